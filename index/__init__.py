@@ -1,0 +1,1 @@
+"""What trainer and service share: the bundle on disk and the search over it. No torch, no HTTP."""

@@ -1,0 +1,1 @@
+"""Answers HTTP from a published bundle. No torch."""
