@@ -1,0 +1,242 @@
+"""The canonical dataset folder: ids learned once, rows from here on, and train, valid and test told apart.
+
+dataset.json          DatasetInfo: source, recipe, counts of everything dropped, sizes, fingerprint
+interactions.parquet  user_row, item_row, rating, timestamp (unix seconds), split (0 train, 1 valid, 2 test)
+users.parquet         user_id, in row order
+items.parquet         item_id, title, category, text, image (absolute path), attributes (JSON), in row order
+features/<name>.npy   float32 or float16 (n_items, width); name in text, image, multimodal; any may be absent
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from index.errors import InputError
+from trainer.features import checked_features
+from trainer.filters import UnknownItems
+from trainer.splits import SplitKind
+
+FORMAT: Literal[1] = 1
+MODALITIES = ("text", "image", "multimodal")
+SPLIT_NAMES = ("train", "valid", "test")
+NO_TIME = -1  # timestamp of an interaction whose time is not known
+TABLES = ("interactions.parquet", "users.parquet", "items.parquet")
+
+INTERACTION_SCHEMA = pl.Schema(
+    {
+        "user_id": pl.String,
+        "item_id": pl.String,
+        "rating": pl.Float32,
+        "timestamp": pl.Int64,
+        "split": pl.Int8,
+    }
+)
+ROW_SCHEMA = pl.Schema(
+    {
+        "user_row": pl.Int32,
+        "item_row": pl.Int32,
+        "rating": pl.Float32,
+        "timestamp": pl.Int64,
+        "split": pl.Int8,
+    }
+)
+ITEM_COLUMNS = {"item_id": "", "title": "", "category": "", "text": "", "image": "", "attributes": "{}"}
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a reader found, before anything is numbered or split.
+
+    `interactions` has user_id and item_id, and may have rating, timestamp (unix seconds) and split; `items`
+    has item_id and any of ITEM_COLUMNS; rows of `features` belong to rows of `items`, all-zero rows meaning
+    "missing". With `user_ids`, users and items keep exactly the rows given here; without, both are numbered
+    by first appearance. `options` and `counts` (what was read, what was dropped, why) and `notes` (what
+    a person should know, such as guessed columns) go into dataset.json.
+    """
+
+    name: str
+    interactions: pl.DataFrame
+    items: pl.DataFrame
+    features: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
+    user_ids: Sequence[str] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+class Recipe(BaseModel):
+    """How interactions are chosen and split."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    split: SplitKind = "random"
+    seed: int = 0
+    k_core: int = 0
+    unknown_items: UnknownItems = "keep"
+    cold_items: Literal["keep", "drop"] = "keep"
+
+
+class DatasetInfo(BaseModel):
+    """dataset.json."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1]
+    name: str
+    source: dict[str, Any]
+    recipe: Recipe
+    counts: dict[str, int]
+    notes: tuple[str, ...]
+    n_users: int
+    n_items: int
+    n_interactions: int
+    features: dict[str, int]  # name -> width
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Parallel arrays, one entry an interaction, in time or file order."""
+
+    user_rows: NDArray[np.int32]  # (n,)
+    item_rows: NDArray[np.int32]  # (n,)
+    timestamps: NDArray[np.int64]  # (n,) unix seconds, or NO_TIME
+    splits: NDArray[np.int8]  # (n,) index into SPLIT_NAMES
+
+    def __len__(self) -> int:  # noqa: D105
+        return len(self.user_rows)
+
+    def where(self, chosen: NDArray[np.bool_]) -> "Interactions":
+        """The interactions at the places where `chosen` (n,) is true, in the same order."""
+        return Interactions(
+            self.user_rows[chosen], self.item_rows[chosen], self.timestamps[chosen], self.splits[chosen]
+        )
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A prepared dataset; row r of `items` and of every feature array belongs to item_ids[r]."""
+
+    name: str
+    user_ids: list[str]
+    item_ids: list[str]
+    interactions: Interactions
+    items: pl.DataFrame
+    features: dict[str, np.ndarray]  # (n_items, width) memory-mapped, float32 or float16
+    fingerprint: str
+    path: Path
+
+    @property
+    def n_users(self) -> int:  # noqa: D102
+        return len(self.user_ids)
+
+    @property
+    def n_items(self) -> int:  # noqa: D102
+        return len(self.item_ids)
+
+    def split(self, name: Literal["train", "valid", "test"]) -> Interactions:
+        """One part of the interactions, order kept."""
+        return self.interactions.where(self.interactions.splits == SPLIT_NAMES.index(name))
+
+
+def load_dataset(path: Path, *, verify: bool = True) -> Dataset:
+    """Open a prepared folder; features stay on disk, memory-mapped.
+
+    `verify` reads every file once, to compare the fingerprint and to look for values that are not finite.
+    InputError: no dataset there, another format, or content that is not what dataset.json says.
+    """
+    info = read_info(path)
+    if verify and (found := fingerprint(path, info.features)) != info.fingerprint:
+        raise InputError(
+            f"{path}: content was changed since it was prepared "
+            f" (fingerprint {found}, expected {info.fingerprint})"
+        )
+    rows, users, items = (_read_table(path / name) for name in TABLES)
+    _check_sizes(path, info, rows, users, items)
+    item_ids = items["item_id"].to_list()
+    return Dataset(
+        name=info.name,
+        user_ids=users["user_id"].to_list(),
+        item_ids=item_ids,
+        interactions=_interactions(rows),
+        items=items,
+        features={name: _open_features(path, name, info, item_ids, verify) for name in info.features},
+        fingerprint=info.fingerprint,
+        path=path,
+    )
+
+
+def read_info(path: Path) -> DatasetInfo:
+    """dataset.json of a prepared folder; InputError where there is none, or one of another format."""
+    file = path / "dataset.json"
+    if not file.is_file():
+        raise InputError(
+            f"{path} is not a prepared dataset: no dataset.json (`python -m trainer prepare` makes one)"
+        )
+    try:
+        return DatasetInfo.model_validate_json(file.read_bytes())
+    except ValidationError as error:
+        raise InputError(
+            f"{file} is not of format {FORMAT}: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}"
+        ) from error
+
+
+def fingerprint(path: Path, features: Mapping[str, Any]) -> str:
+    """sha256 over the names and the content of every file but dataset.json."""
+    digest = hashlib.sha256()
+    for name in (*TABLES, *(f"features/{modality}.npy" for modality in sorted(features))):
+        try:
+            with (path / name).open("rb") as file:
+                content = hashlib.file_digest(file, "sha256")
+        except FileNotFoundError as error:
+            raise InputError(f"{path}: {name} is missing") from error
+        digest.update(name.encode() + content.digest())
+    return digest.hexdigest()
+
+
+def _read_table(file: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(file)
+    except (FileNotFoundError, pl.exceptions.PolarsError) as error:
+        raise InputError(f"{file}: cannot be read: {error}") from error
+
+
+def _check_sizes(
+    path: Path, info: DatasetInfo, rows: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame
+) -> None:
+    found = {"n_interactions": len(rows), "n_users": len(users), "n_items": len(items)}
+    expected = info.model_dump(include=set(found))
+    if found != expected:
+        raise InputError(f"{path}: found {found}, expected {expected}")
+    if rows.schema != ROW_SCHEMA or set(ITEM_COLUMNS) - set(items.columns):
+        raise InputError(
+            f"{path}: columns {rows.columns} and {items.columns} are not those of format {FORMAT}"
+        )
+
+
+def _interactions(rows: pl.DataFrame) -> Interactions:
+    return Interactions(
+        user_rows=rows["user_row"].to_numpy(),
+        item_rows=rows["item_row"].to_numpy(),
+        timestamps=rows["timestamp"].fill_null(NO_TIME).to_numpy(),
+        splits=rows["split"].to_numpy(),
+    )
+
+
+def _open_features(path: Path, name: str, info: DatasetInfo, item_ids: list[str], verify: bool) -> np.ndarray:
+    file = path / "features" / f"{name}.npy"
+    try:
+        features: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: cannot be read: {error}") from error
+    expected = (info.n_items, info.features[name])
+    if features.shape != expected:
+        raise InputError(f"{file}: found shape {features.shape}, expected {expected}")
+    return checked_features(name, features, item_ids) if verify else features

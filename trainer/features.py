@@ -1,0 +1,54 @@
+"""Ready features: checked against the items they belong to, gaps filled."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.errors import InputError
+
+FeatureArray = NDArray[np.floating]
+SHOWN_IDS = 5
+
+
+def checked_features(modality: str, features: NDArray[np.floating], item_ids: Sequence[str]) -> FeatureArray:
+    """The features as float16 or float32 (n_items, width), after refusing what cannot be used.
+
+    InputError: not a table, another number of rows than items, or NaN or infinite values (the first items are
+    named).
+    """
+    if features.ndim != 2 or features.shape[1] == 0 or features.dtype.kind not in "fiu":
+        raise InputError(
+            f"{modality} features must be a table of numbers (n_items, width),"
+            f" found shape {features.shape} of {features.dtype}"
+        )
+    if len(features) != len(item_ids):
+        raise InputError(
+            f"{modality} features have {len(features):,} rows, but there are {len(item_ids):,} items"
+        )
+    if features.dtype not in (np.float16, np.float32):
+        features = features.astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
+    if bad.size:
+        shown = ", ".join(item_ids[row][:80] for row in bad[:SHOWN_IDS])
+        raise InputError(
+            f"{modality} features have NaN or infinite values in {bad.size:,} of {len(features):,} rows;"
+            f" first items: {shown}"
+        )
+    return features
+
+
+def with_mean_for_zero_rows(modality: str, features: FeatureArray) -> tuple[FeatureArray, int]:
+    """Give every all-zero row the mean of the others; also return how many there were.
+
+    An item without picture or text should be like the average item, not orthogonal to all (MODELS.md 1.1).
+    """
+    present: NDArray[np.bool_] = np.any(features != 0, axis=1)
+    n_missing = int(len(features) - present.sum())
+    if n_missing == 0:
+        return features, 0
+    if n_missing == len(features):
+        raise InputError(f"{modality} features are zero in all {len(features):,} rows")
+    filled = np.array(features)
+    filled[~present] = np.mean(features, axis=0, dtype=np.float64, where=present[:, None])
+    return filled, n_missing

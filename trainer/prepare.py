@@ -1,0 +1,274 @@
+"""From what a reader found to the canonical dataset folder: choose, split, number, add features, write."""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from index.errors import InputError
+from trainer.data import (
+    FORMAT,
+    INTERACTION_SCHEMA,
+    ITEM_COLUMNS,
+    MODALITIES,
+    ROW_SCHEMA,
+    SPLIT_NAMES,
+    DatasetInfo,
+    Recipe,
+    Source,
+    fingerprint,
+)
+from trainer.features import FeatureArray, checked_features, with_mean_for_zero_rows
+from trainer.filters import k_core, unknown_item_ids, without_missing_ids
+from trainer.splits import TRAIN, split_labels
+
+FeatureStep = Callable[[pl.DataFrame, Mapping[str, FeatureArray]], "tuple[NDArray[np.floating], int] | None"]
+"""Makes one modality's features (n_items, width) and counts the items it had no input for, out of the items in
+row order and the features made so far; None where it has nothing to work on."""
+
+
+@dataclass(frozen=True)
+class _Numbered:
+    """Interactions as rows, and the users and items that the rows point into."""
+
+    rows: pl.DataFrame  # ROW_SCHEMA
+    user_ids: pl.Series
+    items: (
+        pl.DataFrame
+    )  # ITEM_COLUMNS and source_row, the row in the source's item table (null: it is not there)
+
+
+def prepare_dataset(
+    source: Source,
+    out: Path,
+    recipe: Recipe,
+    *,
+    feature_steps: Mapping[str, FeatureStep] | None = None,
+    overwrite: bool = False,
+) -> DatasetInfo:
+    """Write the folder `out` (whole or not at all) and return its dataset.json.
+
+    A modality that the source does not bring is made by the step of that name, in the order of the steps.
+    Unless the source fixes the rows, users and items are numbered by first appearance, items without
+    interactions last. InputError: `out` is taken, nothing is left after the filters, features do not fit, or
+    the split lacks what it needs.
+    """
+    refuse_occupied(out, overwrite)
+    counts = dict(source.counts)
+    numbered = _numbered(source, recipe, counts)
+    features = _ready_features(source, numbered.items, counts)
+    for modality, step in (feature_steps or {}).items():
+        if modality not in features and (made := step(numbered.items, features)) is not None:
+            _add_features(features, modality, made, numbered.items, counts)
+    with _whole_or_not_at_all(out) as folder:
+        _write_content(folder, numbered, features)
+        info = DatasetInfo(
+            format=FORMAT,
+            name=source.name,
+            source=dict(source.options),
+            recipe=recipe,
+            counts=counts | _sizes(numbered),
+            notes=source.notes,
+            n_users=len(numbered.user_ids),
+            n_items=len(numbered.items),
+            n_interactions=len(numbered.rows),
+            features={name: array.shape[1] for name, array in features.items()},
+            fingerprint=fingerprint(folder, features),
+        )
+        (folder / "dataset.json").write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return info
+
+
+def refuse_occupied(out: Path, overwrite: bool) -> None:
+    """InputError unless `out` is free, empty, or a prepared dataset that may be replaced."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / "dataset.json").is_file():
+        raise InputError(
+            f"{out} exists and holds something that is not a prepared dataset; choose another folder"
+        )
+    if not overwrite:
+        raise InputError(f"{out} already holds a prepared dataset; --overwrite replaces it")
+
+
+def _numbered(source: Source, recipe: Recipe, counts: dict[str, int]) -> _Numbered:
+    items = _whole_item_table(source)
+    interactions = _chosen(_whole_interactions(source), items, recipe, counts)
+    labelled = _split(interactions, recipe)
+    kept = _without_cold_start_users(labelled)
+    counts["dropped_held_out_interactions_of_users_without_training"] = len(labelled) - len(kept)
+    user_ids = _user_ids(source, kept)
+    items = _items_in_row_order(source, items, kept["item_id"], recipe)
+    rows = kept.select(
+        _rows_of(kept["user_id"], user_ids).alias("user_row"),
+        _rows_of(kept["item_id"], items["item_id"]).alias("item_row"),
+        "rating",
+        "timestamp",
+        "split",
+    )
+    return _Numbered(rows.cast(dict(ROW_SCHEMA)), user_ids, items)  # type: ignore[arg-type]
+
+
+def _whole_interactions(source: Source) -> pl.DataFrame:
+    found = source.interactions
+    missing = [pl.lit(None).alias(name) for name in INTERACTION_SCHEMA if name not in found.columns]
+    return found.with_columns(missing).select(
+        pl.col(name).cast(dtype) for name, dtype in INTERACTION_SCHEMA.items()
+    )
+
+
+def _whole_item_table(source: Source) -> pl.DataFrame:
+    found = source.items
+    whole = found.select(
+        (pl.col(name).cast(pl.String).fill_null(default) if name in found.columns else pl.lit(default)).alias(
+            name
+        )
+        for name, default in ITEM_COLUMNS.items()
+    )
+    if (
+        repeated := whole["item_id"]
+        .filter(whole["item_id"].is_duplicated())
+        .unique(maintain_order=True)
+        .to_list()
+    ):
+        shown = ", ".join(repr(item_id[:80]) for item_id in repeated[:5])
+        raise InputError(f"the item table has {len(repeated):,} item ids more than once: {shown}")
+    return whole.with_row_index("source_row")
+
+
+def _chosen(
+    interactions: pl.DataFrame, items: pl.DataFrame, recipe: Recipe, counts: dict[str, int]
+) -> pl.DataFrame:
+    """Apply the filters in order, counting what each drops; InputError when nothing is left."""
+    named = without_missing_ids(interactions)
+    counts["dropped_without_user_or_item_id"] = len(interactions) - len(named)
+    unknown = unknown_item_ids(named, items, recipe.unknown_items)
+    counts["items_missing_in_the_item_table"] = len(unknown)
+    known = named
+    if recipe.unknown_items == "drop":
+        known = named.filter(~pl.col("item_id").is_in(unknown.implode()))
+        counts["dropped_of_items_missing_in_the_item_table"] = len(named) - len(known)
+    kept = k_core(known, recipe.k_core)
+    counts["dropped_outside_the_k_core"] = len(known) - len(kept)
+    if kept.is_empty():
+        told = ", ".join(f"{name.replace('_', ' ')}: {count:,}" for name, count in counts.items() if count)
+        raise InputError(f"no interactions are left after the filters ({told or 'the input is empty'})")
+    counts["repeated_user_item_pairs_kept"] = len(kept) - kept.select("user_id", "item_id").n_unique()
+    return kept
+
+
+def _split(interactions: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
+    user_codes = _rows_of(interactions["user_id"], interactions["user_id"].unique(maintain_order=True))
+    timestamps, given = (
+        None if interactions[name].has_nulls() else interactions[name].to_numpy()
+        for name in ("timestamp", "split")
+    )
+    labels = split_labels(recipe.split, user_codes.to_numpy(), timestamps, given, recipe.seed)
+    return interactions.with_columns(pl.Series("split", labels))
+
+
+def _without_cold_start_users(labelled: pl.DataFrame) -> pl.DataFrame:
+    """Drop what is held out of users who have nothing to train on (MODELS.md 1.2.4)."""
+    kept = labelled.filter((pl.col("split") == TRAIN).any().over("user_id"))
+    if kept.is_empty():
+        raise InputError(
+            f"the split leaves nothing to train on: none of {len(labelled):,} interactions is labelled 0"
+        )
+    return kept
+
+
+def _user_ids(source: Source, interactions: pl.DataFrame) -> pl.Series:
+    if source.user_ids is None:
+        return interactions["user_id"].unique(maintain_order=True)
+    return pl.Series("user_id", list(source.user_ids), dtype=pl.String)
+
+
+def _items_in_row_order(
+    source: Source, items: pl.DataFrame, interacted: pl.Series, recipe: Recipe
+) -> pl.DataFrame:
+    if source.user_ids is not None:
+        return items
+    appearance = interacted.unique(maintain_order=True).to_frame().with_row_index("appearance")
+    everything = items.join(appearance, on="item_id", how="full", coalesce=True, maintain_order="left_right")
+    if recipe.cold_items == "drop":
+        everything = everything.filter(pl.col("appearance").is_not_null())
+    ordered = everything.sort("appearance", nulls_last=True, maintain_order=True).drop("appearance")
+    return ordered.with_columns(pl.col(name).fill_null(default) for name, default in ITEM_COLUMNS.items())
+
+
+def _rows_of(ids: pl.Series, table: pl.Series) -> pl.Series:
+    """The row in `table` of every id; each must be there."""
+    return ids.replace_strict(table, np.arange(len(table), dtype=np.int32), return_dtype=pl.Int32)
+
+
+def _ready_features(source: Source, items: pl.DataFrame, counts: dict[str, int]) -> dict[str, FeatureArray]:
+    features: dict[str, FeatureArray] = {}
+    source_item_ids = source.items["item_id"].to_list()
+    for modality, given in source.features.items():
+        array = checked_features(modality, given, source_item_ids)
+        _add_features(features, modality, (_in_row_order(array, items["source_row"]), 0), items, counts)
+    return features
+
+
+def _in_row_order(features: FeatureArray, source_rows: pl.Series) -> FeatureArray:
+    """Rows in the dataset's order; zero for items that the source's table lacks."""
+    ordered = np.zeros((len(source_rows), features.shape[1]), features.dtype)
+    there = source_rows.is_not_null().to_numpy()
+    ordered[there] = features[source_rows.drop_nulls().to_numpy()]
+    return ordered
+
+
+def _add_features(
+    features: dict[str, FeatureArray],
+    modality: str,
+    made: tuple[NDArray[np.floating], int],
+    items: pl.DataFrame,
+    counts: dict[str, int],
+) -> None:
+    if modality not in MODALITIES:
+        raise InputError(f"features are of {', '.join(MODALITIES)}; found {modality!r}")
+    array, n_without_input = made
+    checked = checked_features(modality, array, items["item_id"].to_list())
+    features[modality], n_zero = with_mean_for_zero_rows(modality, checked)
+    counts[f"items_with_the_mean_{modality}_vector"] = n_without_input + n_zero
+
+
+def _sizes(numbered: _Numbered) -> dict[str, int]:
+    rows = numbered.rows
+    sizes = {name: int((rows["split"] == label).sum()) for label, name in enumerate(SPLIT_NAMES)}
+    sizes["cold_items"] = len(numbered.items) - rows["item_row"].n_unique()
+    sizes["items_without_training_interaction"] = (
+        len(numbered.items) - rows.filter(pl.col("split") == TRAIN)["item_row"].n_unique()
+    )
+    return sizes
+
+
+@contextmanager
+def _whole_or_not_at_all(out: Path) -> Iterator[Path]:
+    """A fresh folder beside `out` that takes its place when the block ends, and goes away when it fails."""
+    partial = out.with_name(f".{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        old = out.with_name(f".{out.name}.old")
+        if out.exists():
+            out.rename(old)
+        partial.rename(out)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write_content(folder: Path, numbered: _Numbered, features: Mapping[str, FeatureArray]) -> None:
+    numbered.rows.write_parquet(folder / "interactions.parquet")
+    numbered.user_ids.to_frame("user_id").write_parquet(folder / "users.parquet")
+    numbered.items.select(list(ITEM_COLUMNS)).write_parquet(folder / "items.parquet")
+    (folder / "features").mkdir()
+    for name, array in features.items():
+        np.save(folder / "features" / f"{name}.npy", array)

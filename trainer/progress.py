@@ -1,0 +1,80 @@
+"""Progress that suits where it is read: a bar on a terminal, a few plain lines in a log."""
+
+from collections.abc import Iterable, Iterator, Sized
+from time import monotonic
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as RichProgress
+from rich.progress import track as rich_track
+
+SECONDS_BETWEEN_LINES = 10.0
+
+T = TypeVar("T")
+
+
+def track(
+    iterable: Iterable[T], description: str, total: int | None = None, *, console: Console | None = None
+) -> Iterator[T]:
+    """Yield what `iterable` yields and show on standard error how far it is.
+
+    `total` is needed only where `iterable` has no length. Off a terminal, work that ends within
+    SECONDS_BETWEEN_LINES prints nothing.
+    """
+    console = console or Console(stderr=True)
+    if total is None and isinstance(iterable, Sized):
+        total = len(iterable)
+    if console.is_terminal:
+        return iter(rich_track(iterable, description, total=total, console=console, transient=True))
+    return _with_plain_lines(iterable, description, total, console)
+
+
+def _with_plain_lines(
+    iterable: Iterable[T], description: str, total: int | None, console: Console
+) -> Iterator[T]:
+    started = last_line = monotonic()
+    for done, value in enumerate(iterable, start=1):
+        yield value
+        now = monotonic()
+        if now - last_line >= SECONDS_BETWEEN_LINES:
+            last_line = now
+            share = f"{done:,} of {total:,} ({done / total:.0%})" if total else f"{done:,}"
+            console.print(
+                f"{description}: {share} after {now - started:.0f} s", highlight=False, soft_wrap=True
+            )
+
+
+class EpochProgress:
+    """Shows a training run: epochs done, loss, best validation score so far."""
+
+    def __init__(self, name: str, epochs: int, *, start: int = 0, console: Console | None = None) -> None:
+        self._console = console or Console(stderr=True)
+        self._name, self._epochs, self._done = name, epochs, start
+        self._last_line = monotonic()
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        self._bar = RichProgress(*columns, console=self._console, disable=not self._console.is_terminal)
+        self._task = self._bar.add_task(name, total=epochs, completed=start, note="")
+
+    def __enter__(self) -> "EpochProgress":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._bar.stop()
+
+    def advance(self, *, loss: float, score: float, metric: str) -> None:
+        """One epoch more."""
+        self._done += 1
+        note = f"loss {loss:.4f}  best valid {metric} {score:.4f}"
+        self._bar.update(self._task, completed=self._done, note=note)
+        if not self._console.is_terminal and monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = monotonic()
+            line = f"{self._name}: epoch {self._done} of at most {self._epochs}, {note}"
+            self._console.print(line, highlight=False, soft_wrap=True)

@@ -1,0 +1,87 @@
+"""Which interaction is for training, which for validation, which for the test."""
+
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.errors import InputError
+
+SplitKind = Literal["random", "time", "global-time", "given"]
+SPLIT_KINDS: tuple[SplitKind, ...] = get_args(SplitKind)
+TRAIN, VALID, TEST = 0, 1, 2
+
+FEWEST_TO_HOLD_OUT = 3  # a user with fewer interactions keeps them all for training
+SHORT_HISTORY = 10  # below it exactly one interaction each is held out
+GLOBAL_QUANTILES = (0.8, 0.9)
+
+
+def held_out_sizes(n: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many of n interactions of a user go to validation and to the test (the papers' "8:1:1").
+
+    n < 10: one each. n >= 10: h = floor(n / 5) together, floor(h / 2) to validation. n < 3: none.
+    """
+    held_out = np.where(n < SHORT_HISTORY, 2, n // 5)
+    held_out = np.where(n < FEWEST_TO_HOLD_OUT, 0, held_out)
+    return held_out // 2, held_out - held_out // 2
+
+
+def random_split(user_rows: NDArray[np.int32], seed: int) -> NDArray[np.int8]:
+    """Shuffle every user's interactions, then hold out as many as `held_out_sizes` says."""
+    return _hold_out_last(user_rows, np.random.default_rng(seed).permutation(len(user_rows)))
+
+
+def time_split(user_rows: NDArray[np.int32], timestamps: NDArray[np.int64]) -> NDArray[np.int8]:
+    """Hold out every user's latest interactions; of equally old ones, those that come later in the input."""
+    return _hold_out_last(user_rows, np.argsort(timestamps, kind="stable"))
+
+
+def global_time_split(timestamps: NDArray[np.int64]) -> NDArray[np.int8]:
+    """Train before the 0.8 quantile of all times, test from the 0.9 quantile on, whoever the user is."""
+    return np.searchsorted(np.quantile(timestamps, GLOBAL_QUANTILES), timestamps, side="right").astype(
+        np.int8
+    )
+
+
+def _hold_out_last(user_rows: NDArray[np.int32], order: NDArray[np.int64]) -> NDArray[np.int8]:
+    """Label each user's interactions by their place in `order`: the last are for the test."""
+    by_user = order[np.argsort(user_rows[order], kind="stable")]
+    users = user_rows[by_user]
+    counts = np.bincount(user_rows)
+    place = np.arange(len(by_user)) - (np.cumsum(counts) - counts)[users]
+    n_valid, n_test = held_out_sizes(counts)
+    test_from = (counts - n_test)[users]
+    labels = np.empty(len(user_rows), np.int8)
+    labels[by_user] = (place >= test_from - n_valid[users]).astype(np.int8) + (place >= test_from)
+    return labels
+
+
+def split_labels(
+    kind: SplitKind,
+    user_rows: NDArray[np.int32],
+    timestamps: NDArray[np.int64] | None,
+    given: NDArray[np.int8] | None,
+    seed: int,
+) -> NDArray[np.int8]:
+    """0 train, 1 validation or 2 test for each interaction; InputError where the input lacks what it takes.
+
+    `timestamps` and `given` are None where they are not known for every interaction.
+    """
+    if kind == "random":
+        return random_split(user_rows, seed)
+    if kind == "given":
+        return _checked_given(given)
+    if timestamps is None:
+        raise InputError(
+            f"the split {kind!r} needs a time for every interaction; there are interactions without one"
+            " (name the time column, or choose the split 'random')"
+        )
+    return time_split(user_rows, timestamps) if kind == "time" else global_time_split(timestamps)
+
+
+def _checked_given(given: NDArray[np.int8] | None) -> NDArray[np.int8]:
+    if given is None:
+        raise InputError("the split 'given' needs a label for every interaction; the input has none")
+    if strange := sorted(set(np.unique(given).tolist()) - {TRAIN, VALID, TEST}):
+        raise InputError(f"split labels must be 0 (train), 1 (valid) or 2 (test), found {strange}")
+    return given
