@@ -30,9 +30,7 @@ def track(
     return _with_plain_lines(iterable, description, total, console)
 
 
-def _with_plain_lines(
-    iterable: Iterable[T], description: str, total: int | None, console: Console
-) -> Iterator[T]:
+def _with_plain_lines(iterable: Iterable[T], description: str, total: int | None, console: Console) -> Iterator[T]:
     started = last_line = monotonic()
     for done, value in enumerate(iterable, start=1):
         yield value
@@ -40,9 +38,7 @@ def _with_plain_lines(
         if now - last_line >= SECONDS_BETWEEN_LINES:
             last_line = now
             share = f"{done:,} of {total:,} ({done / total:.0%})" if total else f"{done:,}"
-            console.print(
-                f"{description}: {share} after {now - started:.0f} s", highlight=False, soft_wrap=True
-            )
+            console.print(f"{description}: {share} after {now - started:.0f} s", highlight=False, soft_wrap=True)
 
 
 class EpochProgress:

@@ -1,0 +1,16 @@
+"""The one seam to accelerators."""
+
+from typing import Literal
+
+import torch
+
+from index.errors import InputError
+
+
+def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
+    """`auto` is CUDA where torch sees it and the CPU elsewhere; asking for an absent device is an error."""
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise InputError("device 'cuda' was asked for, but torch sees no CUDA device; use device = 'auto' or 'cpu'")
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(wanted)

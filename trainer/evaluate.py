@@ -1,0 +1,114 @@
+"""Full-ranking evaluation: pure functions of embeddings, ranked rows and truth (MODELS.md 1.7)."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+_SCORES_AT_ONCE = 50_000_000
+"""Entries of the score matrix held at a time (200 MB)."""
+
+
+def rank_items(user_embeddings: Tensor, item_embeddings: Tensor, seen: sp.csr_matrix, users: Array, k: int) -> Array:
+    """Each user's k best items by inner product, those seen left out.
+
+    Args:
+        user_embeddings: (n_users, d).
+        item_embeddings: (n_items, d).
+        seen: (n_users, n_items) CSR; its nonzeros are never ranked above an unseen item.
+        users: (m,) user rows.
+        k: at most n_items are returned.
+
+    Returns:
+        Item rows (m, min(k, n_items)) int64, best first.
+    """
+    k = min(k, len(item_embeddings))
+    step = max(_SCORES_AT_ONCE // len(item_embeddings), 1)
+    blocks = [
+        _rank_block(user_embeddings, item_embeddings, seen, users[start : start + step], k)
+        for start in range(0, len(users), step)
+    ]
+    return np.concatenate(blocks) if blocks else np.empty((0, k), dtype=np.int64)
+
+
+def _rank_block(user_embeddings: Tensor, item_embeddings: Tensor, seen: sp.csr_matrix, users: Array, k: int) -> Array:
+    scores = user_embeddings[torch.from_numpy(users).to(user_embeddings.device)] @ item_embeddings.T
+    rows, items = seen[users].nonzero()
+    at = (torch.from_numpy(rows).to(scores.device), torch.from_numpy(items).to(scores.device))
+    scores[at] = -torch.inf
+    ranked: Array = scores.topk(k, dim=1).indices.cpu().numpy()
+    return ranked
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Held-out items per evaluated user, in CSR form."""
+
+    users: Array
+    """(m,) user rows with at least one held-out item."""
+    items: sp.csr_matrix
+    """(m, n_items) 1 where held out."""
+
+    @classmethod
+    def of(cls, user_rows: Array, item_rows: Array, n_items: int) -> "Truth":
+        """Group held-out pairs by user."""
+        users, index = np.unique(user_rows, return_inverse=True)
+        ones = np.ones(len(user_rows), dtype=np.float32)
+        matrix = sp.csr_matrix((ones, (index, item_rows)), shape=(len(users), n_items))
+        matrix.data[:] = 1.0
+        return cls(users, matrix)
+
+    @property
+    def counts(self) -> Array:
+        """(m,) held-out items of each user."""
+        return np.diff(self.items.indptr)
+
+
+def hits(ranked: Array, truth: Truth) -> Array:
+    """(m, k) 1.0 where the item at that rank is held out for that user."""
+    rows = np.repeat(np.arange(len(ranked)), ranked.shape[1])
+    found = truth.items[rows, ranked.ravel()]
+    return np.asarray(found, dtype=np.float64).reshape(ranked.shape)
+
+
+def ranking_metrics(ranked: Array, truth: Truth, ks: tuple[int, ...]) -> dict[str, float]:
+    """recall, ndcg, precision and map at each k, averaged over the users of `truth`.
+
+    Args:
+        ranked: (m, at least max(ks)) item rows, best first; a shorter list counts as if padded with misses.
+        truth: the same m users.
+        ks: list lengths.
+    """
+    per_user = per_user_metrics(hits(ranked, truth), truth.counts, ks)
+    return {name: float(values.mean()) if len(values) else 0.0 for name, values in per_user.items()}
+
+
+def per_user_metrics(hit: Array, n_held_out: Array, ks: tuple[int, ...]) -> dict[str, Array]:
+    """The metrics of MODELS.md 1.7 before averaging, each (m,).
+
+    Args:
+        hit: (m, k_max) from `hits`.
+        n_held_out: (m,) L, the number of held-out items.
+        ks: list lengths.
+    """
+    missing = max(ks) - hit.shape[1]
+    hit = np.pad(hit, ((0, 0), (0, max(missing, 0))))
+    ranks = np.arange(1, hit.shape[1] + 1)
+    discounts = 1.0 / np.log2(ranks + 1)
+    n_hits = hit.cumsum(axis=1)
+    dcg = (hit * discounts).cumsum(axis=1)
+    ideal = discounts.cumsum()
+    precision_at_hits = (hit * n_hits / ranks).cumsum(axis=1)
+    metrics: dict[str, Array] = {}
+    for k in ks:
+        attainable = np.minimum(n_held_out, k)
+        metrics[f"recall@{k}"] = n_hits[:, k - 1] / n_held_out
+        metrics[f"ndcg@{k}"] = dcg[:, k - 1] / ideal[attainable - 1]
+        metrics[f"precision@{k}"] = n_hits[:, k - 1] / k
+        metrics[f"map@{k}"] = precision_at_hits[:, k - 1] / attainable
+    return metrics

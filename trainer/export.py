@@ -1,0 +1,153 @@
+"""A fitted model taken apart into a bundle (HOUSE.md, section 2)."""
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from index.bundle import BundleContent, write_bundle
+from index.errors import InputError
+from trainer.config import RunConfig
+from trainer.data import NO_TIME, Dataset, load_dataset
+from trainer.fit import make_model
+from trainer.graph import unit_rows
+from trainer.run_folder import RunFolder, RunResult
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+NEIGHBOUR_WIDTH = 256
+"""Widest feature row that a bundle keeps per item and modality."""
+
+SECONDS_A_DAY = 86_400.0
+
+
+def export_run(
+    folder: RunFolder,
+    registry: Path,
+    *,
+    created_at: datetime,
+    factory: str = "Flat",
+    trend_half_life_days: float = 30.0,
+) -> Path:
+    """Write the best state of a finished run as a bundle, with its index, into a registry folder; it is not published.
+
+    Args:
+        folder: a run that `fit` has finished.
+        registry: folder of bundles; made if need be.
+        created_at: goes into the bundle id and the manifest.
+        factory: FAISS factory string of the index.
+        trend_half_life_days: age at which an interaction counts half in the popularity trend.
+
+    Returns:
+        The bundle's folder.
+
+    Raises:
+        InputError: the run is not finished, or its data set is gone or has changed.
+    """
+    result = folder.result()
+    if result is None:
+        raise InputError(f"{folder.path} is not finished: it has no result.json (`python -m trainer fit` resumes it)")
+    dataset = _dataset_of(folder)
+    content = bundle_content(folder, folder.config(), dataset, result, trend_half_life_days)
+    return write_bundle(registry, content, created_at=created_at, factory=factory)
+
+
+def bundle_content(
+    folder: RunFolder, config: RunConfig, dataset: Dataset, result: RunResult, trend_half_life_days: float
+) -> BundleContent:
+    """Everything that a bundle holds of a run, in memory."""
+    model = make_model(dataset, config)
+    folder.load_best(model)
+    with torch.no_grad():
+        factors = model.factors()
+        item_embeddings = factors.item_embeddings
+    seen_offsets, seen_items = seen_lists(dataset)
+    count, trend = popularity(dataset, trend_half_life_days)
+    return BundleContent(
+        model=config.model.name,
+        config=config.model_dump(mode="json"),
+        data_fingerprint=dataset.fingerprint,
+        seed=config.seed,
+        metrics={"valid": result.valid, "test": result.test},
+        user_ids=dataset.user_ids,
+        item_ids=dataset.item_ids,
+        user_embeddings=_array(factors.user_embeddings),
+        item_embeddings=_array(item_embeddings),
+        item_parts={name: _array(part) for name, part in factors.item_parts.items()},
+        fold_in=_array(factors.fold_in),
+        user_own=_array(factors.user_own),
+        seen_offsets=seen_offsets,
+        seen_items=seen_items,
+        popularity_count=count,
+        popularity_trend=trend,
+        neighbours={name: compact(np.asarray(features)) for name, features in dataset.features.items()},
+        items=shown_items(dataset),
+    )
+
+
+def seen_lists(dataset: Dataset) -> tuple[Array, Array]:
+    """Training items of each user, oldest first, each once: offsets (n_users + 1,) int64 and item rows int32."""
+    train = dataset.split("train")
+    order = np.lexsort((np.arange(len(train.user_rows)), train.timestamps, train.user_rows))
+    users, items = train.user_rows[order].astype(np.int64), train.item_rows[order]
+    _, first = np.unique(users * dataset.n_items + items, return_index=True)
+    kept = np.sort(first)
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(users[kept], minlength=dataset.n_users))])
+    return offsets.astype(np.int64), items[kept].astype(np.int32)
+
+
+def popularity(dataset: Dataset, half_life_days: float) -> tuple[Array, Array]:
+    """Training interactions per item: counts int64, and counts that halve with age since the newest float32."""
+    train = dataset.split("train")
+    count = np.bincount(train.item_rows, minlength=dataset.n_items).astype(np.int64)
+    known = train.timestamps != NO_TIME
+    if not known.any():
+        return count, count.astype(np.float32)
+    age_days = (train.timestamps[known].max() - train.timestamps[known]) / SECONDS_A_DAY
+    weights = np.exp2(-age_days / half_life_days)
+    trend = np.bincount(train.item_rows[known], weights=weights, minlength=dataset.n_items)
+    return count, trend.astype(np.float32)
+
+
+def compact(features: Array) -> Array:
+    """Unit rows on the leading singular directions, at most NEIGHBOUR_WIDTH wide, float16.
+
+    Inner products of the result are the cosines of the features, up to the variance left out and half precision.
+    """
+    unit = unit_rows(features.astype(np.float32))
+    if unit.shape[1] > NEIGHBOUR_WIDTH:
+        _, directions = np.linalg.eigh(unit.T.astype(np.float64) @ unit)  # ascending eigenvalues
+        unit = unit_rows(unit @ directions[:, -NEIGHBOUR_WIDTH:].astype(np.float32))
+    return unit.astype(np.float16)
+
+
+def shown_items(dataset: Dataset) -> list[dict[str, Any]]:
+    """What a person sees of each item, in row order."""
+    columns = dataset.items.select("title", "category", "image", "attributes").iter_rows(named=True)
+    return [
+        {
+            "title": row["title"],
+            "category": row["category"],
+            "attributes": json.loads(row["attributes"]),
+            "image": Path(row["image"]).name if row["image"] else None,
+        }
+        for row in columns
+    ]
+
+
+def _dataset_of(folder: RunFolder) -> Dataset:
+    origin = folder.origin()
+    dataset = load_dataset(Path(origin["data"]))
+    if dataset.fingerprint != origin["fingerprint"]:
+        raise InputError(
+            f"{origin['data']} has changed since the run {folder.path}: "
+            f"found fingerprint {dataset.fingerprint[:12]}, expected {origin['fingerprint'][:12]}"
+        )
+    return dataset
+
+
+def _array(tensor: torch.Tensor) -> Array:
+    return np.ascontiguousarray(tensor.detach().cpu().numpy(), dtype=np.float32)

@@ -1,0 +1,165 @@
+"""The one loop: from a data set and a configuration to a run folder with the best state."""
+
+import math
+from time import perf_counter
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from index.errors import InputError
+from trainer.config import RunConfig, TrainingSettings
+from trainer.data import Dataset
+from trainer.device import choose_device
+from trainer.evaluate import Truth, rank_items, ranking_metrics
+from trainer.graph import interaction_matrix
+from trainer.inputs import build_inputs
+from trainer.models import Recommender, build_model
+from trainer.plots import plot_curves
+from trainer.progress import EpochProgress
+from trainer.run_folder import Progress, RunFolder, RunResult, parameters_of
+from trainer.sampling import Batch, PairSampler
+
+
+def fit(dataset: Dataset, config: RunConfig, folder: RunFolder) -> RunResult:
+    """Train until validation stops improving, then measure the best epoch once on the test split.
+
+    A finished folder is answered from what it holds; an interrupted one is resumed from its last checkpoint, and the
+    resumed run computes what the unbroken one would have.
+
+    Raises:
+        InputError: the folder belongs to another run, the data lack what the model needs, or the loss is not finite.
+    """
+    folder.claim(config, dataset)
+    finished = folder.result()
+    if finished is not None:
+        return finished
+    judge = Judge(dataset, config)
+    model = make_model(dataset, config)
+    if parameters_of(model):
+        progress = _train(model, dataset, config, judge, folder)
+        folder.load_best(model)
+    else:
+        progress = Progress(epoch=0, best_epoch=0)
+        folder.save_best(model)
+    result = RunResult(
+        best_epoch=progress.best_epoch,
+        valid=judge.measure(model, "valid"),
+        test=judge.measure(model, "test"),
+        n_parameters=sum(parameter.numel() for parameter in parameters_of(model)),
+        seconds_per_epoch=_mean([record["seconds"] for record in progress.history]),
+    )
+    plot_curves(progress.history, folder.path / "curves.png")
+    folder.write_result(result)
+    return result
+
+
+def make_model(dataset: Dataset, config: RunConfig) -> Recommender:
+    """Build the graphs and a freshly initialised model on the configured device."""
+    device = choose_device(config.device)
+    inputs = build_inputs(dataset, config.model, device)
+    model = build_model(config.model, inputs, batch_size=config.training.batch_size, seed=config.seed)
+    return model.to(device)
+
+
+def _train(model: Recommender, dataset: Dataset, config: RunConfig, judge: "Judge", folder: RunFolder) -> Progress:
+    settings = config.training
+    train = dataset.split("train")
+    sampler = PairSampler(train.user_rows, train.item_rows, dataset.n_items, seed=config.seed)
+    optimiser = torch.optim.Adam(parameters_of(model), lr=settings.learning_rate, fused=True)
+    progress = folder.load_checkpoint(model, optimiser)
+    with EpochProgress(config.model.name, settings.epochs, start=progress.epoch) as bar:
+        while progress.epoch < settings.epochs and progress.waited <= settings.patience:
+            record = _run_epoch(model, optimiser, sampler, config, progress.epoch)
+            progress.epoch += 1
+            if progress.epoch % settings.evaluate_every == 0 or progress.epoch == settings.epochs:
+                record |= judge.measure(model, "valid")
+                _judge_epoch(model, record, settings, progress, folder)
+            progress.history.append(record)
+            folder.write_history(progress)
+            if progress.epoch % settings.checkpoint_every == 0:
+                folder.save_checkpoint(model, optimiser, progress)
+            bar.advance(loss=record["loss"], score=progress.best_score, metric=settings.metric)
+    return progress
+
+
+def _run_epoch(
+    model: Recommender, optimiser: torch.optim.Optimizer, sampler: PairSampler, config: RunConfig, epoch: int
+) -> dict[str, Any]:
+    """One pass over all training pairs; returns the mean of each loss term over the batches."""
+    settings = config.training
+    started = perf_counter()
+    model.train()
+    # Whatever a model draws depends on the seed and the epoch alone, so that a resumed run draws the same.
+    torch.manual_seed(config.seed * 1_000_003 + epoch)
+    for group in optimiser.param_groups:
+        group["lr"] = settings.learning_rate * settings.decay ** (epoch / settings.decay_epochs)
+    sums: dict[str, Tensor] = {}
+    n_batches = 0
+    for batch in sampler.epoch(epoch, settings.batch_size):
+        terms = _step(model, optimiser, batch)
+        sums = {name: sums[name] + term if name in sums else term for name, term in terms.items()}
+        n_batches += 1
+    means = {name: float(total) / n_batches for name, total in sums.items()}
+    loss = sum(means.values())
+    if not math.isfinite(loss):
+        raise InputError(f"the loss is {loss} in epoch {epoch} (terms {means}): lower training.learning_rate")
+    return {"epoch": epoch, "loss": loss, "terms": means, "seconds": perf_counter() - started}
+
+
+def _step(model: Recommender, optimiser: torch.optim.Optimizer, batch: Batch) -> dict[str, Tensor]:
+    device = next(model.parameters()).device
+    users, positives, negatives = (torch.from_numpy(rows).to(device) for rows in batch)
+    optimiser.zero_grad(set_to_none=True)
+    terms = model.loss_terms(users, positives, negatives)
+    loss = torch.stack(list(terms.values())).sum()
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimiser.step()
+    return {name: term.detach() for name, term in terms.items()}
+
+
+def _judge_epoch(
+    model: Recommender,
+    record: dict[str, Any],
+    settings: TrainingSettings,
+    progress: Progress,
+    folder: RunFolder,
+) -> None:
+    """Keep the state if the chosen metric improved; among equals the earliest epoch stays."""
+    score = cast(float, record[settings.metric])
+    if score > progress.best_score:
+        progress.best_score, progress.best_epoch, progress.waited = score, record["epoch"], 0
+        folder.save_best(model)
+    else:
+        progress.waited += 1
+
+
+class Judge:
+    """Measures a model on a held-out split, with one forward pass a call."""
+
+    def __init__(self, dataset: Dataset, config: RunConfig) -> None:
+        self._n_items = dataset.n_items
+        self._settings = config.evaluation
+        self._chosen_by = config.training.metric
+        self._pairs = {name: dataset.split(name) for name in ("train", "valid", "test")}
+        shape = (dataset.n_users, dataset.n_items)
+        self._seen = {
+            name: interaction_matrix(pairs.user_rows, pairs.item_rows, *shape) for name, pairs in self._pairs.items()
+        }
+
+    def measure(self, model: Recommender, split: str) -> dict[str, float]:
+        """recall, ndcg, precision and map at each k of the settings; training items are masked."""
+        ks = tuple({*self._settings.ks, int(self._chosen_by.partition("@")[2])})
+        masked = self._seen["train"]
+        if split == "test" and self._settings.mask_valid_at_test:
+            masked = (masked + self._seen["valid"]).tocsr()
+        truth = Truth.of(self._pairs[split].user_rows, self._pairs[split].item_rows, self._n_items)
+        model.eval()
+        with torch.no_grad():
+            users, items = model.embeddings()
+            ranked = rank_items(users, items, masked, truth.users, max(ks))
+        return ranking_metrics(ranked, truth, tuple(sorted(ks)))
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

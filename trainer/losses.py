@@ -1,0 +1,65 @@
+"""Losses: pure functions of tensors, each named after its source (MODELS.md, section 2)."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, logsigmoid, normalize
+
+
+def bpr(positive_scores: Tensor, negative_scores: Tensor) -> Tensor:
+    """BPR-B: -mean log sigma(x_ui - x_uj) (Rendle et al., 2012). Inputs (B,)."""
+    return -logsigmoid(positive_scores - negative_scores).mean()
+
+
+def bpr_clipped(positive_scores: Tensor, negative_scores: Tensor) -> Tensor:
+    """BPR-A: the form with 1e-10 inside the logarithm, as the reference BPR and LightGCN have it."""
+    return -torch.log(1e-10 + torch.sigmoid(positive_scores - negative_scores)).mean()
+
+
+def frobenius_penalty(*tables: Tensor) -> Tensor:
+    """FRO: sum of Frobenius norms, not squared, over the row count of the last table."""
+    return torch.stack([table.norm() for table in tables]).sum() / len(tables[-1])
+
+
+def squared_norms(*tables: Tensor, batch_size: int) -> Tensor:
+    """L2: half the squared norms of the batch's rows over the *configured* batch size, as published."""
+    return 0.5 * torch.stack([table.square().sum() for table in tables]).sum() / batch_size
+
+
+def cosine_gap(a: Tensor, b: Tensor) -> Tensor:
+    """1 - mean cosine of matching rows (B, d) (AlignRec's user-item term)."""
+    return 1.0 - torch.cosine_similarity(a, b, dim=1).mean()
+
+
+def info_nce(rows: Tensor, targets: Tensor, temperature: float) -> Tensor:
+    """NCE: each row against its own target among all targets of the batch (paper, equation 2). Inputs (B, d)."""
+    logits = normalize(rows, eps=1e-12) @ normalize(targets, eps=1e-12).T / temperature  # (B, B)
+    return cross_entropy(logits, torch.arange(len(rows), device=rows.device))
+
+
+def similarity_gap(embeddings: Tensor, unit_features: Tensor) -> Tensor:
+    """AMP (paper, equation 3): mean over pairs i != j of (cos(h_i, h_j) - cos(f_i, f_j))^2.
+
+    With unit rows E and F the sum over all pairs is ||E^T E||^2 - 2 ||F^T E||^2 + ||F F^T||^2 (Frobenius): two small
+    products in place of two (B, B) matrices. The diagonal adds nothing, both cosines being 1 there.
+
+    Args:
+        embeddings: (B, d) learned embeddings h of distinct items.
+        unit_features: (B, width) their features, unit rows; no gradient.
+    """
+    unit = normalize(embeddings, eps=1e-12)
+    n_pairs = max(len(unit) * (len(unit) - 1), 1)
+    return _gram_gap(unit, unit_features) / n_pairs
+
+
+def similarity_gap_frobenius(embeddings: Tensor, unit_features: Tensor) -> Tensor:
+    """SIM: ||E E^T - cos(F)||_F / B with unnormalised products, as the released code has AMP."""
+    gap = embeddings @ embeddings.T - unit_features @ unit_features.T  # (B, B)
+    return gap.square().sum().sqrt() / len(embeddings)
+
+
+def _gram_gap(a: Tensor, b: Tensor) -> Tensor:
+    """||A A^T - B B^T||_F^2 (B without gradient), never forming an (n, n) matrix where the widths are smaller."""
+    with torch.no_grad():
+        small = b @ b.T if len(b) < b.shape[1] else b.T @ b
+        constant = small.square().sum()
+    return (a.T @ a).square().sum() - 2.0 * (b.T @ a).square().sum() + constant

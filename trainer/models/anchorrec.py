@@ -1,0 +1,186 @@
+"""AnchorRec ("Anchored Alignment", PAPER.txt; MODELS.md 3.12): alignment to a multimodal anchor, off to one side.
+
+Each modality keeps an embedding of its own (`origin`), gated by the item's ID embedding and smoothed over the kNN
+graph of its features. Alignment happens only between small MLP projections of these, so the origins stay apart.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from trainer import losses
+from trainer.config import AnchorRecSettings
+from trainer.models.base import Factors, Inputs, Recommender, scores, table
+from trainer.models.propagation import Propagated, fold_in_rows, light_gcn
+
+ANCHOR = "multimodal"
+SINGLE_MODALITIES = ("text", "image")
+
+
+class Origins(NamedTuple):
+    """Embeddings before projection and fusion."""
+
+    ids: Propagated
+    """h^id of users and items."""
+    modalities: dict[str, Tensor]
+    """h^m of items, (n_items, d) each."""
+
+
+class AnchorRec(Recommender):
+    """The paper's model over any subset of modalities; without any it is LightGCN with AlignRec's ranking extras.
+
+    Args:
+        settings: sizes and weights.
+        inputs: graphs and fixed features; the modalities are those that both settings and features name.
+        batch_size: the configured batch size, by which the L2 term is divided.
+    """
+
+    def __init__(self, settings: AnchorRecSettings, inputs: Inputs, *, batch_size: int) -> None:
+        super().__init__()
+        self._settings, self._inputs, self._batch_size = settings, inputs, batch_size
+        self.modalities = tuple(m for m in settings.modalities if m in inputs.features)
+        size = settings.embedding_size
+        self.user_embedding = table(inputs.n_users, size)
+        self.item_embedding = table(inputs.n_items, size)
+        self.refine = nn.ModuleDict({m: nn.Linear(inputs.features[m].shape[1], size) for m in self.modalities})
+        self.gates = nn.ModuleDict({m: nn.Linear(size, size) for m in self.modalities})
+        self.projections = nn.ModuleDict({m: _projection(size) for m in ("id", *self.modalities)})
+        self._unit_features = {m: nn.functional.normalize(inputs.features[m]) for m in self.modalities}
+
+    def _origins(self) -> Origins:
+        ids = light_gcn(self._inputs.interactions, self.user_embedding, self.item_embedding, self._settings.n_layers)
+        return Origins(ids, {m: self._refined(m) for m in self.modalities})
+
+    def _refined(self, modality: str) -> Tensor:
+        """h^m = O_m^n (Q * sigma(gate(Lin f))): the collaborative refinement of section 3.2. (n_items, d)."""
+        gate = torch.sigmoid(self.gates[modality](self.refine[modality](self._inputs.features[modality])))
+        refined = self.item_embedding * gate
+        for _ in range(self._settings.n_item_layers):
+            refined = self._inputs.item_graphs[modality] @ refined
+        return refined
+
+    def _item_parts(self, origins: Origins) -> dict[str, Tensor]:
+        """The weighted summands of h_i, without the correction."""
+        parts = {"id": origins.ids.items, **origins.modalities}
+        return {name: self._weight(name) * part for name, part in parts.items() if self._weight(name) > 0}
+
+    def _weight(self, part: str) -> float:
+        weight: float = getattr(self._settings.fusion, part)
+        return weight
+
+    def _modal_sum(self, origins: Origins) -> Tensor:
+        """Sum of the weighted modality embeddings: what an item hands to its users besides its ID. (n_items, d)."""
+        parts = [part for name, part in self._item_parts(origins).items() if name != "id"]
+        return torch.stack(parts).sum(dim=0) if parts else torch.zeros_like(self.item_embedding)
+
+    def _fused_users(self, origins: Origins) -> Tensor:
+        """h_u: users have no features, so each modality's user side is aggregated from the user's items."""
+        users = self._weight("id") * origins.ids.users
+        return users + self._inputs.interactions @ self._modal_sum(origins)
+
+    def _correction(self, origins: Origins, rows: Tensor | slice) -> Tensor:
+        """lambda p^mm of the given items: the anchor correction."""
+        projected: Tensor = self.projections[ANCHOR](origins.modalities[ANCHOR][rows])
+        return self._settings.correction_weight * projected
+
+    @property
+    def _has_correction(self) -> bool:
+        return ANCHOR in self.modalities and self._settings.correction_weight > 0
+
+    def loss_terms(self, users: Tensor, positives: Tensor, negatives: Tensor) -> dict[str, Tensor]:
+        """L = BPR + AlignRec's ranking extras + lambda_1 AAL + lambda_2 AMP (paper, equation 1)."""
+        settings = self._settings
+        origins = self._origins()
+        fused_items = torch.stack(list(self._item_parts(origins).values())).sum(dim=0)
+        user = self._fused_users(origins)[users]
+        positive, negative = fused_items[positives], fused_items[negatives]
+        if self._has_correction:
+            positive = positive + self._correction(origins, positives)
+            negative = negative + self._correction(origins, negatives)
+        l2 = losses.squared_norms(user, positive, negative, batch_size=self._batch_size)
+        terms = {
+            "bpr": losses.bpr(scores(user, positive), scores(user, negative)),
+            "user_item": settings.user_item_weight * losses.cosine_gap(user, positive),
+            "l2": settings.l2_weight * l2,
+        }
+        # A positive drawn twice would be its own false negative in InfoNCE.
+        distinct = torch.unique(positives)
+        return terms | self._aal_terms(origins, distinct) | self._amp_terms(origins, distinct)
+
+    def _aal_terms(self, origins: Origins, rows: Tensor) -> dict[str, Tensor]:
+        """Anchor-aligned learning (paper, equation 2): ID and text-image mixture towards the anchor."""
+        weight = self._settings.aal_weight
+        if ANCHOR not in self.modalities or weight == 0:
+            return {}
+        anchor = self.projections[ANCHOR](origins.modalities[ANCHOR][rows])
+        ids = self.projections["id"](origins.ids.items[rows])
+        detached = self._settings.detach_anchor
+        terms = {"aal_id": weight * self._align(ids, anchor.detach() if detached == "both" else anchor)}
+        mixture = self._mixture(origins, rows)
+        if mixture is not None:
+            target = anchor if detached == "none" else anchor.detach()
+            terms["aal_mixture"] = weight * self._align(mixture, target)
+        return terms
+
+    def _mixture(self, origins: Origins, rows: Tensor) -> Tensor | None:
+        """p^tv = alpha p^t + (1 - alpha) p^v; one of them alone where the other is missing."""
+        present = [m for m in SINGLE_MODALITIES if m in self.modalities]
+        projected: list[Tensor] = [self.projections[m](origins.modalities[m][rows]) for m in present]
+        if len(projected) == len(SINGLE_MODALITIES):
+            share = self._settings.text_share
+            return share * projected[0] + (1 - share) * projected[1]
+        return next(iter(projected), None)
+
+    def _align(self, rows: Tensor, anchor: Tensor) -> Tensor:
+        temperature = self._settings.temperature
+        towards = losses.info_nce(rows, anchor, temperature)
+        if self._settings.aal_direction == "to_anchor":
+            return towards
+        return 0.5 * (towards + losses.info_nce(anchor, rows, temperature))
+
+    def _amp_terms(self, origins: Origins, rows: Tensor) -> dict[str, Tensor]:
+        """Anchor-modality preservation (paper, equation 3), one term a modality."""
+        settings = self._settings
+        gap = losses.similarity_gap if settings.amp_form == "cosine" else losses.similarity_gap_frobenius
+        weights = {m: settings.amp_weight * getattr(settings.amp_modality_weights, m) for m in self.modalities}
+        return {
+            f"amp_{m}": weight * gap(origins.modalities[m][rows], self._unit_features[m][rows])
+            for m, weight in weights.items()
+            if weight > 0
+        }
+
+    def embeddings(self) -> tuple[Tensor, Tensor]:
+        """Final users h_u and corrected items h_i + lambda p_i^mm."""
+        factors = self.factors()
+        return factors.user_embeddings, factors.item_embeddings
+
+    def factors(self) -> Factors:
+        """Parts id, multimodal, text, image, anchor; fold-in by MODELS.md 3.12."""
+        origins = self._origins()
+        n_terms = self._settings.n_layers + 1
+        parts = self._item_parts(origins)
+        if self._has_correction:
+            parts["anchor"] = self._correction(origins, slice(None))
+        handed = self._weight("id") * origins.ids.item_layers_below_last / n_terms + self._modal_sum(origins)
+        return Factors(
+            user_embeddings=self._fused_users(origins),
+            item_parts=parts,
+            user_own=self._weight("id") * self.user_embedding / n_terms,
+            fold_in=fold_in_rows(handed, self._inputs.item_degrees),
+        )
+
+    def projected(self) -> dict[str, Tensor]:
+        """p^m of all items for id and each modality, (n_items, d): what alignment acts on."""
+        origins = self._origins()
+        sources = {"id": origins.ids.items, **origins.modalities}
+        return {name: self.projections[name](source) for name, source in sources.items()}
+
+
+def _projection(size: int) -> nn.Sequential:
+    """MLP d -> d -> d with Xavier-uniform weights, as the released code initialises its projections."""
+    mlp = nn.Sequential(nn.Linear(size, size), nn.ReLU(), nn.Linear(size, size))
+    for layer in mlp:
+        if isinstance(layer, nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
+    return mlp

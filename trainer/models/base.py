@@ -1,0 +1,76 @@
+"""What the loop, the exporter and the evaluator know of every model."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from trainer.graph import SparseMatrix
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What models are built from, already on the device."""
+
+    n_users: int
+    n_items: int
+    interactions: SparseMatrix
+    """R-hat (n_users, n_items): normalised training interactions."""
+    user_degrees: Tensor
+    """(n_users,) training items of each user."""
+    item_degrees: Tensor
+    """(n_items,) training users of each item."""
+    features: Mapping[str, Tensor] = field(default_factory=dict)
+    """(n_items, width) per modality."""
+    item_graphs: Mapping[str, SparseMatrix] = field(default_factory=dict)
+    """(n_items, n_items) kNN graph per modality."""
+
+
+@dataclass(frozen=True)
+class Factors:
+    """A trained model taken apart exactly, as the bundle holds it (HOUSE.md, section 2).
+
+    item embedding = sum of the parts; user embedding = user_own + d_u^-1/2 * sum of fold_in over the user's items.
+    """
+
+    user_embeddings: Tensor
+    """(n_users, d)"""
+    item_parts: Mapping[str, Tensor]
+    """(n_items, d) per part."""
+    user_own: Tensor
+    """(n_users, d)"""
+    fold_in: Tensor
+    """(n_items, d)"""
+
+    @property
+    def item_embeddings(self) -> Tensor:
+        """(n_items, d): the sum of the parts."""
+        return torch.stack(list(self.item_parts.values())).sum(dim=0)
+
+
+class Recommender(nn.Module, ABC):
+    """A model whose score is the inner product of a user and an item embedding."""
+
+    @abstractmethod
+    def loss_terms(self, users: Tensor, positives: Tensor, negatives: Tensor) -> dict[str, Tensor]:
+        """Weighted terms by name; their sum is the loss of the batch. Rows (B,) int64."""
+
+    @abstractmethod
+    def embeddings(self) -> tuple[Tensor, Tensor]:
+        """User (n_users, d) and item (n_items, d) embeddings that are scored."""
+
+    @abstractmethod
+    def factors(self) -> Factors:
+        """Take the embeddings apart; called without gradient."""
+
+
+def table(rows: int, size: int) -> nn.Parameter:
+    """An embedding table, Xavier-uniform over (rows, size) as in the reference implementations."""
+    return nn.Parameter(nn.init.xavier_uniform_(torch.empty(rows, size)))
+
+
+def scores(users: Tensor, items: Tensor) -> Tensor:
+    """Inner products of matching rows: (B, d), (B, d) -> (B,)."""
+    return (users * items).sum(dim=1)

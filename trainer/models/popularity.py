@@ -1,0 +1,27 @@
+"""Popularity: what a recommender must beat before anything else is said of it."""
+
+import torch
+from torch import Tensor
+
+from trainer.models.base import Factors, Inputs, Recommender
+
+
+class Popularity(Recommender):
+    """Scores an item by its number of training users, for everybody alike; nothing is learned."""
+
+    def __init__(self, inputs: Inputs) -> None:
+        super().__init__()
+        self._users = torch.ones(inputs.n_users, 1, device=inputs.item_degrees.device)
+        self._items = inputs.item_degrees[:, None].float()
+
+    def loss_terms(self, users: Tensor, positives: Tensor, negatives: Tensor) -> dict[str, Tensor]:
+        """No loss: there is nothing to train."""
+        return {}
+
+    def embeddings(self) -> tuple[Tensor, Tensor]:
+        """One dimension: 1 for each user, the count for each item."""
+        return self._users, self._items
+
+    def factors(self) -> Factors:
+        """The count is the item's only part; users are all alike."""
+        return Factors(self._users, {"id": self._items}, self._users, torch.zeros_like(self._items))

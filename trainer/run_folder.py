@@ -1,0 +1,172 @@
+"""The folder of one training run: configuration, metrics per epoch, checkpoints, result, plot.
+
+config.toml    the whole configuration, every default written out
+run.json       which data set (path and fingerprint) it was trained on
+metrics.jsonl  one line an epoch
+last.pt        what an interrupted run resumes from
+best.pt        parameters of the best epoch
+result.json    written last: its presence means that the run is finished
+curves.png     losses and validation metrics by epoch
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from index.errors import InputError
+from trainer.config import RunConfig, dump_config, load_config
+from trainer.data import Dataset
+
+
+@dataclass
+class Progress:
+    """Where the loop stands between two epochs."""
+
+    epoch: int = 0
+    """Epochs done."""
+    best_epoch: int = -1
+    best_score: float = float("-inf")
+    waited: int = 0
+    """Evaluations since the best one."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """One record an epoch, as in metrics.jsonl."""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a finished run found."""
+
+    best_epoch: int
+    valid: dict[str, float]
+    test: dict[str, float]
+    n_parameters: int
+    seconds_per_epoch: float
+
+
+class RunFolder:
+    """Reads and writes the files of one run; everything is replaced atomically."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def claim(self, config: RunConfig, dataset: Dataset) -> None:
+        """Make the folder this run's, or make sure that it already is.
+
+        Raises:
+            InputError: it holds a run of another configuration or of other data, and names the first difference.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not (self.path / "config.toml").exists():
+            if any(self.path.iterdir()):
+                raise InputError(f"{self.path} is not empty and not a run folder; choose an empty folder for the run")
+            origin = {"data": str(dataset.path.resolve()), "fingerprint": dataset.fingerprint}
+            write_atomically(self.path / "run.json", json.dumps(origin, indent=1).encode())
+            write_atomically(self.path / "config.toml", dump_config(config).encode())
+            return
+        if self.config() != config:
+            raise InputError(f"{self.path} holds a run of another configuration ({self._difference(config)})")
+        if self.origin()["fingerprint"] != dataset.fingerprint:
+            raise InputError(
+                f"{self.path} holds a run on data {self.origin()['fingerprint'][:12]}, found {dataset.fingerprint[:12]}"
+            )
+
+    def config(self) -> RunConfig:
+        """The configuration that the folder was made for."""
+        if not (self.path / "config.toml").is_file():
+            raise InputError(
+                f"{self.path} is not a run folder: it has no config.toml (made by `python -m trainer fit`)"
+            )
+        return load_config(str(self.path / "config.toml"))
+
+    def origin(self) -> dict[str, str]:
+        """Path and fingerprint of the data set."""
+        origin: dict[str, str] = json.loads((self.path / "run.json").read_text())
+        return origin
+
+    def result(self) -> RunResult | None:
+        """The result of a finished run, or None."""
+        file = self.path / "result.json"
+        return RunResult(**json.loads(file.read_text())) if file.exists() else None
+
+    def write_result(self, result: RunResult) -> None:
+        """Mark the run finished."""
+        write_atomically(self.path / "result.json", json.dumps(asdict(result), indent=1).encode())
+
+    def write_history(self, progress: Progress) -> None:
+        """Rewrite metrics.jsonl: after a resume it must not keep lines of the epochs that are run again."""
+        lines = "".join(json.dumps(record) + "\n" for record in progress.history)
+        write_atomically(self.path / "metrics.jsonl", lines.encode())
+
+    def save_best(self, model: nn.Module) -> None:
+        """Keep the parameters of the best epoch so far."""
+        _save({"model": model.state_dict()}, self.path / "best.pt")
+
+    def load_best(self, model: nn.Module) -> None:
+        """Put the best epoch's parameters into the model."""
+        model.load_state_dict(_load(self.path / "best.pt")["model"])
+
+    def save_checkpoint(self, model: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
+        """Keep all that the next epoch depends on."""
+        state = {
+            "model": model.state_dict(),
+            "optimiser": optimiser.state_dict(),
+            "progress": asdict(progress),
+        }
+        _save(state, self.path / "last.pt")
+
+    def load_checkpoint(self, model: nn.Module, optimiser: torch.optim.Optimizer) -> Progress:
+        """Go back to the last checkpoint; without one, to the start."""
+        if not (self.path / "last.pt").exists():
+            return Progress()
+        state = _load(self.path / "last.pt")
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        return Progress(**state["progress"])
+
+    def _difference(self, config: RunConfig) -> str:
+        mine, theirs = _flat(self.config().model_dump()), _flat(config.model_dump())
+        keys = sorted(key for key in mine.keys() | theirs.keys() if mine.get(key) != theirs.get(key))
+        return f"{keys[0]} is {mine.get(keys[0])!r} there, {theirs.get(keys[0])!r} here"
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file whole: a reader sees the old content or the new, never a part."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _save(state: Mapping[str, Any], path: Path) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        nested = _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+        flat |= nested
+    return flat
+
+
+def parameters_of(model: nn.Module) -> list[Tensor]:
+    """Trainable parameters."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
