@@ -1,0 +1,170 @@
+"""What a bundle is made from, and every check it must pass before a byte is written."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
+
+from index.errors import InputError
+from index.ids import IdTable, PackedStrings
+from index.laws import TOLERANCE, fold_in_error, part_sum_error
+from index.layout import Sizes, check_array, layout
+from index.manifest import MODALITIES, PARTS
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class BundleContent:
+    """A fitted model in arrays. Row r of a user array belongs to user_ids[r], likewise for items.
+
+    user_embeddings[u] == user_own[u] + d_u^(-1/2) · sum of fold_in over u's seen items (d_u of them), and
+    item_embeddings == sum of item_parts, both to 1e-5; score = inner product.
+    """
+
+    model: str
+    config: Mapping[str, Any]
+    data_fingerprint: str
+    seed: int
+    metrics: Mapping[str, Mapping[str, float]]
+    user_ids: Sequence[str]
+    item_ids: Sequence[str]
+    user_embeddings: Array  # (n_users, d) float32
+    item_embeddings: Array  # (n_items, d) float32
+    item_parts: Mapping[str, Array]  # each (n_items, d) float32
+    fold_in: Array  # (n_items, d) float32
+    user_own: Array  # (n_users, d) float32
+    seen_offsets: Array  # (n_users + 1,) int64
+    seen_items: Array  # (n_interactions,) int32, each user's rows oldest first, none twice
+    popularity_count: Array  # (n_items,) int64
+    popularity_trend: Array  # (n_items,) float32
+    neighbours: Mapping[str, Array]  # each (n_items, <= 256) float16, unit rows; a zero row: nothing known
+    items: Sequence[Mapping[str, Any]]
+
+    @property
+    def sizes(self) -> Sizes:
+        """The numbers that fix every shape."""
+        return Sizes(
+            n_users=len(self.user_ids),
+            n_items=len(self.item_ids),
+            n_interactions=len(self.seen_items),
+            embedding_size=self.item_embeddings.shape[-1],
+            parts=tuple(part for part in PARTS if part in self.item_parts),
+            neighbours=tuple(modality for modality in MODALITIES if modality in self.neighbours),
+        )
+
+
+class _Item(TypedDict):
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[misc]
+    title: str
+    category: str
+    attributes: dict[str, Any]
+    image: str | None
+
+
+_ITEMS = TypeAdapter(list[_Item])
+
+
+def checked_arrays(content: BundleContent) -> dict[str, Array]:
+    """Every array of the bundle by its file name, checked; InputError says what was found and what was expected."""
+    _check_names("item_parts", content.item_parts, PARTS)
+    _check_names("neighbours", content.neighbours, MODALITIES)
+    sizes = content.sizes
+    _check_sizes(sizes, content)
+    arrays = dict(_given_arrays(content))
+    expected = layout(sizes)
+    for name, array in arrays.items():
+        check_array(name, array, expected[name])
+    _check_seen(content, sizes)
+    _check_laws(content)
+    return arrays | _derived_arrays(content, sizes)
+
+
+def _given_arrays(content: BundleContent) -> Iterator[tuple[str, Array]]:
+    for name in ("user_embeddings", "item_embeddings", "fold_in", "user_own"):
+        yield f"{name}.npy", getattr(content, name)
+    yield from ((f"item_parts/{part}.npy", array) for part, array in content.item_parts.items())
+    yield from ((f"neighbours/{modality}.npy", array) for modality, array in content.neighbours.items())
+    yield "seen/user_offsets.npy", content.seen_offsets
+    yield "seen/user_items.npy", content.seen_items
+    yield "popularity/count.npy", content.popularity_count
+    yield "popularity/trend.npy", content.popularity_trend
+
+
+def _derived_arrays(content: BundleContent, sizes: Sizes) -> dict[str, Array]:
+    tables = {
+        "user_ids": IdTable.build(content.user_ids, "user_id").arrays(),
+        "item_ids": IdTable.build(content.item_ids, "item_id").arrays(),
+        "items": PackedStrings.pack(_item_records(content.items)).arrays(),
+    }
+    packed = {f"{table}/{stem}.npy": array for table, arrays in tables.items() for stem, array in arrays.items()}
+    item_offsets, item_users = transposed(content.seen_offsets, content.seen_items, sizes.n_items)
+    return packed | {"seen/item_offsets.npy": item_offsets, "seen/item_users.npy": item_users}
+
+
+def transposed(offsets: Array, columns: Array, n_columns: int) -> tuple[Array, Array]:
+    """The CSR transpose, pattern only: (n_columns + 1,) int64 offsets and int32 rows, ascending within a column."""
+    rows = np.repeat(np.arange(len(offsets) - 1, dtype=np.int32), np.diff(offsets))
+    counts = np.bincount(columns, minlength=n_columns)
+    starts = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
+    return starts, rows[np.argsort(columns, kind="stable")]
+
+
+def _item_records(items: Sequence[Mapping[str, Any]]) -> list[bytes]:
+    try:
+        records = _ITEMS.validate_python([dict(item) for item in items])
+        return [json.dumps(record, ensure_ascii=False, allow_nan=False).encode() for record in records]
+    except ValidationError as error:
+        row, *field = error.errors()[0]["loc"]
+        where = ".".join(map(str, field))
+        raise InputError(f"items row {row}, {where}: {error.errors()[0]['msg']}") from error
+    except (TypeError, ValueError) as error:
+        raise InputError(f"items: {error}; expected attributes that JSON can hold") from error
+
+
+def _check_names(what: str, given: Mapping[str, Array], known: tuple[str, ...]) -> None:
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise InputError(f"{what} has {', '.join(unknown)}; expected names among {', '.join(known)}")
+
+
+def _check_sizes(sizes: Sizes, content: BundleContent) -> None:
+    for name in ("n_users", "n_items", "embedding_size"):
+        if getattr(sizes, name) < 1:
+            raise InputError(f"{name} is {getattr(sizes, name)}; expected at least 1")
+    if len(content.items) != sizes.n_items:
+        raise InputError(f"items has {len(content.items)} records; expected one for each of {sizes.n_items} item ids")
+    if not sizes.parts:
+        raise InputError(f"item_parts is empty; expected at least one of {', '.join(PARTS)}")
+
+
+def _check_seen(content: BundleContent, sizes: Sizes) -> None:
+    offsets, items = content.seen_offsets, content.seen_items
+    if offsets[0] != 0 or offsets[-1] != len(items) or (np.diff(offsets) < 0).any():
+        raise InputError(
+            f"seen_offsets run from {offsets[0]} to {offsets[-1]}; "
+            f"expected an ascending run from 0 to {len(items)}, the length of seen_items"
+        )
+    if len(items) and (items.min() < 0 or items.max() >= sizes.n_items):
+        raise InputError(f"seen_items has rows {items.min()}..{items.max()}; expected 0..{sizes.n_items - 1}")
+    users = np.repeat(np.arange(sizes.n_users, dtype=np.int64), np.diff(offsets))
+    pairs = np.sort(users * sizes.n_items + items)
+    twice = np.flatnonzero(pairs[1:] == pairs[:-1])
+    if len(twice):
+        user_row, item_row = divmod(int(pairs[twice[0]]), sizes.n_items)
+        raise InputError(f"seen_items names item row {item_row} twice for user row {user_row}; expected it once")
+
+
+def _check_laws(content: BundleContent) -> None:
+    error = part_sum_error(content.item_embeddings, content.item_parts)
+    if error > TOLERANCE:
+        raise InputError(f"item_parts sum to item_embeddings only to {error:.2g}; expected {TOLERANCE:g}, relative")
+    error = fold_in_error(
+        content.user_embeddings, content.user_own, content.fold_in, content.seen_offsets, content.seen_items
+    )
+    if error > TOLERANCE:
+        raise InputError(f"fold_in and user_own give user_embeddings to {error:.2g}; expected {TOLERANCE:g}, relative")

@@ -1,0 +1,132 @@
+"""FAISS at arm's length: build, read, write and search one FAISS index; nothing else sees its D, I or parameters."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import faiss as faiss_with_stubs
+import numpy as np
+
+from index.errors import InputError
+
+Array = np.ndarray[Any, Any]
+
+faiss: Any = faiss_with_stubs  # its stubs lack half of what it has
+
+DEFAULT_EF_SEARCH = 64
+PROBED_SHARE = 8  # by default one list in eight is probed: FAISS's own default of one list finds little
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A FAISS inner-product index and what it can do.
+
+    exact: it scores by the full vectors, so its scores bound what it left out.
+    takes_selector: allowed rows can be handed to the search itself.
+    one_at_a_time: the probed lists could depend on the other queries of a call, so queries are searched singly.
+    max_fetch: the longest list that one search gives (GPU: 2,048), 0 where there is no limit.
+    """
+
+    index: Any
+    exact: bool
+    takes_selector: bool
+    one_at_a_time: bool = False
+    max_fetch: int = 0
+
+    def search(self, queries: Array, n: int, allowed: Array | None = None) -> tuple[Array, Array]:
+        """Rows (m, n) int64, -1 where there are fewer, and scores (m, n); `allowed` is a mask over all rows."""
+        # The selector must outlive the call, so it has a name here.
+        selector = None if allowed is None else faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+        if self.one_at_a_time and len(queries) > 1:
+            found = [self._search(query[None], n, selector) for query in queries]
+            return np.concatenate([rows for rows, _ in found]), np.concatenate([scores for _, scores in found])
+        return self._search(queries, n, selector)
+
+    def _search(self, queries: Array, n: int, selector: Any) -> tuple[Array, Array]:
+        parameters = None if selector is None else _parameters(self.index, selector)
+        D, I = self.index.search(queries, n, params=parameters)  # noqa: E741
+        return I, D
+
+    @property
+    def settings(self) -> dict[str, int]:
+        """What the search probes: nprobe or ef_search, nothing for a flat index."""
+        if isinstance(self.index, faiss.IndexIVF):
+            return {"nprobe": int(self.index.nprobe)}
+        if isinstance(self.index, faiss.IndexHNSW):
+            return {"ef_search": int(self.index.hnsw.efSearch)}
+        return {}
+
+
+def engine_of(index: Any) -> Engine:
+    """What the FAISS index can do, by its class."""
+    full_vectors = (faiss.IndexFlat, faiss.IndexIVFFlat, faiss.IndexHNSWFlat)
+    selectable = (faiss.IndexFlat, faiss.IndexIVF, faiss.IndexHNSW, faiss.IndexScalarQuantizer)
+    return Engine(
+        index=index,
+        exact=isinstance(index, full_vectors),
+        takes_selector=isinstance(index, selectable),
+        one_at_a_time=isinstance(index, faiss.IndexIVF),
+    )
+
+
+def build_engine(vectors: Array, factory: str, nprobe: int | None, ef_search: int | None) -> Engine:
+    """Train and fill an index by its FAISS factory string; InputError where FAISS refuses it for these vectors."""
+    try:
+        index = faiss.index_factory(vectors.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
+        index.train(vectors)
+        index.add(vectors)
+    except RuntimeError as error:
+        size = f"{vectors.shape[0]} vectors of {vectors.shape[1]}"
+        raise InputError(f"index factory {factory!r} does not fit {size}: {_reason(error)}") from error
+    engine = engine_of(index)
+    _set_search(engine.index, nprobe, ef_search)
+    return engine
+
+
+def read_engine(path: Path) -> Engine:
+    """Open an index file, memory-mapped where FAISS can; InputError where it is truncated or no index."""
+    try:
+        return engine_of(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC))
+    except RuntimeError as error:
+        raise InputError(f"{path} is no readable FAISS index: {_reason(error)}") from error
+
+
+def write_engine(engine: Engine, path: Path) -> None:
+    """Write the index into a new file. OSError where the disk does not take it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Through Python's file: FAISS's own writer ignores an error at close, and a full disk would pass unnoticed.
+    with path.open("xb") as file:
+        faiss.write_index(engine.index, faiss.PyCallbackIOWriter(file.write))
+
+
+def stored_vectors(engine: Engine) -> Array:
+    """The vectors that the index holds, (n, d) float32: shared for a flat index, else a copy, lossy if it is."""
+    index = engine.index
+    if isinstance(index, faiss.IndexFlat):
+        flat: Array = faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d)
+        return flat.reshape(index.ntotal, index.d)
+    copied: Array = index.reconstruct_n(0, index.ntotal)
+    return copied
+
+
+def _set_search(index: Any, nprobe: int | None, ef_search: int | None) -> None:
+    for name, value in (("nprobe", nprobe), ("ef_search", ef_search)):
+        if value is not None and value < 1:
+            raise InputError(f"{name} is {value}; expected at least 1")
+    if isinstance(index, faiss.IndexIVF):
+        index.nprobe = min(nprobe or -(-index.nlist // PROBED_SHARE), index.nlist)
+    if isinstance(index, faiss.IndexHNSW):
+        index.hnsw.efSearch = ef_search or DEFAULT_EF_SEARCH
+
+
+def _parameters(index: Any, selector: Any) -> Any:
+    if isinstance(index, faiss.IndexIVF):
+        return faiss.SearchParametersIVF(sel=selector, nprobe=index.nprobe)
+    if isinstance(index, faiss.IndexHNSW):
+        return faiss.SearchParametersHNSW(sel=selector, efSearch=index.hnsw.efSearch)
+    return faiss.SearchParameters(sel=selector)
+
+
+def _reason(error: RuntimeError) -> str:
+    """FAISS's message without its C++ signature."""
+    return str(error).rpartition(": ")[2].strip()

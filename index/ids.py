@@ -1,0 +1,119 @@
+"""Outside ids and inside rows: tables of strings that are opened by memory map, whatever their size."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from index.errors import InputError
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class PackedStrings:
+    """n byte strings end to end: string r is blob[offsets[r]:offsets[r + 1]]."""
+
+    blob: Array  # (total bytes,) uint8
+    offsets: Array  # (n + 1,) int64
+
+    @classmethod
+    def pack(cls, strings: Sequence[bytes]) -> "PackedStrings":
+        """Lay the strings end to end."""
+        lengths = np.fromiter((len(string) for string in strings), np.int64, len(strings))
+        offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+        return cls(np.frombuffer(b"".join(strings), np.uint8), offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, row: int) -> bytes:
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {row} of {len(self)}")
+        return self.blob[self.offsets[row] : self.offsets[row + 1]].tobytes()
+
+    def arrays(self) -> dict[str, Array]:
+        """What is stored, by file stem."""
+        return {"bytes": self.blob, "offsets": self.offsets}
+
+
+@dataclass(frozen=True)
+class IdTable:
+    """Ids by row and rows by id, without a dictionary: a binary search over sorted hashes, checked against the string.
+
+    The hash only narrows the search, so an id that merely collides with a known one is still unknown.
+    """
+
+    strings: PackedStrings
+    hashes: Array  # (n,) uint64, sorted
+    hash_rows: Array  # (n,) int64, the row that each hash belongs to
+
+    @classmethod
+    def build(cls, ids: Sequence[str], what: str = "id") -> "IdTable":
+        """Make the table of ids[row]; InputError on an empty, repeated or unencodable id."""
+        encoded = [_encode(text, row, what) for row, text in enumerate(ids)]
+        _refuse_duplicates(encoded, what)
+        hashes = np.fromiter((_hash(data) for data in encoded), np.uint64, len(encoded))
+        order = np.argsort(hashes, kind="stable")
+        return cls(PackedStrings.pack(encoded), hashes[order], order.astype(np.int64))
+
+    def __len__(self) -> int:
+        return len(self.strings)
+
+    def __getitem__(self, row: int) -> str:
+        return self.strings[row].decode()
+
+    def row(self, outside_id: str) -> int | None:
+        """The row of an id, or None where the table does not know it."""
+        try:
+            data = outside_id.encode()
+        except UnicodeEncodeError:  # a lone surrogate: no stored id has one
+            return None
+        return self._find(data, np.uint64(_hash(data)))
+
+    def rows(self, outside_ids: Sequence[str]) -> Array:
+        """The rows of many ids, (len(outside_ids),) int64, with -1 for an unknown one."""
+        found = (self.row(outside_id) for outside_id in outside_ids)
+        return np.fromiter((-1 if row is None else row for row in found), np.int64, len(outside_ids))
+
+    def arrays(self) -> dict[str, Array]:
+        """What is stored, by file stem."""
+        return {**self.strings.arrays(), "hashes": self.hashes, "rows": self.hash_rows}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, Array]) -> "IdTable":
+        """The inverse of `arrays`; copies nothing."""
+        return cls(PackedStrings(arrays["bytes"], arrays["offsets"]), arrays["hashes"], arrays["rows"])
+
+    def _find(self, data: bytes, key: np.uint64) -> int | None:
+        position = int(self.hashes.searchsorted(key))
+        while position < len(self.hashes) and self.hashes[position] == key:
+            row = int(self.hash_rows[position])
+            if self.strings[row] == data:
+                return row
+            position += 1
+        return None
+
+
+def _encode(text: str, row: int, what: str) -> bytes:
+    if not isinstance(text, str) or not text:
+        raise InputError(f"{what} of row {row} is {text!r}; expected a string that is not empty")
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{what} of row {row} is {text[:40]!r}; expected text that UTF-8 can hold") from error
+
+
+def _refuse_duplicates(encoded: list[bytes], what: str) -> None:
+    if len(set(encoded)) == len(encoded):
+        return
+    first: dict[bytes, int] = {}
+    for row, data in enumerate(encoded):
+        if first.setdefault(data, row) != row:
+            raise InputError(f"{what} {data.decode()[:80]!r} stands in rows {first[data]} and {row}; expected it once")
+
+
+def _hash(data: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")

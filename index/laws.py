@@ -1,0 +1,72 @@
+"""The two identities that every bundle keeps, and how far its arrays are from them.
+
+Both distances are relative: the norm of a row's error over the norm of the row, or over the mean norm of all rows
+where that is larger, so that a row near zero is not held to a precision that float32 cannot give.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+TOLERANCE = 1e-5
+_CHUNK = 65_536
+
+
+def part_sum_error(item_embeddings: Array, item_parts: Mapping[str, Array]) -> float:
+    """How far the parts are from summing to the item embeddings; at most TOLERANCE in a valid bundle."""
+    floor = _mean_norm(item_embeddings)
+    return max(
+        _row_error(_summed(item_parts, rows), item_embeddings[rows], floor) for rows in _chunks(len(item_embeddings))
+    )
+
+
+def fold_in_error(
+    user_embeddings: Array, user_own: Array, fold_in: Array, seen_offsets: Array, seen_items: Array
+) -> float:
+    """How far u = own + d_u^(-1/2) · sum of fold_in over the seen items is from the user embeddings."""
+    floor = _mean_norm(user_embeddings)
+    return max(
+        _row_error(
+            user_own[rows] + folded(fold_in, seen_offsets[rows.start : rows.stop + 1], seen_items),
+            user_embeddings[rows],
+            floor,
+        )
+        for rows in _chunks(len(user_embeddings), size=4_096)
+    )
+
+
+def folded(fold_in: Array, offsets: Array, seen_items: Array) -> Array:
+    """d_u^(-1/2) · sum over seen(u) of fold_in, for each of the m users of `offsets` (m + 1,); (m, d) float64."""
+    degrees = np.diff(offsets)
+    sums = np.zeros((len(degrees), fold_in.shape[1]))  # (m, d)
+    some = degrees > 0
+    if some.any():
+        added = fold_in[seen_items[offsets[0] : offsets[-1]]].astype(np.float64)
+        # reduceat has no empty segments: users without items are left out, which moves no other user's start.
+        sums[some] = np.add.reduceat(added, (offsets[:-1] - offsets[0])[some], axis=0)
+        sums[some] /= np.sqrt(degrees[some])[:, None]
+    return sums
+
+
+def _summed(parts: Mapping[str, Array], rows: slice) -> Array:
+    total = np.zeros(next(iter(parts.values()))[rows].shape)
+    for part in parts.values():
+        total += part[rows]
+    return total
+
+
+def _row_error(found: Array, expected: Array, floor: float) -> float:
+    error = np.linalg.norm(found - expected, axis=1)
+    scale = np.maximum(np.linalg.norm(expected, axis=1), floor)
+    return float(np.max(error / np.maximum(scale, np.finfo(np.float32).tiny)))
+
+
+def _mean_norm(rows: Array) -> float:
+    return sum(float(np.linalg.norm(rows[chunk], axis=1).sum()) for chunk in _chunks(len(rows))) / len(rows)
+
+
+def _chunks(n: int, size: int = _CHUNK) -> Iterator[slice]:
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))

@@ -1,0 +1,112 @@
+"""Which array files a bundle of given sizes has, and what each must look like."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from index.errors import InputError
+
+Array = np.ndarray[Any, Any]
+
+MAX_NEIGHBOUR_WIDTH = 256
+_CHUNK = 65_536
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The numbers that fix the shape of every array in a bundle."""
+
+    n_users: int
+    n_items: int
+    n_interactions: int
+    embedding_size: int
+    parts: tuple[str, ...]
+    neighbours: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """An array's dtype and shape; a None in the shape is free."""
+
+    dtype: str
+    shape: tuple[int | None, ...]
+
+    def __str__(self) -> str:
+        return f"{self.dtype} ({', '.join('any' if size is None else str(size) for size in self.shape)})"
+
+    def admits(self, array: Array) -> bool:
+        """Whether dtype and shape are right."""
+        return (
+            array.dtype == np.dtype(self.dtype)
+            and array.ndim == len(self.shape)
+            and all(want in (None, size) for want, size in zip(self.shape, array.shape, strict=True))
+        )
+
+
+def layout(sizes: Sizes) -> dict[str, ArraySpec]:
+    """Every .npy file of the bundle by its path."""
+    users, items, seen = sizes.n_users, sizes.n_items, sizes.n_interactions
+    user_rows = ArraySpec("float32", (users, sizes.embedding_size))
+    item_rows = ArraySpec("float32", (items, sizes.embedding_size))
+    return {
+        "user_embeddings.npy": user_rows,
+        "user_own.npy": user_rows,
+        "item_embeddings.npy": item_rows,
+        "fold_in.npy": item_rows,
+        **{f"item_parts/{part}.npy": item_rows for part in sizes.parts},
+        **{f"neighbours/{modality}.npy": ArraySpec("float16", (items, None)) for modality in sizes.neighbours},
+        "seen/user_offsets.npy": ArraySpec("int64", (users + 1,)),
+        "seen/user_items.npy": ArraySpec("int32", (seen,)),
+        "seen/item_offsets.npy": ArraySpec("int64", (items + 1,)),
+        "seen/item_users.npy": ArraySpec("int32", (seen,)),
+        "popularity/count.npy": ArraySpec("int64", (items,)),
+        "popularity/trend.npy": ArraySpec("float32", (items,)),
+        **_id_table("user_ids", users),
+        **_id_table("item_ids", items),
+        **_strings("items", items),
+    }
+
+
+def check_array(name: str, array: Array, spec: ArraySpec) -> None:
+    """InputError unless dtype, shape and (for floats) values are right."""
+    if not isinstance(array, np.ndarray) or not spec.admits(array):
+        found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise InputError(f"{name} is {found}; expected {spec}")
+    if name.startswith("neighbours/"):
+        _check_neighbours(name, array)
+    if array.dtype.kind == "f":
+        _check_finite(name, array)
+    if name.startswith("popularity/") and array.min() < 0:
+        raise InputError(f"{name} has {array.min()}; expected no negative number")
+
+
+def _strings(folder: str, n: int) -> dict[str, ArraySpec]:
+    return {f"{folder}/bytes.npy": ArraySpec("uint8", (None,)), f"{folder}/offsets.npy": ArraySpec("int64", (n + 1,))}
+
+
+def _id_table(folder: str, n: int) -> dict[str, ArraySpec]:
+    return {
+        **_strings(folder, n),
+        f"{folder}/hashes.npy": ArraySpec("uint64", (n,)),
+        f"{folder}/rows.npy": ArraySpec("int64", (n,)),
+    }
+
+
+def _check_finite(name: str, array: Array) -> None:
+    for start in range(0, len(array), _CHUNK):
+        finite = np.isfinite(array[start : start + _CHUNK])
+        if not finite.all():
+            row = start + int(np.argwhere(~finite)[0][0])
+            raise InputError(f"{name} has a value in row {row} that is not finite; expected finite numbers")
+
+
+def _check_neighbours(name: str, array: Array) -> None:
+    if not 1 <= array.shape[1] <= MAX_NEIGHBOUR_WIDTH:
+        raise InputError(f"{name} is {array.shape[1]} wide; expected 1..{MAX_NEIGHBOUR_WIDTH}")
+    for start in range(0, len(array), _CHUNK):
+        norms = np.linalg.norm(array[start : start + _CHUNK].astype(np.float32), axis=1)
+        wrong = np.flatnonzero((norms != 0) & ~(np.abs(norms - 1) < 1e-2))
+        if len(wrong):
+            row = int(wrong[0])
+            raise InputError(f"{name} has norm {norms[row]:.4g} in row {start + row}; expected unit rows, or zero rows")

@@ -1,0 +1,63 @@
+"""The manifest of a bundle: what it is, how it came to be, and the sum of every file."""
+
+import hashlib
+import json
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+FORMAT = 1
+PARTS = ("id", "text", "image", "multimodal", "anchor")
+MODALITIES = ("text", "image", "multimodal")
+BUNDLE_ID = re.compile(r"\d{8}T\d{6}Z-[a-z0-9][a-z0-9_-]{0,63}-[0-9a-f]{8}")
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Part = Literal["id", "text", "image", "multimodal", "anchor"]
+Modality = Literal["text", "image", "multimodal"]
+Count = Annotated[int, Field(ge=0)]
+Size = Annotated[int, Field(ge=1)]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class IndexInfo(_Record):
+    """The search structure: its FAISS factory string, what it probes, and recall@k against exact search."""
+
+    factory: str
+    settings: dict[str, int] = {}
+    recall: dict[str, Finite]
+
+
+class Manifest(_Record):
+    """What `manifest.json` holds. The last eight characters of the bundle id are the digest of all the rest."""
+
+    format: Literal[1]
+    bundle_id: Annotated[str, Field(pattern=f"^{BUNDLE_ID.pattern}$")]
+    model: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9_-]{0,63}$")]
+    config: dict[str, Any]
+    data_fingerprint: str
+    seed: int
+    metrics: dict[str, dict[str, Finite]]
+    created_at: AwareDatetime
+    n_users: Size
+    n_items: Size
+    n_interactions: Count
+    embedding_size: Size
+    parts: tuple[Part, ...]
+    neighbours: tuple[Modality, ...]
+    index: IndexInfo
+    files: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]]
+
+
+def record_bytes(record: dict[str, Any]) -> bytes:
+    """The manifest's one spelling: sorted keys, no NaN (ValueError), UTF-8."""
+    return json.dumps(record, ensure_ascii=False, allow_nan=False, indent=2, sort_keys=True).encode()
+
+
+def digest_of(record: dict[str, Any]) -> str:
+    """Eight hex digits over a manifest without its bundle id: an edited manifest no longer fits its name."""
+    rest = {key: value for key, value in record.items() if key != "bundle_id"}
+    return hashlib.sha256(record_bytes(rest)).hexdigest()[:8]

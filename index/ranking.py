@@ -1,0 +1,109 @@
+"""Scores, ties and exclusions, the same for every way of searching: the arithmetic that makes answers repeatable."""
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from index.errors import InputError
+
+Array = np.ndarray[Any, Any]
+Exclude: TypeAlias = Array | Sequence[Array] | None
+
+MAX_PADDED_K = 16_384
+_SCORES_AT_ONCE = 8_000_000
+_UNIT_ROUNDOFF = 2.0**-24
+
+
+def exact_search(vectors: Array, queries: Array, k: int, exclude: Exclude = None) -> tuple[Array, Array]:
+    """Brute force over vectors (n, d), in the form of ItemIndex.search: the truth that indexes are measured by."""
+    queries = checked_queries(queries, vectors.shape[1])  # (m, d)
+    excluded = checked_exclude(exclude, len(queries), len(vectors))
+    rows, scores = empty_answer(len(queries), checked_k(k, len(vectors)))
+    error = rounding_error(queries, largest_norm(vectors))  # (m,)
+    at_once = max(1, _SCORES_AT_ONCE // len(vectors))
+    for start in range(0, len(queries), at_once):
+        block = queries[start : start + at_once] @ vectors.T  # (at_once, n)
+        for query, row_scores in enumerate(block, start):
+            row_scores[excluded[query]] = -np.inf
+            candidates = _candidates(row_scores, k, 2 * error[query])
+            fill(rows[query], scores[query], candidates, vectors, queries[query])
+    return rows, scores
+
+
+def _candidates(scores: Array, k: int, margin: float) -> Array:
+    """Every row that could be among the k best once scored again: a whole tie at the cut is kept."""
+    cut = np.partition(scores, len(scores) - k)[len(scores) - k] if k < len(scores) else -np.inf
+    return np.flatnonzero((scores >= cut - margin) & (scores > -np.inf))
+
+
+def fill(rows_out: Array, scores_out: Array, candidates: Array, vectors: Array, query: Array) -> None:
+    """Score the candidates (c,) again and put the best into the (k,) outputs, ties by lower row.
+
+    Scored by one loop over d for each pair, whatever stands beside it: BLAS would round a row differently with the
+    number of rows in the call, and one query would not agree with many.
+    """
+    scores = np.einsum("cd,d->c", vectors[candidates], query)
+    best = np.lexsort((candidates, -scores))[: len(rows_out)]
+    rows_out[: len(best)] = candidates[best]
+    scores_out[: len(best)] = scores[best]
+
+
+def empty_answer(m: int, k: int) -> tuple[Array, Array]:
+    """Rows (m, k) of -1 and scores (m, k) of -inf: what stays where fewer than k items remain."""
+    return np.full((m, k), -1, np.int64), np.full((m, k), -np.inf, np.float32)
+
+
+def rounding_error(queries: Array, norm: float) -> Array:
+    """A bound (m,) on how far two float32 inner products of the same pair may differ by order of summation.
+
+    gamma_d · |q| · |v| twice (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1).
+    """
+    bound: Array = 2 * queries.shape[1] * _UNIT_ROUNDOFF * norm * np.linalg.norm(queries, axis=1)
+    return bound
+
+
+def largest_norm(vectors: Array) -> float:
+    """The largest row norm."""
+    return float(np.sqrt(np.einsum("nd,nd->n", vectors, vectors).max()))
+
+
+def checked_queries(queries: Array, size: int) -> Array:
+    """Queries as contiguous float32 (m, d); InputError on another width or a value that is not finite."""
+    found = np.shape(queries)
+    if len(found) not in (1, 2) or found[-1] != size:
+        raise InputError(f"queries have shape {found}; expected ({size},) or (m, {size})")
+    rows = np.ascontiguousarray(np.atleast_2d(queries), dtype=np.float32)
+    if not np.isfinite(rows).all():
+        raise InputError("queries hold a value that is not finite; expected finite numbers")
+    return rows
+
+
+def checked_k(k: int, n: int) -> int:
+    """InputError unless k is an answer length that a machine can hold; k beyond n only pads."""
+    limit = max(n, MAX_PADDED_K)
+    if not 1 <= k <= limit:
+        raise InputError(f"k is {k}; expected 1..{limit}")
+    return k
+
+
+def checked_exclude(exclude: Exclude, m: int, n: int) -> list[Array]:
+    """One array of rows for each of the m queries; a single array holds for all of them."""
+    if exclude is None:
+        return [np.empty(0, np.int64)] * m
+    if isinstance(exclude, np.ndarray):
+        return [checked_rows(exclude, n)] * m
+    if len(exclude) != m:
+        raise InputError(f"exclude has {len(exclude)} arrays of rows; expected one for each of {m} queries")
+    return [checked_rows(np.asarray(rows), n) for rows in exclude]
+
+
+def checked_rows(rows: Array, n: int) -> Array:
+    """InputError unless rows is a one-dimensional array of integers in 0..n-1."""
+    if rows.size == 0:
+        return np.empty(0, np.int64)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu":
+        raise InputError(f"excluded rows are {rows.dtype} of shape {rows.shape}; expected integers in one dimension")
+    if rows.min() < 0 or rows.max() >= n:
+        raise InputError(f"excluded rows run from {rows.min()} to {rows.max()}; expected 0..{n - 1}")
+    return rows

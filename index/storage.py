@@ -1,0 +1,126 @@
+"""Files that are either whole or absent: durable writes, temporary folders, sums, memory maps."""
+
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+
+from index.errors import InputError
+
+TEMPORARY_PREFIX = ".writing-"
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable; a rename is not, until its folder is synced."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a new file and fsync it; the folder is made as needed and synced by the caller."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def save_array(path: Path, array: np.ndarray[Any, Any]) -> None:
+    """Write a new .npy file, without pickle, and fsync it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as file:
+        np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def map_array(path: Path) -> np.ndarray[Any, Any]:
+    """Memory-map a .npy file read-only. ValueError or OSError where it is truncated or no .npy."""
+    # As a plain ndarray: each slice of a np.memmap would pay for the subclass.
+    mapped: np.ndarray[Any, Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    return mapped.view(np.ndarray)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Put `data` in place of the file in one step: a reader sees the old bytes or the new ones."""
+    temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{uuid4().hex}")
+    try:
+        write_file(temporary, data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sha256_of(path: Path) -> str:
+    """The hex sha256 of a file, read in chunks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def files_under(folder: Path) -> dict[str, Path]:
+    """Every file below `folder`, by its path relative to it with forward slashes."""
+    return {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if not p.is_dir()}
+
+
+def sync_tree(folder: Path) -> None:
+    """Fsync the folder and every folder below it (the files were synced when written)."""
+    for below in [p for p in folder.rglob("*") if p.is_dir()]:
+        sync_folder(below)
+    sync_folder(folder)
+
+
+@contextmanager
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """A folder to write into, gone at the end unless it was renamed away.
+
+    It is locked for as long as its writer lives, so `remove_leftovers` can tell a dead writer from a slow one.
+    OSError (disk full, no permission) becomes an InputError: one sentence, nothing left behind.
+    """
+    folder = parent / f"{TEMPORARY_PREFIX}{uuid4().hex}"
+    try:
+        folder.mkdir(parents=True)
+        with locked(folder):
+            yield folder
+    except OSError as error:
+        raise InputError(f"cannot write into {parent}: {error.strerror or error}; nothing was left") from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
+    """Hold an exclusive lock on a file or folder; the kernel lets go of it however the process ends.
+
+    With wait=False a lock that another holds is a BlockingIOError.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+    finally:
+        os.close(handle)
+
+
+def remove_leftovers(parent: Path) -> list[str]:
+    """Remove what writers killed in mid-write left in `parent`; a living writer's folder stays."""
+    return [path.name for path in sorted(parent.glob(f"{TEMPORARY_PREFIX}*")) if _removed(path)]
+
+
+def _removed(path: Path) -> bool:
+    try:
+        with locked(path, wait=False):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    return True

@@ -1,0 +1,73 @@
+"""A small valid bundle content, random by seed, for the tests of index and service."""
+
+from typing import Any
+
+import numpy as np
+
+from index.bundle import BundleContent
+from index.laws import folded
+from index.manifest import MODALITIES, PARTS
+
+CATEGORIES = ("chair", "lamp", "table", "rug")
+MATERIALS = ("oak", "brass", "wool")
+
+
+def make_content(
+    n_users: int = 30, n_items: int = 40, embedding_size: int = 8, *, seed: int = 0, **changes: Any
+) -> BundleContent:
+    """Users "user-0".., items "item-0".. with every part and modality; each user but the last has 1..10 seen items.
+
+    `changes` replace fields of the content afterwards, to break it or to name it.
+    """
+    rng = np.random.default_rng(seed)
+    parts = {part: _normal(rng, n_items, embedding_size) for part in PARTS}
+    fold_in, user_own = _normal(rng, n_items, embedding_size), _normal(rng, n_users, embedding_size)
+    offsets, seen = _seen(rng, n_users, n_items)
+    fields: dict[str, Any] = {
+        "model": "anchorrec",
+        "config": {"embedding_size": embedding_size, "n_layers": 2},
+        "data_fingerprint": "f" * 64,
+        "seed": seed,
+        "metrics": {name: {"recall@20": 0.2, "ndcg@20": 0.1} for name in ("valid", "test")},
+        "user_ids": [f"user-{row}" for row in range(n_users)],
+        "item_ids": [f"item-{row}" for row in range(n_items)],
+        "user_embeddings": (user_own + folded(fold_in, offsets, seen)).astype(np.float32),
+        "item_embeddings": sum(parts.values()).astype(np.float32),  # type: ignore[union-attr]
+        "item_parts": parts,
+        "fold_in": fold_in,
+        "user_own": user_own,
+        "seen_offsets": offsets,
+        "seen_items": seen,
+        "popularity_count": np.bincount(seen, minlength=n_items).astype(np.int64),
+        "popularity_trend": rng.random(n_items, dtype=np.float32),
+        "neighbours": {modality: _unit(_normal(rng, n_items, 6)) for modality in MODALITIES},
+        "items": [_item(row) for row in range(n_items)],
+    }
+    return BundleContent(**(fields | changes))
+
+
+def _normal(rng: np.random.Generator, n: int, size: int) -> np.ndarray:
+    return rng.standard_normal((n, size), dtype=np.float32)
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16)
+
+
+def _seen(rng: np.random.Generator, n_users: int, n_items: int) -> tuple[np.ndarray, np.ndarray]:
+    degrees = rng.integers(1, min(10, n_items), size=n_users, endpoint=True)
+    degrees[-1] = 0  # a user of whom nothing is known
+    rows = [rng.choice(n_items, size=degree, replace=False) for degree in degrees]
+    offsets = np.concatenate([[0], np.cumsum(degrees)]).astype(np.int64)
+    return offsets, np.concatenate(rows).astype(np.int32)
+
+
+def _item(row: int) -> dict[str, Any]:
+    category, material = CATEGORIES[row % len(CATEGORIES)], MATERIALS[row % len(MATERIALS)]
+    image = f"images/{row}.jpg" if row % 5 else None
+    return {
+        "title": f"{material} {category} no. {row}",
+        "category": category,
+        "attributes": {"material": material},
+        "image": image,
+    }
