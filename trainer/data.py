@@ -110,7 +110,7 @@ class Interactions:
     timestamps: NDArray[np.int64]  # (n,) unix seconds, or NO_TIME
     splits: NDArray[np.int8]  # (n,) index into SPLIT_NAMES
 
-    def __len__(self) -> int:  # noqa: D105
+    def __len__(self) -> int:
         return len(self.user_rows)
 
     def where(self, chosen: NDArray[np.bool_]) -> "Interactions":
@@ -155,8 +155,7 @@ def load_dataset(path: Path, *, verify: bool = True) -> Dataset:
     info = read_info(path)
     if verify and (found := fingerprint(path, info.features)) != info.fingerprint:
         raise InputError(
-            f"{path}: content was changed since it was prepared "
-            f" (fingerprint {found}, expected {info.fingerprint})"
+            f"{path}: content was changed since it was prepared  (fingerprint {found}, expected {info.fingerprint})"
         )
     rows, users, items = (_read_table(path / name) for name in TABLES)
     _check_sizes(path, info, rows, users, items)
@@ -177,9 +176,7 @@ def read_info(path: Path) -> DatasetInfo:
     """dataset.json of a prepared folder; InputError where there is none, or one of another format."""
     file = path / "dataset.json"
     if not file.is_file():
-        raise InputError(
-            f"{path} is not a prepared dataset: no dataset.json (`python -m trainer prepare` makes one)"
-        )
+        raise InputError(f"{path} is not a prepared dataset: no dataset.json (`python -m trainer prepare` makes one)")
     try:
         return DatasetInfo.model_validate_json(file.read_bytes())
     except ValidationError as error:
@@ -208,17 +205,13 @@ def _read_table(file: Path) -> pl.DataFrame:
         raise InputError(f"{file}: cannot be read: {error}") from error
 
 
-def _check_sizes(
-    path: Path, info: DatasetInfo, rows: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame
-) -> None:
+def _check_sizes(path: Path, info: DatasetInfo, rows: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame) -> None:
     found = {"n_interactions": len(rows), "n_users": len(users), "n_items": len(items)}
     expected = info.model_dump(include=set(found))
     if found != expected:
         raise InputError(f"{path}: found {found}, expected {expected}")
     if rows.schema != ROW_SCHEMA or set(ITEM_COLUMNS) - set(items.columns):
-        raise InputError(
-            f"{path}: columns {rows.columns} and {items.columns} are not those of format {FORMAT}"
-        )
+        raise InputError(f"{path}: columns {rows.columns} and {items.columns} are not those of format {FORMAT}")
 
 
 def _interactions(rows: pl.DataFrame) -> Interactions:

@@ -1,6 +1,7 @@
 """Ready features: checked against the items they belong to, gaps filled."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,17 @@ from index.errors import InputError
 
 FeatureArray = NDArray[np.floating]
 SHOWN_IDS = 5
+
+
+def load_features(file: Path) -> FeatureArray:
+    """A .npy table, memory-mapped."""
+    if not file.is_file():
+        raise InputError(f"no such file of features: {file}")
+    try:
+        features: FeatureArray = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise InputError(f"{file} is not a .npy file of numbers: {error}") from error
+    return features
 
 
 def checked_features(modality: str, features: NDArray[np.floating], item_ids: Sequence[str]) -> FeatureArray:
@@ -23,9 +35,7 @@ def checked_features(modality: str, features: NDArray[np.floating], item_ids: Se
             f" found shape {features.shape} of {features.dtype}"
         )
     if len(features) != len(item_ids):
-        raise InputError(
-            f"{modality} features have {len(features):,} rows, but there are {len(item_ids):,} items"
-        )
+        raise InputError(f"{modality} features have {len(features):,} rows, but there are {len(item_ids):,} items")
     if features.dtype not in (np.float16, np.float32):
         features = features.astype(np.float32)
     bad = np.flatnonzero(~np.isfinite(features).all(axis=1))

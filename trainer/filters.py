@@ -25,9 +25,7 @@ def without_repeats(interactions: pl.DataFrame, keep: Repeated) -> pl.DataFrame:
     """Keep one interaction per user and item, the earliest or latest; without times, the first or last."""
     if keep == "all":
         return interactions
-    by_time = interactions.with_row_index("place").sort(
-        "timestamp", nulls_last=keep == "earliest", maintain_order=True
-    )
+    by_time = interactions.with_row_index("place").sort("timestamp", nulls_last=keep == "earliest", maintain_order=True)
     one_each = by_time.unique(
         ["user_id", "item_id"], keep="first" if keep == "earliest" else "last", maintain_order=True
     )

@@ -28,8 +28,8 @@ from trainer.filters import k_core, unknown_item_ids, without_missing_ids
 from trainer.splits import TRAIN, split_labels
 
 FeatureStep = Callable[[pl.DataFrame, Mapping[str, FeatureArray]], "tuple[NDArray[np.floating], int] | None"]
-"""Makes one modality's features (n_items, width) and counts the items it had no input for, out of the items in
-row order and the features made so far; None where it has nothing to work on."""
+"""Makes one modality's features (n_items, width), and counts the items that had no input, out of the items in row
+order and the features made so far; None where it has nothing to work on."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,7 @@ class _Numbered:
 
     rows: pl.DataFrame  # ROW_SCHEMA
     user_ids: pl.Series
-    items: (
-        pl.DataFrame
-    )  # ITEM_COLUMNS and source_row, the row in the source's item table (null: it is not there)
+    items: pl.DataFrame  # ITEM_COLUMNS and source_row, the row in the source's item table (null: it is not there)
 
 
 def prepare_dataset(
@@ -89,9 +87,7 @@ def refuse_occupied(out: Path, overwrite: bool) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not (out / "dataset.json").is_file():
-        raise InputError(
-            f"{out} exists and holds something that is not a prepared dataset; choose another folder"
-        )
+        raise InputError(f"{out} exists and holds something that is not a prepared dataset; choose another folder")
     if not overwrite:
         raise InputError(f"{out} already holds a prepared dataset; --overwrite replaces it")
 
@@ -117,44 +113,33 @@ def _numbered(source: Source, recipe: Recipe, counts: dict[str, int]) -> _Number
 def _whole_interactions(source: Source) -> pl.DataFrame:
     found = source.interactions
     missing = [pl.lit(None).alias(name) for name in INTERACTION_SCHEMA if name not in found.columns]
-    return found.with_columns(missing).select(
-        pl.col(name).cast(dtype) for name, dtype in INTERACTION_SCHEMA.items()
-    )
+    return found.with_columns(missing).select(pl.col(name).cast(dtype) for name, dtype in INTERACTION_SCHEMA.items())
 
 
 def _whole_item_table(source: Source) -> pl.DataFrame:
     found = source.items
     whole = found.select(
-        (pl.col(name).cast(pl.String).fill_null(default) if name in found.columns else pl.lit(default)).alias(
-            name
-        )
+        (pl.col(name).cast(pl.String).fill_null(default) if name in found.columns else pl.lit(default)).alias(name)
         for name, default in ITEM_COLUMNS.items()
     )
-    if (
-        repeated := whole["item_id"]
-        .filter(whole["item_id"].is_duplicated())
-        .unique(maintain_order=True)
-        .to_list()
-    ):
+    if repeated := whole["item_id"].filter(whole["item_id"].is_duplicated()).unique(maintain_order=True).to_list():
         shown = ", ".join(repr(item_id[:80]) for item_id in repeated[:5])
         raise InputError(f"the item table has {len(repeated):,} item ids more than once: {shown}")
     return whole.with_row_index("source_row")
 
 
-def _chosen(
-    interactions: pl.DataFrame, items: pl.DataFrame, recipe: Recipe, counts: dict[str, int]
-) -> pl.DataFrame:
+def _chosen(interactions: pl.DataFrame, items: pl.DataFrame, recipe: Recipe, counts: dict[str, int]) -> pl.DataFrame:
     """Apply the filters in order, counting what each drops; InputError when nothing is left."""
     named = without_missing_ids(interactions)
-    counts["dropped_without_user_or_item_id"] = len(interactions) - len(named)
+    _count(counts, "dropped_without_user_or_item_id", len(interactions) - len(named))
     unknown = unknown_item_ids(named, items, recipe.unknown_items)
-    counts["items_missing_in_the_item_table"] = len(unknown)
+    _count(counts, "items_missing_in_the_item_table", len(unknown))
     known = named
     if recipe.unknown_items == "drop":
         known = named.filter(~pl.col("item_id").is_in(unknown.implode()))
         counts["dropped_of_items_missing_in_the_item_table"] = len(named) - len(known)
     kept = k_core(known, recipe.k_core)
-    counts["dropped_outside_the_k_core"] = len(known) - len(kept)
+    _count(counts, "dropped_outside_the_k_core", len(known) - len(kept))
     if kept.is_empty():
         told = ", ".join(f"{name.replace('_', ' ')}: {count:,}" for name, count in counts.items() if count)
         raise InputError(f"no interactions are left after the filters ({told or 'the input is empty'})")
@@ -162,11 +147,15 @@ def _chosen(
     return kept
 
 
+def _count(counts: dict[str, int], what: str, n: int) -> None:
+    """Add to what the reader may have counted already."""
+    counts[what] = counts.get(what, 0) + n
+
+
 def _split(interactions: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
     user_codes = _rows_of(interactions["user_id"], interactions["user_id"].unique(maintain_order=True))
     timestamps, given = (
-        None if interactions[name].has_nulls() else interactions[name].to_numpy()
-        for name in ("timestamp", "split")
+        None if interactions[name].has_nulls() else interactions[name].to_numpy() for name in ("timestamp", "split")
     )
     labels = split_labels(recipe.split, user_codes.to_numpy(), timestamps, given, recipe.seed)
     return interactions.with_columns(pl.Series("split", labels))
@@ -176,9 +165,7 @@ def _without_cold_start_users(labelled: pl.DataFrame) -> pl.DataFrame:
     """Drop what is held out of users who have nothing to train on (MODELS.md 1.2.4)."""
     kept = labelled.filter((pl.col("split") == TRAIN).any().over("user_id"))
     if kept.is_empty():
-        raise InputError(
-            f"the split leaves nothing to train on: none of {len(labelled):,} interactions is labelled 0"
-        )
+        raise InputError(f"the split leaves nothing to train on: none of {len(labelled):,} interactions is labelled 0")
     return kept
 
 
@@ -188,9 +175,7 @@ def _user_ids(source: Source, interactions: pl.DataFrame) -> pl.Series:
     return pl.Series("user_id", list(source.user_ids), dtype=pl.String)
 
 
-def _items_in_row_order(
-    source: Source, items: pl.DataFrame, interacted: pl.Series, recipe: Recipe
-) -> pl.DataFrame:
+def _items_in_row_order(source: Source, items: pl.DataFrame, interacted: pl.Series, recipe: Recipe) -> pl.DataFrame:
     if source.user_ids is not None:
         return items
     appearance = interacted.unique(maintain_order=True).to_frame().with_row_index("appearance")

@@ -38,9 +38,7 @@ def time_split(user_rows: NDArray[np.int32], timestamps: NDArray[np.int64]) -> N
 
 def global_time_split(timestamps: NDArray[np.int64]) -> NDArray[np.int8]:
     """Train before the 0.8 quantile of all times, test from the 0.9 quantile on, whoever the user is."""
-    return np.searchsorted(np.quantile(timestamps, GLOBAL_QUANTILES), timestamps, side="right").astype(
-        np.int8
-    )
+    return np.searchsorted(np.quantile(timestamps, GLOBAL_QUANTILES), timestamps, side="right").astype(np.int8)
 
 
 def _hold_out_last(user_rows: NDArray[np.int32], order: NDArray[np.int64]) -> NDArray[np.int8]:

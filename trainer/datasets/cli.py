@@ -1,0 +1,234 @@
+"""`python -m trainer prepare`: from what people have to the canonical dataset folder."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from trainer.data import Recipe, Source
+from trainer.datasets import amazon as amazon_dumps
+from trainer.datasets import mmrec as mmrec_layout
+from trainer.datasets import table as any_table
+from trainer.datasets.encoding import AUTO, NONE, EncodingOptions, feature_steps
+from trainer.datasets.item_table import ItemTableOptions
+from trainer.datasets.report import print_report
+from trainer.features import load_features
+from trainer.filters import Repeated, UnknownItems
+from trainer.prepare import prepare_dataset, refuse_occupied
+from trainer.splits import SplitKind
+
+prepare_app = typer.Typer(
+    no_args_is_help=True,
+    help="Turn interactions, texts and images into one dataset folder, with ids, splits and features.",
+)
+
+Device = Literal["auto", "cpu", "cuda"]
+Out = Annotated[Path, typer.Option(help="Folder to write; it appears when it is whole.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a dataset that is already there.")]
+Split = Annotated[
+    SplitKind,
+    typer.Option(help="random or time: per user; global-time: by quantiles of all times; given: labels of the input."),
+]
+Seed = Annotated[int, typer.Option(help="Of the random split.")]
+KCore = Annotated[int, typer.Option(min=0, help="Fewest interactions of a user and of an item, iterated; 0: off.")]
+Unknown = Annotated[UnknownItems, typer.Option(help="Items of interactions that the item table lacks.")]
+Cold = Annotated[Literal["keep", "drop"], typer.Option(help="Items of the item table without interactions.")]
+TextEncoder = Annotated[str, typer.Option(help="minilm, a sentence-transformers model by name or path, or none.")]
+ImageEncoder = Annotated[str, typer.Option(help="efficientnet-lite0, another model by name or path, or none.")]
+Fused = Annotated[str, typer.Option(help="auto: out of text and image features; none; or FILE.npy.")]
+Cache = Annotated[Path | None, typer.Option(help="Folder of encoded features  [default: .feature-cache beside OUT]")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Texts or images encoded at once.")]
+DeviceOption = Annotated[Device, typer.Option("--device", help="Where the encoders run.")]
+Images = Annotated[Path | None, typer.Option(help="Folder of pictures named <item id>.jpg, .png, .webp ...")]
+Items = Annotated[Path | None, typer.Option(help="Item table: csv, tsv, jsonl (also .gz) or parquet.")]
+Column = Annotated[str | None, typer.Option(help="Found by its usual names if not given.")]
+Columns = Annotated[list[str] | None, typer.Option(help="Separated by commas, or the option repeated.")]
+
+
+@prepare_app.command()
+def table(
+    interactions: Annotated[Path, typer.Argument(help="csv, tsv, jsonl (also .gz) or parquet.")],
+    *,
+    out: Out,
+    items: Items = None,
+    images: Images = None,
+    user_column: Column = None,
+    item_column: Column = None,
+    rating_column: Column = None,
+    time_column: Column = None,
+    min_rating: Annotated[float | None, typer.Option(help="Lowest rating that counts as an interaction.")] = None,
+    repeated: Annotated[
+        Repeated, typer.Option(help="Which interactions of one user with one item to keep.")
+    ] = "earliest",
+    k_core: KCore = 5,
+    id_column: Column = None,
+    title_column: Column = None,
+    category_column: Column = None,
+    text_columns: Columns = None,
+    attribute_columns: Columns = None,
+    image_column: Annotated[str | None, typer.Option(help="Column of picture paths, below --images if given.")] = None,
+    unknown_items: Unknown = "keep",
+    cold_items: Cold = "keep",
+    split: Split = "random",
+    seed: Seed = 0,
+    text_features: Annotated[Path | None, typer.Option(help="Ready features, rows as in the item table.")] = None,
+    image_features: Annotated[Path | None, typer.Option(help="Ready features, rows as in the item table.")] = None,
+    fused: Annotated[str, typer.Option(help="auto, none, or FILE.npy with rows as in the item table.")] = AUTO,
+    text_encoder: TextEncoder = "minilm",
+    image_encoder: ImageEncoder = "efficientnet-lite0",
+    cache: Cache = None,
+    batch_size: BatchSize = 64,
+    device: DeviceOption = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """Any table of interactions, with a table of items and pictures where there are any.
+
+    Example: python -m trainer prepare table ratings.csv --items items.csv --images posters --out data/films
+    """
+    ready = {"text": text_features, "image": image_features}
+    if fused not in (AUTO, NONE):
+        ready["multimodal"], fused = Path(fused), NONE
+    described = (
+        None
+        if items is None
+        else ItemTableOptions(
+            file=items,
+            id_column=id_column,
+            title_column=title_column,
+            category_column=category_column,
+            text_columns=_names(text_columns),
+            attribute_columns=_names(attribute_columns),
+            image_column=image_column,
+            images=images,
+        )
+    )
+    options = any_table.InteractionOptions(
+        file=interactions,
+        user_column=user_column,
+        item_column=item_column,
+        rating_column=rating_column,
+        time_column=time_column,
+        min_rating=min_rating,
+        repeated=repeated,
+    )
+    features = {modality: file for modality, file in ready.items() if file}
+    _prepare(
+        lambda: any_table.read(
+            options,
+            described,
+            images=images,
+            features={modality: load_features(file) for modality, file in features.items()},
+        ),
+        out,
+        Recipe(split=split, seed=seed, k_core=k_core, unknown_items=unknown_items, cold_items=cold_items),
+        EncodingOptions(_cache(cache, out), text_encoder, image_encoder, fused, batch_size, device),
+        overwrite,
+    )
+
+
+@prepare_app.command()
+def mmrec(
+    folder: Annotated[Path, typer.Argument(help="Folder with NAME.inter, image_feat.npy, text_feat.npy.")],
+    *,
+    out: Out,
+    multimodal: Annotated[
+        Path | None, typer.Option(help="Fused features: a .npy file, or a folder whose image_feat.npy holds them.")
+    ] = None,
+    items: Items = None,
+    id_column: Column = None,
+    title_column: Column = None,
+    category_column: Column = None,
+    text_columns: Columns = None,
+    attribute_columns: Columns = None,
+    images: Images = None,
+    split: Split = "given",
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """MMRec's layout as it is: given labels, ready features, rows numbered as in the files.
+
+    Example: python -m trainer prepare mmrec data/baby --multimodal data/baby_beit3 --out data/baby-prepared
+    """
+    described = (
+        None
+        if items is None
+        else ItemTableOptions(
+            file=items,
+            id_column=id_column,
+            title_column=title_column,
+            category_column=category_column,
+            text_columns=_names(text_columns),
+            attribute_columns=_names(attribute_columns),
+            images=images,
+        )
+    )
+    _prepare(
+        lambda: mmrec_layout.read(folder, multimodal=multimodal, items=described, images=images),
+        out,
+        Recipe(split=split, seed=seed),
+        None,
+        overwrite,
+    )
+
+
+@prepare_app.command()
+def amazon(
+    interactions: Annotated[Path, typer.Argument(help="reviews_*.json.gz, or ratings_*.csv without header.")],
+    *,
+    out: Out,
+    metadata: Annotated[Path | None, typer.Option(help="meta_*.json.gz: one Python literal a line.")] = None,
+    image_features: Annotated[
+        Path | None, typer.Option(help="image_features_*.b: 10-byte ASIN, 4,096 float32.")
+    ] = None,
+    images: Images = None,
+    k_core: KCore = 5,
+    unknown_items: Unknown = "keep",
+    cold_items: Cold = "drop",
+    split: Split = "random",
+    seed: Seed = 0,
+    fused: Fused = AUTO,
+    text_encoder: TextEncoder = "minilm",
+    image_encoder: ImageEncoder = "efficientnet-lite0",
+    cache: Cache = None,
+    batch_size: BatchSize = 64,
+    device: DeviceOption = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """The Amazon dumps of 2014, filtered and split as the papers did, but with a seed.
+
+    Example: python -m trainer prepare amazon reviews_Baby.json.gz --metadata meta_Baby.json.gz --image-features
+    image_features_Baby.b --out data/baby
+    """
+    _prepare(
+        lambda: amazon_dumps.read(
+            interactions, metadata=metadata, image_features=image_features, images=images, k=k_core
+        ),
+        out,
+        Recipe(split=split, seed=seed, k_core=k_core, unknown_items=unknown_items, cold_items=cold_items),
+        EncodingOptions(_cache(cache, out), text_encoder, image_encoder, fused, batch_size, device),
+        overwrite,
+    )
+
+
+def _prepare(
+    read: Callable[[], Source], out: Path, recipe: Recipe, encoding: EncodingOptions | None, overwrite: bool
+) -> None:
+    refuse_occupied(out, overwrite)
+    steps = feature_steps(encoding) if encoding else {}
+    source = read()
+    if encoding:
+        made_by = {name: getattr(encoding, name) for name in ("text_encoder", "image_encoder", "fused")}
+        source = replace(source, options={**source.options, **made_by})
+    info = prepare_dataset(source, out, recipe, feature_steps=steps, overwrite=overwrite)
+    print_report(info, Console())
+
+
+def _names(values: list[str] | None) -> tuple[str, ...]:
+    return tuple(name.strip() for value in values or () for name in value.split(",") if name.strip())
+
+
+def _cache(cache: Path | None, out: Path) -> Path:
+    return cache or out.absolute().parent / ".feature-cache"

@@ -1,0 +1,158 @@
+"""Tables as people keep them: read by suffix, columns found by name, values as ids, numbers, times and text."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+
+from index.errors import InputError
+
+SECONDS_END = 1e11  # more than this (the year 5138 in seconds, 1973 in milliseconds) is a finer unit than seconds
+
+
+@dataclass(frozen=True)
+class Role:
+    """What a column is for, the option that names it, and the names it usually has, likeliest first."""
+
+    what: str
+    option: str
+    usual: tuple[str, ...]
+
+
+USER = Role("user", "--user-column", ("userid", "user", "uid", "reviewerid", "customerid", "visitorid"))
+ITEM = Role(
+    "item",
+    "--item-column",
+    ("itemid", "item", "iid", "productid", "product", "movieid", "bookid", "articleid", "asin", "sku"),
+)
+RATING = Role("rating", "--rating-column", ("rating", "score", "stars", "overall"))
+TIME = Role("time", "--time-column", ("timestamp", "time", "ts", "datetime", "date", "unixreviewtime", "createdat"))
+ITEM_ID = Role("item id", "--id-column", (*ITEM.usual, "id"))
+TITLE = Role("title", "--title-column", ("title", "name", "itemname", "productname"))
+CATEGORY = Role("category", "--category-column", ("category", "categories", "genres", "genre", "producttype"))
+BRAND = Role("brand", "--text-columns", ("brand", "brandname"))
+DESCRIPTION = Role(
+    "description", "--text-columns", ("description", "overview", "summary", "abstract", "text", "detaildesc")
+)
+
+
+def read_table(file: Path) -> pl.DataFrame:
+    """A csv, tsv, jsonl or parquet file, the first three also gzipped; csv and tsv values all as strings."""
+    if not file.is_file():
+        raise InputError(f"no such file: {file}")
+    suffix = Path(file.name.lower().removesuffix(".gz")).suffix
+    try:
+        if suffix in (".csv", ".tsv"):
+            return pl.read_csv(file, separator="," if suffix == ".csv" else "\t", infer_schema=False)
+        if suffix in (".jsonl", ".ndjson"):
+            return pl.read_ndjson(file, infer_schema_length=None)
+        if file.name.lower().endswith(".parquet"):
+            return pl.read_parquet(file)
+    except pl.exceptions.PolarsError as error:
+        raise InputError(f"{file} cannot be read as a {suffix[1:]} table: {first_line(error)}") from error
+    raise InputError(f"{file}: expected a name that ends in .csv, .tsv, .jsonl (or these and .gz) or .parquet")
+
+
+def find_column(file: Path, columns: Sequence[str], role: Role, named: str | None) -> str | None:
+    """The column named by the option, or else the first with a usual name; None where neither is there."""
+    if named is not None:
+        if named not in columns:
+            raise InputError(f"{file} has no column {named!r} ({role.option}); it has: {', '.join(columns)}")
+        return named
+    by_plain_name = {_plain(column): column for column in reversed(columns)}
+    return next((by_plain_name[name] for name in role.usual if name in by_plain_name), None)
+
+
+def need_column(file: Path, columns: Sequence[str], role: Role, named: str | None) -> str:
+    """As `find_column`; InputError, with the columns there are, where it finds none."""
+    found = find_column(file, columns, role, named)
+    if found is None:
+        raise InputError(
+            f"{file}: which column is the {role.what}? name it with {role.option}; it has: {', '.join(columns)}"
+        )
+    return found
+
+
+def as_ids(column: pl.Series) -> pl.Series:
+    """Ids as strings; whole numbers that were stored as floats lose their ".0"."""
+    if column.dtype.is_nested():
+        raise InputError(f"column {column.name!r} holds {column.dtype}, which cannot be an id")
+    if column.dtype.is_float() and (column.drop_nulls() % 1 == 0).all():
+        column = column.cast(pl.Int64)
+    return column.cast(pl.String)
+
+
+def as_numbers(column: pl.Series) -> pl.Series:
+    """Float64, null where empty or NaN; InputError at the first value that is no number."""
+    text = _stripped(column) if column.dtype == pl.String else column
+    numbers = text.cast(pl.Float64, strict=False)
+    strange = text.filter(numbers.is_null() & text.is_not_null())
+    if len(strange):
+        raise InputError(
+            f"column {column.name!r} has {len(strange):,} values that are no numbers, first {strange[0]!r}"
+        )
+    return numbers.fill_nan(None)
+
+
+def as_unix_seconds(column: pl.Series) -> pl.Series:
+    """Whole seconds since 1970 in UTC, null where unknown or before 1970.
+
+    Takes seconds or finer units (told apart by size), ISO 8601 dates and times (UTC unless they say otherwise), and
+    date and datetime columns.
+    """
+    if column.dtype.is_temporal():
+        seconds = column.cast(pl.Datetime("us")).dt.epoch("s")
+    elif column.dtype == pl.String and _stripped(column).cast(pl.Float64, strict=False).is_null().all():
+        seconds = _iso_seconds(_stripped(column))
+    else:
+        seconds = _whole_seconds(as_numbers(column))
+    return pl.select(pl.when(seconds >= 0).then(seconds)).to_series().alias(column.name)
+
+
+def as_text(column: pl.Series) -> pl.Series:
+    """Strings, "" where empty; lists are joined by blanks, records are written as JSON."""
+    if isinstance(column.dtype, pl.Struct):
+        column = column.struct.json_encode()
+    elif isinstance(column.dtype, pl.List):
+        inner = pl.element() if not column.dtype.inner.is_nested() else pl.element().list.join(" ")
+        column = column.list.eval(inner.cast(pl.String)).list.join(" ", ignore_nulls=True)
+    return column.cast(pl.String).fill_null("").str.strip_chars()
+
+
+def _plain(column: str) -> str:
+    return "".join(letter for letter in column.lower() if letter.isalnum())
+
+
+def _stripped(column: pl.Series) -> pl.Series:
+    return column.str.strip_chars().replace("", None)
+
+
+def _whole_seconds(numbers: pl.Series) -> pl.Series:
+    largest = numbers.abs().max()
+    divisor = 1.0
+    while isinstance(largest, float) and largest / divisor > SECONDS_END:
+        divisor *= 1000
+    return (numbers / divisor).floor().cast(pl.Int64)
+
+
+def _iso_seconds(text: pl.Series) -> pl.Series:
+    values = text.drop_nulls().unique()
+    seconds = [_iso_second(value, text.name) for value in values]
+    return text.replace_strict(values, pl.Series(seconds, dtype=pl.Int64), return_dtype=pl.Int64)
+
+
+def _iso_second(value: str, column: str) -> int:
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError as error:
+        raise InputError(
+            f"column {column!r}: {value!r} is not a time; expected unix seconds, milliseconds or ISO 8601"
+        ) from error
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def first_line(error: Exception) -> str:
+    """What a library's error says before it begins to give advice."""
+    return str(error).partition("\n")[0]

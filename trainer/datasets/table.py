@@ -1,0 +1,115 @@
+"""Any table of interactions, with or without a table of items and pictures."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from index.errors import InputError
+from trainer.data import Source
+from trainer.datasets.columns import (
+    ITEM,
+    RATING,
+    TIME,
+    USER,
+    as_ids,
+    as_numbers,
+    as_unix_seconds,
+    find_column,
+    need_column,
+    read_table,
+)
+from trainer.datasets.item_table import ItemTableOptions, items_of, read_item_table
+from trainer.filters import Repeated, at_least, without_missing_ids, without_repeats
+
+
+@dataclass(frozen=True)
+class InteractionOptions:
+    """Where interactions are and which of them count; columns that are not named are found by usual names."""
+
+    file: Path
+    user_column: str | None = None
+    item_column: str | None = None
+    rating_column: str | None = None
+    time_column: str | None = None
+    min_rating: float | None = None
+    repeated: Repeated = "earliest"
+
+
+def read(
+    interactions: InteractionOptions,
+    items: ItemTableOptions | None = None,
+    *,
+    images: Path | None = None,
+    features: Mapping[str, NDArray[np.floating]] | None = None,
+) -> Source:
+    """Interactions in time order, or file order where there are no times.
+
+    `features` belong to the rows of the item table; `images` is for when there is no such table.
+    """
+    found, counts, notes = _read_interactions(interactions)
+    if features and items is None:
+        raise InputError("ready features need an item table, whose rows they belong to")
+    table = read_item_table(items) if items else items_of(found["item_id"].unique(maintain_order=True), images)
+    return Source(
+        name=interactions.file.name.split(".")[0],
+        interactions=found.sort("timestamp", nulls_last=True, maintain_order=True),
+        items=table.items,
+        features=features or {},
+        options={
+            "reader": "table",
+            "interactions": asdict(interactions),
+            "items": asdict(items) if items else None,
+            "images": images,
+        },
+        counts=counts | table.counts,
+        notes=notes + table.notes,
+    )
+
+
+def _read_interactions(options: InteractionOptions) -> tuple[pl.DataFrame, dict[str, int], tuple[str, ...]]:
+    file, table = options.file, read_table(options.file)
+    user = need_column(file, table.columns, USER, options.user_column)
+    item = need_column(file, table.columns, ITEM, options.item_column)
+    rating = find_column(file, table.columns, RATING, options.rating_column)
+    time = find_column(file, table.columns, TIME, options.time_column)
+    empty = pl.Series([None]).new_from_index(0, len(table))
+    found = pl.DataFrame(
+        {
+            "user_id": as_ids(table[user]),
+            "item_id": as_ids(table[item]),
+            "rating": as_numbers(table[rating]) if rating else empty.cast(pl.Float64),
+            "timestamp": as_unix_seconds(table[time]) if time else empty.cast(pl.Int64),
+        }
+    )
+    kept, counts = _chosen(found, options, has_rating=rating is not None)
+    note = f"{file.name}: user: {user}, item: {item}, rating: {rating or 'none'}, time: {time or 'none'}"
+    return kept, counts, (note, *_time_span(found["timestamp"]))
+
+
+def _chosen(
+    found: pl.DataFrame, options: InteractionOptions, *, has_rating: bool
+) -> tuple[pl.DataFrame, dict[str, int]]:
+    rated = named = without_missing_ids(found)
+    counts = {"interactions_read": len(found), "dropped_without_user_or_item_id": len(found) - len(named)}
+    if options.min_rating is not None:
+        if not has_rating:
+            raise InputError(f"{options.file}: --min-rating needs a rating column; name it with --rating-column")
+        rated = at_least(named, options.min_rating)
+        counts[f"dropped_rated_under_{options.min_rating:g}"] = len(named) - len(rated)
+    kept = without_repeats(rated, options.repeated)
+    counts["dropped_repeats_of_a_user_and_item"] = len(rated) - len(kept)
+    return kept, counts
+
+
+def _time_span(timestamps: pl.Series) -> tuple[str, ...]:
+    """Shown to a person, so that times read in a wrong unit are seen."""
+    first, last = timestamps.min(), timestamps.max()
+    if not (isinstance(first, int) and isinstance(last, int)):
+        return ()
+    days = [f"{datetime.fromtimestamp(second, UTC):%Y-%m-%d}" for second in (first, last)]
+    return (f"times from {days[0]} to {days[1]}, {timestamps.null_count():,} interactions without",)
