@@ -1,0 +1,59 @@
+"""`python -m service`: the command line of the service."""
+
+import sys
+
+import typer
+import uvicorn
+
+from index.errors import run_cli
+from service.app import create_app
+from service.logs import configure_logging
+from service.protocol import Protocol
+from service.settings import load_settings, settings_table
+from service.state import open_published
+
+app = typer.Typer(
+    help="Answer HTTP from the published bundle. Settings come from RECO_* variables: see `settings`.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command()
+def run() -> None:
+    """Serve until SIGTERM or SIGINT, then let the requests in flight end."""
+    settings = load_settings()
+    configure_logging(settings.log_level)
+    bundle = open_published(settings)
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(settings, bundle=bundle),
+            host=settings.host,
+            port=settings.port,
+            loop="uvloop",
+            http=Protocol,
+            lifespan="on",
+            workers=1,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=settings.keep_alive_s,
+            timeout_graceful_shutdown=round(settings.drain_s),
+            backlog=4_096,
+        )
+    )
+    server.run()
+    if not server.started:
+        sys.exit(1)
+
+
+@app.command()
+def settings() -> None:
+    """Show every setting, its default and its meaning, as the Markdown table that docs/serving.md holds."""
+    typer.echo(settings_table())
+
+
+if __name__ == "__main__":
+    run_cli(app)

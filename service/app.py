@@ -1,0 +1,64 @@
+"""The application: routes, one middleware, one error handler, and a lifespan that opens what they need."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import faiss
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from index.bundle import Bundle
+from service.errors import ServiceError, describe, error_body, request_id_of
+from service.metrics import Metrics
+from service.middleware import Observed
+from service.routes import health, items, recommend, similar
+from service.settings import Settings
+from service.state import STATE, open_published, open_service
+
+DESCRIPTION = "Recommendations that explain themselves: every score splits into shares by part and by past item."
+HANDLED = (ServiceError, HTTPException, RequestValidationError)
+
+
+def create_app(settings: Settings, *, bundle: Bundle | None = None) -> FastAPI:
+    """The service over the published bundle, or over the one given (the command line opens it beforehand)."""
+    metrics = Metrics()
+    app = FastAPI(
+        title="AnchorRec",
+        description=DESCRIPTION,
+        lifespan=_lifespan(settings, metrics, bundle),
+        redoc_url=None,
+        redirect_slashes=False,  # a trailing slash may belong to an id
+        routes=[
+            *recommend.routes(settings),
+            *similar.routes(settings),
+            *items.routes(settings),
+            *health.routes(),
+        ],
+    )
+    app.add_middleware(Observed, metrics=metrics)
+    for kind in HANDLED:
+        app.add_exception_handler(kind, _refuse)
+    return app
+
+
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]
+
+
+def _lifespan(settings: Settings, metrics: Metrics, bundle: Bundle | None) -> Lifespan:
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
+        # Requests are the parallelism; a search that spread over the cores would only wait for itself.
+        faiss.omp_set_num_threads(1)
+        async with open_service(settings, metrics, bundle or open_published(settings)) as service:
+            yield {STATE: service}
+
+    return lifespan
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    """The one handler: every refusal leaves in one shape."""
+    status, code, detail = describe(error)
+    body = error_body(code, detail, request_id_of(request.scope))
+    return Response(body, status, getattr(error, "headers", None), "application/json")

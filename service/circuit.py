@@ -1,0 +1,64 @@
+"""A circuit breaker: what fails again and again is left alone for a while, then tried by one caller."""
+
+import enum
+import random
+from collections.abc import Callable
+
+JITTER = 0.2  # replicas that lost the same server do not come back to it in the same moment
+
+
+class CircuitState(enum.Enum):
+    """Closed: used. Open: left alone. Half open: one caller is trying it."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class Circuit:
+    """Guards one dependency. Whoever `allows()` lets through must report `succeeded()` or `failed()`."""
+
+    def __init__(
+        self,
+        *,
+        failures: int,
+        retry_s: float,
+        clock: Callable[[], float],
+        rng: random.Random,
+        on_change: Callable[[CircuitState], None],
+    ) -> None:
+        self._limit = failures
+        self._retry_s = retry_s
+        self._clock = clock
+        self._rng = rng
+        self._on_change = on_change
+        self._failures = 0
+        self._retry_at = 0.0
+        self.state = CircuitState.CLOSED
+        on_change(self.state)
+
+    def allows(self) -> bool:
+        """Whether to try now. True once when the pause is over: that caller is the probe."""
+        if self.state is CircuitState.CLOSED:
+            return True
+        if self.state is CircuitState.OPEN and self._clock() >= self._retry_at:
+            self._set(CircuitState.HALF_OPEN)
+            return True
+        return False
+
+    def succeeded(self) -> None:
+        """The dependency answered."""
+        self._failures = 0
+        self._set(CircuitState.CLOSED)
+
+    def failed(self) -> None:
+        """The dependency was late or broken; after enough of that in a row, or in a probe, it is left alone."""
+        self._failures += 1
+        if self.state is CircuitState.HALF_OPEN or self._failures >= self._limit:
+            self._retry_at = self._clock() + self._retry_s * (1 + JITTER * self._rng.uniform(-1, 1))
+            self._set(CircuitState.OPEN)
+
+    def _set(self, state: CircuitState) -> None:
+        if state is not self.state:
+            self.state = state
+            self._on_change(state)

@@ -1,0 +1,75 @@
+"""One base for everything the service refuses, one shape for every refusal."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.types import Scope
+
+REQUEST_ID = "request_id"  # where the middleware leaves the id in the ASGI scope
+
+
+class ServiceError(Exception):
+    """A request that cannot be answered; becomes `{"error": code, "detail": text, "request_id": id}`."""
+
+    status = 500
+    code = "internal"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class InvalidRequestError(ServiceError):
+    """A parameter or an id breaks a limit; the detail names it."""
+
+    status = 422
+    code = "invalid_request"
+
+
+class UnknownItemError(ServiceError):
+    """The bundle holds no such item."""
+
+    status = 404
+    code = "unknown_item"
+
+
+HTTP_CODES: Mapping[int, tuple[str, str]] = {
+    404: ("not_found", "no such route"),
+    405: ("method_not_allowed", "this route does not answer this method"),
+}
+
+
+def describe(error: Exception) -> tuple[int, str, str]:
+    """Status, code and text of an error. What nobody foresaw is a 500 that tells the caller nothing more."""
+    if isinstance(error, ServiceError):
+        return error.status, error.code, error.detail
+    if isinstance(error, RequestValidationError):
+        return InvalidRequestError.status, InvalidRequestError.code, sentence(error.errors())
+    if isinstance(error, HTTPException):
+        code, detail = HTTP_CODES.get(error.status_code, ("http_error", str(error.detail)))
+        return error.status_code, code, detail
+    return ServiceError.status, ServiceError.code, "the service failed; its log has this request id"
+
+
+def error_body(code: str, detail: str, request_id: str) -> bytes:
+    """The one shape of an error."""
+    return orjson.dumps({"error": code, "detail": detail, "request_id": request_id})
+
+
+def sentence(errors: Sequence[Any]) -> str:
+    """Pydantic's findings as one line: what was found and what was expected."""
+    return "; ".join(_finding(error) for error in errors)
+
+
+def _finding(error: Mapping[str, Any]) -> str:
+    name = ".".join(str(part) for part in error["loc"]) or "request"
+    found = "" if error["type"] == "missing" else f", found {str(error['input'])[:80]!r}"
+    return f"{name}: {error['msg'][:1].lower()}{error['msg'][1:]}{found}"
+
+
+def request_id_of(scope: Scope) -> str:
+    """The id of the request that this scope belongs to."""
+    return str(scope.get(REQUEST_ID, ""))

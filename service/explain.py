@@ -1,0 +1,139 @@
+"""Additive shares of a score: a user vector is a sum over past items, an item vector a sum over parts.
+
+    score = user_own · item + d_u^-1/2 · sum over the user's past items i of fold_in[i] · item
+          = sum over parts p of user · item_parts[p]
+
+Both sums are exact, so an explanation is bookkeeping and not an estimate.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, Any]
+
+ITEM_CHUNK = 65_536  # items scored at once for counterfactual ranks: bounds memory at any catalogue size
+
+LOOKS_LIKE = {
+    "id": "who else had it",
+    "text": "its description",
+    "image": "its looks",
+    "multimodal": "its looks and description together",
+    "anchor": "its ties to items like it",
+}
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why k items were given to one user; column i of every array belongs to item i of the answer."""
+
+    parts: Mapping[str, Array]  # each (k,): shares by part, which sum to the score
+    own: Array  # (k,): the user's own term
+    past: Array  # (n, k): positions in the user's past of the items that add most, most first
+    contributions: Array  # (n, k): what each of them adds
+    others: Array  # (k,): what the rest of the past adds; own + contributions + others is the score
+
+
+def explain(
+    vector: Array, own: Array, past_vectors: Array, *, items: Array, parts: Mapping[str, Array], most: int
+) -> Explanation:
+    """Split k scores: vector and own (d,), past_vectors (s, d) = fold_in of the past, items and each part (k, d)."""
+    by_past = past_vectors @ items.T * degree_scale(len(past_vectors))  # (s, k)
+    past = largest(by_past, most)
+    contributions = np.take_along_axis(by_past, past, axis=0)
+    return Explanation(
+        parts={name: rows @ vector for name, rows in parts.items()},
+        own=items @ own,
+        past=past,
+        contributions=contributions,
+        others=by_past.sum(axis=0) - contributions.sum(axis=0),
+    )
+
+
+def degree_scale(degree: int) -> float:
+    """d_u^-1/2, and 0 for a user without a past."""
+    return float(degree**-0.5) if degree else 0.0
+
+
+def largest(values: Array, n: int) -> Array:
+    """Row positions (min(n, s), k) of the n largest values of each column of (s, k), largest first."""
+    n = min(n, len(values))
+    if n == 0:
+        return np.empty((0, values.shape[1]), np.int64)
+    chosen = np.argpartition(-values, n - 1, axis=0)[:n]
+    order = np.argsort(-np.take_along_axis(values, chosen, axis=0), axis=0, kind="stable")
+    return np.take_along_axis(chosen, order, axis=0)
+
+
+def ranks_without(
+    own: Array, past_vectors: Array, *, embeddings: Array, rows: Array, past: Array, hidden: Array
+) -> Array:
+    """The rank of each item if one past item were taken away, (n, k) for past (n, k) positions.
+
+    The user's vector is made anew without that item (sum and degree both), all items of embeddings (n_items, d)
+    are scored, and an item's rank is one more than the number of shown items above it. `hidden` are the rows of
+    the past, position by position, where seen items are left out of the answer, else empty: the item taken away is
+    then no longer hidden. A user left without any vector ranks nothing: 0 stands there.
+    """
+    taken, place = np.unique(past, return_inverse=True)
+    vectors = _vectors_without(own, past_vectors, taken)  # (t, d)
+    place = place.reshape(past.shape)
+    limits = np.take_along_axis(vectors @ embeddings[rows].T, place, axis=0)  # (n, k)
+    above = np.zeros(past.shape, np.int64)
+    for start in range(0, len(embeddings), ITEM_CHUNK):
+        scores = vectors @ embeddings[start : start + ITEM_CHUNK].T  # (t, chunk)
+        _hide(scores, hidden - start, taken)
+        for i, row in enumerate(rows - start):
+            mine = scores[place[:, i]]  # (n, chunk)
+            if 0 <= row < mine.shape[1]:
+                mine[:, row] = -np.inf  # an item is never above itself
+            above[:, i] += np.count_nonzero(mine > limits[:, i, None], axis=1)
+    anything: Array = np.any(vectors, axis=1)  # (t,)
+    return np.where(anything[place], above + 1, 0)
+
+
+def _vectors_without(own: Array, past_vectors: Array, taken: Array) -> Array:
+    rest = past_vectors.sum(axis=0) - past_vectors[taken]
+    if len(past_vectors) == 1:
+        rest = np.zeros_like(rest)  # exactly nothing, not what rounding leaves of it
+    vectors: Array = own + degree_scale(len(past_vectors) - 1) * rest
+    return vectors
+
+
+def _hide(scores: Array, hidden: Array, taken: Array) -> None:
+    """Put the hidden rows of this chunk below everything, save for each row of scores the item it takes away."""
+    if not len(hidden):
+        return
+    inside = (hidden >= 0) & (hidden < scores.shape[1])
+    back = np.flatnonzero(inside[taken])
+    kept = scores[back, hidden[taken[back]]]
+    scores[:, hidden[inside]] = -np.inf
+    scores[back, hidden[taken[back]]] = kept
+
+
+def reason(parts: Mapping[str, float], past: Sequence[tuple[str, float]], own: float) -> str:
+    """One plain sentence that the shares bear out: past as (title, contribution), most first.
+
+    Only what raises the score is named as a cause, and "mostly" stands only for more than half of the score.
+    """
+    score = sum(parts.values())
+    causes = [f"you had {title}" for title, contribution in past[:2] if contribution > 0]
+    if own > 0 and (own > score / 2 or not causes):
+        causes.insert(0, "it fits your own long-term taste")
+    because = "Because " + " and ".join(causes) if causes else "The nearest to your taste of what is left"
+    name, share = max(parts.items(), key=lambda part: part[1], default=("", 0.0))
+    if share <= 0:
+        return f"{because}."
+    how = "mostly" if share > score / 2 > 0 else "most of all"
+    return f"{because}; {how} {LOOKS_LIKE.get(name, name)}."
+
+
+def count_in_common(some: Array, others: Array) -> int:
+    """How many values two ascending arrays share, in time of the shorter one times the log of the longer."""
+    short, long = sorted((some, others), key=len)
+    if not len(short):
+        return 0
+    at = np.minimum(np.searchsorted(long, short), len(long) - 1)
+    return int(np.count_nonzero(long[at] == short))

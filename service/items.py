@@ -1,0 +1,42 @@
+"""What a person sees of an item, decoded once and kept while it is asked for."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from index.bundle import Bundle
+
+SHOWN = ("title", "category", "image")
+
+
+class Items:
+    """Metadata by item row; `shown(row)` is `{item_id, title, category, image}`, shared: copy before changing."""
+
+    def __init__(self, bundle: Bundle, cache_size: int) -> None:
+        self._bundle = bundle
+        # Bounded, so that memory follows the setting and not the catalogue.
+        self.shown: Callable[[int], dict[str, Any]] = lru_cache(cache_size)(self._shown)
+
+    def row(self, item_id: str) -> int | None:
+        """The row of an item, or None."""
+        return self._bundle.item_ids.row(item_id)
+
+    def title(self, row: int) -> str:
+        """What to call the item in a sentence."""
+        shown = self.shown(row)
+        return str(shown["title"] or shown["item_id"])
+
+    def everything(self, row: int) -> dict[str, Any]:
+        """All that the bundle knows of the item."""
+        return {"item_id": self._bundle.item_ids[row], **orjson.loads(self._bundle.item_json(row))}
+
+    def ranked(self, rows: list[int], scores: list[Any]) -> list[dict[str, Any]]:
+        """The items of an answer, best first."""
+        pairs = enumerate(zip(rows, scores, strict=True), start=1)
+        return [{**self.shown(row), "rank": rank, "score": score} for rank, (row, score) in pairs]
+
+    def _shown(self, row: int) -> dict[str, Any]:
+        record = self.everything(row)
+        return {"item_id": record["item_id"], **{name: record[name] for name in SHOWN}}

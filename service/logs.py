@@ -1,0 +1,45 @@
+"""One JSON object a line on standard error, with the request id, from our code and from the libraries alike."""
+
+import logging
+import sys
+from contextvars import ContextVar
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
+
+
+def _with_request_id(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    current = request_id.get()
+    if current is not None:
+        event.setdefault("request_id", current)
+    return event
+
+
+def configure_logging(level: str) -> None:
+    """Send structlog and standard logging through one renderer; called once, at the edge.
+
+    The renderer escapes everything outside ASCII, so nobody's id can forge a line or steer a terminal.
+    """
+    shared: list[structlog.typing.Processor] = [
+        _with_request_id,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
+    renderer = structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)

@@ -1,0 +1,95 @@
+"""Every Prometheus metric of the service, defined once, on a registry of its own: one application, one registry."""
+
+from dataclasses import dataclass, field
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+
+from service.circuit import CircuitState
+
+UNMATCHED = "other"  # one label for whatever is not a route of ours: callers must not mint time series
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+LATENCY_BUCKETS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
+
+@dataclass(frozen=True)
+class RouteMetrics:
+    """The two series of one route, method and status, looked up once and kept."""
+
+    requests: Counter
+    seconds: Histogram
+
+    def observe(self, seconds: float) -> None:
+        """Count one answered request."""
+        self.requests.inc()
+        self.seconds.observe(seconds)
+
+
+@dataclass
+class Metrics:
+    """What `/metrics` shows. Label values come from fixed sets, the bundle's labels apart."""
+
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
+    _routes: dict[tuple[str, str, int], RouteMetrics] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Define every metric."""
+        r = self.registry
+        ProcessCollector(registry=r)
+        PlatformCollector(registry=r)
+        self.requests = Counter("reco_requests", "Requests answered.", ["method", "route", "status"], registry=r)
+        self.seconds = Histogram(
+            "reco_request_seconds",
+            "From the first byte handled to the last byte sent.",
+            ["method", "route"],
+            registry=r,
+            buckets=LATENCY_BUCKETS,
+        )
+        self.in_flight = Gauge("reco_requests_in_flight", "Requests being answered now.", registry=r)
+        self.answers = Counter("reco_answers", "Recommendations by where they came from.", ["source"], registry=r)
+        self.vectors = Counter(
+            "reco_vectors", "User vectors by where they came from: redis, bundle.", ["source"], registry=r
+        )
+        self.redis_reads = Counter(
+            "reco_redis_reads",
+            "Vectors asked of Redis: hit, miss, bad (unusable bytes), late, error, skipped (circuit open).",
+            ["outcome"],
+            registry=r,
+        )
+        self.redis_writes = Counter(
+            "reco_redis_writes", "Vectors for Redis: done, error, dropped.", ["outcome"], registry=r
+        )
+        self.redis_circuit = Gauge(
+            "reco_redis_circuit", "1 for the state that the circuit to Redis is in.", ["state"], registry=r
+        )
+        self.index_fallbacks = Counter(
+            "reco_index_fallbacks", "Searches that the CPU answered because the GPU could not.", registry=r
+        )
+        self.bundle = Info("reco_bundle", "The bundle that serves.", registry=r)
+
+    def route(self, method: str, route: str, status: int) -> RouteMetrics:
+        """The series of one kind of request."""
+        key = (method, route, status)
+        if key not in self._routes:
+            label = method if method in METHODS else "OTHER"
+            self._routes[key] = RouteMetrics(
+                self.requests.labels(label, route, str(status)), self.seconds.labels(label, route)
+            )
+        return self._routes[key]
+
+    def show_circuit(self, state: CircuitState) -> None:
+        """Set the circuit's gauge."""
+        for other in CircuitState:
+            self.redis_circuit.labels(other.value).set(other is state)
+
+    def render(self) -> bytes:
+        """The text that Prometheus scrapes."""
+        return generate_latest(self.registry)

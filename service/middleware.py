@@ -1,0 +1,130 @@
+"""The outermost layer of every request: its id, its clock, its metrics, and the edge where errors end."""
+
+import re
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service import logs
+from service.errors import REQUEST_ID, describe, error_body
+from service.metrics import UNMATCHED, Metrics
+
+SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+STAGES = "stages"  # where the stages stand in the ASGI scope
+JSON = b"application/json"
+LONGEST_LOGGED_PATH = 200
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Stages:
+    """How long each stage of one request took; becomes the Server-Timing header."""
+
+    clock: Callable[[], float]
+    start: float = 0.0
+    last: float = 0.0
+    marks: list[tuple[str, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Start the clock."""
+        self.start = self.last = self.clock()
+
+    def mark(self, stage: str) -> None:
+        """End a stage that began at the last mark."""
+        now = self.clock()
+        self.marks.append((stage, now - self.last))
+        self.last = now
+
+    def header(self) -> bytes:
+        """`user;dur=0.21, search;dur=0.11, total;dur=0.48`, in milliseconds."""
+        spans = [*self.marks, ("total", self.clock() - self.start)]
+        return ", ".join(f"{name};dur={seconds * 1000:.3f}" for name, seconds in spans).encode()
+
+
+@dataclass
+class Observed:
+    """Plain ASGI middleware; a request costs it one counter and one histogram observation."""
+
+    app: ASGIApp
+    metrics: Metrics
+    clock: Callable[[], float] = time.perf_counter
+    new_request_id: Callable[[], str] = lambda: secrets.token_hex(16)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        exchange = _Exchange(scope, send, Stages(self.clock), self._request_id(scope))
+        with self.metrics.in_flight.track_inprogress():
+            try:
+                await self.app(scope, receive, exchange.send)
+            except Exception as error:  # the outermost edge: whatever happened, the caller gets an answer
+                await exchange.fail(error)
+            finally:
+                self._observe(scope, exchange)
+
+    def _request_id(self, scope: Scope) -> str:
+        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        return given.decode() if SANE_REQUEST_ID.fullmatch(given) else self.new_request_id()
+
+    def _observe(self, scope: Scope, exchange: "_Exchange") -> None:
+        route = getattr(scope.get("route"), "path_format", UNMATCHED)
+        seconds = self.clock() - exchange.stages.start
+        self.metrics.route(scope["method"], route, exchange.status).observe(seconds)
+        log.debug(
+            "request",
+            method=scope["method"],
+            path=scope["path"][:LONGEST_LOGGED_PATH],
+            status=exchange.status,
+            seconds=round(seconds, 6),
+        )
+
+
+class _Exchange:
+    """One request and its answer, as they pass through the middleware."""
+
+    def __init__(self, scope: Scope, send: Send, stages: Stages, request_id: str) -> None:
+        # Routes match on the undecoded path, so that a %2F inside an id is not a separator.
+        scope["path"] = scope["raw_path"].decode("ascii")
+        scope[STAGES] = stages
+        scope[REQUEST_ID] = request_id
+        logs.request_id.set(request_id)
+        self.stages = stages
+        self.status = 500  # what a request without an answer counts as
+        self._request_id = request_id
+        self._send = send
+        self._started = False
+
+    async def send(self, message: Message) -> None:
+        """Pass a message on, the answer's start with our headers."""
+        if message["type"] == "http.response.start":
+            self._started = True
+            self.status = message["status"]
+            message["headers"] = [
+                *message["headers"],
+                (b"x-request-id", self._request_id.encode()),
+                (b"server-timing", self.stages.header()),
+            ]
+        await self._send(message)
+
+    async def fail(self, error: Exception) -> None:
+        """Answer with the error; where the answer had begun, only the log can tell."""
+        status, code, detail = describe(error)
+        if status >= 500:
+            log.error("request failed", exc_info=error)
+        if self._started:
+            raise error
+        await send_body(self.send, status, error_body(code, detail, self._request_id), JSON)
+
+
+async def send_body(send: Send, status: int, body: bytes, content_type: bytes) -> None:
+    """Send one whole answer."""
+    headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,72 @@
+"""Which items are near which: by the learned embeddings, by one modality, by the ID part; cosine throughout."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from index.bundle import Bundle
+from index.item_index import ItemIndex
+from service.errors import InvalidRequestError
+from service.explain import count_in_common
+from service.search import Search, inline
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Space:
+    """Unit vectors of all items (a zero row: nothing known) and the search over them."""
+
+    vectors: Array  # (n_items, width) float32
+    search: Search
+
+
+class Neighbours:
+    """Nearest items in every space that the bundle has; spaces are built once, at start."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._bundle = bundle
+        self._spaces = {name: _space(vectors) for name, vectors in _vectors(bundle).items()}
+
+    @property
+    def spaces(self) -> tuple[str, ...]:
+        """What `by` may be."""
+        return tuple(self._spaces)
+
+    async def nearest(self, row: int, k: int, by: str) -> tuple[Array, Array]:
+        """Rows and cosines of the k nearest other items. InvalidRequestError where the bundle lacks the space."""
+        space = self._spaces.get(by)
+        if space is None:
+            raise InvalidRequestError(f"by: this bundle has {', '.join(self._spaces)}, found {by!r}")
+        return await space.search(space.vectors[row], k, np.array([row]))
+
+    def cosines(self, row: int, rows: Array) -> Mapping[str, Array]:
+        """The cosine of the item with each of the rows (k,), in every space."""
+        return {name: space.vectors[rows] @ space.vectors[row] for name, space in self._spaces.items()}
+
+    def users_in_common(self, row: int, rows: Array) -> list[int]:
+        """How many users had both items in training, for each of the rows."""
+        users = self._bundle.users_of(row)
+        return [count_in_common(users, self._bundle.users_of(other)) for other in rows.tolist()]
+
+
+def _vectors(bundle: Bundle) -> dict[str, Array]:
+    named = {"fused": bundle.item_embeddings, **bundle.neighbours}
+    if "id" in bundle.item_parts:
+        named["id"] = bundle.item_parts["id"]
+    return named
+
+
+def _space(vectors: Array) -> Space:
+    unit = unit_rows(vectors)
+    return Space(unit, inline(ItemIndex.build(unit)))
+
+
+def unit_rows(vectors: Array) -> Array:
+    """Each row (n, width) divided by its length, as float32; a zero row stays zero."""
+    rows = np.asarray(vectors, np.float32)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: Array = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
+    return unit

@@ -1,0 +1,44 @@
+"""GET /healthz, /readyz and /metrics: for those who run the service."""
+
+from typing import Any
+
+from fastapi.routing import APIRoute
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from service.routing import Call, Raw, route
+from service.schemas import Alive, Query, Ready
+from service.state import Service
+
+
+def routes() -> list[APIRoute]:
+    """The routes of this file."""
+    return [
+        route("/healthz", healthz, answer=Alive),
+        route("/readyz", readyz, answer=Ready),
+        route("/metrics", metrics, answer=None),
+    ]
+
+
+async def healthz(service: Service, call: Call[Query]) -> dict[str, Any]:
+    """The process is alive."""
+    return {"status": "alive"}
+
+
+async def readyz(service: Service, call: Call[Query]) -> dict[str, Any]:
+    """The service can answer, with or without Redis, and from which bundle."""
+    serving, manifest = service.serving, service.serving.bundle.manifest
+    return {
+        "bundle": manifest.bundle_id,
+        "request_id": call.request_id,
+        "source": "bundle",
+        "status": "ready",
+        "model": manifest.model,
+        "redis": "off" if service.cache is None else service.cache.state,
+        "index": {**manifest.index.model_dump(), "device": serving.device},
+        "spaces": serving.neighbours.spaces,
+    }
+
+
+async def metrics(service: Service, call: Call[Query]) -> Raw:
+    """What Prometheus scrapes."""
+    return Raw(service.metrics.render(), CONTENT_TYPE_LATEST)

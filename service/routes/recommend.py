@@ -1,0 +1,53 @@
+"""GET /recommend: what to show a user."""
+
+from typing import Any
+
+from fastapi.routing import APIRoute
+
+from service.recommender import Ranking
+from service.routing import Call, route
+from service.schemas import RecommendAnswer, RecommendQuery, limited
+from service.settings import Settings
+from service.state import Service
+from service.users import KnownUser
+
+
+def routes(settings: Settings) -> list[APIRoute]:
+    """The routes of this file."""
+    query = limited(RecommendQuery, settings)
+    return [route("/recommend/{user_id:path}", recommend, query=query, answer=RecommendAnswer)]
+
+
+async def recommend(service: Service, call: Call[RecommendQuery]) -> dict[str, Any]:
+    """The best items for a user; for an unknown user the most popular ones, with `source` saying so."""
+    serving, query = service.serving, call.query
+    user = await serving.users.find(call.id)
+    call.stages.mark("user")
+    ranking = await serving.recommender.recommend(user, query.k, exclude_seen=query.exclude_seen)
+    call.stages.mark("search")
+    service.metrics.answers.labels(ranking.source).inc()
+    items = serving.items.ranked(ranking.rows.tolist(), list(ranking.scores))
+    if query.explain:
+        for item, explanation in zip(items, _explanations(service, user, ranking, query), strict=True):
+            item["explanation"] = explanation
+        call.stages.mark("explain")
+    return {
+        "bundle": serving.bundle.bundle_id,
+        "request_id": call.request_id,
+        "source": ranking.source,
+        "user_id": call.id,
+        "items": items,
+    }
+
+
+def _explanations(service: Service, user: KnownUser | None, ranking: Ranking, query: RecommendQuery) -> Any:
+    recommender = service.serving.recommender
+    if user is None or ranking.source == "popular":
+        return recommender.explain_popular(ranking.rows)
+    return recommender.explain(
+        user,
+        ranking,
+        most=service.settings.past_items,
+        exclude_seen=query.exclude_seen,
+        counterfactual=query.counterfactual,
+    )

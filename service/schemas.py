@@ -1,0 +1,166 @@
+"""What goes in and out over HTTP. Queries are validated by these models; answers are only documented by them."""
+
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+
+from service.settings import Settings
+
+
+class Query(BaseModel):
+    """A query string; an unknown parameter is an error, as a misspelt one would silently do nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ListQuery(Query):
+    """How many items."""
+
+    k: int
+
+
+class RecommendQuery(ListQuery):
+    """What a caller may ask of /recommend."""
+
+    exclude_seen: bool = Field(True, description="leave out what the user already had")
+    explain: bool = Field(False, description="say why, by shares that sum to the score")
+    counterfactual: bool = Field(
+        False, description="with explain: the item's rank if a past item were taken away (scores the catalogue)"
+    )
+
+
+class SimilarQuery(ListQuery):
+    """What a caller may ask of /similar."""
+
+    by: str = Field("fused", description="fused, id, or a modality that the bundle has: text, image, multimodal")
+    explain: bool = Field(False, description="add the cosine in every space and the users in common")
+
+
+Q = TypeVar("Q", bound=ListQuery)
+
+
+def limited(model: type[Q], settings: Settings) -> type[Q]:
+    """The query model with the default and the limit of k that the operator set."""
+    k = Field(settings.k_default, ge=1, le=settings.k_max, description="items in the answer, at most")
+    return create_model(model.__name__, __base__=model, __doc__=model.__doc__, k=(int, k))
+
+
+class Answer(BaseModel):
+    """What every answer carries."""
+
+    bundle: str = Field(description="the bundle that answered")
+    request_id: str
+    source: str = Field(description="what answered: user or popular; for /similar the space")
+
+
+class Item(BaseModel):
+    """An item as a person sees it."""
+
+    item_id: str
+    title: str
+    category: str
+    image: str | None
+
+
+class RankedItem(Item):
+    """An item in a list."""
+
+    rank: int
+    score: float
+
+
+class PastItem(BaseModel):
+    """An item of the user's past and what it adds to a score."""
+
+    item_id: str
+    title: str
+    contribution: float
+    rank_without: int | None = Field(None, description="the rank without this past item, if asked for")
+
+
+class Explanation(BaseModel):
+    """Why an item was given. parts sum to the score; so do past_items + other_past_items + user_own."""
+
+    sentence: str
+    parts: dict[str, float] | None = None
+    past_items: list[PastItem] | None = None
+    other_past_items: float | None = None
+    user_own: float | None = None
+
+
+class RecommendedItem(RankedItem):
+    """An item recommended to a user."""
+
+    explanation: Explanation | None = None
+
+
+class RecommendAnswer(Answer):
+    """Answer of /recommend."""
+
+    user_id: str
+    items: list[RecommendedItem]
+
+
+class Likeness(BaseModel):
+    """How alike two items are."""
+
+    cosines: dict[str, float]
+    users_in_common: int
+
+
+class SimilarItem(RankedItem):
+    """An item near another; its score is the cosine in the space asked for."""
+
+    explanation: Likeness | None = None
+
+
+class SimilarAnswer(Answer):
+    """Answer of /similar."""
+
+    item_id: str
+    by: str
+    items: list[SimilarItem]
+
+
+class PopularItem(RankedItem):
+    """A popular item; its score is the time-decayed count where the bundle has one."""
+
+    users: int = Field(description="how many users had it in training")
+
+
+class PopularAnswer(Answer):
+    """Answer of /popular."""
+
+    items: list[PopularItem]
+
+
+class ItemAnswer(Answer):
+    """Answer of /items."""
+
+    item: Annotated[dict[str, Any], Field(description="item_id, title, category, image, attributes")]
+    users: int
+    part_norms: dict[str, float] = Field(description="length of each part of the item's embedding")
+
+
+class Alive(BaseModel):
+    """Answer of /healthz."""
+
+    status: str
+
+
+class Ready(Answer):
+    """Answer of /readyz."""
+
+    status: str
+    model: str
+    redis: str = Field(description="off, or the state of the circuit: closed, open, half_open")
+    index: dict[str, Any]
+    spaces: list[str]
+
+
+class Refusal(BaseModel):
+    """The one shape of an error."""
+
+    error: str
+    detail: str
+    request_id: str

@@ -1,0 +1,117 @@
+"""Every knob of the running service: read once at the edge from RECO_* variables, frozen, a typo is an error."""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from index.errors import InputError
+
+PREFIX = "RECO_"
+REDIS_SCHEMES = ("redis", "rediss", "unix")
+
+Count = Annotated[int, Field(ge=1)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """The settings of one service process; each field is the environment variable RECO_<FIELD>."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True, hide_input_in_errors=True
+    )
+
+    registry: Path = Field(description="folder of published bundles; its pointer is read once, at start")
+    verify_bundle: bool = Field(True, description="check every file's sha256 before serving")
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    drain_s: Seconds = Field(20.0, description="after SIGTERM, how long requests in flight may take to end")
+    keep_alive_s: Count = Field(75, description="how long an idle connection is kept open")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="lowest level that is logged; debug logs each request"
+    )
+
+    redis_url: SecretStr | None = Field(
+        None, description="redis://, rediss:// or unix:// of the vector cache; unset: no Redis"
+    )
+    namespace: str = Field("reco", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="first part of every Redis key")
+    redis_ttl_s: Count = Field(86_400, description="how long Redis keeps a user vector")
+    redis_ttl_jitter: float = Field(
+        0.1, ge=0, lt=1, description="share by which a time to live varies, so that keys do not expire at once"
+    )
+    redis_budget_ms: Seconds = Field(10.0, description="how long a request waits for Redis")
+    redis_failures: Count = Field(3, description="failures in a row after which Redis is left alone")
+    redis_retry_s: Seconds = Field(1.0, description="how long Redis is left alone before one request tries it again")
+    redis_pending_writes: Count = Field(1_024, description="vectors waiting to be written; more are dropped")
+
+    k_default: Count = Field(10, description="items in an answer that names no k")
+    k_max: Count = Field(500, description="most items in an answer")
+    id_max_chars: Count = Field(512, description="longest user or item id")
+    past_items: Annotated[int, Field(ge=0)] = Field(3, description="past items named in an explanation")
+    item_cache: Count = Field(100_000, description="items whose metadata is kept decoded")
+    gpu: Literal["auto", "off"] = Field("auto", description="search on a GPU when FAISS sees one")
+    gpu_wait_ms: Annotated[float, Field(ge=0)] = Field(
+        1.0, description="how long a GPU search waits for others to join it"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then the environment; no files that nobody remembers."""
+        return init_settings, env_settings
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_scheme(cls, url: SecretStr | None) -> SecretStr | None:
+        # The message never repeats the URL: it may hold a password.
+        if url is not None and urlsplit(url.get_secret_value()).scheme not in REDIS_SCHEMES:
+            raise ValueError(f"expected a URL with one of the schemes {', '.join(REDIS_SCHEMES)}")
+        return url
+
+    @model_validator(mode="after")
+    def _default_within_max(self) -> "Settings":
+        if self.k_default > self.k_max:
+            raise ValueError(f"k_default is {self.k_default}, above k_max {self.k_max}")
+        return self
+
+
+def load_settings() -> Settings:
+    """The settings that the environment asks for; InputError names the variable and what it should be."""
+    _refuse_unknown(sorted(os.environ))
+    try:
+        return Settings()  # type: ignore[call-arg]  # the registry comes from the environment
+    except ValidationError as error:
+        raise InputError("; ".join(_sentence(e["loc"], e["msg"]) for e in error.errors())) from None
+
+
+def _sentence(location: tuple[int | str, ...], message: str) -> str:
+    name = PREFIX + str(location[0]).upper() if location else "settings"
+    return f"{name}: {message}"
+
+
+def _refuse_unknown(names: list[str]) -> None:
+    """An unknown RECO_ variable is a typo of a known one far more often than a harmless extra."""
+    known = [PREFIX + field.upper() for field in Settings.model_fields]
+    for name in names:
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0)
+            raise InputError(f"{name}: unknown setting; the nearest known one is {near[0]}")
+
+
+def settings_table() -> str:
+    """The settings as a Markdown table, made from the code; docs/serving.md holds it and a test compares."""
+    rows = ["| variable | default | meaning |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        default = "required" if field.is_required() else f"`{field.default}`"
+        rows.append(f"| `{PREFIX}{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(rows)

@@ -1,0 +1,59 @@
+"""What one running service holds, handed to every request through the ASGI lifespan state."""
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from index.bundle import Bundle, open_bundle
+from index.registry import Registry
+from service.items import Items
+from service.metrics import Metrics
+from service.neighbours import Neighbours
+from service.recommender import Recommender
+from service.search import open_search
+from service.settings import Settings
+from service.users import Users
+from service.vector_cache import VectorCache, open_cache
+
+STATE = "service"  # the key in the lifespan state
+
+
+@dataclass(frozen=True)
+class Serving:
+    """All that answers from one bundle; whoever holds it meets no other bundle."""
+
+    bundle: Bundle
+    items: Items
+    users: Users
+    recommender: Recommender
+    neighbours: Neighbours
+    device: str  # cpu or gpu
+
+
+@dataclass(frozen=True)
+class Service:
+    """The process: its settings, its metrics, its Redis, and what it serves."""
+
+    settings: Settings
+    metrics: Metrics
+    cache: VectorCache | None
+    serving: Serving
+
+
+def open_published(settings: Settings) -> Bundle:
+    """The bundle that the registry's pointer names now. The pointer is read here and never again."""
+    return open_bundle(Registry(settings.registry).current(), verify=settings.verify_bundle)
+
+
+@asynccontextmanager
+async def open_service(settings: Settings, metrics: Metrics, bundle: Bundle) -> AsyncIterator[Service]:
+    """Everything that a request needs, opened now and closed at the end."""
+    rng = random.Random()  # jitter only: replicas must not agree on it
+    async with open_cache(settings, metrics, rng) as cache, open_search(settings, metrics, bundle) as (device, search):
+        items = Items(bundle, settings.item_cache)
+        users = Users(bundle, cache, settings.namespace, metrics)
+        recommender = Recommender(bundle, items, search)
+        serving = Serving(bundle, items, users, recommender, Neighbours(bundle), device)
+        metrics.bundle.info({"bundle_id": bundle.bundle_id, "model": bundle.manifest.model})
+        yield Service(settings, metrics, cache, serving)

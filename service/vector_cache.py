@@ -1,0 +1,246 @@
+"""User vectors in Redis: raw float32 bytes, one shared round trip at a time, never the reason that a request fails."""
+
+import asyncio
+import hashlib
+import random
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import structlog
+from redis.asyncio import ConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from index.errors import InputError
+from service.circuit import Circuit, CircuitState
+from service.metrics import Metrics
+from service.settings import Settings
+
+Vector = np.ndarray[Any, Any]
+
+LONGEST_PLAIN_ID = 128  # bytes; a longer id enters its key as a hash, so that keys stay short
+READ_OUTCOMES = ("hit", "miss", "bad", "late", "error", "skipped")
+WRITE_OUTCOMES = ("done", "error", "dropped")
+WRITE_BATCH = 256  # vectors a pipeline
+CONNECTIONS = 8  # one reads, one writes, and those being closed after a timeout
+WRITE_S = 1.0  # nobody waits for a write, so it may take longer than a read
+CLOSE_S = 1.0  # a hanging server may not hold up our own stop
+
+# RuntimeError: what uvloop raises for a write on a transport that the server has just closed.
+FAILURES = (RedisError, OSError, TimeoutError, RuntimeError)
+
+log = structlog.get_logger()
+
+
+def user_key(namespace: str, bundle_id: str, user_id: str) -> bytes:
+    """`namespace:bundle:user:=<id>`, or `:#<blake2b-256>` for a long id; no two ids share a key.
+
+    Neither namespace nor bundle id holds a colon, and the mark tells an id from a hash.
+    """
+    raw = user_id.encode()
+    mark, name = b"=", raw
+    if len(raw) > LONGEST_PLAIN_ID:
+        mark, name = b"#", hashlib.blake2b(raw, digest_size=32).hexdigest().encode()
+    return f"{namespace}:{bundle_id}:user:".encode() + mark + name
+
+
+def decode_vector(data: bytes | str, size: int) -> Vector | None:
+    """The vector (size,) that the bytes hold, or None where they are of another length or not finite."""
+    if isinstance(data, str) or len(data) != size * np.dtype(np.float32).itemsize:
+        return None
+    vector = np.frombuffer(data, "<f4")
+    return vector if np.isfinite(vector).all() else None
+
+
+@dataclass(frozen=True)
+class Failed:
+    """Redis did not answer; the outcome that is counted for each request that waited."""
+
+    outcome: str
+
+
+Reply = bytes | str | None | Failed  # str only to redis-py's annotations: replies are not decoded
+
+
+class VectorCache:
+    """Reads and writes vectors under a time budget, behind a circuit.
+
+    Requests that arrive while a read is under way share the next one (one MGET): Redis is asked once per round
+    trip, however many wait, which costs a tenth of a GET for each. Writes are queued, bounded, and not waited for.
+    """
+
+    def __init__(
+        self, redis: Redis, circuit: Circuit, settings: Settings, metrics: Metrics, rng: random.Random
+    ) -> None:
+        self._redis = redis
+        self._circuit = circuit
+        self._settings = settings
+        self._budget_s = settings.redis_budget_ms / 1000
+        self._rng = rng
+        self._reads = {outcome: metrics.redis_reads.labels(outcome) for outcome in READ_OUTCOMES}
+        self._writes = {outcome: metrics.redis_writes.labels(outcome) for outcome in WRITE_OUTCOMES}
+        self._wanted: dict[bytes, asyncio.Future[Reply]] = {}
+        self._pending: dict[bytes, bytes] = {}
+        self._reader: asyncio.Task[None] | None = None
+        self._writer: asyncio.Task[None] | None = None
+
+    @property
+    def state(self) -> str:
+        """The circuit's state, for /readyz."""
+        return self._circuit.state.value
+
+    async def get(self, key: bytes, own: Vector) -> tuple[Vector, bool]:
+        """The vector under the key and True; or `own` and False, which is then written where Redis lacks it."""
+        reply = await self._ask(key) if self._circuit.allows() else Failed("skipped")
+        if isinstance(reply, Failed):
+            self._reads[reply.outcome].inc()
+            return own, False
+        vector = None if reply is None else decode_vector(reply, len(own))
+        if vector is not None:
+            self._reads["hit"].inc()
+            return vector, True
+        self._reads["miss" if reply is None else "bad"].inc()
+        self._put(key, own)
+        return own, False
+
+    async def _ask(self, key: bytes) -> Reply:
+        """Join the next read and wait for it, no longer than the budget."""
+        future = self._wanted.get(key)
+        if future is None:
+            future = self._wanted[key] = asyncio.get_running_loop().create_future()
+        if self._reader is None:
+            self._reader = asyncio.create_task(self._read())
+        try:
+            async with asyncio.timeout(self._budget_s):
+                # Shielded: others may wait for the same key.
+                return await asyncio.shield(future)
+        except TimeoutError:
+            return Failed("late")
+
+    async def _read(self) -> None:
+        try:
+            while self._wanted:
+                batch, self._wanted = self._wanted, {}
+                replies = await self._fetch(list(batch))
+                for future, reply in zip(batch.values(), replies, strict=True):
+                    future.set_result(reply)
+        finally:
+            self._reader = None
+
+    async def _fetch(self, keys: list[bytes]) -> Sequence[Reply]:
+        """One MGET. A connection cut short by the budget is closed, so no reply meets a later question."""
+        if self._circuit.state is CircuitState.OPEN:  # opened while these keys waited
+            return [Failed("skipped")] * len(keys)
+        try:
+            async with asyncio.timeout(self._budget_s):
+                replies = await self._redis.mget(keys)
+        except FAILURES as error:
+            return [self._failed(error)] * len(keys)
+        self._circuit.succeeded()
+        return replies
+
+    def _failed(self, error: Exception) -> Failed:
+        self._circuit.failed()
+        log.warning("redis failed", error=repr(error)[:200], circuit=self.state)
+        return Failed("late" if isinstance(error, (TimeoutError, RedisTimeoutError)) else "error")
+
+    def _put(self, key: bytes, vector: Vector) -> None:
+        """Queue a write; dropped where the queue is full."""
+        if len(self._pending) >= self._settings.redis_pending_writes:
+            self._writes["dropped"].inc()
+            return
+        self._pending[key] = vector.astype("<f4").tobytes()
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write())
+
+    async def _write(self) -> None:
+        try:
+            while self._pending:
+                keys = list(islice(self._pending, WRITE_BATCH))
+                await self._store([(key, self._pending.pop(key)) for key in keys])
+        finally:
+            self._writer = None
+
+    async def _store(self, items: list[tuple[bytes, bytes]]) -> None:
+        """One pipeline of SET. A refusal (memory full, read-only replica) is counted, but reads still work."""
+        if self._circuit.state is not CircuitState.CLOSED:
+            self._writes["dropped"].inc(len(items))
+            return
+        pipeline = self._redis.pipeline(transaction=False)
+        for key, data in items:
+            pipeline.set(key, data, ex=self._time_to_live())
+        try:
+            async with asyncio.timeout(WRITE_S):
+                results = await pipeline.execute(raise_on_error=False)
+        except FAILURES as error:
+            self._failed(error)
+            self._writes["error"].inc(len(items))
+            return
+        for result in results:
+            self._writes["error" if isinstance(result, Exception) else "done"].inc()
+
+    def _time_to_live(self) -> int:
+        jitter = self._settings.redis_ttl_jitter * self._rng.uniform(-1, 1)
+        return max(1, round(self._settings.redis_ttl_s * (1 + jitter)))
+
+    async def check(self) -> None:
+        """Ask once, so that the circuit's first state is a finding and the first request finds a connection."""
+        try:
+            async with asyncio.timeout(WRITE_S):
+                await self._redis.ping()
+        except FAILURES as error:
+            self._failed(error)
+
+    async def close(self) -> None:
+        """Let pending writes end, for a moment, and close the connections."""
+        tasks = [task for task in (self._reader, self._writer) if task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=CLOSE_S)
+        for task in tasks:
+            task.cancel()
+        with suppress(*FAILURES):
+            async with asyncio.timeout(CLOSE_S):
+                await self._redis.aclose()
+
+
+def connect(url: str) -> Redis:
+    """A client that neither retries nor greets (the circuit and the budget decide); InputError on a bad URL."""
+    try:
+        pool = ConnectionPool.from_url(
+            url,
+            protocol=2,
+            driver_info=None,
+            retry=Retry(NoBackoff(), 0),
+            max_connections=CONNECTIONS,
+        )
+    except ValueError as error:
+        raise InputError(f"RECO_REDIS_URL: {error}") from None
+    return Redis(connection_pool=pool)
+
+
+@asynccontextmanager
+async def open_cache(settings: Settings, metrics: Metrics, rng: random.Random) -> AsyncIterator[VectorCache | None]:
+    """The cache that the settings ask for, closed at the end; None without a Redis."""
+    if settings.redis_url is None:
+        yield None
+        return
+    circuit = Circuit(
+        failures=settings.redis_failures,
+        retry_s=settings.redis_retry_s,
+        clock=time.monotonic,
+        rng=rng,
+        on_change=metrics.show_circuit,
+    )
+    cache = VectorCache(connect(settings.redis_url.get_secret_value()), circuit, settings, metrics, rng)
+    await cache.check()
+    try:
+        yield cache
+    finally:
+        await cache.close()
