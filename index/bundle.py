@@ -5,45 +5,27 @@ and the manifest by the bundle id.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
-from index.content import BundleContent, checked_arrays
-from index.errors import InputError
+from index.content import BundleContent
 from index.ids import IdTable, PackedStrings
-from index.item_index import ItemIndex, measured_recall
-from index.layout import Sizes, layout
-from index.manifest import BUNDLE_ID, FORMAT, Manifest, digest_of, record_bytes
-from index.storage import (
-    files_under,
-    map_array,
-    save_array,
-    sha256_of,
-    sync_folder,
-    sync_tree,
-    temporary_folder,
-    write_file,
-)
+from index.item_index import ItemIndex
+from index.layout import layout
+from index.manifest import INDEX, MANIFEST, BundleError, Manifest, read_manifest
+from index.storage import files_under, map_array, sha256_of
+from index.writing import write_bundle
 
-__all__ = ["Bundle", "BundleContent", "BundleError", "Manifest", "open_bundle", "write_bundle"]
+__all__ = ["Bundle", "BundleContent", "BundleError", "Manifest", "open_bundle", "read_manifest", "write_bundle"]
 
 Array = np.ndarray[Any, Any]
 
-MANIFEST = "manifest.json"
-INDEX = "index/item.faiss"
 
-
-class BundleError(InputError):
-    """A bundle on disk that must not be served. The message says what was found and what was expected."""
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Bundle:
     """An open bundle: every array a read-only memory map, with the names of BundleContent."""
 
@@ -92,42 +74,6 @@ class Bundle:
         return ItemIndex.read(self.path / INDEX, self.item_embeddings)
 
 
-def write_bundle(registry_folder: Path, content: BundleContent, *, created_at: datetime, factory: str = "Flat") -> Path:
-    """Check the content, write it under a temporary name, rename it when whole and durable; returns its path.
-
-    The same content at the same second is the same bundle and is written once. InputError where the content or the
-    factory is wrong, or the disk does not take it; then nothing is left behind.
-    """
-    arrays = checked_arrays(content)
-    index = ItemIndex.build(content.item_embeddings, factory)
-    record = _record(content, created_at)
-
-    def fill(folder: Path) -> None:
-        for name, array in arrays.items():
-            save_array(folder / name, array)
-        index.write(folder / INDEX)
-
-    recall = measured_recall(index, content.item_embeddings, content.user_embeddings)
-    described = {"factory": factory, "settings": index.settings, "recall": recall}
-    return publishable(registry_folder, record | {"index": described}, fill)
-
-
-def publishable(registry_folder: Path, record: dict[str, Any], fill: Callable[[Path], None]) -> Path:
-    """Let `fill` write the files, add the sums and the bundle id to the manifest's record, and make it all durable."""
-    with temporary_folder(registry_folder) as folder:
-        fill(folder)
-        record = record | {"files": {name: sha256_of(path) for name, path in files_under(folder).items()}}
-        stamp = datetime.fromisoformat(record["created_at"]).strftime("%Y%m%dT%H%M%SZ")
-        bundle_id = f"{stamp}-{record['model']}-{digest_of(record)}"
-        write_file(folder / MANIFEST, record_bytes(record | {"bundle_id": bundle_id}))
-        sync_tree(folder)
-        path = registry_folder / bundle_id
-        if not path.exists():
-            folder.rename(path)
-            sync_folder(registry_folder)
-    return path
-
-
 def open_bundle(path: Path, *, verify: bool = True) -> Bundle:
     """Open a bundle by memory maps; BundleError where anything in it is not as its manifest says.
 
@@ -142,39 +88,8 @@ def open_bundle(path: Path, *, verify: bool = True) -> Bundle:
     return _bundle(path, manifest, arrays)
 
 
-def read_manifest(path: Path) -> Manifest:
-    """The manifest alone; BundleError where it is missing, of another format, or edited."""
-    try:
-        text = (path / MANIFEST).read_bytes()
-        record = json.loads(text)
-    except OSError as error:
-        raise BundleError(f"{path} has no readable {MANIFEST} ({error.strerror}); expected a bundle folder") from error
-    except ValueError as error:
-        raise BundleError(f"{path / MANIFEST} is no JSON ({error}); it is truncated or edited") from error
-    _check_record(path, record)
-    try:
-        return Manifest.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise BundleError(f"{path / MANIFEST}, {where}: {first['msg']}") from error
-
-
-def _check_record(path: Path, record: object) -> None:
-    found = record.get("format") if isinstance(record, dict) else type(record).__name__
-    if found != FORMAT:
-        raise BundleError(f"{path} has bundle format {found!r}; expected {FORMAT}")
-    assert isinstance(record, dict)
-    bundle_id = str(record.get("bundle_id"))
-    if not BUNDLE_ID.fullmatch(bundle_id) or bundle_id[-8:] != digest_of(record):
-        raise BundleError(
-            f"{path / MANIFEST} says bundle {bundle_id!r}, but its content has the digest {digest_of(record)}; "
-            "expected them to agree: it was edited"
-        )
-
-
 def _check_files(path: Path, manifest: Manifest) -> None:
-    expected = {*layout(_sizes(manifest)), INDEX}
+    expected = {*layout(manifest.sizes), INDEX}
     if expected != set(manifest.files):
         names = ", ".join(sorted(expected ^ set(manifest.files)))
         raise BundleError(f"{path / MANIFEST} lists other files than a bundle of its parts has: {names}")
@@ -199,62 +114,10 @@ def _mapped(path: Path, name: str) -> Array:
 
 
 def _check_layout(path: Path, manifest: Manifest, arrays: dict[str, Array]) -> None:
-    for name, spec in layout(_sizes(manifest)).items():
+    for name, spec in layout(manifest.sizes).items():
         if not spec.admits(arrays[name]):
             found = f"{arrays[name].dtype} {arrays[name].shape}"
             raise BundleError(f"{path / name} is {found}; expected {spec}")
-
-
-def _sizes(manifest: Manifest) -> Sizes:
-    return Sizes(
-        n_users=manifest.n_users,
-        n_items=manifest.n_items,
-        n_interactions=manifest.n_interactions,
-        embedding_size=manifest.embedding_size,
-        parts=manifest.parts,
-        neighbours=manifest.neighbours,
-    )
-
-
-def _record(content: BundleContent, created_at: datetime) -> dict[str, Any]:
-    sizes = content.sizes
-    record = {
-        "format": FORMAT,
-        "model": content.model,
-        "config": dict(content.config),
-        "data_fingerprint": content.data_fingerprint,
-        "seed": content.seed,
-        "metrics": {split: dict(values) for split, values in content.metrics.items()},
-        "created_at": _utc(created_at),
-        "n_users": sizes.n_users,
-        "n_items": sizes.n_items,
-        "n_interactions": sizes.n_interactions,
-        "embedding_size": sizes.embedding_size,
-        "parts": list(sizes.parts),
-        "neighbours": list(sizes.neighbours),
-    }
-    return _checked_record(record)
-
-
-def _checked_record(record: dict[str, Any]) -> dict[str, Any]:
-    stand_ins = {"bundle_id": "20000101T000000Z-x-00000000", "index": {"factory": "Flat", "recall": {}}, "files": {}}
-    try:
-        text = record_bytes(record)
-        Manifest.model_validate_json(record_bytes(record | stand_ins))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InputError(f"{where} is {first['input']!r:.80}: {first['msg']}") from error
-    except (TypeError, ValueError) as error:
-        raise InputError(f"config or metrics: {error}; expected what JSON can hold, without NaN") from error
-    parsed: dict[str, Any] = json.loads(text)
-    return parsed
-
-
-def _utc(created_at: datetime) -> str:
-    if created_at.tzinfo is None:
-        raise InputError(f"created_at is {created_at.isoformat()} without a time zone; expected one, such as UTC")
-    return created_at.astimezone(UTC).replace(microsecond=0).isoformat()
 
 
 def _bundle(path: Path, manifest: Manifest, arrays: dict[str, Array]) -> Bundle:

@@ -18,7 +18,7 @@ from index.manifest import MODALITIES, PARTS
 Array = np.ndarray[Any, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class BundleContent:
     """A fitted model in arrays. Row r of a user array belongs to user_ids[r], likewise for items.
 

@@ -17,7 +17,7 @@ DEFAULT_EF_SEARCH = 64
 PROBED_SHARE = 8  # by default one list in eight is probed: FAISS's own default of one list finds little
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Engine:
     """A FAISS inner-product index and what it can do.
 
@@ -25,6 +25,7 @@ class Engine:
     takes_selector: allowed rows can be handed to the search itself.
     one_at_a_time: the probed lists could depend on the other queries of a call, so queries are searched singly.
     max_fetch: the longest list that one search gives (GPU: 2,048), 0 where there is no limit.
+    device: "cpu" or "gpu:0"; resources: what a GPU index needs alive.
     """
 
     index: Any
@@ -32,6 +33,8 @@ class Engine:
     takes_selector: bool
     one_at_a_time: bool = False
     max_fetch: int = 0
+    device: str = "cpu"
+    resources: Any = None
 
     def search(self, queries: Array, n: int, allowed: Array | None = None) -> tuple[Array, Array]:
         """Rows (m, n) int64, -1 where there are fewer, and scores (m, n); `allowed` is a mask over all rows."""
@@ -55,6 +58,11 @@ class Engine:
         if isinstance(self.index, faiss.IndexHNSW):
             return {"ef_search": int(self.index.hnsw.efSearch)}
         return {}
+
+
+def use_threads(n: int) -> None:
+    """Let FAISS use n threads for each call, in the whole process: for the process's edge to set, once."""
+    faiss.omp_set_num_threads(n)
 
 
 def engine_of(index: Any) -> Engine:

@@ -12,7 +12,7 @@ from index.errors import InputError
 Array = np.ndarray[Any, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PackedStrings:
     """n byte strings end to end: string r is blob[offsets[r]:offsets[r + 1]]."""
 
@@ -39,7 +39,7 @@ class PackedStrings:
         return {"bytes": self.blob, "offsets": self.offsets}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class IdTable:
     """Ids by row and rows by id, without a dictionary: a binary search over sorted hashes, checked against the string.
 

@@ -39,7 +39,7 @@ _WIDEN = 4
 RECALL_AT = (20, 100)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ItemIndex:
     """Search over item vectors (n, d) by inner product. Safe from several threads at once on the CPU.
 
@@ -87,7 +87,7 @@ class ItemIndex:
     @property
     def settings(self) -> dict[str, int]:
         """What a search probes: nprobe or ef_search; nothing for an exact index."""
-        return self.engine.settings
+        return self.engine.settings if self.overflow is None else self.overflow.settings
 
     def hiding(self, rows: Array) -> "ItemIndex":
         """The same index with exactly these rows hidden from every search; shares all memory."""
@@ -183,14 +183,16 @@ class _Asked(NamedTuple):
     scores: Array  # (k,), written to
 
 
-def measured_recall(index: ItemIndex, vectors: Array, queries: Array, *, sample: int = 512) -> dict[str, float]:
+def measured_recall(
+    index: ItemIndex, vectors: Array, queries: Array, *, at: tuple[int, ...] = RECALL_AT, sample: int = 512
+) -> dict[str, float]:
     """recall@k of the index against exact search, by k, over at most `sample` of the queries, evenly spaced.
 
     A hit is a row that scores no less than the k-th exact one, so that a tie is never counted as a miss.
     """
     picked = queries[np.linspace(0, len(queries) - 1, min(sample, len(queries))).astype(np.int64)]
     recall = {}
-    for k in RECALL_AT:
+    for k in at:
         within = min(k, len(vectors))
         _, exact = exact_search(vectors, picked, within)
         _, found = index.search(picked, within)

@@ -3,11 +3,17 @@
 import hashlib
 import json
 import re
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from index.errors import InputError
+from index.layout import Sizes
 
 FORMAT = 1
+MANIFEST = "manifest.json"
+INDEX = "index/item.faiss"
 PARTS = ("id", "text", "image", "multimodal", "anchor")
 MODALITIES = ("text", "image", "multimodal")
 BUNDLE_ID = re.compile(r"\d{8}T\d{6}Z-[a-z0-9][a-z0-9_-]{0,63}-[0-9a-f]{8}")
@@ -17,6 +23,10 @@ Part = Literal["id", "text", "image", "multimodal", "anchor"]
 Modality = Literal["text", "image", "multimodal"]
 Count = Annotated[int, Field(ge=0)]
 Size = Annotated[int, Field(ge=1)]
+
+
+class BundleError(InputError):
+    """A bundle on disk that must not be served. The message says what was found and what was expected."""
 
 
 class _Record(BaseModel):
@@ -51,6 +61,18 @@ class Manifest(_Record):
     index: IndexInfo
     files: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]]
 
+    @property
+    def sizes(self) -> Sizes:
+        """The numbers that fix every shape."""
+        return Sizes(
+            n_users=self.n_users,
+            n_items=self.n_items,
+            n_interactions=self.n_interactions,
+            embedding_size=self.embedding_size,
+            parts=self.parts,
+            neighbours=self.neighbours,
+        )
+
 
 def record_bytes(record: dict[str, Any]) -> bytes:
     """The manifest's one spelling: sorted keys, no NaN (ValueError), UTF-8."""
@@ -61,3 +83,34 @@ def digest_of(record: dict[str, Any]) -> str:
     """Eight hex digits over a manifest without its bundle id: an edited manifest no longer fits its name."""
     rest = {key: value for key, value in record.items() if key != "bundle_id"}
     return hashlib.sha256(record_bytes(rest)).hexdigest()[:8]
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest alone; BundleError where it is missing, of another format, or edited."""
+    try:
+        text = (path / MANIFEST).read_bytes()
+        record = json.loads(text)
+    except OSError as error:
+        raise BundleError(f"{path} has no readable {MANIFEST} ({error.strerror}); expected a bundle folder") from error
+    except ValueError as error:
+        raise BundleError(f"{path / MANIFEST} is no JSON ({error}); it is truncated or edited") from error
+    _check_record(path, record)
+    try:
+        return Manifest.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise BundleError(f"{path / MANIFEST}, {where}: {first['msg']}") from error
+
+
+def _check_record(path: Path, record: object) -> None:
+    found = record.get("format") if isinstance(record, dict) else type(record).__name__
+    if found != FORMAT:
+        raise BundleError(f"{path} has bundle format {found!r}; expected {FORMAT}")
+    assert isinstance(record, dict)
+    bundle_id = str(record.get("bundle_id"))
+    if not BUNDLE_ID.fullmatch(bundle_id) or bundle_id[-8:] != digest_of(record):
+        raise BundleError(
+            f"{path / MANIFEST} says bundle {bundle_id!r}, but its content has the digest {digest_of(record)}; "
+            "expected them to agree: it was edited"
+        )

@@ -45,8 +45,8 @@ def fill(rows_out: Array, scores_out: Array, candidates: Array, vectors: Array, 
     """
     scores = np.einsum("cd,d->c", vectors[candidates], query)
     best = np.lexsort((candidates, -scores))[: len(rows_out)]
-    rows_out[: len(best)] = candidates[best]
-    scores_out[: len(best)] = scores[best]
+    rows_out[: len(best)], rows_out[len(best) :] = candidates[best], -1
+    scores_out[: len(best)], scores_out[len(best) :] = scores[best], -np.inf
 
 
 def empty_answer(m: int, k: int) -> tuple[Array, Array]:

@@ -1,0 +1,213 @@
+"""`python -m index`: look at bundles, search them faster, and decide which one serves."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+
+from index.bench import measure
+from index.bundle import open_bundle, read_manifest
+from index.engine import use_threads
+from index.errors import InputError, run_cli
+from index.gate import GateLimits, GateReport, pass_gate
+from index.gpu import placed
+from index.item_index import ItemIndex
+from index.manifest import MANIFEST
+from index.registry import Registry
+from index.report import bench_table, bundle_summary, registry_table
+from index.sibling import with_index
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help=(
+        "Look at bundles, give them another search index, and decide which one serves.\n\n"
+        "A **bundle** is one trained model in one folder that never changes; a **registry** is the folder of bundles, "
+        "with a pointer to the one that serves. Usually: `python -m trainer export` writes a bundle, "
+        "**inspect** shows it, **publish** asks the gate and moves the pointer, **rollback** moves it back.\n\n"
+        "Exit status: 0 done, 1 the gate refused, 2 wrong input."
+    ),
+)
+
+BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder, REGISTRY/BUNDLE_ID.")]
+RegistryPath = Annotated[Path, typer.Argument(metavar="REGISTRY", help="The folder that holds the bundles.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead.")]
+Margin = Annotated[float, typer.Option(min=0, help="How far a metric may fall, relative: 0.05 is five per cent.")]
+RecallFloor = Annotated[float, typer.Option(min=0, max=1, help="Least recall@20 of the index against exact search.")]
+Nprobe = Annotated[int | None, typer.Option(help="IVF lists to probe; an eighth of them where not given.")]
+EfSearch = Annotated[int | None, typer.Option(help="HNSW candidates to keep; 64 where not given.")]
+Threads = Annotated[int, typer.Option(min=1, help="Threads for FAISS. 1 makes an HNSW build repeatable.")]
+
+DEFAULTS = GateLimits()
+
+
+@app.command()
+def build(
+    bundle: BundlePath,
+    factory: Annotated[str, typer.Option(help="FAISS factory string, such as Flat, IVF64,Flat or HNSW32.")],
+    nprobe: Nprobe = None,
+    ef_search: EfSearch = None,
+    threads: Threads = 1,
+) -> None:
+    """Make a sibling bundle with another search index and print its recall against exact search.
+
+    A bundle never changes: this writes a new one beside it, which shares every other file by hard link.
+
+    Example: python -m index build bundles/20260101T120000Z-anchorrec-1a2b3c4d --factory IVF64,Flat --nprobe 8
+    """
+    use_threads(threads)
+    with Console(stderr=True).status(f"building {factory}"):
+        path = with_index(bundle, factory, created_at=datetime.now(UTC), nprobe=nprobe, ef_search=ef_search)
+    recall = read_manifest(path).index.recall
+    typer.echo(f"{path}\n" + "  ".join(f"{name} {value:.4f}" for name, value in recall.items()))
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="A bundle's folder, or a registry.")],
+    as_json: AsJson = False,
+    verify: Annotated[bool, typer.Option(help="Check the sum of every file of a bundle.")] = True,
+) -> None:
+    """Show what a bundle holds, or which bundles a registry has and which of them serves.
+
+    Examples: python -m index inspect bundles; python -m index inspect bundles/20260101T120000Z-anchorrec-1a2b3c4d
+    """
+    if (path / MANIFEST).exists() or not path.is_dir():
+        manifest = open_bundle(path, verify=verify).manifest
+        typer.echo(manifest.model_dump_json(indent=2)) if as_json else Console().print(bundle_summary(path, manifest))
+        return
+    registry = Registry(path)
+    known = {"bundle": registry.current_id(), "history": registry.history(), "bundles": registry.ids()}
+    typer.echo(json.dumps(known, indent=2)) if as_json else Console().print(registry_table(registry))
+
+
+@app.command()
+def gate(
+    bundle: BundlePath,
+    margin: Margin = DEFAULTS.metric_margin,
+    recall_floor: RecallFloor = DEFAULTS.index_recall_floor,
+    as_json: AsJson = False,
+) -> None:
+    """Ask everything that publish would ask, and publish nothing. Exit status 1 where the bundle fails.
+
+    Sums, parts and fold-in must hold, the index must find what exact search finds, and validation metrics must not
+    lie below those of the bundle that serves by more than the margin.
+
+    Example: python -m index gate bundles/20260101T120000Z-anchorrec-1a2b3c4d --margin 0.02
+    """
+    report = _gate(bundle, margin, recall_floor)
+    typer.echo(report.model_dump_json(indent=2) if as_json else str(report))
+    if not report.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def publish(
+    bundle: BundlePath,
+    margin: Margin = DEFAULTS.metric_margin,
+    recall_floor: RecallFloor = DEFAULTS.index_recall_floor,
+    force: Annotated[bool, typer.Option("--force", help="Publish what fails the gate's limits as well.")] = False,
+) -> None:
+    """Ask the gate, then let the bundle serve. A refused bundle leaves the current one serving: exit status 1.
+
+    Example: python -m index publish bundles/20260101T120000Z-anchorrec-1a2b3c4d
+    """
+    report = _gate(bundle, margin, recall_floor)
+    typer.echo(str(report))
+    registry = Registry(bundle.absolute().parent)
+    if not report.passed and not force:
+        typer.echo(f"not published; still serving: {registry.current_id() or 'nothing'}", err=True)
+        raise typer.Exit(1)
+    registry.publish(report.bundle_id)
+    typer.echo(f"serving: {report.bundle_id}" + ("" if report.passed else " (forced)"))
+
+
+@app.command()
+def rollback(registry: RegistryPath) -> None:
+    """Let the bundle serve again that served before the current one.
+
+    Example: python -m index rollback bundles
+    """
+    typer.echo(f"serving: {Registry(registry).rollback()}")
+
+
+@app.command()
+def prune(
+    registry: RegistryPath,
+    keep: Annotated[int, typer.Option(min=0, help="How many of the newest bundles stay.")] = 5,
+) -> None:
+    """Remove old bundles, and what killed writers left.
+
+    What serves and what a rollback would go to always stay.
+
+    Example: python -m index prune bundles --keep 3
+    """
+    removed = Registry(registry).prune(keep)
+    typer.echo("\n".join(f"removed {bundle_id}" for bundle_id in removed) or "nothing to remove")
+
+
+@app.command()
+def bench(
+    bundle: BundlePath,
+    *,
+    factory: Annotated[
+        list[str] | None, typer.Option(help="FAISS factory string; repeatable. The bundle's own where not given.")
+    ] = None,
+    excluded: Annotated[list[int] | None, typer.Option(help="Rows to leave out; repeatable. 30, 1024, 10000.")] = None,
+    k: Annotated[int, typer.Option(min=1, help="Length of a list.")] = 10,
+    n_queries: Annotated[int, typer.Option("--queries", min=1, help="How many user vectors to ask with.")] = 500,
+    nprobe: Nprobe = None,
+    ef_search: EfSearch = None,
+    threads: Threads = 1,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Search on a GPU where FAISS sees one.")] = False,
+    seed: Annotated[int, typer.Option(help="Draws the users and the excluded rows.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Measure queries a second, latency and recall, by the number of rows that each query leaves out.
+
+    Example: python -m index bench bundles/20260101T120000Z-anchorrec-1a2b3c4d --factory Flat --factory IVF64,Flat
+    """
+    use_threads(threads)
+    opened = open_bundle(bundle, verify=False)
+    rng = np.random.default_rng(seed)
+    queries = opened.user_embeddings[rng.integers(len(opened.user_ids), size=n_queries)]
+    counts = _excluded_counts(excluded or (30, 1_024, 10_000), len(opened.item_ids))
+    indexes = {
+        name: ItemIndex.build(opened.item_embeddings, name, nprobe=nprobe, ef_search=ef_search)
+        for name in factory or ()
+    } or {opened.manifest.index.factory: opened.index()}
+    with Console(stderr=True).status("searching"):
+        lines = [
+            line
+            for name, index in indexes.items()
+            for line in measure(placed(index, allow_gpu=gpu), name, queries, k=k, excluded_counts=counts, rng=rng)
+        ]
+    typer.echo(json.dumps([asdict(line) for line in lines])) if as_json else Console().print(bench_table(lines, k))
+
+
+def _gate(bundle: Path, margin: float, recall_floor: float) -> GateReport:
+    limits = GateLimits(metric_margin=margin, index_recall_floor=recall_floor)
+    registry = Registry(bundle.absolute().parent)
+    serving = registry.current_id()
+    current = None if serving is None else registry.folder / serving
+    with Console(stderr=True).status("asking the gate"):
+        return pass_gate(bundle.absolute(), current, limits)
+
+
+def _excluded_counts(asked: Sequence[int], n_items: int) -> list[int]:
+    fitting = [count for count in asked if 0 <= count < n_items]
+    if not fitting:
+        raise InputError(f"--excluded is {list(asked)}; expected a number below {n_items}, the number of items")
+    return fitting
+
+
+if __name__ == "__main__":
+    run_cli(app)

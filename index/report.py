@@ -1,0 +1,89 @@
+"""What the command line shows to people."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Group
+from rich.table import Table
+
+from index.bench import Measurement
+from index.bundle import BundleError, read_manifest
+from index.manifest import Manifest
+from index.registry import Registry
+
+
+# A stamp, a model's name of ten letters and eight digits.
+MIN_ID_WIDTH = 35
+
+
+def bundle_summary(path: Path, manifest: Manifest) -> Group:
+    """One bundle: where it comes from, its sizes, its metrics."""
+    facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    for name, value in _facts(path, manifest).items():
+        facts.add_row(name, value)
+    metrics = Table("split", *(names := _metric_names(manifest)), title="metrics", title_justify="left")
+    for split, values in manifest.metrics.items():
+        metrics.add_row(split, *(f"{values[name]:.4f}" if name in values else "" for name in names))
+    return Group(facts, metrics) if manifest.metrics else Group(facts)
+
+
+def _facts(path: Path, manifest: Manifest) -> dict[str, str]:
+    index = manifest.index
+    settings = "".join(f", {name} {value}" for name, value in index.settings.items())
+    recall = ", ".join(f"{name} {value:.4f}" for name, value in index.recall.items())
+    size = sum((path / name).stat().st_size for name in manifest.files)
+    return {
+        "bundle": manifest.bundle_id,
+        "model": f"{manifest.model}, seed {manifest.seed}",
+        "made": f"{manifest.created_at:%Y-%m-%d %H:%M:%S} UTC",
+        "data": manifest.data_fingerprint,
+        "sizes": f"{manifest.n_users:,} users, {manifest.n_items:,} items, {manifest.n_interactions:,} interactions, "
+        f"{manifest.embedding_size} dimensions",
+        "parts": ", ".join(manifest.parts),
+        "neighbours": ", ".join(manifest.neighbours) or "none",
+        "index": f"{index.factory}{settings}; {recall} against exact search",
+        "files": f"{len(manifest.files)}, {size / 1e6:,.1f} MB",
+    }
+
+
+def _metric_names(manifest: Manifest) -> list[str]:
+    return list(dict.fromkeys(name for values in manifest.metrics.values() for name in values))
+
+
+def registry_table(registry: Registry) -> Table:
+    """All bundles, newest first, and the part that each plays."""
+    table = Table("", title=str(registry.folder), title_justify="left")
+    table.add_column("bundle", overflow="fold", min_width=MIN_ID_WIDTH)  # an id is there to be copied: never cut short
+    for name in ("model", "index", "valid recall@20"):
+        table.add_column(name, overflow="fold")
+    roles = dict.fromkeys(registry.history()[-1:], "rollback") | {registry.current_id(): "serves"}
+    for bundle_id in registry.ids():
+        table.add_row(roles.get(bundle_id, ""), bundle_id, *_row(registry.path(bundle_id)))
+    return table
+
+
+def _row(path: Path) -> tuple[str, ...]:
+    try:
+        manifest = read_manifest(path)
+    except BundleError:
+        return ("unreadable", "", "")
+    recall = manifest.metrics.get("valid", {}).get("recall@20")
+    return (manifest.model, manifest.index.factory, "" if recall is None else f"{recall:.4f}")
+
+
+def bench_table(lines: Sequence[Measurement], k: int) -> Table:
+    """Speed and recall, a line for each factory and number of excluded rows."""
+    table = Table("factory", title=f"top {k}, one query at a time and in batches of 64", title_justify="left")
+    for name in ("excluded", "queries/s", "p50 ms", "p99 ms", "batched queries/s", f"recall@{k}"):
+        table.add_column(name, justify="right")
+    for line in lines:
+        table.add_row(
+            line.factory,
+            f"{line.n_excluded:,}",
+            f"{line.queries_per_second:,.0f}",
+            f"{line.p50_ms:.3f}",
+            f"{line.p99_ms:.3f}",
+            f"{line.batched_queries_per_second:,.0f}",
+            f"{line.recall:.4f}",
+        )
+    return table

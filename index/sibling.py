@@ -1,0 +1,35 @@
+"""The same model under another search structure: a new bundle that shares all other files with the old one."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+
+from index.bundle import open_bundle
+from index.item_index import ItemIndex, measured_recall
+from index.manifest import INDEX
+from index.writing import publishable
+
+
+def with_index(
+    bundle_path: Path, factory: str, *, created_at: datetime, nprobe: int | None = None, ef_search: int | None = None
+) -> Path:
+    """Write a bundle beside this one, with an index by `factory` and its measured recall; returns its path.
+
+    Unchanged files are hard links, so it costs the index alone. The old bundle is verified first: what is damaged
+    must not get a new sum.
+    """
+    bundle = open_bundle(bundle_path)
+    index = ItemIndex.build(bundle.item_embeddings, factory, nprobe=nprobe, ef_search=ef_search)
+    recall = measured_recall(index, bundle.item_embeddings, bundle.user_embeddings)
+    record = bundle.manifest.model_dump(mode="json", exclude={"bundle_id", "files"}) | {
+        "created_at": created_at.astimezone(UTC).replace(microsecond=0).isoformat(),
+        "index": {"factory": factory, "settings": index.settings, "recall": recall},
+    }
+
+    def fill(folder: Path) -> None:
+        for name in bundle.manifest.files.keys() - {INDEX}:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            os.link(bundle.path / name, folder / name)
+        index.write(folder / INDEX)
+
+    return publishable(bundle.path.parent, record, fill)
