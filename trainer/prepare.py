@@ -226,6 +226,9 @@ def _add_features(
 def _sizes(numbered: _Numbered) -> dict[str, int]:
     rows = numbered.rows
     sizes = {name: int((rows["split"] == label).sum()) for label, name in enumerate(SPLIT_NAMES)}
+    sizes["items_without_text"], sizes["items_without_picture"] = (
+        int((numbered.items[name] == "").sum()) for name in ("text", "image")
+    )
     sizes["cold_items"] = len(numbered.items) - rows["item_row"].n_unique()
     sizes["items_without_training_interaction"] = (
         len(numbered.items) - rows.filter(pl.col("split") == TRAIN)["item_row"].n_unique()
@@ -236,12 +239,13 @@ def _sizes(numbered: _Numbered) -> dict[str, int]:
 @contextmanager
 def _whole_or_not_at_all(out: Path) -> Iterator[Path]:
     """A fresh folder beside `out` that takes its place when the block ends, and goes away when it fails."""
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    out = out.absolute()
+    partial, old = (out.with_name(f".{out.name}.{state}") for state in ("partial", "old"))
+    for left_by_a_killed_run in (partial, old):
+        shutil.rmtree(left_by_a_killed_run, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         yield partial
-        old = out.with_name(f".{out.name}.old")
         if out.exists():
             out.rename(old)
         partial.rename(out)
