@@ -6,7 +6,7 @@
 Both sums are exact, so an explanation is bookkeeping and not an estimate.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,14 +15,6 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 ITEM_CHUNK = 65_536  # items scored at once for counterfactual ranks: bounds memory at any catalogue size
-
-LOOKS_LIKE = {
-    "id": "who else had it",
-    "text": "its description",
-    "image": "its looks",
-    "multimodal": "its looks and description together",
-    "anchor": "its ties to items like it",
-}
 
 
 @dataclass(frozen=True)
@@ -111,23 +103,6 @@ def _hide(scores: Array, hidden: Array, taken: Array) -> None:
     kept = scores[back, hidden[taken[back]]]
     scores[:, hidden[inside]] = -np.inf
     scores[back, hidden[taken[back]]] = kept
-
-
-def reason(parts: Mapping[str, float], past: Sequence[tuple[str, float]], own: float) -> str:
-    """One plain sentence that the shares bear out: past as (title, contribution), most first.
-
-    Only what raises the score is named as a cause, and "mostly" stands only for more than half of the score.
-    """
-    score = sum(parts.values())
-    causes = [f"you had {title}" for title, contribution in past[:2] if contribution > 0]
-    if own > 0 and (own > score / 2 or not causes):
-        causes.insert(0, "it fits your own long-term taste")
-    because = "Because " + " and ".join(causes) if causes else "The nearest to your taste of what is left"
-    name, share = max(parts.items(), key=lambda part: part[1], default=("", 0.0))
-    if share <= 0:
-        return f"{because}."
-    how = "mostly" if share > score / 2 > 0 else "most of all"
-    return f"{because}; {how} {LOOKS_LIKE.get(name, name)}."
 
 
 def count_in_common(some: Array, others: Array) -> int:

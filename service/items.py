@@ -23,10 +23,10 @@ class Items:
         """The row of an item, or None."""
         return self._bundle.item_ids.row(item_id)
 
-    def title(self, row: int) -> str:
-        """What to call the item in a sentence."""
+    def name(self, row: int) -> tuple[str, str]:
+        """The item's id, and what to call it in a sentence."""
         shown = self.shown(row)
-        return str(shown["title"] or shown["item_id"])
+        return shown["item_id"], shown["title"] or shown["item_id"]
 
     def everything(self, row: int) -> dict[str, Any]:
         """All that the bundle knows of the item."""

@@ -71,7 +71,7 @@ class Metrics:
             "reco_redis_circuit", "1 for the state that the circuit to Redis is in.", ["state"], registry=r
         )
         self.index_fallbacks = Counter(
-            "reco_index_fallbacks", "Searches that the CPU answered because the GPU could not.", registry=r
+            "reco_index_fallbacks", "Times the CPU stood in for a GPU: at start, or for one search.", registry=r
         )
         self.bundle = Info("reco_bundle", "The bundle that serves.", registry=r)
 

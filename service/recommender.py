@@ -7,9 +7,10 @@ from typing import Any, Literal
 import numpy as np
 
 from index.bundle import Bundle
-from service.explain import Explanation, explain, ranks_without, reason
+from service.explain import explain, ranks_without
 from service.items import Items
 from service.search import Search
+from service.tell import tell
 from service.users import KnownUser
 
 Array = np.ndarray[Any, Any]
@@ -74,34 +75,10 @@ class Recommender:
             ranks = ranks_without(
                 own, past_vectors, embeddings=bundle.item_embeddings, rows=rows, past=found.past, hidden=hidden
             )
-        return (self._told(user, found, ranks, i) for i in range(len(rows)))
+        return tell(found, user.seen[found.past], self._items.name, ranks)
 
     def explain_popular(self, rows: Array) -> Iterator[dict[str, Any]]:
         """Why a popular item was shown: only how many had it."""
         for count in self.counts(rows):
             people = "1 person" if count == 1 else f"{count} people"
             yield {"sentence": f"Popular: {people} had it; nothing is known of your own taste yet."}
-
-    def _told(self, user: KnownUser, found: Explanation, ranks: Array | None, i: int) -> dict[str, Any]:
-        past = [self._past_item(user, found, ranks, j, i) for j in range(len(found.past))]
-        parts = {name: shares[i] for name, shares in found.parts.items()}
-        own = found.own[i]
-        return {
-            "sentence": reason(parts, [(item["title"], item["contribution"]) for item in past], own),
-            "parts": parts,
-            "past_items": past,
-            "other_past_items": found.others[i],
-            "user_own": own,
-        }
-
-    def _past_item(self, user: KnownUser, found: Explanation, ranks: Array | None, j: int, i: int) -> dict[str, Any]:
-        row = int(user.seen[found.past[j, i]])
-        shown = self._items.shown(row)
-        told = {
-            "item_id": shown["item_id"],
-            "title": self._items.title(row),
-            "contribution": found.contributions[j, i],
-        }
-        if ranks is not None:
-            told["rank_without"] = int(ranks[j, i]) or None
-        return told

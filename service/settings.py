@@ -54,9 +54,6 @@ class Settings(BaseSettings):
     past_items: Annotated[int, Field(ge=0)] = Field(3, description="past items named in an explanation")
     item_cache: Count = Field(100_000, description="items whose metadata is kept decoded")
     gpu: Literal["auto", "off"] = Field("auto", description="search on a GPU when FAISS sees one")
-    gpu_wait_ms: Annotated[float, Field(ge=0)] = Field(
-        1.0, description="how long a GPU search waits for others to join it"
-    )
 
     @classmethod
     def settings_customise_sources(

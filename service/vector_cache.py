@@ -4,11 +4,12 @@ import asyncio
 import hashlib
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
+from contextvars import Context
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import structlog
@@ -24,6 +25,7 @@ from service.metrics import Metrics
 from service.settings import Settings
 
 Vector = np.ndarray[Any, Any]
+T = TypeVar("T")
 
 LONGEST_PLAIN_ID = 128  # bytes; a longer id enters its key as a hash, so that keys stay short
 READ_OUTCOMES = ("hit", "miss", "bad", "late", "error", "skipped")
@@ -31,6 +33,7 @@ WRITE_OUTCOMES = ("done", "error", "dropped")
 WRITE_BATCH = 256  # vectors a pipeline
 CONNECTIONS = 8  # one reads, one writes, and those being closed after a timeout
 WRITE_S = 1.0  # nobody waits for a write, so it may take longer than a read
+LAST_LOOKS = 4  # turns of the loop from bytes on the socket to a parsed reply
 CLOSE_S = 1.0  # a hanging server may not hold up our own stop
 
 # RuntimeError: what uvloop raises for a write on a transport that the server has just closed.
@@ -82,7 +85,7 @@ class VectorCache:
         self._redis = redis
         self._circuit = circuit
         self._settings = settings
-        self._budget_s = settings.redis_budget_ms / 1000
+        self._budget_s = settings.redis_budget_ms / 2000
         self._rng = rng
         self._reads = {outcome: metrics.redis_reads.labels(outcome) for outcome in READ_OUTCOMES}
         self._writes = {outcome: metrics.redis_writes.labels(outcome) for outcome in WRITE_OUTCOMES}
@@ -111,20 +114,16 @@ class VectorCache:
         return own, False
 
     async def _ask(self, key: bytes) -> Reply:
-        """Join the next read and wait for it, no longer than the budget."""
+        """Join the next read. A request waits for the read under way and for its own, so each has half the budget."""
         future = self._wanted.get(key)
         if future is None:
             future = self._wanted[key] = asyncio.get_running_loop().create_future()
         if self._reader is None:
-            self._reader = asyncio.create_task(self._read())
-        try:
-            async with asyncio.timeout(self._budget_s):
-                # Shielded: others may wait for the same key.
-                return await asyncio.shield(future)
-        except TimeoutError:
-            return Failed("late")
+            self._reader = _background(self._read())
+        return await asyncio.shield(future)  # shielded: others may wait for the same key
 
     async def _read(self) -> None:
+        batch: dict[bytes, asyncio.Future[Reply]] = {}
         try:
             while self._wanted:
                 batch, self._wanted = self._wanted, {}
@@ -133,14 +132,21 @@ class VectorCache:
                     future.set_result(reply)
         finally:
             self._reader = None
+            self._release(batch)
+
+    def _release(self, batch: dict[bytes, asyncio.Future[Reply]]) -> None:
+        """Whatever ended the reader, nobody waits for it any longer."""
+        for future in (*batch.values(), *self._wanted.values()):
+            if not future.done():
+                future.set_result(Failed("error"))
+        self._wanted = {}
 
     async def _fetch(self, keys: list[bytes]) -> Sequence[Reply]:
         """One MGET. A connection cut short by the budget is closed, so no reply meets a later question."""
         if self._circuit.state is CircuitState.OPEN:  # opened while these keys waited
             return [Failed("skipped")] * len(keys)
         try:
-            async with asyncio.timeout(self._budget_s):
-                replies = await self._redis.mget(keys)
+            replies = await within(self._redis.mget(keys), self._budget_s)
         except FAILURES as error:
             return [self._failed(error)] * len(keys)
         self._circuit.succeeded()
@@ -158,7 +164,7 @@ class VectorCache:
             return
         self._pending[key] = vector.astype("<f4").tobytes()
         if self._writer is None:
-            self._writer = asyncio.create_task(self._write())
+            self._writer = _background(self._write())
 
     async def _write(self) -> None:
         try:
@@ -177,8 +183,7 @@ class VectorCache:
         for key, data in items:
             pipeline.set(key, data, ex=self._time_to_live())
         try:
-            async with asyncio.timeout(WRITE_S):
-                results = await pipeline.execute(raise_on_error=False)
+            results = await within(pipeline.execute(raise_on_error=False), WRITE_S)
         except FAILURES as error:
             self._failed(error)
             self._writes["error"].inc(len(items))
@@ -193,8 +198,7 @@ class VectorCache:
     async def check(self) -> None:
         """Ask once, so that the circuit's first state is a finding and the first request finds a connection."""
         try:
-            async with asyncio.timeout(WRITE_S):
-                await self._redis.ping()
+            await within(self._redis.ping(), WRITE_S)
         except FAILURES as error:
             self._failed(error)
 
@@ -206,8 +210,30 @@ class VectorCache:
         for task in tasks:
             task.cancel()
         with suppress(*FAILURES):
-            async with asyncio.timeout(CLOSE_S):
-                await self._redis.aclose()
+            await within(self._redis.aclose(), CLOSE_S)
+
+
+def _background(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """A task outside the request that happens to start it: its log lines do not carry that request's id."""
+    return asyncio.get_running_loop().create_task(work, context=Context())
+
+
+async def within(work: Awaitable[T], seconds: float) -> T:
+    """The result of the work, or TimeoutError and the work cancelled.
+
+    A busy event loop runs its timers before it reads what has come meanwhile, so what looks late is looked at once
+    more before it is given up.
+    """
+    task = asyncio.ensure_future(work)
+    await asyncio.wait((task,), timeout=seconds)
+    for _ in range(LAST_LOOKS):
+        if not task.done():
+            await asyncio.sleep(0)
+    if not task.done():
+        task.cancel()
+        await asyncio.wait((task,))
+        raise TimeoutError(f"no answer within {seconds * 1000:g} ms")
+    return task.result()
 
 
 def connect(url: str) -> Redis:

