@@ -41,7 +41,7 @@ def modality_features(given: dict[str, Array], settings: AnchorRecSettings) -> d
     Returns:
         (n_items, width) per modality, scaled as the settings say.
     """
-    present: dict[str, Array] = {m: np.asarray(given[m], dtype=np.float32) for m in settings.modalities if m in given}
+    present: dict[str, Array] = {m: np.array(given[m], dtype=np.float32) for m in settings.modalities if m in given}
     singles = [present[m] for m in SINGLE_MODALITIES if m in present]
     if ANCHOR in settings.modalities and ANCHOR not in present and singles:
         both = len(singles) == len(SINGLE_MODALITIES)

@@ -1,0 +1,78 @@
+"""Settings: what is wrong stops the run, with a sentence that helps."""
+
+import pytest
+from pydantic import ValidationError
+
+from index.errors import InputError
+from trainer.config import AnchorRecSettings, RunConfig, dump_config, load_config, shipped_configs
+
+
+@pytest.mark.parametrize("name", shipped_configs())
+def test_every_shipped_configuration_is_valid_and_names_its_own_model(name):
+    config = load_config(name)
+    assert config.model.name in name
+
+
+def test_the_written_configuration_reads_back_equal(tmp_path):
+    config = load_config("anchorrec", ("training.epochs=7", "model.fusion.text=0.5"))
+    (tmp_path / "config.toml").write_text(dump_config(config))
+    assert load_config(str(tmp_path / "config.toml")) == config
+
+
+def test_an_override_changes_one_setting_and_leaves_the_others():
+    changed = load_config("anchorrec", ("model.aal_weight=0.5",))
+    assert changed.model.aal_weight == 0.5
+    assert changed.model_copy(update={"model": load_config("anchorrec").model}) == load_config("anchorrec")
+
+
+def test_an_override_without_quotes_is_taken_as_text():
+    assert load_config("anchorrec", ("model.feature_scaling=unit",)).model.feature_scaling == "unit"
+
+
+def test_an_unknown_key_is_an_error_that_names_the_nearest_known_one():
+    with pytest.raises(InputError, match=r"unknown key model\.aal_wieght \(did you mean 'aal_weight'\?\)"):
+        load_config("anchorrec", ("model.aal_wieght=0.5",))
+
+
+def test_an_unknown_key_in_a_nested_group_is_an_error_too():
+    with pytest.raises(InputError, match=r"unknown key model\.fusion\.textt"):
+        load_config("anchorrec", ("model.fusion.textt=1",))
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("model.temperature=0", "model.temperature: Input should be greater than 0 .found 0."),
+        ("model.text_share=1.5", "model.text_share"),
+        ("training.batch_size=0", "training.batch_size"),
+        ("training.metric=accuracy", "training.metric"),
+        ("model.name=bert4rec", "bert4rec"),
+        ("model.variant=mine", "model.variant"),
+        ("model.l2_weight=nan", "model.l2_weight"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_with_what_was_found(override, said):
+    with pytest.raises(InputError, match=said):
+        load_config("anchorrec", (override,))
+
+
+def test_an_override_without_a_value_is_refused():
+    with pytest.raises(InputError, match="key=value"):
+        load_config("anchorrec", ("training.epochs",))
+
+
+def test_a_missing_file_is_refused_with_the_names_that_ship():
+    with pytest.raises(InputError, match=r"'nowhere\.toml' not found.*anchorrec.*lightgcn"):
+        load_config("nowhere.toml")
+
+
+def test_what_is_not_toml_is_refused(tmp_path):
+    (tmp_path / "broken.toml").write_text("[model\nname=1")
+    with pytest.raises(InputError, match="not valid TOML"):
+        load_config(str(tmp_path / "broken.toml"))
+
+
+def test_settings_cannot_be_changed_after_they_are_made():
+    config = RunConfig(model=AnchorRecSettings())
+    with pytest.raises(ValidationError, match="frozen"):
+        config.seed = 3

@@ -1,0 +1,161 @@
+"""The loop: it learns, it repeats itself to the bit, it resumes, and it chooses on validation."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+
+from index.errors import InputError
+from trainer.config import RunConfig, load_config
+from trainer.fit import fit, make_model
+from trainer.run_folder import RunFolder
+from worlds import topics_dataset
+
+SMALL = ("model.embedding_size=16", "training.epochs=12", "training.batch_size=128", "training.learning_rate=0.01")
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return topics_dataset(tmp_path_factory.mktemp("data") / "topics")
+
+
+def small(name: str, *overrides: str) -> RunConfig:
+    return load_config(name, (*SMALL, *overrides))
+
+
+def trained(dataset, config, path) -> dict[str, torch.Tensor]:
+    fit(dataset, config, RunFolder(path))
+    model = make_model(dataset, config)
+    RunFolder(path).load_best(model)
+    return dict(model.state_dict())
+
+
+def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.mark.parametrize("name", ["bpr", "lightgcn", "anchorrec"])
+def test_training_beats_popularity_by_a_wide_margin(dataset, tmp_path, name):
+    floor = fit(dataset, load_config("popularity"), RunFolder(tmp_path / "popularity"))
+    result = fit(dataset, small(name, "training.epochs=40"), RunFolder(tmp_path / name))
+    assert result.test["recall@5"] > 2 * floor.test["recall@5"]
+
+
+@pytest.mark.parametrize("name", ["lightgcn", "anchorrec"])
+def test_two_runs_of_one_seed_agree_to_the_bit_and_another_seed_does_not(dataset, tmp_path, name):
+    config = small(name, "training.epochs=4")
+    one, two = (trained(dataset, config, tmp_path / run) for run in ("one", "two"))
+    other = trained(dataset, small(name, "training.epochs=4", "seed=5"), tmp_path / "other")
+    assert same(one, two)
+    assert not same(one, other)
+
+
+def test_the_best_epoch_by_validation_is_the_one_that_is_kept(dataset, tmp_path):
+    result = fit(dataset, small("anchorrec"), RunFolder(tmp_path / "run"))
+    history = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    scores = [record["recall@20"] for record in history]
+    assert result.best_epoch == int(np.argmax(scores))
+    assert result.valid["recall@20"] == pytest.approx(max(scores))
+
+
+def test_training_stops_when_patience_is_used_up(dataset, tmp_path):
+    config = small("bpr", "training.epochs=500", "training.patience=3", "training.learning_rate=0.05")
+    result = fit(dataset, config, RunFolder(tmp_path / "run"))
+    history = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert len(history) == result.best_epoch + 1 + 4
+    assert len(history) < 500
+
+
+def test_the_learning_rate_decays_smoothly_by_its_fractional_exponent(dataset, tmp_path, monkeypatch):
+    seen = []
+    step = torch.optim.Adam.step
+    monkeypatch.setattr(torch.optim.Adam, "step", lambda self: (seen.append(self.param_groups[0]["lr"]), step(self)))
+    config = small("bpr", "training.epochs=3", "training.decay=0.5", "training.decay_epochs=2", "training.patience=9")
+    fit(dataset, config, RunFolder(tmp_path / "run"))
+    assert sorted(set(seen), reverse=True) == pytest.approx([0.01, 0.01 * 0.5**0.5, 0.005])
+
+
+def test_a_run_folder_tells_the_whole_story(dataset, tmp_path):
+    config = small("anchorrec", "training.epochs=3")
+    fit(dataset, config, RunFolder(tmp_path / "run"))
+    files = {file.name for file in (tmp_path / "run").iterdir()}
+    assert files >= {"config.toml", "run.json", "metrics.jsonl", "best.pt", "result.json", "curves.png"}
+    assert load_config(str(tmp_path / "run" / "config.toml")) == config
+    record = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[0])
+    assert record["loss"] == pytest.approx(sum(record["terms"].values()))
+    assert {"bpr", "user_item", "l2", "aal_id", "aal_mixture", "amp_text"} <= record["terms"].keys()
+    assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_finished_run_is_not_run_again(dataset, tmp_path):
+    config = small("bpr")
+    first = fit(dataset, config, RunFolder(tmp_path / "run"))
+    before = (tmp_path / "run" / "best.pt").stat().st_mtime_ns
+    assert fit(dataset, config, RunFolder(tmp_path / "run")) == first
+    assert (tmp_path / "run" / "best.pt").stat().st_mtime_ns == before
+
+
+def test_a_run_that_was_killed_resumes_and_ends_where_the_unbroken_one_ends(dataset, tmp_path):
+    overrides = (*SMALL, "training.epochs=30", "training.patience=30", "training.checkpoint_every=3")
+    unbroken = trained(dataset, load_config("anchorrec", overrides), tmp_path / "unbroken")
+    sets = [part for override in overrides for part in ("--set", override)]
+    command = [sys.executable, "-m", "trainer", "fit", str(dataset.path), "--out", str(tmp_path / "killed"), *sets]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not (tmp_path / "killed" / "last.pt").exists():
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
+    assert RunFolder(tmp_path / "killed").result() is None
+    resumed = trained(dataset, load_config("anchorrec", overrides), tmp_path / "killed")
+    assert same(resumed, unbroken)
+    lines = [(tmp_path / run / "metrics.jsonl").read_text().splitlines() for run in ("unbroken", "killed")]
+    assert [json.loads(a)["loss"] for a in lines[0]] == [json.loads(b)["loss"] for b in lines[1]]
+
+
+def test_a_folder_of_another_configuration_is_refused_with_the_first_difference(dataset, tmp_path):
+    fit(dataset, small("bpr"), RunFolder(tmp_path / "run"))
+    with pytest.raises(InputError, match=r"model\.reg_weight is 0\.01 there, 0\.5 here"):
+        fit(dataset, small("bpr", "model.reg_weight=0.5"), RunFolder(tmp_path / "run"))
+
+
+def test_a_folder_of_other_data_is_refused(dataset, tmp_path):
+    fit(dataset, small("bpr"), RunFolder(tmp_path / "run"))
+    other = topics_dataset(tmp_path / "other", seed=1)
+    with pytest.raises(InputError, match="holds a run on data"):
+        fit(other, small("bpr"), RunFolder(tmp_path / "run"))
+
+
+def test_a_folder_with_something_else_in_it_is_refused_and_left_alone(dataset, tmp_path):
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "to-mother.txt").write_text("dear")
+    with pytest.raises(InputError, match="not a run folder"):
+        fit(dataset, small("bpr"), RunFolder(tmp_path / "letters"))
+    assert [file.name for file in (tmp_path / "letters").iterdir()] == ["to-mother.txt"]
+
+
+def test_a_diverging_loss_stops_with_the_epoch_and_the_terms(dataset, tmp_path):
+    with pytest.raises(InputError, match=r"in epoch \d+ .*lower training\.learning_rate"):
+        fit(dataset, small("anchorrec", "training.learning_rate=1e30"), RunFolder(tmp_path / "run"))
+
+
+def test_asking_for_an_absent_gpu_is_an_error(dataset, tmp_path):
+    if torch.cuda.is_available():
+        assert make_model(dataset, small("bpr", "device=cuda")) is not None
+        return
+    with pytest.raises(InputError, match="no CUDA device"):
+        fit(dataset, small("bpr", "device=cuda"), RunFolder(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("modality", ["text", "image", "multimodal"])
+def test_a_data_set_without_a_modality_trains_on_the_others(tmp_path, modality):
+    kept = tuple(name for name in ("text", "image", "multimodal") if name != modality)
+    dataset = topics_dataset(tmp_path / "data", modalities=kept)
+    result = fit(dataset, small("anchorrec", "training.epochs=2"), RunFolder(tmp_path / "run"))
+    assert 0 <= result.test["recall@20"] <= 1
+    shutil.rmtree(tmp_path / "data")

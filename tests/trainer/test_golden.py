@@ -1,0 +1,57 @@
+"""The replay of reference numbers: it passes on ours, and it does notice when something is off."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from index.errors import InputError
+from trainer.golden import TOLERANCE, verify_golden
+
+GOLDENS = Path(__file__).parent / "goldens"
+
+
+@pytest.mark.parametrize("model", ["bpr", "lightgcn"])
+def test_our_model_gives_the_reference_numbers(model):
+    differences = verify_golden(model, GOLDENS / f"golden_{model}.npz")
+    assert max(differences.values()) <= TOLERANCE
+    assert {"losses", "final_user", "final_item", "term/bpr"} <= differences.keys()
+    assert any(name.startswith("grad/") for name in differences)
+
+
+@pytest.mark.parametrize("changed", ["cfg_reg_weight", "adam_lr", "edges", "batches", "final_item"])
+def test_a_changed_number_is_noticed(tmp_path, changed):
+    golden = dict(np.load(GOLDENS / "golden_lightgcn.npz"))
+    golden[changed] = golden[changed][:-1] if changed == "edges" else np.roll(golden[changed] * 2 % 24, 1)
+    np.savez(tmp_path / "changed.npz", **golden)
+    assert max(verify_golden("lightgcn", tmp_path / "changed.npz").values()) > TOLERANCE
+
+
+def test_a_file_of_another_model_is_refused():
+    with pytest.raises(InputError, match="no array"):
+        verify_golden("lightgcn", GOLDENS / "golden_bpr.npz")
+
+
+def test_an_unknown_model_is_refused_with_the_known_ones():
+    with pytest.raises(InputError, match="expected one of .*bpr"):
+        verify_golden("word2vec", GOLDENS / "golden_bpr.npz")
+
+
+def test_what_is_no_npz_is_refused(tmp_path):
+    (tmp_path / "x.npz").write_bytes(b"PK nonsense")
+    with pytest.raises(InputError, match="not a readable golden file"):
+        verify_golden("bpr", tmp_path / "x.npz")
+
+
+def test_the_command_line_exits_zero_on_agreement_and_one_on_difference(tmp_path):
+    golden = dict(np.load(GOLDENS / "golden_bpr.npz"))
+    golden["losses"] = golden["losses"] + 2e-5
+    np.savez(tmp_path / "off.npz", **golden)
+    command = [sys.executable, "-m", "trainer", "verify-golden", "--model", "bpr"]
+    good = subprocess.run([*command, str(GOLDENS / "golden_bpr.npz")], capture_output=True, text=True, check=False)
+    bad = subprocess.run([*command, str(tmp_path / "off.npz")], capture_output=True, text=True, check=False)
+    assert good.returncode == 0, good.stderr
+    assert bad.returncode == 1
+    assert "TOO FAR" in bad.stdout

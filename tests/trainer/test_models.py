@@ -1,0 +1,199 @@
+"""The contract that every model keeps, and what is AnchorRec's own."""
+
+import numpy as np
+import pytest
+import torch
+
+from trainer.config import (
+    AnchorRecSettings,
+    BPRSettings,
+    FusionWeights,
+    LightGCNSettings,
+    ModalityWeights,
+    PopularitySettings,
+)
+from trainer.inputs import build_inputs, modality_features
+from trainer.models import build_model
+from worlds import topics_dataset
+
+CPU = torch.device("cpu")
+MODELS = {
+    "popularity": PopularitySettings(),
+    "bpr": BPRSettings(embedding_size=8),
+    "lightgcn": LightGCNSettings(embedding_size=8, n_layers=3),
+    "anchorrec": AnchorRecSettings(embedding_size=8),
+    "anchorrec with two item layers": AnchorRecSettings(embedding_size=8, n_item_layers=2, n_layers=1),
+    "anchorrec with weights": AnchorRecSettings(
+        embedding_size=8, fusion=FusionWeights(id=0.5, image=2.0, text=0.0), correction_weight=0.7
+    ),
+    "anchorrec of texts alone": AnchorRecSettings(embedding_size=8, modalities=("text",)),
+    "anchorrec without an anchor": AnchorRecSettings(embedding_size=8, modalities=("text", "image")),
+    "anchorrec without modalities": AnchorRecSettings(embedding_size=8, modalities=()),
+}
+TRAINABLE = [name for name in MODELS if name != "popularity"]
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return topics_dataset(tmp_path_factory.mktemp("data") / "topics")
+
+
+@pytest.fixture
+def make(dataset):
+    def build(name_or_settings, seed=0):
+        settings = MODELS.get(name_or_settings, name_or_settings)
+        return build_model(settings, build_inputs(dataset, settings, CPU), batch_size=64, seed=seed)
+
+    return build
+
+
+def a_batch(dataset) -> tuple[torch.Tensor, ...]:
+    train = dataset.split("train")
+    rng = np.random.default_rng(0)
+    negatives = rng.integers(0, dataset.n_items, 64)
+    rows = (train.user_rows[:64], train.item_rows[:64], negatives)
+    return tuple(torch.from_numpy(np.asarray(r, dtype=np.int64)) for r in rows)
+
+
+def total(terms: dict[str, torch.Tensor]) -> torch.Tensor:
+    return torch.stack(list(terms.values())).sum()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_item_parts_sum_to_the_item_embedding(make, name):
+    model = make(name)
+    with torch.no_grad():
+        factors, (users, items) = model.factors(), model.embeddings()
+    torch.testing.assert_close(sum(factors.item_parts.values()), items, atol=1e-6, rtol=0)
+    torch.testing.assert_close(factors.user_embeddings, users)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_fold_in_gives_back_every_user_embedding(make, dataset, name):
+    train = dataset.split("train")
+    with torch.no_grad():
+        factors = make(name).factors()
+    for user in range(dataset.n_users):
+        items = torch.from_numpy(train.item_rows[train.user_rows == user].astype(np.int64))
+        folded = factors.user_own[user] + factors.fold_in[items].sum(dim=0) / max(len(items), 1) ** 0.5
+        torch.testing.assert_close(folded, factors.user_embeddings[user], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_every_loss_term_is_finite_and_every_parameter_in_use_learns(make, dataset, name):
+    model = make(name)
+    terms = model.loss_terms(*a_batch(dataset))
+    total(terms).backward()
+    assert all(torch.isfinite(term) and term.ndim == 0 for term in terms.values())
+    assert all(p.grad is None or torch.isfinite(p.grad).all() for p in model.parameters())
+    assert model.item_embedding.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_the_same_seed_gives_the_same_model_and_another_seed_another(make, name):
+    with torch.no_grad():
+        one, same, other = (make(name, seed).embeddings()[1] for seed in (1, 1, 2))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+
+
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_the_ranking_loss_has_the_gradient_that_finite_differences_give(make, dataset, name):
+    model, batch = make(name).double(), a_batch(dataset)
+    model.load_state_dict({key: value.double() for key, value in model.state_dict().items()})
+    model.float()
+    loss = total(model.loss_terms(*batch))
+    (gradient,) = torch.autograd.grad(loss, model.item_embedding)
+    direction = torch.randn(gradient.shape, generator=torch.Generator().manual_seed(0))
+    step = 1e-2
+    with torch.no_grad():
+        model.item_embedding += step * direction
+        above = total(model.loss_terms(*batch))
+        model.item_embedding -= 2 * step * direction
+        below = total(model.loss_terms(*batch))
+    slope = (above - below) / (2 * step)
+    assert slope.item() == pytest.approx((gradient * direction).sum().item(), rel=0.05, abs=2e-3)
+
+
+def test_popularity_ranks_by_the_number_of_training_users(make, dataset):
+    _, items = make("popularity").embeddings()
+    counts = np.bincount(dataset.split("train").item_rows, minlength=dataset.n_items)
+    np.testing.assert_array_equal(items[:, 0].numpy(), counts)
+
+
+def test_anchorrec_has_the_five_parts_of_the_bundle(make):
+    assert make("anchorrec").factors().item_parts.keys() == {"id", "multimodal", "text", "image", "anchor"}
+
+
+def test_a_part_with_weight_zero_is_left_out(make):
+    assert "text" not in make("anchorrec with weights").factors().item_parts
+
+
+def test_without_modalities_anchorrec_scores_as_lightgcn(make):
+    anchorrec, lightgcn = make("anchorrec without modalities"), make(LightGCNSettings(embedding_size=8))
+    lightgcn.load_state_dict(
+        {name: dict(anchorrec.named_parameters())[name] for name in ("user_embedding", "item_embedding")}
+    )
+    for ours, theirs in zip(anchorrec.embeddings(), lightgcn.embeddings(), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_the_correction_is_lambda_times_the_projected_anchor(make):
+    model = make(AnchorRecSettings(embedding_size=8, correction_weight=0.3))
+    torch.testing.assert_close(model.factors().item_parts["anchor"], 0.3 * model.projected()["multimodal"])
+
+
+def test_with_all_weights_zero_only_the_ranking_loss_is_left(make, dataset):
+    settings = AnchorRecSettings(
+        embedding_size=8, aal_weight=0, amp_weight=0, user_item_weight=0, l2_weight=0, correction_weight=0
+    )
+    terms = make(settings).loss_terms(*a_batch(dataset))
+    assert {name for name, term in terms.items() if term != 0} == {"bpr"}
+
+
+@pytest.mark.parametrize(
+    ("detach_anchor", "moves"), [("none", (True, True)), ("mixture", (True, False)), ("both", (False, False))]
+)
+def test_the_anchor_learns_from_the_aal_terms_that_do_not_detach_it(make, dataset, detach_anchor, moves):
+    model = make(AnchorRecSettings(embedding_size=8, detach_anchor=detach_anchor))
+    terms = model.loss_terms(*a_batch(dataset))
+    anchor = model.projections["multimodal"][0].weight
+    for term, moved in zip(("aal_id", "aal_mixture"), moves, strict=True):
+        (gradient,) = torch.autograd.grad(terms[term], anchor, retain_graph=True, allow_unused=True)
+        assert bool(gradient is not None and gradient.abs().sum() > 0) is moved
+
+
+def test_features_are_fixed_and_no_parameter(make, dataset):
+    model = make("anchorrec")
+    widths = {features.shape[1] for features in dataset.features.values()}
+    assert not any(p.shape[0] == dataset.n_items and p.shape[1] in widths for p in model.parameters())
+
+
+def test_the_alignment_loss_counts_a_repeated_positive_once(make, dataset):
+    model = make("anchorrec")
+    users, positives, negatives = a_batch(dataset)
+    twice = tuple(torch.cat([rows, rows]) for rows in (users, positives, negatives))
+    once, doubled = model.loss_terms(users, positives, negatives), model.loss_terms(*twice)
+    for term in ("aal_id", "aal_mixture", "amp_text"):
+        torch.testing.assert_close(once[term], doubled[term])
+
+
+def test_the_modality_weights_scale_their_own_amp_term(make, dataset):
+    batch = a_batch(dataset)
+    plain = make("anchorrec").loss_terms(*batch)
+    scaled = make(
+        AnchorRecSettings(embedding_size=8, amp_modality_weights=ModalityWeights(text=0.03, image=0))
+    ).loss_terms(*batch)
+    torch.testing.assert_close(scaled["amp_text"], 0.03 * plain["amp_text"])
+    torch.testing.assert_close(scaled["amp_multimodal"], plain["amp_multimodal"])
+    assert "amp_image" not in scaled
+
+
+def test_without_given_fused_features_the_anchor_is_made_of_those_present(dataset):
+    settings = AnchorRecSettings()
+    given = {"text": dataset.features["text"], "image": dataset.features["image"]}
+    made = modality_features(given, settings)
+    assert made["multimodal"].shape == (dataset.n_items, 2 * dataset.features["text"].shape[1])
+    alone = modality_features({"text": given["text"]}, settings)
+    np.testing.assert_allclose(np.linalg.norm(alone["multimodal"], axis=1), 1, rtol=1e-5)
+    assert modality_features({}, settings) == {}
