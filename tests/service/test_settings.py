@@ -23,7 +23,7 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_misspelt_variable_is_refused_with_the_nearest_known_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECO_REDIS_BUGDET_MS", "5")
-    with pytest.raises(InputError, match="RECO_REDIS_BUGDET_MS: unknown setting.*RECO_REDIS_BUDGET_MS"):
+    with pytest.raises(InputError, match=r"RECO_REDIS_BUGDET_MS: unknown setting.*RECO_REDIS_BUDGET_MS"):
         load_settings()
 
 
@@ -54,7 +54,7 @@ def test_a_value_out_of_bounds_is_refused_by_name(
 
 def test_a_bad_redis_url_is_refused_without_repeating_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECO_REDIS_URL", "http://:secret@cache")
-    with pytest.raises(InputError, match="RECO_REDIS_URL.*redis, rediss, unix") as caught:
+    with pytest.raises(InputError, match=r"RECO_REDIS_URL.*redis, rediss, unix") as caught:
         load_settings()
     assert "secret" not in str(caught.value)
 

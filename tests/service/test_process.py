@@ -1,0 +1,145 @@
+"""The service as it is run: a process of its own, over a socket."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from servers import Valkey, counted, publish, wait_until
+
+from index.registry import Registry
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def run(*arguments: str, **variables: Any) -> "subprocess.CompletedProcess[str]":
+    """Run the command line to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "service", *arguments],
+        env=environment(variables),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def environment(variables: dict[str, Any]) -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RECO_")}
+    return clean | {f"RECO_{name.upper()}": str(value) for name, value in variables.items()}
+
+
+@contextmanager
+def process(registry: Path, log: Path, **variables: Any) -> Iterator[tuple["subprocess.Popen[bytes]", httpx.Client]]:
+    """The service started by its command line; killed if a test left it running."""
+    port = free_port()
+    with log.open("wb") as file:
+        running = subprocess.Popen(
+            [sys.executable, "-m", "service", "run"],
+            env=environment({"registry": registry, "port": port, **variables}),
+            stderr=file,
+        )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+            wait_until(lambda: answers(client) or running.poll() is not None, 30)
+            yield running, client
+    finally:
+        running.kill()
+        running.wait()
+
+
+def answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("/readyz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_the_process_holds_no_torch_and_logs_json_with_ids_escaped(registry: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with process(registry, log, log_level="debug") as (running, client):
+        client.get("/recommend/user-1?explain=true")
+        client.get("/recommend/%1B%5B31m%0Aforged%E2%80%AE", headers={"X-Request-Id": "mine"})
+        maps = Path(f"/proc/{running.pid}/maps").read_text()
+        assert "faiss" in maps
+        assert "torch" not in maps
+        stop(running)
+    lines = log.read_text().splitlines()
+    records = [json.loads(line) for line in lines]
+    forged = next(record for record in records if record.get("request_id") == "mine")
+    assert (forged["event"], forged["status"]) == ("request", 200)
+    assert forged["path"] == "/recommend/%1B%5B31m%0Aforged%E2%80%AE"
+    assert all(line.isascii() and line.isprintable() for line in lines)
+
+
+def test_sigterm_lets_a_request_in_flight_end(registry: Path, valkey: Valkey, tmp_path: Path) -> None:
+    # A frozen Redis with a patient budget holds the request while the signal comes.
+    patient = {"redis_url": valkey.url, "redis_budget_ms": 2_000}
+    pid = valkey.pid()
+    with process(registry, tmp_path / "log", **patient) as (running, client), ThreadPoolExecutor() as pool:
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            waiting = pool.submit(client.get, "/recommend/user-1")
+            with httpx.Client(base_url=client.base_url) as other:
+                wait_until(lambda: counted(other, "reco_requests_in_flight") == 2)
+            stop(running)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        assert waiting.result().json()["source"] == "user"
+
+
+def test_sigterm_ends_an_idle_service_at_once(registry: Path, tmp_path: Path) -> None:
+    with process(registry, tmp_path / "log") as (running, client):
+        client.get("/recommend/user-1")  # its connection is kept open
+        start = time.monotonic()
+        stop(running)
+        assert time.monotonic() - start < 2
+
+
+def stop(running: "subprocess.Popen[bytes]") -> None:
+    """Ask the process to end; it ends by the signal it was sent, as a shell or a kubelet expects."""
+    running.send_signal(signal.SIGTERM)
+    assert running.wait(10) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("damage", ["nothing published", "truncated", "edited"])
+def test_a_bundle_that_must_not_serve_is_one_line_and_no_start(tmp_path: Path, damage: str) -> None:
+    bundle = publish(tmp_path / "registry")
+    said = "has no published bundle"
+    if damage == "nothing published":
+        Registry(tmp_path / "registry").folder.joinpath("current.json").unlink()
+    else:
+        file = bundle.path / "item_embeddings.npy"
+        data = file.read_bytes()
+        file.write_bytes(data[:-4] if damage == "truncated" else data[:-1] + bytes([data[-1] ^ 1]))
+        said = "item_embeddings.npy"
+    done = run("run", registry=tmp_path / "registry", port=free_port())
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert said in line
+
+
+def test_a_misspelt_setting_is_one_line_and_no_start(registry: Path) -> None:
+    done = run("run", registry=registry, redis_ulr="redis://localhost")
+    assert done.returncode == 2
+    assert done.stderr == "error: RECO_REDIS_ULR: unknown setting; the nearest known one is RECO_REDIS_URL\n"
+
+
+def test_the_command_line_lists_its_commands_and_settings() -> None:
+    assert "settings" in run("--help").stdout
+    assert "`RECO_REDIS_BUDGET_MS` | `10.0`" in run("settings").stdout

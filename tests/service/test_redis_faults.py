@@ -1,0 +1,120 @@
+"""Redis is hurt while the service answers: not one request may fail, and the cache must come back by itself."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from servers import Valkey, counted, serving, wait_until
+
+READS = 'reco_redis_reads_total{{outcome="{}"}}'
+
+
+@contextmanager
+def load(client: httpx.Client) -> Iterator[list[tuple[int, str, str, float]]]:
+    """Four callers that ask for known users without pause; what each answer was, and how long it took."""
+    answers: list[tuple[int, str, str, float]] = []
+    stop = threading.Event()
+
+    def ask(caller: int) -> None:
+        with httpx.Client(base_url=client.base_url) as mine:
+            asked = 0
+            while not stop.is_set():
+                asked += 1
+                user, start = f"user-{(caller * 7 + asked) % 29}", time.perf_counter()
+                response = mine.get(f"/recommend/{user}?k=3")
+                seconds = time.perf_counter() - start
+                first = response.json()["items"][0]["item_id"]
+                answers.append((response.status_code, user, first, seconds))
+
+    threads = [threading.Thread(target=ask, args=(caller,)) for caller in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield answers
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+
+
+@pytest.fixture
+def cached(registry: Path, valkey: Valkey) -> Iterator[httpx.Client]:
+    with serving(registry=registry, redis_url=valkey.url, redis_retry_s=0.2, redis_budget_ms=50) as client:
+        yield client
+
+
+def hits_again(client: httpx.Client) -> None:
+    """Wait until vectors come from Redis, the circuit closed."""
+    before = counted(client, READS.format("hit"))
+    wait_until(lambda: counted(client, READS.format("hit")) > before + 5)
+    assert client.get("/readyz").json()["redis"] == "closed"
+
+
+def check(answers: list[tuple[int, str, str, float]]) -> None:
+    """Every request was answered, and every user always with the same first item."""
+    assert len(answers) > 50
+    assert {status for status, *_ in answers} == {200}
+    firsts: dict[str, set[str]] = {}
+    for _, user, first, _ in answers:
+        firsts.setdefault(user, set()).add(first)
+    assert all(len(items) == 1 for items in firsts.values())
+
+
+def test_a_user_vector_comes_from_redis_the_second_time(cached: httpx.Client, valkey: Valkey, registry: Path) -> None:
+    bundle_id = cached.get("/recommend/user-1").json()["bundle"]
+    key = f"reco:{bundle_id}:user:=user-1"
+    with valkey.client() as client:
+        wait_until(lambda: client.exists(key))
+        assert 0 < client.ttl(key) <= 86_400 * 1.1
+    cached.get("/recommend/user-1")
+    assert counted(cached, 'reco_vectors_total{source="redis"}') == 1
+    assert cached.get("/readyz").json()["redis"] == "closed"
+
+
+def test_redis_killed_in_mid_run_and_restarted_costs_no_request(cached: httpx.Client, valkey: Valkey) -> None:
+    with load(cached) as answers:
+        hits_again(cached)
+        valkey.kill()
+        wait_until(lambda: counted(cached, 'reco_redis_circuit{state="open"}') == 1)
+        assert cached.get("/readyz").status_code == 200
+        time.sleep(0.3)
+        valkey.start()
+        hits_again(cached)
+    check(answers)
+    assert counted(cached, READS.format("skipped")) > 0
+
+
+def test_redis_frozen_under_load_costs_no_request_and_little_time(cached: httpx.Client, valkey: Valkey) -> None:
+    pid = valkey.pid()
+    with load(cached) as answers:
+        hits_again(cached)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            wait_until(lambda: counted(cached, READS.format("late")) >= 3)
+            wait_until(lambda: counted(cached, READS.format("skipped")) > 50)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        hits_again(cached)
+    check(answers)
+    assert max(seconds for *_, seconds in answers) < 2
+
+
+@pytest.mark.parametrize("hurt", ["flushall", "garbage"])
+def test_redis_flushed_or_filled_with_garbage_costs_no_request(cached: httpx.Client, valkey: Valkey, hurt: str) -> None:
+    with load(cached) as answers, valkey.client() as client:
+        hits_again(cached)
+        actions: dict[str, Callable[[], object]] = {
+            "flushall": client.flushall,
+            "garbage": lambda: [client.set(key, b"garbage") for key in client.scan_iter()],
+        }
+        actions[hurt]()
+        outcome = READS.format("miss" if hurt == "flushall" else "bad")
+        wait_until(lambda: counted(cached, outcome) > 0)
+        hits_again(cached)
+    check(answers)

@@ -1,0 +1,48 @@
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+from bundles import make_content
+
+from index.batching import BatchingSearcher
+from index.bundle import Bundle
+from index.item_index import ItemIndex
+from service.metrics import Metrics
+from service.search import batched, inline, open_search
+from service.settings import Settings
+
+
+def test_the_batching_thread_answers_as_the_event_loop_does() -> None:
+    content = make_content(n_users=30, n_items=50)
+    index = ItemIndex.build(content.item_embeddings)
+    searcher = BatchingSearcher(index)
+    here, there = inline(index), batched(searcher)
+
+    async def compare() -> None:
+        vectors = content.user_embeddings
+        hidden = [np.arange(user % 7) for user in range(30)]
+        many = await asyncio.gather(*(there(vectors[user], 60, hidden[user]) for user in range(30)))
+        for user, (rows, scores) in enumerate(many):
+            alone = await here(vectors[user], 60, hidden[user])
+            assert rows.tolist() == alone[0].tolist()
+            assert scores.tolist() == alone[1].tolist()
+            assert len(rows) == 50 - user % 7  # no padding
+
+    try:
+        asyncio.run(compare())
+    finally:
+        searcher.close()
+
+
+@pytest.mark.parametrize("gpu", ["auto", "off"])
+def test_without_a_gpu_the_index_is_searched_on_the_cpu(bundle: Bundle, gpu: str) -> None:
+    async def ask() -> tuple[str, list[int]]:
+        settings = Settings(registry=Path("none"), gpu=gpu)  # type: ignore[arg-type]
+        async with open_search(settings, Metrics(), bundle) as (device, search):
+            rows, _ = await search(bundle.user_embeddings[3], 5, None)
+            return device, rows.tolist()
+
+    device, rows = asyncio.run(ask())
+    assert device == "cpu"
+    assert rows == np.argsort(-(bundle.item_embeddings @ bundle.user_embeddings[3]))[:5].tolist()
