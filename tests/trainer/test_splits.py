@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -78,7 +80,7 @@ def test_by_global_time_everything_held_out_is_later_than_everything_trained_on(
     labels = global_time_split(timestamps)
     parts = [timestamps[labels == label] for label in (TRAIN, VALID, TEST)]
     assert sum(map(len, parts)) == len(timestamps)
-    for before, after in zip(parts[:-1], parts[1:], strict=True):
+    for before, after in pairwise(parts):
         if len(before) and len(after):
             assert before.max() < after.min()
 
