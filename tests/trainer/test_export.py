@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import numpy as np
 import polars as pl
 import pytest
+from worlds import topic_of, topics_dataset
 
 from index.bundle import open_bundle
 from index.errors import InputError
@@ -13,7 +14,6 @@ from trainer.evaluate import Truth, ranking_metrics
 from trainer.export import compact, export_run, popularity, seen_lists
 from trainer.fit import fit
 from trainer.run_folder import RunFolder
-from worlds import topic_of, topics_dataset
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 OVERRIDES = ("model.embedding_size=16", "training.epochs=30", "training.batch_size=128", "training.learning_rate=0.01")
@@ -142,7 +142,7 @@ def test_an_unfinished_run_is_not_exported(world, tmp_path):
 
 
 def test_what_is_no_run_folder_is_refused(tmp_path):
-    with pytest.raises(InputError, match="not finished|not a run folder"):
+    with pytest.raises(InputError, match=r"not finished"):
         export_run(RunFolder(tmp_path), tmp_path / "bundles", created_at=NOW)
 
 

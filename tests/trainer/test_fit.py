@@ -9,12 +9,12 @@ import time
 import numpy as np
 import pytest
 import torch
+from worlds import topics_dataset
 
 from index.errors import InputError
 from trainer.config import RunConfig, load_config
 from trainer.fit import fit, make_model
 from trainer.run_folder import RunFolder
-from worlds import topics_dataset
 
 SMALL = ("model.embedding_size=16", "training.epochs=12", "training.batch_size=128", "training.learning_rate=0.01")
 

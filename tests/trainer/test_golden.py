@@ -35,7 +35,7 @@ def test_a_file_of_another_model_is_refused():
 
 
 def test_an_unknown_model_is_refused_with_the_known_ones():
-    with pytest.raises(InputError, match="expected one of .*bpr"):
+    with pytest.raises(InputError, match=r"expected one of .*bpr"):
         verify_golden("word2vec", GOLDENS / "golden_bpr.npz")
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from worlds import topics_dataset
 
 from trainer.config import (
     AnchorRecSettings,
@@ -14,7 +15,6 @@ from trainer.config import (
 )
 from trainer.inputs import build_inputs, modality_features
 from trainer.models import build_model
-from worlds import topics_dataset
 
 CPU = torch.device("cpu")
 MODELS = {
