@@ -166,11 +166,23 @@ def test_an_id_never_becomes_a_path(tmp_path):
 
 
 def test_lists_and_records_in_jsonl_become_words(tmp_path):
-    records = [{"id": 1, "title": "a", "categories": ["b", "c"], "summary": None}, {"id": 2, "categories": []}]
+    records = [
+        {"id": 1, "title": "a", "categories": [["b", "c"], ["d"]], "summary": {"short": "e", "long": None}},
+        {"id": 2, "categories": []},
+    ]
     (tmp_path / "items.jsonl").write_text("\n".join(json.dumps(record) for record in records))
     (tmp_path / "log.csv").write_text("user,item\nu,1\n")
     source = read(InteractionOptions(tmp_path / "log.csv"), ItemTableOptions(tmp_path / "items.jsonl"))
-    assert source.items.select("item_id", "category", "text").rows() == [("1", "b c", "a b c"), ("2", "", "")]
+    assert source.items.select("item_id", "category", "text").rows() == [("1", "b c d", "a b c d e"), ("2", "", "")]
+
+
+def test_attributes_leave_out_what_is_unknown(tmp_path):
+    table = pl.DataFrame({"id": ["x", "y"], "price": [1.5, float("nan")], "since": [None, datetime(2014, 3, 1).date()]})
+    table.write_parquet(tmp_path / "items.parquet")
+    (tmp_path / "log.csv").write_bytes(b"\xef\xbb\xbfuser,item\r\nu,x\r\n")  # as spreadsheets write it
+    options = ItemTableOptions(tmp_path / "items.parquet", attribute_columns=["price", "since"])
+    source = read(InteractionOptions(tmp_path / "log.csv"), options)
+    assert source.items["attributes"].to_list() == ['{"price": 1.5}', '{"since": "2014-03-01"}']
 
 
 def test_ready_features_follow_the_rows_of_the_item_table(ratings, films, tmp_path):

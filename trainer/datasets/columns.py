@@ -1,9 +1,10 @@
 """Tables as people keep them: read by suffix, columns found by name, values as ids, numbers, times and text."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -112,13 +113,18 @@ def as_unix_seconds(column: pl.Series) -> pl.Series:
 
 
 def as_text(column: pl.Series) -> pl.Series:
-    """Strings, "" where empty; lists are joined by blanks, records are written as JSON."""
-    if isinstance(column.dtype, pl.Struct):
-        column = column.struct.json_encode()
-    elif isinstance(column.dtype, pl.List):
-        inner = pl.element() if not column.dtype.inner.is_nested() else pl.element().list.join(" ")
-        column = column.list.eval(inner.cast(pl.String)).list.join(" ", ignore_nulls=True)
+    """Strings, "" where empty; of lists and records the words, joined by blanks."""
+    if column.dtype.is_nested():
+        column = pl.Series(column.name, [" ".join(_words(value)) for value in column.to_list()], dtype=pl.String)
     return column.cast(pl.String).fill_null("").str.strip_chars()
+
+
+def _words(value: Any) -> Iterator[str]:
+    if isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _words(part)
+    elif value is not None:
+        yield str(value)
 
 
 def _plain(column: str) -> str:

@@ -122,7 +122,7 @@ def _joined(table: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
 
 
 def _attributes(table: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
-    records = table.select(columns).to_dicts() if columns else [{}] * len(table)
+    records = table.select(pl.col(columns)).fill_nan(None).to_dicts() if columns else [{}] * len(table)
     known = ({name: value for name, value in record.items() if value is not None} for record in records)
     return pl.Series([json.dumps(record, ensure_ascii=False, default=str) for record in known], dtype=pl.String)
 
