@@ -1,6 +1,5 @@
 """From what a reader found to the canonical dataset folder: choose, split, number, add features, write."""
 
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from index.errors import InputError
+from index.storage import remove_leftovers, save_array, sync, sync_tree, temporary_folder
 from trainer.data import (
     FORMAT,
     INTERACTION_SCHEMA,
@@ -63,7 +63,7 @@ def prepare_dataset(
     for modality, step in (feature_steps or {}).items():
         if modality not in features and (made := step(numbered.items, features)) is not None:
             _add_features(features, modality, made, numbered.items, counts)
-    with _whole_or_not_at_all(out) as folder:
+    with _whole_or_not_at_all(out.absolute()) as folder:
         _write_content(folder, numbered, features)
         info = DatasetInfo(
             format=FORMAT,
@@ -238,26 +238,22 @@ def _sizes(numbered: _Numbered) -> dict[str, int]:
 
 @contextmanager
 def _whole_or_not_at_all(out: Path) -> Iterator[Path]:
-    """A fresh folder beside `out` that takes its place when the block ends, and goes away when it fails."""
-    out = out.absolute()
-    partial, old = (out.with_name(f".{out.name}.{state}") for state in ("partial", "old"))
-    for left_by_a_killed_run in (partial, old):
-        shutil.rmtree(left_by_a_killed_run, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
+    """A fresh folder that takes the place of `out` when the block ends, and goes away when it fails."""
+    remove_leftovers(out.parent)
+    with temporary_folder(out.parent) as temporary:
+        new, old = temporary / "new", temporary / "old"
+        new.mkdir()
+        yield new
+        sync_tree(new)
         if out.exists():
             out.rename(old)
-        partial.rename(out)
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        new.rename(out)
+        sync(out.parent)
 
 
 def _write_content(folder: Path, numbered: _Numbered, features: Mapping[str, FeatureArray]) -> None:
     numbered.rows.write_parquet(folder / "interactions.parquet")
     numbered.user_ids.to_frame("user_id").write_parquet(folder / "users.parquet")
     numbered.items.select(list(ITEM_COLUMNS)).write_parquet(folder / "items.parquet")
-    (folder / "features").mkdir()
     for name, array in features.items():
-        np.save(folder / "features" / f"{name}.npy", array)
+        save_array(folder / "features" / f"{name}.npy", array)

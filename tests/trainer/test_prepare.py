@@ -1,4 +1,7 @@
 import json
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import polars as pl
@@ -136,11 +139,26 @@ def test_a_folder_that_holds_anything_else_is_never_replaced(tmp_path):
     assert [file.name for file in (tmp_path / "out").iterdir()] == ["thesis.tex"]
 
 
-def test_what_a_killed_run_left_behind_is_cleared_and_never_in_the_way(tmp_path):
-    for name in (".out.partial", ".out.old"):
-        (tmp_path / name / "features").mkdir(parents=True)
-    with pytest.raises(InputError, match="not a prepared dataset"):
-        load_dataset(tmp_path / ".out.partial")
+KILLED_WHILE_WRITING = """
+import os, signal, sys
+from pathlib import Path
+import polars as pl
+from trainer import prepare
+from trainer.data import Recipe, Source
+
+prepare.fingerprint = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+interactions = pl.DataFrame({"user_id": ["u"], "item_id": ["x"]})
+prepare.prepare_dataset(Source("small", interactions, pl.DataFrame({"item_id": ["x"]})), Path(sys.argv[1]), Recipe())
+"""
+
+
+def test_a_run_killed_while_it_writes_leaves_nothing_that_opens_and_the_next_one_clears_it(tmp_path):
+    command = [sys.executable, "-c", KILLED_WHILE_WRITING, str(tmp_path / "out")]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    for folder in (tmp_path / "out", left, left / "new"):
+        with pytest.raises(InputError, match="not a prepared dataset"):
+            load_dataset(folder)
     prepared(tmp_path, source(("u", "x")))
     assert [file.name for file in tmp_path.iterdir()] == ["out"]
 
