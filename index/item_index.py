@@ -4,7 +4,6 @@ FAISS proposes candidates and this file decides: candidates are scored again fro
 row, and the search is widened until nothing that was left out could belong to the answer.
 """
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,10 +75,8 @@ class ItemIndex:
         return cls(engine, vectors, largest_norm(vectors), np.empty(0, np.int64))
 
     def write(self, path: Path) -> None:
-        """Write the index into a new file, durably; what is hidden is not written."""
+        """Write the index into a new file; what is hidden is not written. OSError where the disk does not take it."""
         write_engine(self.engine, path)
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
 
     def __len__(self) -> int:
         return len(self.vectors)

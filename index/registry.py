@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from index.bundle import BundleError, open_bundle
 from index.errors import InputError
 from index.manifest import BUNDLE_ID, MANIFEST
-from index.storage import TEMPORARY_PREFIX, locked, remove_leftovers, replace_file, sync_folder
+from index.storage import TEMPORARY_PREFIX, locked, remove_leftovers, replace_file, sync
 
 POINTER = "current.json"
 LOCK = ".lock"
@@ -111,7 +111,7 @@ class Registry:
         # Renamed first: a half-removed bundle must not carry a bundle's name.
         doomed = self.folder / f"{TEMPORARY_PREFIX}removed-{bundle_id}"
         (self.folder / bundle_id).rename(doomed)
-        sync_folder(self.folder)
+        sync(self.folder)
         rmtree(doomed)
 
     def _pointer(self) -> _Pointer | None:

@@ -11,7 +11,6 @@ from index.bundle import BundleError, read_manifest
 from index.manifest import Manifest
 from index.registry import Registry
 
-
 # A stamp, a model's name of ten letters and eight digits.
 MIN_ID_WIDTH = 35
 

@@ -17,31 +17,27 @@ from index.errors import InputError
 TEMPORARY_PREFIX = ".writing-"
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable; a rename is not, until its folder is synced."""
-    handle = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Make a file's bytes, or the names in a folder, durable; a rename is not, until its folder is synced."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write a new file and fsync it; the folder is made as needed and synced by the caller."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+def sync_tree(folder: Path) -> None:
+    """Make all files and folders below durable: at the end, so that the disk can take them at once."""
+    for path in folder.rglob("*"):
+        sync(path)
+    sync(folder)
 
 
 def save_array(path: Path, array: np.ndarray[Any, Any]) -> None:
-    """Write a new .npy file, without pickle, and fsync it."""
+    """Write a new .npy file, without pickle; durable once synced."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("xb") as file:
         np.save(file, np.ascontiguousarray(array), allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def map_array(path: Path) -> np.ndarray[Any, Any]:
@@ -55,11 +51,12 @@ def replace_file(path: Path, data: bytes) -> None:
     """Put `data` in place of the file in one step: a reader sees the old bytes or the new ones."""
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{uuid4().hex}")
     try:
-        write_file(temporary, data)
+        temporary.write_bytes(data)
+        sync(temporary)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
 def sha256_of(path: Path) -> str:
@@ -71,13 +68,6 @@ def sha256_of(path: Path) -> str:
 def files_under(folder: Path) -> dict[str, Path]:
     """Every file below `folder`, by its path relative to it with forward slashes."""
     return {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if not p.is_dir()}
-
-
-def sync_tree(folder: Path) -> None:
-    """Fsync the folder and every folder below it (the files were synced when written)."""
-    for below in [p for p in folder.rglob("*") if p.is_dir()]:
-        sync_folder(below)
-    sync_folder(folder)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from index.content import BundleContent, checked_arrays
 from index.errors import InputError
 from index.item_index import ItemIndex, measured_recall
 from index.manifest import FORMAT, INDEX, MANIFEST, Manifest, digest_of, record_bytes
-from index.storage import files_under, save_array, sha256_of, sync_folder, sync_tree, temporary_folder, write_file
+from index.storage import files_under, save_array, sha256_of, sync, sync_tree, temporary_folder
 
 
 def write_bundle(registry_folder: Path, content: BundleContent, *, created_at: datetime, factory: str = "Flat") -> Path:
@@ -42,12 +42,12 @@ def publishable(registry_folder: Path, record: dict[str, Any], fill: Callable[[P
         record = record | {"files": {name: sha256_of(path) for name, path in files_under(folder).items()}}
         stamp = datetime.fromisoformat(record["created_at"]).strftime("%Y%m%dT%H%M%SZ")
         bundle_id = f"{stamp}-{record['model']}-{digest_of(record)}"
-        write_file(folder / MANIFEST, record_bytes(record | {"bundle_id": bundle_id}))
+        (folder / MANIFEST).write_bytes(record_bytes(record | {"bundle_id": bundle_id}))
         sync_tree(folder)
         path = registry_folder / bundle_id
         if not path.exists():
             folder.rename(path)
-            sync_folder(registry_folder)
+            sync(registry_folder)
     return path
 
 

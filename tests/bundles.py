@@ -1,15 +1,24 @@
 """A small valid bundle content, random by seed, for the tests of index and service."""
 
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from index.bundle import BundleContent
+from index.bundle import BundleContent, write_bundle
 from index.laws import folded
 from index.manifest import MODALITIES, PARTS
 
 CATEGORIES = ("chair", "lamp", "table", "rug")
 MATERIALS = ("oak", "brass", "wool")
+MADE_AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def write_small_bundle(registry: Path, *, after_seconds: int = 0, factory: str = "Flat", **changes: Any) -> Path:
+    """A bundle on disk, made so long after noon of 2026-01-01; `changes` as for make_content."""
+    created_at = MADE_AT + timedelta(seconds=after_seconds)
+    return write_bundle(registry, make_content(**changes), created_at=created_at, factory=factory)
 
 
 def make_content(

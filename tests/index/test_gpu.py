@@ -1,0 +1,79 @@
+"""What can be known of the GPU seam without a GPU; the clone itself runs only where FAISS sees one."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from index import gpu
+from index.errors import InputError
+from index.gpu import placed
+from index.item_index import ItemIndex
+
+
+def vectors_of(n: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((n, 8), dtype=np.float32)
+
+
+class LimitedLikeAGpu:
+    """A FAISS index without selectors and with a longest list, over a CPU index."""
+
+    def __init__(self, faiss_index: Any) -> None:
+        self.faiss = faiss_index
+        self.lengths: list[int] = []
+
+    def search(self, queries: np.ndarray, k: int, params: Any = None) -> Any:
+        assert params is None
+        assert k <= 64
+        self.lengths.append(k)
+        return self.faiss.search(queries, k)
+
+
+def limited(cpu: ItemIndex) -> tuple[ItemIndex, LimitedLikeAGpu]:
+    device = LimitedLikeAGpu(cpu.engine.index)
+    engine = replace(cpu.engine, index=device, takes_selector=False, max_fetch=64, device="gpu:0")
+    return replace(cpu, engine=engine, overflow=cpu), device
+
+
+@pytest.mark.parametrize("allow_gpu", [True, False])
+def test_an_index_stays_where_it_is_without_a_gpu(allow_gpu):
+    index = ItemIndex.build(vectors_of(50))
+    placed_index = placed(index, allow_gpu=allow_gpu, device=99)
+    assert placed_index is index
+    assert placed_index.engine.device == "cpu"
+
+
+@pytest.mark.parametrize("n_excluded", [0, 30, 200, 900])
+def test_lists_longer_than_the_gpu_gives_come_from_the_cpu(n_excluded):
+    cpu = ItemIndex.build(vectors_of(1_000))
+    index, device = limited(cpu)
+    queries, exclude = vectors_of(12, seed=1), np.arange(n_excluded)
+    for ours, theirs in zip(index.search(queries, 10, exclude), cpu.search(queries, 10, exclude), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert bool(device.lengths) == (n_excluded <= 30)
+
+
+def test_a_tie_too_long_for_the_gpu_is_broken_on_the_cpu():
+    index, device = limited(ItemIndex.build(np.ones((500, 8), np.float32)))
+    assert index.search(np.ones(8, np.float32), 3, np.array([1]))[0].tolist() == [[0, 2, 3]]
+    assert device.lengths == [32]
+
+
+def test_hidden_rows_stay_hidden_on_both_devices():
+    cpu = ItemIndex.build(vectors_of(1_000))
+    index = limited(cpu)[0].hiding(np.arange(0, 1_000, 2))
+    for k in (3, 500):
+        found = index.search(vectors_of(1, seed=1), k)[0][0]
+        assert (found[found >= 0] % 2 == 1).all()
+    assert index.settings == cpu.settings
+
+
+def test_gpu_limits_are_those_of_faiss():
+    assert gpu.MAX_FETCH == 2_048
+    assert gpu.n_gpus() >= 0
+
+
+def test_a_row_out_of_range_is_refused_before_any_device_sees_it():
+    with pytest.raises(InputError, match=r"expected 0\.\.99"):
+        ItemIndex.build(vectors_of(100)).hiding(np.array([100]))

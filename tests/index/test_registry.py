@@ -1,0 +1,218 @@
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from bundles import write_small_bundle
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from index.bundle import BundleError, open_bundle
+from index.errors import InputError
+from index.registry import POINTER, Registry
+from index.storage import TEMPORARY_PREFIX
+
+TINY = {"n_users": 2, "n_items": 3, "embedding_size": 2}
+
+
+@pytest.fixture
+def registry(tmp_path) -> Registry:
+    for second in range(3):
+        write_small_bundle(tmp_path, after_seconds=second, **TINY)
+    return Registry(tmp_path)
+
+
+def test_bundles_are_listed_newest_first_and_nothing_else_is(registry):
+    (registry.folder / "notes").mkdir()
+    (registry.folder / f"{TEMPORARY_PREFIX}x").mkdir()
+    ids = registry.ids()
+    assert [bundle_id[:16] for bundle_id in ids] == ["20260101T120002Z", "20260101T120001Z", "20260101T120000Z"]
+
+
+def test_nothing_serves_before_the_first_publish(registry):
+    assert registry.current_id() is None
+    with pytest.raises(InputError, match="has no published bundle; publish one of 2026"):
+        registry.current()
+    with pytest.raises(InputError, match="no earlier bundle to go back to"):
+        registry.rollback()
+
+
+def test_publishing_moves_the_pointer_and_rolling_back_moves_it_back(registry):
+    new, middle, old = registry.ids()
+    for bundle_id in (old, new, middle):
+        registry.publish(bundle_id)
+    assert registry.current() == registry.folder / middle
+    assert registry.history() == [old, new]
+    assert [registry.rollback(), registry.rollback()] == [new, old]
+    assert (registry.current_id(), registry.history()) == (old, [])
+    with pytest.raises(InputError, match=f"serving: {old}"):
+        registry.rollback()
+
+
+def test_publishing_what_serves_changes_nothing(registry):
+    old = registry.ids()[-1]
+    registry.publish(old)
+    registry.publish(old)
+    assert registry.history() == []
+
+
+def test_another_process_sees_the_pointer_at_once(registry):
+    reader = Registry(registry.folder)
+    registry.publish(registry.ids()[0])
+    assert reader.current_id() == registry.ids()[0]
+
+
+@pytest.mark.parametrize("bundle_id", ["", "..", "../x", "20260101T120000Z-none-00000000", "/etc/passwd", "x" * 10_000])
+def test_a_bundle_that_is_not_there_is_refused(registry, bundle_id):
+    for ask in (registry.path, registry.publish):
+        with pytest.raises(InputError, match=r"has no bundle .*; expected one of 2026"):
+            ask(bundle_id)
+    assert registry.current_id() is None
+
+
+def test_a_bundle_that_cannot_be_opened_is_not_published(registry):
+    new, _, old = registry.ids()
+    registry.publish(old)
+    (registry.folder / new / "fold_in.npy").unlink()
+    with pytest.raises(BundleError, match=r"lacks fold_in\.npy"):
+        registry.publish(new)
+    assert registry.current_id() == old
+
+
+def test_a_renamed_bundle_is_not_published(registry):
+    new = registry.ids()[0]
+    other = new[:-8] + "00000000"
+    (registry.folder / new).rename(registry.folder / other)
+    with pytest.raises(BundleError, match="the folder was renamed"):
+        registry.publish(other)
+
+
+def test_a_rollback_passes_over_bundles_that_are_gone(registry):
+    new, middle, old = registry.ids()
+    for bundle_id in (old, middle, new):
+        registry.publish(bundle_id)
+    shutil.rmtree(registry.folder / middle)
+    assert registry.rollback() == old
+
+
+@pytest.mark.parametrize("text", ["", '{"bundle": 7}', '{"bundle": "x", "histor'])
+def test_a_damaged_pointer_is_refused_by_its_name(registry, text):
+    (registry.folder / POINTER).write_text(text)
+    with pytest.raises(InputError, match=rf"{POINTER} is damaged"):
+        registry.current()
+
+
+def test_pruning_keeps_the_newest_what_serves_and_what_a_rollback_needs(registry):
+    for second in range(3, 6):
+        write_small_bundle(registry.folder, after_seconds=second, **TINY)
+    ids = registry.ids()
+    for row in (5, 4, 3):
+        registry.publish(ids[row])
+    assert registry.prune(1) == [ids[1], ids[2], ids[5]]
+    assert registry.ids() == [ids[0], ids[3], ids[4]]
+    assert registry.history() == [ids[4]]
+    assert registry.rollback() == ids[4]
+
+
+def test_an_open_bundle_outlives_its_pruning(registry):
+    bundle = open_bundle(registry.path(registry.ids()[-1]))
+    before = bundle.item_embeddings.copy()
+    registry.prune(0)
+    assert registry.ids() == []
+    assert (bundle.item_embeddings == before).all()
+
+
+def test_pruning_to_less_than_none_is_refused(registry):
+    with pytest.raises(InputError, match="keep is -1; expected 0 or more"):
+        registry.prune(-1)
+    assert len(registry.ids()) == 3
+
+
+def test_a_registry_that_is_not_there_has_no_bundles_and_takes_no_orders(tmp_path):
+    registry = Registry(tmp_path / "nowhere")
+    assert registry.ids() == []
+    assert registry.current_id() is None
+    with pytest.raises(InputError, match="is no folder; expected a registry"):
+        registry.prune(3)
+
+
+class RegistryLife(RuleBasedStateMachine):
+    """Any sequence of orders, each of which may be cut short at any call to the operating system."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.registry = Registry(Path(tempfile.mkdtemp()))
+        self.made = 0
+
+    def teardown(self) -> None:
+        shutil.rmtree(self.registry.folder)
+
+    @rule()
+    def write(self) -> None:
+        write_small_bundle(self.registry.folder, after_seconds=self.made, **TINY)
+        self.made += 1
+
+    @rule(which=st.integers(0, 9), calls=st.integers(0, 8))
+    def publish(self, which: int, calls: int) -> None:
+        ids = self.registry.ids()
+        if ids:
+            chosen = ids[which % len(ids)]
+            self._ordered(lambda: self.registry.publish(chosen), calls, {chosen})
+
+    @rule(calls=st.integers(0, 8))
+    def roll_back(self, calls: int) -> None:
+        if self.registry.history():
+            self._ordered(self.registry.rollback, calls, {self.registry.history()[-1]})
+
+    @rule(keep=st.integers(0, 3), calls=st.integers(0, 60))
+    def prune(self, keep: int, calls: int) -> None:
+        self._ordered(lambda: self.registry.prune(keep), calls, {self.registry.current_id()})
+
+    def _ordered(self, order: Callable[[], object], calls: int, after: set[str | None]) -> None:
+        """Give the order in a process that dies at its `calls`-th call; the pointer is as before or as ordered."""
+        before = self.registry.current_id()
+        died = _in_a_process_that_dies(order, calls)
+        assert self.registry.current_id() in (after | {before} if died else after)
+
+    @invariant()
+    def the_pointer_names_a_whole_bundle(self) -> None:
+        current = self.registry.current_id()
+        assert current is None or open_bundle(self.registry.current()).bundle_id == current
+        assert all(self.registry.path(bundle_id) for bundle_id in self.registry.history())
+
+    @invariant()
+    def every_listed_bundle_is_whole(self) -> None:
+        for bundle_id in self.registry.ids():
+            assert open_bundle(self.registry.path(bundle_id)).bundle_id == bundle_id
+
+
+def _in_a_process_that_dies(order: Callable[[], object], calls: int) -> bool:
+    child = os.fork()
+    if not child:
+        _die_at(calls)
+        order()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0
+
+
+def _die_at(calls: int) -> None:
+    left = [calls]
+    for name in ("fsync", "rename", "replace", "unlink", "rmdir"):
+        setattr(os, name, _counted(getattr(os, name), left))
+
+
+def _counted(call: Callable[..., object], left: list[int]) -> Callable[..., object]:
+    def run(*arguments: object, **options: object) -> object:
+        if not left[0]:
+            os._exit(1)  # as abrupt as a kill: nothing is tidied up
+        left[0] -= 1
+        return call(*arguments, **options)
+
+    return run
+
+
+RegistryLife.TestCase.settings = settings(max_examples=12, stateful_step_count=12, deadline=None)
+TestRegistryLife = RegistryLife.TestCase
