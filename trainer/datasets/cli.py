@@ -213,6 +213,42 @@ def amazon(
     )
 
 
+@prepare_app.command()
+def shop(
+    *,
+    out: Out,
+    n_items: Annotated[int, typer.Option(min=1, help="Products, a share of them new.")] = 2_000,
+    n_users: Annotated[int, typer.Option(min=1, help="People.")] = 3_000,
+    n_interactions: Annotated[int, typer.Option(min=1, help="Purchases, about.")] = 60_000,
+    images: Annotated[Path | None, typer.Option(help="Folder to draw into  [default: OUT-images]")] = None,
+    k_core: KCore = 0,
+    cold_items: Cold = "keep",
+    split: Split = "random",
+    seed: Annotated[int, typer.Option(help="Of the shop and of the random split.")] = 0,
+    fused: Fused = AUTO,
+    text_encoder: TextEncoder = "minilm",
+    image_encoder: ImageEncoder = "efficientnet-lite0",
+    cache: Cache = None,
+    batch_size: BatchSize = 64,
+    device: DeviceOption = "auto",
+    overwrite: Overwrite = False,
+) -> None:
+    """The demo shop, generated: products, drawn pictures, words, and people with tastes.
+
+    Example: python -m trainer prepare shop --out data/shop
+    """
+    from trainer.datasets.shop import read as read_shop  # noqa: PLC0415 - drawing is needed nowhere else
+
+    image_folder = (images or out.with_name(f"{out.name}-images")).absolute()
+    _prepare(
+        lambda: read_shop(seed, image_folder, n_items, n_users, n_interactions),
+        out,
+        Recipe(split=split, seed=seed, k_core=k_core, cold_items=cold_items),
+        EncodingOptions(_cache(cache, out), text_encoder, image_encoder, fused, batch_size, device),
+        overwrite,
+    )
+
+
 def _prepare(
     read: Callable[[], Source], out: Path, recipe: Recipe, encoding: EncodingOptions | None, overwrite: bool
 ) -> None:
