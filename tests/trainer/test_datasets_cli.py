@@ -166,6 +166,12 @@ def test_bad_input_is_refused_before_anything_is_written(here, arguments, messag
     assert not any("out" in file.name for file in here.iterdir())
 
 
+def test_without_an_item_table_what_the_k_core_drops_is_no_cold_item(here):
+    (here / "ratings.csv").write_text((here / "ratings.csv").read_text() + "\nu0,rare,5,2000000000\n")
+    prepare("table", "ratings.csv", "--out", "out", *WITHOUT_ENCODERS)
+    assert load_dataset(here / "out").item_ids == [str(item) for item in range(8)]
+
+
 def test_an_occupied_folder_is_refused_before_anything_is_read(here):
     with pytest.raises(InputError, match="posters exists and holds something that is not a prepared dataset"):
         prepare("table", "gone.csv", "--out", "posters", "--overwrite")

@@ -115,6 +115,8 @@ def table(
         repeated=repeated,
     )
     features = {modality: file for modality, file in ready.items() if file}
+    if items is None:  # then items are known from interactions only, and what the k-core drops is no candidate
+        cold_items = "drop"
     _prepare(
         lambda: any_table.read(
             options,
