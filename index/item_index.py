@@ -188,13 +188,10 @@ def measured_recall(
     A hit is a row that scores no less than the k-th exact one, so that a tie is never counted as a miss.
     """
     picked = queries[np.linspace(0, len(queries) - 1, min(sample, len(queries))).astype(np.int64)]
-    recall = {}
-    for k in at:
-        within = min(k, len(vectors))
-        _, exact = exact_search(vectors, picked, within)
-        _, found = index.search(picked, within)
-        recall[f"recall@{k}"] = float(np.mean(found >= exact[:, -1:]))
-    return recall
+    lengths = {k: min(k, len(vectors)) for k in at}
+    _, exact = exact_search(vectors, picked, max(lengths.values()))
+    found = {k: index.search(picked, length)[1] for k, length in lengths.items()}
+    return {f"recall@{k}": float(np.mean(found[k] >= exact[:, length - 1, None])) for k, length in lengths.items()}
 
 
 def _checked_vectors(vectors: Array) -> Array:

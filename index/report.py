@@ -72,7 +72,8 @@ def _row(path: Path) -> tuple[str, ...]:
 
 def bench_table(lines: Sequence[Measurement], k: int) -> Table:
     """Speed and recall, a line for each factory and number of excluded rows."""
-    table = Table("factory", title=f"top {k}, one query at a time and in batches of 64", title_justify="left")
+    table = Table(title=f"top {k}, one query at a time and in batches of 64", title_justify="left")
+    table.add_column("factory", overflow="fold", no_wrap=True)
     for name in ("excluded", "queries/s", "p50 ms", "p99 ms", "batched queries/s", f"recall@{k}"):
         table.add_column(name, justify="right")
     for line in lines:
