@@ -10,14 +10,31 @@ import torch
 from torch import Tensor
 
 from index.errors import InputError
-from trainer.config import BPRSettings, LightGCNSettings, ModelSettings
-from trainer.graph import SparseMatrix, interaction_matrix, normalise_interactions
+from trainer.config import AnchorRecSettings, BPRSettings, LightGCNSettings, ModelSettings
+from trainer.graph import SparseMatrix, interaction_matrix, item_graph, normalise_interactions
 from trainer.models import Inputs, Recommender, build_model
+from trainer.models.anchorrec import AnchorRec
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Golden = Mapping[str, Array]
 
 TOLERANCE = 1e-5
+
+MODALITY_NAMES = {"multimodal": "mm", "text": "t", "image": "v"}
+"""Modalities as the released AnchorRec abbreviates them."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """One of our loss terms in a golden file: recorded value x the setting that weighs it x a constant weight."""
+
+    recorded: str
+    setting: str | None = None
+    weight: float = 1.0
+
+    def value(self, golden: Golden) -> float:
+        """What our weighted term should be."""
+        return float(golden[self.recorded]) * (float(golden[self.setting]) if self.setting else 1.0) * self.weight
 
 
 @dataclass(frozen=True)
@@ -27,9 +44,56 @@ class Correspondence:
     settings: Callable[[Golden], ModelSettings]
     parameters: Mapping[str, str]
     """Our parameter name -> the reference's."""
-    terms: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
-    """Our loss term -> the file's term and the setting that weighs it (None: 1)."""
+    terms: Mapping[str, Term] = field(default_factory=dict)
+    """Our loss term -> what the file has of it."""
+    features: Mapping[str, str] = field(default_factory=dict)
+    """Modality -> the file's feature array."""
+    inside: Callable[[Any], Mapping[str, Tensor]] = lambda model: {}
+    """Embeddings inside the model that the file records before and after the steps, by the file's names."""
 
+
+def _anchorrec_settings(golden: Golden) -> AnchorRecSettings:
+    return AnchorRecSettings.model_validate(
+        {
+            "variant": "official",
+            "embedding_size": int(golden["cfg_embedding_size"]),
+            "n_layers": int(golden["cfg_n_ui_layers"]),
+            "n_item_layers": int(golden["cfg_n_layers"]),
+            "k": int(golden["cfg_knn_k"]),
+            "aal_weight": float(golden["cfg_aal_loss"]),
+            "amp_weight": float(golden["cfg_amp_loss"]),
+            "l2_weight": float(golden["cfg_lambda_weight"]),
+            "temperature": float(golden["cfg_tau_weight"]),
+            "correction_weight": float(golden["cfg_recover_lambda"]),
+            "user_item_weight": float(golden["cfg_ui_cosine_loss_weight"]) * bool(golden["cfg_ui_cosine_loss"]),
+        }
+    )
+
+
+def _anchorrec_parameters() -> dict[str, str]:
+    names = {"user_embedding": "user_embedding.weight", "item_embedding": "item_id_embedding.weight"}
+    mlps = {"projections.id": "W_id_i", "projections.multimodal": "W_mm_i", "projections.text": "W_t",
+            "projections.image": "W_v", "decoder": "D_mm2id"}  # fmt: skip
+    for ours, theirs in MODALITY_NAMES.items():
+        names[f"features.{ours}"] = f"{theirs}_embedding.weight"
+        for kind in ("weight", "bias"):
+            names[f"refine.{ours}.{kind}"] = f"{theirs}_trs.{kind}"
+            names[f"gates.{ours}.{kind}"] = f"gate_{theirs}.0.{kind}"
+    for our_mlp, their_mlp in mlps.items():
+        for layer in ("0.weight", "0.bias", "2.weight", "2.bias"):
+            names[f"{our_mlp}.{layer}"] = f"{their_mlp}.{layer}"
+    return names
+
+
+def _inside_anchorrec(model: AnchorRec) -> dict[str, Tensor]:
+    """C, the modality branches [R-hat h; h] and the projections."""
+    names = {"id": "id", **MODALITY_NAMES}
+    branches = {MODALITY_NAMES[m]: model.both_sides(m) for m in model.modalities}
+    projected = {f"p_{names[name]}": value for name, value in model.projected().items()}
+    return {"content": model.both_sides("id"), **branches, **projected}
+
+
+_REG = Term("sheetterm/reg", "cfg_reg_weight")
 
 MODELS: dict[str, Correspondence] = {
     "bpr": Correspondence(
@@ -37,7 +101,7 @@ MODELS: dict[str, Correspondence] = {
             embedding_size=int(golden["cfg_embedding_size"]), reg_weight=float(golden["cfg_reg_weight"])
         ),
         parameters={"user_embedding": "user_embedding.weight", "item_embedding": "item_embedding.weight"},
-        terms={"bpr": ("sheetterm/mf", None), "reg": ("sheetterm/reg", "cfg_reg_weight")},
+        terms={"bpr": Term("sheetterm/mf"), "reg": _REG},
     ),
     "lightgcn": Correspondence(
         settings=lambda golden: LightGCNSettings(
@@ -46,7 +110,24 @@ MODELS: dict[str, Correspondence] = {
             reg_weight=float(golden["cfg_reg_weight"]),
         ),
         parameters={"user_embedding": "embedding_dict.user_emb", "item_embedding": "embedding_dict.item_emb"},
-        terms={"bpr": ("sheetterm/mf", None), "reg": ("sheetterm/reg", "cfg_reg_weight")},
+        terms={"bpr": Term("sheetterm/mf"), "reg": _REG},
+    ),
+    "anchorrec": Correspondence(
+        settings=_anchorrec_settings,
+        parameters=_anchorrec_parameters(),
+        terms={
+            "bpr": Term("sheetterm/bpr"),
+            "user_item": Term("sheetterm/ui_margin", "cfg_ui_cosine_loss_weight"),
+            "l2": Term("sheetterm/l2", "cfg_lambda_weight"),
+            "aal_id": Term("sheetterm/aal_id", "cfg_aal_loss"),
+            "aal_mixture": Term("sheetterm/aal_mix", "cfg_aal_loss"),
+            "amp_multimodal": Term("sheetterm/amp_mm", "cfg_amp_loss"),
+            "amp_text": Term("sheetterm/amp_t", "cfg_amp_loss", 0.03),
+            "amp_image": Term("sheetterm/amp_v", "cfg_amp_loss", 0.01),
+            "smoothness": Term("sheetterm/graph_smooth", weight=0.1),
+        },
+        features={"multimodal": "feat_m", "text": "feat_t", "image": "feat_v"},
+        inside=_inside_anchorrec,
     ),
 }
 
@@ -77,9 +158,9 @@ def _read(path: Path) -> Golden:
 def _replay(correspondence: Correspondence, golden: Golden) -> dict[str, float]:
     try:
         model = _build(correspondence, golden)
-        differences = _compare_embeddings(model, golden, "init")
+        differences = _compare_embeddings(model, correspondence, golden, "init")
         differences |= _compare_steps(model, correspondence, golden)
-        differences |= _compare_embeddings(model, golden, "final")
+        differences |= _compare_embeddings(model, correspondence, golden, "final")
     except KeyError as error:
         raise InputError(f"the golden file has no array {error}; is it one of this model?") from None
     return differences
@@ -87,22 +168,27 @@ def _replay(correspondence: Correspondence, golden: Golden) -> dict[str, float]:
 
 def _build(correspondence: Correspondence, golden: Golden) -> Recommender:
     settings = correspondence.settings(golden)
-    model = build_model(settings, _inputs(golden), batch_size=int(golden["cfg_train_batch_size"]), seed=0)
+    inputs = _inputs(correspondence, golden, k=getattr(settings, "k", 1))
+    model = build_model(settings, inputs, batch_size=int(golden["cfg_train_batch_size"]), seed=0)
     theirs = {ours: torch.from_numpy(golden[f"param/{name}"]) for ours, name in correspondence.parameters.items()}
     model.load_state_dict(theirs)
     return model
 
 
-def _inputs(golden: Golden) -> Inputs:
+def _inputs(correspondence: Correspondence, golden: Golden, k: int) -> Inputs:
+    cpu = torch.device("cpu")
     n_users, n_items = int(golden["n_users"]), int(golden["n_items"])
     users, items = golden["edges"].T
     matrix = interaction_matrix(users, items, n_users, n_items)
+    features = {modality: golden[name].astype(np.float32) for modality, name in correspondence.features.items()}
     return Inputs(
         n_users=n_users,
         n_items=n_items,
-        interactions=SparseMatrix(normalise_interactions(matrix), torch.device("cpu")),
+        interactions=SparseMatrix(normalise_interactions(matrix), cpu),
         user_degrees=torch.from_numpy(np.diff(matrix.indptr)),
         item_degrees=torch.from_numpy(np.bincount(matrix.indices, minlength=n_items)),
+        features={modality: torch.from_numpy(table) for modality, table in features.items()},
+        item_graphs={modality: SparseMatrix(item_graph(table, k), cpu) for modality, table in features.items()},
     )
 
 
@@ -125,10 +211,9 @@ def _compare_steps(model: Recommender, correspondence: Correspondence, golden: G
 
 
 def _compare_terms(terms: Mapping[str, Tensor], correspondence: Correspondence, golden: Golden) -> dict[str, float]:
-    return {
-        f"term/{ours}": _gap(terms[ours], golden[theirs] * (golden[weight] if weight else 1.0))
-        for ours, (theirs, weight) in correspondence.terms.items()
-    }
+    expected = {name: term.value(golden) for name, term in correspondence.terms.items()}
+    # A weight of 0 leaves a term out on our side.
+    return {f"term/{name}": _gap(terms.get(name, torch.zeros(())), np.array(v)) for name, v in expected.items()}
 
 
 def _compare_parameters(
@@ -139,16 +224,24 @@ def _compare_parameters(
     value: Callable[[Tensor], Tensor | None],
 ) -> dict[str, float]:
     ours = dict(model.named_parameters())
+    recorded = {our_name: f"{kind}/{name}" for our_name, name in correspondence.parameters.items()}
+    # The reference has no gradient where a parameter takes no part; then neither must we.
     return {
-        f"{kind}/{name}": _gap(value(ours[our_name]), golden[f"{kind}/{name}"])
-        for our_name, name in correspondence.parameters.items()
+        name: _gap(value(ours[our_name]), golden[name]) if name in golden else _unused(ours[our_name])
+        for our_name, name in recorded.items()
     }
 
 
-def _compare_embeddings(model: Recommender, golden: Golden, moment: str) -> dict[str, float]:
+def _unused(parameter: Tensor) -> float:
+    return 0.0 if parameter.grad is None else float(parameter.grad.abs().max())
+
+
+def _compare_embeddings(
+    model: Recommender, correspondence: Correspondence, golden: Golden, moment: str
+) -> dict[str, float]:
     with torch.no_grad():
         users, items = model.embeddings()
-    ours = {"user": users, "item": items, "scores": users @ items.T}
+        ours = {"user": users, "item": items, "scores": users @ items.T, **correspondence.inside(model)}
     return {f"{moment}_{name}": _gap(value, golden[f"{moment}_{name}"]) for name, value in ours.items()}
 
 

@@ -28,6 +28,17 @@ class SparseMatrix:
         transposed._forward, transposed._backward = self._backward, self._forward
         return transposed
 
+    @property
+    def n_entries(self) -> int:
+        """Stored entries."""
+        return self._forward.values().numel()
+
+    @property
+    def row_and_column_sums(self) -> Tensor:
+        """(n,) row sum plus column sum of a square matrix."""
+        ones = torch.ones(self.shape[0], 1, device=self._forward.device)
+        return (self._forward @ ones + self._backward @ ones)[:, 0]
+
     def __matmul__(self, dense: Tensor) -> Tensor:
         product: Tensor = _Product.apply(self._forward, self._backward, dense)  # type: ignore[no-untyped-call]
         return product
@@ -85,7 +96,8 @@ def inverse_root(sums: Any) -> Array:
 def item_graph(features: Array, k: int) -> sp.csr_matrix:
     """KW_k (MODELS.md, section 2): cosine-weighted kNN graph of items, scaled by row sums on both sides.
 
-    Negative cosines among the k nearest count as 0, so that a row sum, which has the item's own 1, stays positive.
+    Both factors are row sums: the graph is directed. A row whose negative cosines outweigh the item's own 1 is
+    scaled to 0, where the reference has no number.
 
     Args:
         features: (n_items, width), no row all zero.
@@ -93,7 +105,7 @@ def item_graph(features: Array, k: int) -> sp.csr_matrix:
     """
     rows, cosines = nearest_items(features, k)
     n_items, k = rows.shape
-    weights = np.maximum(cosines.astype(np.float64), 0.0)
+    weights = cosines.astype(np.float64)
     scale = inverse_root(weights.sum(axis=1))
     values = scale[:, None] * weights * scale[rows]
     indptr = np.arange(0, n_items * k + 1, k)

@@ -30,6 +30,13 @@ def cosine_gap(a: Tensor, b: Tensor) -> Tensor:
     return 1.0 - torch.cosine_similarity(a, b, dim=1).mean()
 
 
+def cosine_margin(users: Tensor, positives: Tensor, negatives: Tensor, margin: float = 0.2) -> Tensor:
+    """mean ReLU(margin + cos(u, j) - cos(u, i)); users (B, d) without gradient (released AnchorRec)."""
+    users = users.detach()
+    gap = torch.cosine_similarity(users, negatives, dim=1) - torch.cosine_similarity(users, positives, dim=1)
+    return torch.relu(margin + gap).mean()
+
+
 def info_nce(rows: Tensor, targets: Tensor, temperature: float) -> Tensor:
     """NCE: each row against its own target among all targets of the batch (paper, equation 2). Inputs (B, d)."""
     logits = normalize(rows, eps=1e-12) @ normalize(targets, eps=1e-12).T / temperature  # (B, B)
@@ -55,6 +62,20 @@ def similarity_gap_frobenius(embeddings: Tensor, unit_features: Tensor) -> Tenso
     """SIM: ||E E^T - cos(F)||_F / B with unnormalised products, as the released code has AMP."""
     gap = embeddings @ embeddings.T - unit_features @ unit_features.T  # (B, B)
     return gap.square().sum().sqrt() / len(embeddings)
+
+
+def smoothness(embeddings: Tensor, smoothed: Tensor, weights: Tensor, n_edges: int) -> Tensor:
+    """1/|E| sum over edges (a, b) of o_ab ||z_a - z_b||^2 (released AnchorRec), without visiting the edges.
+
+    Equal to sum_a (row sum + column sum of O)_a ||z_a||^2 - 2 sum_a z_a . (O z)_a.
+
+    Args:
+        embeddings: z (n_items, d).
+        smoothed: O z (n_items, d).
+        weights: (n_items,) row sum plus column sum of O.
+        n_edges: stored entries of O.
+    """
+    return ((weights * embeddings.square().sum(dim=1)).sum() - 2.0 * (embeddings * smoothed).sum()) / n_edges
 
 
 def _gram_gap(a: Tensor, b: Tensor) -> Tensor:

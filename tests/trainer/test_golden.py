@@ -13,12 +13,33 @@ from trainer.golden import TOLERANCE, verify_golden
 GOLDENS = Path(__file__).parent / "goldens"
 
 
-@pytest.mark.parametrize("model", ["bpr", "lightgcn"])
-def test_our_model_gives_the_reference_numbers(model):
-    differences = verify_golden(model, GOLDENS / f"golden_{model}.npz")
+@pytest.mark.parametrize(
+    ("model", "file"),
+    [("bpr", "bpr"), ("lightgcn", "lightgcn"), ("anchorrec", "anchorrec"), ("anchorrec", "anchorrec_L1")],
+)
+def test_our_model_gives_the_reference_numbers(model, file):
+    differences = verify_golden(model, GOLDENS / f"golden_{file}.npz")
     assert max(differences.values()) <= TOLERANCE
     assert {"losses", "final_user", "final_item", "term/bpr"} <= differences.keys()
     assert any(name.startswith("grad/") for name in differences)
+
+
+def test_of_the_released_anchorrec_every_recorded_term_parameter_and_inner_embedding_is_compared():
+    golden = np.load(GOLDENS / "golden_anchorrec.npz")
+    compared = verify_golden("anchorrec", GOLDENS / "golden_anchorrec.npz").keys()
+    recorded = {name for name in golden.files if name.startswith(("grad/", "param_after/", "init_", "final_"))}
+    assert recorded <= compared
+    assert len([name for name in compared if name.startswith("term/")]) == 9
+
+
+@pytest.mark.parametrize(
+    "setting", ["cfg_aal_loss", "cfg_amp_loss", "cfg_recover_lambda", "cfg_tau_weight", "cfg_knn_k"]
+)
+def test_a_changed_setting_of_the_released_anchorrec_is_noticed(tmp_path, setting):
+    golden = dict(np.load(GOLDENS / "golden_anchorrec.npz"))
+    golden[setting] = golden[setting] + 1
+    np.savez(tmp_path / "changed.npz", **golden)
+    assert max(verify_golden("anchorrec", tmp_path / "changed.npz").values()) > TOLERANCE
 
 
 @pytest.mark.parametrize("changed", ["cfg_reg_weight", "adam_lr", "edges", "batches", "final_item"])

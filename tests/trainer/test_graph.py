@@ -101,9 +101,14 @@ def test_the_item_graph_is_the_weighted_knn_graph_scaled_by_row_sums():
     np.testing.assert_allclose(graph, scale[:, None] * kept * scale[None, :], rtol=1e-5)
 
 
-def test_a_negative_cosine_among_the_nearest_counts_as_zero():
+def test_a_negative_cosine_among_the_nearest_keeps_its_sign():
+    graph = item_graph(np.array([[1.0, 0.0], [-0.6, 0.8]]), 2).toarray()
+    np.testing.assert_allclose(graph, [[2.5, -1.5], [-1.5, 2.5]], rtol=1e-6)  # row sums 1 - 0.6 = 0.4
+
+
+def test_a_row_that_sums_to_nothing_is_zero_and_no_nan():
     graph = item_graph(np.array([[1.0, 0.0], [-1.0, 0.0]]), 2).toarray()
-    np.testing.assert_allclose(graph, np.eye(2))
+    np.testing.assert_array_equal(graph, np.zeros((2, 2)))
 
 
 def test_two_builds_of_one_graph_agree_to_the_bit():

@@ -55,6 +55,17 @@ def test_info_nce_by_hand_for_two_orthogonal_rows():
     assert losses.info_nce(3 * rows, rows, 0.5).item() == pytest.approx(expected)
 
 
+def test_the_margin_is_paid_only_where_the_negative_comes_too_near_and_never_by_the_user():
+    users = torch.tensor([[1.0, 0.0], [1.0, 0.0]], requires_grad=True)
+    positives = torch.tensor([[1.0, 0.0], [0.0, 1.0]], requires_grad=True)
+    negatives = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
+    loss = losses.cosine_margin(users, positives, negatives)
+    assert loss.item() == pytest.approx((0 + 1.2) / 2)
+    loss.backward()
+    assert users.grad is None
+    assert positives.grad is not None
+
+
 @given(seed=st.integers(0, 10**6), rows=st.integers(2, 12), temperature=st.sampled_from([0.05, 0.2, 1.0]))
 def test_info_nce_is_its_definition(seed, rows, temperature):
     a, b = random_rows(seed, rows, 4), random_rows(seed + 1, rows, 4)

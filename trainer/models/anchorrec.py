@@ -1,13 +1,16 @@
-"""AnchorRec ("Anchored Alignment", PAPER.txt; MODELS.md 3.12): alignment to a multimodal anchor, off to one side.
+"""AnchorRec ("Anchored Alignment", PAPER.txt): alignment to a multimodal anchor, off to one side.
 
 Each modality keeps an embedding of its own (`origin`), gated by the item's ID embedding and smoothed over the kNN
 graph of its features. Alignment happens only between small MLP projections of these, so the origins stay apart.
+
+The paper's model (MODELS.md 3.12) and the released code's (3.11) are this one file under different settings.
 """
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 from trainer import losses
 from trainer.config import AnchorRecSettings
@@ -28,46 +31,73 @@ class Origins(NamedTuple):
 
 
 class AnchorRec(Recommender):
-    """The paper's model over any subset of modalities; without any it is LightGCN with AlignRec's ranking extras.
+    """The model over any subset of modalities; without any it is LightGCN with AlignRec's ranking extras.
 
     Args:
-        settings: sizes and weights.
-        inputs: graphs and fixed features; the modalities are those that both settings and features name.
+        settings: sizes, weights, and the choices by which paper and released code differ.
+        inputs: graphs and features; the modalities are those that both settings and features name.
         batch_size: the configured batch size, by which the L2 term is divided.
     """
 
     def __init__(self, settings: AnchorRecSettings, inputs: Inputs, *, batch_size: int) -> None:
         super().__init__()
         self._settings, self._inputs, self._batch_size = settings, inputs, batch_size
-        self.modalities = tuple(m for m in settings.modalities if m in inputs.features)
+        self.modalities: tuple[str, ...] = tuple(m for m in settings.modalities if m in inputs.features)
         size = settings.embedding_size
+        widths = {m: inputs.features[m].shape[1] for m in self.modalities}
         self.user_embedding = table(inputs.n_users, size)
         self.item_embedding = table(inputs.n_items, size)
-        self.refine = nn.ModuleDict({m: nn.Linear(inputs.features[m].shape[1], size) for m in self.modalities})
+        self.refine = nn.ModuleDict({m: nn.Linear(widths[m], size) for m in self.modalities})
         self.gates = nn.ModuleDict({m: nn.Linear(size, size) for m in self.modalities})
-        self.projections = nn.ModuleDict({m: _projection(size) for m in ("id", *self.modalities)})
-        self._unit_features = {m: nn.functional.normalize(inputs.features[m]) for m in self.modalities}
+        sources = {m: widths[m] if self._projects_features(m) else size for m in self.modalities}
+        self.projections = nn.ModuleDict({m: _mlp(width, size) for m, width in {"id": size, **sources}.items()})
+        self.decoder = _mlp(size, size) if settings.correction_decoder else nn.Identity()
+        self.features = nn.ParameterDict()
+        if settings.train_features:
+            self.features.update({m: nn.Parameter(inputs.features[m].clone()) for m in self.modalities})
+        self._unit_features = {m: normalize(inputs.features[m]) for m in self.modalities}
+
+    # Features
+
+    def _features_of(self, modality: str) -> Tensor:
+        """What the refinement reads: (n_items, width), a parameter where the settings let training move it."""
+        moved: dict[str, Tensor] = dict(self.features)
+        return moved.get(modality, self._inputs.features[modality])
+
+    def _raw_features_of(self, modality: str, rows: Tensor | slice) -> Tensor:
+        """What counts as given. The released code's raw features share storage with its trained tables and drift."""
+        return self._features_of(modality)[rows].detach()
+
+    def _unit_features_of(self, modality: str, rows: Tensor) -> Tensor:
+        if self._settings.train_features:
+            return normalize(self._raw_features_of(modality, rows))
+        return self._unit_features[modality][rows]
+
+    # Origins: the collaborative refinement of section 3.2
 
     def _origins(self) -> Origins:
-        ids = light_gcn(self._inputs.interactions, self.user_embedding, self.item_embedding, self._settings.n_layers)
+        n_layers = self._settings.n_layers
+        ids = light_gcn(self._inputs.interactions, self.user_embedding, self.item_embedding, n_layers)
         return Origins(ids, {m: self._refined(m) for m in self.modalities})
 
     def _refined(self, modality: str) -> Tensor:
-        """h^m = O_m^n (Q * sigma(gate(Lin f))): the collaborative refinement of section 3.2. (n_items, d)."""
-        gate = torch.sigmoid(self.gates[modality](self.refine[modality](self._inputs.features[modality])))
+        """h^m = O_m^n (Q * sigma(gate(Lin f))). (n_items, d)."""
+        gate = torch.sigmoid(self.gates[modality](self.refine[modality](self._features_of(modality))))
         refined = self.item_embedding * gate
         for _ in range(self._settings.n_item_layers):
             refined = self._inputs.item_graphs[modality] @ refined
         return refined
 
-    def _item_parts(self, origins: Origins) -> dict[str, Tensor]:
-        """The weighted summands of h_i, without the correction."""
-        parts = {"id": origins.ids.items, **origins.modalities}
-        return {name: self._weight(name) * part for name, part in parts.items() if self._weight(name) > 0}
+    # Fusion
 
     def _weight(self, part: str) -> float:
         weight: float = getattr(self._settings.fusion, part)
         return weight
+
+    def _item_parts(self, origins: Origins) -> dict[str, Tensor]:
+        """The weighted summands of h_i, without the correction."""
+        parts = {"id": origins.ids.items, **origins.modalities}
+        return {name: self._weight(name) * part for name, part in parts.items() if self._weight(name) > 0}
 
     def _modal_sum(self, origins: Origins) -> Tensor:
         """Sum of the weighted modality embeddings: what an item hands to its users besides its ID. (n_items, d)."""
@@ -79,18 +109,33 @@ class AnchorRec(Recommender):
         users = self._weight("id") * origins.ids.users
         return users + self._inputs.interactions @ self._modal_sum(origins)
 
-    def _correction(self, origins: Origins, rows: Tensor | slice) -> Tensor:
-        """lambda p^mm of the given items: the anchor correction."""
-        projected: Tensor = self.projections[ANCHOR](origins.modalities[ANCHOR][rows])
-        return self._settings.correction_weight * projected
-
     @property
     def _has_correction(self) -> bool:
         return ANCHOR in self.modalities and self._settings.correction_weight > 0
 
+    def _correction(self, origins: Origins, rows: Tensor | slice) -> Tensor:
+        """lambda p^mm of the given items: the anchor correction."""
+        corrected: Tensor = self.decoder(self._projected(ANCHOR, origins, rows))
+        return self._settings.correction_weight * corrected
+
+    # Projections
+
+    def _projects_features(self, modality: str) -> bool:
+        return self._settings.project_from == "features" and modality in SINGLE_MODALITIES
+
+    def _projected(self, name: str, origins: Origins, rows: Tensor | slice) -> Tensor:
+        """p^name of the given items. (len(rows), d)."""
+        if self._projects_features(name):
+            source = self._raw_features_of(name, rows)
+        else:
+            source = (origins.ids.items if name == "id" else origins.modalities[name])[rows]
+        projected: Tensor = self.projections[name](source)
+        return projected
+
+    # Losses
+
     def loss_terms(self, users: Tensor, positives: Tensor, negatives: Tensor) -> dict[str, Tensor]:
         """L = BPR + AlignRec's ranking extras + lambda_1 AAL + lambda_2 AMP (paper, equation 1)."""
-        settings = self._settings
         origins = self._origins()
         fused_items = torch.stack(list(self._item_parts(origins).values())).sum(dim=0)
         user = self._fused_users(origins)[users]
@@ -98,24 +143,34 @@ class AnchorRec(Recommender):
         if self._has_correction:
             positive = positive + self._correction(origins, positives)
             negative = negative + self._correction(origins, negatives)
+        items = torch.unique(positives) if self._settings.distinct_items else positives
+        return (
+            self._ranking_terms(user, positive, negative)
+            | self._aal_terms(origins, items)
+            | self._amp_terms(origins, items)
+            | self._smoothness_term(origins)
+        )
+
+    def _ranking_terms(self, user: Tensor, positive: Tensor, negative: Tensor) -> dict[str, Tensor]:
+        settings = self._settings
+        if settings.user_item_form == "margin":
+            user_item = losses.cosine_margin(user, positive, negative)
+        else:
+            user_item = losses.cosine_gap(user, positive)
         l2 = losses.squared_norms(user, positive, negative, batch_size=self._batch_size)
-        terms = {
+        return {
             "bpr": losses.bpr(scores(user, positive), scores(user, negative)),
-            "user_item": settings.user_item_weight * losses.cosine_gap(user, positive),
+            "user_item": settings.user_item_weight * user_item,
             "l2": settings.l2_weight * l2,
         }
-        # A positive drawn twice would be its own false negative in InfoNCE.
-        distinct = torch.unique(positives)
-        return terms | self._aal_terms(origins, distinct) | self._amp_terms(origins, distinct)
 
     def _aal_terms(self, origins: Origins, rows: Tensor) -> dict[str, Tensor]:
         """Anchor-aligned learning (paper, equation 2): ID and text-image mixture towards the anchor."""
-        weight = self._settings.aal_weight
+        weight, detached = self._settings.aal_weight, self._settings.detach_anchor
         if ANCHOR not in self.modalities or weight == 0:
             return {}
-        anchor = self.projections[ANCHOR](origins.modalities[ANCHOR][rows])
-        ids = self.projections["id"](origins.ids.items[rows])
-        detached = self._settings.detach_anchor
+        anchor = self._projected(ANCHOR, origins, rows)
+        ids = self._projected("id", origins, rows)
         terms = {"aal_id": weight * self._align(ids, anchor.detach() if detached == "both" else anchor)}
         mixture = self._mixture(origins, rows)
         if mixture is not None:
@@ -125,19 +180,20 @@ class AnchorRec(Recommender):
 
     def _mixture(self, origins: Origins, rows: Tensor) -> Tensor | None:
         """p^tv = alpha p^t + (1 - alpha) p^v; one of them alone where the other is missing."""
-        present = [m for m in SINGLE_MODALITIES if m in self.modalities]
-        projected: list[Tensor] = [self.projections[m](origins.modalities[m][rows]) for m in present]
+        projected = [self._projected(m, origins, rows) for m in SINGLE_MODALITIES if m in self.modalities]
         if len(projected) == len(SINGLE_MODALITIES):
             share = self._settings.text_share
             return share * projected[0] + (1 - share) * projected[1]
         return next(iter(projected), None)
 
     def _align(self, rows: Tensor, anchor: Tensor) -> Tensor:
-        temperature = self._settings.temperature
-        towards = losses.info_nce(rows, anchor, temperature)
-        if self._settings.aal_direction == "to_anchor":
-            return towards
-        return 0.5 * (towards + losses.info_nce(anchor, rows, temperature))
+        direction, temperature = self._settings.aal_direction, self._settings.temperature
+        terms = []
+        if direction != "from_anchor":
+            terms.append(losses.info_nce(rows, anchor, temperature))
+        if direction != "to_anchor":
+            terms.append(losses.info_nce(anchor, rows, temperature))
+        return torch.stack(terms).mean()
 
     def _amp_terms(self, origins: Origins, rows: Tensor) -> dict[str, Tensor]:
         """Anchor-modality preservation (paper, equation 3), one term a modality."""
@@ -145,10 +201,20 @@ class AnchorRec(Recommender):
         gap = losses.similarity_gap if settings.amp_form == "cosine" else losses.similarity_gap_frobenius
         weights = {m: settings.amp_weight * getattr(settings.amp_modality_weights, m) for m in self.modalities}
         return {
-            f"amp_{m}": weight * gap(origins.modalities[m][rows], self._unit_features[m][rows])
+            f"amp_{m}": weight * gap(origins.modalities[m][rows], self._unit_features_of(m, rows))
             for m, weight in weights.items()
             if weight > 0
         }
+
+    def _smoothness_term(self, origins: Origins) -> dict[str, Tensor]:
+        weight = self._settings.smoothness_weight
+        if ANCHOR not in self.modalities or weight == 0:
+            return {}
+        graph, anchor = self._inputs.item_graphs[ANCHOR], origins.modalities[ANCHOR]
+        gap = losses.smoothness(anchor, graph @ anchor, graph.row_and_column_sums, graph.n_entries)
+        return {"smoothness": weight * gap}
+
+    # What leaves the model
 
     def embeddings(self) -> tuple[Tensor, Tensor]:
         """Final users h_u and corrected items h_i + lambda p_i^mm."""
@@ -170,16 +236,23 @@ class AnchorRec(Recommender):
             fold_in=fold_in_rows(handed, self._inputs.item_degrees),
         )
 
+    def both_sides(self, name: str) -> Tensor:
+        """h^id or h^m of all users, then of all items: (n_users + n_items, d)."""
+        if name == "id":
+            ids = self._origins().ids
+            return torch.cat([ids.users, ids.items])
+        items = self._refined(name)
+        return torch.cat([self._inputs.interactions @ items, items])
+
     def projected(self) -> dict[str, Tensor]:
-        """p^m of all items for id and each modality, (n_items, d): what alignment acts on."""
+        """p^id and p^m of all items, (n_items, d) each: what alignment acts on."""
         origins = self._origins()
-        sources = {"id": origins.ids.items, **origins.modalities}
-        return {name: self.projections[name](source) for name, source in sources.items()}
+        return {name: self._projected(name, origins, slice(None)) for name in ("id", *self.modalities)}
 
 
-def _projection(size: int) -> nn.Sequential:
-    """MLP d -> d -> d with Xavier-uniform weights, as the released code initialises its projections."""
-    mlp = nn.Sequential(nn.Linear(size, size), nn.ReLU(), nn.Linear(size, size))
+def _mlp(width: int, size: int) -> nn.Sequential:
+    """Linear-ReLU-Linear with Xavier-uniform weights, as the released code initialises its projections."""
+    mlp = nn.Sequential(nn.Linear(width, size), nn.ReLU(), nn.Linear(size, size))
     for layer in mlp:
         if isinstance(layer, nn.Linear):
             nn.init.xavier_uniform_(layer.weight)

@@ -1,0 +1,73 @@
+# The commands that people, the README and CI share. No target needs root.
+
+PYTHON ?= python3
+TORCH  ?= torch==2.13.0
+PORT   ?= 8000
+
+VENV    := .venv
+BIN     := $(VENV)/bin
+DEMO    := .demo
+SHOP    := $(DEMO)/shop
+RUNS    := $(DEMO)/runs
+BUNDLES := $(DEMO)/bundles
+
+READING  := $(wildcard trainer/data.py trainer/prepare.py trainer/features.py trainer/splits.py trainer/datasets/*.py \
+              trainer/datasets/shop/*.py trainer/encoders/*.py)
+TRAINING := $(wildcard trainer/fit.py trainer/config.py trainer/graph.py trainer/inputs.py trainer/losses.py \
+              trainer/sampling.py trainer/evaluate.py trainer/models/*.py trainer/configs/*.toml)
+BUNDLING := $(wildcard trainer/export.py index/*.py)
+
+.PHONY: help install demo demo-check test lint format clean
+
+help:                  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
+
+install: $(VENV)/.installed   ## make .venv with everything in it
+
+demo: $(BUNDLES)/current.json    ## from nothing to an explaining service on PORT (8000)
+	$(BIN)/python -m deploy.demo --registry $(BUNDLES) --figures $(RUNS)/comparison.json --port $(PORT)
+
+demo-check: $(BUNDLES)/current.json  ## the same on a free port: ask, check the answers, stop
+	$(BIN)/python -m deploy.demo --registry $(BUNDLES) --figures $(RUNS)/comparison.json --check
+
+test: lint             ## lint and the whole suite: everything CI runs
+	$(BIN)/python -m pytest
+
+lint: install          ## ruff, mypy --strict, import-linter
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: install        ## let ruff rewrite what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:                 ## forget the demo; .venv stays
+	rm -rf $(DEMO)
+
+# pip takes torch first and by itself, so that the build it finds (CPU or CUDA) is the one the rest settles on.
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet $(TORCH)
+	$(BIN)/pip install --quiet --editable '.[cpu,trainer,service,dev]'
+	touch $@
+
+# The demo's line, each step redone only when what it is made of has changed.
+$(SHOP)/dataset.json: $(READING) | $(VENV)/.installed
+	$(BIN)/python -m trainer prepare shop --out $(SHOP) --cache $(DEMO)/features --overwrite
+
+# Changed data or training code begins the runs anew; an interrupted comparison resumes.
+$(RUNS)/.begun: $(SHOP)/dataset.json $(TRAINING)
+	rm -rf $(RUNS)
+	mkdir -p $(RUNS)
+	touch $@
+
+$(RUNS)/comparison.json: $(RUNS)/.begun
+	$(BIN)/python -m trainer compare $(SHOP) --out $(RUNS) \
+	    --config popularity --config lightgcn --config anchorrec --set training.epochs=60
+
+$(BUNDLES)/current.json: $(RUNS)/comparison.json $(BUNDLING)
+	bundle=$$($(BIN)/python -m trainer export $(RUNS)/anchorrec --registry $(BUNDLES)) && \
+	    $(BIN)/python -m index publish "$$bundle"
+	touch $@
