@@ -99,9 +99,18 @@ def test_the_same_seed_gives_the_same_model_and_another_seed_another(make, name)
     assert not torch.equal(one, other)
 
 
-@pytest.mark.parametrize("name", TRAINABLE)
-def test_the_ranking_loss_has_the_gradient_that_finite_differences_give(make, dataset, name):
-    model, batch = make(name), a_batch(dataset)
+# Where a stop-gradient stands, the derivative is not the function's by intention: none stands in these.
+@pytest.mark.parametrize(
+    "settings",
+    [
+        BPRSettings(embedding_size=8),
+        LightGCNSettings(embedding_size=8),
+        AnchorRecSettings(embedding_size=8, detach_anchor="none"),
+        AnchorRecSettings(embedding_size=8, detach_anchor="none", amp_form="frobenius", smoothness_weight=0.1),
+    ],
+)
+def test_the_loss_has_the_gradient_that_finite_differences_give(make, dataset, settings):
+    model, batch = make(settings), a_batch(dataset)
     loss = total(model.loss_terms(*batch))
     (gradient,) = torch.autograd.grad(loss, model.item_embedding)
     direction = torch.randn(gradient.shape, generator=torch.Generator().manual_seed(0))
