@@ -65,6 +65,8 @@ def _start(registry: Path, port: int, redis_url: str, log: Path) -> "subprocess.
         "RECO_HOST": HOST,
         "RECO_PORT": str(port),
         "RECO_REDIS_URL": redis_url,
+        # A machine that has just trained may still be busy; here Redis is to be seen at work.
+        "RECO_REDIS_BUDGET_MS": "100",
     }
     with log.open("wb") as file:
         return subprocess.Popen([sys.executable, "-m", "service", "run"], env=clean | ours, stderr=file)

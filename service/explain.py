@@ -34,7 +34,7 @@ def explain(
     """Split k scores: vector and own (d,), past_vectors (s, d) = fold_in of the past, items and each part (k, d)."""
     by_past = past_vectors @ items.T * degree_scale(len(past_vectors))  # (s, k)
     past = largest(by_past, most)
-    contributions = np.take_along_axis(by_past, past, axis=0)
+    contributions = by_past[past, np.arange(len(items))]
     return Explanation(
         parts={name: rows @ vector for name, rows in parts.items()},
         own=items @ own,
@@ -54,9 +54,11 @@ def largest(values: Array, n: int) -> Array:
     n = min(n, len(values))
     if n == 0:
         return np.empty((0, values.shape[1]), np.int64)
-    chosen = np.argpartition(-values, n - 1, axis=0)[:n]
-    order = np.argsort(-np.take_along_axis(values, chosen, axis=0), axis=0, kind="stable")
-    return np.take_along_axis(chosen, order, axis=0)
+    columns = np.arange(values.shape[1])
+    chosen = np.argpartition(-values, n - 1, axis=0)[:n]  # a sort of all would be slow for a long past
+    order = np.argsort(-values[chosen, columns], axis=0, kind="stable")
+    in_order: Array = chosen[order, columns]
+    return in_order
 
 
 def ranks_without(
@@ -72,7 +74,7 @@ def ranks_without(
     taken, place = np.unique(past, return_inverse=True)
     vectors = _vectors_without(own, past_vectors, taken)  # (t, d)
     place = place.reshape(past.shape)
-    limits = np.take_along_axis(vectors @ embeddings[rows].T, place, axis=0)  # (n, k)
+    limits = (vectors @ embeddings[rows].T)[place, np.arange(len(rows))]  # (n, k)
     above = np.zeros(past.shape, np.int64)
     for start in range(0, len(embeddings), ITEM_CHUNK):
         scores = vectors @ embeddings[start : start + ITEM_CHUNK].T  # (t, chunk)

@@ -32,7 +32,9 @@ class RecommendQuery(ListQuery):
 class SimilarQuery(ListQuery):
     """What a caller may ask of /similar."""
 
-    by: str = Field("fused", description="fused, id, or a modality that the bundle has: text, image, multimodal")
+    by: str = Field(
+        "fused", max_length=32, description="fused, id, or a modality that the bundle has: text, image, multimodal"
+    )
     explain: bool = Field(False, description="add the cosine in every space and the users in common")
 
 

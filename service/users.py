@@ -7,7 +7,8 @@ import numpy as np
 
 from index.bundle import Bundle
 from service.metrics import Metrics
-from service.vector_cache import VectorCache, user_key
+from service.vector_cache import VectorCache
+from service.vector_keys import user_key
 
 Array = np.ndarray[Any, Any]
 

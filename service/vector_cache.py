@@ -1,7 +1,6 @@
 """User vectors in Redis: raw float32 bytes, one shared round trip at a time, never the reason that a request fails."""
 
 import asyncio
-import hashlib
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
@@ -11,7 +10,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
-import numpy as np
 import structlog
 from redis.asyncio import ConnectionPool, Redis
 from redis.asyncio.retry import Retry
@@ -23,11 +21,10 @@ from index.errors import InputError
 from service.circuit import Circuit, CircuitState
 from service.metrics import Metrics
 from service.settings import Settings
+from service.vector_keys import Vector, decode_vector
 
-Vector = np.ndarray[Any, Any]
 T = TypeVar("T")
 
-LONGEST_PLAIN_ID = 128  # bytes; a longer id enters its key as a hash, so that keys stay short
 READ_OUTCOMES = ("hit", "miss", "bad", "late", "error", "skipped")
 WRITE_OUTCOMES = ("done", "error", "dropped")
 WRITE_BATCH = 256  # vectors a pipeline
@@ -40,26 +37,6 @@ CLOSE_S = 1.0  # a hanging server may not hold up our own stop
 FAILURES = (RedisError, OSError, TimeoutError, RuntimeError)
 
 log = structlog.get_logger()
-
-
-def user_key(namespace: str, bundle_id: str, user_id: str) -> bytes:
-    """`namespace:bundle:user:=<id>`, or `:#<blake2b-256>` for a long id; no two ids share a key.
-
-    Neither namespace nor bundle id holds a colon, and the mark tells an id from a hash.
-    """
-    raw = user_id.encode()
-    mark, name = b"=", raw
-    if len(raw) > LONGEST_PLAIN_ID:
-        mark, name = b"#", hashlib.blake2b(raw, digest_size=32).hexdigest().encode()
-    return f"{namespace}:{bundle_id}:user:".encode() + mark + name
-
-
-def decode_vector(data: bytes | str, size: int) -> Vector | None:
-    """The vector (size,) that the bytes hold, or None where they are of another length or not finite."""
-    if isinstance(data, str) or len(data) != size * np.dtype(np.float32).itemsize:
-        return None
-    vector = np.frombuffer(data, "<f4")
-    return vector if np.isfinite(vector).all() else None
 
 
 @dataclass(frozen=True)

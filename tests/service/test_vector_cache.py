@@ -8,21 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from servers import Valkey
 
 from index.errors import InputError
 from service.metrics import Metrics
 from service.settings import Settings
-from service.vector_cache import (
-    CLOSE_S,
-    VectorCache,
-    connect,
-    decode_vector,
-    open_cache,
-    user_key,
-)
+from service.vector_cache import CLOSE_S, VectorCache, connect, open_cache
+from service.vector_keys import user_key
 
 OWN = np.arange(4, dtype=np.float32)
 OTHER = OWN + 10
@@ -233,27 +225,6 @@ def test_closing_does_not_wait_for_a_frozen_server(valkey: Valkey) -> None:
         assert asyncio.run(timed()) < 2 * CLOSE_S + 1
     finally:
         os.kill(pid, signal.SIGCONT)
-
-
-@given(st.text(min_size=1, max_size=300), st.text(min_size=1, max_size=300))
-def test_no_two_users_share_a_key_and_keys_stay_short(one: str, other: str) -> None:
-    keys = {user_key("reco", "b1", user_id) for user_id in (one, other)}
-    assert len(keys) == len({one, other})
-    assert all(len(key) <= 160 for key in keys)
-
-
-def test_an_id_that_looks_like_anothers_hash_has_its_own_key() -> None:
-    long = user_key("reco", "b1", "x" * 10_000)
-    hashed = long.rpartition(b":#")[2].decode()
-    assert user_key("reco", "b1", hashed) != long
-    assert user_key("reco", "b1", "#" + hashed) != long
-    assert user_key("reco", "b2", "x" * 10_000) != long
-
-
-def test_only_finite_vectors_of_the_right_length_are_decoded() -> None:
-    assert decode_vector(OWN.tobytes(), 4) is not None
-    assert decode_vector(OWN.tobytes(), 5) is None
-    assert decode_vector(np.float32([np.inf] * 4).tobytes(), 4) is None
 
 
 def test_a_url_that_redis_cannot_read_is_refused() -> None:
