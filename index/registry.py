@@ -133,9 +133,12 @@ class Registry:
         if not self.folder.is_dir():
             raise InputError(f"{self.folder} is no folder; expected a registry with bundles in it")
         lock = self.folder / LOCK
-        lock.touch()
-        with locked(lock):
-            yield
+        try:
+            lock.touch()
+            with locked(lock):
+                yield
+        except OSError as error:  # a full or read-only disk: the pointer is as it was
+            raise InputError(f"cannot change {self.folder}: {error.strerror or error}") from error
 
     def _expected(self) -> str:
         ids = self.ids()

@@ -1,6 +1,8 @@
-"""What can be known of the GPU seam without a GPU; the clone itself runs only where FAISS sees one."""
+"""What can be known of the GPU seam without a GPU: the clone itself is FAISS's, and is stood in for here."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -42,6 +44,36 @@ def test_an_index_stays_where_it_is_without_a_gpu(allow_gpu):
     placed_index = placed(index, allow_gpu=allow_gpu, device=99)
     assert placed_index is index
     assert placed_index.engine.device == "cpu"
+
+
+def faiss_with_a_gpu(clone: Callable[[Any], Any]) -> SimpleNamespace:
+    """The names that FAISS's GPU wheel has beside those of the CPU wheel."""
+    return SimpleNamespace(
+        get_num_gpus=lambda: 1,
+        StandardGpuResources=lambda: SimpleNamespace(setTempMemory=lambda size: None),
+        index_cpu_to_gpu=lambda resources, device, index: clone(index),
+    )
+
+
+def test_an_index_goes_onto_a_gpu_and_keeps_its_twin(monkeypatch):
+    monkeypatch.setattr(gpu, "faiss", faiss_with_a_gpu(LimitedLikeAGpu))
+    cpu = ItemIndex.build(vectors_of(100))
+    index = placed(cpu, allow_gpu=True)
+    assert (index.engine.device, index.engine.max_fetch, index.overflow) == ("gpu:0", 2_048, cpu)
+    query = vectors_of(1, seed=1)
+    assert index.search(query, 10, np.arange(5))[0].tolist() == cpu.search(query, 10, np.arange(5))[0].tolist()
+    assert placed(cpu, allow_gpu=False) is cpu
+    assert placed(cpu, allow_gpu=True, device=1) is cpu
+
+
+def test_an_index_that_has_no_gpu_form_stays_and_it_is_said(monkeypatch, caplog):
+    def refuse(index: Any) -> None:
+        raise RuntimeError("This index type is not implemented on GPU")
+
+    monkeypatch.setattr(gpu, "faiss", faiss_with_a_gpu(refuse))
+    cpu = ItemIndex.build(vectors_of(100), "HNSW8")
+    assert placed(cpu, allow_gpu=True) is cpu
+    assert "index stays on the CPU: This index type is not implemented on GPU" in caplog.text
 
 
 @pytest.mark.parametrize("n_excluded", [0, 30, 200, 900])

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from index.errors import InputError
 from index.item_index import MOST_OVERFETCHED, ItemIndex, exact_search, measured_recall
 
 EVERYWHERE: dict[str, dict[str, int]] = {"Flat": {}, "IVF8,Flat": {"nprobe": 8}, "HNSW16": {"ef_search": 512}}
-FACTORIES = [*EVERYWHERE, "IVF8,Flat narrow", "SQ8", "PCA4,Flat"]
+FACTORIES = [*EVERYWHERE, "IVF8,Flat narrow", "SQ8", "PCA4,Flat", "SQ8,RFlat"]
 
 
 def vectors_of(n: int, size: int = 8, seed: int = 0) -> np.ndarray:
@@ -117,6 +118,14 @@ def test_hidden_rows_never_return_and_come_back_when_shown(n_hidden):
     assert index.hiding(np.array([], np.int64)).search(query, 9)[0][0].tolist() == plain_search(vectors, query, 9)
     assert index.vectors is shown.vectors
     assert index.engine is shown.engine
+
+
+def test_several_threads_may_search_at_once():
+    index, queries, exclude = ItemIndex.build(vectors_of(2_000)), vectors_of(200, seed=1), np.arange(500)
+    alone = [index.search(query, 10, exclude)[0].tolist() for query in queries]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda query: index.search(query, 10, exclude)[0].tolist(), queries))
+    assert together == alone
 
 
 def test_fewer_items_than_asked_for_are_filled_up_with_minus_one():

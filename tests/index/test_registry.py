@@ -139,6 +139,20 @@ def test_a_registry_that_is_not_there_has_no_bundles_and_takes_no_orders(tmp_pat
         registry.prune(3)
 
 
+def test_a_disk_that_takes_no_pointer_leaves_the_old_one(registry, monkeypatch):
+    new, _, old = registry.ids()
+    registry.publish(old)
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match=r"cannot change .*: No space left on device"):
+        registry.publish(new)
+    assert (registry.current_id(), registry.history()) == (old, [])
+    assert not list(registry.folder.glob(f"{TEMPORARY_PREFIX}*"))
+
+
 class RegistryLife(RuleBasedStateMachine):
     """Any sequence of orders, each of which may be cut short at any call to the operating system."""
 
