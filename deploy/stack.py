@@ -67,6 +67,8 @@ def _start(registry: Path, port: int, redis_url: str, log: Path) -> "subprocess.
         "RECO_REDIS_URL": redis_url,
         # A machine that has just trained may still be busy; here Redis is to be seen at work.
         "RECO_REDIS_BUDGET_MS": "100",
+        # Requests are the parallelism; BLAS threads that spin beside them only take the cores away.
+        "OPENBLAS_NUM_THREADS": "1",
     }
     with log.open("wb") as file:
         return subprocess.Popen([sys.executable, "-m", "service", "run"], env=clean | ours, stderr=file)
