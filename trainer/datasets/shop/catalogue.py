@@ -1,0 +1,129 @@
+"""What the demo shop sells: the vocabulary of looks and words, and products drawn from it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+POTTERY, TEXTILE, CLOTHING, FURNITURE, BAG, PAPER = (
+    ("stoneware", "porcelain", "glass", "enamel"),
+    ("linen", "cotton", "wool"),
+    ("cotton", "wool", "linen"),
+    ("oak", "walnut", "steel", "bamboo"),
+    ("canvas", "leather", "cotton"),
+    ("linen", "leather", "canvas"),
+)
+MATERIALS_OF: Mapping[str, Sequence[str]] = {
+    "mug": POTTERY,
+    "teapot": POTTERY,
+    "plate": POTTERY,
+    "vase": POTTERY,
+    "plant pot": ("stoneware", "steel", "bamboo"),
+    "table lamp": ("brass", "steel", "oak", "walnut"),
+    "chair": FURNITURE,
+    "cushion": TEXTILE,
+    "rug": ("wool", "cotton"),
+    "wall clock": ("oak", "walnut", "brass", "steel"),
+    "backpack": BAG,
+    "tote bag": BAG,
+    "t-shirt": ("cotton", "linen"),
+    "jumper": ("wool", "cotton"),
+    "sneaker": ("canvas", "leather"),
+    "beanie": ("wool", "cotton"),
+    "umbrella": ("canvas", "bamboo"),
+    "notebook": PAPER,
+}
+# Every facet is a list of values; a product has one of each. Looks are seen in its picture, words are read in its text.
+FACETS: Mapping[str, tuple[str, ...]] = {
+    "category": tuple(MATERIALS_OF),
+    "colour": (
+        *("navy", "sky", "teal", "forest", "olive", "mustard"),
+        *("terracotta", "berry", "blush", "plum", "sand", "charcoal"),
+    ),
+    "pattern": ("plain", "stripes", "dots", "checks", "waves", "triangles", "floral", "leaves"),
+    "shape": ("slim", "classic", "round"),
+    "material": tuple(sorted({material for choice in MATERIALS_OF.values() for material in choice})),
+    "style": (
+        *("Scandinavian", "rustic", "mid-century", "bohemian", "industrial"),
+        *("coastal", "Japanese", "retro", "botanical", "romantic"),
+    ),
+    "use": (
+        *("gift", "travel", "office", "children", "outdoors"),
+        *("slow mornings", "hosting", "small flats", "students", "rainy days"),
+    ),
+    "brand": (
+        *("Fjord & Field", "Old Mill", "Atelier Nord", "Casa Luna", "Ironbark", "Saltwind"),
+        *("Komorebi", "Juniper Lane", "Fern & Fable", "Petit Jardin", "Tidewater", "Hearth & Co"),
+        *("Marlow", "Kite Street", "Bramble", "Oslo Works", "Luma", "Papaya"),
+    ),
+}
+DEPARTMENTS: Mapping[str, frozenset[str]] = {
+    "table": frozenset({"mug", "teapot", "plate", "vase", "plant pot"}),
+    "living": frozenset({"table lamp", "chair", "cushion", "rug", "wall clock"}),
+    "wardrobe": frozenset({"t-shirt", "jumper", "sneaker", "beanie"}),
+    "out and about": frozenset({"backpack", "tote bag", "umbrella", "notebook"}),
+}
+DEPARTMENT_OF: NDArray[np.int64] = np.array(
+    [
+        next(place for place, categories in enumerate(DEPARTMENTS.values()) if category in categories)
+        for category in FACETS["category"]
+    ],
+    dtype=np.int64,
+)  # (n_categories,)
+BRAND_LOYALTY = 0.6  # share of products that keep to their brand's own style and colours
+N_BRAND_COLOURS = 3
+N_BRAND_STYLES = 2
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Products in columns: `codes[facet][row]` is the place of the product's value in FACETS[facet]."""
+
+    codes: Mapping[str, NDArray[np.int64]]
+
+    def __len__(self) -> int:
+        return len(self.codes["category"])
+
+    def product(self, row: int) -> dict[str, str]:
+        """The product's facets by name."""
+        return {facet: values[self.codes[facet][row]] for facet, values in FACETS.items()}
+
+
+def draw_catalogue(random: Generator, n_items: int) -> Catalogue:
+    """Products of brands that have a hand of their own: some styles and colours come more often with a brand."""
+    sizes = {facet: len(values) for facet, values in FACETS.items()}
+    brand = random.choice(sizes["brand"], n_items, p=_zipf(sizes["brand"], 0.6))
+    category = random.integers(sizes["category"], size=n_items)
+    codes = {
+        "category": category,
+        "colour": _brand_values(random, brand, sizes["brand"], sizes["colour"], N_BRAND_COLOURS),
+        "pattern": random.choice(sizes["pattern"], n_items, p=_zipf(sizes["pattern"], 0.4)),
+        "shape": random.integers(sizes["shape"], size=n_items),
+        "material": np.array([_material(random, value) for value in category], dtype=np.int64),
+        "style": _brand_values(random, brand, sizes["brand"], sizes["style"], N_BRAND_STYLES),
+        "use": random.integers(sizes["use"], size=n_items),
+        "brand": brand,
+    }
+    return Catalogue({facet: codes[facet].astype(np.int64) for facet in FACETS})
+
+
+def _zipf(n: int, exponent: float) -> NDArray[np.float64]:
+    weights = np.arange(1, n + 1) ** -exponent
+    return np.asarray(weights / weights.sum())
+
+
+def _brand_values(
+    random: Generator, brand: NDArray[np.int64], n_brands: int, n_values: int, n_own: int
+) -> NDArray[np.int64]:
+    own = np.array([random.choice(n_values, n_own, replace=False) for _ in range(n_brands)])  # (n_brands, n_own)
+    loyal = random.random(len(brand)) < BRAND_LOYALTY
+    return np.where(
+        loyal, own[brand, random.integers(n_own, size=len(brand))], random.integers(n_values, size=len(brand))
+    )
+
+
+def _material(random: Generator, category: int) -> int:
+    choice = MATERIALS_OF[FACETS["category"][category]]
+    return FACETS["material"].index(choice[int(random.integers(len(choice)))])
