@@ -1,6 +1,7 @@
 """The one loop: from a data set and a configuration to a run folder with the best state."""
 
 import math
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any, cast
 
@@ -18,14 +19,31 @@ from trainer.models import Recommender, build_model
 from trainer.plots import plot_curves
 from trainer.progress import EpochProgress
 from trainer.run_folder import Progress, RunFolder, RunResult, parameters_of
-from trainer.sampling import Batch, PairSampler
+from trainer.sampling import Batch, Sampler, make_sampler
+
+OnEvaluation = Callable[[int, float], None]
+"""Told each epoch's number and validation score; what it raises ends the run."""
 
 
-def fit(dataset: Dataset, config: RunConfig, folder: RunFolder) -> RunResult:
+def fit(
+    dataset: Dataset,
+    config: RunConfig,
+    folder: RunFolder,
+    *,
+    on_evaluation: OnEvaluation | None = None,
+    measure_test: bool = True,
+) -> RunResult:
     """Train until validation stops improving, then measure the best epoch once on the test split.
 
     A finished folder is answered from what it holds; an interrupted one is resumed from its last checkpoint, and the
     resumed run computes what the unbroken one would have.
+
+    Args:
+        dataset: what to train and measure on.
+        config: all other settings.
+        folder: an empty folder, or one of this very run.
+        on_evaluation: called after each evaluation on the validation split, once the epoch is recorded.
+        measure_test: off while settings are still being chosen; the result then has no test figures.
 
     Raises:
         InputError: the folder belongs to another run, the data lack what the model needs, or the loss is not finite.
@@ -37,7 +55,7 @@ def fit(dataset: Dataset, config: RunConfig, folder: RunFolder) -> RunResult:
     judge = Judge(dataset, config)
     model = make_model(dataset, config)
     if parameters_of(model):
-        progress = _train(model, dataset, config, judge, folder)
+        progress = _train(model, dataset, config, judge, folder, on_evaluation=on_evaluation)
         folder.load_best(model)
     else:
         progress = Progress(epoch=0, best_epoch=0)
@@ -45,7 +63,7 @@ def fit(dataset: Dataset, config: RunConfig, folder: RunFolder) -> RunResult:
     result = RunResult(
         best_epoch=progress.best_epoch,
         valid=judge.measure(model, "valid"),
-        test=judge.measure(model, "test"),
+        test=judge.measure(model, "test") if measure_test else {},
         n_parameters=sum(parameter.numel() for parameter in parameters_of(model)),
         seconds_per_epoch=_mean([record["seconds"] for record in progress.history]),
     )
@@ -62,10 +80,18 @@ def make_model(dataset: Dataset, config: RunConfig) -> Recommender:
     return model.to(device)
 
 
-def _train(model: Recommender, dataset: Dataset, config: RunConfig, judge: "Judge", folder: RunFolder) -> Progress:
+def _train(
+    model: Recommender,
+    dataset: Dataset,
+    config: RunConfig,
+    judge: "Judge",
+    folder: RunFolder,
+    *,
+    on_evaluation: OnEvaluation | None,
+) -> Progress:
     settings = config.training
     train = dataset.split("train")
-    sampler = PairSampler(train.user_rows, train.item_rows, dataset.n_items, seed=config.seed)
+    sampler = make_sampler(settings.sampler, train.user_rows, train.item_rows, dataset.n_items, seed=config.seed)
     optimiser = torch.optim.Adam(parameters_of(model), lr=settings.learning_rate, fused=True)
     progress = folder.load_checkpoint(model, optimiser)
     with EpochProgress(config.model.name, settings.epochs, start=progress.epoch) as bar:
@@ -80,11 +106,13 @@ def _train(model: Recommender, dataset: Dataset, config: RunConfig, judge: "Judg
             if progress.epoch % settings.checkpoint_every == 0:
                 folder.save_checkpoint(model, optimiser, progress)
             bar.advance(loss=record["loss"], score=progress.best_score, metric=settings.metric)
+            if on_evaluation and settings.metric in record:
+                on_evaluation(record["epoch"], record[settings.metric])
     return progress
 
 
 def _run_epoch(
-    model: Recommender, optimiser: torch.optim.Optimizer, sampler: PairSampler, config: RunConfig, epoch: int
+    model: Recommender, optimiser: torch.optim.Optimizer, sampler: Sampler, config: RunConfig, epoch: int
 ) -> dict[str, Any]:
     """One pass over all training pairs; returns the mean of each loss term over the batches."""
     settings = config.training

@@ -1,7 +1,8 @@
 """Seeded batches of (user, positive, negative) rows."""
 
+import random
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -17,23 +18,36 @@ class Batch(NamedTuple):
     negatives: Array
 
 
-class PairSampler:
+class Sampler(Protocol):
     """One negative per training pair, uniform over the items that occur in training and the user does not have.
 
     An epoch depends on the seed and its number alone, so a resumed run draws what the unbroken one would have drawn.
     """
 
+    def __len__(self) -> int:
+        """Pairs in an epoch."""
+
+    def epoch(self, number: int, batch_size: int) -> Iterator[Batch]:
+        """Yield the shuffled batches of one epoch; the last, smaller one is kept."""
+
+
+def make_sampler(
+    name: Literal["vectorised", "mmrec"], user_rows: IntArray, item_rows: IntArray, n_items: int, *, seed: int
+) -> Sampler:
+    """The sampler that the training settings name."""
+    kind = PairSampler if name == "vectorised" else MMRecSampler
+    return kind(user_rows, item_rows, n_items, seed=seed)
+
+
+class PairSampler:
+    """The default: draws for all pairs at once."""
+
     def __init__(self, user_rows: IntArray, item_rows: IntArray, n_items: int, *, seed: int) -> None:
-        self._users = user_rows.astype(np.int64)
-        self._items = item_rows.astype(np.int64)
         self._n_items = n_items
-        self._pool = np.unique(self._items)
-        self._pairs = np.unique(self._users * n_items + self._items)
         self._seed = seed
-        # A user who has every item of the pool has no negative; such a pair teaches nothing and is left out.
-        n_seen = np.bincount(np.unique(self._pairs) // n_items, minlength=int(self._users.max(initial=0)) + 1)
-        keep = n_seen[self._users] < len(self._pool)
-        self._users, self._items = self._users[keep], self._items[keep]
+        self._users, self._items = _teaching_pairs(user_rows, item_rows)
+        self._pool = np.unique(item_rows).astype(np.int64)
+        self._pairs = np.unique(self._users * n_items + self._items)
 
     def __len__(self) -> int:
         return len(self._users)
@@ -43,10 +57,7 @@ class PairSampler:
         rng = np.random.default_rng([self._seed, number])
         order = rng.permutation(len(self._users))
         users, positives = self._users[order], self._items[order]
-        negatives = self._negatives(users, rng)
-        for start in range(0, len(users), batch_size):
-            part = slice(start, start + batch_size)
-            yield Batch(users[part], positives[part], negatives[part])
+        return _batches(users, positives, self._negatives(users, rng), batch_size)
 
     def _negatives(self, users: Array, rng: np.random.Generator) -> Array:
         """Draw for all users at once, then redraw the few that the user has, until none is left."""
@@ -63,3 +74,68 @@ class PairSampler:
         places[places == len(self._pairs)] = 0
         seen: np.ndarray[Any, np.dtype[np.bool_]] = self._pairs[places] == keys
         return seen
+
+
+class MMRecSampler:
+    """The MMRec toolbox's draws, bit for bit (MODELS.md 1.3, 1.4), from generators of its own.
+
+    One stream of permutations compounds over the epochs and one of Python's draws runs through them, so an epoch that
+    is not the next one costs the draws of all those before it.
+    """
+
+    def __init__(self, user_rows: IntArray, item_rows: IntArray, n_items: int, *, seed: int) -> None:
+        self._seed = seed
+        self._users, self._items = _teaching_pairs(user_rows, item_rows)
+        self._sorted_pool: list[int] = np.unique(item_rows).tolist()
+        self._seen: dict[int, set[int]] = {}
+        for user, item in zip(self._users.tolist(), self._items.tolist(), strict=True):
+            self._seen.setdefault(user, set()).add(item)
+        self._restart()
+
+    def __len__(self) -> int:
+        return len(self._users)
+
+    def epoch(self, number: int, batch_size: int) -> Iterator[Batch]:
+        """Yield the shuffled batches of one epoch; the last, smaller one is kept."""
+        if number < self._epochs_drawn:
+            self._restart()
+        while self._epochs_drawn < number:
+            self._draw_epoch()
+        users, positives, negatives = self._draw_epoch()
+        return _batches(users, positives, negatives, batch_size)
+
+    def _restart(self) -> None:
+        self._epochs_drawn = 0
+        self._order = np.arange(len(self._users))
+        self._shuffles = np.random.RandomState(self._seed)
+        self._draws = random.Random(self._seed)
+        self._pool = self._sorted_pool.copy()
+        self._draws.shuffle(self._pool)
+
+    def _draw_epoch(self) -> Batch:
+        self._epochs_drawn += 1
+        self._order = self._order[self._shuffles.permutation(len(self._order))]
+        users = self._users[self._order]
+        negatives = np.array([self._negative(self._seen[user]) for user in users.tolist()], dtype=np.int64)
+        return Batch(users, self._items[self._order], negatives)
+
+    def _negative(self, seen: set[int]) -> int:
+        item = self._draws.choice(self._pool)
+        while item in seen:
+            item = self._draws.choice(self._pool)
+        return item
+
+
+def _teaching_pairs(user_rows: IntArray, item_rows: IntArray) -> tuple[Array, Array]:
+    """All pairs but those of users who have every item of the pool: they have no negative and teach nothing."""
+    users, items = user_rows.astype(np.int64), item_rows.astype(np.int64)
+    width = items.max(initial=0) + 1
+    n_seen = np.bincount(np.unique(users * width + items) // width)
+    keep = n_seen[users] < len(np.unique(items))
+    return users[keep], items[keep]
+
+
+def _batches(users: Array, positives: Array, negatives: Array, batch_size: int) -> Iterator[Batch]:
+    for start in range(0, len(users), batch_size):
+        part = slice(start, start + batch_size)
+        yield Batch(users[part], positives[part], negatives[part])
