@@ -11,7 +11,7 @@ import torch
 from index.bundle import BundleContent, write_bundle
 from index.errors import InputError
 from trainer.config import RunConfig
-from trainer.data import NO_TIME, Dataset, load_dataset
+from trainer.data import NO_TIME, Dataset
 from trainer.fit import make_model
 from trainer.graph import unit_rows
 from trainer.run_folder import RunFolder, RunResult
@@ -50,7 +50,7 @@ def export_run(
     result = folder.result()
     if result is None:
         raise InputError(f"{folder.path} is not finished: it has no result.json (`python -m trainer fit` resumes it)")
-    dataset = _dataset_of(folder)
+    dataset = folder.dataset()
     content = bundle_content(folder, folder.config(), dataset, result, trend_half_life_days)
     return write_bundle(registry, content, created_at=created_at, factory=factory)
 
@@ -136,17 +136,6 @@ def shown_items(dataset: Dataset) -> list[dict[str, Any]]:
         }
         for row in columns
     ]
-
-
-def _dataset_of(folder: RunFolder) -> Dataset:
-    origin = folder.origin()
-    dataset = load_dataset(Path(origin["data"]))
-    if dataset.fingerprint != origin["fingerprint"]:
-        raise InputError(
-            f"{origin['data']} has changed since the run {folder.path}: "
-            f"found fingerprint {dataset.fingerprint[:12]}, expected {origin['fingerprint'][:12]}"
-        )
-    return dataset
 
 
 def _array(tensor: torch.Tensor) -> Array:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from index.errors import InputError
 from trainer.config import RunConfig, dump_config, load_config
-from trainer.data import Dataset
+from trainer.data import Dataset, load_dataset
 
 
 @dataclass
@@ -88,6 +88,21 @@ class RunFolder:
         """Path and fingerprint of the data set."""
         origin: dict[str, str] = json.loads((self.path / "run.json").read_text())
         return origin
+
+    def dataset(self) -> Dataset:
+        """The data set that the run was trained on.
+
+        Raises:
+            InputError: it is gone, or is no longer what it was.
+        """
+        origin = self.origin()
+        dataset = load_dataset(Path(origin["data"]))
+        if dataset.fingerprint != origin["fingerprint"]:
+            raise InputError(
+                f"{origin['data']} has changed since the run {self.path}: "
+                f"found fingerprint {dataset.fingerprint[:12]}, expected {origin['fingerprint'][:12]}"
+            )
+        return dataset
 
     def result(self) -> RunResult | None:
         """The result of a finished run, or None."""
