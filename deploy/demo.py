@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from deploy.checks import World, examples, run_checks
+from deploy.figures import Figures, beaten_clearly, figures_table, read_figures
 from deploy.stack import end_by_signals, free_port, stack, until_interrupted
 from index.bundle import Bundle, open_bundle
 from index.errors import run_cli
@@ -21,6 +22,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 def demo(
     registry: Annotated[Path, typer.Option(help="Folder of published bundles.")],
     port: Annotated[int, typer.Option(help="Port of the service; with --check a free one is taken.")] = 8000,
+    figures: Annotated[Path | None, typer.Option(help="comparison.json of `trainer compare`, to be shown.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Ask, check what came, and exit with 0 or 1.")] = False,
 ) -> None:
     """Start a real Redis and the service, show three calls with their answers, and keep serving until Ctrl-C."""
@@ -28,10 +30,13 @@ def demo(
     console = Console()
     # The service verifies the sums when it opens the bundle; here it is only looked into.
     bundle = open_bundle(Registry(registry).current(), verify=False)
+    compared = read_figures(figures) if figures else None
     with stack(registry, free_port() if check else port) as client:
         show(console, bundle, client)
+        if compared:
+            console.print(figures_table(compared))
         if check:
-            sys.exit(0 if checked(console, World(client, bundle)) else 1)
+            sys.exit(0 if checked(console, World(client, bundle), compared) else 1)
         console.print(
             f"\nServing on {client.base_url}: /docs describes every call. Ctrl-C stops Redis and the service."
         )
@@ -48,9 +53,11 @@ def show(console: Console, bundle: Bundle, client: httpx.Client) -> None:
         console.print(f"{response.status_code}; {response.headers['server-timing']}", style="dim", highlight=False)
 
 
-def checked(console: Console, world: World) -> bool:
+def checked(console: Console, world: World, compared: Figures | None) -> bool:
     """Print each check with what was found; whether all hold."""
     results = list(run_checks(world))
+    if compared:
+        results.append(("The served model beats the simpler ones clearly.", *beaten_clearly(compared)))
     for said, holds, found in results:
         mark = "[green]ok[/]" if holds else "[red]FAILED[/]"
         console.print(mark, said, style="bold", highlight=False)

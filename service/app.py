@@ -8,6 +8,7 @@ import faiss
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from threadpoolctl import threadpool_limits
 
 from index.bundle import Bundle
 from service.errors import ServiceError, describe, error_body, request_id_of
@@ -51,6 +52,7 @@ def _lifespan(settings: Settings, metrics: Metrics, bundle: Bundle | None) -> Li
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         # Requests are the parallelism; a search that spread over the cores would only wait for itself.
         faiss.omp_set_num_threads(1)
+        threadpool_limits(1, user_api="blas")
         async with open_service(settings, metrics, bundle or open_published(settings)) as service:
             yield {STATE: service}
 

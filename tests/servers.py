@@ -1,5 +1,6 @@
 """Real servers for tests: a published bundle, the service over a socket, and a Valkey (Redis) that can be hurt."""
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -35,7 +36,25 @@ def publish(registry: Path, content: Any = None) -> Bundle:
 @contextmanager
 def serving(**settings: Any) -> Iterator[httpx.Client]:
     """The service in a thread, over a real socket; the client knows its address."""
+    with quiet_logs(), _served(**settings) as client:
+        yield client
+
+
+@contextmanager
+def quiet_logs() -> Iterator[None]:
+    """The service's logging, and afterwards the one before: pytest's own must outlive a server in its process."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
     configure_logging("error")
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+
+
+@contextmanager
+def _served(**settings: Any) -> Iterator[httpx.Client]:
     config = uvicorn.Config(
         create_app(Settings(**settings)), port=0, http=Protocol, lifespan="on", log_config=None, access_log=False
     )
