@@ -292,3 +292,19 @@ def test_a_row_without_features_stays_zero_and_finite():
     fused = fuse(np.array([[0.0, 0.0], [1.0, 0.0]]), np.ones((2, 3)))
     assert np.isfinite(fused).all()
     assert not fused[0].any()
+
+
+def test_more_image_columns_than_items_gives_the_same_as_fewer_would():
+    rng = np.random.default_rng(2)
+    narrow = rng.normal(size=(12, 9))
+    rotation = np.linalg.qr(rng.normal(size=(40, 40)))[0][:9]  # the same rows in 40 columns
+    text = rng.normal(size=(12, 5))
+    np.testing.assert_allclose(np.abs(fuse(text, narrow @ rotation)), np.abs(fuse(text, narrow)), atol=1e-5)
+
+
+def test_as_many_components_as_items_leaves_the_one_without_variance_at_zero():
+    rng = np.random.default_rng(3)
+    fused = fuse(rng.normal(size=(4, 6)), rng.normal(size=(4, 30)))
+    assert fused.shape == (4, 6 + 4)
+    np.testing.assert_allclose(fused[:, -1], 0, atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(fused, axis=1), np.sqrt(2), rtol=1e-5)

@@ -28,10 +28,22 @@ def unit_rows(features: NDArray[np.floating]) -> NDArray[np.float64]:
 def principal_components(features: NDArray[np.float64], components: int) -> NDArray[np.float64]:
     """Scores (n, components), largest variance first; the largest loading of each axis is made positive."""
     centred = features - features.mean(axis=0)
-    width = centred.shape[1]
-    _, axes = eigh(centred.T @ centred, subset_by_index=[width - components, width - 1])
-    axes = axes[:, ::-1]  # (width, components)
+    axes = _leading_axes(centred, components)
     largest = np.abs(axes).argmax(axis=0)
     signs = np.sign(axes[largest, np.arange(components)])
     scores: NDArray[np.float64] = centred @ (axes * signs)
     return scores
+
+
+def _leading_axes(centred: NDArray[np.float64], components: int) -> NDArray[np.float64]:
+    """Orthonormal directions (width, components) of most variance, from whichever product of the rows is smaller."""
+    n, width = centred.shape
+    if width <= n:
+        _, axes = eigh(centred.T @ centred, subset_by_index=[width - components, width - 1])
+        return np.asarray(axes[:, ::-1])
+    variances, scores = eigh(centred @ centred.T, subset_by_index=[n - components, n - 1])
+    axes = centred.T @ scores
+    # Centring leaves at most n - 1 directions; one without variance has no axis and its scores are zero.
+    lengths = np.sqrt(np.maximum(variances, 0.0))
+    axes = np.divide(axes, lengths, out=np.zeros_like(axes), where=lengths > 1e-9 * lengths.max(initial=1e-300))
+    return np.asarray(axes[:, ::-1])
