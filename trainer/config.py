@@ -90,6 +90,8 @@ class AnchorRecSettings(Settings):
     train_features: bool = False
     """Let training move the feature tables, and with them what AMP compares to. The paper says fixed."""
     fusion: FusionWeights = FusionWeights()
+    project: bool = True
+    """Align, and correct by, small projections of the embeddings; else the origin embeddings themselves."""
     project_from: Literal["origin", "features"] = "origin"
     """What the text and image projections start from: h^m (paper) or the features (released code)."""
     correction_weight: Weight = 0.01
@@ -247,6 +249,8 @@ def _override(values: dict[str, Any], override: str) -> None:
     *groups, key = dotted.strip().split(".")
     for group in groups:
         values = values.setdefault(group, {})
+        if not isinstance(values, dict):
+            raise InputError(f"override {override!r}: {group} is one setting, not a group of settings")
     values[key] = value
 
 

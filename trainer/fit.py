@@ -22,7 +22,7 @@ from trainer.run_folder import Progress, RunFolder, RunResult, parameters_of
 from trainer.sampling import Batch, Sampler, make_sampler
 
 OnEvaluation = Callable[[int, float], None]
-"""Told each epoch's number and validation score; what it raises ends the run."""
+"""Told each epoch's number and validation score, those before a resume included; what it raises ends the run."""
 
 
 def fit(
@@ -94,6 +94,8 @@ def _train(
     sampler = make_sampler(settings.sampler, train.user_rows, train.item_rows, dataset.n_items, seed=config.seed)
     optimiser = torch.optim.Adam(parameters_of(model), lr=settings.learning_rate, fused=True)
     progress = folder.load_checkpoint(model, optimiser)
+    for record in progress.history:
+        _tell(on_evaluation, record, settings.metric)
     with EpochProgress(config.model.name, settings.epochs, start=progress.epoch) as bar:
         while progress.epoch < settings.epochs and progress.waited <= settings.patience:
             record = _run_epoch(model, optimiser, sampler, config, progress.epoch)
@@ -106,9 +108,13 @@ def _train(
             if progress.epoch % settings.checkpoint_every == 0:
                 folder.save_checkpoint(model, optimiser, progress)
             bar.advance(loss=record["loss"], score=progress.best_score, metric=settings.metric)
-            if on_evaluation and settings.metric in record:
-                on_evaluation(record["epoch"], record[settings.metric])
+            _tell(on_evaluation, record, settings.metric)
     return progress
+
+
+def _tell(on_evaluation: OnEvaluation | None, record: dict[str, Any], metric: str) -> None:
+    if on_evaluation and metric in record:
+        on_evaluation(record["epoch"], record[metric])
 
 
 def _run_epoch(

@@ -50,7 +50,9 @@ class AnchorRec(Recommender):
         self.refine = nn.ModuleDict({m: nn.Linear(widths[m], size) for m in self.modalities})
         self.gates = nn.ModuleDict({m: nn.Linear(size, size) for m in self.modalities})
         sources = {m: widths[m] if self._projects_features(m) else size for m in self.modalities}
-        self.projections = nn.ModuleDict({m: _mlp(width, size) for m, width in {"id": size, **sources}.items()})
+        self.projections = nn.ModuleDict(
+            {m: _mlp(width, size) if settings.project else nn.Identity() for m, width in {"id": size, **sources}.items()}
+        )
         self.decoder = _mlp(size, size) if settings.correction_decoder else nn.Identity()
         self.features = nn.ParameterDict()
         if settings.train_features:
@@ -121,7 +123,8 @@ class AnchorRec(Recommender):
     # Projections
 
     def _projects_features(self, modality: str) -> bool:
-        return self._settings.project_from == "features" and modality in SINGLE_MODALITIES
+        settings = self._settings
+        return settings.project and settings.project_from == "features" and modality in SINGLE_MODALITIES
 
     def _projected(self, name: str, origins: Origins, rows: Tensor | slice) -> Tensor:
         """p^name of the given items. (len(rows), d)."""
