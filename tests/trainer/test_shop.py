@@ -7,7 +7,7 @@ from PIL import Image
 
 from index.errors import InputError
 from trainer.datasets.shop import generate, read
-from trainer.datasets.shop.catalogue import DEPARTMENTS, FACETS, MATERIALS_OF
+from trainer.datasets.shop.catalogue import FACETS, MATERIALS_OF
 from trainer.datasets.shop.paints import MATERIALS, PALETTES, PATTERNS
 from trainer.datasets.shop.people import DAY, NEW_SHARE, NEW_STOCK, OPENING
 from trainer.datasets.shop.pictures import SIDE, draw_product
@@ -101,7 +101,7 @@ def test_every_product_has_an_id_a_title_a_text_a_picture_and_all_attributes(sma
 
 
 def test_every_value_of_every_facet_can_be_drawn_and_said():
-    assert set(SHAPES) == set(FACETS["category"]) == set().union(*DEPARTMENTS.values())
+    assert set(SHAPES) == set(FACETS["category"])
     assert set(PALETTES) == set(FACETS["colour"])
     assert set(PATTERNS) == set(FACETS["pattern"])
     assert set(MATERIALS) == set(MATERIAL_WORDS) == set(FACETS["material"])

@@ -59,19 +59,6 @@ FACETS: Mapping[str, tuple[str, ...]] = {
         *("Marlow", "Kite Street", "Bramble", "Oslo Works", "Luma", "Papaya"),
     ),
 }
-DEPARTMENTS: Mapping[str, frozenset[str]] = {
-    "table": frozenset({"mug", "teapot", "plate", "vase", "plant pot"}),
-    "living": frozenset({"table lamp", "chair", "cushion", "rug", "wall clock"}),
-    "wardrobe": frozenset({"t-shirt", "jumper", "sneaker", "beanie"}),
-    "out and about": frozenset({"backpack", "tote bag", "umbrella", "notebook"}),
-}
-DEPARTMENT_OF: NDArray[np.int64] = np.array(
-    [
-        next(place for place, categories in enumerate(DEPARTMENTS.values()) if category in categories)
-        for category in FACETS["category"]
-    ],
-    dtype=np.int64,
-)  # (n_categories,)
 BRAND_LOYALTY = 0.6  # share of products that keep to their brand's own style and colours
 N_BRAND_COLOURS = 3
 N_BRAND_STYLES = 2

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from trainer.datasets.shop.catalogue import DEPARTMENT_OF, DEPARTMENTS, FACETS, Catalogue
+from trainer.datasets.shop.catalogue import FACETS, Catalogue
 
 OPENING = 1_640_995_200  # 2022-01-01T00:00:00Z
 DAY = 86_400
@@ -23,7 +23,6 @@ WEIGHTS: Mapping[str, float] = {
     "use": 0.7,
     "brand": 0.8,
 }
-STEADINESS = 0.5  # share of taste that is the same in all departments
 SHARPNESS = 3.5  # standard deviations of utility against unit Gumbel noise in each choice
 CONSIDERED = 200  # products looked at in one visit
 POPULARITY_EXPONENT = 0.6  # of the Zipf-like law by which products come into view
@@ -38,7 +37,7 @@ VISIT_ITEMS = 3.0  # mean number of products bought in a visit
 class People:
     """What people like, when they joined, how much they buy.
 
-    `tastes[facet]` (n_users, n_departments, n_values): larger is dearer.
+    `tastes[facet]` (n_users, n_values): larger is dearer.
     """
 
     tastes: Mapping[str, NDArray[np.float64]]
@@ -47,8 +46,7 @@ class People:
 
     def utility(self, catalogue: Catalogue) -> NDArray[np.float64]:
         """How much each person would like each product: (n_users, n_items), each row of mean 0 and deviation 1."""
-        department = DEPARTMENT_OF[catalogue.codes["category"]]  # (n_items,)
-        total = sum(self.tastes[facet][:, department, catalogue.codes[facet]] for facet in FACETS)
+        total = sum(self.tastes[facet][:, catalogue.codes[facet]] for facet in FACETS)
         centred = total - np.mean(total, axis=1, keepdims=True)
         scaled: NDArray[np.float64] = centred / centred.std(axis=1, keepdims=True)
         return scaled
@@ -76,10 +74,8 @@ def draw_people(random: Generator, n_users: int, n_interactions: int, least: int
     """People who share n_interactions purchases unevenly, at least `least` each."""
     tastes = {}
     for facet, values in FACETS.items():
-        stretch = WEIGHTS[facet] * random.gamma(4.0, 0.25, size=(n_users, 1, 1))
-        everywhere = random.normal(size=(n_users, 1, len(values)))
-        here = random.normal(size=(n_users, len(DEPARTMENTS), len(values)))
-        tastes[facet] = stretch * (STEADINESS**0.5 * everywhere + (1 - STEADINESS) ** 0.5 * here)
+        stretch = WEIGHTS[facet] * random.gamma(4.0, 0.25, size=(n_users, 1))  # mean 1, deviation 1/2
+        tastes[facet] = stretch * random.normal(size=(n_users, len(values)))
     eagerness = random.lognormal(0.0, 0.7, n_users)
     more = random.multinomial(n_interactions - least * n_users, eagerness / eagerness.sum())
     return People(tastes, joined=random.uniform(0, 0.85 * DAYS, n_users), purchases=least + more)
