@@ -4,13 +4,15 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import cast
 
 from rich.table import Table
 
 from index.errors import InputError
 from trainer.config import RunConfig, load_config
 from trainer.data import load_dataset
-from trainer.fit import Judge, fit, make_model
+from trainer.fit import fit, make_model
+from trainer.judge import HeldOut, Judge
 from trainer.run_folder import RunFolder, RunResult, write_atomically
 
 SHOWN = ("recall@20", "ndcg@20")
@@ -41,7 +43,7 @@ def measure_run(run: Path, split: str) -> dict[str, float]:
     config, dataset = folder.config(), load_dataset(Path(folder.origin()["data"]))
     model = make_model(dataset, config)
     folder.load_best(model)
-    return Judge(dataset, config).measure(model, split)
+    return Judge(dataset, config).measure(model, cast(HeldOut, split))
 
 
 def figures_table(results: Mapping[str, RunResult]) -> Table:

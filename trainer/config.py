@@ -170,16 +170,23 @@ class TrainingSettings(Settings):
     """Epochs between two evaluations on the validation split."""
     checkpoint_every: Size = 5
     """Epochs between two checkpoints that an interrupted run resumes from."""
-    metric: str = Field(default="recall@20", pattern=r"^(recall|ndcg|precision|map)@\d+$")
+    metric: str = Field(default="recall@20", pattern=r"^(recall|ndcg|precision|map|mrr|hit)@[1-9]\d*$")
     """The validation figure that chooses the best epoch."""
 
 
 class EvaluationSettings(Settings):
-    """What is measured."""
+    """What is measured (docs/evaluation.md)."""
 
     ks: tuple[Size, ...] = (5, 10, 20, 50)
     mask_valid_at_test: bool = False
     """Leave a user's validation items out of the candidates at test; off as published (MODELS.md 1.7)."""
+    cold_at_most: Annotated[int, Field(ge=0)] = 5
+    """An item with at most so many training interactions is cold."""
+    tail_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """The long tail: the least popular items that together hold this share of the training interactions."""
+    bootstrap: Annotated[int, Field(ge=0)] = 1000
+    """Resamples of the users behind each confidence interval; 0 leaves the intervals out."""
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
 
 
 class RunConfig(Settings):

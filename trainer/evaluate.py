@@ -1,4 +1,4 @@
-"""Full-ranking evaluation: pure functions of embeddings, ranked rows and truth (MODELS.md 1.7)."""
+"""Full-ranking evaluation: pure functions of embeddings, ranked rows and truth (MODELS.md 1.7; docs/evaluation.md)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -20,12 +20,12 @@ def rank_items(user_embeddings: Tensor, item_embeddings: Tensor, seen: sp.csr_ma
     Args:
         user_embeddings: (n_users, d).
         item_embeddings: (n_items, d).
-        seen: (n_users, n_items) CSR; its nonzeros are never ranked above an unseen item.
+        seen: (n_users, n_items) CSR; its nonzeros are never ranked.
         users: (m,) user rows.
         k: at most n_items are returned.
 
     Returns:
-        Item rows (m, min(k, n_items)) int64, best first.
+        Item rows (m, min(k, n_items)) int64, best first; -1 fills up where a user has fewer unseen items than k.
     """
     k = min(k, len(item_embeddings))
     step = max(_SCORES_AT_ONCE // len(item_embeddings), 1)
@@ -41,7 +41,8 @@ def _rank_block(user_embeddings: Tensor, item_embeddings: Tensor, seen: sp.csr_m
     rows, items = seen[users].nonzero()
     at = (torch.from_numpy(rows).to(scores.device), torch.from_numpy(items).to(scores.device))
     scores[at] = -torch.inf
-    ranked: Array = scores.topk(k, dim=1).indices.cpu().numpy()
+    best = scores.topk(k, dim=1)
+    ranked: Array = best.indices.masked_fill(best.values == -torch.inf, -1).cpu().numpy()
     return ranked
 
 
@@ -68,16 +69,22 @@ class Truth:
         """(m,) held-out items of each user."""
         return np.diff(self.items.indptr)
 
+    def within(self, chosen: Array) -> "Truth":
+        """The same users with only those held-out items that `chosen` (n_items,) bool names."""
+        items = self.items.multiply(chosen).tocsr()
+        items.eliminate_zeros()
+        return Truth(self.users, items)
+
 
 def hits(ranked: Array, truth: Truth) -> Array:
-    """(m, k) 1.0 where the item at that rank is held out for that user."""
+    """(m, k) 1.0 where the item at that rank is held out for that user; ranks filled with -1 are misses."""
     rows = np.repeat(np.arange(len(ranked)), ranked.shape[1])
-    found = truth.items[rows, ranked.ravel()]
-    return np.asarray(found, dtype=np.float64).reshape(ranked.shape)
+    found = np.asarray(truth.items[rows, ranked.ravel()], dtype=np.float64).reshape(ranked.shape)
+    return found * (ranked >= 0)
 
 
 def ranking_metrics(ranked: Array, truth: Truth, ks: tuple[int, ...]) -> dict[str, float]:
-    """recall, ndcg, precision and map at each k, averaged over the users of `truth`.
+    """The metrics of `per_user_metrics` at each k, averaged over the users of `truth`; 0 without users.
 
     Args:
         ranked: (m, at least max(ks)) item rows, best first; a shorter list counts as if padded with misses.
@@ -89,11 +96,11 @@ def ranking_metrics(ranked: Array, truth: Truth, ks: tuple[int, ...]) -> dict[st
 
 
 def per_user_metrics(hit: Array, n_held_out: Array, ks: tuple[int, ...]) -> dict[str, Array]:
-    """The metrics of MODELS.md 1.7 before averaging, each (m,).
+    """recall, ndcg, precision, map (MODELS.md 1.7), mrr and hit at each k before averaging, each (m,).
 
     Args:
         hit: (m, k_max) from `hits`.
-        n_held_out: (m,) L, the number of held-out items.
+        n_held_out: (m,) L, the number of held-out items; at least 1.
         ks: list lengths.
     """
     missing = max(ks) - hit.shape[1]
@@ -104,6 +111,7 @@ def per_user_metrics(hit: Array, n_held_out: Array, ks: tuple[int, ...]) -> dict
     dcg = (hit * discounts).cumsum(axis=1)
     ideal = discounts.cumsum()
     precision_at_hits = (hit * n_hits / ranks).cumsum(axis=1)
+    first_hit = np.where(n_hits[:, -1] > 0, hit.argmax(axis=1) + 1, np.inf)
     metrics: dict[str, Array] = {}
     for k in ks:
         attainable = np.minimum(n_held_out, k)
@@ -111,4 +119,27 @@ def per_user_metrics(hit: Array, n_held_out: Array, ks: tuple[int, ...]) -> dict
         metrics[f"ndcg@{k}"] = dcg[:, k - 1] / ideal[attainable - 1]
         metrics[f"precision@{k}"] = n_hits[:, k - 1] / k
         metrics[f"map@{k}"] = precision_at_hits[:, k - 1] / attainable
+        metrics[f"mrr@{k}"] = np.where(first_hit <= k, 1 / first_hit, 0.0)
+        metrics[f"hit@{k}"] = (first_hit <= k).astype(np.float64)
+    return metrics
+
+
+def slice_metrics(ranked: Array, truth: Truth, chosen: Array, ks: tuple[int, ...]) -> dict[str, Array]:
+    """recall and ndcg at each k as if only the chosen items had been held out; the lists stay what they were.
+
+    Args:
+        ranked: (m, k) item rows.
+        truth: the same m users.
+        chosen: (n_items,) bool, the slice.
+        ks: list lengths.
+
+    Returns:
+        Each (m,), NaN for users without held-out items in the slice.
+    """
+    restricted = truth.within(chosen)
+    concerned = restricted.counts > 0
+    values = per_user_metrics(hits(ranked, restricted)[concerned], restricted.counts[concerned], ks)
+    metrics = {name: np.full(len(ranked), np.nan) for name in values if name.startswith(("recall", "ndcg"))}
+    for name, spread in metrics.items():
+        spread[concerned] = values[name]
     return metrics

@@ -12,9 +12,8 @@ from index.errors import InputError
 from trainer.config import RunConfig, TrainingSettings
 from trainer.data import Dataset
 from trainer.device import choose_device
-from trainer.evaluate import Truth, rank_items, ranking_metrics
-from trainer.graph import interaction_matrix
 from trainer.inputs import build_inputs
+from trainer.judge import Judge, Measurement
 from trainer.models import Recommender, build_model
 from trainer.plots import plot_curves
 from trainer.progress import EpochProgress
@@ -60,12 +59,17 @@ def fit(
     else:
         progress = Progress(epoch=0, best_epoch=0)
         folder.save_best(model)
+    measured = judge.examine(model, "test") if measure_test else Measurement()
+    if measure_test:
+        folder.write_users(measured.table())
     result = RunResult(
         best_epoch=progress.best_epoch,
         valid=judge.measure(model, "valid"),
-        test=judge.measure(model, "test") if measure_test else {},
+        test=measured.figures,
         n_parameters=sum(parameter.numel() for parameter in parameters_of(model)),
         seconds_per_epoch=_mean([record["seconds"] for record in progress.history]),
+        test_low=measured.low,
+        test_high=measured.high,
     )
     plot_curves(progress.history, folder.path / "curves.png")
     folder.write_result(result)
@@ -84,7 +88,7 @@ def _train(
     model: Recommender,
     dataset: Dataset,
     config: RunConfig,
-    judge: "Judge",
+    judge: Judge,
     folder: RunFolder,
     *,
     on_evaluation: OnEvaluation | None,
@@ -166,33 +170,6 @@ def _judge_epoch(
         folder.save_best(model)
     else:
         progress.waited += 1
-
-
-class Judge:
-    """Measures a model on a held-out split, with one forward pass a call."""
-
-    def __init__(self, dataset: Dataset, config: RunConfig) -> None:
-        self._n_items = dataset.n_items
-        self._settings = config.evaluation
-        self._chosen_by = config.training.metric
-        self._pairs = {name: dataset.split(name) for name in ("train", "valid", "test")}
-        shape = (dataset.n_users, dataset.n_items)
-        self._seen = {
-            name: interaction_matrix(pairs.user_rows, pairs.item_rows, *shape) for name, pairs in self._pairs.items()
-        }
-
-    def measure(self, model: Recommender, split: str) -> dict[str, float]:
-        """recall, ndcg, precision and map at each k of the settings; training items are masked."""
-        ks = tuple({*self._settings.ks, int(self._chosen_by.partition("@")[2])})
-        masked = self._seen["train"]
-        if split == "test" and self._settings.mask_valid_at_test:
-            masked = (masked + self._seen["valid"]).tocsr()
-        truth = Truth.of(self._pairs[split].user_rows, self._pairs[split].item_rows, self._n_items)
-        model.eval()
-        with torch.no_grad():
-            users, items = model.embeddings()
-            ranked = rank_items(users, items, masked, truth.users, max(ks))
-        return ranking_metrics(ranked, truth, tuple(sorted(ks)))
 
 
 def _mean(values: list[float]) -> float:

@@ -5,6 +5,7 @@ run.json       which data set (path and fingerprint) it was trained on
 metrics.jsonl  one line an epoch
 last.pt        what an interrupted run resumes from
 best.pt        parameters of the best epoch
+users.parquet  the test metrics of every user: what paired tests compare
 result.json    written last: its presence means that the run is finished
 curves.png     losses and validation metrics by epoch
 """
@@ -13,9 +14,11 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import torch
 from torch import Tensor, nn
 
@@ -47,6 +50,9 @@ class RunResult:
     test: dict[str, float]
     n_parameters: int
     seconds_per_epoch: float
+    test_low: dict[str, float] = field(default_factory=dict)
+    test_high: dict[str, float] = field(default_factory=dict)
+    """Bounds of the bootstrap interval of each test figure that is a mean over users."""
 
 
 class RunFolder:
@@ -112,6 +118,19 @@ class RunFolder:
     def write_result(self, result: RunResult) -> None:
         """Mark the run finished."""
         write_atomically(self.path / "result.json", json.dumps(asdict(result), indent=1).encode())
+
+    def write_users(self, users: pl.DataFrame) -> None:
+        """Keep the test metrics of every user; before the result, so that a finished run has them."""
+        buffer = BytesIO()
+        users.write_parquet(buffer)
+        write_atomically(self.path / "users.parquet", buffer.getvalue())
+
+    def users(self) -> pl.DataFrame:
+        """user_row and the test metrics of every user with a held-out item, null where a user has no value."""
+        file = self.path / "users.parquet"
+        if not file.is_file():
+            raise InputError(f"{self.path} has no users.parquet: it was finished without measuring the test split")
+        return pl.read_parquet(file)
 
     def write_history(self, progress: Progress) -> None:
         """Rewrite metrics.jsonl: after a resume it must not keep lines of the epochs that are run again."""

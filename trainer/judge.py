@@ -1,0 +1,106 @@
+"""Measures a model on a held-out split: cheaply after every epoch, in full at the end."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import polars as pl
+import torch
+
+from trainer.config import RunConfig
+from trainer.data import Dataset
+from trainer.evaluate import Truth, hits, per_user_metrics, rank_items, ranking_metrics, slice_metrics
+from trainer.exposure import cold_items, coverage, exposure_counts, gini, long_tail_items, novelty
+from trainer.graph import interaction_matrix
+from trainer.models import Recommender
+from trainer.statistics import bootstrap_means, percentile_interval
+
+Array = np.ndarray[Any, np.dtype[Any]]
+HeldOut = Literal["valid", "test"]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """All figures of one model on one split."""
+
+    figures: dict[str, float] = field(default_factory=dict)
+    """`recall@20`, `cold/ndcg@10`, `coverage@20` ...; a slice that holds no held-out item has none."""
+    low: dict[str, float] = field(default_factory=dict)
+    high: dict[str, float] = field(default_factory=dict)
+    """Bounds of the bootstrap interval of every figure that is a mean over users."""
+    users: Array = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    """(m,) user rows measured."""
+    per_user: dict[str, Array] = field(default_factory=dict)
+    """Each (m,), NaN where a user has no value."""
+
+    def table(self) -> pl.DataFrame:
+        """One row a user: user_row and float32 metrics, null where a user has no value."""
+        metrics = {name: values.astype(np.float32) for name, values in self.per_user.items()}
+        return pl.DataFrame({"user_row": self.users, **metrics}, nan_to_null=True)
+
+
+class Judge:
+    """Full ranking with one forward pass a call; training items, and on demand validation items, are masked."""
+
+    def __init__(self, dataset: Dataset, config: RunConfig) -> None:
+        self._n_users, self._n_items = dataset.n_users, dataset.n_items
+        self._settings, self._seed = config.evaluation, config.seed
+        self._ks = tuple(sorted({*config.evaluation.ks, int(config.training.metric.partition("@")[2])}))
+        self._pairs = {name: dataset.split(name) for name in ("train", "valid", "test")}
+        shape = (dataset.n_users, dataset.n_items)
+        self._seen = {
+            name: interaction_matrix(pairs.user_rows, pairs.item_rows, *shape) for name, pairs in self._pairs.items()
+        }
+
+    def measure(self, model: Recommender, split: HeldOut) -> dict[str, float]:
+        """The accuracy metrics at each k of the settings: what choosing an epoch needs, and no more."""
+        return ranking_metrics(*self._rank(model, split), self._ks)
+
+    def examine(self, model: Recommender, split: HeldOut) -> Measurement:
+        """Accuracy, slices, novelty, coverage, Gini and bootstrap intervals."""
+        ranked, truth = self._rank(model, split)
+        per_user = self._per_user(ranked, truth)
+        figures = {name: float(values[known].mean()) for name, values, known in _known(per_user)}
+        bounds = self._intervals({name: per_user[name] for name in figures})
+        for k in self._ks:
+            exposure = exposure_counts(ranked, k, self._n_items)
+            figures |= {f"coverage@{k}": coverage(exposure), f"gini@{k}": gini(exposure)}
+        return Measurement(figures, *bounds, truth.users, per_user)
+
+    def _rank(self, model: Recommender, split: HeldOut) -> tuple[Array, Truth]:
+        masked = self._seen["train"]
+        if split == "test" and self._settings.mask_valid_at_test:
+            masked = (masked + self._seen["valid"]).tocsr()
+        truth = Truth.of(self._pairs[split].user_rows, self._pairs[split].item_rows, self._n_items)
+        model.eval()
+        with torch.no_grad():
+            users, items = model.embeddings()
+            return rank_items(users, items, masked, truth.users, self._ks[-1]), truth
+
+    def _per_user(self, ranked: Array, truth: Truth) -> dict[str, Array]:
+        counts = np.bincount(self._seen["train"].indices, minlength=self._n_items)
+        slices = {
+            "cold": cold_items(counts, self._settings.cold_at_most),
+            "tail": long_tail_items(counts, self._settings.tail_share),
+        }
+        values = per_user_metrics(hits(ranked, truth), truth.counts, self._ks)
+        values |= novelty(ranked, counts, self._n_users, self._ks)
+        for name, chosen in slices.items():
+            restricted = slice_metrics(ranked, truth, chosen, self._ks)
+            values |= {f"{name}/{metric}": value for metric, value in restricted.items()}
+        return values
+
+    def _intervals(self, per_user: dict[str, Array]) -> tuple[dict[str, float], dict[str, float]]:
+        if not (self._settings.bootstrap and per_user):
+            return {}, {}
+        table = np.stack(list(per_user.values()), axis=1)  # (m, number of metrics)
+        samples = bootstrap_means(table, self._settings.bootstrap, np.random.default_rng(self._seed))
+        bounds = percentile_interval(samples, self._settings.confidence)
+        low, high = (dict(zip(per_user, map(float, bound), strict=True)) for bound in bounds)
+        return low, high
+
+
+def _known(per_user: dict[str, Array]) -> list[tuple[str, Array, Array]]:
+    """Metrics that at least one user has a value of, with which users have."""
+    masks = ((name, values, ~np.isnan(values)) for name, values in per_user.items())
+    return [entry for entry in masks if entry[2].any()]
