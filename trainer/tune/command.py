@@ -1,0 +1,69 @@
+"""`python -m trainer tune`: search, report, and fit what was chosen."""
+
+import shutil
+from pathlib import Path
+
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+from rich.console import Console
+
+from index.errors import InputError
+from index.storage import locked
+from trainer.config import RunConfig
+from trainer.data import Dataset
+from trainer.fit import fit
+from trainer.run_folder import RunFolder, RunResult
+from trainer.tune.report import plot_study, score_of, write_report
+from trainer.tune.study import Search, best_trial, counted_trials, open_study, run_trials
+
+
+def tune(dataset: Dataset, search: Search, folder: Path, *, console: Console) -> Study:
+    """Run or continue the study in `folder`, say on `console` how it goes, and write its report.
+
+    The test split is not touched. Reports are written after every trial, so a killed search leaves them too.
+
+    Raises:
+        InputError: the space does not fit the configuration, the folder is another study's, another process is
+            tuning in it, or no trial could finish.
+    """
+    search.space.check(search.config, search.overrides)
+    if search.sampler == "grid":
+        search.space.points()
+    study = open_study(folder, search, dataset)
+
+    def after_each(trial: FrozenTrial) -> None:
+        write_report(study, search, folder)
+        console.print(_line(study, search, trial), highlight=False, soft_wrap=True)
+
+    try:
+        with locked(folder, wait=False):
+            run_trials(study, search, dataset, folder, after_each=after_each)
+    except BlockingIOError:
+        raise InputError(f"another process is tuning in {folder}") from None
+    _require_a_best(study)
+    write_report(study, search, folder)
+    plot_study(study, search, folder / "study.png")
+    return study
+
+
+def fit_best(dataset: Dataset, config: RunConfig, path: Path) -> RunResult:
+    """Fit the chosen configuration and measure it on test; a run of an earlier choice in `path` gives way."""
+    run = RunFolder(path)
+    if path.exists() and run.config() != config:
+        shutil.rmtree(path)
+    return fit(dataset, config, run)
+
+
+def _require_a_best(study: Study) -> None:
+    if best_trial(study) is None:
+        reasons = [trial.user_attrs["reason"] for trial in study.trials if "reason" in trial.user_attrs]
+        detail = f"; the first failed: {reasons[0]}" if reasons else ""
+        raise InputError(f"none of {len(counted_trials(study))} trials finished{detail}")
+
+
+def _line(study: Study, search: Search, trial: FrozenTrial) -> str:
+    score, best = score_of(trial), best_trial(study)
+    figure = "no score" if score is None else f"valid {search.metric} {score:.4f}"
+    seconds = trial.duration.total_seconds() if trial.duration else 0.0
+    best_so_far = f", best {best.value:.4f} of trial {best.number}" if best else ""
+    return f"trial {trial.number} {trial.state.name.lower()}: {figure} after {seconds:.1f} s{best_so_far}"
