@@ -1,8 +1,9 @@
 """`python -m trainer`: from data to a bundle."""
 
+import math
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -67,6 +68,49 @@ def compare(
 
     names = config or ["popularity", "lightgcn", "anchorrec"]
     Console().print(figures_table(compare_runs(data, names, tuple(overrides or ()), out)))
+
+
+@app.command()
+def tune(
+    data: Data,
+    *,
+    out: Annotated[Path, typer.Option(help="Folder of the study; the one in it is continued.")],
+    config: Annotated[str, typer.Option(help=CONFIG_HELP)] = "anchorrec",
+    space: Annotated[
+        str | None, typer.Option(help="Space to search, a TOML file or one that ships. [default: the model's]")
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(min=1, help="Trials in all, earlier calls included. [default: the whole grid, else 30]"),
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=0, help="Seconds after which no further trial is begun.")] = math.inf,
+    sampler: Annotated[Literal["tpe", "random", "grid"], typer.Option(help="How settings are proposed.")] = "tpe",
+    pruner: Annotated[
+        Literal["median", "hyperband", "none"], typer.Option(help="What ends a trial that falls behind.")
+    ] = "median",
+    seed: Annotated[int, typer.Option(help="Seed of the search; runs keep the one of their configuration.")] = 0,
+    overrides: Overrides = None,
+    final: Annotated[bool, typer.Option("--final/--no-final", help="Fit the best and measure it on test.")] = True,
+) -> None:
+    """Search a configuration's best settings by validation; then fit those and measure test once.
+
+    Writes best.toml (for `fit --config`), trials.csv, study.png and, with --final, the run folder `best`.
+
+    Example: python -m trainer tune data/shop --config lightgcn --trials 20 --out studies/lightgcn
+    """
+    from trainer.data import load_dataset
+    from trainer.tune import command, report, study
+    from trainer.tune.space import read_space
+
+    fixed = tuple(overrides or ())
+    base = load_config(config, fixed)
+    search = study.Search(config, read_space(space or base.model.name), fixed, sampler, pruner, trials, timeout, seed)
+    dataset = load_dataset(data)
+    found = command.tune(dataset, search, out, console=Console(stderr=True))
+    Console().print(report.best_table(found, search))
+    if final:
+        best = load_config(str(out / "best.toml"))
+        Console().print(report.final_table(command.fit_best(dataset, best, out / "best")))
 
 
 @app.command()
