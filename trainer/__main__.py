@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from index.errors import run_cli
+from index.errors import InputError, run_cli
 from trainer.config import load_config, shipped_configs
 from trainer.datasets.cli import prepare_app
 
@@ -47,27 +47,54 @@ def fit(
 
     Example: python -m trainer fit data/shop --out runs/anchorrec --set training.learning_rate=0.001
     """
-    from trainer.compare import figures_table, fit_run  # torch takes seconds to import; --help must not wait
+    from trainer.data import load_dataset  # torch takes seconds to import; --help must not wait
+    from trainer.fit import fit as fit_run
+    from trainer.run_folder import RunFolder
+    from trainer.tables import figures_table
 
-    result = fit_run(data, load_config(config, tuple(overrides or ())), out)
+    result = fit_run(load_dataset(data), load_config(config, tuple(overrides or ())), RunFolder(out))
     Console().print(figures_table({out.name: result}))
 
 
 @app.command()
 def compare(
-    data: Data,
-    out: Annotated[Path, typer.Option(help="Folder that gets one run folder per configuration and comparison.json.")],
+    data: Annotated[list[Path], typer.Argument(metavar="DATA...", help="Folders made by `prepare`.")],
+    *,
+    out: Annotated[Path, typer.Option(help="Folder of all runs and tables; finished runs in it are kept.")],
     config: Annotated[list[str] | None, typer.Option(help=CONFIG_HELP + " Repeatable.")] = None,
+    seeds: Annotated[str, typer.Option(metavar="N,N...", help="Seeds to run every configuration with.")] = "",
+    baseline: Annotated[
+        str | None, typer.Option(help="What the others are tested against. [default: the first configuration]")
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="Figure to show and test, e.g. cold/recall@20. Repeatable. [default: recall@20, ndcg@20]"),
+    ] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Fit several configurations on the same data and print their test figures side by side.
+    """Fit several configurations, on several data sets and with several seeds, into one table; test the differences.
 
-    Runs that are already finished in the folder are not run again.
+    Writes comparison.json, .csv and .md and tests.csv. Runs lie in OUT/DATA/CONFIG/SEED, or in OUT/CONFIG for one data
+    set without --seeds.
+
+    Example: python -m trainer compare data/baby --config lightgcn --config anchorrec --seeds 999,777,555 --out runs
     """
-    from trainer.compare import compare_runs, figures_table
+    from trainer.compare import compare_runs
+    from trainer.tables import comparison_rows, rich_table, tests_rows
 
-    names = config or ["popularity", "lightgcn", "anchorrec"]
-    Console().print(figures_table(compare_runs(data, names, tuple(overrides or ()), out)))
+    found = compare_runs(
+        data,
+        config or ["popularity", "lightgcn", "anchorrec"],
+        out,
+        overrides=tuple(overrides or ()),
+        seeds=_whole_numbers("--seeds", seeds),
+        baseline=baseline,
+        metrics=tuple(metric or ()),
+        tell=lambda run: Console(stderr=True).print(run, highlight=False),
+    )
+    Console().print(rich_table(*comparison_rows(found.results, found.metrics), title=found.title))
+    if found.tests:
+        Console().print(rich_table(*tests_rows(found.tests), title=found.tests_title))
 
 
 @app.command()
@@ -116,12 +143,34 @@ def tune(
 @app.command()
 def evaluate(
     run: Run,
-    split: Annotated[str, typer.Option(help="train-masked split to measure on: valid or test.")] = "test",
+    *,
+    split: Annotated[str, typer.Option(help="Held-out part to measure on: valid or test.")] = "test",
+    ks: Annotated[str, typer.Option(metavar="K,K...", help="List lengths. [default: the run's]")] = "",
+    bootstrap: Annotated[
+        int | None, typer.Option(min=0, help="Resamples behind the intervals; 0: no intervals. [default: the run's]")
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Figures with their intervals, .csv or .parquet.")
+    ] = None,
+    users: Annotated[Path | None, typer.Option(metavar="FILE", help="Metrics of every user, .csv or .parquet.")] = None,
 ) -> None:
-    """Measure a run's best state again, from its checkpoint."""
-    from trainer.compare import measure_run, metrics_table
+    """Measure a run's best state again, from its checkpoint: all metrics, slices and intervals.
 
-    Console().print(metrics_table(measure_run(run, split), title=f"{run.name}, {split}"))
+    Example: python -m trainer evaluate runs/anchorrec --ks 10,20 --users per-user.parquet
+    """
+    from trainer.measure import check_suffix, figures_frame, measure_run, users_frame, write_frame
+    from trainer.run_folder import RunFolder
+    from trainer.tables import measurement_table
+
+    for file in filter(None, (csv, users)):
+        check_suffix(file)
+    folder = RunFolder(run)
+    measured = measure_run(folder, split, ks=_whole_numbers("--ks", ks), bootstrap=bootstrap)
+    if csv:
+        write_frame(figures_frame(measured), csv)
+    if users:
+        write_frame(users_frame(measured, folder.dataset().user_ids), users)
+    Console().print(measurement_table(measured, title=f"{run}, {split}"))
 
 
 @app.command()
@@ -164,6 +213,13 @@ def verify_golden(
         table.add_row(name, f"{difference:.2e}", "ok" if difference <= TOLERANCE else "TOO FAR")
     Console().print(table)
     raise typer.Exit(0 if all(difference <= TOLERANCE for difference in differences.values()) else 1)
+
+
+def _whole_numbers(option: str, text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        raise InputError(f"{option} is {text!r}, expected whole numbers such as 5,10,20") from None
 
 
 if __name__ == "__main__":

@@ -1,70 +1,107 @@
-"""Runs side by side on the same data: what `fit`, `compare` and `evaluate` print."""
+"""A comparison from command line to files: comparison.json, comparison.csv, comparison.md and tests.csv."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any
 
-from rich.table import Table
+from trainer.grid import Plan, Results, Versus, check_choice, make_plan, paired_tests, run_plan
+from trainer.judge import figure_names
+from trainer.run_folder import write_atomically
+from trainer.tables import (
+    TITLE,
+    comparison_frame,
+    comparison_rows,
+    markdown_table,
+    tests_frame,
+    tests_rows,
+    usual_metrics,
+)
 
-from index.errors import InputError
-from trainer.config import RunConfig, load_config
-from trainer.data import load_dataset
-from trainer.fit import fit, make_model
-from trainer.judge import HeldOut, Judge
-from trainer.run_folder import RunFolder, RunResult, write_atomically
-
-SHOWN = ("recall@20", "ndcg@20")
-
-
-def fit_run(data: Path, config: RunConfig, out: Path) -> RunResult:
-    """Fit one configuration on a prepared data folder."""
-    return fit(load_dataset(data), config, RunFolder(out))
-
-
-def compare_runs(data: Path, configs: Sequence[str], overrides: tuple[str, ...], out: Path) -> dict[str, RunResult]:
-    """Fit each configuration into `out/<its name>` and write all figures to `out/comparison.json`."""
-    loaded = {Path(name).stem: load_config(name, overrides) for name in configs}
-    if len(loaded) < len(configs):
-        raise InputError(f"configurations must differ in name, found {', '.join(configs)}")
-    dataset = load_dataset(data)
-    results = {name: fit(dataset, config, RunFolder(out / name)) for name, config in loaded.items()}
-    record = {name: asdict(result) for name, result in results.items()}
-    write_atomically(out / "comparison.json", json.dumps(record, indent=1).encode())
-    return results
+TESTS_TITLE = (
+    "mean change from {baseline} over users, seeds averaged per user first, with its {confidence:.0%} bootstrap "
+    "interval; p-values of paired tests, adjusted by Holm over all rows of a metric"
+)
 
 
-def measure_run(run: Path, split: str) -> dict[str, float]:
-    """Metrics of a run's best state on `valid` or `test`."""
-    if split not in ("valid", "test"):
-        raise InputError(f"split is {split!r}, expected valid or test")
-    folder = RunFolder(run)
-    config, dataset = folder.config(), load_dataset(Path(folder.origin()["data"]))
-    model = make_model(dataset, config)
-    folder.load_best(model)
-    return Judge(dataset, config).measure(model, cast(HeldOut, split))
+@dataclass(frozen=True)
+class Comparison:
+    """What was found, and by which metrics it is to be shown."""
+
+    results: Results
+    tests: list[Versus]
+    metrics: tuple[str, ...]
+    title: str
+    tests_title: str
 
 
-def figures_table(results: Mapping[str, RunResult]) -> Table:
-    """One row a run: validation and test figures, best epoch, size and speed."""
-    table = Table(title="full ranking, training items masked, test at the best validation epoch")
-    table.add_column("run")
-    for split in ("valid", "test"):
-        for metric in SHOWN:
-            table.add_column(f"{split} {metric}", justify="right")
-    for heading in ("best epoch", "parameters", "s/epoch"):
-        table.add_column(heading, justify="right")
-    for name, result in results.items():
-        figures = [f"{values[metric]:.4f}" for values in (result.valid, result.test) for metric in SHOWN]
-        cost = [str(result.best_epoch), f"{result.n_parameters:,}", f"{result.seconds_per_epoch:.2f}"]
-        table.add_row(name, *figures, *cost)
-    return table
+def compare_runs(
+    data: Sequence[Path],
+    configs: Sequence[str],
+    out: Path,
+    *,
+    overrides: tuple[str, ...] = (),
+    seeds: tuple[int, ...] = (),
+    baseline: str | None = None,
+    metrics: tuple[str, ...] = (),
+    tell: Callable[[str], None] = lambda _: None,
+) -> Comparison:
+    """Fit every configuration on every data set with every seed, test all against the baseline, write what was found.
+
+    Args:
+        data: prepared folders.
+        configs: shipped names or TOML files.
+        out: gets the run folders, whose finished runs are not run again, and the files named above.
+        overrides: `key=value` applied to every configuration.
+        seeds: in place of the configurations' own.
+        baseline: name of the configuration that the others are tested against; the first where none is given.
+        metrics: figures to show and test; recall and ndcg at 20 where none are given.
+        tell: hears which run is next.
+
+    Raises:
+        InputError: see `make_plan` and `check_choice`; before anything is run.
+    """
+    plan = make_plan(data, configs, out, overrides=overrides, seeds=seeds)
+    first = next(iter(plan.configs))
+    chosen, shown = baseline or first, metrics or usual_metrics(figure_names(plan.configs[first]))
+    check_choice(plan, chosen, shown)
+    results = run_plan(plan, tell)
+    tests_title = TESTS_TITLE.format(baseline=chosen, confidence=plan.configs[chosen].evaluation.confidence)
+    comparison = Comparison(results, paired_tests(plan, chosen, shown), shown, _title(plan), tests_title)
+    _write(plan, comparison)
+    return comparison
 
 
-def metrics_table(metrics: Mapping[str, float], *, title: str) -> Table:
-    """Metrics as rows of a table."""
-    table = Table("metric", "value", title=title)
-    for name, value in metrics.items():
-        table.add_row(name, f"{value:.4f}")
-    return table
+def _title(plan: Plan) -> str:
+    n = len(plan.seeds)
+    return TITLE + (f", mean ± standard deviation over {n} seeds" if n > 1 else "")
+
+
+def _write(plan: Plan, comparison: Comparison) -> None:
+    record = json.dumps(_record(plan, comparison.results), indent=1)
+    write_atomically(plan.out / "comparison.md", _markdown(comparison).encode())
+    write_atomically(plan.out / "comparison.csv", comparison_frame(comparison.results).write_csv().encode())
+    write_atomically(plan.out / "tests.csv", tests_frame(comparison.tests).write_csv().encode())
+    write_atomically(plan.out / "comparison.json", record.encode())
+
+
+def _record(plan: Plan, results: Results) -> dict[str, Any]:
+    """config -> result where folders are flat, else data -> config -> seed -> result."""
+    if plan.flat:
+        return {cell.config: asdict(result) for cell, runs in results.items() for result in runs.values()}
+    return {
+        data: {
+            cell.config: {str(seed): asdict(result) for seed, result in runs.items()}
+            for cell, runs in results.items()
+            if cell.data == data
+        }
+        for data in plan.datasets
+    }
+
+
+def _markdown(comparison: Comparison) -> str:
+    figures = f"{comparison.title}:\n\n{markdown_table(*comparison_rows(comparison.results, comparison.metrics))}"
+    if not comparison.tests:
+        return figures
+    return f"{figures}\n{comparison.tests_title}:\n\n{markdown_table(*tests_rows(comparison.tests))}"

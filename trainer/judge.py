@@ -18,6 +18,11 @@ from trainer.statistics import bootstrap_means, percentile_interval
 Array = np.ndarray[Any, np.dtype[Any]]
 HeldOut = Literal["valid", "test"]
 
+ACCURACY = ("recall", "ndcg", "precision", "map", "mrr", "hit")
+SLICED = tuple(f"{name}/{metric}" for name in ("cold", "tail") for metric in ("recall", "ndcg"))
+PER_USER = (*ACCURACY, "novelty", *SLICED)
+METRICS = (*PER_USER, "coverage", "gini")
+
 
 @dataclass(frozen=True)
 class Measurement:
@@ -39,13 +44,34 @@ class Measurement:
         return pl.DataFrame({"user_row": self.users, **metrics}, nan_to_null=True)
 
 
-class Judge:
-    """Full ranking with one forward pass a call; training items, and on demand validation items, are masked."""
+def list_lengths(config: RunConfig) -> tuple[int, ...]:
+    """Every k that is measured: those of the settings, and the one that chooses the epoch; ascending."""
+    return tuple(sorted({*config.evaluation.ks, int(config.training.metric.partition("@")[2])}))
 
-    def __init__(self, dataset: Dataset, config: RunConfig) -> None:
+
+def per_user_names(config: RunConfig) -> list[str]:
+    """Names of the figures that are means over users, and so have intervals and can be tested."""
+    return [f"{metric}@{k}" for metric in PER_USER for k in list_lengths(config)]
+
+
+def figure_names(config: RunConfig) -> list[str]:
+    """Names of all figures that `Judge.examine` finds; a slice that holds no held-out item has none."""
+    return [
+        *per_user_names(config),
+        *(f"{metric}@{k}" for metric in ("coverage", "gini") for k in list_lengths(config)),
+    ]
+
+
+class Judge:
+    """Full ranking with one forward pass a call; training items, and on demand validation items, are masked.
+
+    `ks` are list lengths in place of those that the configuration asks for.
+    """
+
+    def __init__(self, dataset: Dataset, config: RunConfig, ks: tuple[int, ...] = ()) -> None:
         self._n_users, self._n_items = dataset.n_users, dataset.n_items
         self._settings, self._seed = config.evaluation, config.seed
-        self._ks = tuple(sorted({*config.evaluation.ks, int(config.training.metric.partition("@")[2])}))
+        self._ks = tuple(sorted(set(ks))) or list_lengths(config)
         self._pairs = {name: dataset.split(name) for name in ("train", "valid", "test")}
         shape = (dataset.n_users, dataset.n_items)
         self._seen = {
