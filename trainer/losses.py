@@ -37,25 +37,44 @@ def cosine_margin(users: Tensor, positives: Tensor, negatives: Tensor, margin: f
     return torch.relu(margin + gap).mean()
 
 
-def info_nce(rows: Tensor, targets: Tensor, temperature: float) -> Tensor:
-    """NCE: each row against its own target among all targets of the batch (paper, equation 2). Inputs (B, d)."""
+def info_nce(rows: Tensor, targets: Tensor, temperature: float, *, both_directions: bool = False) -> Tensor:
+    """NCE: each row against its own target among all targets of the batch (paper, equation 2). Inputs (B, d).
+
+    With `both_directions`, the mean of that and of each target against all rows.
+    """
     logits = normalize(rows, eps=1e-12) @ normalize(targets, eps=1e-12).T / temperature  # (B, B)
-    return cross_entropy(logits, torch.arange(len(rows), device=rows.device))
+    own = torch.arange(len(rows), device=rows.device)
+    towards = cross_entropy(logits, own)
+    return 0.5 * (towards + cross_entropy(logits.T, own)) if both_directions else towards
 
 
-def similarity_gap(embeddings: Tensor, unit_features: Tensor) -> Tensor:
+def similarity_gap(embeddings: Tensor, unit_features: Tensor, *, sampled_rows: int = 256) -> Tensor:
     """AMP (paper, equation 3): mean over pairs i != j of (cos(h_i, h_j) - cos(f_i, f_j))^2.
 
     With unit rows E and F the sum over all pairs is ||E^T E||^2 - 2 ||F^T E||^2 + ||F F^T||^2 (Frobenius): two small
-    products in place of two (B, B) matrices. The diagonal adds nothing, both cosines being 1 there.
+    products in place of (B, B) matrices. The gradient is exact. The last term has none and would cost more than all
+    the rest of a step, so beyond `sampled_rows` items it is estimated, without bias, from that many of them.
 
     Args:
-        embeddings: (B, d) learned embeddings h of distinct items.
+        embeddings: (B, d) learned embeddings h of distinct items, in an order that says nothing of them.
         unit_features: (B, width) their features, unit rows; no gradient.
+        sampled_rows: items from which the constant is estimated.
     """
     unit = normalize(embeddings, eps=1e-12)
-    n_pairs = max(len(unit) * (len(unit) - 1), 1)
-    return _gram_gap(unit, unit_features) / n_pairs
+    moving = (unit.T @ unit).square().sum() - 2.0 * (unit_features.T @ unit).square().sum()
+    with torch.no_grad():
+        constant = _sum_of_squared_products(unit_features, sampled_rows)
+    return (moving + constant) / max(len(unit) * (len(unit) - 1), 1)
+
+
+def _sum_of_squared_products(rows: Tensor, sampled_rows: int) -> Tensor:
+    """||F F^T||_F^2: its diagonal exactly, the rest scaled up from evenly spaced rows where there are more."""
+    n = len(rows)
+    sample = rows[torch.linspace(0, n - 1, min(n, sampled_rows), device=rows.device).long()]
+    products = (sample @ sample.T).square()
+    off_diagonal = products.sum() - products.diagonal().sum()
+    scale = n * (n - 1) / max(len(sample) * (len(sample) - 1), 1)
+    return rows.square().sum(dim=1).square().sum() + scale * off_diagonal
 
 
 def similarity_gap_frobenius(embeddings: Tensor, unit_features: Tensor) -> Tensor:
@@ -76,11 +95,3 @@ def smoothness(embeddings: Tensor, smoothed: Tensor, weights: Tensor, n_edges: i
         n_edges: stored entries of O.
     """
     return ((weights * embeddings.square().sum(dim=1)).sum() - 2.0 * (embeddings * smoothed).sum()) / n_edges
-
-
-def _gram_gap(a: Tensor, b: Tensor) -> Tensor:
-    """||A A^T - B B^T||_F^2 (B without gradient), never forming an (n, n) matrix where the widths are smaller."""
-    with torch.no_grad():
-        small = b @ b.T if len(b) < b.shape[1] else b.T @ b
-        constant = small.square().sum()
-    return (a.T @ a).square().sum() - 2.0 * (b.T @ a).square().sum() + constant

@@ -72,6 +72,8 @@ def test_info_nce_is_its_definition(seed, rows, temperature):
     e = torch.exp(normalize(a) @ normalize(b).T / temperature)
     expected = -torch.log(e.diagonal() / e.sum(dim=1)).mean()
     torch.testing.assert_close(losses.info_nce(a, b, temperature), expected)
+    both = losses.info_nce(a, b, temperature, both_directions=True)
+    torch.testing.assert_close(both, (expected + losses.info_nce(b, a, temperature)) / 2)
 
 
 @given(seed=st.integers(0, 10**6), rows=st.integers(2, 12), width=st.integers(1, 20))
@@ -89,6 +91,15 @@ def test_the_similarity_gap_has_the_gradient_of_its_definition():
     dense = ((unit @ unit.T - features @ features.T) ** 2).sum() / (9 * 8)
     (theirs,) = torch.autograd.grad(dense, embeddings)
     torch.testing.assert_close(ours, theirs)
+
+
+def test_from_a_sample_the_similarity_gap_is_near_its_value_and_its_gradient_is_the_same():
+    embeddings, features = random_rows(0, 900, 8).requires_grad_(), normalize(random_rows(1, 900, 40))
+    exact = losses.similarity_gap(embeddings, features, sampled_rows=900)
+    sampled = losses.similarity_gap(embeddings, features, sampled_rows=200)
+    assert sampled.item() == pytest.approx(exact.item(), rel=0.02)
+    gradients = [torch.autograd.grad(loss, embeddings)[0] for loss in (exact, sampled)]
+    assert torch.equal(*gradients)
 
 
 def test_the_similarity_gap_vanishes_when_the_embeddings_keep_the_features_cosines():

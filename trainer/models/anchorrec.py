@@ -51,7 +51,10 @@ class AnchorRec(Recommender):
         self.gates = nn.ModuleDict({m: nn.Linear(size, size) for m in self.modalities})
         sources = {m: widths[m] if self._projects_features(m) else size for m in self.modalities}
         self.projections = nn.ModuleDict(
-            {m: _mlp(width, size) if settings.project else nn.Identity() for m, width in {"id": size, **sources}.items()}
+            {
+                m: _mlp(width, size) if settings.project else nn.Identity()
+                for m, width in {"id": size, **sources}.items()
+            }
         )
         self.decoder = _mlp(size, size) if settings.correction_decoder else nn.Identity()
         self.features = nn.ParameterDict()
@@ -191,12 +194,9 @@ class AnchorRec(Recommender):
 
     def _align(self, rows: Tensor, anchor: Tensor) -> Tensor:
         direction, temperature = self._settings.aal_direction, self._settings.temperature
-        terms = []
-        if direction != "from_anchor":
-            terms.append(losses.info_nce(rows, anchor, temperature))
-        if direction != "to_anchor":
-            terms.append(losses.info_nce(anchor, rows, temperature))
-        return torch.stack(terms).mean()
+        if direction == "from_anchor":
+            rows, anchor = anchor, rows
+        return losses.info_nce(rows, anchor, temperature, both_directions=direction == "both")
 
     def _amp_terms(self, origins: Origins, rows: Tensor) -> dict[str, Tensor]:
         """Anchor-modality preservation (paper, equation 3), one term a modality."""
