@@ -174,6 +174,43 @@ def evaluate(
 
 
 @app.command()
+def analyze(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Finished runs on one data set.")],
+    *,
+    out: Annotated[Path, typer.Option(help="Folder that gets report.html and its numbers as CSV.")],
+    neighbours: Annotated[int, typer.Option(min=1, help="Neighbours of the overlap matrix.")] = 20,
+    trained_tables: Annotated[
+        bool,
+        typer.Option(
+            "--trained-tables",
+            help="Add the feature tables that training moved: the released scripts' h^t and h^v.",
+        ),
+    ] = False,
+    item: Annotated[list[str] | None, typer.Option(help="Item id to show with its nearest items. Repeatable.")] = None,
+    examples: Annotated[int, typer.Option(min=0, help="Items to show where none is named, drawn by seed.")] = 4,
+    tsne_items: Annotated[int, typer.Option(min=0, help="Items on the t-SNE map, at most; 0: no map.")] = 5000,
+    pair_lines: Annotated[int, typer.Option(min=0, help="Items whose points on the map are joined by lines.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of everything drawn at random.")] = 42,
+) -> None:
+    """Write the paper's figures for one or several runs as one HTML page, with the numbers as CSV beside it.
+
+    Example: python -m trainer analyze runs/lightgcn runs/anchorrec --out report
+    """
+    from trainer.analyze.report import analyze as write_report
+    from trainer.analyze.sections import AnalysisSettings
+
+    settings = AnalysisSettings(
+        overlap_k=neighbours,
+        items=tuple(item or ()),
+        n_examples=examples,
+        tsne_items=tsne_items,
+        pair_lines=pair_lines,
+        seed=seed,
+    )
+    print(write_report(runs, out, settings, trained_tables=trained_tables))
+
+
+@app.command()
 def export(
     run: Run,
     registry: Annotated[Path, typer.Option(help="Folder of bundles that the service reads.")],

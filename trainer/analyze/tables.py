@@ -1,0 +1,186 @@
+"""A study -> the tables behind the figures: what the CSV files hold and the page shows."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from index.errors import InputError
+from trainer.analyze import numbers
+from trainer.analyze.study import FINAL, AnalyzedRun, Study
+from trainer.progress import track
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+TOP = 3
+"""Neighbours of Fig. 5."""
+RANDOM = "random items"
+"""The row of `proximity` that says what chance gives."""
+TSNE_SPACES = {"origin id": "ID", "origin multimodal": "multimodal", FINAL: "final"}
+
+
+def accuracy(study: Study) -> pl.DataFrame:
+    """One row a run and split, one column a metric."""
+    rows = [
+        {"run": run.name, "split": split, **metrics}
+        for run in study.runs
+        for split, metrics in (("valid", run.result.valid), ("test", run.result.test))
+        if metrics
+    ]
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def cost(study: Study) -> pl.DataFrame:
+    """One row a run: whatever the run recorded of its cost, and what its epochs add up to."""
+    rows = [
+        {
+            "run": run.name,
+            "epochs": len(run.history),
+            "seconds_trained": sum(record["seconds"] for record in run.history),
+            **{name: value for name, value in asdict(run.result).items() if isinstance(value, int | float)},
+        }
+        for run in study.runs
+    ]
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def curves(study: Study) -> pl.DataFrame:
+    """One row a run and epoch: loss, its terms, seconds, validation metrics where measured."""
+    rows = [
+        {"run": run.name, "epoch": record["epoch"], "loss": record["loss"]}
+        | {f"term {name}": value for name, value in record["terms"].items()}
+        | {name: value for name, value in record.items() if name not in ("epoch", "loss", "terms")}
+        for run in study.runs
+        for record in run.history
+    ]
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def overlaps(study: Study, k: int) -> pl.DataFrame:
+    """Fig. 4: one row a run and space, one column a space; null where the run lacks it."""
+    raw = _neighbourhoods({f"raw {m}": features for m, features in study.raw.items()}, k, "raw")
+    rows = [
+        {"run": run.name, "space": space, **{name: numbers.overlap(near, other) for name, other in spaces.items()}}
+        for run in study.runs
+        if run.final is not None
+        for spaces in [raw | _neighbourhoods(run.spaces, k, run.name)]
+        for space, near in spaces.items()
+    ]
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _neighbourhoods(spaces: Mapping[str, Array], k: int, of: str) -> dict[str, Array]:
+    return {
+        name: numbers.nearest_others(vectors, k)[0]
+        for name, vectors in track(list(spaces.items()), f"neighbourhoods, {of}")
+    }
+
+
+def top_neighbours(study: Study, rng: np.random.Generator) -> pl.DataFrame:
+    """Fig. 5: one row a run, item and rank: the neighbour, and how alike the two are by every measure.
+
+    The last run is RANDOM: as many random items in the place of neighbours, without a cosine of final vectors.
+    """
+    k = min(TOP, study.dataset.n_items - 1)
+    hops = numbers.two_hop_counts(study.interactions)
+    chosen = {run.name: numbers.nearest_others(run.final, k) for run in study.runs if run.final is not None}
+    chance = numbers.random_others(study.dataset.n_items, k, rng)
+    frames = [_pairs(study, name, rows, cosines, hops) for name, (rows, cosines) in chosen.items()]
+    return pl.concat([*frames, _pairs(study, RANDOM, chance, np.full(chance.shape, np.nan), hops)])
+
+
+def _pairs(study: Study, run: str, rows: Array, cosines: Array, hops: Array) -> pl.DataFrame:
+    n_items, k = rows.shape
+    ids = np.array(study.dataset.item_ids)
+    shared = numbers.users_in_common(study.interactions, rows)
+    n_users_of = np.asarray(study.interactions.sum(axis=0), dtype=np.int64).ravel()
+    measured = {
+        f"{m} cosine": numbers.pair_cosines(features, rows).ravel().astype(np.float64)
+        for m, features in study.raw.items()
+    }
+    return pl.DataFrame(
+        {
+            "run": [run] * (n_items * k),
+            "item_id": ids.repeat(k),
+            "rank": np.tile(np.arange(1, k + 1), n_items),
+            "neighbour_id": ids[rows].ravel(),
+            "final cosine": pl.Series(cosines.ravel().astype(np.float64)).fill_nan(None),
+            "2-hop count": hops[rows].ravel(),
+            "users in common": shared.ravel(),
+            "pair proximity": numbers.pair_proximity(shared, n_users_of, rows).ravel(),
+            **measured,
+        }
+    )
+
+
+def proximity(pairs: pl.DataFrame) -> pl.DataFrame:
+    """Fig. 5a: means over all items, one row a run and rank, and one for the ranks together."""
+    measures = [name for name in pairs.columns if name not in ("run", "item_id", "rank", "neighbour_id")]
+    means = [pl.col(name).mean() for name in measures]
+    by_rank = pairs.group_by("run", "rank", maintain_order=True).agg(means)
+    together = pairs.group_by("run", maintain_order=True).agg(means)
+    labelled = by_rank.with_columns(pl.col("rank").cast(pl.String)), together.with_columns(rank=pl.lit("all"))
+    order = {name: place for place, name in enumerate(pairs["run"].unique(maintain_order=True))}
+    both = pl.concat([labelled[0], labelled[1].select(labelled[0].columns)])
+    return both.sort(pl.col("run").replace_strict(order, return_dtype=pl.Int64), "rank")
+
+
+def collapse(study: Study, rng: np.random.Generator) -> pl.DataFrame:
+    """Fig. 1 as numbers: one row a run, group of spaces and pair of modalities, and one for the pairs together."""
+    rows = [row for run in study.runs for group in ("origin", "projected") for row in _collapse_of(run, group, rng)]
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _collapse_of(run: AnalyzedRun, group: str, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
+    spaces = {name.removeprefix(f"{group} "): v for name, v in run.spaces.items() if name.startswith(f"{group} ")}
+    found = {f"{a} and {b}": numbers.collapse(spaces[a], spaces[b], rng) for a, b in combinations(spaces, 2)}
+    if len(found) > 1:
+        same, random = (float(np.mean(values)) for values in zip(*found.values(), strict=True))
+        found["all pairs"] = numbers.Collapse(same, random)
+    for pair, measured in found.items():
+        distances = {"same item": measured.same, "random items": measured.random, "ratio": measured.ratio}
+        yield {"run": run.name, "space": group, "modalities": pair, **distances}
+
+
+def tsne(study: Study, n_items: int, seed: int) -> pl.DataFrame:
+    """Fig. 1: one row a run, space and chosen item: where t-SNE puts it, and the item's leading category."""
+    rows = chosen_rows(study.dataset.n_items, n_items, seed)
+    categories = [leading_category(study.dataset.items["category"][int(row)]) for row in rows]
+    ids = [study.dataset.item_ids[row] for row in rows]
+    frames = []
+    for run in track([run for run in study.runs if run.final is not None], "t-SNE"):
+        spaces = {label: run.spaces[name][rows] for name, label in TSNE_SPACES.items() if name in run.spaces}
+        for label, placed in zip(spaces, numbers.tsne(list(spaces.values()), seed), strict=True):
+            x, y = placed.T
+            columns = {"run": [run.name] * len(ids), "space": [label] * len(ids), "item_id": ids}
+            frames.append(pl.DataFrame(columns | {"category": categories, "x": x, "y": y}))
+    return pl.concat(frames)
+
+
+def chosen_rows(n_items: int, n_chosen: int, seed: int) -> Array:
+    """Item rows drawn by seed, ascending; all where there are no more."""
+    rng = np.random.default_rng(seed)
+    return np.sort(rng.choice(n_items, size=min(n_chosen, n_items), replace=False))
+
+
+def leading_category(category: str) -> str:
+    """The first of "Comedy|Drama"; an item is drawn in one colour."""
+    return category.partition("|")[0].strip()
+
+
+def example_rows(study: Study, item_ids: Sequence[str], n_random: int, seed: int) -> list[int]:
+    """Rows of the targets of Fig. 5b: those asked for by id, else `n_random` drawn by seed.
+
+    Raises:
+        InputError: an id is not in the data set.
+    """
+    if not item_ids:
+        return [int(row) for row in chosen_rows(study.dataset.n_items, n_random, seed)]
+    row_of = {item_id: row for row, item_id in enumerate(study.dataset.item_ids)}
+    for item_id in item_ids:
+        if item_id not in row_of:
+            raise InputError(f"item {item_id!r} is not in the data set; expected an id such as {next(iter(row_of))!r}")
+    return [row_of[item_id] for item_id in item_ids]
