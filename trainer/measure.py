@@ -29,7 +29,10 @@ def measure_run(
         raise InputError(f"split is {split!r}, expected valid or test")
     if any(k < 1 for k in ks):
         raise InputError(f"list lengths are {ks}, expected at least 1")
-    config, dataset = folder.config(), folder.dataset()
+    config = folder.config()
+    if not (folder.path / "best.pt").is_file():
+        raise InputError(f"{folder.path} has no best.pt: its training has not evaluated an epoch yet")
+    dataset = folder.dataset()
     if bootstrap is not None:
         evaluation = config.evaluation.model_copy(update={"bootstrap": bootstrap})
         config = config.model_copy(update={"evaluation": evaluation})

@@ -1,0 +1,226 @@
+"""Comparisons: every run once, figures averaged over seeds, differences tested user by user, errors said at once."""
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy import stats
+from typer.testing import CliRunner
+from worlds import topics_dataset
+
+from index.errors import InputError
+from trainer.__main__ import app
+from trainer.compare import compare_runs
+from trainer.grid import Cell, make_plan
+from trainer.run_folder import RunFolder
+
+OVERRIDES = ("training.epochs=3", "training.batch_size=128", "training.learning_rate=0.02", "evaluation.bootstrap=100")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Two prepared data sets."""
+    root = tmp_path_factory.mktemp("data")
+    for name, seed in (("one", 0), ("two", 1)):
+        topics_dataset(root / name, seed=seed)
+    return root
+
+
+@pytest.fixture(scope="module")
+def nested(data, tmp_path_factory):
+    """Two configurations on two data sets with two seeds: folder and what was found."""
+    out = tmp_path_factory.mktemp("runs")
+    names = ["popularity", "bpr"]
+    return out, compare_runs([data / "one", data / "two"], names, out, overrides=OVERRIDES, seeds=(1, 2))
+
+
+def test_one_data_set_without_seeds_keeps_its_runs_flat_and_its_record_by_configuration(data, tmp_path):
+    found = compare_runs([data / "one"], ["popularity", "bpr"], tmp_path, overrides=OVERRIDES)
+    record = json.loads((tmp_path / "comparison.json").read_text())
+    assert list(record) == ["popularity", "bpr"]
+    assert record["bpr"] == json.loads((tmp_path / "bpr" / "result.json").read_text())
+    assert record["bpr"] == asdict(found.results[Cell("one", "bpr")][999])
+
+
+def test_several_data_sets_and_seeds_have_a_folder_each_and_a_record_by_data_configuration_and_seed(nested):
+    out, found = nested
+    record = json.loads((out / "comparison.json").read_text())
+    for cell, runs in found.results.items():
+        for seed, result in runs.items():
+            folder = RunFolder(out / cell.data / cell.config / str(seed))
+            assert folder.config().seed == seed
+            assert folder.result() == result
+            assert record[cell.data][cell.config][str(seed)] == asdict(result)
+    assert len(found.results) == 4
+
+
+def test_the_csv_has_mean_and_standard_deviation_over_the_seeds(nested):
+    out, found = nested
+    table = pl.read_csv(out / "comparison.csv")
+    assert table.select("data", "config", "seeds").rows() == [
+        ("one", "popularity", 2),
+        ("one", "bpr", 2),
+        ("two", "popularity", 2),
+        ("two", "bpr", 2),
+    ]
+    runs = found.results[Cell("two", "bpr")].values()
+    for name in ("recall@20", "gini@10", "tail/ndcg@50"):
+        values = [run.test[name] for run in runs]
+        assert table[f"test {name}"][3] == pytest.approx(np.mean(values))
+        assert table[f"test {name} sd"][3] == pytest.approx(np.std(values, ddof=1))
+
+
+def test_the_tests_pair_users_whose_values_are_averaged_over_the_seeds_first(nested):
+    out, found = nested
+    (versus,) = (v for v in found.tests if v.cell == Cell("one", "bpr") and v.metric == "ndcg@20")
+    users = {
+        config: [RunFolder(out / "one" / config / str(seed)).users()["ndcg@20"].to_numpy() for seed in (1, 2)]
+        for config in ("bpr", "popularity")
+    }
+    ours, theirs = (np.mean(users[config], axis=0, dtype=float) for config in ("bpr", "popularity"))
+    assert versus.test.difference == pytest.approx((ours - theirs).mean())
+    assert versus.test.p_t == pytest.approx(stats.ttest_rel(ours, theirs).pvalue)
+
+
+def test_p_values_are_adjusted_over_all_comparisons_by_a_metric(nested):
+    _, found = nested
+    by_metric = [v for v in found.tests if v.metric == "recall@20"]
+    p = np.array([v.test.p_t for v in by_metric])
+    assert len(p) == 2  # bpr against popularity on either data set
+    np.testing.assert_allclose(
+        [v.holm_t for v in by_metric], np.where(p == p.min(), 2 * p.min(), max(2 * p.min(), p.max()))
+    )
+    table = pl.read_csv(nested[0] / "tests.csv").filter(metric="recall@20")
+    np.testing.assert_allclose(table["holm_t"], [v.holm_t for v in by_metric])
+
+
+def test_the_markdown_shows_every_configuration_with_its_deviation_and_the_tests(nested):
+    page = (nested[0] / "comparison.md").read_text()
+    figures, tests = page.split("mean change from popularity")
+    mean = np.mean([run.test["recall@20"] for run in nested[1].results[Cell("one", "bpr")].values()])
+    (row,) = (line for line in figures.splitlines() if line.startswith("| one | bpr |"))
+    assert f"{mean:.4f} ±" in row
+    assert tests.count("| bpr |") == 4
+    assert len({line.count("|") for line in figures.splitlines() if line.startswith("|")}) == 1
+
+
+def test_finished_runs_are_used_again_and_only_what_is_new_is_run(data, nested, tmp_path):
+    out, found = nested
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("best.pt")}
+    seeds = (2, 1, 3)
+    again = compare_runs([data / "one"], ["popularity", "bpr"], out, overrides=OVERRIDES, seeds=seeds, baseline="bpr")
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert (out / "one" / "bpr" / "3" / "best.pt").exists()
+    assert again.results[Cell("one", "bpr")][1] == found.results[Cell("one", "bpr")][1]
+    assert {versus.cell.config for versus in again.tests} == {"popularity"}
+
+
+def test_figures_that_are_no_means_over_users_are_shown_but_not_tested(data, nested):
+    metrics = ("coverage@20", "tail/recall@20")
+    out, names = nested[0], ["popularity", "bpr"]
+    found = compare_runs([data / "one"], names, out, overrides=OVERRIDES, seeds=(1, 2), metrics=metrics)
+    assert {versus.metric for versus in found.tests} == {"tail/recall@20"}
+    assert "test coverage@20" in (out / "comparison.md").read_text()
+
+
+def test_an_override_that_a_model_does_not_know_names_the_configuration_before_anything_is_written(data, tmp_path):
+    with pytest.raises(InputError, match=r"configuration 'popularity' does not take .*unknown key model\.n_layers"):
+        compare_runs([data / "one"], ["lightgcn", "popularity"], tmp_path / "out", overrides=("model.n_layers=3",))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"configs": ["bpr", "bpr"]}, "configurations must differ in name, found bpr, bpr"),
+        ({"configs": ["bpr", "nowhere"]}, "'nowhere' not found"),
+        ({"data": ["one", "one"]}, "data sets must differ in name, found one, one"),
+        ({"data": ["one", "gone"]}, "gone is not a prepared dataset"),
+        ({"seeds": (1, 2, 1)}, "seeds must differ in name, found 1, 2, 1"),
+        ({"seeds": (1, 2), "overrides": ("seed=3",)}, "seeds are given twice"),
+        ({"baseline": "lightgcn"}, "baseline 'lightgcn' is none of the configurations popularity, bpr"),
+        ({"metrics": ("recall@7",)}, "recall@7 is not measured by popularity: expected one of recall, ndcg"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_written(data, tmp_path, options, said):
+    options = {"data": ["one"], "configs": ["popularity", "bpr"], **options}
+    folders = [data / name for name in options.pop("data")]
+    with pytest.raises(InputError, match=said):
+        compare_runs(folders, options.pop("configs"), tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_configurations_that_are_measured_differently_are_not_compared(data, tmp_path):
+    (tmp_path / "mine.toml").write_text('model.name = "bpr"\nevaluation.mask_valid_at_test = true\n')
+    with pytest.raises(InputError, match="popularity and mine are not measured alike"):
+        make_plan([data / "one"], ["popularity", str(tmp_path / "mine.toml")], tmp_path / "out")
+
+
+def test_a_folder_that_holds_another_run_is_refused_before_the_first_epoch(data, tmp_path):
+    compare_runs([data / "one"], ["bpr"], tmp_path, overrides=OVERRIDES)
+    with pytest.raises(InputError, match=r"holds a run of another configuration .training\.epochs is 3 there, 4 here"):
+        compare_runs([data / "one"], ["popularity", "bpr"], tmp_path, overrides=(*OVERRIDES, "training.epochs=4"))
+    assert not (tmp_path / "popularity").exists()
+
+
+def test_a_run_without_test_figures_cannot_be_tested(data, nested, tmp_path):
+    compare_runs([data / "one"], ["popularity", "bpr"], tmp_path, overrides=OVERRIDES)
+    (tmp_path / "bpr" / "users.parquet").unlink()
+    with pytest.raises(InputError, match=r"no users\.parquet: it was finished without measuring the test split"):
+        compare_runs([data / "one"], ["popularity", "bpr"], tmp_path, overrides=OVERRIDES)
+
+
+def evaluate(*arguments) -> str:
+    """The command's output; an InputError passes through."""
+    result = CliRunner(env={"COLUMNS": "120"}).invoke(app, ["evaluate", *map(str, arguments)])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_evaluate_prints_and_writes_what_the_run_found(nested, tmp_path):
+    run = nested[0] / "one" / "bpr" / "1"
+    result = RunFolder(run).result()
+    printed = evaluate(run, "--csv", tmp_path / "figures.csv", "--users", tmp_path / "users.csv")
+    assert f"{result.test['recall@20']:.4f}" in printed
+    assert f"{result.test_low['recall@20']:.4f}-{result.test_high['recall@20']:.4f}" in printed
+    table = pl.read_csv(tmp_path / "figures.csv")
+    assert dict(table.select("figure", "value").rows()) == pytest.approx(result.test)
+    assert dict(table.drop_nulls().select("figure", "high").rows()) == pytest.approx(result.test_high)
+    users = pl.read_csv(tmp_path / "users.csv")
+    assert users["user_id"][0] == "user 0"
+    np.testing.assert_allclose(users["ndcg@10"], RunFolder(run).users()["ndcg@10"], rtol=1e-6)
+
+
+def test_evaluate_takes_other_lengths_the_other_split_and_no_intervals(nested, tmp_path):
+    run = nested[0] / "one" / "bpr" / "1"
+    evaluate(run, "--split", "valid", "--ks", "20,3", "--bootstrap", 0, "--csv", tmp_path / "figures.parquet")
+    table = pl.read_parquet(tmp_path / "figures.parquet")
+    assert {name.partition("@")[2] for name in table["figure"]} == {"3", "20"}
+    figures = dict(table.select("figure", "value").rows())
+    assert figures["recall@20"] == pytest.approx(RunFolder(run).result().valid["recall@20"])
+    assert table["low"].null_count() == len(table)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--split", "train"], "split is 'train', expected valid or test"),
+        (["--ks", "0,5"], r"list lengths are \(0, 5\), expected at least 1"),
+        (["--ks", "many"], "--ks is 'many', expected whole numbers"),
+        (["--csv", "figures.xlsx"], r"ends in '\.xlsx', expected \.csv or \.parquet"),
+    ],
+)
+def test_evaluate_refuses_what_it_cannot_do(nested, arguments, said):
+    with pytest.raises(InputError, match=said):
+        evaluate(nested[0] / "one" / "bpr" / "1", *arguments)
+
+
+def test_evaluate_says_that_a_run_has_no_state_yet(nested, tmp_path):
+    run = nested[0] / "one" / "bpr" / "1"
+    (tmp_path / "config.toml").write_bytes((run / "config.toml").read_bytes())
+    with pytest.raises(InputError, match=r"has no best\.pt: its training has not evaluated an epoch yet"):
+        evaluate(tmp_path)
