@@ -20,9 +20,10 @@ def bundle_summary(path: Path, manifest: Manifest) -> Group:
     facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in _facts(path, manifest).items():
         facts.add_row(name, value)
-    metrics = Table("split", *(names := _metric_names(manifest)), title="metrics", title_justify="left")
-    for split, values in manifest.metrics.items():
-        metrics.add_row(split, *(f"{values[name]:.4f}" if name in values else "" for name in names))
+    splits = manifest.metrics.values()
+    metrics = Table("metric", *manifest.metrics, title="metrics", title_justify="left")
+    for name in _metric_names(manifest):
+        metrics.add_row(name, *(f"{values[name]:.4f}" if name in values else "" for values in splits))
     return Group(facts, metrics) if manifest.metrics else Group(facts)
 
 
