@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-PALETTE = ("#1f86c8", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c6bb1", "#9a8f00", "#7f7f7f")
+PALETTE = ("#1f86c8", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#8c6bb1", "#56b4e9", "#9a8f00", "#7f7f7f")
 """Okabe and Ito's colours, told apart with any colour vision; yellow, black and the
 darkest blue replaced, which vanish on a light or a dark page."""
 GREY = "#8a8a8a"

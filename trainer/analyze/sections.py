@@ -70,7 +70,8 @@ def _accuracy(study: Study) -> Section:
         title="Accuracy",
         seen="How well each run ranks the held-out items of a user.",
         computed="Full ranking over all items, training items left out; measured once, at the epoch that was best on "
-        "validation; averaged over users with held-out items.",
+        "validation; averaged over users with held-out items. Low and high bound the bootstrap interval of a test "
+        "figure, where the run recorded one.",
         tables=[Table("accuracy", "Ranking metrics by run and split.", tables.accuracy(study))],
     )
 

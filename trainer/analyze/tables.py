@@ -23,12 +23,12 @@ TSNE_SPACES = {"origin id": "ID", "origin multimodal": "multimodal", FINAL: "fin
 
 
 def accuracy(study: Study) -> pl.DataFrame:
-    """One row a run and split, one column a metric."""
+    """One row a run and split, one column a metric; "test low" and "test high" bound the test figures."""
     rows = [
-        {"run": run.name, "split": split, **metrics}
+        {"run": run.name, "split": field.replace("_", " "), **getattr(run.result, field)}
         for run in study.runs
-        for split, metrics in (("valid", run.result.valid), ("test", run.result.test))
-        if metrics
+        for field in ("valid", "test", "test_low", "test_high")
+        if getattr(run.result, field)
     ]
     return pl.DataFrame(rows, infer_schema_length=None)
 
