@@ -65,7 +65,7 @@ $(RUNS)/.begun: $(SHOP)/dataset.json $(TRAINING)
 
 $(RUNS)/comparison.json: $(RUNS)/.begun
 	$(BIN)/python -m trainer compare $(SHOP) --out $(RUNS) \
-	    --config popularity --config lightgcn --config anchorrec --set training.epochs=60
+	    --config popularity --config lightgcn --config anchorrec --set training.epochs=45
 
 $(BUNDLES)/current.json: $(RUNS)/comparison.json $(BUNDLING)
 	bundle=$$($(BIN)/python -m trainer export $(RUNS)/anchorrec --registry $(BUNDLES)) && \
