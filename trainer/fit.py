@@ -30,7 +30,7 @@ def fit(
     folder: RunFolder,
     *,
     on_evaluation: OnEvaluation | None = None,
-    measure_test: bool = True,
+    final: bool = True,
 ) -> RunResult:
     """Train until validation stops improving, then measure the best epoch once on the test split.
 
@@ -42,7 +42,7 @@ def fit(
         config: all other settings.
         folder: an empty folder, or one of this very run.
         on_evaluation: called after each evaluation on the validation split, once the epoch is recorded.
-        measure_test: off while settings are still being chosen; the result then has no test figures.
+        final: off while settings are still being chosen; then test is not measured and no picture drawn.
 
     Raises:
         InputError: the folder belongs to another run, the data lack what the model needs, or the loss is not finite.
@@ -59,9 +59,7 @@ def fit(
     else:
         progress = Progress(epoch=0, best_epoch=0)
         folder.save_best(model)
-    measured = judge.examine(model, "test") if measure_test else Measurement()
-    if measure_test:
-        folder.write_users(measured.table())
+    measured = judge.examine(model, "test") if final else Measurement()
     result = RunResult(
         best_epoch=progress.best_epoch,
         valid=judge.measure(model, "valid"),
@@ -71,7 +69,9 @@ def fit(
         test_low=measured.low,
         test_high=measured.high,
     )
-    plot_curves(progress.history, folder.path / "curves.png")
+    if final:
+        folder.write_users(measured.table())
+        plot_curves(progress.history, folder.path / "curves.png")
     folder.write_result(result)
     return result
 

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +123,9 @@ def _draw_importances(axes: Axes, study: Study) -> None:
         axes.text(0.5, 0.5, f"needs {MIN_TRIALS_FOR_IMPORTANCE} finished trials", ha="center")
         axes.set_axis_off()
         return
-    importances = get_param_importances(study)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # where all scores tie, equal importances are the right answer
+        importances = get_param_importances(study)
     axes.barh([name.rpartition(".")[2] for name in importances], list(importances.values()))
     axes.invert_yaxis()
 

@@ -5,6 +5,7 @@ A list holds the values to choose from; `{ low, high }` is a range, of whole num
 """
 
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from pydantic import BaseModel, ConfigDict, FiniteFloat, StrictInt, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from index.errors import InputError
 from trainer.config import CONFIG_FOLDER, RunConfig, load_config
@@ -30,16 +31,16 @@ Values = Mapping[str, Any]
 class Range(BaseModel):
     """The numbers from `low` to `high`, both included."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    low: StrictInt | FiniteFloat
-    high: StrictInt | FiniteFloat
+    low: int | float
+    high: int | float
     scale: Literal["linear", "log"] = "linear"
 
     @model_validator(mode="after")
     def _in_order(self) -> "Range":
-        if not self.low < self.high:
-            raise ValueError(f"low must be below high, found {self.low} and {self.high}")
+        if not -math.inf < self.low < self.high < math.inf:
+            raise ValueError(f"low must be below high and both finite, found {self.low} and {self.high}")
         if self.scale == "log" and self.low <= 0:
             raise ValueError(f"low must be above 0 on a log scale, found {self.low}")
         return self
@@ -148,7 +149,7 @@ def _distribution(name: str, found: Any, source: str) -> Distribution:
     try:
         return Range.model_validate(found).distribution()
     except ValidationError as error:
-        problem = error.errors()[0]
+        problem = error.errors()[-1]
         where = ".".join([name, *(str(part) for part in problem["loc"][:1])])
         raise InputError(f"space {source}: {where}: {problem['msg']} (found {problem['input']!r})") from None
 

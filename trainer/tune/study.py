@@ -202,7 +202,7 @@ def _run_trial(study: Study, trial: Trial, search: Search, dataset: Dataset, fol
             raise optuna.TrialPruned
 
     try:
-        result = fit(dataset, search.configured(trial.params), run, on_evaluation=follow, measure_test=False)
+        result = fit(dataset, search.configured(trial.params), run, on_evaluation=follow, final=False)
     except optuna.TrialPruned:
         study.tell(trial, state=TrialState.PRUNED)
     except InputError as error:  # a loss that is not finite: the next settings may do better
