@@ -13,8 +13,7 @@ BUNDLES := $(DEMO)/bundles
 
 READING  := $(wildcard trainer/data.py trainer/prepare.py trainer/features.py trainer/splits.py trainer/datasets/*.py \
               trainer/datasets/shop/*.py trainer/encoders/*.py)
-TRAINING := $(wildcard trainer/fit.py trainer/config.py trainer/graph.py trainer/inputs.py trainer/losses.py \
-              trainer/sampling.py trainer/evaluate.py trainer/models/*.py trainer/configs/*.toml)
+TRAINING := $(wildcard trainer/*.py trainer/models/*.py) $(patsubst %,trainer/configs/%.toml,popularity lightgcn anchorrec)
 BUNDLING := $(wildcard trainer/export.py index/*.py)
 
 .PHONY: help install demo demo-check test lint format clean

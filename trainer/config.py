@@ -268,7 +268,8 @@ def _explain(problem: Any) -> str:
     where = ".".join(location)
     if problem["type"] != "extra_forbidden":
         return f"{where}: {problem['msg']} (found {problem.get('input')!r})"
-    near = difflib.get_close_matches(location[-1], _known_keys(), n=1)
+    # A key that only another model has is no misspelling of itself.
+    near = difflib.get_close_matches(location[-1], _known_keys() - {location[-1]}, n=1)
     return f"unknown key {where}" + (f" (did you mean {near[0]!r}?)" if near else "")
 
 

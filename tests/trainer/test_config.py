@@ -34,6 +34,11 @@ def test_an_unknown_key_is_an_error_that_names_the_nearest_known_one():
         load_config("anchorrec", ("model.aal_wieght=0.5",))
 
 
+def test_a_key_of_another_model_is_not_suggested_to_itself():
+    with pytest.raises(InputError, match=r"unknown key model\.n_layers$|did you mean '(?!n_layers')"):
+        load_config("popularity", ("model.n_layers=3",))
+
+
 def test_an_unknown_key_in_a_nested_group_is_an_error_too():
     with pytest.raises(InputError, match=r"unknown key model\.fusion\.textt"):
         load_config("anchorrec", ("model.fusion.textt=1",))

@@ -101,7 +101,7 @@ def test_a_finished_run_is_not_run_again(dataset, tmp_path):
 
 
 def test_a_run_that_was_killed_resumes_and_ends_where_the_unbroken_one_ends(dataset, tmp_path):
-    overrides = (*SMALL, "training.epochs=30", "training.patience=30", "training.checkpoint_every=3")
+    overrides = (*SMALL, "training.epochs=80", "training.patience=80", "training.checkpoint_every=3")
     unbroken = trained(dataset, load_config("anchorrec", overrides), tmp_path / "unbroken")
     sets = [part for override in overrides for part in ("--set", override)]
     command = [sys.executable, "-m", "trainer", "fit", str(dataset.path), "--out", str(tmp_path / "killed"), *sets]
