@@ -20,6 +20,7 @@ from trainer.analyze.page import as_shown
 from trainer.analyze.report import analyze
 from trainer.analyze.sections import AnalysisSettings
 from trainer.analyze.study import open_study
+from trainer.analyze.tables import MEASURED
 from trainer.config import load_config
 from trainer.data import Recipe, load_dataset
 from trainer.fit import fit
@@ -127,7 +128,16 @@ def test_no_id_stands_twice_and_every_anchor_leads_somewhere(page):
 
 
 def test_the_tables_of_the_page_are_the_csv_files(report, page):
-    assert set(page.tables) == {"accuracy", "curves", "cost", "overlap", "proximity", "examples", "collapse"}
+    assert set(page.tables) == {
+        "headline",
+        "accuracy",
+        "curves",
+        "cost",
+        "overlap",
+        "proximity",
+        "examples",
+        "collapse",
+    }
     for name, (headings, *rows) in page.tables.items():
         with (report / f"{name}.csv").open(newline="") as file:
             expected_headings, *expected = csv.reader(file)
@@ -208,8 +218,9 @@ def test_a_map_has_every_space_of_every_chosen_item(report):
 
 def test_the_report_says_what_the_runs_recorded(world, report):
     result = json.loads((world / "lightgcn" / "result.json").read_text())
-    [test] = table(report, "accuracy").filter(run="lightgcn", split="test").rows(named=True)
-    assert test["recall@20"] == result["test"]["recall@20"]
+    [recall] = table(report, "accuracy").filter(run="lightgcn", metric="recall@20").rows(named=True)
+    measured = {part.replace("_", " "): result[part]["recall@20"] for part in MEASURED}
+    assert recall == {"metric": "recall@20", "run": "lightgcn", **measured}
     [cost] = table(report, "cost").filter(run="lightgcn").rows(named=True)
     assert (cost["epochs"], cost["n_parameters"]) == (2, result["n_parameters"])
     history = [json.loads(line) for line in (world / "lightgcn" / "metrics.jsonl").read_text().splitlines()]
@@ -230,13 +241,21 @@ def test_without_features_the_parts_that_apply_are_shown(tmp_path):
     dataset = topics_dataset(tmp_path / "data", modalities=())
     run = trained(dataset, tmp_path / "lightgcn", "lightgcn")
     page = Page(analyze([run], tmp_path / "report", replace(SETTINGS, items=())).read_text())
-    assert set(page.tables) == {"accuracy", "curves", "cost", "overlap", "proximity", "examples"}
+    assert set(page.tables) == {"headline", "accuracy", "curves", "cost", "overlap", "proximity", "examples"}
     assert page.tables["overlap"][0] == ["run", "space", "final"]
 
 
 def test_popularity_alone_has_figures_of_accuracy_and_cost(world, tmp_path):
     page = Page(analyze([world / "popularity"], tmp_path / "report", SETTINGS).read_text())
-    assert set(page.tables) == {"accuracy", "cost"}
+    assert set(page.tables) == {"headline", "accuracy", "cost"}
+
+
+def test_runs_that_measured_none_of_the_usual_metrics_are_reported_by_what_they_have(world, tmp_path):
+    overrides = (*OVERRIDES, "evaluation.ks=[7]", "training.metric=recall@7")
+    run = trained(load_dataset(world / "data"), tmp_path / "short", "popularity", overrides)
+    page = Page(analyze([run], tmp_path / "report", SETTINGS).read_text())
+    assert len(page.tables["headline"]) == 1
+    assert "recall@7" in [row[0] for row in page.tables["accuracy"]]
 
 
 def test_runs_of_one_name_are_told_apart(world, tmp_path):

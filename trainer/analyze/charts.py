@@ -10,14 +10,29 @@ from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 
 from trainer.analyze.canvas import GREY, PALETTE, STYLE, Chart, add_legend, colours_of, make_panels, to_chart
-from trainer.analyze.tables import RANDOM
+from trainer.analyze.tables import HEADLINE, RANDOM
 
-CURVES = ("recall@20", "ndcg@20")
+
+def accuracies(accuracy: pl.DataFrame, colours: Mapping[str, str]) -> Chart:
+    """Each metric's figures on test as points, with their intervals where there are any."""
+    metrics = accuracy["metric"].unique(maintain_order=True).to_list()
+    with mpl.rc_context(STYLE):
+        figure, panels = make_panels(len(metrics), width=4.8, height=0.9 + 0.3 * len(colours))
+        for axes, metric in zip(panels, metrics, strict=True):
+            for row in accuracy.filter(metric=metric).iter_rows(named=True):
+                if row["test"] is not None:
+                    axes.plot(row["test"], row["run"], "o", color=colours[row["run"]])
+                if row["test low"] is not None:
+                    axes.hlines(row["run"], row["test low"], row["test high"], color=colours[row["run"]], linewidth=2)
+            axes.set_title(f"test {metric}")
+            axes.invert_yaxis()
+            axes.margins(y=0.3)
+        return to_chart(figure, f"{' and '.join(metrics)} on test of each run, with intervals.")
 
 
 def training_curves(curves: pl.DataFrame, colours: Mapping[str, str]) -> Chart:
     """Loss and validation metrics by epoch, one line a run."""
-    metrics = [name for name in CURVES if name in curves.columns]
+    metrics = [name for name in HEADLINE if name in curves.columns]
     with mpl.rc_context(STYLE):
         figure, panels = make_panels(1 + len(metrics), width=3.6, height=2.9)
         for axes, name in zip(panels, ("loss", *metrics), strict=True):
@@ -25,6 +40,7 @@ def training_curves(curves: pl.DataFrame, colours: Mapping[str, str]) -> Chart:
                 line = rows.select("epoch", name).drop_nulls()
                 axes.plot(line["epoch"], line[name], color=colours[run], label=run, marker="o", markersize=2.5)
             axes.set(title=name if name == "loss" else f"validation {name}", xlabel="epoch")
+            axes.xaxis.get_major_locator().set_params(integer=True)
         panels[0].set_yscale("log")
         add_legend(figure, panels[0])
         return to_chart(figure, f"Loss and validation {' and '.join(metrics)} by epoch for each run.")
@@ -40,6 +56,7 @@ def loss_terms(curves: pl.DataFrame) -> Chart:
             for term, colour in zip(terms, colours_of(len(terms)), strict=True):
                 axes.plot(rows["epoch"], rows[term], color=colour, label=term.removeprefix("term "))
             axes.set(title=run, xlabel="epoch", yscale="log")
+            axes.xaxis.get_major_locator().set_params(integer=True)
             axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
         return to_chart(figure, "Weighted loss terms by epoch, one panel for each run.")
 

@@ -65,6 +65,8 @@ def _colours(study: Study) -> dict[str, str]:
 
 
 def _accuracy(study: Study) -> Section:
+    accuracy = tables.accuracy(study)
+    headline = accuracy.filter(pl.col("metric").is_in(tables.HEADLINE))
     return Section(
         anchor="accuracy",
         title="Accuracy",
@@ -72,7 +74,11 @@ def _accuracy(study: Study) -> Section:
         computed="Full ranking over all items, training items left out; measured once, at the epoch that was best on "
         "validation; averaged over users with held-out items. Low and high bound the bootstrap interval of a test "
         "figure, where the run recorded one.",
-        tables=[Table("accuracy", "Ranking metrics by run and split.", tables.accuracy(study))],
+        charts=[charts.accuracies(headline, _colours(study))] if len(headline) else [],
+        tables=[
+            Table("headline", "The metrics that are quoted most.", headline),
+            Table("accuracy", "Every metric that a run recorded.", accuracy, "folded"),
+        ],
     )
 
 

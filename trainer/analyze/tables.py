@@ -19,18 +19,22 @@ TOP = 3
 """Neighbours of Fig. 5."""
 RANDOM = "random items"
 """The row of `proximity` that says what chance gives."""
+MEASURED = ("valid", "test", "test_low", "test_high")
+"""What a run's result says of accuracy."""
+HEADLINE = ("recall@20", "ndcg@20")
 TSNE_SPACES = {"origin id": "ID", "origin multimodal": "multimodal", FINAL: "final"}
 
 
 def accuracy(study: Study) -> pl.DataFrame:
-    """One row a run and split, one column a metric; "test low" and "test high" bound the test figures."""
+    """One row a metric and run: on validation, on test, and the bounds of the test figure; null where not measured."""
+    measured = {run.name: asdict(run.result) for run in study.runs}
+    metrics = dict.fromkeys(name for result in measured.values() for part in MEASURED for name in result[part])
     rows = [
-        {"run": run.name, "split": field.replace("_", " "), **getattr(run.result, field)}
-        for run in study.runs
-        for field in ("valid", "test", "test_low", "test_high")
-        if getattr(run.result, field)
+        {"metric": metric, "run": run} | {part.replace("_", " "): result[part].get(metric) for part in MEASURED}
+        for metric in metrics
+        for run, result in measured.items()
     ]
-    return pl.DataFrame(rows, infer_schema_length=None)
+    return pl.DataFrame(rows, schema_overrides={part.replace("_", " "): pl.Float64 for part in MEASURED})
 
 
 def cost(study: Study) -> pl.DataFrame:
