@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
+from matplotlib.ticker import MaxNLocator
 
 from trainer.analyze.canvas import GREY, PALETTE, STYLE, Chart, add_legend, colours_of, make_panels, to_chart
 from trainer.analyze.tables import HEADLINE, RANDOM
@@ -40,7 +41,7 @@ def training_curves(curves: pl.DataFrame, colours: Mapping[str, str]) -> Chart:
                 line = rows.select("epoch", name).drop_nulls()
                 axes.plot(line["epoch"], line[name], color=colours[run], label=run, marker="o", markersize=2.5)
             axes.set(title=name if name == "loss" else f"validation {name}", xlabel="epoch")
-            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         panels[0].set_yscale("log")
         add_legend(figure, panels[0])
         return to_chart(figure, f"Loss and validation {' and '.join(metrics)} by epoch for each run.")
@@ -56,7 +57,7 @@ def loss_terms(curves: pl.DataFrame) -> Chart:
             for term, colour in zip(terms, colours_of(len(terms)), strict=True):
                 axes.plot(rows["epoch"], rows[term], color=colour, label=term.removeprefix("term "))
             axes.set(title=run, xlabel="epoch", yscale="log")
-            axes.xaxis.get_major_locator().set_params(integer=True)
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1, 1))
         return to_chart(figure, "Weighted loss terms by epoch, one panel for each run.")
 
