@@ -278,7 +278,7 @@ def test_a_grid_over_a_range_of_reals_is_refused(dataset, tmp_path):
 
 def test_a_folder_of_another_study_is_refused_with_what_differs(dataset, space_of, tmp_path):
     open_study(tmp_path / "study", Search("bpr", space_of(RATES), SMALL), dataset)
-    with pytest.raises(InputError, match="the study there is of another config"):
+    with pytest.raises(InputError, match="of another configuration: found 'seed = 999', expected 'seed = 4'"):
         open_study(tmp_path / "study", Search("bpr", space_of(RATES), (*SMALL, "seed=4")), dataset)
     with pytest.raises(InputError, match="of another space"):
         open_study(tmp_path / "study", Search("bpr", space_of("seed = [1]"), SMALL), dataset)

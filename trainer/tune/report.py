@@ -68,14 +68,14 @@ def score_of(trial: FrozenTrial) -> float | None:
 
 def best_table(study: Study, search: Search, n: int = 10) -> Table:
     """The `n` best finished trials, best first."""
-    names = list(search.space.distributions)
-    table = Table(title=f"best trials by validation {search.metric}")
-    for heading in ("trial", f"valid {search.metric}", "best epoch", *(name.rpartition(".")[2] for name in names)):
+    table = Table(title="best trials by validation")
+    for heading in ("trial", search.metric, "best epoch"):
         table.add_column(heading, justify="right")
+    table.add_column("settings")
     complete = study.get_trials(states=(TrialState.COMPLETE,))
     for trial in sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))[:n]:
-        settings = [_short(trial.params[name]) for name in names]
-        table.add_row(str(trial.number), f"{trial.value:.4f}", str(trial.user_attrs["best_epoch"]), *settings)
+        settings = ", ".join(f"{_last_name(name)} {_short(value)}" for name, value in trial.params.items())
+        table.add_row(str(trial.number), f"{trial.value:.4f}", str(trial.user_attrs["best_epoch"]), settings)
     return table
 
 
@@ -85,6 +85,10 @@ def final_table(result: RunResult) -> Table:
     for metric in (name for name in result.valid if name in result.test):
         table.add_row(metric, f"{result.valid[metric]:.4f}", f"{result.test[metric]:.4f}")
     return table
+
+
+def _last_name(setting: str) -> str:
+    return setting.rpartition(".")[2]
 
 
 def _short(value: Any) -> str:
@@ -126,7 +130,7 @@ def _draw_importances(axes: Axes, study: Study) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # where all scores tie, equal importances are the right answer
         importances = get_param_importances(study)
-    axes.barh([name.rpartition(".")[2] for name in importances], list(importances.values()))
+    axes.barh([_last_name(name) for name in importances], list(importances.values()))
     axes.invert_yaxis()
 
 

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
@@ -21,7 +22,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from index.errors import InputError
-from trainer.config import RunConfig
+from trainer.config import RunConfig, dump_config
 from trainer.data import Dataset
 from trainer.fit import fit
 from trainer.run_folder import RunFolder
@@ -123,18 +124,19 @@ def best_trial(study: Study) -> FrozenTrial | None:
 
 def _claim(study: Study, search: Search, dataset: Dataset) -> None:
     """Write down what the study is of, or compare with what is written down."""
-    origin: dict[str, Any] = {
-        "data": dataset.fingerprint,
-        "config": search.configured({}).model_dump(mode="json"),
-        "space": {name: repr(distribution) for name, distribution in search.space.distributions.items()},
+    origin = {
+        "data": [dataset.fingerprint],
+        "configuration": dump_config(search.configured({})).splitlines(),
+        "space": [f"{name}: {distribution}" for name, distribution in search.space.distributions.items()],
     }
     found = study.user_attrs.get("origin")
     if found is None:
         study.set_user_attr("origin", origin)
         return
     for part, expected in origin.items():
-        if found[part] != expected:
-            raise InputError(f"the study there is of another {part}: found {found[part]}, expected {expected}")
+        for there, here in zip_longest(found[part], expected):
+            if there != here:
+                raise InputError(f"the study there is of another {part}: found {there!r}, expected {here!r}")
 
 
 def _pruner(search: Search) -> BasePruner:
