@@ -66,6 +66,15 @@ def test_an_override_without_a_value_is_refused():
         load_config("anchorrec", ("training.epochs",))
 
 
+def test_an_override_inside_a_single_setting_is_refused():
+    with pytest.raises(InputError, match="name is one setting, not a group of settings"):
+        load_config("anchorrec", ("model.name.first=a",))
+
+
+def test_a_configuration_of_a_sub_folder_is_found_by_its_name():
+    assert load_config("ablations/without-aal").model.aal_weight == 0
+
+
 def test_a_missing_file_is_refused_with_the_names_that_ship():
     with pytest.raises(InputError, match=r"'nowhere\.toml' not found.*anchorrec.*lightgcn"):
         load_config("nowhere.toml")
