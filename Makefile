@@ -16,7 +16,7 @@ READING  := $(wildcard trainer/data.py trainer/prepare.py trainer/features.py tr
 TRAINING := $(wildcard trainer/*.py trainer/models/*.py) $(patsubst %,trainer/configs/%.toml,popularity lightgcn anchorrec)
 BUNDLING := $(wildcard trainer/export.py index/*.py)
 
-.PHONY: help install demo demo-check test lint format clean
+.PHONY: help install demo demo-check test lint format bench-train clean
 
 help:                  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -41,6 +41,9 @@ lint: install          ## ruff, mypy --strict, import-linter
 format: install        ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench-train: install   ## seconds a training step at Amazon Baby's shape, by part; ends with one JSON line
+	$(BIN)/python -m trainer bench
 
 clean:                 ## forget the demo; .venv stays
 	rm -rf $(DEMO)

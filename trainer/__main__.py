@@ -1,5 +1,6 @@
 """`python -m trainer`: from data to a bundle."""
 
+import json
 import math
 from datetime import UTC, datetime
 from pathlib import Path
@@ -230,6 +231,24 @@ def export(
         trend_half_life_days=trend_half_life_days,
     )
     print(path)
+
+
+@app.command()
+def bench(
+    model: Annotated[list[str] | None, typer.Option(help="Only this model. Repeatable.")] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Timed steps; medians are printed.")] = 15,
+    threads: Annotated[int, typer.Option(min=1)] = 2,
+) -> None:
+    """Time training steps at the shape of Amazon Baby, on content made up from a seed; ends with one JSON line."""
+    from trainer import bench as benchmark
+
+    names = model or list(benchmark.MODELS)
+    if unknown := sorted(set(names) - benchmark.MODELS.keys()):
+        raise InputError(f"unknown model {', '.join(unknown)}; expected {', '.join(benchmark.MODELS)}")
+    costs = benchmark.bench(names, benchmark.BABY, steps=steps, threads=threads)
+    title = f"one step at Baby's shape, batch {benchmark.BATCH_SIZE}, {threads} threads"
+    Console().print(benchmark.cost_table(costs, title=title))
+    print(json.dumps(benchmark.as_record(costs)))
 
 
 @app.command("verify-golden")

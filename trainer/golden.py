@@ -11,7 +11,7 @@ from torch import Tensor
 
 from index.errors import InputError
 from trainer.config import AnchorRecSettings, BPRSettings, LightGCNSettings, ModelSettings
-from trainer.graph import SparseMatrix, interaction_matrix, item_graph, normalise_interactions
+from trainer.inputs import make_inputs
 from trainer.models import Inputs, Recommender, build_model
 from trainer.models.anchorrec import AnchorRec
 
@@ -176,20 +176,10 @@ def _build(correspondence: Correspondence, golden: Golden) -> Recommender:
 
 
 def _inputs(correspondence: Correspondence, golden: Golden, k: int) -> Inputs:
-    cpu = torch.device("cpu")
-    n_users, n_items = int(golden["n_users"]), int(golden["n_items"])
     users, items = golden["edges"].T
-    matrix = interaction_matrix(users, items, n_users, n_items)
     features = {modality: golden[name].astype(np.float32) for modality, name in correspondence.features.items()}
-    return Inputs(
-        n_users=n_users,
-        n_items=n_items,
-        interactions=SparseMatrix(normalise_interactions(matrix), cpu),
-        user_degrees=torch.from_numpy(np.diff(matrix.indptr)),
-        item_degrees=torch.from_numpy(np.bincount(matrix.indices, minlength=n_items)),
-        features={modality: torch.from_numpy(table) for modality, table in features.items()},
-        item_graphs={modality: SparseMatrix(item_graph(table, k), cpu) for modality, table in features.items()},
-    )
+    sizes = int(golden["n_users"]), int(golden["n_items"])
+    return make_inputs(users, items, *sizes, features=features, k=k, device=torch.device("cpu"))
 
 
 def _compare_steps(model: Recommender, correspondence: Correspondence, golden: Golden) -> dict[str, float]:

@@ -1,5 +1,6 @@
 """From a data set to what models are built of: graphs and features on the device."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,22 +17,42 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def build_inputs(dataset: Dataset, settings: ModelSettings, device: torch.device) -> Inputs:
-    """Build the graphs of the training split, and per modality the features and their item graph."""
+    """What a model of these settings needs of the training split and the features."""
     train = dataset.split("train")
-    matrix = interaction_matrix(train.user_rows, train.item_rows, dataset.n_users, dataset.n_items)
-    features: dict[str, Array] = {}
-    graphs: dict[str, SparseMatrix] = {}
+    features: Mapping[str, Array] = {}
+    k = 0
     if isinstance(settings, AnchorRecSettings):
-        features = modality_features(dataset.features, settings)
-        graphs = {m: SparseMatrix(item_graph(f, settings.k), device) for m, f in features.items()}
+        features, k = modality_features(dataset.features, settings), settings.k
+    return make_inputs(
+        train.user_rows,
+        train.item_rows,
+        dataset.n_users,
+        dataset.n_items,
+        features=features,
+        k=k,
+        device=device,
+    )
+
+
+def make_inputs(
+    user_rows: Array,
+    item_rows: Array,
+    n_users: int,
+    n_items: int,
+    *,
+    features: Mapping[str, Array],
+    k: int,
+    device: torch.device,
+) -> Inputs:
+    """Graphs of training pairs (n,), and per modality the features (n_items, width) with their k-nearest graph."""
+    matrix = interaction_matrix(user_rows, item_rows, n_users, n_items)
     return Inputs(
-        n_users=dataset.n_users,
-        n_items=dataset.n_items,
+        n_users=n_users,
+        n_items=n_items,
         interactions=SparseMatrix(normalise_interactions(matrix), device),
-        user_degrees=torch.from_numpy(np.diff(matrix.indptr)).to(device),
-        item_degrees=torch.from_numpy(np.bincount(matrix.indices, minlength=dataset.n_items)).to(device),
-        features={m: torch.from_numpy(f).to(device) for m, f in features.items()},
-        item_graphs=graphs,
+        item_degrees=torch.from_numpy(np.bincount(matrix.indices, minlength=n_items)).to(device),
+        features={modality: torch.from_numpy(table).to(device) for modality, table in features.items()},
+        item_graphs={modality: SparseMatrix(item_graph(table, k), device) for modality, table in features.items()},
     )
 
 

@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy, logsigmoid, normalize
+from torch.nn.functional import logsigmoid, normalize
 
 
 def bpr(positive_scores: Tensor, negative_scores: Tensor) -> Tensor:
@@ -42,45 +42,81 @@ def info_nce(rows: Tensor, targets: Tensor, temperature: float, *, both_directio
 
     With `both_directions`, the mean of that and of each target against all rows.
     """
-    logits = normalize(rows, eps=1e-12) @ normalize(targets, eps=1e-12).T / temperature  # (B, B)
-    own = torch.arange(len(rows), device=rows.device)
-    towards = cross_entropy(logits, own)
-    return 0.5 * (towards + cross_entropy(logits.T, own)) if both_directions else towards
+    rows, targets = normalize(rows, eps=1e-12) / temperature, normalize(targets, eps=1e-12)
+    logits = rows @ targets.T  # (B, B)
+    own = (rows * targets).sum(dim=1).mean()
+    towards = logits.logsumexp(dim=1).mean() - own
+    return 0.5 * (towards + logits.logsumexp(dim=0).mean() - own) if both_directions else towards
 
 
-def similarity_gap(embeddings: Tensor, unit_features: Tensor, *, sampled_rows: int = 256) -> Tensor:
-    """AMP (paper, equation 3): mean over pairs i != j of (cos(h_i, h_j) - cos(f_i, f_j))^2.
+def similarity_gap(
+    embeddings: Tensor, unit_features: Tensor, counts: Tensor | None = None, *, sampled_rows: int | None = 256
+) -> Tensor:
+    """AMP (paper, equation 3): mean over pairs r != s of a batch of (cos(h_r, h_s) - cos(f_r, f_s))^2.
 
-    With unit rows E and F the sum over all pairs is ||E^T E||^2 - 2 ||F^T E||^2 + ||F F^T||^2 (Frobenius): two small
-    products in place of (B, B) matrices. The gradient is exact. The last term has none and would cost more than all
-    the rest of a step, so beyond `sampled_rows` items it is estimated, without bias, from that many of them.
+    The gradient is exact. The part without gradient would cost more than all the rest of a step, so beyond
+    `sampled_rows` items it is estimated, without bias, from that many of them.
 
     Args:
-        embeddings: (B, d) learned embeddings h of distinct items, in an order that says nothing of them.
-        unit_features: (B, width) their features, unit rows; no gradient.
-        sampled_rows: items from which the constant is estimated.
+        embeddings: (n, d) learned embeddings h of the batch's distinct items, in an order that says nothing of them.
+        unit_features: (n, width) their features, unit rows; no gradient.
+        counts: (n,) how often each of them stands in the batch; None for once each.
+        sampled_rows: items from which the constant is estimated; None for all.
     """
-    unit = normalize(embeddings, eps=1e-12)
-    moving = (unit.T @ unit).square().sum() - 2.0 * (unit_features.T @ unit).square().sum()
+    batch_size = _batch_size(embeddings, counts)
+    gap = _squared_gram_gap(normalize(embeddings, eps=1e-12), unit_features, counts, sampled_rows)
+    return gap / max(batch_size * (batch_size - 1), 1)
+
+
+def similarity_gap_frobenius(embeddings: Tensor, unit_features: Tensor, counts: Tensor | None = None) -> Tensor:
+    """SIM: ||E E^T - cos(F)||_F / B over the B rows of a batch, unnormalised products, as the released code has AMP.
+
+    Inputs as for `similarity_gap`.
+    """
+    return _squared_gram_gap(embeddings, unit_features, counts, None).sqrt() / _batch_size(embeddings, counts)
+
+
+def _batch_size(rows: Tensor, counts: Tensor | None) -> int:
+    return len(rows) if counts is None else int(counts.sum())
+
+
+def _squared_gram_gap(rows: Tensor, targets: Tensor, counts: Tensor | None, sampled_rows: int | None) -> Tensor:
+    """||E E^T - F F^T||_F^2 over a batch in which item i, a row of E and of F, stands counts[i] times.
+
+    Equal to ||E^T E||^2 - 2 ||F^T E||^2 + ||F F^T||^2 with rows scaled by the root of their count: products of the
+    size of the widths, and of distinct items only, in place of (B, B) matrices.
+    """
+    e, f = (rows, targets) if counts is None else _times_root(counts, rows, targets)
     with torch.no_grad():
-        constant = _sum_of_squared_products(unit_features, sampled_rows)
-    return (moving + constant) / max(len(unit) * (len(unit) - 1), 1)
+        constant = _squared_products(f, sampled_rows)
+    return (e.T @ e).square().sum() - 2.0 * (f.T @ e).square().sum() + constant
 
 
-def _sum_of_squared_products(rows: Tensor, sampled_rows: int) -> Tensor:
-    """||F F^T||_F^2: its diagonal exactly, the rest scaled up from evenly spaced rows where there are more."""
-    n = len(rows)
-    sample = rows[torch.linspace(0, n - 1, min(n, sampled_rows), device=rows.device).long()]
+def _times_root(counts: Tensor, *tables: Tensor) -> tuple[Tensor, ...]:
+    scale = counts.to(tables[0].dtype).sqrt()[:, None]
+    return tuple(scale * table for table in tables)
+
+
+def _squared_products(rows: Tensor, sampled_rows: int | None) -> Tensor:
+    """||F F^T||_F^2; from a sample its diagonal exactly and the rest scaled up from evenly spaced rows."""
+    n, width = rows.shape
+    if sampled_rows is None or n <= sampled_rows:
+        return _squared_gram(rows if n <= width else rows.T)
+    sample = rows[torch.linspace(0, n - 1, sampled_rows, device=rows.device).long()]
     products = (sample @ sample.T).square()
     off_diagonal = products.sum() - products.diagonal().sum()
-    scale = n * (n - 1) / max(len(sample) * (len(sample) - 1), 1)
-    return rows.square().sum(dim=1).square().sum() + scale * off_diagonal
+    scale = n * (n - 1) / (sampled_rows * (sampled_rows - 1))
+    diagonal: Tensor = torch.linalg.vector_norm(rows, dim=1).pow(4).sum()
+    return diagonal + scale * off_diagonal
 
 
-def similarity_gap_frobenius(embeddings: Tensor, unit_features: Tensor) -> Tensor:
-    """SIM: ||E E^T - cos(F)||_F / B with unnormalised products, as the released code has AMP."""
-    gap = embeddings @ embeddings.T - unit_features @ unit_features.T  # (B, B)
-    return gap.square().sum().sqrt() / len(embeddings)
+def _squared_gram(rows: Tensor, block: int = 256) -> Tensor:
+    """||A A^T||_F^2, which is symmetric: blocks on and above the diagonal, those above counted twice."""
+    total = rows.new_zeros(())
+    for start in range(0, len(rows), block):
+        part, after = rows[start : start + block], rows[start + block :]
+        total = total + (part @ part.T).square().sum() + 2.0 * (part @ after.T).square().sum()
+    return total
 
 
 def smoothness(embeddings: Tensor, smoothed: Tensor, weights: Tensor, n_edges: int) -> Tensor:

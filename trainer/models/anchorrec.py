@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 
 from trainer import losses
 from trainer.config import AnchorRecSettings
-from trainer.models.base import Factors, Inputs, Recommender, scores, table
+from trainer.models.base import Factors, Inputs, Recommender, added, scores, table
 from trainer.models.propagation import Propagated, fold_in_rows, light_gcn
 
 ANCHOR = "multimodal"
@@ -107,7 +107,7 @@ class AnchorRec(Recommender):
     def _modal_sum(self, origins: Origins) -> Tensor:
         """Sum of the weighted modality embeddings: what an item hands to its users besides its ID. (n_items, d)."""
         parts = [part for name, part in self._item_parts(origins).items() if name != "id"]
-        return torch.stack(parts).sum(dim=0) if parts else torch.zeros_like(self.item_embedding)
+        return added(parts) if parts else torch.zeros_like(self.item_embedding)
 
     def _fused_users(self, origins: Origins) -> Tensor:
         """h_u: users have no features, so each modality's user side is aggregated from the user's items."""
@@ -143,17 +143,19 @@ class AnchorRec(Recommender):
     def loss_terms(self, users: Tensor, positives: Tensor, negatives: Tensor) -> dict[str, Tensor]:
         """L = BPR + AlignRec's ranking extras + lambda_1 AAL + lambda_2 AMP (paper, equation 1)."""
         origins = self._origins()
-        fused_items = torch.stack(list(self._item_parts(origins).values())).sum(dim=0)
+        fused_items = added(self._item_parts(origins).values())
         user = self._fused_users(origins)[users]
         positive, negative = fused_items[positives], fused_items[negatives]
         if self._has_correction:
             positive = positive + self._correction(origins, positives)
             negative = negative + self._correction(origins, negatives)
-        items = torch.unique(positives) if self._settings.distinct_items else positives
+        distinct, counts = torch.unique(positives, return_counts=True)
+        if self._settings.distinct_items:
+            positives, counts = distinct, None
         return (
             self._ranking_terms(user, positive, negative)
-            | self._aal_terms(origins, items)
-            | self._amp_terms(origins, items)
+            | self._aal_terms(origins, positives)
+            | self._amp_terms(origins, distinct, counts)
             | self._smoothness_term(origins)
         )
 
@@ -198,13 +200,13 @@ class AnchorRec(Recommender):
             rows, anchor = anchor, rows
         return losses.info_nce(rows, anchor, temperature, both_directions=direction == "both")
 
-    def _amp_terms(self, origins: Origins, rows: Tensor) -> dict[str, Tensor]:
+    def _amp_terms(self, origins: Origins, rows: Tensor, counts: Tensor | None) -> dict[str, Tensor]:
         """Anchor-modality preservation (paper, equation 3), one term a modality."""
         settings = self._settings
         gap = losses.similarity_gap if settings.amp_form == "cosine" else losses.similarity_gap_frobenius
         weights = {m: settings.amp_weight * getattr(settings.amp_modality_weights, m) for m in self.modalities}
         return {
-            f"amp_{m}": weight * gap(origins.modalities[m][rows], self._unit_features_of(m, rows))
+            f"amp_{m}": weight * gap(origins.modalities[m][rows], self._unit_features_of(m, rows), counts)
             for m, weight in weights.items()
             if weight > 0
         }

@@ -1,8 +1,9 @@
 """What the loop, the exporter and the evaluator know of every model."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +19,6 @@ class Inputs:
     n_items: int
     interactions: SparseMatrix
     """R-hat (n_users, n_items): normalised training interactions."""
-    user_degrees: Tensor
-    """(n_users,) training items of each user."""
     item_degrees: Tensor
     """(n_items,) training users of each item."""
     features: Mapping[str, Tensor] = field(default_factory=dict)
@@ -47,7 +46,7 @@ class Factors:
     @property
     def item_embeddings(self) -> Tensor:
         """(n_items, d): the sum of the parts."""
-        return torch.stack(list(self.item_parts.values())).sum(dim=0)
+        return added(self.item_parts.values())
 
 
 class Recommender(nn.Module, ABC):
@@ -64,6 +63,11 @@ class Recommender(nn.Module, ABC):
     @abstractmethod
     def factors(self) -> Factors:
         """Take the embeddings apart; called without gradient."""
+
+
+def added(tensors: Iterable[Tensor]) -> Tensor:
+    """The sum of tensors of one shape, without the copy that stacking them would make."""
+    return reduce(torch.add, tensors)
 
 
 def table(rows: int, size: int) -> nn.Parameter:

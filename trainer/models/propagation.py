@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from trainer.graph import SparseMatrix
+from trainer.models.base import added
 
 
 class Propagated(NamedTuple):
@@ -28,10 +28,11 @@ def light_gcn(interactions: SparseMatrix, users: Tensor, items: Tensor, n_layers
     for _ in range(n_layers):
         user_layers.append(interactions @ item_layers[-1])
         item_layers.append(interactions.T @ user_layers[-2])
+    below = added(item_layers[:-1])
     return Propagated(
-        users=torch.stack(user_layers).mean(dim=0),
-        items=torch.stack(item_layers).mean(dim=0),
-        item_layers_below_last=torch.stack(item_layers[:-1]).sum(dim=0),
+        users=added(user_layers) / (n_layers + 1),
+        items=(below + item_layers[-1]) / (n_layers + 1),
+        item_layers_below_last=below,
     )
 
 
