@@ -4,6 +4,7 @@ import multiprocessing
 import resource
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain, count, islice
 from time import perf_counter
 from typing import Any
 
@@ -72,7 +73,8 @@ def _measure(settings: ModelSettings, shape: Shape, steps: int, threads: int) ->
     graphs = perf_counter() - started
     optimiser = torch.optim.Adam(parameters_of(model), fused=True)
     sampler = PairSampler(users, items, shape.n_items, seed=0)
-    batches = [batch for _, batch in zip(range(WARM_UP_STEPS + steps), sampler.epoch(0, BATCH_SIZE), strict=False)]
+    endless = chain.from_iterable(sampler.epoch(number, BATCH_SIZE) for number in count())
+    batches = islice(endless, WARM_UP_STEPS + steps)
     parts = [_timed_step(model, optimiser, batch) for batch in batches][WARM_UP_STEPS:]
     forward, backward, update = (float(np.median(part)) for part in zip(*parts, strict=True))
     peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

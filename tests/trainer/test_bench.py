@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from typer.testing import CliRunner
 
 from trainer.__main__ import app
@@ -13,7 +14,7 @@ TINY = Shape(60, 40, 300, (("multimodal", 8), ("text", 4), ("image", 12)))
 def test_parts_of_a_step_add_up_and_every_process_has_a_peak():
     costs = bench(["lightgcn", "anchorrec, paper"], TINY, steps=2, threads=1)
     for cost in costs.values():
-        assert cost.step == cost.forward + cost.backward + cost.optimiser
+        assert cost.step == pytest.approx(cost.forward + cost.backward + cost.optimiser)
         assert 0 < cost.forward < cost.step
         assert 0.05 < cost.peak_gb < 8
     assert json.loads(json.dumps(as_record(costs)))["lightgcn"]["step"] >= 0
