@@ -50,11 +50,15 @@ def fit(
     """
     from trainer.data import load_dataset  # torch takes seconds to import; --help must not wait
     from trainer.fit import fit as fit_run
+    from trainer.parallel import joined
     from trainer.run_folder import RunFolder
     from trainer.tables import figures_table
 
-    result = fit_run(load_dataset(data), load_config(config, tuple(overrides or ())), RunFolder(out))
-    Console().print(figures_table({out.name: result}))
+    settings = load_config(config, tuple(overrides or ()))
+    with joined(settings.device) as share:
+        result = fit_run(load_dataset(data), settings, RunFolder(out), share=share)
+        if share.is_first:
+            Console().print(figures_table({out.name: result}))
 
 
 @app.command()

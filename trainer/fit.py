@@ -6,6 +6,7 @@ from time import perf_counter
 from typing import Any, cast
 
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from index.errors import InputError
@@ -15,6 +16,7 @@ from trainer.device import choose_device
 from trainer.inputs import build_inputs
 from trainer.judge import Judge, Measurement
 from trainer.models import Recommender, build_model
+from trainer.parallel import WHOLE, Share, first_does, sum_gradients, sum_terms
 from trainer.plots import plot_curves
 from trainer.progress import EpochProgress
 from trainer.run_folder import Progress, RunFolder, RunResult, parameters_of
@@ -31,6 +33,7 @@ def fit(
     *,
     on_evaluation: OnEvaluation | None = None,
     final: bool = True,
+    share: Share = WHOLE,
 ) -> RunResult:
     """Train until validation stops improving, then measure the best epoch once on the test split.
 
@@ -43,22 +46,31 @@ def fit(
         folder: an empty folder, or one of this very run.
         on_evaluation: called after each evaluation on the validation split, once the epoch is recorded.
         final: off while settings are still being chosen; then test is not measured and no picture drawn.
+        share: of this process among the ranks that train together; every rank calls, and the first one writes.
 
     Raises:
         InputError: the folder belongs to another run, the data lack what the model needs, or the loss is not finite.
     """
-    folder.claim(config, dataset)
-    finished = folder.result()
+    finished = first_does(share, lambda: _claim(folder, config, dataset))
     if finished is not None:
         return finished
     judge = Judge(dataset, config)
     model = make_model(dataset, config)
+    progress = Progress(best_epoch=0)
     if parameters_of(model):
-        progress = _train(model, dataset, config, judge, folder, on_evaluation=on_evaluation)
-        folder.load_best(model)
-    else:
-        progress = Progress(epoch=0, best_epoch=0)
+        progress = _train(model, dataset, config, judge, folder, on_evaluation=on_evaluation, share=share)
+    elif share.is_first:
         folder.save_best(model)
+    return first_does(share, lambda: _conclude(model, judge, folder, progress, final=final))
+
+
+def _claim(folder: RunFolder, config: RunConfig, dataset: Dataset) -> RunResult | None:
+    folder.claim(config, dataset)
+    return folder.result()
+
+
+def _conclude(model: Recommender, judge: Judge, folder: RunFolder, progress: Progress, *, final: bool) -> RunResult:
+    folder.load_best(model)
     measured = judge.examine(model, "test") if final else Measurement()
     result = RunResult(
         best_epoch=progress.best_epoch,
@@ -92,6 +104,7 @@ def _train(
     folder: RunFolder,
     *,
     on_evaluation: OnEvaluation | None,
+    share: Share,
 ) -> Progress:
     settings = config.training
     train = dataset.split("train")
@@ -100,17 +113,17 @@ def _train(
     progress = folder.load_checkpoint(model, optimiser)
     for record in progress.history:
         _tell(on_evaluation, record, settings.metric)
-    with EpochProgress(config.model.name, settings.epochs, start=progress.epoch) as bar:
+    console = None if share.is_first else Console(quiet=True)
+    with EpochProgress(config.model.name, settings.epochs, start=progress.epoch, console=console) as bar:
         while progress.epoch < settings.epochs and progress.waited <= settings.patience:
-            record = _run_epoch(model, optimiser, sampler, config, progress.epoch)
+            record = _run_epoch(model, optimiser, sampler, config, progress.epoch, share=share)
             progress.epoch += 1
             if progress.epoch % settings.evaluate_every == 0 or progress.epoch == settings.epochs:
-                record |= judge.measure(model, "valid")
-                _judge_epoch(model, record, settings, progress, folder)
+                record |= first_does(share, lambda: judge.measure(model, "valid"))
+                _judge_epoch(record, settings, progress)
             progress.history.append(record)
-            folder.write_history(progress)
-            if progress.epoch % settings.checkpoint_every == 0:
-                folder.save_checkpoint(model, optimiser, progress)
+            if share.is_first:
+                _keep(folder, model, optimiser, progress, settings)
             bar.advance(loss=record["loss"], score=progress.best_score, metric=settings.metric)
             _tell(on_evaluation, record, settings.metric)
     return progress
@@ -122,7 +135,13 @@ def _tell(on_evaluation: OnEvaluation | None, record: dict[str, Any], metric: st
 
 
 def _run_epoch(
-    model: Recommender, optimiser: torch.optim.Optimizer, sampler: Sampler, config: RunConfig, epoch: int
+    model: Recommender,
+    optimiser: torch.optim.Optimizer,
+    sampler: Sampler,
+    config: RunConfig,
+    epoch: int,
+    *,
+    share: Share,
 ) -> dict[str, Any]:
     """One pass over all training pairs; returns the mean of each loss term over the batches."""
     settings = config.training
@@ -135,41 +154,53 @@ def _run_epoch(
     sums: dict[str, Tensor] = {}
     n_batches = 0
     for batch in sampler.epoch(epoch, settings.batch_size):
-        terms = _step(model, optimiser, batch)
+        terms = _step(model, optimiser, batch, share)
         sums = {name: sums[name] + term if name in sums else term for name, term in terms.items()}
         n_batches += 1
-    means = {name: float(total) / n_batches for name, total in sums.items()}
+    totals = sum_terms(share, {name: float(total) for name, total in sums.items()})
+    means = {name: total / n_batches for name, total in totals.items()}
     loss = sum(means.values())
     if not math.isfinite(loss):
         raise InputError(f"the loss is {loss} in epoch {epoch} (terms {means}): lower training.learning_rate")
     return {"epoch": epoch, "loss": loss, "terms": means, "seconds": perf_counter() - started}
 
 
-def _step(model: Recommender, optimiser: torch.optim.Optimizer, batch: Batch) -> dict[str, Tensor]:
+def _step(model: Recommender, optimiser: torch.optim.Optimizer, batch: Batch, share: Share) -> dict[str, Tensor]:
+    """Returns this rank's terms."""
     device = next(model.parameters()).device
     users, positives, negatives = (torch.from_numpy(rows).to(device) for rows in batch)
     optimiser.zero_grad(set_to_none=True)
-    terms = model.loss_terms(users, positives, negatives)
-    loss = torch.stack(list(terms.values())).sum()
-    loss.backward()  # type: ignore[no-untyped-call]
+    mine = share.of_batch(len(users))
+    terms = model.loss_terms(users, positives, negatives, share=mine) if mine else {}
+    if terms:
+        torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
+    sum_gradients(share, parameters_of(model))
     optimiser.step()
     return {name: term.detach() for name, term in terms.items()}
 
 
-def _judge_epoch(
-    model: Recommender,
-    record: dict[str, Any],
-    settings: TrainingSettings,
-    progress: Progress,
-    folder: RunFolder,
-) -> None:
-    """Keep the state if the chosen metric improved; among equals the earliest epoch stays."""
+def _judge_epoch(record: dict[str, Any], settings: TrainingSettings, progress: Progress) -> None:
+    """See whether the chosen metric improved; among equals the earliest epoch stays the best."""
     score = cast(float, record[settings.metric])
     if score > progress.best_score:
         progress.best_score, progress.best_epoch, progress.waited = score, record["epoch"], 0
-        folder.save_best(model)
     else:
         progress.waited += 1
+
+
+def _keep(
+    folder: RunFolder,
+    model: Recommender,
+    optimiser: torch.optim.Optimizer,
+    progress: Progress,
+    settings: TrainingSettings,
+) -> None:
+    """Write what the last epoch changed: the best state, the history, and now and then a checkpoint."""
+    if progress.best_epoch == progress.epoch - 1:
+        folder.save_best(model)
+    folder.write_history(progress)
+    if progress.epoch % settings.checkpoint_every == 0:
+        folder.save_checkpoint(model, optimiser, progress)
 
 
 def _mean(values: list[float]) -> float:

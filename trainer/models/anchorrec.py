@@ -6,6 +6,8 @@ graph of its features. Alignment happens only between small MLP projections of t
 The paper's model (MODELS.md 3.12) and the released code's (3.11) are this one file under different settings.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -16,9 +18,14 @@ from trainer import losses
 from trainer.config import AnchorRecSettings
 from trainer.models.base import Factors, Inputs, Recommender, added, scores, table
 from trainer.models.propagation import Propagated, fold_in_rows, light_gcn
+from trainer.parallel import WHOLE, Share
 
 ANCHOR = "multimodal"
 SINGLE_MODALITIES = ("text", "image")
+
+
+Deferred = dict[str, Callable[[], Tensor]]
+"""Loss terms that only the rank that takes them computes."""
 
 
 class Origins(NamedTuple):
@@ -140,59 +147,64 @@ class AnchorRec(Recommender):
 
     # Losses
 
-    def loss_terms(self, users: Tensor, positives: Tensor, negatives: Tensor) -> dict[str, Tensor]:
+    def loss_terms(
+        self, users: Tensor, positives: Tensor, negatives: Tensor, *, share: Share = WHOLE
+    ) -> dict[str, Tensor]:
         """L = BPR + AlignRec's ranking extras + lambda_1 AAL + lambda_2 AMP (paper, equation 1)."""
         origins = self._origins()
+        own, fraction = share.rows(len(users)), share.fraction(len(users))
+        ranking = self._ranking_terms(origins, users[own], positives[own], negatives[own], fraction)
+        distinct, counts = torch.unique(positives, return_counts=True)
+        if self._settings.distinct_items:
+            positives, counts = distinct, None
+        return ranking | share.take(
+            self._aal_terms(origins, positives)
+            | self._amp_terms(origins, distinct, counts)
+            | self._smoothness_term(origins)
+        )
+
+    def _ranking_terms(
+        self, origins: Origins, users: Tensor, positives: Tensor, negatives: Tensor, fraction: float
+    ) -> dict[str, Tensor]:
+        """Of these examples; means count with the fraction of the batch that they are."""
+        settings = self._settings
         fused_items = added(self._item_parts(origins).values())
         user = self._fused_users(origins)[users]
         positive, negative = fused_items[positives], fused_items[negatives]
         if self._has_correction:
             positive = positive + self._correction(origins, positives)
             negative = negative + self._correction(origins, negatives)
-        distinct, counts = torch.unique(positives, return_counts=True)
-        if self._settings.distinct_items:
-            positives, counts = distinct, None
-        return (
-            self._ranking_terms(user, positive, negative)
-            | self._aal_terms(origins, positives)
-            | self._amp_terms(origins, distinct, counts)
-            | self._smoothness_term(origins)
-        )
-
-    def _ranking_terms(self, user: Tensor, positive: Tensor, negative: Tensor) -> dict[str, Tensor]:
-        settings = self._settings
         if settings.user_item_form == "margin":
             user_item = losses.cosine_margin(user, positive, negative)
         else:
             user_item = losses.cosine_gap(user, positive)
         l2 = losses.squared_norms(user, positive, negative, batch_size=self._batch_size)
         return {
-            "bpr": losses.bpr(scores(user, positive), scores(user, negative)),
-            "user_item": settings.user_item_weight * user_item,
+            "bpr": fraction * losses.bpr(scores(user, positive), scores(user, negative)),
+            "user_item": fraction * settings.user_item_weight * user_item,
             "l2": settings.l2_weight * l2,
         }
 
-    def _aal_terms(self, origins: Origins, rows: Tensor) -> dict[str, Tensor]:
+    def _aal_terms(self, origins: Origins, rows: Tensor) -> Deferred:
         """Anchor-aligned learning (paper, equation 2): ID and text-image mixture towards the anchor."""
         weight, detached = self._settings.aal_weight, self._settings.detach_anchor
         if ANCHOR not in self.modalities or weight == 0:
             return {}
         anchor = self._projected(ANCHOR, origins, rows)
-        ids = self._projected("id", origins, rows)
-        terms = {"aal_id": weight * self._align(ids, anchor.detach() if detached == "both" else anchor)}
-        mixture = self._mixture(origins, rows)
-        if mixture is not None:
+        target_of_ids = anchor.detach() if detached == "both" else anchor
+        terms = {"aal_id": lambda: weight * self._align(self._projected("id", origins, rows), target_of_ids)}
+        if any(m in self.modalities for m in SINGLE_MODALITIES):
             target = anchor if detached == "none" else anchor.detach()
-            terms["aal_mixture"] = weight * self._align(mixture, target)
+            terms["aal_mixture"] = lambda: weight * self._align(self._mixture(origins, rows), target)
         return terms
 
-    def _mixture(self, origins: Origins, rows: Tensor) -> Tensor | None:
+    def _mixture(self, origins: Origins, rows: Tensor) -> Tensor:
         """p^tv = alpha p^t + (1 - alpha) p^v; one of them alone where the other is missing."""
         projected = [self._projected(m, origins, rows) for m in SINGLE_MODALITIES if m in self.modalities]
         if len(projected) == len(SINGLE_MODALITIES):
             share = self._settings.text_share
             return share * projected[0] + (1 - share) * projected[1]
-        return next(iter(projected), None)
+        return projected[0]
 
     def _align(self, rows: Tensor, anchor: Tensor) -> Tensor:
         direction, temperature = self._settings.aal_direction, self._settings.temperature
@@ -200,24 +212,27 @@ class AnchorRec(Recommender):
             rows, anchor = anchor, rows
         return losses.info_nce(rows, anchor, temperature, both_directions=direction == "both")
 
-    def _amp_terms(self, origins: Origins, rows: Tensor, counts: Tensor | None) -> dict[str, Tensor]:
+    def _amp_terms(self, origins: Origins, rows: Tensor, counts: Tensor | None) -> Deferred:
         """Anchor-modality preservation (paper, equation 3), one term a modality."""
         settings = self._settings
         gap = losses.similarity_gap if settings.amp_form == "cosine" else losses.similarity_gap_frobenius
-        weights = {m: settings.amp_weight * getattr(settings.amp_modality_weights, m) for m in self.modalities}
-        return {
-            f"amp_{m}": weight * gap(origins.modalities[m][rows], self._unit_features_of(m, rows), counts)
-            for m, weight in weights.items()
-            if weight > 0
+        weights: dict[str, float] = {
+            m: settings.amp_weight * getattr(settings.amp_modality_weights, m) for m in self.modalities
         }
 
-    def _smoothness_term(self, origins: Origins) -> dict[str, Tensor]:
+        def term(modality: str) -> Tensor:
+            raw = self._unit_features_of(modality, rows)
+            return weights[modality] * gap(origins.modalities[modality][rows], raw, counts)
+
+        return {f"amp_{m}": partial(term, m) for m, weight in weights.items() if weight > 0}
+
+    def _smoothness_term(self, origins: Origins) -> Deferred:
         weight = self._settings.smoothness_weight
         if ANCHOR not in self.modalities or weight == 0:
             return {}
         graph, anchor = self._inputs.item_graphs[ANCHOR], origins.modalities[ANCHOR]
-        gap = losses.smoothness(anchor, graph @ anchor, graph.row_and_column_sums, graph.n_entries)
-        return {"smoothness": weight * gap}
+        sums, n_entries = graph.row_and_column_sums, graph.n_entries
+        return {"smoothness": lambda: weight * losses.smoothness(anchor, graph @ anchor, sums, n_entries)}
 
     # What leaves the model
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.graph import SparseMatrix
+from trainer.parallel import WHOLE, Share
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,10 @@ class Recommender(nn.Module, ABC):
     """A model whose score is the inner product of a user and an item embedding."""
 
     @abstractmethod
-    def loss_terms(self, users: Tensor, positives: Tensor, negatives: Tensor) -> dict[str, Tensor]:
-        """Weighted terms by name; their sum is the loss of the batch. Rows (B,) int64."""
+    def loss_terms(
+        self, users: Tensor, positives: Tensor, negatives: Tensor, *, share: Share = WHOLE
+    ) -> dict[str, Tensor]:
+        """Weighted terms by name; their sum, over all shares, is the loss of the batch. Rows (B,) int64, B > 0."""
 
     @abstractmethod
     def embeddings(self) -> tuple[Tensor, Tensor]:

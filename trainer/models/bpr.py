@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from trainer import losses
 from trainer.config import BPRSettings
 from trainer.models.base import Factors, Inputs, Recommender, scores
+from trainer.parallel import WHOLE, Share
 
 
 class BPR(Recommender):
@@ -17,14 +18,17 @@ class BPR(Recommender):
         self.user_embedding = _normal_table(inputs.n_users, settings.embedding_size)
         self.item_embedding = _normal_table(inputs.n_items, settings.embedding_size)
 
-    def loss_terms(self, users: Tensor, positives: Tensor, negatives: Tensor) -> dict[str, Tensor]:
+    def loss_terms(
+        self, users: Tensor, positives: Tensor, negatives: Tensor, *, share: Share = WHOLE
+    ) -> dict[str, Tensor]:
         """Ranking and the norms of the batch's rows."""
         user = self.user_embedding[users]
         positive, negative = self.item_embedding[positives], self.item_embedding[negatives]
-        return {
-            "bpr": losses.bpr_clipped(scores(user, positive), scores(user, negative)),
-            "reg": self._settings.reg_weight * losses.frobenius_penalty(user, positive, negative),
-        }
+        own, fraction = share.rows(len(users)), share.fraction(len(users))
+        differ = scores(user[own], positive[own]), scores(user[own], negative[own])
+        return {"bpr": fraction * losses.bpr_clipped(*differ)} | share.take(
+            {"reg": lambda: self._settings.reg_weight * losses.frobenius_penalty(user, positive, negative)}
+        )
 
     def embeddings(self) -> tuple[Tensor, Tensor]:
         """The tables themselves."""

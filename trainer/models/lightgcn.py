@@ -6,6 +6,7 @@ from trainer import losses
 from trainer.config import LightGCNSettings
 from trainer.models.base import Factors, Inputs, Recommender, scores, table
 from trainer.models.propagation import Propagated, fold_in_rows, light_gcn
+from trainer.parallel import WHOLE, Share
 
 
 class LightGCN(Recommender):
@@ -21,17 +22,20 @@ class LightGCN(Recommender):
         n_layers = self._settings.n_layers
         return light_gcn(self._inputs.interactions, self.user_embedding, self.item_embedding, n_layers)
 
-    def loss_terms(self, users: Tensor, positives: Tensor, negatives: Tensor) -> dict[str, Tensor]:
+    def loss_terms(
+        self, users: Tensor, positives: Tensor, negatives: Tensor, *, share: Share = WHOLE
+    ) -> dict[str, Tensor]:
         """BPR on the propagated rows, norms of the layer-0 rows."""
         propagated = self._propagate()
-        user, items = propagated.users[users], propagated.items
-        penalty = losses.frobenius_penalty(
-            self.user_embedding[users], self.item_embedding[positives], self.item_embedding[negatives]
-        )
-        return {
-            "bpr": losses.bpr_clipped(scores(user, items[positives]), scores(user, items[negatives])),
-            "reg": self._settings.reg_weight * penalty,
-        }
+        own, fraction = share.rows(len(users)), share.fraction(len(users))
+        user, items = propagated.users[users[own]], propagated.items
+        penalty = share.take({"reg": lambda: self._penalty(users, positives, negatives)})
+        ranked = losses.bpr_clipped(scores(user, items[positives[own]]), scores(user, items[negatives[own]]))
+        return {"bpr": fraction * ranked} | penalty
+
+    def _penalty(self, users: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
+        rows = self.user_embedding[users], self.item_embedding[positives], self.item_embedding[negatives]
+        return self._settings.reg_weight * losses.frobenius_penalty(*rows)
 
     def embeddings(self) -> tuple[Tensor, Tensor]:
         """Layer means of both sides."""

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from trainer.models.base import Factors, Inputs, Recommender
+from trainer.parallel import WHOLE, Share
 
 
 class Popularity(Recommender):
@@ -14,7 +15,9 @@ class Popularity(Recommender):
         self._users = torch.ones(inputs.n_users, 1, device=inputs.item_degrees.device)
         self._items = inputs.item_degrees[:, None].float()
 
-    def loss_terms(self, users: Tensor, positives: Tensor, negatives: Tensor) -> dict[str, Tensor]:
+    def loss_terms(
+        self, users: Tensor, positives: Tensor, negatives: Tensor, *, share: Share = WHOLE
+    ) -> dict[str, Tensor]:
         """No loss: there is nothing to train."""
         return {}
 
