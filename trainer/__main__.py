@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -35,6 +36,13 @@ Overrides = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override one setting, e.g. --set training.epochs=50. Repeatable."),
 ]
 CONFIG_HELP = f"A TOML file, or one that ships: {', '.join(shipped_configs())}."
+
+
+@app.callback()
+def _under_torchrun(context: typer.Context) -> None:
+    # Each process would do all of the work, in the others' way.
+    if "TORCHELASTIC_RUN_ID" in os.environ and context.invoked_subcommand != "fit":
+        raise InputError("torchrun starts several processes; only `fit` shares its work among them")
 
 
 @app.command()

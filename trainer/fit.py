@@ -155,7 +155,7 @@ def _run_epoch(
     n_batches = 0
     for batch in sampler.epoch(epoch, settings.batch_size):
         terms = _step(model, optimiser, batch, share)
-        sums = {name: sums[name] + term if name in sums else term for name, term in terms.items()}
+        sums |= {name: sums[name] + term if name in sums else term for name, term in terms.items()}
         n_batches += 1
     totals = sum_terms(share, {name: float(total) for name, total in sums.items()})
     means = {name: total / n_batches for name, total in totals.items()}

@@ -1,0 +1,152 @@
+"""Two processes under torchrun train as one does: share by share, epoch by epoch, after an error and after a kill."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from worlds import topics_dataset
+
+from trainer.config import AnchorRecSettings, BPRSettings, LightGCNSettings, ModelSettings, load_config
+from trainer.fit import fit
+from trainer.inputs import build_inputs
+from trainer.models import Recommender, build_model
+from trainer.parallel import WHOLE, Share
+from trainer.run_folder import RunFolder
+from trainer.sampling import PairSampler
+
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+SMALL = ("model.embedding_size=16", "training.epochs=8", "training.batch_size=128", "training.learning_rate=0.01")
+MODELS: dict[str, ModelSettings] = {
+    "bpr": BPRSettings(embedding_size=8),
+    "lightgcn": LightGCNSettings(embedding_size=8),
+    "anchorrec": AnchorRecSettings(embedding_size=8),
+    "anchorrec as released": AnchorRecSettings.model_validate({"variant": "official", "embedding_size": 8}),
+    "anchorrec without modalities": AnchorRecSettings(embedding_size=8, modalities=()),
+}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return topics_dataset(tmp_path_factory.mktemp("data") / "topics", n_users=57)
+
+
+def gradients(model: Recommender) -> dict[str, torch.Tensor]:
+    return {name: p.grad if p.grad is not None else torch.zeros_like(p) for name, p in model.named_parameters()}
+
+
+@pytest.mark.parametrize("n_ranks", [2, 3, 7])
+@pytest.mark.parametrize("name", MODELS)
+def test_terms_and_gradients_of_all_shares_add_up_to_those_of_the_whole(dataset, name, n_ranks):
+    train = dataset.split("train")
+    batch = next(PairSampler(train.user_rows, train.item_rows, dataset.n_items, seed=0).epoch(0, 101))
+    model = build_model(MODELS[name], build_inputs(dataset, MODELS[name], torch.device("cpu")), batch_size=128, seed=0)
+
+    def computed(share: Share) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        model.zero_grad()
+        terms = model.loss_terms(*(torch.from_numpy(rows) for rows in batch), share=share)
+        sum(terms.values()).backward()
+        return terms, gradients(model)
+
+    whole_terms, whole_gradients = computed(WHOLE)
+    parts = [computed(Share(rank, n_ranks)) for rank in range(n_ranks)]
+    for term, whole in whole_terms.items():
+        torch.testing.assert_close(sum(terms[term] for terms, _ in parts if term in terms), whole)
+    for parameter, whole in whole_gradients.items():
+        torch.testing.assert_close(sum(grads[parameter] for _, grads in parts), whole, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("n", "n_ranks"), [(2048, 2), (7, 3), (3, 3), (5, 4)])
+def test_shares_have_every_row_once_and_none_is_empty(n, n_ranks):
+    shares = [Share(rank, n_ranks) for rank in range(n_ranks)]
+    assert [row for share in shares for row in range(n)[share.rows(n)]] == list(range(n))
+    assert all(share.of_batch(n) == share for share in shares)
+    assert sum(share.fraction(n) for share in shares) == pytest.approx(1)
+
+
+def test_a_batch_of_fewer_examples_than_ranks_is_the_first_rank_s_alone():
+    assert [Share(rank, 3).of_batch(2) for rank in range(3)] == [WHOLE, None, None]
+
+
+# Real processes
+
+
+def command(dataset, run: Path, name: str, *overrides: str) -> list[str]:
+    sets = [part for override in (*SMALL, *overrides) for part in ("--set", override)]
+    return [*TORCHRUN, "-m", "trainer", "fit", str(dataset.path), "--config", name, "--out", str(run), *sets]
+
+
+def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(*arguments, capture_output=True, text=True, timeout=120, check=False)
+
+
+def history(run: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def best(run: Path) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = torch.load(run / "best.pt", weights_only=True)["model"]
+    return state
+
+
+@pytest.mark.parametrize("name", ["lightgcn", "anchorrec", "anchorrec-official"])
+def test_two_processes_learn_what_one_learns(dataset, tmp_path, name):
+    # 456 pairs are five batches of 91 and one of a single example, which has nothing for the second rank.
+    odd = "training.batch_size=91"
+    config = load_config(name, (*SMALL, odd))
+    alone = fit(dataset, config, RunFolder(tmp_path / "one"))
+    done = torchrun(command(dataset, tmp_path / "two", name, odd))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("full ranking") == 1
+    for one, two in zip(history(tmp_path / "one"), history(tmp_path / "two"), strict=True):
+        assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
+        assert two["terms"] == pytest.approx(one["terms"], rel=1e-4, abs=1e-7)
+    together = RunFolder(tmp_path / "two").result()
+    assert together is not None
+    assert together.best_epoch == alone.best_epoch
+    assert together.test == pytest.approx(alone.test, abs=1e-6)
+    ours = best(tmp_path / "two")
+    for parameter, value in best(tmp_path / "one").items():
+        torch.testing.assert_close(ours[parameter], value, atol=1e-4, rtol=1e-4)
+    assert {file.name for file in (tmp_path / "two").iterdir()} == {file.name for file in (tmp_path / "one").iterdir()}
+
+
+def test_wrong_input_ends_both_ranks_with_the_message_and_leaves_nothing_behind(dataset, tmp_path):
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "to-mother.txt").write_text("dear")
+    done = torchrun(command(dataset, tmp_path / "letters", "lightgcn"))
+    assert done.returncode != 0
+    assert f"error: {tmp_path / 'letters'} is not empty and not a run folder" in done.stderr
+    assert [file.name for file in (tmp_path / "letters").iterdir()] == ["to-mother.txt"]
+
+
+def test_a_rank_that_is_killed_ends_the_run_which_then_resumes_to_what_it_would_have_been(dataset, tmp_path):
+    slow = ("training.epochs=60", "training.patience=60", "training.checkpoint_every=2")
+    process = subprocess.Popen(
+        command(dataset, tmp_path / "killed", "lightgcn", *slow), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while not (tmp_path / "killed" / "last.pt").exists():
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.005)
+    second = max(psutil.Process(process.pid).children(), key=lambda child: child.pid)
+    second.kill()
+    assert process.wait(60) != 0
+    assert RunFolder(tmp_path / "killed").result() is None
+    assert torchrun(command(dataset, tmp_path / "killed", "lightgcn", *slow)).returncode == 0
+    config = load_config("lightgcn", (*SMALL, *slow))
+    fit(dataset, config, RunFolder(tmp_path / "unbroken"))
+    losses = [[record["loss"] for record in history(tmp_path / run)] for run in ("killed", "unbroken")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    # A finished run is answered from its folder, by one process as by two.
+    assert fit(dataset, config, RunFolder(tmp_path / "killed")) == RunFolder(tmp_path / "killed").result()
+
+
+def test_other_commands_are_refused_under_torchrun(dataset, tmp_path):
+    done = torchrun([*TORCHRUN, "-m", "trainer", "compare", str(dataset.path), "--out", str(tmp_path / "runs")])
+    assert done.returncode != 0
+    assert "error: torchrun starts several processes; only `fit` shares its work among them" in done.stderr
+    assert not (tmp_path / "runs").exists()
