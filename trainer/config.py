@@ -83,6 +83,8 @@ class AnchorRecSettings(Settings):
     """Layers of propagation over each item-item graph."""
     k: Size = 10
     """Neighbours of an item in each item-item graph, itself included."""
+    graph_search: Literal["auto", "exact", "approximate"] = "auto"
+    """How they are found; `auto` is exact up to 50,000 items and approximate, with a measured recall, beyond."""
     modalities: tuple[Modality, ...] = MODALITIES
     """Modalities taken in, where the data set has them."""
     feature_scaling: Literal["none", "unit"] = "none"
@@ -115,6 +117,8 @@ class AnchorRecSettings(Settings):
     amp_modality_weights: ModalityWeights = ModalityWeights()
     distinct_items: bool = True
     """AAL and AMP over the batch's distinct positives; else a positive drawn twice is its own false negative."""
+    aligned_items: Size = 4096
+    """Items of a batch that AAL and AMP look at, at most: evenly spaced ones of more, since the cost is square."""
     user_item_weight: Weight = 0.1
     user_item_form: Literal["cosine", "margin"] = "cosine"
     """AlignRec's 1 - cos(user, positive), or the released code's margin between positive and negative cosines."""

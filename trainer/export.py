@@ -13,7 +13,7 @@ from index.errors import InputError
 from trainer.config import RunConfig
 from trainer.data import NO_TIME, Dataset
 from trainer.fit import make_model
-from trainer.graph import unit_rows
+from trainer.nearest import unit_rows
 from trainer.run_folder import RunFolder, RunResult
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -3,11 +3,12 @@
 import warnings
 from typing import Any
 
-import faiss
 import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor
+
+from trainer.nearest import Nearest
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -93,102 +94,20 @@ def inverse_root(sums: Any) -> Array:
     return np.divide(1.0, np.sqrt(flat), out=np.zeros_like(flat), where=flat > 0)
 
 
-def item_graph(features: Array, k: int) -> sp.csr_matrix:
+def item_graph(nearest: Nearest) -> sp.csr_matrix:
     """KW_k (MODELS.md, section 2): cosine-weighted kNN graph of items, scaled by row sums on both sides.
 
     Both factors are row sums: the graph is directed. A row whose negative cosines outweigh the item's own 1 is
     scaled to 0, where the reference has no number.
 
     Args:
-        features: (n_items, width), no row all zero.
-        k: neighbours of an item, itself included.
+        nearest: k neighbours of each item, itself included, by features of which no row is all zero.
     """
-    rows, cosines = nearest_items(features, k)
-    n_items, k = rows.shape
-    weights = cosines.astype(np.float64)
+    n_items, k = nearest.rows.shape
+    weights = nearest.cosines.astype(np.float64)
     scale = inverse_root(weights.sum(axis=1))
-    values = scale[:, None] * weights * scale[rows]
+    values = scale[:, None] * weights * scale[nearest.rows]
     indptr = np.arange(0, n_items * k + 1, k)
-    graph = sp.csr_matrix((values.ravel().astype(np.float32), rows.ravel(), indptr), shape=(n_items, n_items))
+    graph = sp.csr_matrix((values.ravel().astype(np.float32), nearest.rows.ravel(), indptr), shape=(n_items, n_items))
     graph.sort_indices()
     return graph
-
-
-def nearest_items(features: Array, k: int) -> tuple[Array, Array]:
-    """Each item's k nearest by cosine, itself always first; the answer does not depend on how FAISS breaks ties.
-
-    Items with equal features (a shared mean vector, one picture used twice) form one group that is searched once
-    and opened in row order, so exact ties fall by lower row.
-
-    Args:
-        features: (n_items, width) float.
-        k: at most n_items are returned.
-
-    Returns:
-        Item rows (n_items, k) int64 and cosines (n_items, k) float32, descending.
-    """
-    unit = unit_rows(np.asarray(features, dtype=np.float32))
-    k = min(k, len(unit))
-    distinct, groups = _group_equal_rows(unit)
-    index = faiss.IndexFlatIP(unit.shape[1])
-    index.add(distinct)
-    cosines, near = index.search(distinct, min(k, len(distinct)))
-    cosines[near == np.arange(len(distinct))[:, None]] = 1.0
-    blocks = [
-        _open_groups(np.arange(start, min(start + _BLOCK, len(unit))), near, cosines, groups, k)
-        for start in range(0, len(unit), _BLOCK)
-    ]
-    rows, scores = zip(*blocks, strict=True)
-    return np.concatenate(rows), np.concatenate(scores)
-
-
-_BLOCK = 4096
-"""Items whose candidates are sorted at once: bounds memory, not the result."""
-
-
-class _Groups:
-    """Items with equal features: group_of[row], and the first members of each group, padded with -1."""
-
-    def __init__(self, group_of: Array, sizes: Array) -> None:
-        self.of = group_of
-        self._sizes = sizes
-        self._members = np.argsort(group_of, kind="stable")
-        self._starts = np.cumsum(sizes) - sizes
-
-    def first_members(self, groups: Array, limit: int) -> Array:
-        """The up to `limit` lowest rows of each group: (..., width) with width no more than any group needs."""
-        width = np.arange(min(limit, int(self._sizes[groups].max())))
-        places = np.minimum(self._starts[groups][..., None] + width, len(self._members) - 1)
-        return np.where(width < self._sizes[groups][..., None], self._members[places], -1)
-
-
-def _open_groups(rows: Array, near: Array, cosines: Array, groups: _Groups, k: int) -> tuple[Array, Array]:
-    """The k nearest items of each of `rows`, from the nearest groups of its group; itself first, ties by row."""
-    own = groups.of[rows]
-    candidates = groups.first_members(near[own], limit=k)  # (b, k groups, width)
-    scores = np.broadcast_to(cosines[own][..., None], candidates.shape).reshape(len(rows), -1).copy()
-    candidates = candidates.reshape(len(rows), -1)
-    scores[(candidates < 0) | (candidates == rows[:, None])] = -np.inf
-    order = np.lexsort((candidates, -scores), axis=1)[:, : k - 1]
-    nearest = np.take_along_axis(candidates, order, axis=1)
-    ones = np.ones((len(rows), 1), dtype=np.float32)
-    return (
-        np.concatenate([rows[:, None], nearest], axis=1),
-        np.concatenate([ones, np.take_along_axis(scores, order, axis=1)], axis=1),
-    )
-
-
-def unit_rows(features: Array) -> Array:
-    """Rows divided by their norm; float32."""
-    norms = np.linalg.norm(features, axis=1, keepdims=True)
-    return np.ascontiguousarray(features / np.maximum(norms, 1e-12), dtype=np.float32)
-
-
-def _group_equal_rows(unit: Array) -> tuple[Array, _Groups]:
-    """Distinct rows in order of first appearance, and which rows they stand for."""
-    as_bytes = unit.view(np.dtype((np.void, unit.dtype.itemsize * unit.shape[1]))).ravel()
-    _, first, inverse, counts = np.unique(as_bytes, return_index=True, return_inverse=True, return_counts=True)
-    by_appearance = np.argsort(first, kind="stable")
-    rank = np.empty_like(by_appearance)
-    rank[by_appearance] = np.arange(len(by_appearance))
-    return unit[first[by_appearance]], _Groups(rank[inverse.ravel()], counts[by_appearance])

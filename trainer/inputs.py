@@ -9,9 +9,10 @@ import torch
 from trainer.config import AnchorRecSettings, ModelSettings
 from trainer.data import Dataset
 from trainer.encoders import fuse
-from trainer.graph import SparseMatrix, interaction_matrix, item_graph, normalise_interactions, unit_rows
+from trainer.graph import SparseMatrix, interaction_matrix, item_graph, normalise_interactions
 from trainer.models.anchorrec import ANCHOR, SINGLE_MODALITIES
 from trainer.models.base import Inputs
+from trainer.nearest import Search, nearest_items, unit_rows
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -20,9 +21,10 @@ def build_inputs(dataset: Dataset, settings: ModelSettings, device: torch.device
     """What a model of these settings needs of the training split and the features."""
     train = dataset.split("train")
     features: Mapping[str, Array] = {}
-    k = 0
+    k: int = 0
+    search: Search = "auto"
     if isinstance(settings, AnchorRecSettings):
-        features, k = modality_features(dataset.features, settings), settings.k
+        features, k, search = modality_features(dataset.features, settings), settings.k, settings.graph_search
     return make_inputs(
         train.user_rows,
         train.item_rows,
@@ -30,6 +32,7 @@ def build_inputs(dataset: Dataset, settings: ModelSettings, device: torch.device
         dataset.n_items,
         features=features,
         k=k,
+        search=search,
         device=device,
     )
 
@@ -42,17 +45,20 @@ def make_inputs(
     *,
     features: Mapping[str, Array],
     k: int,
+    search: Search = "auto",
     device: torch.device,
 ) -> Inputs:
     """Graphs of training pairs (n,), and per modality the features (n_items, width) with their k-nearest graph."""
     matrix = interaction_matrix(user_rows, item_rows, n_users, n_items)
+    nearest = {modality: nearest_items(table, k, search) for modality, table in features.items()}
     return Inputs(
         n_users=n_users,
         n_items=n_items,
         interactions=SparseMatrix(normalise_interactions(matrix), device),
         item_degrees=torch.from_numpy(np.bincount(matrix.indices, minlength=n_items)).to(device),
         features={modality: torch.from_numpy(table).to(device) for modality, table in features.items()},
-        item_graphs={modality: SparseMatrix(item_graph(table, k), device) for modality, table in features.items()},
+        item_graphs={m: SparseMatrix(item_graph(found), device) for m, found in nearest.items()},
+        graph_recall={m: found.recall for m, found in nearest.items()},
     )
 
 
@@ -68,5 +74,6 @@ def modality_features(given: dict[str, Array], settings: AnchorRecSettings) -> d
         both = len(singles) == len(SINGLE_MODALITIES)
         present[ANCHOR] = fuse(singles[0], singles[1]) if both else unit_rows(singles[0])
     if settings.feature_scaling == "unit":
-        return {m: unit_rows(f) for m, f in present.items()}
+        for modality, table in present.items():  # one after the other: at no time is all of it there twice
+            present[modality] = unit_rows(table)
     return present

@@ -30,6 +30,11 @@ def track(
     return _with_plain_lines(iterable, description, total, console)
 
 
+def say(line: str) -> None:
+    """One line on standard error that a person should see beside the progress."""
+    Console(stderr=True).print(line, highlight=False, soft_wrap=True)
+
+
 def _with_plain_lines(iterable: Iterable[T], description: str, total: int | None, console: Console) -> Iterator[T]:
     started = last_line = monotonic()
     for done, value in enumerate(iterable, start=1):

@@ -11,10 +11,9 @@ from trainer.graph import (
     SparseMatrix,
     interaction_matrix,
     item_graph,
-    nearest_items,
     normalise_interactions,
-    unit_rows,
 )
+from trainer.nearest import nearest_items, unit_rows
 
 CPU = torch.device("cpu")
 
@@ -46,7 +45,7 @@ def test_the_sparse_product_and_its_gradient_equal_the_dense_ones():
 
 def test_the_nearest_item_of_an_item_is_itself_and_the_rest_come_by_cosine():
     features = np.array([[1, 0], [0.9, 0.1], [0, 1], [5, 0.1]])
-    rows, cosines = nearest_items(features, 3)
+    rows, cosines, _ = nearest_items(features, 3)
     np.testing.assert_array_equal(rows[0], [0, 3, 1])
     assert cosines[0, 0] == 1.0
     np.testing.assert_allclose(cosines[0, 2], 0.9 / np.hypot(0.9, 0.1), rtol=1e-6)
@@ -54,7 +53,7 @@ def test_the_nearest_item_of_an_item_is_itself_and_the_rest_come_by_cosine():
 
 def test_among_equal_features_the_item_itself_comes_first_and_then_the_lower_rows():
     features = np.array([[1, 0], [0, 1], [0, 2], [0, 3], [0, 4], [1, 1]])
-    rows, _ = nearest_items(features, 3)
+    rows = nearest_items(features, 3).rows
     np.testing.assert_array_equal(rows[4], [4, 1, 2])
     np.testing.assert_array_equal(rows[1], [1, 2, 3])
 
@@ -63,13 +62,13 @@ def test_many_items_that_share_the_mean_vector_keep_themselves_as_neighbours():
     rng = np.random.default_rng(0)
     features = rng.normal(size=(300, 8))
     features[50:250] = features.mean(axis=0)
-    rows, _ = nearest_items(features, 10)
+    rows = nearest_items(features, 10).rows
     np.testing.assert_array_equal(rows[:, 0], np.arange(300))
     np.testing.assert_array_equal(rows[60, 1:], np.arange(50, 59))
 
 
 def test_k_beyond_the_catalogue_gives_every_item_once():
-    rows, _ = nearest_items(np.eye(3), 10)
+    rows = nearest_items(np.eye(3), 10).rows
     assert rows.shape == (3, 3)
     np.testing.assert_array_equal(np.sort(rows, axis=1), [[0, 1, 2]] * 3)
 
@@ -79,7 +78,7 @@ def test_k_beyond_the_catalogue_gives_every_item_once():
     k=st.integers(1, 8),
 )
 def test_with_any_number_of_duplicates_neighbours_are_the_best_by_cosine_then_row(features, k):
-    rows, _ = nearest_items(features, k)
+    rows = nearest_items(features, k).rows
     unit = unit_rows(features.astype(np.float32)).astype(np.float64)
     cosines = np.round(unit @ unit.T, 5)
     for item, found in enumerate(rows):
@@ -93,7 +92,7 @@ def test_with_any_number_of_duplicates_neighbours_are_the_best_by_cosine_then_ro
 def test_the_item_graph_is_the_weighted_knn_graph_scaled_by_row_sums():
     rng = np.random.default_rng(3)
     features = rng.random((12, 5)).astype(np.float32)
-    graph = item_graph(features, 4).toarray()
+    graph = item_graph(nearest_items(features, 4)).toarray()
     unit = unit_rows(features)
     cosines = unit @ unit.T
     kept = np.where(cosines >= np.sort(cosines, axis=1)[:, [-4]], cosines, 0)
@@ -102,18 +101,18 @@ def test_the_item_graph_is_the_weighted_knn_graph_scaled_by_row_sums():
 
 
 def test_a_negative_cosine_among_the_nearest_keeps_its_sign():
-    graph = item_graph(np.array([[1.0, 0.0], [-0.6, 0.8]]), 2).toarray()
+    graph = item_graph(nearest_items(np.array([[1.0, 0.0], [-0.6, 0.8]]), 2)).toarray()
     np.testing.assert_allclose(graph, [[2.5, -1.5], [-1.5, 2.5]], rtol=1e-6)  # row sums 1 - 0.6 = 0.4
 
 
 def test_a_row_that_sums_to_nothing_is_zero_and_no_nan():
-    graph = item_graph(np.array([[1.0, 0.0], [-1.0, 0.0]]), 2).toarray()
+    graph = item_graph(nearest_items(np.array([[1.0, 0.0], [-1.0, 0.0]]), 2)).toarray()
     np.testing.assert_array_equal(graph, np.zeros((2, 2)))
 
 
 def test_two_builds_of_one_graph_agree_to_the_bit():
     features = np.random.default_rng(5).normal(size=(500, 32))
-    one, two = item_graph(features, 10), item_graph(features, 10)
+    one, two = item_graph(nearest_items(features, 10)), item_graph(nearest_items(features, 10))
     np.testing.assert_array_equal(one.indices, two.indices)
     np.testing.assert_array_equal(one.data, two.data)
 
@@ -121,7 +120,7 @@ def test_two_builds_of_one_graph_agree_to_the_bit():
 @pytest.mark.parametrize("n_items", [4095, 4096, 4097])
 def test_blocks_of_items_do_not_change_the_answer(n_items):
     features = np.random.default_rng(0).normal(size=(n_items, 4))
-    rows, _ = nearest_items(features, 3)
+    rows = nearest_items(features, 3).rows
     np.testing.assert_array_equal(rows[:, 0], np.arange(n_items))
     unit = unit_rows(features)
     last = np.argsort(-(unit[-1] @ unit.T), kind="stable")[:3]

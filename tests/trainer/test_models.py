@@ -16,6 +16,7 @@ from trainer.config import (
 from trainer.graph import item_graph
 from trainer.inputs import build_inputs, modality_features
 from trainer.models import build_model
+from trainer.nearest import nearest_items
 
 CPU = torch.device("cpu")
 MODELS = {
@@ -189,7 +190,7 @@ def test_in_the_released_variant_the_targets_of_amp_drift_with_the_trained_table
 
 def test_the_smoothness_term_is_the_weighted_sum_over_the_edges_of_the_anchor_graph(make, dataset):
     model = make("anchorrec as released")
-    graph = item_graph(np.array(dataset.features["multimodal"]), 10).tocoo()
+    graph = item_graph(nearest_items(dataset.features["multimodal"], 10)).tocoo()
     embeddings = model.both_sides("multimodal")[dataset.n_users :].detach().numpy()
     gaps = ((embeddings[graph.row] - embeddings[graph.col]) ** 2).sum(axis=1)
     expected = 0.1 * (graph.data * gaps).sum() / graph.nnz

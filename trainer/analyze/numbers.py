@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from trainer.graph import nearest_items, unit_rows
+from trainer.nearest import nearest_items, unit_rows
 from trainer.progress import track
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -26,7 +26,7 @@ def nearest_others(vectors: Array, k: int) -> tuple[Array, Array]:
     Returns:
         Item rows (n_items, k) int64 and cosines (n_items, k) float32, descending.
     """
-    rows, cosines = nearest_items(vectors, k + 1)
+    rows, cosines, _ = nearest_items(vectors, k + 1)
     return rows[:, 1:], cosines[:, 1:]
 
 

@@ -67,7 +67,6 @@ class AnchorRec(Recommender):
         self.features = nn.ParameterDict()
         if settings.train_features:
             self.features.update({m: nn.Parameter(inputs.features[m].clone()) for m in self.modalities})
-        self._unit_features = {m: normalize(inputs.features[m]) for m in self.modalities}
 
     # Features
 
@@ -81,9 +80,8 @@ class AnchorRec(Recommender):
         return self._features_of(modality)[rows].detach()
 
     def _unit_features_of(self, modality: str, rows: Tensor) -> Tensor:
-        if self._settings.train_features:
-            return normalize(self._raw_features_of(modality, rows))
-        return self._unit_features[modality][rows]
+        """Made for the batch: a second table of all items would cost more memory than this costs time."""
+        return normalize(self._raw_features_of(modality, rows))
 
     # Origins: the collaborative refinement of section 3.2
 
@@ -154,14 +152,21 @@ class AnchorRec(Recommender):
         origins = self._origins()
         own, fraction = share.rows(len(users)), share.fraction(len(users))
         ranking = self._ranking_terms(origins, users[own], positives[own], negatives[own], fraction)
-        distinct, counts = torch.unique(positives, return_counts=True)
-        if self._settings.distinct_items:
-            positives, counts = distinct, None
+        distinct, counts = self._capped(*torch.unique(positives, return_counts=True))
+        once = self._settings.distinct_items
         return ranking | share.take(
-            self._aal_terms(origins, positives)
-            | self._amp_terms(origins, distinct, counts)
+            self._aal_terms(origins, distinct if once else self._capped(positives)[0])
+            | self._amp_terms(origins, distinct, None if once else counts)
             | self._smoothness_term(origins)
         )
+
+    def _capped(self, *columns: Tensor) -> tuple[Tensor, ...]:
+        """Parallel (n,) tensors, of which evenly spaced `aligned_items` where there are more."""
+        n, limit = len(columns[0]), self._settings.aligned_items
+        if n <= limit:
+            return columns
+        kept = torch.linspace(0, n - 1, limit, dtype=torch.float64, device=columns[0].device).long()
+        return tuple(column[kept] for column in columns)
 
     def _ranking_terms(
         self, origins: Origins, users: Tensor, positives: Tensor, negatives: Tensor, fraction: float

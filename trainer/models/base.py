@@ -26,6 +26,8 @@ class Inputs:
     """(n_items, width) per modality."""
     item_graphs: Mapping[str, SparseMatrix] = field(default_factory=dict)
     """(n_items, n_items) kNN graph per modality."""
+    graph_recall: Mapping[str, float] = field(default_factory=dict)
+    """Share of the true neighbours that each of them has; 1 for an exact search."""
 
 
 @dataclass(frozen=True)
