@@ -6,6 +6,8 @@ import torch
 
 from index.errors import InputError
 
+Precision = Literal["float32", "bfloat16"]
+
 
 def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
     """`auto` is CUDA where torch sees it and the CPU elsewhere; asking for an absent device is an error."""
@@ -14,3 +16,8 @@ def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(wanted)
+
+
+def products_in(precision: Precision, device: torch.device) -> torch.autocast:
+    """The context in which linear layers compute in that precision, whatever that of their parameters."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")

@@ -92,7 +92,10 @@ def make_model(dataset: Dataset, config: RunConfig) -> Recommender:
     """Build the graphs and a freshly initialised model on the configured device."""
     device = choose_device(config.device)
     inputs = build_inputs(dataset, config.model, device)
-    model = build_model(config.model, inputs, batch_size=config.training.batch_size, seed=config.seed)
+    training = config.training
+    model = build_model(
+        config.model, inputs, batch_size=training.batch_size, seed=config.seed, precision=training.precision
+    )
     return model.to(device)
 
 

@@ -152,6 +152,19 @@ def test_asking_for_an_absent_gpu_is_an_error(dataset, tmp_path):
         fit(dataset, small("bpr", "device=cuda"), RunFolder(tmp_path / "run"))
 
 
+@pytest.mark.parametrize("name", ["anchorrec", "anchorrec-official"])
+def test_bfloat16_products_learn_nearly_the_same_and_leave_float32_parameters(dataset, tmp_path, name):
+    rounded, exact = (
+        trained(dataset, small(name, "training.epochs=6", f"training.precision={precision}"), tmp_path / precision)
+        for precision in ("bfloat16", "float32")
+    )
+    assert not same(rounded, exact)
+    assert all(value.dtype == torch.float32 for value in rounded.values())
+    histories = [(tmp_path / run / "metrics.jsonl").read_text().splitlines() for run in ("bfloat16", "float32")]
+    losses = [[json.loads(line)["loss"] for line in lines] for lines in histories]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
 @pytest.mark.parametrize("modality", ["text", "image", "multimodal"])
 def test_a_data_set_without_a_modality_trains_on_the_others(tmp_path, modality):
     kept = tuple(name for name in ("text", "image", "multimodal") if name != modality)

@@ -16,6 +16,7 @@ from torch.nn.functional import normalize
 
 from trainer import losses
 from trainer.config import AnchorRecSettings
+from trainer.device import Precision, products_in
 from trainer.models.base import Factors, Inputs, Recommender, added, scores, table
 from trainer.models.propagation import Propagated, fold_in_rows, light_gcn
 from trainer.parallel import WHOLE, Share
@@ -44,11 +45,14 @@ class AnchorRec(Recommender):
         settings: sizes, weights, and the choices by which paper and released code differ.
         inputs: graphs and features; the modalities are those that both settings and features name.
         batch_size: the configured batch size, by which the L2 term is divided.
+        precision: of linear layers; what they return, and all else, is float32.
     """
 
-    def __init__(self, settings: AnchorRecSettings, inputs: Inputs, *, batch_size: int) -> None:
+    def __init__(
+        self, settings: AnchorRecSettings, inputs: Inputs, *, batch_size: int, precision: Precision = "float32"
+    ) -> None:
         super().__init__()
-        self._settings, self._inputs, self._batch_size = settings, inputs, batch_size
+        self._settings, self._inputs, self._batch_size, self._precision = settings, inputs, batch_size, precision
         self.modalities: tuple[str, ...] = tuple(m for m in settings.modalities if m in inputs.features)
         size = settings.embedding_size
         widths = {m: inputs.features[m].shape[1] for m in self.modalities}
@@ -67,17 +71,20 @@ class AnchorRec(Recommender):
         self.features = nn.ParameterDict()
         if settings.train_features:
             self.features.update({m: nn.Parameter(inputs.features[m].clone()) for m in self.modalities})
+        # Rounded once: at every step it would cost what the products save.
+        self._rounded = {m: inputs.features[m].to(getattr(torch, precision)) for m in self.modalities}
 
     # Features
 
     def _features_of(self, modality: str) -> Tensor:
         """What the refinement reads: (n_items, width), a parameter where the settings let training move it."""
-        moved: dict[str, Tensor] = dict(self.features)
-        return moved.get(modality, self._inputs.features[modality])
+        features: dict[str, Tensor] = {**self._rounded, **self.features}
+        return features[modality]
 
     def _raw_features_of(self, modality: str, rows: Tensor | slice) -> Tensor:
         """What counts as given. The released code's raw features share storage with its trained tables and drift."""
-        return self._features_of(modality)[rows].detach()
+        features: dict[str, Tensor] = {**self._inputs.features, **self.features}
+        return features[modality][rows].detach()
 
     def _unit_features_of(self, modality: str, rows: Tensor) -> Tensor:
         """Made for the batch: a second table of all items would cost more memory than this costs time."""
@@ -92,11 +99,17 @@ class AnchorRec(Recommender):
 
     def _refined(self, modality: str) -> Tensor:
         """h^m = O_m^n (Q * sigma(gate(Lin f))). (n_items, d)."""
-        gate = torch.sigmoid(self.gates[modality](self.refine[modality](self._features_of(modality))))
+        refined = self._through(self.refine[modality], self._features_of(modality))
+        gate = torch.sigmoid(self._through(self.gates[modality], refined))
         refined = self.item_embedding * gate
         for _ in range(self._settings.n_item_layers):
             refined = self._inputs.item_graphs[modality] @ refined
         return refined
+
+    def _through(self, layers: nn.Module, rows: Tensor) -> Tensor:
+        with products_in(self._precision, rows.device):
+            result: Tensor = layers(rows).float()
+        return result
 
     # Fusion
 
@@ -125,7 +138,7 @@ class AnchorRec(Recommender):
 
     def _correction(self, origins: Origins, rows: Tensor | slice) -> Tensor:
         """lambda p^mm of the given items: the anchor correction."""
-        corrected: Tensor = self.decoder(self._projected(ANCHOR, origins, rows))
+        corrected = self._through(self.decoder, self._projected(ANCHOR, origins, rows))
         return self._settings.correction_weight * corrected
 
     # Projections
@@ -140,8 +153,7 @@ class AnchorRec(Recommender):
             source = self._raw_features_of(name, rows)
         else:
             source = (origins.ids.items if name == "id" else origins.modalities[name])[rows]
-        projected: Tensor = self.projections[name](source)
-        return projected
+        return self._through(self.projections[name], source)
 
     # Losses
 
