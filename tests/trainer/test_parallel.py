@@ -11,7 +11,10 @@ import pytest
 import torch
 from worlds import topics_dataset
 
+from index.errors import InputError
+from trainer.__main__ import app
 from trainer.config import AnchorRecSettings, BPRSettings, LightGCNSettings, ModelSettings, load_config
+from trainer.data import Dataset
 from trainer.fit import fit
 from trainer.inputs import build_inputs
 from trainer.models import Recommender, build_model
@@ -74,14 +77,36 @@ def test_a_batch_of_fewer_examples_than_ranks_is_the_first_rank_s_alone():
 
 # Real processes
 
+FIT_EACH = """
+import sys
+from pathlib import Path
 
-def command(dataset, run: Path, name: str, *overrides: str) -> list[str]:
-    sets = [part for override in (*SMALL, *overrides) for part in ("--set", override)]
-    return [*TORCHRUN, "-m", "trainer", "fit", str(dataset.path), "--config", name, "--out", str(run), *sets]
+from trainer.config import load_config
+from trainer.data import load_dataset
+from trainer.data import Dataset
+from trainer.fit import fit
+from trainer.parallel import joined
+from trainer.run_folder import RunFolder
+
+data, out, names, *overrides = sys.argv[1:]
+with joined("cpu") as share:
+    for name in names.split(","):
+        fit(load_dataset(Path(data)), load_config(name, tuple(overrides)), RunFolder(Path(out) / name), share=share)
+"""
+"""What `python -m trainer fit` does, for several configurations: starting processes is what costs here."""
+CONFIGS = ("lightgcn", "anchorrec", "anchorrec-official")
+# 456 pairs are five batches of 91 and one of a single example, which has nothing for the second rank.
+ODD = (*SMALL, "training.batch_size=91")
 
 
 def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(*arguments, capture_output=True, text=True, timeout=120, check=False)
+    command = [*TORCHRUN, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def fit_command(dataset: Dataset, run: Path, name: str, overrides: tuple[str, ...]) -> list[str]:
+    sets = [part for override in overrides for part in ("--set", override)]
+    return ["-m", "trainer", "fit", str(dataset.path), "--config", name, "--out", str(run), *sets]
 
 
 def history(run: Path) -> list[dict[str, object]]:
@@ -93,42 +118,50 @@ def best(run: Path) -> dict[str, torch.Tensor]:
     return state
 
 
-@pytest.mark.parametrize("name", ["lightgcn", "anchorrec", "anchorrec-official"])
-def test_two_processes_learn_what_one_learns(dataset, tmp_path, name):
-    # 456 pairs are five batches of 91 and one of a single example, which has nothing for the second rank.
-    odd = "training.batch_size=91"
-    config = load_config(name, (*SMALL, odd))
-    alone = fit(dataset, config, RunFolder(tmp_path / "one"))
-    done = torchrun(command(dataset, tmp_path / "two", name, odd))
+@pytest.fixture(scope="module")
+def together(dataset, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
+    (folder / "fit_each.py").write_text(FIT_EACH)
+    done = torchrun(folder / "fit_each.py", dataset.path, folder, ",".join(CONFIGS), *ODD)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("full ranking") == 1
-    for one, two in zip(history(tmp_path / "one"), history(tmp_path / "two"), strict=True):
+    return folder
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_two_processes_learn_what_one_learns(dataset, together, tmp_path, name):
+    alone = fit(dataset, load_config(name, ODD), RunFolder(tmp_path / "one"))
+    for one, two in zip(history(tmp_path / "one"), history(together / name), strict=True):
         assert two["loss"] == pytest.approx(one["loss"], rel=1e-5)
         assert two["terms"] == pytest.approx(one["terms"], rel=1e-4, abs=1e-7)
-    together = RunFolder(tmp_path / "two").result()
-    assert together is not None
-    assert together.best_epoch == alone.best_epoch
-    assert together.test == pytest.approx(alone.test, abs=1e-6)
-    ours = best(tmp_path / "two")
+    result = RunFolder(together / name).result()
+    assert result is not None
+    assert result.best_epoch == alone.best_epoch
+    assert result.test == pytest.approx(alone.test, abs=1e-6)
+    learned = best(together / name)
     for parameter, value in best(tmp_path / "one").items():
-        torch.testing.assert_close(ours[parameter], value, atol=1e-4, rtol=1e-4)
-    assert {file.name for file in (tmp_path / "two").iterdir()} == {file.name for file in (tmp_path / "one").iterdir()}
+        torch.testing.assert_close(learned[parameter], value, atol=1e-4, rtol=1e-4)
+    files = [{file.name for file in folder.iterdir()} for folder in (tmp_path / "one", together / name)]
+    assert files[0] == files[1]
+
+
+def test_a_run_of_two_is_answered_by_one_that_finds_it_finished(dataset, together):
+    result = RunFolder(together / "lightgcn").result()
+    assert fit(dataset, load_config("lightgcn", ODD), RunFolder(together / "lightgcn")) == result
 
 
 def test_wrong_input_ends_both_ranks_with_the_message_and_leaves_nothing_behind(dataset, tmp_path):
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "to-mother.txt").write_text("dear")
-    done = torchrun(command(dataset, tmp_path / "letters", "lightgcn"))
+    done = torchrun(*fit_command(dataset, tmp_path / "letters", "lightgcn", SMALL))
     assert done.returncode != 0
     assert f"error: {tmp_path / 'letters'} is not empty and not a run folder" in done.stderr
     assert [file.name for file in (tmp_path / "letters").iterdir()] == ["to-mother.txt"]
 
 
 def test_a_rank_that_is_killed_ends_the_run_which_then_resumes_to_what_it_would_have_been(dataset, tmp_path):
-    slow = ("training.epochs=60", "training.patience=60", "training.checkpoint_every=2")
-    process = subprocess.Popen(
-        command(dataset, tmp_path / "killed", "lightgcn", *slow), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    settings = (*SMALL, "training.epochs=60", "training.patience=60", "training.checkpoint_every=2")
+    arguments = fit_command(dataset, tmp_path / "killed", "lightgcn", settings)
+    process = subprocess.Popen([*TORCHRUN, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not (tmp_path / "killed" / "last.pt").exists():
         assert process.poll() is None, "the run ended before it could be killed"
         time.sleep(0.005)
@@ -136,17 +169,16 @@ def test_a_rank_that_is_killed_ends_the_run_which_then_resumes_to_what_it_would_
     second.kill()
     assert process.wait(60) != 0
     assert RunFolder(tmp_path / "killed").result() is None
-    assert torchrun(command(dataset, tmp_path / "killed", "lightgcn", *slow)).returncode == 0
-    config = load_config("lightgcn", (*SMALL, *slow))
-    fit(dataset, config, RunFolder(tmp_path / "unbroken"))
+    done = torchrun(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("full ranking") == 1
+    fit(dataset, load_config("lightgcn", settings), RunFolder(tmp_path / "unbroken"))
     losses = [[record["loss"] for record in history(tmp_path / run)] for run in ("killed", "unbroken")]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
-    # A finished run is answered from its folder, by one process as by two.
-    assert fit(dataset, config, RunFolder(tmp_path / "killed")) == RunFolder(tmp_path / "killed").result()
 
 
-def test_other_commands_are_refused_under_torchrun(dataset, tmp_path):
-    done = torchrun([*TORCHRUN, "-m", "trainer", "compare", str(dataset.path), "--out", str(tmp_path / "runs")])
-    assert done.returncode != 0
-    assert "error: torchrun starts several processes; only `fit` shares its work among them" in done.stderr
+def test_a_command_that_would_do_everything_twice_is_refused_under_torchrun(dataset, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    with pytest.raises(InputError, match="only `fit` shares its work"):
+        app(["compare", str(dataset.path), "--out", str(tmp_path / "runs")])
     assert not (tmp_path / "runs").exists()
