@@ -250,17 +250,61 @@ def bench(
     model: Annotated[list[str] | None, typer.Option(help="Only this model. Repeatable.")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Timed steps; medians are printed.")] = 15,
     threads: Annotated[int, typer.Option(min=1)] = 2,
+    precision: Annotated[
+        Literal["float32", "bfloat16"], typer.Option(help="Of linear layers, as training.precision.")
+    ] = "float32",
+    *,
+    scale: Annotated[
+        bool, typer.Option("--scale", help="Instead: graphs, steps, an epoch and memory on catalogues of growing size.")
+    ] = False,
+    sizes: Annotated[
+        str, typer.Option(metavar="N,N...", help="With --scale: numbers of items. [default: 25,000 doubled to 200,000]")
+    ] = "",
+    batch_size: Annotated[int, typer.Option(min=1, help="With --scale.")] = 65_536,
+    epoch: Annotated[bool, typer.Option(help="With --scale: run a whole epoch at the largest size.")] = True,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="With --scale: cost by size.")] = None,
 ) -> None:
-    """Time training steps at the shape of Amazon Baby, on content made up from a seed; ends with one JSON line."""
+    """Time training steps at the shape of Amazon Baby, on content made up from a seed; ends with one JSON line.
+
+    Example: python -m trainer bench --scale --sizes 25000,50000 --steps 5 --plot scale.png
+    """
     from trainer import bench as benchmark
 
-    names = model or list(benchmark.MODELS)
+    names = model or (["anchorrec, paper"] if scale else list(benchmark.MODELS))
     if unknown := sorted(set(names) - benchmark.MODELS.keys()):
         raise InputError(f"unknown model {', '.join(unknown)}; expected {', '.join(benchmark.MODELS)}")
-    costs = benchmark.bench(names, benchmark.BABY, steps=steps, threads=threads)
-    title = f"one step at Baby's shape, batch {benchmark.BATCH_SIZE}, {threads} threads"
+    if scale:
+        _bench_scale(names, _whole_numbers("--sizes", sizes), steps, threads, batch_size, epoch=epoch, plot=plot)
+        return
+    costs = benchmark.bench(names, benchmark.BABY, steps=steps, threads=threads, precision=precision)
+    title = f"one step at Baby's shape, batch {benchmark.BATCH_SIZE}, {threads} threads, {precision}"
     Console().print(benchmark.cost_table(costs, title=title))
     print(json.dumps(benchmark.as_record(costs)))
+
+
+def _bench_scale(
+    names: list[str],
+    sizes: tuple[int, ...],
+    steps: int,
+    threads: int,
+    batch_size: int,
+    *,
+    epoch: bool,
+    plot: Path | None,
+) -> None:
+    from trainer.bench import MODELS
+    from trainer.bench_scale import SIZES, as_record, bench_scale, plot_scale, scale_table
+
+    if len(names) > 1 or min(sizes, default=1) < 1:
+        raise InputError(f"--scale takes one model and sizes of at least 1, found {', '.join(names)} and {sizes}")
+    costs = bench_scale(
+        sizes or SIZES, MODELS[names[0]], steps=steps, threads=threads, batch_size=batch_size, epoch=epoch
+    )
+    Console().print(scale_table(costs, title=f"{names[0]}, batch {batch_size:,}, {threads} threads"))
+    if plot:
+        plot_scale(costs, plot)
+    record = {"model": names[0], "batch_size": batch_size, "threads": threads}
+    print(json.dumps(record | {"sizes": [as_record(cost) for cost in costs]}))
 
 
 @app.command("verify-golden")

@@ -13,6 +13,7 @@ import torch
 from rich.table import Table
 
 from trainer.config import AnchorRecSettings, LightGCNSettings, ModelSettings
+from trainer.device import Precision
 from trainer.inputs import make_inputs
 from trainer.models import Inputs, Recommender, build_model
 from trainer.run_folder import parameters_of
@@ -58,30 +59,32 @@ class StepCost:
     peak_gb: float
 
 
-def bench(models: Sequence[str], shape: Shape, *, steps: int, threads: int) -> dict[str, StepCost]:
+def bench(
+    models: Sequence[str], shape: Shape, *, steps: int, threads: int, precision: Precision = "float32"
+) -> dict[str, StepCost]:
     """Time each model in a process of its own."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1, maxtasksperchild=1) as pool:
-        return {name: pool.apply(_measure, (MODELS[name], shape, steps, threads)) for name in models}
+        return {name: pool.apply(_measure, (MODELS[name], shape, steps, threads, precision)) for name in models}
 
 
-def _measure(settings: ModelSettings, shape: Shape, steps: int, threads: int) -> StepCost:
+def _measure(settings: ModelSettings, shape: Shape, steps: int, threads: int, precision: Precision) -> StepCost:
     torch.set_num_threads(threads)
     started = perf_counter()
-    users, items = _pairs(shape)
-    model = build_model(settings, _inputs(shape, users, items, settings), batch_size=BATCH_SIZE, seed=0)
+    users, items = made_up_pairs(shape)
+    inputs = _inputs(shape, users, items, settings)
+    model = build_model(settings, inputs, batch_size=BATCH_SIZE, seed=0, precision=precision)
     graphs = perf_counter() - started
     optimiser = torch.optim.Adam(parameters_of(model), fused=True)
     sampler = PairSampler(users, items, shape.n_items, seed=0)
     endless = chain.from_iterable(sampler.epoch(number, BATCH_SIZE) for number in count())
     batches = islice(endless, WARM_UP_STEPS + steps)
-    parts = [_timed_step(model, optimiser, batch) for batch in batches][WARM_UP_STEPS:]
+    parts = [timed_step(model, optimiser, batch) for batch in batches][WARM_UP_STEPS:]
     forward, backward, update = (float(np.median(part)) for part in zip(*parts, strict=True))
-    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    return StepCost(forward + backward + update, forward, backward, update, graphs, peak_gb)
+    return StepCost(forward + backward + update, forward, backward, update, graphs, peak_gb())
 
 
-def _timed_step(model: Recommender, optimiser: torch.optim.Optimizer, batch: Batch) -> tuple[float, float, float]:
+def timed_step(model: Recommender, optimiser: torch.optim.Optimizer, batch: Batch) -> tuple[float, float, float]:
     """Seconds of forward, backward and update."""
     optimiser.zero_grad(set_to_none=True)
     times = [perf_counter()]
@@ -96,7 +99,12 @@ def _timed_step(model: Recommender, optimiser: torch.optim.Optimizer, batch: Bat
     return forward, backward, update
 
 
-def _pairs(shape: Shape) -> tuple[Array, Array]:
+def peak_gb() -> float:
+    """The most memory that this process has held, in GB; pages of memory-mapped files count while they are held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def made_up_pairs(shape: Shape) -> tuple[Array, Array]:
     """Distinct user-item pairs, items by a Zipf-like law as in a shop."""
     rng = np.random.default_rng(0)
     weights = 1.0 / np.arange(10, shape.n_items + 10) ** 0.8

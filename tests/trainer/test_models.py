@@ -232,3 +232,36 @@ def test_without_given_fused_features_the_anchor_is_made_of_those_present(datase
     alone = modality_features({"text": given["text"]}, settings)
     np.testing.assert_allclose(np.linalg.norm(alone["multimodal"], axis=1), 1, rtol=1e-5)
     assert modality_features({}, settings) == {}
+
+
+@pytest.mark.parametrize("variant", ["paper", "official"])
+def test_a_batch_within_the_cap_of_aligned_items_is_aligned_whole(make, dataset, variant):
+    batch = a_batch(dataset)
+    settings = {"variant": variant, "embedding_size": 8}
+    uncapped = make(AnchorRecSettings.model_validate(settings)).loss_terms(*batch)
+    capped = make(AnchorRecSettings.model_validate(settings | {"aligned_items": 64})).loss_terms(*batch)
+    assert capped.keys() == uncapped.keys()
+    assert all(torch.equal(capped[name], uncapped[name]) for name in capped)
+
+
+def test_a_larger_batch_is_aligned_over_evenly_spaced_ones_of_its_distinct_positives(make, dataset):
+    users, positives, negatives = a_batch(dataset)
+    distinct = positives.unique()
+    first_middle_last = distinct[[0, (len(distinct) - 1) // 2, len(distinct) - 1]]
+    capped = make(AnchorRecSettings(embedding_size=8, aligned_items=3)).loss_terms(users, positives, negatives)
+    those = make("anchorrec").loss_terms(users[:3], first_middle_last, negatives[:3])
+    for name in ("aal_id", "aal_mixture", "amp_multimodal", "amp_text", "amp_image"):
+        torch.testing.assert_close(capped[name], those[name])
+
+
+def test_in_the_released_variant_the_cap_takes_evenly_spaced_positives_of_the_batch(make, dataset):
+    settings = AnchorRecSettings.model_validate({"variant": "official", "embedding_size": 8, "aligned_items": 3})
+    users, positives, negatives = a_batch(dataset)
+    capped = make(settings).loss_terms(users, positives, negatives)
+    those = make("anchorrec as released").loss_terms(users[:3], positives[[0, 31, 63]], negatives[:3])
+    torch.testing.assert_close(capped["aal_id"], those["aal_id"])
+
+
+def test_the_recall_of_each_item_graph_comes_with_the_inputs(dataset):
+    inputs = build_inputs(dataset, AnchorRecSettings(graph_search="exact"), CPU)
+    assert inputs.graph_recall == dict.fromkeys(("multimodal", "text", "image"), 1.0)
