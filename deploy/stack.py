@@ -7,8 +7,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -21,6 +22,16 @@ HOST = "127.0.0.1"
 START_S = 60.0
 STOP_S = 30.0
 POLL_S = 0.05
+SERVICE = ("service", "run")
+
+
+@dataclass(frozen=True)
+class Child:
+    """A server process, and a client that knows its address."""
+
+    client: httpx.Client
+    port: int
+    pid: int
 
 
 @contextmanager
@@ -30,13 +41,29 @@ def stack(registry: Path, port: int) -> Iterator[httpx.Client]:
     InputError where the port is taken, or with the service's last words where it does not start.
     """
     _check_free(port)
-    with tempfile.TemporaryDirectory(prefix="anchorrec-demo-") as folder, ValkeyServer(data_dir=Path(folder)) as redis:
-        log = Path(folder) / "service.log"
-        process = _start(registry, port, redis.connection_url, log)
+    with redis_server() as redis, server(SERVICE, registry, port, redis.connection_url) as service:
+        yield service.client
+
+
+@contextmanager
+def redis_server() -> Iterator[ValkeyServer]:
+    """A Redis (Valkey) on a free port; it and its files are gone at the end."""
+    with tempfile.TemporaryDirectory(prefix="anchorrec-redis-") as folder, ValkeyServer(data_dir=Path(folder)) as redis:
+        yield redis
+
+
+@contextmanager
+def server(
+    module: Sequence[str], registry: Path, port: int, redis_url: str, *, ready: str = "/readyz"
+) -> Iterator[Child]:
+    """`python -m MODULE` with the demo's settings, from when it answers `ready` with 200; stopped at the end."""
+    with tempfile.TemporaryDirectory(prefix="anchorrec-log-") as folder:
+        log = Path(folder) / "log"
+        process = _start(module, registry, port, redis_url, log)
         try:
             with httpx.Client(base_url=f"http://{HOST}:{port}", timeout=10) as client:
-                _wait(client, process, log)
-                yield client
+                _wait(client, ready, process, log)
+                yield Child(client, port, process.pid)
         finally:
             _stop(process)
 
@@ -58,7 +85,7 @@ def _check_free(port: int) -> None:
             raise InputError(f"port {port} cannot be listened on: {error.strerror}") from None
 
 
-def _start(registry: Path, port: int, redis_url: str, log: Path) -> "subprocess.Popen[bytes]":
+def _start(module: Sequence[str], registry: Path, port: int, redis_url: str, log: Path) -> "subprocess.Popen[bytes]":
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RECO_")}
     ours = {
         "RECO_REGISTRY": str(registry),
@@ -71,21 +98,21 @@ def _start(registry: Path, port: int, redis_url: str, log: Path) -> "subprocess.
         "OPENBLAS_NUM_THREADS": "1",
     }
     with log.open("wb") as file:
-        return subprocess.Popen([sys.executable, "-m", "service", "run"], env=clean | ours, stderr=file)
+        return subprocess.Popen([sys.executable, "-m", *module], env=clean | ours, stderr=file)
 
 
-def _wait(client: httpx.Client, process: "subprocess.Popen[bytes]", log: Path) -> None:
+def _wait(client: httpx.Client, ready: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
     end = time.monotonic() + START_S
-    while not _ready(client):
+    while not _ready(client, ready):
         if process.poll() is not None or time.monotonic() > end:
             last = (log.read_text().splitlines() or ["it said nothing"])[-1]
             raise InputError(f"the service did not start: {last.removeprefix('error: ')}")
         time.sleep(POLL_S)
 
 
-def _ready(client: httpx.Client) -> bool:
+def _ready(client: httpx.Client, path: str) -> bool:
     try:
-        return client.get("/readyz").status_code == httpx.codes.OK
+        return client.get(path).status_code == httpx.codes.OK
     except httpx.TransportError:
         return False
 

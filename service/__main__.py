@@ -3,12 +3,11 @@
 import sys
 
 import typer
-import uvicorn
 
 from index.errors import run_cli
 from service.app import create_app
 from service.logs import configure_logging
-from service.protocol import Protocol
+from service.server import make_server
 from service.settings import load_settings, settings_table
 from service.state import open_published
 
@@ -26,24 +25,7 @@ def run() -> None:
     settings = load_settings()
     configure_logging(settings.log_level)
     bundle = open_published(settings)
-    server = uvicorn.Server(
-        uvicorn.Config(
-            create_app(settings, bundle=bundle),
-            host=settings.host,
-            port=settings.port,
-            loop="uvloop",
-            http=Protocol,
-            lifespan="on",
-            workers=1,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            date_header=False,
-            timeout_keep_alive=settings.keep_alive_s,
-            timeout_graceful_shutdown=round(settings.drain_s),
-            backlog=4_096,
-        )
-    )
+    server = make_server(create_app(settings, bundle=bundle), settings)
     server.run()
     if not server.started:
         sys.exit(1)

@@ -1,0 +1,118 @@
+"""Asks the running servers, kind by kind in turn, and takes down what it cost."""
+
+import asyncio
+import selectors
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import uvloop
+from rich.console import Console
+from rich.progress import track
+
+from index.errors import InputError
+from loadtests.client import Answers, closed_loop, open_arrivals, poisson_arrivals
+from loadtests.figures import Figures, Measurement, summarised
+from loadtests.servers import Servers, cpu_seconds
+from loadtests.workloads import YARDSTICK, Workload
+
+T = TypeVar("T")
+Asking = Coroutine[Any, Any, Answers]
+NewLoop = Callable[[], asyncio.AbstractEventLoop]
+
+WARM_UP_S = 30.0
+WARM_UP_CONNECTIONS = 16
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How long one measurement takes, and how often each is made."""
+
+    seconds: float
+    rounds: int
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Measures each workload once a round, so that what a ratio compares lies seconds apart."""
+
+    servers: Servers
+    workloads: tuple[Workload, ...]
+
+    def warm_up(self) -> None:
+        """Ask beforehand, so that Redis and the service's own caches hold what they will."""
+        for workload in _shown(self.workloads, "warming up"):
+            asked, port = iter(workload.warm_up), self._port(workload)
+            _run(closed_loop(port, asked, connections=WARM_UP_CONNECTIONS, seconds=WARM_UP_S), uvloop.new_event_loop)
+
+    def closed(self, connections: int, pace: Pace) -> dict[str, Figures]:
+        """Figures of every workload in a closed loop, beside the yardstick."""
+
+        def asking(workload: Workload) -> Asking:
+            port = self._port(workload)
+            return closed_loop(port, workload.requests, connections=connections, seconds=pace.seconds)
+
+        taken = self._rounds(asking, pace.rounds, uvloop.new_event_loop, f"{connections} connections")
+        return {name: summarised(measured, taken[YARDSTICK]) for name, measured in taken.items()}
+
+    def open(
+        self, rates: Mapping[str, float], connections: int, pace: Pace, rng: np.random.Generator
+    ) -> dict[str, Figures]:
+        """Figures of every workload with Poisson arrivals at its rate, over at most so many connections."""
+
+        def asking(workload: Workload) -> Asking:
+            arrivals = poisson_arrivals(rates[workload.name], pace.seconds, rng)
+            return open_arrivals(self._port(workload), workload.requests, arrivals, connections=connections)
+
+        taken = self._rounds(asking, pace.rounds, _punctual_loop, "open arrivals")
+        return {name: summarised(measured) for name, measured in taken.items()}
+
+    def _rounds(
+        self, asking: Callable[[Workload], Asking], rounds: int, new_loop: NewLoop, what: str
+    ) -> dict[str, list[Measurement]]:
+        taken: dict[str, list[Measurement]] = {workload.name: [] for workload in self.workloads}
+        for workload in _shown(self.workloads * rounds, what):
+            with self.servers.cold_cache() if workload.cold else nullcontext():
+                taken[workload.name].append(self._measured(workload, asking(workload), new_loop))
+        return taken
+
+    def _measured(self, workload: Workload, asking: Asking, new_loop: NewLoop) -> Measurement:
+        pid = (self.servers.yardstick if workload.on_yardstick else self.servers.service).pid
+        reads, server, client = self.servers.redis_reads(), cpu_seconds(pid), time.process_time()
+        answers = _run(asking, new_loop)
+        client, server = time.process_time() - client, cpu_seconds(pid) - server
+        if not answers.latencies:
+            raise InputError(
+                f"{workload.name}: no good answer among {answers.failures}; expected a server that keeps up"
+            )
+        asked = {outcome: n - reads.get(outcome, 0) for outcome, n in self.servers.redis_reads().items()}
+        return Measurement(
+            latencies=np.array(answers.latencies),
+            failures=answers.failures,
+            seconds=answers.seconds,
+            server_cpu=server,
+            client_cpu=client,
+            redis_reads=sum(asked.values()),
+            redis_hits=asked.get("hit", 0),
+        )
+
+    def _port(self, workload: Workload) -> int:
+        return (self.servers.yardstick if workload.on_yardstick else self.servers.service).port
+
+
+def _run(asking: Asking, new_loop: NewLoop) -> Answers:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        return runner.run(asking)
+
+
+def _punctual_loop() -> asyncio.AbstractEventLoop:
+    """A loop whose timers are good to microseconds: epoll, and so uvloop, rounds them to milliseconds."""
+    return asyncio.SelectorEventLoop(selectors.SelectSelector())
+
+
+def _shown(steps: Sequence[T], what: str) -> Sequence[T]:
+    """The steps, with a progress bar beside them."""
+    return track(steps, what, console=Console(stderr=True), transient=True)  # type: ignore[return-value]

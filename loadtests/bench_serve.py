@@ -1,0 +1,103 @@
+"""`python -m loadtests.bench_serve`: how fast the service answers, beside FastAPI's empty endpoint, in one run."""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import orjson
+import typer
+from rich.console import Console
+
+from deploy.stack import end_by_signals
+from index.errors import run_cli
+from loadtests.bench import Bench, Pace
+from loadtests.figures import Figures, as_record, caveats, figures_table
+from loadtests.random_bundle import Sizes, publish_random
+from loadtests.servers import available_cores, running
+from loadtests.workloads import make_workloads
+
+CONNECTIONS = [16, 64]
+OPEN_LOAD = 0.7  # of what the closed loop found
+OPEN_LONGER = 3  # times the seconds of a closed loop: a percentile of waiting needs more of it
+QUICK = Pace(seconds=0.3, rounds=1)
+OPEN_ROUNDS = 2
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def bench_serve(
+    *,
+    items: Annotated[int, typer.Option(min=2, help="Items of the random bundle.")] = 20_000,
+    users: Annotated[int, typer.Option(min=1, help="Users of the random bundle.")] = 100_000,
+    seen: Annotated[int, typer.Option(min=1, help="Items that each user has seen, to be left out.")] = 30,
+    size: Annotated[int, typer.Option(min=1, help="Dimensions of the embeddings.")] = 64,
+    k: Annotated[int, typer.Option(min=1, help="Items in an answer.")] = 10,
+    connections: Annotated[
+        list[int] | None, typer.Option(min=1, help="Keep-alive connections; repeatable. [default: 16 and 64]")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Of one measurement in one round.")] = 1.0,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each is measured, in turn.")] = 6,
+    requests: Annotated[int, typer.Option(min=1, help="Draws from Zipf's law, asked again and again.")] = 20_000,
+    seed: Annotated[int, typer.Option(help="Of the bundle, of who asks, and of the arrivals.")] = 0,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="One round of 0.3 s and 2,000 requests: shows that it works, and no more.")
+    ] = False,
+) -> None:
+    """Measure the service over real sockets; print tables, then one line of JSON. Takes about two minutes.
+
+    A random bundle is published in a temporary folder. Redis, the service and, as the yardstick, FastAPI's empty JSON
+    endpoint on the same uvicorn are started: the two servers on one core, the client and Redis on another.
+
+    First a closed loop over keep-alive connections finds the most that the server can do, kind by kind in turn, so
+    that a ratio compares what was measured within the same few seconds. Then Poisson arrivals at 70% of that, timed
+    from their intended start, find how long callers wait.
+
+    On a machine that others use, believe "by CPU" (the yardstick's CPU a request over ours) before "ratio".
+
+    Example: python -m loadtests.bench_serve --connections 32 --seconds 0.5 --rounds 10
+    """
+    end_by_signals()
+    pace, n_requests = (QUICK, 2_000) if quick else (Pace(seconds, rounds), requests)
+    open_pace = Pace(pace.seconds * OPEN_LONGER, min(pace.rounds, OPEN_ROUNDS))
+    sizes, rng, cores = Sizes(items, users, seen, size), np.random.default_rng(seed), available_cores()
+    with tempfile.TemporaryDirectory(prefix="anchorrec-bench-") as folder:
+        publish_random(Path(folder), sizes, rng)
+        with running(Path(folder), cores) as servers:
+            bench = Bench(servers, make_workloads(sizes, k=k, n_requests=n_requests, rng=rng))
+            bench.warm_up()
+            closed = {n: bench.closed(n, pace) for n in sorted(set(connections or CONNECTIONS))}
+            most, found = max(closed.items())
+            rates = {name: OPEN_LOAD * one.requests_per_second for name, one in found.items()}
+            opened = bench.open(rates, most, open_pace, rng)
+    show(closed, opened)
+    record = {
+        "bench": "serve",
+        **asdict(sizes),
+        "k": k,
+        "cores": asdict(cores),
+        "closed": {str(n): as_record(figures) for n, figures in closed.items()},
+        "limits": {str(n): {name: one.limit for name, one in figures.items()} for n, figures in closed.items()},
+        "open_load": OPEN_LOAD,
+        "open": as_record(opened),
+    }
+    typer.echo(orjson.dumps(record).decode())
+
+
+def show(closed: Mapping[int, Mapping[str, Figures]], opened: Mapping[str, Figures]) -> None:
+    """Print the tables, and what to bear in mind beside them."""
+    console = Console(width=150)
+    for n, figures in closed.items():
+        console.print(figures_table(figures, title=f"closed loop, {n} connections"))
+        for line in caveats(figures):
+            console.print(line, style="yellow", highlight=False)
+    console.print(
+        figures_table(opened, title=f"open arrivals at {OPEN_LOAD:.0%} of that, timed from the intended start")
+    )
+
+
+if __name__ == "__main__":
+    run_cli(app)

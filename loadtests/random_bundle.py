@@ -1,0 +1,119 @@
+"""A bundle of any size, random by seed and valid in every law, made in seconds: something to serve while measuring."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from index.bundle import BundleContent, write_bundle
+from index.errors import InputError
+from index.manifest import MODALITIES, PARTS
+from index.registry import Registry
+
+Array = np.ndarray[Any, Any]
+
+CREATED = datetime(2026, 1, 1, tzinfo=UTC)
+NEIGHBOUR_WIDTH = 64
+CATEGORIES = ("chair", "lamp", "table", "rug", "shelf", "mirror")
+MATERIALS = ("oak", "brass", "wool", "linen", "glass")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large the bundle is."""
+
+    n_items: int = 20_000
+    n_users: int = 100_000
+    seen_per_user: int = 30
+    embedding_size: int = 64
+
+
+def publish_random(registry: Path, sizes: Sizes, rng: np.random.Generator) -> None:
+    """Write a random bundle into the registry and let it serve."""
+    path = write_bundle(registry, random_content(sizes, rng), created_at=CREATED)
+    Registry(registry).publish(path.name)
+
+
+def random_content(sizes: Sizes, rng: np.random.Generator) -> BundleContent:
+    """Users and items with normal vectors, every part and modality, and a past skewed towards some items.
+
+    InputError where a user would have to see an item twice.
+    """
+    if sizes.seen_per_user > sizes.n_items:
+        raise InputError(
+            f"{sizes.seen_per_user} seen per user of {sizes.n_items} items; expected no more than there are"
+        )
+    n_users, n_items, size = sizes.n_users, sizes.n_items, sizes.embedding_size
+    parts = {part: _normal(rng, n_items, size) for part in PARTS}
+    fold_in, user_own = _normal(rng, n_items, size), _normal(rng, n_users, size)
+    seen = random_seen(sizes, rng)  # (n_users, seen_per_user)
+    counts = np.bincount(seen.ravel(), minlength=n_items)  # (n_items,)
+    return BundleContent(
+        model="random",
+        config={},
+        data_fingerprint="0" * 64,
+        seed=0,
+        metrics={},
+        user_ids=[user_id(row) for row in range(n_users)],
+        item_ids=[item_id(row) for row in range(n_items)],
+        user_embeddings=user_own + _folded(fold_in, seen),
+        item_embeddings=np.sum(np.stack(list(parts.values())), axis=0),
+        item_parts=parts,
+        fold_in=fold_in,
+        user_own=user_own,
+        seen_offsets=np.arange(n_users + 1, dtype=np.int64) * sizes.seen_per_user,
+        seen_items=seen.ravel(),
+        popularity_count=counts.astype(np.int64),
+        popularity_trend=counts.astype(np.float32),
+        neighbours={modality: _unit(_normal(rng, n_items, NEIGHBOUR_WIDTH)) for modality in MODALITIES},
+        items=[_item(row) for row in range(n_items)],
+    )
+
+
+def user_id(row: int) -> str:
+    """The outside id of a user."""
+    return f"user-{row}"
+
+
+def item_id(row: int) -> str:
+    """The outside id of an item."""
+    return f"item-{row}"
+
+
+def random_seen(sizes: Sizes, rng: np.random.Generator) -> Array:
+    """Item rows (n_users, seen_per_user) int32, none twice for a user, some items far oftener than others.
+
+    The j-th is drawn among the items of residue j modulo seen_per_user, so that no two can be alike; then shuffled.
+    """
+    n_seen = sizes.seen_per_user
+    drawn = rng.random((sizes.n_users, n_seen)) ** 2  # squared: the first items of each residue are popular
+    rows = (drawn * (sizes.n_items // max(n_seen, 1))).astype(np.int32) * n_seen + np.arange(n_seen, dtype=np.int32)
+    return rng.permuted(rows, axis=1)
+
+
+def _folded(fold_in: Array, seen: Array) -> Array:
+    total = np.zeros((len(seen), fold_in.shape[1]), np.float32)  # (n_users, d)
+    for column in seen.T:  # by column: all at once would take gigabytes
+        total += fold_in[column]
+    return total / np.float32(np.sqrt(max(seen.shape[1], 1)))
+
+
+def _normal(rng: np.random.Generator, n: int, size: int) -> Array:
+    return rng.standard_normal((n, size), dtype=np.float32)
+
+
+def _unit(rows: Array) -> Array:
+    unit: Array = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit.astype(np.float16)
+
+
+def _item(row: int) -> dict[str, Any]:
+    category, material = CATEGORIES[row % len(CATEGORIES)], MATERIALS[row % len(MATERIALS)]
+    return {
+        "title": f"{material} {category} no. {row}",
+        "category": category,
+        "attributes": {"material": material},
+        "image": f"images/{row}.jpg",
+    }

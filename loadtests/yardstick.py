@@ -1,0 +1,26 @@
+"""`python -m loadtests.yardstick`: FastAPI's empty JSON endpoint on the service's own server and settings."""
+
+from fastapi import FastAPI
+
+from index.errors import run_cli
+from service.server import make_server
+from service.settings import load_settings
+
+PATH = "/empty"
+
+app = FastAPI()
+
+
+@app.get(PATH)
+async def empty() -> dict[str, str]:
+    """Answer with nothing: what the framework itself costs."""
+    return {}
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    make_server(app, load_settings()).run()
+
+
+if __name__ == "__main__":
+    run_cli(main)

@@ -1,0 +1,44 @@
+"""The benchmark over real processes: it is not timed here, only held to what it must say."""
+
+import json
+import subprocess
+import sys
+
+KINDS = ["empty", "recommend", "explain", "similar", "cold cache", "unknown user"]
+SMALL = ["--quick", "--items", "300", "--users", "5000", "--seen", "5", "--size", "16", "--connections", "8"]
+
+
+def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "loadtests.bench_serve", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_quick_run_ends_with_one_line_of_figures_and_without_a_failure():
+    done = run(*SMALL)
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = json.loads(done.stdout.splitlines()[-1])
+    assert (record["n_items"], record["n_users"], record["k"]) == (300, 5000, 10)
+    for figures in (record["closed"]["8"], record["open"]):
+        assert list(figures) == KINDS
+        for one in figures.values():
+            assert one["failures"] == 0
+            assert one["requests"] > 0
+            assert one["requests_per_second"] > 0
+            assert 0 < one["p50_ms"] <= one["p95_ms"] <= one["p99_ms"]
+    closed = record["closed"]["8"]
+    assert all(one["to_yardstick"]["median"] > 0 for one in closed.values())
+    assert closed["empty"]["to_yardstick"]["median"] == 1
+    assert closed["recommend"]["redis_hits"] > 0.9
+    assert closed["cold cache"]["redis_hits"] < 0.1
+    assert closed["unknown user"]["redis_hits"] is None
+
+
+def test_sizes_that_no_bundle_can_have_are_one_line():
+    done = run("--items", "5", "--seen", "6", "--quick")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: 6 seen per user of 5 items")
