@@ -122,6 +122,14 @@ def test_an_item_whose_lists_hold_fewer_than_k_items_looks_into_more():
     assert all(len(set(row)) == 300 for row in found.rows[::100].tolist())
 
 
+def test_a_long_list_is_searched_in_blocks_to_the_same_answer(monkeypatch):
+    whole = nearest_items(families(), 10, "approximate")
+    monkeypatch.setattr("trainer.nearest._QUERIES_OF_A_LIST", 7)
+    in_blocks = nearest_items(families(), 10, "approximate")
+    np.testing.assert_array_equal(in_blocks.rows, whole.rows)
+    np.testing.assert_allclose(in_blocks.cosines, whole.cosines, atol=1e-6)
+
+
 def test_features_without_any_structure_are_searched_exactly(capsys):
     features = np.random.default_rng(0).normal(size=(2000, 256))
     found = nearest_items(features, 10, "approximate")
