@@ -165,11 +165,11 @@ def measure(
 
 def scale_table(costs: Sequence[ScaleCost], *, title: str) -> Table:
     """One row a size."""
-    columns = ("items", "users", "interactions", "graphs", "recall", "step", "epoch", "peak memory")
-    table = Table(*columns, title=title)
+    columns = ("items", "users", "pairs", "graphs", "recall", "step", "epoch", "memory")
+    table = Table(*columns, title=title, caption="~ projected from the median step")
     for cost in costs:
         sizes = (f"{n:,}" for n in (cost.n_items, cost.n_users, cost.n_interactions))
-        epoch = f"{cost.epoch:,.0f} s, {'run' if cost.epoch_was_run else 'projected'}"
+        epoch = f"{'' if cost.epoch_was_run else '~'}{cost.epoch:,.0f} s"
         times = (f"{cost.graphs:,.1f} s", f"{cost.recall:.1%}", f"{cost.step:.2f} s", epoch)
         table.add_row(*sizes, *times, f"{cost.peak_gb:.2f} GB")
     return table
@@ -186,6 +186,10 @@ def plot_scale(costs: Sequence[ScaleCost], path: Path) -> None:
     memory.plot(n_items, [cost.peak_gb for cost in costs], marker="o", label="peak resident memory")
     for axes, unit in ((seconds, "seconds"), (memory, "GB")):
         axes.set(xlabel="items (2.5 users and 25 interactions each)", ylabel=unit, xscale="log", yscale="log")
+        axes.set_xticks(n_items, [f"{n:,}" for n in n_items])
+        axes.tick_params(axis="x", which="minor", bottom=False, labelbottom=False)
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}" if unit == "GB" else "")
         axes.grid(which="both", alpha=0.3)
         axes.legend(fontsize="small")
     figure.savefig(path, dpi=110)

@@ -71,6 +71,7 @@ class AnchorRec(Recommender):
         self.features = nn.ParameterDict()
         if settings.train_features:
             self.features.update({m: nn.Parameter(inputs.features[m].clone()) for m in self.modalities})
+        self._norms = {m: inputs.features[m].norm(dim=1, keepdim=True).clamp_min(1e-12) for m in self.modalities}
         # Rounded once: at every step it would cost what the products save.
         self._rounded = {m: inputs.features[m].to(getattr(torch, precision)) for m in self.modalities}
 
@@ -87,8 +88,9 @@ class AnchorRec(Recommender):
         return features[modality][rows].detach()
 
     def _unit_features_of(self, modality: str, rows: Tensor) -> Tensor:
-        """Made for the batch: a second table of all items would cost more memory than this costs time."""
-        return normalize(self._raw_features_of(modality, rows))
+        """Scaled for the batch: a second table of all items would cost more memory than this costs time."""
+        raw = self._raw_features_of(modality, rows)  # a copy
+        return normalize(raw) if self._settings.train_features else raw.div_(self._norms[modality][rows])
 
     # Origins: the collaborative refinement of section 3.2
 
