@@ -12,10 +12,10 @@ from deploy.checks import World, examples, run_checks
 from deploy.figures import Figures, beaten_clearly, figures_table, read_figures
 from deploy.stack import end_by_signals, free_port, stack, until_interrupted
 from index.bundle import Bundle, open_bundle
-from index.errors import run_cli
+from index.cli import command_line, run_cli
 from index.registry import Registry
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = command_line()
 
 
 @app.command()

@@ -13,8 +13,9 @@ from rich.console import Console
 
 from index.bench import measure
 from index.bundle import open_bundle, read_manifest
+from index.cli import command_line, run_cli
 from index.engine import use_threads
-from index.errors import InputError, run_cli
+from index.errors import InputError
 from index.gate import GateLimits, GateReport, pass_gate
 from index.gpu import placed
 from index.item_index import ItemIndex
@@ -23,18 +24,12 @@ from index.registry import Registry
 from index.report import bench_table, bundle_summary, registry_table
 from index.sibling import with_index
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-    help=(
-        "Look at bundles, give them another search index, and decide which one serves.\n\n"
-        "A **bundle** is one trained model in one folder that never changes; a **registry** is the folder of bundles, "
-        "with a pointer to the one that serves. Usually: `python -m trainer export` writes a bundle, "
-        "**inspect** shows it, **publish** asks the gate and moves the pointer, **rollback** moves it back.\n\n"
-        "Exit status: 0 done, 1 the gate refused, 2 wrong input."
-    ),
+app = command_line(
+    "Look at bundles, give them another search index, and decide which one serves.\n\n"
+    "A **bundle** is one trained model in one folder that never changes; a **registry** is the folder of bundles, "
+    "with a pointer to the one that serves. Usually: `python -m trainer export` writes a bundle, "
+    "**inspect** shows it, **publish** asks the gate and moves the pointer, **rollback** moves it back.\n\n"
+    "Exit status: 0 done, 1 the gate refused, 2 wrong input."
 )
 
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder, REGISTRY/BUNDLE_ID.")]

@@ -15,6 +15,14 @@ _SCORES_AT_ONCE = 8_000_000
 _UNIT_ROUNDOFF = 2.0**-24
 
 
+def unit_rows(vectors: Array) -> Array:
+    """Each row (n, width) divided by its length, as float32; a zero row stays zero. Inner products are then cosines."""
+    rows = np.asarray(vectors, np.float32)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit: Array = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
+    return unit
+
+
 def exact_search(vectors: Array, queries: Array, k: int, exclude: Exclude = None) -> tuple[Array, Array]:
     """Brute force over vectors (n, d), in the form of ItemIndex.search: the truth that indexes are measured by."""
     queries = checked_queries(queries, vectors.shape[1])  # (m, d)

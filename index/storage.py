@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from uuid import uuid4
 
 import numpy as np
@@ -49,9 +49,17 @@ def map_array(path: Path) -> np.ndarray[Any, Any]:
 
 def replace_file(path: Path, data: bytes) -> None:
     """Put `data` in place of the file in one step: a reader sees the old bytes or the new ones."""
+    with replacing(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write, which takes the place of `path` in one step once it is whole and durable."""
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{uuid4().hex}")
     try:
-        temporary.write_bytes(data)
+        with temporary.open("wb") as file:
+            yield file
         sync(temporary)
         temporary.replace(path)
     finally:

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from deploy.stack import end_by_signals
-from index.errors import run_cli
+from index.cli import command_line, run_cli
 from loadtests.bench import Bench, Pace
 from loadtests.figures import Figures, as_record, caveats, figures_table
 from loadtests.random_bundle import Sizes, publish_random
@@ -25,7 +25,7 @@ OPEN_LONGER = 3  # times the seconds of a closed loop: a percentile of waiting n
 QUICK = Pace(seconds=0.3, rounds=1)
 OPEN_ROUNDS = 2
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = command_line()
 
 
 @app.command()

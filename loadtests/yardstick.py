@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI
 
-from index.errors import run_cli
+from index.cli import run_cli
 from service.server import make_server
 from service.settings import load_settings
 

@@ -4,19 +4,14 @@ import sys
 
 import typer
 
-from index.errors import run_cli
+from index.cli import command_line, run_cli
 from service.app import create_app
 from service.logs import configure_logging
 from service.server import make_server
 from service.settings import load_settings, settings_table
 from service.state import open_published
 
-app = typer.Typer(
-    help="Answer HTTP from the published bundle. Settings come from RECO_* variables: see `settings`.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = command_line("Answer HTTP from the published bundle. Settings come from RECO_* variables: see `settings`.")
 
 
 @app.command()

@@ -8,6 +8,7 @@ import numpy as np
 
 from index.bundle import Bundle
 from index.item_index import ItemIndex
+from index.ranking import unit_rows
 from service.errors import InvalidRequestError
 from service.explain import count_in_common
 from service.search import Search, inline
@@ -62,11 +63,3 @@ def _vectors(bundle: Bundle) -> dict[str, Array]:
 def _space(vectors: Array) -> Space:
     unit = unit_rows(vectors)
     return Space(unit, inline(ItemIndex.build(unit)))
-
-
-def unit_rows(vectors: Array) -> Array:
-    """Each row (n, width) divided by its length, as float32; a zero row stays zero."""
-    rows = np.asarray(vectors, np.float32)
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit: Array = np.divide(rows, lengths, out=np.zeros_like(rows), where=lengths > 0)
-    return unit

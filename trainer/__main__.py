@@ -11,21 +11,16 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from index.errors import InputError, run_cli
+from index.cli import command_line, run_cli
+from index.errors import InputError
 from trainer.config import load_config, shipped_configs
 from trainer.datasets.cli import prepare_app
 
-app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-    help=(
-        "Learn user and item embeddings from interactions, texts and images, and write them as a bundle.\n\n"
-        "The usual way: **prepare** what you have into a data folder, **fit** a model on it into a run folder, "
-        "**compare** it with simpler ones, **export** the run as a bundle; then `python -m index publish` puts the "
-        "bundle live."
-    ),
+app = command_line(
+    "Learn user and item embeddings from interactions, texts and images, and write them as a bundle.\n\n"
+    "The usual way: **prepare** what you have into a data folder, **fit** a model on it into a run folder, "
+    "**compare** it with simpler ones, **export** the run as a bundle; then `python -m index publish` puts the "
+    "bundle live."
 )
 app.add_typer(prepare_app, name="prepare")
 

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from index.storage import replace_file
 from trainer.grid import Plan, Results, Versus, check_choice, make_plan, paired_tests, run_plan
 from trainer.judge import figure_names
-from trainer.run_folder import write_atomically
 from trainer.tables import (
     TITLE,
     comparison_frame,
@@ -80,10 +80,10 @@ def _title(plan: Plan) -> str:
 
 def _write(plan: Plan, comparison: Comparison) -> None:
     record = json.dumps(_record(plan, comparison.results), indent=1)
-    write_atomically(plan.out / "comparison.md", _markdown(comparison).encode())
-    write_atomically(plan.out / "comparison.csv", comparison_frame(comparison.results).write_csv().encode())
-    write_atomically(plan.out / "tests.csv", tests_frame(comparison.tests).write_csv().encode())
-    write_atomically(plan.out / "comparison.json", record.encode())
+    replace_file(plan.out / "comparison.md", _markdown(comparison).encode())
+    replace_file(plan.out / "comparison.csv", comparison_frame(comparison.results).write_csv().encode())
+    replace_file(plan.out / "tests.csv", tests_frame(comparison.tests).write_csv().encode())
+    replace_file(plan.out / "comparison.json", record.encode())
 
 
 def _record(plan: Plan, results: Results) -> dict[str, Any]:

@@ -211,11 +211,7 @@ def load_config(name_or_path: str, overrides: tuple[str, ...] = ()) -> RunConfig
     Raises:
         InputError: no such file, not TOML, an unknown key (the nearest known one is named), a value out of range.
     """
-    path = _find(name_or_path)
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path} is not valid TOML: {error}") from None
+    path, values = read_shipped(CONFIG_FOLDER, name_or_path, "configuration")
     for override in overrides:
         _override(values, override)
     return parse_config(values, source=str(path))
@@ -237,17 +233,25 @@ def dump_config(config: RunConfig) -> str:
 
 def shipped_configs() -> list[str]:
     """Names that `--config` takes besides a path."""
-    return sorted(path.stem for path in CONFIG_FOLDER.glob("*.toml"))
+    return shipped_names(CONFIG_FOLDER)
 
 
-def _find(name_or_path: str) -> Path:
-    shipped = CONFIG_FOLDER / f"{name_or_path}.toml"
+def read_shipped(folder: Path, name_or_path: str, what: str) -> tuple[Path, dict[str, Any]]:
+    """A TOML file that ships in `folder`, by its name there, or any other by path; InputError calls it `what`."""
+    shipped = folder / f"{name_or_path}.toml"
     path = shipped if shipped.is_file() else Path(name_or_path)
     if not path.is_file():
-        raise InputError(
-            f"configuration {name_or_path!r} not found: expected a TOML file or one of {', '.join(shipped_configs())}"
-        )
-    return path
+        known = ", ".join(shipped_names(folder))
+        raise InputError(f"{what} {name_or_path!r} not found: expected a TOML file or one of {known}")
+    try:
+        return path, tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path} is not valid TOML: {error}") from None
+
+
+def shipped_names(folder: Path) -> list[str]:
+    """Names that `read_shipped` knows in the folder itself; those in sub-folders are named with them."""
+    return sorted(path.stem for path in folder.glob("*.toml"))
 
 
 def _override(values: dict[str, Any], override: str) -> None:

@@ -10,10 +10,10 @@ import torch
 
 from index.bundle import BundleContent, write_bundle
 from index.errors import InputError
+from index.ranking import unit_rows
 from trainer.config import RunConfig
 from trainer.data import NO_TIME, Dataset
 from trainer.fit import make_model
-from trainer.nearest import unit_rows
 from trainer.run_folder import RunFolder, RunResult
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -1,6 +1,7 @@
 """The two graphs of a multimodal recommender: users with items, and items with items alike in one modality."""
 
 import warnings
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ class SparseMatrix:
         """Stored entries."""
         return self._forward.values().numel()
 
-    @property
+    @cached_property
     def row_and_column_sums(self) -> Tensor:
         """(n,) row sum plus column sum of a square matrix."""
         ones = torch.ones(self.shape[0], 1, device=self._forward.device)

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from index.ranking import unit_rows
 from trainer.config import AnchorRecSettings, ModelSettings
 from trainer.data import Dataset
 from trainer.encoders import fuse
 from trainer.graph import SparseMatrix, interaction_matrix, item_graph, normalise_interactions
 from trainer.models.anchorrec import ANCHOR, SINGLE_MODALITIES
 from trainer.models.base import Inputs
-from trainer.nearest import Search, nearest_items, unit_rows
+from trainer.nearest import Search, nearest_items
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

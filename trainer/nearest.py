@@ -8,6 +8,7 @@ import faiss
 import numpy as np
 import torch
 
+from index.ranking import unit_rows
 from trainer.progress import say, track
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -63,12 +64,6 @@ def nearest_items(features: Array, k: int, search: Search = "auto") -> Nearest:
     opened = [_open_groups(np.arange(len(features))[part], near, cosines, groups, k) for part in _blocks(len(features))]
     rows, scores = zip(*opened, strict=True)
     return Nearest(np.concatenate(rows), np.concatenate(scores), recall)
-
-
-def unit_rows(features: Array) -> Array:
-    """Rows divided by their norm; float32."""
-    norms = np.linalg.norm(features, axis=1, keepdims=True)
-    return np.ascontiguousarray(features / np.maximum(norms, 1e-12), dtype=np.float32)
 
 
 def _blocks(n: int, size: int = _BLOCK) -> Iterator[slice]:

@@ -11,7 +11,6 @@ curves.png     losses and validation metrics by epoch
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from io import BytesIO
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from index.errors import InputError
+from index.storage import TEMPORARY_PREFIX, replace_file, replacing
 from trainer.config import RunConfig, dump_config, load_config
 from trainer.data import Dataset, load_dataset
 
@@ -69,11 +69,11 @@ class RunFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         if not (self.path / "config.toml").exists():
-            if any(self.path.iterdir()):
+            if any(file for file in self.path.iterdir() if not _begun(file)):
                 raise InputError(f"{self.path} is not empty and not a run folder; choose an empty folder for the run")
             origin = {"data": str(dataset.path.resolve()), "fingerprint": dataset.fingerprint}
-            write_atomically(self.path / "run.json", json.dumps(origin, indent=1).encode())
-            write_atomically(self.path / "config.toml", dump_config(config).encode())
+            replace_file(self.path / "run.json", json.dumps(origin, indent=1).encode())
+            replace_file(self.path / "config.toml", dump_config(config).encode())
             return
         if self.config() != config:
             raise InputError(f"{self.path} holds a run of another configuration ({self._difference(config)})")
@@ -117,13 +117,13 @@ class RunFolder:
 
     def write_result(self, result: RunResult) -> None:
         """Mark the run finished."""
-        write_atomically(self.path / "result.json", json.dumps(asdict(result), indent=1).encode())
+        replace_file(self.path / "result.json", json.dumps(asdict(result), indent=1).encode())
 
     def write_users(self, users: pl.DataFrame) -> None:
         """Keep the test metrics of every user; before the result, so that a finished run has them."""
         buffer = BytesIO()
         users.write_parquet(buffer)
-        write_atomically(self.path / "users.parquet", buffer.getvalue())
+        replace_file(self.path / "users.parquet", buffer.getvalue())
 
     def users(self) -> pl.DataFrame:
         """user_row and the test metrics of every user with a held-out item, null where a user has no value."""
@@ -135,7 +135,7 @@ class RunFolder:
     def write_history(self, progress: Progress) -> None:
         """Rewrite metrics.jsonl: after a resume it must not keep lines of the epochs that are run again."""
         lines = "".join(json.dumps(record) + "\n" for record in progress.history)
-        write_atomically(self.path / "metrics.jsonl", lines.encode())
+        replace_file(self.path / "metrics.jsonl", lines.encode())
 
     def save_best(self, model: nn.Module) -> None:
         """Keep the parameters of the best epoch so far."""
@@ -169,23 +169,14 @@ class RunFolder:
         return f"{keys[0]} is {mine.get(keys[0])!r} there, {theirs.get(keys[0])!r} here"
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file whole: a reader sees the old content or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+def _begun(file: Path) -> bool:
+    """Whether a run that was killed before its config.toml stood may have left the file."""
+    return file.name == "run.json" or file.name.startswith(TEMPORARY_PREFIX)
 
 
 def _save(state: Mapping[str, Any], path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("wb") as file:
+    with replacing(path) as file:
         torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def _load(path: Path) -> dict[str, Any]:

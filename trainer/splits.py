@@ -1,6 +1,6 @@
 """Which interaction is for training, which for validation, which for the test."""
 
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from index.errors import InputError
 
 SplitKind = Literal["random", "time", "global-time", "given"]
-SPLIT_KINDS: tuple[SplitKind, ...] = get_args(SplitKind)
 TRAIN, VALID, TEST = 0, 1, 2
 
 FEWEST_TO_HOLD_OUT = 3  # a user with fewer interactions keeps them all for training

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,13 +16,8 @@ import httpx
 import pytest
 from servers import Valkey, counted, publish, wait_until
 
+from deploy.stack import free_port
 from index.registry import Registry
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def run(*arguments: str, **variables: Any) -> "subprocess.CompletedProcess[str]":

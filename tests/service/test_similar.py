@@ -8,7 +8,7 @@ from bundles import make_content
 from servers import publish, serving
 
 from index.bundle import Bundle
-from service.neighbours import unit_rows
+from index.ranking import unit_rows
 from service.schemas import ItemAnswer, PopularAnswer, SimilarAnswer
 
 

@@ -139,6 +139,12 @@ def test_a_folder_with_something_else_in_it_is_refused_and_left_alone(dataset, t
     assert [file.name for file in (tmp_path / "letters").iterdir()] == ["to-mother.txt"]
 
 
+def test_a_folder_that_a_killed_run_had_just_begun_is_taken_up(dataset, tmp_path):
+    RunFolder(tmp_path / "run").claim(small("bpr"), dataset)
+    (tmp_path / "run" / "config.toml").rename(tmp_path / "run" / ".writing-config.toml-1")
+    assert fit(dataset, small("bpr"), RunFolder(tmp_path / "run")).best_epoch >= 0
+
+
 def test_a_diverging_loss_stops_with_the_epoch_and_the_terms(dataset, tmp_path):
     with pytest.raises(InputError, match=r"in epoch \d+ .*lower training\.learning_rate"):
         fit(dataset, small("anchorrec", "training.learning_rate=1e30"), RunFolder(tmp_path / "run"))

@@ -3,13 +3,14 @@
 import numpy as np
 import torch
 
+from index.ranking import unit_rows
 from trainer.graph import (
     SparseMatrix,
     interaction_matrix,
     item_graph,
     normalise_interactions,
 )
-from trainer.nearest import nearest_items, unit_rows
+from trainer.nearest import nearest_items
 
 CPU = torch.device("cpu")
 

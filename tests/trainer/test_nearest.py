@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from trainer.nearest import EXACT_UP_TO, MIN_RECALL, nearest_items, unit_rows
+from index.ranking import unit_rows
+from trainer.nearest import EXACT_UP_TO, MIN_RECALL, nearest_items
 
 
 def families(n_families: int = 60, size: int = 50, width: int = 16, seed: int = 0) -> np.ndarray:

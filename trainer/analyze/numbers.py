@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse as sp
 
-from trainer.nearest import nearest_items, unit_rows
+from index.ranking import unit_rows
+from trainer.nearest import nearest_items
 from trainer.progress import track
 
 Array = np.ndarray[Any, np.dtype[Any]]

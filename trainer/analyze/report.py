@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from index.errors import InputError
+from index.storage import replace_file
 from trainer.analyze.page import Section, render
 from trainer.analyze.sections import AnalysisSettings, all_sections
 from trainer.analyze.study import Study, open_study
-from trainer.run_folder import write_atomically
 
 PAGE = "report.html"
 
@@ -58,7 +58,7 @@ def _write(out: Path, page: str, sections: Sequence[Section]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     files = {f"{table.name}.csv": table.frame.write_csv().encode() for section in sections for table in section.tables}
     for name, content in files.items():
-        write_atomically(out / name, content)
-    write_atomically(out / PAGE, page.encode())
+        replace_file(out / name, content)
+    replace_file(out / PAGE, page.encode())
     for stale in set(out.glob("*.csv")) - {out / name for name in files}:
         stale.unlink()

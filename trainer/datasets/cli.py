@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 
+from index.cli import command_line
 from trainer.data import Recipe, Source
 from trainer.datasets import amazon as amazon_dumps
 from trainer.datasets import mmrec as mmrec_layout
@@ -20,9 +21,8 @@ from trainer.filters import Repeated, UnknownItems
 from trainer.prepare import prepare_dataset, refuse_occupied
 from trainer.splits import SplitKind
 
-prepare_app = typer.Typer(
-    no_args_is_help=True,
-    help="Turn interactions, texts and images into one dataset folder, with ids, splits and features.",
+prepare_app = command_line(
+    "Turn interactions, texts and images into one dataset folder, with ids, splits and features."
 )
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -91,19 +91,15 @@ def table(
     ready = {"text": text_features, "image": image_features}
     if fused not in (AUTO, NONE):
         ready["multimodal"], fused = Path(fused), NONE
-    described = (
-        None
-        if items is None
-        else ItemTableOptions(
-            file=items,
-            id_column=id_column,
-            title_column=title_column,
-            category_column=category_column,
-            text_columns=_names(text_columns),
-            attribute_columns=_names(attribute_columns),
-            image_column=image_column,
-            images=images,
-        )
+    described = _described(
+        items,
+        id_column=id_column,
+        title_column=title_column,
+        category_column=category_column,
+        text_columns=_names(text_columns),
+        attribute_columns=_names(attribute_columns),
+        image_column=image_column,
+        images=images,
     )
     options = any_table.InteractionOptions(
         file=interactions,
@@ -154,18 +150,14 @@ def mmrec(
 
     Example: python -m trainer prepare mmrec data/baby --multimodal data/baby_beit3 --out data/baby-prepared
     """
-    described = (
-        None
-        if items is None
-        else ItemTableOptions(
-            file=items,
-            id_column=id_column,
-            title_column=title_column,
-            category_column=category_column,
-            text_columns=_names(text_columns),
-            attribute_columns=_names(attribute_columns),
-            images=images,
-        )
+    described = _described(
+        items,
+        id_column=id_column,
+        title_column=title_column,
+        category_column=category_column,
+        text_columns=_names(text_columns),
+        attribute_columns=_names(attribute_columns),
+        images=images,
     )
     _prepare(
         lambda: mmrec_layout.read(folder, multimodal=multimodal, items=described, images=images),
@@ -262,6 +254,10 @@ def _prepare(
         source = replace(source, options={**source.options, **made_by})
     info = prepare_dataset(source, out, recipe, feature_steps=steps, overwrite=overwrite)
     print_report(info, Console())
+
+
+def _described(items: Path | None, **options: Any) -> ItemTableOptions | None:
+    return ItemTableOptions(file=items, **options) if items else None
 
 
 def _names(values: list[str] | None) -> tuple[str, ...]:

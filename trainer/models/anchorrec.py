@@ -71,7 +71,8 @@ class AnchorRec(Recommender):
         self.features = nn.ParameterDict()
         if settings.train_features:
             self.features.update({m: nn.Parameter(inputs.features[m].clone()) for m in self.modalities})
-        self._norms = {m: inputs.features[m].norm(dim=1, keepdim=True).clamp_min(1e-12) for m in self.modalities}
+        fixed = () if settings.train_features else self.modalities
+        self._norms = {m: inputs.features[m].norm(dim=1, keepdim=True).clamp_min(1e-12) for m in fixed}
         # Rounded once: at every step it would cost what the products save.
         self._rounded = {m: inputs.features[m].to(getattr(torch, precision)) for m in self.modalities}
 

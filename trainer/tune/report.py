@@ -16,8 +16,9 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 from rich.table import Table
 
+from index.storage import replace_file
 from trainer.config import dump_config
-from trainer.run_folder import RunResult, write_atomically
+from trainer.run_folder import RunResult
 from trainer.tune.study import Search, best_trial, counted_trials
 
 MIN_TRIALS_FOR_IMPORTANCE = 4
@@ -26,10 +27,10 @@ PANELS_A_ROW = 4
 
 def write_report(study: Study, search: Search, folder: Path) -> None:
     """Write trials.csv and, once a trial has finished, best.toml."""
-    write_atomically(folder / "trials.csv", trials_csv(study, search).encode())
+    replace_file(folder / "trials.csv", trials_csv(study, search).encode())
     best = best_trial(study)
     if best is not None:
-        write_atomically(folder / "best.toml", dump_config(search.configured(best.params)).encode())
+        replace_file(folder / "best.toml", dump_config(search.configured(best.params)).encode())
 
 
 def trials_csv(study: Study, search: Search) -> str:

@@ -6,18 +6,16 @@ A list holds the values to choose from; `{ low, high }` is a range, of whole num
 
 import json
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
-from pathlib import Path
 from typing import Any, Literal
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from index.errors import InputError
-from trainer.config import CONFIG_FOLDER, RunConfig, load_config
+from trainer.config import CONFIG_FOLDER, RunConfig, load_config, read_shipped, shipped_names
 
 SPACE_FOLDER = CONFIG_FOLDER / "spaces"
 """The spaces that ship with the trainer; `--space anchorrec` names one of them."""
@@ -103,11 +101,7 @@ def read_space(name_or_path: str) -> Space:
     Raises:
         InputError: no such file, not TOML, or something else than lists and ranges in it.
     """
-    path = _find(name_or_path)
-    try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path} is not valid TOML: {error}") from None
+    path, tree = read_shipped(SPACE_FOLDER, name_or_path, "space")
     distributions = {name: _distribution(name, found, str(path)) for name, found in _leaves(tree).items()}
     if not distributions:
         raise InputError(f"space {path} names no setting to search")
@@ -116,17 +110,7 @@ def read_space(name_or_path: str) -> Space:
 
 def shipped_spaces() -> list[str]:
     """Names that `--space` takes besides a path."""
-    return sorted(path.stem for path in SPACE_FOLDER.glob("*.toml"))
-
-
-def _find(name_or_path: str) -> Path:
-    shipped = SPACE_FOLDER / f"{name_or_path}.toml"
-    path = shipped if shipped.is_file() else Path(name_or_path)
-    if not path.is_file():
-        raise InputError(
-            f"space {name_or_path!r} not found: expected a TOML file or one of {', '.join(shipped_spaces())}"
-        )
-    return path
+    return shipped_names(SPACE_FOLDER)
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

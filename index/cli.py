@@ -1,0 +1,28 @@
+"""What all command lines share: how they look, and the edge where wrong input becomes a sentence."""
+
+import sys
+from collections.abc import Callable
+
+import typer
+
+from index.errors import InputError
+
+
+def command_line(help_text: str | None = None) -> typer.Typer:
+    """An empty command line: help without arguments, paragraphs in the help, no shell completion to install."""
+    return typer.Typer(
+        help=help_text,
+        no_args_is_help=help_text is not None,
+        add_completion=False,
+        rich_markup_mode="markdown",
+        pretty_exceptions_enable=False,
+    )
+
+
+def run_cli(app: Callable[[], None]) -> None:
+    """Run a command line; an InputError becomes one line on standard error and exit status 2."""
+    try:
+        app()
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
