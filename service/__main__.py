@@ -8,7 +8,7 @@ from index.cli import command_line, run_cli
 from service.app import create_app
 from service.logs import configure_logging
 from service.server import make_server
-from service.settings import load_settings, settings_table
+from service.settings import load_settings, settings_page
 from service.state import open_published
 
 app = command_line("Answer HTTP from the published bundle. Settings come from RECO_* variables: see `settings`.")
@@ -28,8 +28,8 @@ def run() -> None:
 
 @app.command()
 def settings() -> None:
-    """Show every setting, its default and its meaning, as the Markdown table that docs/serving.md holds."""
-    typer.echo(settings_table())
+    """Show every setting, its default and its meaning, as the page docs/settings.md."""
+    typer.echo(settings_page())
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from threadpoolctl import threadpool_limits
 
 from index.bundle import Bundle
+from service.dispatch import Dispatch
 from service.errors import ServiceError, describe, error_body, request_id_of
 from service.metrics import Metrics
 from service.middleware import Observed
@@ -25,19 +26,16 @@ HANDLED = (ServiceError, HTTPException, RequestValidationError)
 def create_app(settings: Settings, *, bundle: Bundle | None = None) -> FastAPI:
     """The service over the published bundle, or over the one given (the command line opens it beforehand)."""
     metrics = Metrics()
+    ours = [*recommend.routes(settings), *similar.routes(settings), *items.routes(settings), *health.routes()]
     app = FastAPI(
         title="AnchorRec",
         description=DESCRIPTION,
         lifespan=_lifespan(settings, metrics, bundle),
         redoc_url=None,
         redirect_slashes=False,  # a trailing slash may belong to an id
-        routes=[
-            *recommend.routes(settings),
-            *similar.routes(settings),
-            *items.routes(settings),
-            *health.routes(),
-        ],
+        routes=[*ours],
     )
+    app.add_middleware(Dispatch, routes=ours)
     app.add_middleware(Observed, metrics=metrics)
     for kind in HANDLED:
         app.add_exception_handler(kind, _refuse)

@@ -8,6 +8,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
+MOST_FINDINGS = 5  # named in one refusal; a body may be wrong in thousands of places
 REQUEST_ID = "request_id"  # where the middleware leaves the id in the ASGI scope
 
 
@@ -17,9 +18,10 @@ class ServiceError(Exception):
     status = 500
     code = "internal"
 
-    def __init__(self, detail: str) -> None:
+    def __init__(self, detail: str, *, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
         self.detail = detail
+        self.headers = headers
 
 
 class InvalidRequestError(ServiceError):
@@ -34,6 +36,20 @@ class UnknownItemError(ServiceError):
 
     status = 404
     code = "unknown_item"
+
+
+class ForbiddenError(ServiceError):
+    """The caller is known and may not do this."""
+
+    status = 403
+    code = "forbidden"
+
+
+class BodyTooLargeError(ServiceError):
+    """The body is longer than the operator allows."""
+
+    status = 413
+    code = "body_too_large"
 
 
 HTTP_CODES: Mapping[int, tuple[str, str]] = {
@@ -61,7 +77,8 @@ def error_body(code: str, detail: str, request_id: str) -> bytes:
 
 def sentence(errors: Sequence[Any]) -> str:
     """Pydantic's findings as one line: what was found and what was expected."""
-    return "; ".join(_finding(error) for error in errors)
+    told = "; ".join(_finding(error) for error in errors[:MOST_FINDINGS])
+    return told if len(errors) <= MOST_FINDINGS else f"{told}; and {len(errors) - MOST_FINDINGS} more"
 
 
 def _finding(error: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """Additive shares of a score: a user vector is a sum over past items, an item vector a sum over parts.
 
-    score = user_own · item + d_u^-1/2 · sum over the user's past items i of fold_in[i] · item
+    score = own · item + scale · sum over the past items i of weight_i · fold_in[i] · item
           = sum over parts p of user · item_parts[p]
 
 Both sums are exact, so an explanation is bookkeeping and not an estimate.
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from service.profile import Profile, scale_of
 
 Array = np.ndarray[Any, Any]
 
@@ -29,24 +31,24 @@ class Explanation:
 
 
 def explain(
-    vector: Array, own: Array, past_vectors: Array, *, items: Array, parts: Mapping[str, Array], most: int
+    profile: Profile, past_vectors: Array, *, items: Array, parts: Mapping[str, Array], most: int
 ) -> Explanation:
-    """Split k scores: vector and own (d,), past_vectors (s, d) = fold_in of the past, items and each part (k, d)."""
-    by_past = past_vectors @ items.T * degree_scale(len(past_vectors))  # (s, k)
+    """Split k scores: past_vectors (s, d) = fold_in of the profile's past, items and each part (k, d)."""
+    by_past = _weighted(profile, past_vectors) @ items.T * profile.scale  # (s, k)
     past = largest(by_past, most)
     contributions = by_past[past, np.arange(len(items))]
     return Explanation(
-        parts={name: rows @ vector for name, rows in parts.items()},
-        own=items @ own,
+        parts={name: rows @ profile.vector for name, rows in parts.items()},
+        own=items @ profile.own,
         past=past,
         contributions=contributions,
         others=by_past.sum(axis=0) - contributions.sum(axis=0),
     )
 
 
-def degree_scale(degree: int) -> float:
-    """d_u^-1/2, and 0 for a user without a past."""
-    return float(degree**-0.5) if degree else 0.0
+def _weighted(profile: Profile, past_vectors: Array) -> Array:
+    weighted: Array = profile.weights[:, None] * past_vectors
+    return weighted
 
 
 def largest(values: Array, n: int) -> Array:
@@ -62,23 +64,24 @@ def largest(values: Array, n: int) -> Array:
 
 
 def ranks_without(
-    own: Array, past_vectors: Array, *, embeddings: Array, rows: Array, past: Array, hidden: Array
+    profile: Profile, past_vectors: Array, *, embeddings: Array, rows: Array, past: Array, hidden: Array, freed: Array
 ) -> Array:
     """The rank of each item if one past item were taken away, (n, k) for past (n, k) positions.
 
-    The user's vector is made anew without that item (sum and degree both), all items of embeddings (n_items, d)
-    are scored, and an item's rank is one more than the number of shown items above it. `hidden` are the rows of
-    the past, position by position, where seen items are left out of the answer, else empty: the item taken away is
-    then no longer hidden. A user left without any vector ranks nothing: 0 stands there.
+    The vector is made anew without that item (sum and scale both), all items of embeddings (n_items, d) are scored,
+    and an item's rank is one more than the number of shown items above it. `hidden` rows are not shown; `freed`
+    (s,) says for each position of the past whether its item would be shown again if it were taken away. A profile
+    left without any vector ranks nothing: 0 stands there.
     """
     taken, place = np.unique(past, return_inverse=True)
-    vectors = _vectors_without(own, past_vectors, taken)  # (t, d)
+    vectors = _vectors_without(profile, past_vectors, taken)  # (t, d)
     place = place.reshape(past.shape)
+    back = np.where(freed[taken], profile.past[taken], -1)  # (t,)
     limits = (vectors @ embeddings[rows].T)[place, np.arange(len(rows))]  # (n, k)
     above = np.zeros(past.shape, np.int64)
     for start in range(0, len(embeddings), ITEM_CHUNK):
         scores = vectors @ embeddings[start : start + ITEM_CHUNK].T  # (t, chunk)
-        _hide(scores, hidden - start, taken)
+        _hide(scores, hidden - start, back - start)
         for i, row in enumerate(rows - start):
             mine = scores[place[:, i]]  # (n, chunk)
             if 0 <= row < mine.shape[1]:
@@ -88,23 +91,24 @@ def ranks_without(
     return np.where(anything[place], above + 1, 0)
 
 
-def _vectors_without(own: Array, past_vectors: Array, taken: Array) -> Array:
-    rest = past_vectors.sum(axis=0) - past_vectors[taken]
+def _vectors_without(profile: Profile, past_vectors: Array, taken: Array) -> Array:
+    weighted, weights = _weighted(profile, past_vectors), np.abs(profile.weights)
+    rest = weighted.sum(axis=0) - weighted[taken]
     if len(past_vectors) == 1:
         rest = np.zeros_like(rest)  # exactly nothing, not what rounding leaves of it
-    vectors: Array = own + degree_scale(len(past_vectors) - 1) * rest
+    scales = np.array([scale_of(float(weights.sum() - weights[i])) for i in taken], np.float32)
+    vectors: Array = profile.own + scales[:, None] * rest
     return vectors
 
 
-def _hide(scores: Array, hidden: Array, taken: Array) -> None:
-    """Put the hidden rows of this chunk below everything, save for each row of scores the item it takes away."""
+def _hide(scores: Array, hidden: Array, back: Array) -> None:
+    """Put the hidden rows of this chunk (t, n) below everything, save in each line the row that it brings back."""
     if not len(hidden):
         return
-    inside = (hidden >= 0) & (hidden < scores.shape[1])
-    back = np.flatnonzero(inside[taken])
-    kept = scores[back, hidden[taken[back]]]
-    scores[:, hidden[inside]] = -np.inf
-    scores[back, hidden[taken[back]]] = kept
+    lines = np.flatnonzero((back >= 0) & (back < scores.shape[1]))
+    kept = scores[lines, back[lines]]
+    scores[:, hidden[(hidden >= 0) & (hidden < scores.shape[1])]] = -np.inf
+    scores[lines, back[lines]] = kept
 
 
 def count_in_common(some: Array, others: Array) -> int:

@@ -3,7 +3,7 @@
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -120,11 +120,15 @@ class _Exchange:
             log.error("request failed", exc_info=error)
         if self._started:
             raise error
-        await send_body(self.send, status, error_body(code, detail, self._request_id), JSON)
+        own = getattr(error, "headers", None) or {}
+        headers = [(name.encode(), value.encode()) for name, value in own.items()]
+        await send_body(self.send, status, error_body(code, detail, self._request_id), JSON, headers)
 
 
-async def send_body(send: Send, status: int, body: bytes, content_type: bytes) -> None:
+async def send_body(
+    send: Send, status: int, body: bytes, content_type: bytes, more_headers: Sequence[tuple[bytes, bytes]] = ()
+) -> None:
     """Send one whole answer."""
-    headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode())]
+    headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode()), *more_headers]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -9,13 +9,11 @@ import numpy as np
 from index.bundle import Bundle
 from service.explain import explain, ranks_without
 from service.items import Items
+from service.profile import NO_ROWS, Profile, Source
 from service.search import Search
 from service.tell import tell
-from service.users import KnownUser
 
 Array = np.ndarray[Any, Any]
-
-NO_ROWS = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
@@ -24,7 +22,7 @@ class Ranking:
 
     rows: Array  # (<= k,)
     scores: Array  # (<= k,)
-    source: Literal["user", "popular"]
+    source: Source | Literal["popular"]
 
 
 class Recommender:
@@ -38,13 +36,13 @@ class Recommender:
         self._popularity = trend if trend.any() else count
         self._by_popularity = np.argsort(-self._popularity, kind="stable")  # (n_items,)
 
-    async def recommend(self, user: KnownUser | None, k: int, *, exclude_seen: bool) -> Ranking:
-        """The k best items for the user; fewer where fewer are left."""
-        hidden = user.seen if user is not None and exclude_seen else NO_ROWS
-        if user is None or not user.vector.any():
+    async def recommend(self, profile: Profile | None, k: int, *, exclude_seen: bool) -> Ranking:
+        """The k best items for whoever it is; fewer where fewer are left."""
+        hidden = NO_ROWS if profile is None else _hidden(profile, exclude_seen=exclude_seen)
+        if profile is None or not profile.known:
             return self.popular(k, hidden)
-        rows, scores = await self._search(user.vector, k, hidden)
-        return Ranking(rows, scores, "user")
+        rows, scores = await self._search(profile.vector, k, hidden)
+        return Ranking(rows, scores, profile.source)
 
     def popular(self, k: int, hidden: Array = NO_ROWS) -> Ranking:
         """The k most popular items that are not hidden."""
@@ -58,7 +56,7 @@ class Recommender:
         return counts
 
     def explain(
-        self, user: KnownUser, ranking: Ranking, *, most: int, exclude_seen: bool, counterfactual: bool
+        self, profile: Profile, ranking: Ranking, *, most: int, exclude_seen: bool, counterfactual: bool
     ) -> Iterator[dict[str, Any]]:
         """For each ranked item: a sentence, shares by part, the past items that add most, the user's own term.
 
@@ -66,19 +64,29 @@ class Recommender:
         whole catalogue once for every past item named.
         """
         bundle, rows = self._bundle, ranking.rows
-        past_vectors, own = bundle.fold_in[user.seen], bundle.user_own[user.row]
+        past_vectors = bundle.fold_in[profile.past]
         parts = {name: part[rows] for name, part in bundle.item_parts.items()}
-        found = explain(user.vector, own, past_vectors, items=bundle.item_embeddings[rows], parts=parts, most=most)
+        found = explain(profile, past_vectors, items=bundle.item_embeddings[rows], parts=parts, most=most)
         ranks = None
         if counterfactual:
-            hidden = user.seen if exclude_seen else NO_ROWS
             ranks = ranks_without(
-                own, past_vectors, embeddings=bundle.item_embeddings, rows=rows, past=found.past, hidden=hidden
+                profile,
+                past_vectors,
+                embeddings=bundle.item_embeddings,
+                rows=rows,
+                past=found.past,
+                hidden=_hidden(profile, exclude_seen=exclude_seen),
+                freed=~np.isin(profile.past, profile.excluded),
             )
-        return tell(found, user.seen[found.past], self._items.name, ranks)
+        return tell(found, profile.past[found.past], self._items.name, ranks)
 
     def explain_popular(self, rows: Array) -> Iterator[dict[str, Any]]:
         """Why a popular item was shown: only how many had it."""
         for count in self.counts(rows):
             people = "1 person" if count == 1 else f"{count} people"
             yield {"sentence": f"Popular: {people} had it; nothing is known of your own taste yet."}
+
+
+def _hidden(profile: Profile, *, exclude_seen: bool) -> Array:
+    """The rows that this profile may not be shown."""
+    return np.concatenate([profile.past, profile.excluded]) if exclude_seen else profile.excluded

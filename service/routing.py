@@ -6,27 +6,31 @@ straight from the router to the endpoint, and the answer's bytes straight to the
 """
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar, get_origin
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 import fastapi
 import orjson
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ValidationError
-from starlette.types import Receive, Scope, Send
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from starlette.types import Message, Receive, Scope, Send
 
-from service.errors import InvalidRequestError, request_id_of, sentence
+from service.errors import BodyTooLargeError, InvalidRequestError, request_id_of, sentence
 from service.middleware import JSON, STAGES, Stages, send_body
+from service.principal import Principal, Role, principal_of, require
 from service.schemas import Query, Refusal
 from service.state import STATE, Service
 
 Q = TypeVar("Q", bound=Query)
 
-MOST_PARAMETERS = 32
+MOST_PARAMETERS = 256
 QUERY_CACHE = 1_024  # query strings repeat from request to request
+LONGEST_CACHED = 256  # bytes; a long query string is one caller's own and does not come again
+
+Method = Literal["GET", "POST", "PUT", "DELETE"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +39,10 @@ class Call(Generic[Q]):
 
     id: str  # the decoded id in the path, "" where the route has none
     query: Q
+    body: Any  # what the route's body type says, None where it takes none
     request_id: str
     stages: Stages
+    principal: Principal
 
 
 Endpoint = Callable[[Service, Call[Any]], Awaitable[Any]]
@@ -51,32 +57,51 @@ class Raw:
 
 
 def route(
-    path: str, endpoint: Endpoint, *, query: type[Query] = Query, answer: type[BaseModel] | None, **options: Any
+    path: str,
+    endpoint: Endpoint,
+    *,
+    method: Method = "GET",
+    query: type[Query] = Query,
+    body: Any = None,
+    answer: type[BaseModel] | None,
+    status: int = 200,
+    role: Role = "read",
+    responses: Mapping[int | str, Any] | None = None,
 ) -> APIRoute:
-    """A GET route of the application; what the endpoint returns is sent as JSON, or as it is where it is Raw."""
+    """A route of the application; what the endpoint returns is sent as JSON, or as it is where it is Raw.
+
+    Args:
+        path: fixed, or with one id: `/items/{item_id:path}`, `/items/{item_id:path}/hidden`.
+        body: a model, or any type that pydantic can read from JSON; None where the route takes no body.
+        role: what the caller's key must at least be allowed.
+    """
     made = APIRoute(
         path,
-        _documented(path, endpoint, query),
+        _documented(path, endpoint, query, body),
+        methods=[method],
+        status_code=status,
         response_model=answer,
-        responses={422: {"model": Refusal}, **options.pop("responses", {})},
-        **options,
+        responses={422: {"model": Refusal}, **(responses or {})},
     )
     names = list(made.param_convertors)
-    made.app = _Straight(endpoint, query, names[0] if names else None)
+    id_name = names[0] if names else None
+    made.app = _Straight(endpoint, query=query, body=body, id_name=id_name, status=status, role=role)
     return made
 
 
-def _documented(path: str, endpoint: Endpoint, query: type[Query]) -> Callable[..., Any]:
+def _documented(path: str, endpoint: Endpoint, query: type[Query], body: Any) -> Callable[..., Any]:
     """A stand-in that FastAPI reads the parameters from; it is never called."""
 
     def stand_in(**_: Any) -> None:
         """Carry the signature."""
 
-    names = [name.partition(":")[0] for name in path.split("{")[1:]]
-    parameters = [inspect.Parameter(n.rstrip("}"), inspect.Parameter.KEYWORD_ONLY, annotation=str) for n in names]
+    names = [name.partition("}")[0].partition(":")[0] for name in path.split("{")[1:]]
+    annotations: dict[str, Any] = dict.fromkeys(names, str)
     if query.model_fields:
-        asked = inspect.Parameter("query", inspect.Parameter.KEYWORD_ONLY, annotation=Annotated[query, fastapi.Query()])
-        parameters.append(asked)
+        annotations["query"] = Annotated[query, fastapi.Query()]
+    if body is not None:
+        annotations["body"] = Annotated[body, fastapi.Body()]
+    parameters = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, annotation=a) for n, a in annotations.items()]
     stand_in.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     stand_in.__name__, stand_in.__doc__ = getattr(endpoint, "__name__", path), endpoint.__doc__
     return stand_in
@@ -85,23 +110,35 @@ def _documented(path: str, endpoint: Endpoint, query: type[Query]) -> Callable[.
 class _Straight:
     """The ASGI application of one route."""
 
-    def __init__(self, endpoint: Endpoint, query: type[Query], id_name: str | None) -> None:
+    def __init__(
+        self, endpoint: Endpoint, *, query: type[Query], body: Any, id_name: str | None, status: int, role: Role
+    ) -> None:
         self._endpoint = endpoint
         self._id_name = id_name
-        self._query: Callable[[bytes], Query] = lru_cache(QUERY_CACHE)(lambda text: parse_query(text, query))
+        self._status = status
+        self._role = role
+        self._body: TypeAdapter[Any] | None = None if body is None else TypeAdapter(body)
+        self._parse: Callable[[bytes], Query] = lambda text: parse_query(text, query)
+        self._parse_cached = lru_cache(QUERY_CACHE)(self._parse)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        principal = principal_of(scope)
+        require(principal, self._role)
         service: Service = scope["state"][STATE]
-        name = self._id_name
-        found = "" if name is None else read_id(scope["path_params"][name], name, service.settings.id_max_chars)
-        call = Call(found, self._query(scope["query_string"]), request_id_of(scope), scope[STAGES])
+        limits, name, text = service.settings, self._id_name, scope["query_string"]
+        found = "" if name is None else read_id(scope["path_params"][name], name, limits.id_max_chars)
+        query = (self._parse_cached if len(text) <= LONGEST_CACHED else self._parse)(text)
+        body = None
+        if self._body is not None:
+            body = parse_body(await read_body(scope, receive, limits.body_max_bytes), self._body)
+        call = Call(found, query, body, request_id_of(scope), scope[STAGES], principal)
         answer = await self._endpoint(service, call)
         if isinstance(answer, Raw):
-            await send_body(send, 200, answer.body, answer.content_type.encode())
+            await send_body(send, self._status, answer.body, answer.content_type.encode())
             return
-        body = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+        rendered = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
         call.stages.mark("render")
-        await send_body(send, 200, body, JSON)
+        await send_body(send, self._status, rendered, JSON)
 
 
 def read_id(raw: str, name: str, longest: int) -> str:
@@ -118,11 +155,47 @@ def read_id(raw: str, name: str, longest: int) -> str:
 
 
 def parse_query(text: bytes, model: type[Q]) -> Q:
-    """The validated query; InvalidRequestError says which parameter is wrong and what was expected."""
+    """The validated query; InvalidRequestError says which parameter is wrong and what was expected.
+
+    A parameter of a tuple type may be given several times; of any other the last one counts.
+    """
     try:
         pairs = parse_qsl(text.decode(), True, errors="strict", max_num_fields=MOST_PARAMETERS)
-        return model.model_validate(dict(pairs))
+        return model.model_validate(_gathered(pairs, model))
     except ValidationError as error:
         raise InvalidRequestError(sentence(error.errors(include_url=False))) from None
     except ValueError as error:  # not UTF-8, or too many parameters
         raise InvalidRequestError(f"query: {error}") from None
+
+
+def _gathered(pairs: list[tuple[str, str]], model: type[Query]) -> dict[str, Any]:
+    found: dict[str, Any] = dict(pairs)
+    for name, field in model.model_fields.items():
+        if name in found and get_origin(field.annotation) is tuple:
+            found[name] = tuple(value for key, value in pairs if key == name)
+    return found
+
+
+async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """The whole body; BodyTooLargeError as soon as it is known to be longer than the limit."""
+    announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+    if int(announced) > limit:
+        raise BodyTooLargeError(f"the body has {int(announced)} bytes, the limit is {limit}")
+    read = bytearray()
+    while True:
+        message: Message = await receive()
+        if message["type"] == "http.disconnect":
+            raise InvalidRequestError("body: the connection ended before the body did")
+        read += message.get("body", b"")
+        if len(read) > limit:
+            raise BodyTooLargeError(f"the body has more than {limit} bytes, the limit")
+        if not message.get("more_body", False):
+            return bytes(read)
+
+
+def parse_body(body: bytes, kind: TypeAdapter[Any]) -> Any:
+    """The validated body; InvalidRequestError says what is wrong in it and what was expected."""
+    try:
+        return kind.validate_json(body)
+    except ValidationError as error:
+        raise InvalidRequestError("body: " + sentence(error.errors(include_url=False, include_context=False))) from None

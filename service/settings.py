@@ -12,6 +12,10 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from index.errors import InputError
 
 PREFIX = "RECO_"
+PAGE_HEAD = """# Settings of the service
+
+Read once at start from the environment. This page is what `python -m service settings` prints.
+"""
 REDIS_SCHEMES = ("redis", "rediss", "unix")
 
 Count = Annotated[int, Field(ge=1)]
@@ -26,6 +30,9 @@ class Settings(BaseSettings):
     )
 
     registry: Path = Field(description="folder of published bundles; its pointer is read once, at start")
+    data: Path | None = Field(
+        None, description="folder of what the service itself keeps (events, jobs); unset: `service` in the registry"
+    )
     verify_bundle: bool = Field(True, description="check every file's sha256 before serving")
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
@@ -50,6 +57,7 @@ class Settings(BaseSettings):
 
     k_default: Count = Field(10, description="items in an answer that names no k")
     k_max: Count = Field(500, description="most items in an answer")
+    body_max_bytes: Count = Field(1_048_576, description="longest body of a request")
     id_max_chars: Count = Field(512, description="longest user or item id")
     past_items: Annotated[int, Field(ge=0)] = Field(3, description="past items named in an explanation")
     item_cache: Count = Field(100_000, description="items whose metadata is kept decoded")
@@ -66,6 +74,11 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments first, then the environment; no files that nobody remembers."""
         return init_settings, env_settings
+
+    @property
+    def data_folder(self) -> Path:
+        """Where the service keeps what is its own; may not exist yet."""
+        return self.data or self.registry / "service"
 
     @field_validator("redis_url")
     @classmethod
@@ -105,10 +118,10 @@ def _refuse_unknown(names: list[str]) -> None:
             raise InputError(f"{name}: unknown setting; the nearest known one is {near[0]}")
 
 
-def settings_table() -> str:
-    """The settings as a Markdown table, made from the code; docs/serving.md holds it and a test compares."""
+def settings_page() -> str:
+    """docs/settings.md, made from the code; a test compares the two."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         default = "required" if field.is_required() else f"`{field.default}`"
         rows.append(f"| `{PREFIX}{name.upper()}` | {default} | {field.description} |")
-    return "\n".join(rows)
+    return "\n".join([PAGE_HEAD, *rows])

@@ -31,9 +31,12 @@ class Serving:
     device: str  # cpu or gpu
 
 
-@dataclass(frozen=True)
+@dataclass
 class Service:
-    """The process: its settings, its metrics, its Redis, and what it serves."""
+    """The process: its settings, its metrics, its Redis, and what it serves.
+
+    `serving` may be another one after any await: whoever answers a request reads it once.
+    """
 
     settings: Settings
     metrics: Metrics

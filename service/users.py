@@ -1,25 +1,16 @@
 """Where a user's vector and seen items come from: Redis, then the bundle's memory-mapped row."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from index.bundle import Bundle
 from service.metrics import Metrics
+from service.profile import Profile, trained
 from service.vector_cache import VectorCache
 from service.vector_keys import user_key
 
 Array = np.ndarray[Any, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class KnownUser:
-    """A user of the bundle. The vector is all zeros where training learned nothing of the user."""
-
-    row: int
-    vector: Array  # (d,) float32
-    seen: Array  # item rows, oldest first
 
 
 class Users:
@@ -32,13 +23,13 @@ class Users:
         self._from_redis = metrics.vectors.labels("redis")
         self._from_bundle = metrics.vectors.labels("bundle")
 
-    async def find(self, user_id: str) -> KnownUser | None:
-        """The user, or None where the bundle does not know the id."""
+    async def find(self, user_id: str) -> Profile | None:
+        """The user's profile, or None where nothing is known of the id."""
         row = self._bundle.user_ids.row(user_id)
         if row is None:
             return None
         vector = await self._vector(user_id, self._bundle.user_embeddings[row])
-        return KnownUser(row, vector, self._bundle.seen(row))
+        return trained(self._bundle, row, vector)
 
     async def _vector(self, user_id: str, own: Array) -> Array:
         cached = False

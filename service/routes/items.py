@@ -14,7 +14,7 @@ from service.state import Service
 
 def routes(settings: Settings) -> list[APIRoute]:
     """The routes of this file."""
-    unknown: dict[int, Any] = {404: {"model": Refusal}}
+    unknown: dict[int | str, Any] = {404: {"model": Refusal}}
     return [
         route("/items/{item_id:path}", item, answer=ItemAnswer, responses=unknown),
         route("/popular", popular, query=limited(ListQuery, settings), answer=PopularAnswer),

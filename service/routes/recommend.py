@@ -1,15 +1,16 @@
 """GET /recommend: what to show a user."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from fastapi.routing import APIRoute
 
+from service.profile import Profile
 from service.recommender import Ranking
 from service.routing import Call, route
 from service.schemas import RecommendAnswer, RecommendQuery, limited
 from service.settings import Settings
-from service.state import Service
-from service.users import KnownUser
+from service.state import Service, Serving
 
 
 def routes(settings: Settings) -> list[APIRoute]:
@@ -21,14 +22,16 @@ def routes(settings: Settings) -> list[APIRoute]:
 async def recommend(service: Service, call: Call[RecommendQuery]) -> dict[str, Any]:
     """The best items for a user; for an unknown user the most popular ones, with `source` saying so."""
     serving, query = service.serving, call.query
-    user = await serving.users.find(call.id)
+    profile = await serving.users.find(call.id)
     call.stages.mark("user")
-    ranking = await serving.recommender.recommend(user, query.k, exclude_seen=query.exclude_seen)
+    ranking = await serving.recommender.recommend(profile, query.k, exclude_seen=query.exclude_seen)
     call.stages.mark("search")
     service.metrics.answers.labels(ranking.source).inc()
     items = serving.items.ranked(ranking.rows.tolist(), list(ranking.scores))
     if query.explain:
-        for item, explanation in zip(items, _explanations(service, user, ranking, query), strict=True):
+        for item, explanation in zip(
+            items, _explanations(serving, service.settings.past_items, profile, ranking, query), strict=True
+        ):
             item["explanation"] = explanation
         call.stages.mark("explain")
     return {
@@ -40,14 +43,12 @@ async def recommend(service: Service, call: Call[RecommendQuery]) -> dict[str, A
     }
 
 
-def _explanations(service: Service, user: KnownUser | None, ranking: Ranking, query: RecommendQuery) -> Any:
-    recommender = service.serving.recommender
-    if user is None or ranking.source == "popular":
+def _explanations(
+    serving: Serving, most: int, profile: Profile | None, ranking: Ranking, query: RecommendQuery
+) -> Iterator[dict[str, Any]]:
+    recommender = serving.recommender
+    if profile is None or ranking.source == "popular":
         return recommender.explain_popular(ranking.rows)
     return recommender.explain(
-        user,
-        ranking,
-        most=service.settings.past_items,
-        exclude_seen=query.exclude_seen,
-        counterfactual=query.counterfactual,
+        profile, ranking, most=most, exclude_seen=query.exclude_seen, counterfactual=query.counterfactual
     )

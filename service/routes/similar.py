@@ -17,7 +17,7 @@ Array = np.ndarray[Any, Any]
 def routes(settings: Settings) -> list[APIRoute]:
     """The routes of this file."""
     query = limited(SimilarQuery, settings)
-    unknown: dict[int, Any] = {404: {"model": Refusal}}
+    unknown: dict[int | str, Any] = {404: {"model": Refusal}}
     return [route("/similar/{item_id:path}", similar, query=query, answer=SimilarAnswer, responses=unknown)]
 
 

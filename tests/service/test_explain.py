@@ -5,14 +5,19 @@ from hypothesis import strategies as st
 
 from index.bundle import BundleContent
 from index.manifest import PARTS
-from service.explain import count_in_common, degree_scale, explain, largest, ranks_without
+from service.explain import count_in_common, explain, largest, ranks_without
+from service.profile import NO_ROWS, Profile, scale_of
 
 TO_THE_SCORE = 1e-4
-NONE = np.empty(0, np.int64)
 
 
 def seen_of(content: BundleContent, user: int) -> np.ndarray:
     return content.seen_items[content.seen_offsets[user] : content.seen_offsets[user + 1]]
+
+
+def profile_of(content: BundleContent, user: int) -> Profile:
+    seen = seen_of(content, user)
+    return Profile("user", content.user_embeddings[user], content.user_own[user], seen, np.ones(len(seen), np.float32))
 
 
 def brute_rank(content: BundleContent, user: int, item: int, without: int, *, exclude_seen: bool) -> int:
@@ -38,9 +43,10 @@ def test_both_sums_give_the_score_whatever_the_bundle(seed: int, size: int, name
     parts = {name: content.item_parts[name] for name in sorted(names)}
     items = np.sum(list(parts.values()), axis=0)
     for user in range(5):  # the last has no past
-        vector, past = content.user_embeddings[user], content.fold_in[seen_of(content, user)]
-        found = explain(vector, content.user_own[user], past, items=items, parts=parts, most=most)
-        scores = items @ vector
+        profile = profile_of(content, user)
+        past = content.fold_in[profile.past]
+        found = explain(profile, past, items=items, parts=parts, most=most)
+        scores = items @ profile.vector
         assert np.allclose(sum(found.parts.values()), scores, rtol=0, atol=TO_THE_SCORE)
         by_past = found.own + found.contributions.sum(axis=0) + found.others
         assert np.allclose(by_past, scores, rtol=1e-5, atol=TO_THE_SCORE)
@@ -49,10 +55,9 @@ def test_both_sums_give_the_score_whatever_the_bundle(seed: int, size: int, name
 
 def test_a_score_of_small_numbers_splits_as_by_hand() -> None:
     own, past = np.float32([1, 0]), np.float32([[2, 0], [0, 4], [0, 0], [2, 4]])
-    vector = own + degree_scale(4) * past.sum(axis=0)  # [1, 0] + [4, 8] / 2 = [3, 4]
+    vector = own + scale_of(4) * past.sum(axis=0)  # [1, 0] + [4, 8] / 2 = [3, 4]
     found = explain(
-        vector,
-        own,
+        Profile("user", vector, own, np.arange(4), np.ones(4, np.float32)),
         past,
         items=np.float32([[1, 1]]),
         parts={"text": np.float32([[1, 0]]), "image": np.float32([[0, 1]])},
@@ -70,10 +75,17 @@ def test_counterfactual_ranks_are_those_of_a_catalogue_sorted_anew(seed: int, ex
     for user in range(2):
         seen = seen_of(content, user)
         rows = np.setdiff1d(np.arange(25), seen)[:6] if exclude_seen else np.arange(6)
-        own, past = content.user_own[user], content.fold_in[seen]
+        past = content.fold_in[seen]
         positions = largest(past @ content.item_embeddings[rows].T, 3)
-        hidden = seen if exclude_seen else NONE
-        found = ranks_without(own, past, embeddings=content.item_embeddings, rows=rows, past=positions, hidden=hidden)
+        found = ranks_without(
+            profile_of(content, user),
+            past,
+            embeddings=content.item_embeddings,
+            rows=rows,
+            past=positions,
+            hidden=seen if exclude_seen else NO_ROWS,
+            freed=np.ones(len(seen), np.bool_),
+        )
         for j, i in np.ndindex(positions.shape):
             without = int(seen[positions[j, i]])
             assert found[j, i] == brute_rank(content, user, int(rows[i]), without, exclude_seen=exclude_seen)
@@ -82,13 +94,18 @@ def test_counterfactual_ranks_are_those_of_a_catalogue_sorted_anew(seed: int, ex
 def test_a_catalogue_beyond_one_chunk_is_ranked_like_one_within(monkeypatch: object) -> None:
     content = make_content(n_users=3, n_items=40, embedding_size=6, seed=3)
     seen, rows = seen_of(content, 0), np.arange(5)
-    own, past = content.user_own[0], content.fold_in[seen]
+    profile, past = profile_of(content, 0), content.fold_in[seen]
     positions = largest(past @ content.item_embeddings[rows].T, 3)
 
     def ranks() -> list[list[int]]:
-        embeddings = content.item_embeddings
         ranks: list[list[int]] = ranks_without(
-            own, past, embeddings=embeddings, rows=rows, past=positions, hidden=seen
+            profile,
+            past,
+            embeddings=content.item_embeddings,
+            rows=rows,
+            past=positions,
+            hidden=seen,
+            freed=np.ones(len(seen), np.bool_),
         ).tolist()
         return ranks
 
@@ -99,8 +116,15 @@ def test_a_catalogue_beyond_one_chunk_is_ranked_like_one_within(monkeypatch: obj
 
 def test_a_user_left_without_any_vector_ranks_nothing() -> None:
     item = np.float32([[1.0, 0.0]])
+    profile = Profile("user", item[0], np.zeros(2, np.float32), np.array([0]), np.ones(1, np.float32))
     ranks = ranks_without(
-        np.zeros(2, np.float32), item, embeddings=item, rows=np.array([0]), past=np.array([[0]]), hidden=NONE
+        profile,
+        item,
+        embeddings=item,
+        rows=np.array([0]),
+        past=np.array([[0]]),
+        hidden=NO_ROWS,
+        freed=np.ones(1, np.bool_),
     )
     assert ranks.tolist() == [[0]]
 
