@@ -16,6 +16,8 @@ from service.errors import ServiceError, describe, error_body, request_id_of
 from service.metrics import Metrics
 from service.middleware import Observed
 from service.routes import health, items, recommend, similar
+from service.security.door import Guarded
+from service.security.setup import Security
 from service.settings import Settings
 from service.state import STATE, open_published, open_service
 
@@ -26,16 +28,18 @@ HANDLED = (ServiceError, HTTPException, RequestValidationError)
 def create_app(settings: Settings, *, bundle: Bundle | None = None) -> FastAPI:
     """The service over the published bundle, or over the one given (the command line opens it beforehand)."""
     metrics = Metrics()
+    security = Security(settings, metrics)
     ours = [*recommend.routes(settings), *similar.routes(settings), *items.routes(settings), *health.routes()]
     app = FastAPI(
         title="AnchorRec",
         description=DESCRIPTION,
-        lifespan=_lifespan(settings, metrics, bundle),
+        lifespan=_lifespan(settings, metrics, security, bundle),
         redoc_url=None,
         redirect_slashes=False,  # a trailing slash may belong to an id
         routes=[*ours],
     )
     app.add_middleware(Dispatch, routes=ours)
+    app.add_middleware(Guarded, door=security.door)
     app.add_middleware(Observed, metrics=metrics)
     for kind in HANDLED:
         app.add_exception_handler(kind, _refuse)
@@ -45,13 +49,14 @@ def create_app(settings: Settings, *, bundle: Bundle | None = None) -> FastAPI:
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]
 
 
-def _lifespan(settings: Settings, metrics: Metrics, bundle: Bundle | None) -> Lifespan:
+def _lifespan(settings: Settings, metrics: Metrics, security: Security, bundle: Bundle | None) -> Lifespan:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         # Requests are the parallelism; a search that spread over the cores would only wait for itself.
         faiss.omp_set_num_threads(1)
         threadpool_limits(1, user_api="blas")
-        async with open_service(settings, metrics, bundle or open_published(settings)) as service:
+        opened = bundle or open_published(settings)
+        async with open_service(settings, metrics, opened) as service, security.kept():
             yield {STATE: service}
 
     return lifespan

@@ -38,11 +38,49 @@ class UnknownItemError(ServiceError):
     code = "unknown_item"
 
 
+class UnauthorizedError(ServiceError):
+    """The caller shows no API key, or one that is not taken."""
+
+    status = 401
+    code = "unauthorized"
+
+    def __init__(self, detail: str, *, challenge: str = 'Bearer realm="anchorrec"') -> None:
+        super().__init__(detail, headers={"WWW-Authenticate": challenge})
+
+
 class ForbiddenError(ServiceError):
     """The caller is known and may not do this."""
 
     status = 403
     code = "forbidden"
+
+
+class RateLimitedError(ServiceError):
+    """The caller asks more often than it may."""
+
+    status = 429
+    code = "rate_limited"
+
+
+class ShedError(ServiceError):
+    """More requests wait than can be answered in good time; this one is not begun."""
+
+    status = 503
+    code = "busy"
+
+
+class DrainingError(ServiceError):
+    """The process is about to end and wants no new requests."""
+
+    status = 503
+    code = "draining"
+
+
+class LateError(ServiceError):
+    """The answer took longer than the operator allows."""
+
+    status = 504
+    code = "timeout"
 
 
 class BodyTooLargeError(ServiceError):

@@ -73,6 +73,21 @@ class Metrics:
         self.index_fallbacks = Counter(
             "reco_index_fallbacks", "Times the CPU stood in for a GPU: at start, or for one search.", registry=r
         )
+        self.refused = Counter(
+            "reco_refused",
+            "Requests refused before an endpoint: no_key, unknown_key, forbidden, rate_limited, overloaded, late.",
+            ["why"],
+            registry=r,
+        )
+        self.key_reloads = Counter(
+            "reco_api_key_reloads", "Changes of the file of API keys: done, refused.", ["outcome"], registry=r
+        )
+        self.rate_limit_syncs = Counter(
+            "reco_rate_limit_syncs",
+            "Times that rate limits were settled with Redis: done, error.",
+            ["outcome"],
+            registry=r,
+        )
         self.bundle = Info("reco_bundle", "The bundle that serves.", registry=r)
 
     def route(self, method: str, route: str, status: int) -> RouteMetrics:

@@ -21,8 +21,11 @@ class Principal:
     role: Role
 
 
-ANYBODY = Principal("anybody", "admin")
+ANYBODY = Principal("anybody", "write")
 """Whoever calls a service that asks for no keys."""
+
+ANYBODY_ADMIN = Principal("anybody", "admin")
+"""The same, where the operator opened the admin calls too."""
 
 
 def principal_of(scope: Scope) -> Principal:
@@ -33,5 +36,10 @@ def principal_of(scope: Scope) -> Principal:
 
 def require(principal: Principal, role: Role) -> None:
     """ForbiddenError where the principal may not do what the role may."""
-    if RANK[principal.role] < RANK[role]:
-        raise ForbiddenError(f"this needs a key of role {role}; {principal.name!r} has role {principal.role}")
+    if RANK[principal.role] >= RANK[role]:
+        return
+    if principal is ANYBODY:
+        raise ForbiddenError(
+            f"this is for callers of role {role}: give them keys (RECO_API_KEYS_FILE), or open it (RECO_ADMIN_OPEN)"
+        )
+    raise ForbiddenError(f"this needs a key of role {role}; {principal.name!r} has role {principal.role}")

@@ -10,6 +10,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from index.errors import InputError
+from service.security.buckets import Burst, PerSecond
 
 PREFIX = "RECO_"
 PAGE_HEAD = """# Settings of the service
@@ -62,6 +63,18 @@ class Settings(BaseSettings):
     past_items: Annotated[int, Field(ge=0)] = Field(3, description="past items named in an explanation")
     item_cache: Count = Field(100_000, description="items whose metadata is kept decoded")
     gpu: Literal["auto", "off"] = Field("auto", description="search on a GPU when FAISS sees one")
+
+    api_keys_file: Path | None = Field(
+        None, description="file of API keys, read anew when it changes (docs/security.md); unset: no key is asked for"
+    )
+    api_keys_reload_s: Seconds = Field(1.0, description="how often the file of API keys is looked at")
+    admin_open: bool = Field(False, description="without API keys: let anybody call what is for admins")
+    rate_limit_per_s: PerSecond | None = Field(
+        None, description="requests a second of one key (without keys: one client address); unset: no limit"
+    )
+    rate_limit_burst: Burst | None = Field(
+        None, description="requests that may come at once after a pause; unset: a second's worth"
+    )
 
     @classmethod
     def settings_customise_sources(

@@ -35,7 +35,7 @@ def publish(registry: Path, content: Any = None) -> Bundle:
 
 @contextmanager
 def serving(**settings: Any) -> Iterator[httpx.Client]:
-    """The service in a thread, over a real socket; the client knows its address."""
+    """The service in a thread, over a real socket; the client knows its address. Anybody may do anything."""
     with quiet_logs(), _served(**settings) as client:
         yield client
 
@@ -55,9 +55,8 @@ def quiet_logs() -> Iterator[None]:
 
 @contextmanager
 def _served(**settings: Any) -> Iterator[httpx.Client]:
-    config = uvicorn.Config(
-        create_app(Settings(**settings)), port=0, http=Protocol, lifespan="on", log_config=None, access_log=False
-    )
+    app = create_app(Settings(**{"admin_open": True, **settings}))
+    config = uvicorn.Config(app, port=0, http=Protocol, lifespan="on", log_config=None, access_log=False)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -137,3 +137,27 @@ def test_a_misspelt_setting_is_one_line_and_no_start(registry: Path) -> None:
 def test_the_command_line_lists_its_commands_and_settings() -> None:
     assert "settings" in run("--help").stdout
     assert "`RECO_REDIS_BUDGET_MS` | `10.0`" in run("settings").stdout
+
+
+def test_a_new_key_is_shown_once_and_its_line_can_be_appended(registry: Path, tmp_path: Path) -> None:
+    made = run("new-key", "shop", "--role", "read", "--expires", "2099-01-01")
+    assert made.returncode == 0
+    key = made.stderr.split()[-1]
+    assert key.startswith("reco_")
+    assert json.loads(made.stdout)["expires"] == "2099-01-01T00:00:00Z"
+    assert key not in made.stdout
+    keys = tmp_path / "keys.jsonl"
+    keys.write_text(made.stdout)
+    with process(registry, tmp_path / "log", api_keys_file=keys) as (_, client):
+        assert client.get("/popular", headers={"X-API-Key": key}).status_code == 200
+        assert client.get("/popular").status_code == 401
+
+
+def test_a_wrong_file_of_keys_is_one_line_and_no_start(registry: Path, tmp_path: Path) -> None:
+    keys = tmp_path / "keys.jsonl"
+    keys.write_text("reco_not_a_hash\n")
+    done = run("run", registry=registry, api_keys_file=keys, port=free_port())
+    assert done.returncode == 2
+    assert done.stderr == f"error: RECO_API_KEYS_FILE: {keys}: line 1: expected a JSON object\n"
+    missing = run("run", registry=registry, api_keys_file=tmp_path / "none", port=free_port())
+    assert missing.stderr.endswith("none: No such file or directory\n")

@@ -1,0 +1,75 @@
+"""Token buckets: so many requests a second, and so many at once after a pause."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from cachetools import LRUCache
+from pydantic import Field
+
+PerSecond = Annotated[float, Field(gt=0)]
+Burst = Annotated[int, Field(ge=1)]
+
+MOST_BUCKETS = 65_536  # callers remembered; whoever is forgotten starts with a full bucket
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """What a caller may ask for."""
+
+    per_s: float
+    burst: int
+
+
+def rate_of(per_s: float | None, burst: int | None) -> Rate | None:
+    """The rate that an operator wrote; without a burst a second's worth may come at once."""
+    return None if per_s is None else Rate(per_s, burst or math.ceil(per_s))
+
+
+class Bucket:
+    """The tokens of one caller. May be in debt: see `SharedBuckets`."""
+
+    __slots__ = ("at", "rate", "spent", "tokens")
+
+    def __init__(self, rate: Rate, now: float) -> None:
+        self.rate = rate
+        self.tokens = float(rate.burst)
+        self.at = now
+        self.spent = 0  # since somebody last asked
+
+    def take(self, now: float) -> float:
+        """Take one token and give 0, or the seconds until there is one."""
+        tokens = self.tokens + (now - self.at) * self.rate.per_s
+        self.at = now
+        tokens = min(tokens, self.rate.burst)
+        if tokens < 1:
+            self.tokens = tokens
+            return (1 - tokens) / self.rate.per_s
+        self.tokens = tokens - 1
+        self.spent += 1
+        return 0.0
+
+    def settle(self, tokens: float, now: float) -> None:
+        """Take over what all replicas together have left, less what was spent here meanwhile."""
+        self.tokens, self.at = tokens - self.spent, now
+
+
+class Buckets:
+    """One bucket a caller, by name. A request costs it a microsecond and waits for nothing."""
+
+    def __init__(self, clock: Callable[[], float], most: int = MOST_BUCKETS) -> None:
+        self._clock = clock
+        self._buckets: LRUCache[str, Bucket] = LRUCache(most)
+        self.asked: dict[str, Bucket] = {}  # since somebody last took this away
+
+    def take(self, name: str, rate: Rate) -> float:
+        """Take one of the caller's tokens and give 0, or the seconds until there is one."""
+        now = self._clock()
+        bucket = self._buckets.get(name)
+        if bucket is None:
+            bucket = self._buckets[name] = Bucket(rate, now)
+        elif bucket.rate is not rate:  # changed while it was in use
+            bucket.rate = rate
+        self.asked[name] = bucket
+        return bucket.take(now)

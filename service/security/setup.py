@@ -1,0 +1,64 @@
+"""Security as the settings ask for it: made with the application, kept up to date while it runs."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from redis.asyncio import Redis
+
+from service.metrics import Metrics
+from service.principal import ANYBODY, ANYBODY_ADMIN
+from service.security.buckets import Buckets, rate_of
+from service.security.door import Door
+from service.security.keyring import Keyring
+from service.security.shared import SharedBuckets
+from service.settings import Settings
+from service.vector_cache import CLOSE_S, FAILURES, connect, within
+
+
+class Security:
+    """The door, and the work behind it that no request waits for."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._buckets = Buckets(time.monotonic)
+        self._keys = None
+        if settings.api_keys_file is not None:
+            self._keys = Keyring(settings.api_keys_file, clock=time.time, on_reload=self._reloaded)
+        self.door = Door(
+            keys=self._keys,
+            anybody=ANYBODY_ADMIN if settings.admin_open else ANYBODY,
+            rate=rate_of(settings.rate_limit_per_s, settings.rate_limit_burst),
+            buckets=self._buckets,
+            metrics=metrics,
+        )
+
+    def _reloaded(self, outcome: str) -> None:
+        self._metrics.key_reloads.labels(outcome).inc()
+
+    @asynccontextmanager
+    async def kept(self) -> AsyncIterator[None]:
+        """Follow the file of keys, and the other replicas by way of Redis, until the end."""
+        redis = None if self._settings.redis_url is None else connect(self._settings.redis_url.get_secret_value())
+        tasks = [asyncio.create_task(work) for work in self._work(redis)]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            if redis is not None:
+                with suppress(*FAILURES):
+                    await within(redis.aclose(), CLOSE_S)
+
+    def _work(self, redis: Redis | None) -> list[Coroutine[Any, Any, None]]:
+        work = []
+        if self._keys is not None:
+            work.append(self._keys.watch(self._settings.api_keys_reload_s))
+        if redis is not None:
+            shared = SharedBuckets(self._buckets, redis, self._settings.namespace, self._metrics, time.monotonic)
+            work.append(shared.keep_in_step())
+        return work
