@@ -39,6 +39,7 @@ class Metrics:
 
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     _routes: dict[tuple[str, str, int], RouteMetrics] = field(default_factory=dict)
+    _sources: dict[str, Counter] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Define every metric."""
@@ -54,7 +55,7 @@ class Metrics:
             buckets=LATENCY_BUCKETS,
         )
         self.in_flight = Gauge("reco_requests_in_flight", "Requests being answered now.", registry=r)
-        self.answers = Counter("reco_answers", "Recommendations by where they came from.", ["source"], registry=r)
+        self.answers = Counter("reco_answers", "Answers by what they were made from.", ["source"], registry=r)
         self.vectors = Counter(
             "reco_vectors", "User vectors by where they came from: redis, bundle.", ["source"], registry=r
         )
@@ -99,6 +100,13 @@ class Metrics:
                 self.requests.labels(label, route, str(status)), self.seconds.labels(label, route)
             )
         return self._routes[key]
+
+    def count_answer(self, source: str) -> None:
+        """Count one answer; a route that names no source is not counted."""
+        if source:
+            if source not in self._sources:
+                self._sources[source] = self.answers.labels(source)
+            self._sources[source].inc()
 
     def show_circuit(self, state: CircuitState) -> None:
         """Set the circuit's gauge."""

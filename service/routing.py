@@ -18,11 +18,13 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.types import Message, Receive, Scope, Send
 
+from service.answer_cache import Kept, Key
 from service.errors import BodyTooLargeError, InvalidRequestError, request_id_of, sentence
 from service.middleware import JSON, STAGES, Stages, send_body
 from service.principal import Principal, Role, principal_of, require
+from service.profile import Profile
 from service.schemas import Query, Refusal
-from service.state import STATE, Service
+from service.state import STATE, Service, Serving
 
 Q = TypeVar("Q", bound=Query)
 
@@ -33,19 +35,26 @@ LONGEST_CACHED = 256  # bytes; a long query string is one caller's own and does 
 Method = Literal["GET", "POST", "PUT", "DELETE"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call(Generic[Q]):
     """One request as an endpoint sees it."""
 
+    serving: Serving  # what answers this request to its end, whatever is published meanwhile
     id: str  # the decoded id in the path, "" where the route has none
     query: Q
     body: Any  # what the route's body type says, None where it takes none
     request_id: str
     stages: Stages
     principal: Principal
+    profile: Profile | None = None  # of the user that the route asks for, None where nothing is known of that user
 
 
 Endpoint = Callable[[Service, Call[Any]], Awaitable[Any]]
+Whose = Callable[[Call[Any]], str | None]
+
+
+def nobody(_: Call[Any]) -> None:
+    """Of a route whose answers depend on no user."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +75,20 @@ def route(
     answer: type[BaseModel] | None,
     status: int = 200,
     role: Role = "read",
+    whose: Whose = nobody,
+    keep: bool = False,
     responses: Mapping[int | str, Any] | None = None,
 ) -> APIRoute:
-    """A route of the application; what the endpoint returns is sent as JSON, or as it is where it is Raw.
+    """A route of the application.
+
+    What the endpoint returns is sent as JSON with the request's id in front, or as it is where it is Raw.
 
     Args:
         path: fixed, or with one id: `/items/{item_id:path}`, `/items/{item_id:path}/hidden`.
         body: a model, or any type that pydantic can read from JSON; None where the route takes no body.
         role: what the caller's key must at least be allowed.
+        whose: the id of the user whose profile the endpoint needs; it comes as `call.profile`.
+        keep: whether an answer depends on nothing but path, query, profile and what clears the answer cache.
     """
     made = APIRoute(
         path,
@@ -85,7 +100,9 @@ def route(
     )
     names = list(made.param_convertors)
     id_name = names[0] if names else None
-    made.app = _Straight(endpoint, query=query, body=body, id_name=id_name, status=status, role=role)
+    made.app = _Straight(
+        endpoint, path, query=query, body=body, id_name=id_name, status=status, role=role, whose=whose, keep=keep
+    )
     return made
 
 
@@ -111,34 +128,83 @@ class _Straight:
     """The ASGI application of one route."""
 
     def __init__(
-        self, endpoint: Endpoint, *, query: type[Query], body: Any, id_name: str | None, status: int, role: Role
+        self,
+        endpoint: Endpoint,
+        name: str,
+        *,
+        query: type[Query],
+        body: Any,
+        id_name: str | None,
+        status: int,
+        role: Role,
+        whose: Whose,
+        keep: bool,
     ) -> None:
         self._endpoint = endpoint
+        self._name = name
         self._id_name = id_name
         self._status = status
         self._role = role
+        self._whose = whose
+        self._keep = keep
         self._body: TypeAdapter[Any] | None = None if body is None else TypeAdapter(body)
         self._parse: Callable[[bytes], Query] = lambda text: parse_query(text, query)
         self._parse_cached = lru_cache(QUERY_CACHE)(self._parse)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        service: Service = scope["state"][STATE]
+        epoch = service.answers.epoch  # before anything that an answer is made of is read
+        call = await self._call(service, scope, receive)
+        if self._keep and (call.profile is not None or self._whose(call) is None):
+            answer: Kept | Raw = await self._kept(service, call, (self._name, call.id, scope["query_string"]), epoch)
+        else:
+            answer = await self._made(service, call)
+        if isinstance(answer, Raw):
+            await send_body(send, self._status, answer.body, answer.content_type.encode())
+            return
+        service.metrics.count_answer(answer.source)
+        await send_body(send, self._status, _with_request_id(call.request_id, answer.rendered), JSON)
+
+    async def _call(self, service: Service, scope: Scope, receive: Receive) -> Call[Any]:
         principal = principal_of(scope)
         require(principal, self._role)
-        service: Service = scope["state"][STATE]
         limits, name, text = service.settings, self._id_name, scope["query_string"]
         found = "" if name is None else read_id(scope["path_params"][name], name, limits.id_max_chars)
         query = (self._parse_cached if len(text) <= LONGEST_CACHED else self._parse)(text)
         body = None
         if self._body is not None:
             body = parse_body(await read_body(scope, receive, limits.body_max_bytes), self._body)
-        call = Call(found, query, body, request_id_of(scope), scope[STAGES], principal)
+        call = Call(service.serving, found, query, body, request_id_of(scope), scope[STAGES], principal)
+        user_id = self._whose(call)
+        if user_id is not None:
+            call.profile = await call.serving.users.find(user_id)
+            call.stages.mark("user")
+        return call
+
+    async def _kept(self, service: Service, call: Call[Any], key: Key, epoch: int) -> Kept | Raw:
+        """The answer of before, or one made now and kept."""
+        found = service.answers.get(key, call.profile)
+        if found is not None:
+            call.stages.mark("kept")
+            return found
+        made = await self._made(service, call)
+        if isinstance(made, Kept):
+            service.answers.put(key, made, epoch)
+        return made
+
+    async def _made(self, service: Service, call: Call[Any]) -> Kept | Raw:
         answer = await self._endpoint(service, call)
         if isinstance(answer, Raw):
-            await send_body(send, self._status, answer.body, answer.content_type.encode())
-            return
-        rendered = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+            return answer
+        rendered = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)[1:]
         call.stages.mark("render")
-        await send_body(send, self._status, rendered, JSON)
+        return Kept(call.profile, rendered, answer.get("source", ""))
+
+
+def _with_request_id(request_id: str, rendered: bytes) -> bytes:
+    """The whole JSON object, the id (which needs no escapes) in front of what comes after the opening brace."""
+    comma = b"" if rendered == b"}" else b","
+    return b'{"request_id":"%b"%b%b' % (request_id.encode(), comma, rendered)
 
 
 def read_id(raw: str, name: str, longest: int) -> str:

@@ -47,11 +47,16 @@ def limited(model: type[Q], settings: Settings) -> type[Q]:
     return create_model(model.__name__, __base__=model, __doc__=model.__doc__, k=(int, k))
 
 
-class Answer(BaseModel):
-    """What every answer carries."""
+class Reply(BaseModel):
+    """What every answer carries; put in front of it where it is sent."""
+
+    request_id: str
+
+
+class Answer(Reply):
+    """What every answer out of a bundle carries."""
 
     bundle: str = Field(description="the bundle that answered")
-    request_id: str
     source: str = Field(description="what answered: user or popular; for /similar the space")
 
 
@@ -144,7 +149,7 @@ class ItemAnswer(Answer):
     part_norms: dict[str, float] = Field(description="length of each part of the item's embedding")
 
 
-class Alive(BaseModel):
+class Alive(Reply):
     """Answer of /healthz."""
 
     status: str

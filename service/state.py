@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from index.bundle import Bundle, open_bundle
 from index.registry import Registry
+from service.answer_cache import AnswerCache
 from service.items import Items
 from service.metrics import Metrics
 from service.neighbours import Neighbours
@@ -16,6 +17,7 @@ from service.settings import Settings
 from service.users import Users
 from service.vector_cache import VectorCache, open_cache
 
+MEGABYTE = 1_000_000
 STATE = "service"  # the key in the lifespan state
 
 
@@ -35,12 +37,14 @@ class Serving:
 class Service:
     """The process: its settings, its metrics, its Redis, and what it serves.
 
-    `serving` may be another one after any await: whoever answers a request reads it once.
+    `serving` may be another one after any await: a request is answered from the one in its call. Whatever changes
+    answers of all users (another bundle, hidden items, rules) clears `answers`.
     """
 
     settings: Settings
     metrics: Metrics
     cache: VectorCache | None
+    answers: AnswerCache
     serving: Serving
 
 
@@ -59,4 +63,4 @@ async def open_service(settings: Settings, metrics: Metrics, bundle: Bundle) -> 
         recommender = Recommender(bundle, items, search)
         serving = Serving(bundle, items, users, recommender, Neighbours(bundle), device)
         metrics.bundle.info({"bundle_id": bundle.bundle_id, "model": bundle.manifest.model})
-        yield Service(settings, metrics, cache, serving)
+        yield Service(settings, metrics, cache, AnswerCache(settings.answer_cache_mb * MEGABYTE), serving)

@@ -26,10 +26,9 @@ async def healthz(service: Service, call: Call[Query]) -> dict[str, Any]:
 
 async def readyz(service: Service, call: Call[Query]) -> dict[str, Any]:
     """The service can answer, with or without Redis, and from which bundle."""
-    serving, manifest = service.serving, service.serving.bundle.manifest
+    serving, manifest = call.serving, call.serving.bundle.manifest
     return {
         "bundle": manifest.bundle_id,
-        "request_id": call.request_id,
         "source": "bundle",
         "status": "ready",
         "model": manifest.model,

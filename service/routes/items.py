@@ -23,12 +23,11 @@ def routes(settings: Settings) -> list[APIRoute]:
 
 async def item(service: Service, call: Call[Query]) -> dict[str, Any]:
     """All that the bundle holds of one item."""
-    serving, bundle = service.serving, service.serving.bundle
+    serving, bundle = call.serving, call.serving.bundle
     row = known_row(serving, call.id)
     norms = {name: np.linalg.norm(part[row]) for name, part in bundle.item_parts.items()}
     return {
         "bundle": bundle.bundle_id,
-        "request_id": call.request_id,
         "source": "bundle",
         "item": serving.items.everything(row),
         "users": len(bundle.users_of(row)),
@@ -38,14 +37,13 @@ async def item(service: Service, call: Call[Query]) -> dict[str, Any]:
 
 async def popular(service: Service, call: Call[ListQuery]) -> dict[str, Any]:
     """The most popular items, of late where the bundle knows when things happened."""
-    serving = service.serving
+    serving = call.serving
     ranking = serving.recommender.popular(call.query.k)
     items = serving.items.ranked(ranking.rows.tolist(), list(ranking.scores))
     for shown, users in zip(items, serving.recommender.counts(ranking.rows), strict=True):
         shown["users"] = users
     return {
         "bundle": serving.bundle.bundle_id,
-        "request_id": call.request_id,
         "source": ranking.source,
         "items": items,
     }

@@ -16,17 +16,23 @@ from service.state import Service, Serving
 def routes(settings: Settings) -> list[APIRoute]:
     """The routes of this file."""
     query = limited(RecommendQuery, settings)
-    return [route("/recommend/{user_id:path}", recommend, query=query, answer=RecommendAnswer)]
+    return [
+        route(
+            "/recommend/{user_id:path}",
+            recommend,
+            query=query,
+            answer=RecommendAnswer,
+            whose=lambda call: call.id,
+            keep=True,
+        )
+    ]
 
 
 async def recommend(service: Service, call: Call[RecommendQuery]) -> dict[str, Any]:
     """The best items for a user; for an unknown user the most popular ones, with `source` saying so."""
-    serving, query = service.serving, call.query
-    profile = await serving.users.find(call.id)
-    call.stages.mark("user")
+    serving, query, profile = call.serving, call.query, call.profile
     ranking = await serving.recommender.recommend(profile, query.k, exclude_seen=query.exclude_seen)
     call.stages.mark("search")
-    service.metrics.answers.labels(ranking.source).inc()
     items = serving.items.ranked(ranking.rows.tolist(), list(ranking.scores))
     if query.explain:
         for item, explanation in zip(
@@ -36,7 +42,6 @@ async def recommend(service: Service, call: Call[RecommendQuery]) -> dict[str, A
         call.stages.mark("explain")
     return {
         "bundle": serving.bundle.bundle_id,
-        "request_id": call.request_id,
         "source": ranking.source,
         "user_id": call.id,
         "items": items,

@@ -18,12 +18,12 @@ def routes(settings: Settings) -> list[APIRoute]:
     """The routes of this file."""
     query = limited(SimilarQuery, settings)
     unknown: dict[int | str, Any] = {404: {"model": Refusal}}
-    return [route("/similar/{item_id:path}", similar, query=query, answer=SimilarAnswer, responses=unknown)]
+    return [route("/similar/{item_id:path}", similar, query=query, answer=SimilarAnswer, responses=unknown, keep=True)]
 
 
 async def similar(service: Service, call: Call[SimilarQuery]) -> dict[str, Any]:
     """The nearest items by cosine, over all the model learned (fused), the ID part, or one modality."""
-    serving, query = service.serving, call.query
+    serving, query = call.serving, call.query
     row = known_row(serving, call.id)
     rows, scores = await serving.neighbours.nearest(row, query.k, query.by)
     call.stages.mark("search")
@@ -34,7 +34,6 @@ async def similar(service: Service, call: Call[SimilarQuery]) -> dict[str, Any]:
         call.stages.mark("explain")
     return {
         "bundle": serving.bundle.bundle_id,
-        "request_id": call.request_id,
         "source": query.by,
         "item_id": call.id,
         "by": query.by,
