@@ -44,6 +44,7 @@ class BundleContent:
     popularity_trend: Array  # (n_items,) float32
     neighbours: Mapping[str, Array]  # each (n_items, <= 256) float16, unit rows; a zero row: nothing known
     items: Sequence[Mapping[str, Any]]
+    events_position: int | None = None  # of the last event of the service's log that training knew of
 
     @property
     def sizes(self) -> Sizes:

@@ -52,6 +52,7 @@ class Manifest(_Record):
     seed: int
     metrics: dict[str, dict[str, Finite]]
     created_at: AwareDatetime
+    events_position: int | None = None
     n_users: Size
     n_items: Size
     n_interactions: Count

@@ -61,6 +61,7 @@ def _record(content: BundleContent, created_at: datetime) -> dict[str, Any]:
         "seed": content.seed,
         "metrics": {split: dict(values) for split, values in content.metrics.items()},
         "created_at": _utc(created_at),
+        "events_position": content.events_position,
         "n_users": sizes.n_users,
         "n_items": sizes.n_items,
         "n_interactions": sizes.n_interactions,

@@ -241,6 +241,51 @@ def export(
 
 
 @app.command()
+def retrain(
+    data: Data,
+    *,
+    events: Annotated[Path, typer.Option(metavar="FILE.parquet", help="Log of `python -m service export-events`.")],
+    registry: Annotated[Path, typer.Option(help="Folder of bundles that the service reads.")],
+    out: Annotated[Path, typer.Option(help="Folder of this retraining; an interrupted one in it is resumed.")],
+    config: Annotated[str, typer.Option(help=CONFIG_HELP)] = "anchorrec",
+    overrides: Overrides = None,
+    positive: Annotated[
+        str, typer.Option(metavar="KIND,KIND...", help="Events that count, of view, click, like, purchase.")
+    ] = "click,like,purchase",
+    valid_share: Annotated[float, typer.Option(min=0, max=1, help="Of new interactions, for validation.")] = 0.1,
+    split_seed: Annotated[int, typer.Option(min=0, help="Decides which of them; keep it from call to call.")] = 0,
+    warm_start: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Begin with the parameters of this finished run folder.")
+    ] = None,
+    factory: Annotated[str, typer.Option(help="FAISS factory string of the search index.")] = "Flat",
+    trend_half_life_days: Annotated[float, typer.Option(min=0.001, help="Half-life of the popularity trend.")] = 30.0,
+) -> None:
+    """Merge the service's event log into the data, train, and write a bundle. It is not published.
+
+    The last line on standard output is one JSON object with the bundle's id. Old interactions keep their split.
+
+    Example: python -m trainer retrain data/shop --events events.parquet --registry bundles --out retrained/monday
+    """
+    from dataclasses import asdict
+
+    from trainer import retrain as retraining
+    from trainer.merge import Merging
+
+    order = retraining.Order(
+        data=data,
+        events=events,
+        registry=registry,
+        config=load_config(config, tuple(overrides or ())),
+        positive=tuple(positive.split(",")),
+        merging=Merging(valid_share=valid_share, seed=split_seed),
+        warm_start=warm_start,
+        factory=factory,
+        trend_half_life_days=trend_half_life_days,
+    )
+    print(json.dumps(asdict(retraining.retrain(order, out, now=datetime.now(UTC)))))
+
+
+@app.command()
 def bench(
     model: Annotated[list[str] | None, typer.Option(help="Only this model. Repeatable.")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Timed steps; medians are printed.")] = 15,

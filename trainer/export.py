@@ -1,6 +1,8 @@
 """A fitted model taken apart into a bundle (HOUSE.md, section 2)."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,8 @@ def export_run(
     created_at: datetime,
     factory: str = "Flat",
     trend_half_life_days: float = 30.0,
+    metrics: Mapping[str, Mapping[str, float]] | None = None,
+    events_position: int | None = None,
 ) -> Path:
     """Write the best state of a finished run as a bundle, with its index, into a registry folder; it is not published.
 
@@ -40,6 +44,8 @@ def export_run(
         created_at: goes into the bundle id and the manifest.
         factory: FAISS factory string of the index.
         trend_half_life_days: age at which an interaction counts half in the popularity trend.
+        metrics: figures by name of what they were measured on, to stand beside `valid` and `test`.
+        events_position: of the last event in the log that the data know of.
 
     Returns:
         The bundle's folder.
@@ -52,6 +58,7 @@ def export_run(
         raise InputError(f"{folder.path} is not finished: it has no result.json (`python -m trainer fit` resumes it)")
     dataset = folder.dataset()
     content = bundle_content(folder, folder.config(), dataset, result, trend_half_life_days)
+    content = replace(content, metrics={**content.metrics, **(metrics or {})}, events_position=events_position)
     return write_bundle(registry, content, created_at=created_at, factory=factory)
 
 

@@ -34,6 +34,7 @@ def fit(
     on_evaluation: OnEvaluation | None = None,
     final: bool = True,
     share: Share = WHOLE,
+    begin: Callable[[Recommender], None] | None = None,
 ) -> RunResult:
     """Train until validation stops improving, then measure the best epoch once on the test split.
 
@@ -47,6 +48,7 @@ def fit(
         on_evaluation: called after each evaluation on the validation split, once the epoch is recorded.
         final: off while settings are still being chosen; then test is not measured and no picture drawn.
         share: of this process among the ranks that train together; every rank calls, and the first one writes.
+        begin: called with the fresh model, to start it from other values than random ones.
 
     Raises:
         InputError: the folder belongs to another run, the data lack what the model needs, or the loss is not finite.
@@ -56,6 +58,8 @@ def fit(
         return finished
     judge = Judge(dataset, config)
     model = make_model(dataset, config)
+    if begin:
+        begin(model)
     progress = Progress(best_epoch=0)
     if parameters_of(model):
         progress = _train(model, dataset, config, judge, folder, on_evaluation=on_evaluation, share=share)

@@ -1,0 +1,84 @@
+"""The service's event log, as `python -m service export-events` writes it, taken for interactions."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from index.errors import InputError
+from trainer.datasets.columns import first_line
+
+COLUMNS = pl.Schema(
+    {
+        "event_id": pl.String,
+        "user_id": pl.String,
+        "item_id": pl.String,
+        "kind": pl.String,
+        "timestamp": pl.Float64,
+        "position": pl.Int64,
+    }
+)
+DEFAULT_POSITIVE = ("click", "like", "purchase")
+KNOWN_POSITIVE = ("view", *DEFAULT_POSITIVE)
+DISLIKE = "dislike"
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """What each user said last of each item."""
+
+    words: pl.DataFrame
+    """user_id, item_id, timestamp (unix seconds, of the first positive event), liked (false: the last word was a
+    dislike); one row a pair, in the order in which the log met it."""
+    counts: dict[str, int]
+    last_position: int
+    """Of the newest event in the file, of whatever kind; 0 in an empty file."""
+
+
+def read_feedback(file: Path, positive: Collection[str] = DEFAULT_POSITIVE) -> Feedback:
+    """Events of the kinds in `positive`, and dislikes, which take back what came before them; all else is ignored.
+
+    InputError: no such file, no Parquet, a column missing or of another type, an unknown positive kind, a time that
+    is none.
+    """
+    if not positive or (unknown := sorted(set(positive) - set(KNOWN_POSITIVE))):
+        found = ", ".join(unknown) if positive else "nothing"
+        raise InputError(f"positive kinds are some of {', '.join(KNOWN_POSITIVE)}; found {found}")
+    events = _read(file)
+    last_position = 0 if events.is_empty() else int(events["position"].max())  # type: ignore[arg-type]
+    once = events.sort("position").unique("event_id", keep="first", maintain_order=True)
+    meant = once.filter(pl.col("kind").is_in([*positive, DISLIKE]))
+    return Feedback(
+        words=_last_words(meant),
+        counts={
+            "events_read": len(events),
+            "events_repeated": len(events) - len(once),
+            "events_of_other_kinds": len(once) - len(meant),
+        },
+        last_position=last_position,
+    )
+
+
+def _read(file: Path) -> pl.DataFrame:
+    if not file.is_file():
+        raise InputError(f"no such file of events: {file}")
+    try:
+        schema = pl.read_parquet_schema(file)
+        if missing := [name for name in COLUMNS if name not in schema]:
+            raise InputError(f"{file} lacks the columns {', '.join(missing)}; found {', '.join(schema)}")
+        events = pl.read_parquet(file, columns=list(COLUMNS)).cast(dict(COLUMNS))  # type: ignore[arg-type]
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise InputError(f"{file} cannot be read as exported events: {first_line(error)}") from error
+    if n_empty := events.filter(pl.any_horizontal(pl.all().is_null()) | ~pl.col("timestamp").is_finite()).height:
+        raise InputError(f"{file}: {n_empty:,} events lack a value or a finite time; expected none")
+    return events
+
+
+def _last_words(events: pl.DataFrame) -> pl.DataFrame:
+    """The log's order decides: callers' clocks may differ."""
+    is_like = pl.col("kind") != DISLIKE
+    return events.group_by("user_id", "item_id", maintain_order=True).agg(
+        pl.col("timestamp").filter(is_like).first().floor().cast(pl.Int64),
+        is_like.last().alias("liked"),
+    )

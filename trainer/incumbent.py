@@ -1,0 +1,56 @@
+"""The bundle that serves, measured on data that are newer than it is: what a new bundle has to beat."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from index.bundle import Bundle
+from index.laws import folded
+from trainer.data import Dataset
+from trainer.evaluate import Truth, rank_items, ranking_metrics
+from trainer.export import seen_lists
+from trainer.graph import interaction_matrix
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def measure_bundle(bundle: Bundle, dataset: Dataset, ks: Sequence[int]) -> dict[str, float]:
+    """Accuracy on the validation split at each k, of the bundle as it would serve these users today.
+
+    Users' vectors are folded in from the data's training interactions, as the service does with new events; who has
+    none of it gets what is popular. Items that the bundle does not have are scored 0. {} where the validation split
+    is empty.
+    """
+    valid, train = dataset.split("valid"), dataset.split("train")
+    if not len(valid):
+        return {}
+    users, items = folded_vectors(bundle, dataset)
+    truth = Truth.of(valid.user_rows, valid.item_rows, dataset.n_items)
+    seen = interaction_matrix(train.user_rows, train.item_rows, dataset.n_users, dataset.n_items)
+    ranked = rank_items(torch.from_numpy(users), torch.from_numpy(items), seen, truth.users, max(ks))
+    return ranking_metrics(ranked, truth, tuple(ks))
+
+
+def folded_vectors(bundle: Bundle, dataset: Dataset) -> tuple[Array, Array]:
+    """The bundle's vectors for the rows of the dataset, (n_users, d + 1) and (n_items, d + 1) float32.
+
+    The last dimension is popularity, for users of whom nothing else is known.
+    """
+    item_rows, user_rows = bundle.item_ids.rows(dataset.item_ids), bundle.user_ids.rows(dataset.user_ids)
+    offsets, seen = seen_lists(dataset)
+    has = item_rows[seen] >= 0
+    known_offsets = np.concatenate([[0], np.cumsum(has)])[offsets]
+    users = _rows(bundle.user_own, user_rows) + folded(bundle.fold_in, known_offsets, item_rows[seen[has]])
+    items = _rows(bundle.item_embeddings, item_rows)
+    popularity = _rows(bundle.popularity_count[:, None], item_rows)
+    is_unknown = ~users.any(axis=1, keepdims=True)
+    return np.hstack([users, is_unknown]).astype(np.float32), np.hstack([items, popularity]).astype(np.float32)
+
+
+def _rows(table: Array, rows: Array) -> Array:
+    """Rows of the table; zeros where a row is -1."""
+    found = table[np.maximum(rows, 0)]
+    found[rows < 0] = 0
+    return found

@@ -1,0 +1,107 @@
+"""A prepared dataset and what users did since, as one new dataset."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from trainer.data import SPLIT_NAMES, Dataset, DatasetInfo, Recipe, Source, read_info
+from trainer.datasets.events import Feedback
+from trainer.prepare import prepare_dataset
+from trainer.splits import TRAIN, VALID
+
+HASH_BYTES = 8
+
+
+@dataclass(frozen=True)
+class Merging:
+    """How new interactions are split."""
+
+    valid_share: float = 0.1
+    seed: int = 0
+
+
+def merge_feedback(old: Dataset, feedback: Feedback, merging: Merging, out: Path) -> DatasetInfo:
+    """Write the dataset `out`, whole or not at all: the old interactions with their labels, then the new ones.
+
+    The rule (docs/retraining.md): a pair of user and item that the old data have keeps its label; a pair whose last
+    word is a dislike is taken out, wherever it was; of the other new pairs of a user, a seeded share goes to
+    validation and the rest to training, the first of a user without training among them. Items that the old data do
+    not have are skipped. Texts, pictures and features are the old ones.
+    """
+    interactions, counts = merged(_named(old), feedback.words, old.item_ids, merging)
+    source = Source(
+        name=old.name,
+        interactions=interactions,
+        items=old.items,
+        features=old.features,
+        options=_origin(old, feedback, merging),
+        counts=feedback.counts | counts,
+    )
+    return prepare_dataset(source, out, Recipe(split="given", seed=merging.seed))
+
+
+def merged(
+    old: pl.DataFrame, words: pl.DataFrame, item_ids: list[str], merging: Merging
+) -> tuple[pl.DataFrame, dict[str, int]]:
+    """The old interactions (user_id, item_id, rating, timestamp, split) with each user's last words, and counts."""
+    pair = ["user_id", "item_id"]
+    known = words.filter(pl.col("item_id").is_in(item_ids))
+    taken_back = known.filter(~pl.col("liked")).select(pair)
+    kept = old.join(taken_back, on=pair, how="anti", maintain_order="left")
+    new = known.filter("liked").join(old.select(pair), on=pair, how="anti", maintain_order="left")
+    labelled = _labelled(new, kept, merging)
+    together = pl.concat([kept, labelled], how="diagonal")
+    return together, {
+        "event_pairs_of_unknown_items_skipped": len(words) - len(known),
+        "old_interactions_taken_back_by_a_dislike": len(old) - len(kept),
+        "event_pairs_known_before": known.filter("liked").height - len(new),
+        **{f"new_{name}": int((labelled["split"] == label).sum()) for label, name in enumerate(SPLIT_NAMES[:2])},
+    }
+
+
+def _labelled(new: pl.DataFrame, old: pl.DataFrame, merging: Merging) -> pl.DataFrame:
+    """A pair's place depends on the seed and the pair alone, so that it keeps it in every later retraining."""
+    drawn = [_share(merging.seed, user, item) for user, item in new.select("user_id", "item_id").iter_rows()]
+    trained = old.filter(pl.col("split") == TRAIN)["user_id"].unique()
+    is_first = pl.int_range(pl.len()).over("user_id") == 0
+    needed = is_first & ~pl.col("user_id").is_in(trained.implode())
+    held_out = (pl.Series("drawn", drawn, dtype=pl.Float64) < merging.valid_share) & ~needed
+    split = pl.when(held_out).then(VALID).otherwise(TRAIN).cast(pl.Int8).alias("split")
+    return new.select("user_id", "item_id", "timestamp", split)
+
+
+def _share(seed: int, user_id: str, item_id: str) -> float:
+    """Uniform in [0, 1), the same for the same arguments on every machine and in every version."""
+    # The length keeps ("ab", "c") and ("a", "bc") apart.
+    text = f"{seed} {len(user_id)} {user_id} {item_id}".encode(errors="surrogatepass")
+    drawn = hashlib.blake2b(text, digest_size=HASH_BYTES).digest()
+    return int.from_bytes(drawn) / float(256**HASH_BYTES)
+
+
+def _named(dataset: Dataset) -> pl.DataFrame:
+    """The interactions with outside ids, rating included, which `Dataset` leaves out."""
+    rows = pl.read_parquet(dataset.path / "interactions.parquet")
+    return rows.select(
+        pl.Series("user_id", dataset.user_ids, dtype=pl.String).gather(rows["user_row"]),
+        pl.Series("item_id", dataset.item_ids, dtype=pl.String).gather(rows["item_row"]),
+        "rating",
+        "timestamp",
+        "split",
+    )
+
+
+def _origin(old: Dataset, feedback: Feedback, merging: Merging) -> dict[str, Any]:
+    """Where the data came from; of a chain of retrainings the first origin and the last link, however long it is."""
+    info = read_info(old.path)
+    first = info.source.get("first", {"source": info.source, "recipe": info.recipe.model_dump()})
+    return {
+        "reader": "retrain",
+        "first": first,
+        "old": str(old.path.resolve()),
+        "old_fingerprint": old.fingerprint,
+        "events_position": feedback.last_position,
+        "valid_share": merging.valid_share,
+    }

@@ -1,0 +1,56 @@
+"""Begin a training where an earlier one ended, though users and items have other rows by now."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from index.errors import InputError
+from trainer.config import RunConfig
+from trainer.data import Dataset
+from trainer.models import Recommender
+from trainer.run_folder import RunFolder
+
+OF_USERS, OF_ITEMS = "user_embedding", "item_embedding"
+FEATURES = "features."  # one row an item, where training moves them
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """The best state of a finished run, and which of its rows each new row continues."""
+
+    state: dict[str, torch.Tensor]
+    user_rows: torch.Tensor  # (n_users,) row of the earlier run, or -1
+    item_rows: torch.Tensor  # (n_items,)
+
+    @classmethod
+    def of(cls, earlier: RunFolder, config: RunConfig, dataset: Dataset) -> "WarmStart":
+        """InputError: the run is not finished, of another model's settings, or its data are gone."""
+        if earlier.result() is None:
+            raise InputError(f"{earlier.path} is not finished: a warm start needs its best epoch")
+        if earlier.config().model != config.model:
+            raise InputError(f"{earlier.path} holds a model of other settings; a warm start needs the same")
+        before = earlier.dataset()
+        state = torch.load(earlier.path / "best.pt", map_location="cpu", weights_only=True)["model"]
+        return cls(state, _places(dataset.user_ids, before.user_ids), _places(dataset.item_ids, before.item_ids))
+
+    def __call__(self, model: Recommender) -> None:
+        """Overwrite what the earlier run knows; rows of new users and items keep their fresh values."""
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                rows = self._rows_of(name)
+                if rows is None:
+                    parameter.copy_(self.state[name])
+                else:
+                    there = rows >= 0
+                    parameter[there.to(parameter.device)] = self.state[name][rows[there]].to(parameter.device)
+
+    def _rows_of(self, name: str) -> torch.Tensor | None:
+        if name == OF_USERS:
+            return self.user_rows
+        return self.item_rows if name == OF_ITEMS or name.startswith(FEATURES) else None
+
+
+def _places(ids: list[str], before: list[str]) -> torch.Tensor:
+    rows = {name: row for row, name in enumerate(before)}
+    return torch.from_numpy(np.array([rows.get(name, -1) for name in ids], dtype=np.int64))
