@@ -12,6 +12,11 @@ from typing import Literal, TypeVar, cast
 
 import torch
 import torch.distributed as dist
+
+# Its functions keep the group that exists when it is first imported as default arguments, and Adam imports it. Imported
+# here, before there is a group, it keeps none; else destroying the group would leave gloo's threads running, and one
+# that lets go of a tensor while Python shuts down aborts the process.
+import torch.distributed.nn.functional
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 

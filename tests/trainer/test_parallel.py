@@ -1,6 +1,7 @@
 """Two processes under torchrun train as one does: share by share, epoch by epoch, after an error and after a kill."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import pytest
 import torch
 from worlds import topics_dataset
 
+import trainer
 from index.errors import InputError
 from trainer.__main__ import app
 from trainer.config import AnchorRecSettings, BPRSettings, LightGCNSettings, ModelSettings, load_config
@@ -92,6 +94,8 @@ data, out, names, *overrides = sys.argv[1:]
 with joined("cpu") as share:
     for name in names.split(","):
         fit(load_dataset(Path(data)), load_config(name, tuple(overrides)), RunFolder(Path(out) / name), share=share)
+threads = sorted(task.joinpath("comm").read_text().strip() for task in Path("/proc/self/task").glob("*"))
+Path(out, f"threads-{share.rank}.txt").write_text("\\n".join(threads))
 """
 """What `python -m trainer fit` does, for several configurations: starting processes is what costs here."""
 CONFIGS = ("lightgcn", "anchorrec", "anchorrec-official")
@@ -101,7 +105,9 @@ ODD = (*SMALL, "training.batch_size=91")
 
 def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [*TORCHRUN, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    # A script that lies elsewhere would import whichever trainer is installed.
+    env = os.environ | {"PYTHONPATH": str(Path(trainer.__file__).parent.parent)}
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=env)
 
 
 def fit_command(dataset: Dataset, run: Path, name: str, overrides: tuple[str, ...]) -> list[str]:
@@ -142,6 +148,14 @@ def test_two_processes_learn_what_one_learns(dataset, together, tmp_path, name):
         torch.testing.assert_close(learned[parameter], value, atol=1e-4, rtol=1e-4)
     files = [{file.name for file in folder.iterdir()} for folder in (tmp_path / "one", together / name)]
     assert files[0] == files[1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("rank", [0, 1])
+def test_no_thread_of_gloo_outlives_the_group(together, rank):
+    threads = (together / f"threads-{rank}.txt").read_text().splitlines()
+    assert "python" in " ".join(threads)
+    assert not [name for name in threads if "gloo" in name]  # at exit one of them would abort now and then
 
 
 def test_a_run_of_two_is_answered_by_one_that_finds_it_finished(dataset, together):
