@@ -4,12 +4,12 @@ import difflib
 import os
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from index.errors import InputError
+from service.redis_client import kind_of
 from service.security.buckets import Burst, PerSecond
 
 PREFIX = "RECO_"
@@ -17,7 +17,6 @@ PAGE_HEAD = """# Settings of the service
 
 Read once at start from the environment. This page is what `python -m service settings` prints.
 """
-REDIS_SCHEMES = ("redis", "rediss", "unix")
 
 Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
@@ -44,7 +43,9 @@ class Settings(BaseSettings):
     )
 
     redis_url: SecretStr | None = Field(
-        None, description="redis://, rediss:// or unix:// of the vector cache; unset: no Redis"
+        None,
+        description="`redis://`, `rediss://` or `unix://`; `redis+sentinel://host,host/NAME` under Sentinel, "
+        "`redis+cluster://host,host` for a cluster (`rediss+` with TLS); unset: no Redis",
     )
     namespace: str = Field("reco", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="first part of every Redis key")
     redis_ttl_s: Count = Field(86_400, description="how long Redis keeps a user vector")
@@ -100,8 +101,8 @@ class Settings(BaseSettings):
     @classmethod
     def _redis_scheme(cls, url: SecretStr | None) -> SecretStr | None:
         # The message never repeats the URL: it may hold a password.
-        if url is not None and urlsplit(url.get_secret_value()).scheme not in REDIS_SCHEMES:
-            raise ValueError(f"expected a URL with one of the schemes {', '.join(REDIS_SCHEMES)}")
+        if url is not None:
+            kind_of(url.get_secret_value())
         return url
 
     @model_validator(mode="after")

@@ -11,15 +11,11 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import structlog
-from redis.asyncio import ConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from index.errors import InputError
 from service.circuit import Circuit, CircuitState
 from service.metrics import Metrics
+from service.redis_client import FAILURES, RedisClient, connect, read_many, refresh
 from service.settings import Settings
 from service.vector_keys import Vector, decode_vector
 
@@ -28,13 +24,10 @@ T = TypeVar("T")
 READ_OUTCOMES = ("hit", "miss", "bad", "late", "error", "skipped")
 WRITE_OUTCOMES = ("done", "error", "dropped")
 WRITE_BATCH = 256  # vectors a pipeline
-CONNECTIONS = 8  # one reads, one writes, and those being closed after a timeout
 WRITE_S = 1.0  # nobody waits for a write, so it may take longer than a read
 LAST_LOOKS = 4  # turns of the loop from bytes on the socket to a parsed reply
+CANCEL_S = 0.02  # how long a cancelled call may take to end before it is cancelled again
 CLOSE_S = 1.0  # a hanging server may not hold up our own stop
-
-# RuntimeError: what uvloop raises for a write on a transport that the server has just closed.
-FAILURES = (RedisError, OSError, TimeoutError, RuntimeError)
 
 log = structlog.get_logger()
 
@@ -57,7 +50,7 @@ class VectorCache:
     """
 
     def __init__(
-        self, redis: Redis, circuit: Circuit, settings: Settings, metrics: Metrics, rng: random.Random
+        self, redis: RedisClient, circuit: Circuit, settings: Settings, metrics: Metrics, rng: random.Random
     ) -> None:
         self._redis = redis
         self._circuit = circuit
@@ -70,6 +63,7 @@ class VectorCache:
         self._pending: dict[bytes, bytes] = {}
         self._reader: asyncio.Task[None] | None = None
         self._writer: asyncio.Task[None] | None = None
+        self._refresher: asyncio.Task[None] | None = None
 
     @property
     def state(self) -> str:
@@ -123,7 +117,7 @@ class VectorCache:
         if self._circuit.state is CircuitState.OPEN:  # opened while these keys waited
             return [Failed("skipped")] * len(keys)
         try:
-            replies = await within(self._redis.mget(keys), self._budget_s)
+            replies = await within(read_many(self._redis, keys), self._budget_s)
         except FAILURES as error:
             return [self._failed(error)] * len(keys)
         self._circuit.succeeded()
@@ -132,6 +126,8 @@ class VectorCache:
     def _failed(self, error: Exception) -> Failed:
         self._circuit.failed()
         log.warning("redis failed", error=repr(error)[:200], circuit=self.state)
+        if self._refresher is None:
+            self._refresher = _background(self._refresh())
         return Failed("late" if isinstance(error, (TimeoutError, RedisTimeoutError)) else "error")
 
     def _put(self, key: bytes, vector: Vector) -> None:
@@ -172,6 +168,14 @@ class VectorCache:
         jitter = self._settings.redis_ttl_jitter * self._rng.uniform(-1, 1)
         return max(1, round(self._settings.redis_ttl_s * (1 + jitter)))
 
+    async def _refresh(self) -> None:
+        """A new view of a cluster takes longer than a request may wait, so it is had beside the requests."""
+        try:
+            with suppress(*FAILURES):
+                await within(refresh(self._redis), WRITE_S)
+        finally:
+            self._refresher = None
+
     async def check(self) -> None:
         """Ask once, so that the circuit's first state is a finding and the first request finds a connection."""
         try:
@@ -181,7 +185,7 @@ class VectorCache:
 
     async def close(self) -> None:
         """Let pending writes end, for a moment, and close the connections."""
-        tasks = [task for task in (self._reader, self._writer) if task is not None]
+        tasks = [task for task in (self._reader, self._writer, self._refresher) if task is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=CLOSE_S)
         for task in tasks:
@@ -206,26 +210,12 @@ async def within(work: Awaitable[T], seconds: float) -> T:
     for _ in range(LAST_LOOKS):
         if not task.done():
             await asyncio.sleep(0)
-    if not task.done():
+    if task.done():
+        return task.result()
+    while not task.done():  # redis-py has been seen to swallow a cancellation while it opens a connection
         task.cancel()
-        await asyncio.wait((task,))
-        raise TimeoutError(f"no answer within {seconds * 1000:g} ms")
-    return task.result()
-
-
-def connect(url: str) -> Redis:
-    """A client that neither retries nor greets (the circuit and the budget decide); InputError on a bad URL."""
-    try:
-        pool = ConnectionPool.from_url(
-            url,
-            protocol=2,
-            driver_info=None,
-            retry=Retry(NoBackoff(), 0),
-            max_connections=CONNECTIONS,
-        )
-    except ValueError as error:
-        raise InputError(f"RECO_REDIS_URL: {error}") from None
-    return Redis(connection_pool=pool)
+        await asyncio.wait((task,), timeout=CANCEL_S)
+    raise TimeoutError(f"no answer within {seconds * 1000:g} ms")
 
 
 @asynccontextmanager

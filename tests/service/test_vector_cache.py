@@ -3,6 +3,7 @@ import os
 import random
 import signal
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,9 @@ import numpy as np
 import pytest
 from servers import Valkey
 
-from index.errors import InputError
 from service.metrics import Metrics
 from service.settings import Settings
-from service.vector_cache import CLOSE_S, VectorCache, connect, open_cache
+from service.vector_cache import CLOSE_S, VectorCache, open_cache, within
 from service.vector_keys import user_key
 
 OWN = np.arange(4, dtype=np.float32)
@@ -227,6 +227,15 @@ def test_closing_does_not_wait_for_a_frozen_server(valkey: Valkey) -> None:
         os.kill(pid, signal.SIGCONT)
 
 
-def test_a_url_that_redis_cannot_read_is_refused() -> None:
-    with pytest.raises(InputError, match="RECO_REDIS_URL"):
-        connect("redis://host:port")
+def test_work_that_swallows_a_cancellation_is_cancelled_again() -> None:
+    async def stubborn() -> None:
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        await asyncio.sleep(60)
+
+    async def run() -> None:
+        async with asyncio.timeout(5):
+            with pytest.raises(TimeoutError, match="no answer within 1 ms"):
+                await within(stubborn(), 0.001)
+
+    asyncio.run(run())
