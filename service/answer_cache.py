@@ -22,6 +22,7 @@ class Kept(NamedTuple):
     profile: Profile | None
     rendered: bytes  # its JSON after the opening brace
     source: str
+    n_items: int = 0  # that it shows
 
 
 class AnswerCache:

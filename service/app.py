@@ -15,7 +15,7 @@ from service.dispatch import Dispatch
 from service.errors import ServiceError, describe, error_body, request_id_of
 from service.metrics import Metrics
 from service.middleware import Observed
-from service.routes import health, items, recommend, similar
+from service.routes import events, health, items, recommend, similar
 from service.security.door import Guarded
 from service.security.setup import Security
 from service.settings import Settings
@@ -29,7 +29,13 @@ def create_app(settings: Settings, *, bundle: Bundle | None = None) -> FastAPI:
     """The service over the published bundle, or over the one given (the command line opens it beforehand)."""
     metrics = Metrics()
     security = Security(settings, metrics)
-    ours = [*recommend.routes(settings), *similar.routes(settings), *items.routes(settings), *health.routes()]
+    ours = [
+        *recommend.routes(settings),
+        *similar.routes(settings),
+        *items.routes(settings),
+        *events.routes(settings),
+        *health.routes(),
+    ]
     app = FastAPI(
         title="AnchorRec",
         description=DESCRIPTION,

@@ -89,6 +89,21 @@ class Metrics:
             ["outcome"],
             registry=r,
         )
+        self.events = Counter("reco_events", "Events that the log took in, by kind.", ["kind"], registry=r)
+        self.events_known = Counter("reco_events_known", "Events that the log had already.", registry=r)
+        self.events_refused = Counter(
+            "reco_events_refused", "Events not taken in: overloaded, event_log_unavailable.", ["reason"], registry=r
+        )
+        self.events_waiting = Gauge("reco_events_waiting", "Events waiting to become durable.", registry=r)
+        self.event_write_seconds = Histogram(
+            "reco_event_write_seconds",
+            "One write of the event log, all that waited together.",
+            registry=r,
+            buckets=LATENCY_BUCKETS,
+        )
+        self.impressions_dropped = Counter(
+            "reco_impressions_dropped", "Impressions of our own that the log could not take.", registry=r
+        )
         self.bundle = Info("reco_bundle", "The bundle that serves.", registry=r)
 
     def route(self, method: str, route: str, status: int) -> RouteMetrics:

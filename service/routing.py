@@ -77,6 +77,7 @@ def route(
     role: Role = "read",
     whose: Whose = nobody,
     keep: bool = False,
+    impressions: bool = False,
     responses: Mapping[int | str, Any] | None = None,
 ) -> APIRoute:
     """A route of the application.
@@ -89,6 +90,7 @@ def route(
         role: what the caller's key must at least be allowed.
         whose: the id of the user whose profile the endpoint needs; it comes as `call.profile`.
         keep: whether an answer depends on nothing but path, query, profile and what clears the answer cache.
+        impressions: whether its `items` are shown to somebody, who may click: such answers may be logged.
     """
     made = APIRoute(
         path,
@@ -101,7 +103,16 @@ def route(
     names = list(made.param_convertors)
     id_name = names[0] if names else None
     made.app = _Straight(
-        endpoint, path, query=query, body=body, id_name=id_name, status=status, role=role, whose=whose, keep=keep
+        endpoint,
+        path,
+        query=query,
+        body=body,
+        id_name=id_name,
+        status=status,
+        role=role,
+        whose=whose,
+        keep=keep,
+        impressions=impressions,
     )
     return made
 
@@ -139,6 +150,7 @@ class _Straight:
         role: Role,
         whose: Whose,
         keep: bool,
+        impressions: bool,
     ) -> None:
         self._endpoint = endpoint
         self._name = name
@@ -147,6 +159,7 @@ class _Straight:
         self._role = role
         self._whose = whose
         self._keep = keep
+        self._impressions = impressions
         self._body: TypeAdapter[Any] | None = None if body is None else TypeAdapter(body)
         self._parse: Callable[[bytes], Query] = lambda text: parse_query(text, query)
         self._parse_cached = lru_cache(QUERY_CACHE)(self._parse)
@@ -163,6 +176,8 @@ class _Straight:
             await send_body(send, self._status, answer.body, answer.content_type.encode())
             return
         service.metrics.count_answer(answer.source)
+        if self._impressions and service.settings.log_impressions:
+            service.feedback.shown(call.request_id, call.id, call.serving.bundle.bundle_id, answer.n_items)
         await send_body(send, self._status, _with_request_id(call.request_id, answer.rendered), JSON)
 
     async def _call(self, service: Service, scope: Scope, receive: Receive) -> Call[Any]:
@@ -198,7 +213,7 @@ class _Straight:
             return answer
         rendered = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)[1:]
         call.stages.mark("render")
-        return Kept(call.profile, rendered, answer.get("source", ""))
+        return Kept(call.profile, rendered, answer.get("source", ""), len(answer.get("items", ())))
 
 
 def _with_request_id(request_id: str, rendered: bytes) -> bytes:

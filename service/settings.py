@@ -57,6 +57,19 @@ class Settings(BaseSettings):
     redis_retry_s: Seconds = Field(1.0, description="how long Redis is left alone before one request tries it again")
     redis_pending_writes: Count = Field(1_024, description="vectors waiting to be written; more are dropped")
 
+    event_log: Literal["sqlite", "redis"] = Field(
+        "sqlite", description="where events are kept: a file in the data folder, or a Redis Stream for several replicas"
+    )
+    events_max_batch: Count = Field(1_000, description="most events in one call of POST /events")
+    events_waiting: Count = Field(10_000, description="events waiting to be written; more are refused with 429")
+    events_per_user: Count = Field(100, description="latest events of a user that the profile is made of")
+    event_future_s: Seconds = Field(86_400, description="how far ahead of our clock an event's timestamp may be")
+    event_retention_days: Seconds = Field(
+        90, description="days after which an exported event is removed from the log, and so the figures of /quality"
+    )
+    events_kept: Count = Field(1_000_000, description="events in the log beyond which exported ones are removed")
+    log_impressions: bool = Field(False, description="write an impression for every answer of /recommend")
+
     k_default: Count = Field(10, description="items in an answer that names no k")
     k_max: Count = Field(500, description="most items in an answer")
     body_max_bytes: Count = Field(1_048_576, description="longest body of a request")

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from index.bundle import Bundle, open_bundle
 from index.registry import Registry
 from service.answer_cache import AnswerCache
+from service.events.intake import Feedback
+from service.events.opening import open_feedback
 from service.items import Items
 from service.metrics import Metrics
 from service.neighbours import Neighbours
@@ -45,6 +47,7 @@ class Service:
     metrics: Metrics
     cache: VectorCache | None
     answers: AnswerCache
+    feedback: Feedback
     serving: Serving
 
 
@@ -57,10 +60,15 @@ def open_published(settings: Settings) -> Bundle:
 async def open_service(settings: Settings, metrics: Metrics, bundle: Bundle) -> AsyncIterator[Service]:
     """Everything that a request needs, opened now and closed at the end."""
     rng = random.Random()  # jitter only: replicas must not agree on it
-    async with open_cache(settings, metrics, rng) as cache, open_search(settings, metrics, bundle) as (device, search):
+    async with (
+        open_cache(settings, metrics, rng) as cache,
+        open_feedback(settings, metrics) as feedback,
+        open_search(settings, metrics, bundle) as (device, search),
+    ):
         items = Items(bundle, settings.item_cache)
         users = Users(bundle, cache, settings.namespace, metrics)
         recommender = Recommender(bundle, items, search)
         serving = Serving(bundle, items, users, recommender, Neighbours(bundle), device)
         metrics.bundle.info({"bundle_id": bundle.bundle_id, "model": bundle.manifest.model})
-        yield Service(settings, metrics, cache, AnswerCache(settings.answer_cache_mb * MEGABYTE), serving)
+        answers = AnswerCache(settings.answer_cache_mb * MEGABYTE)
+        yield Service(settings, metrics, cache, answers, feedback, serving)

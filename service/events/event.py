@@ -1,8 +1,8 @@
-"""One thing that a user did with an item, as the log keeps it."""
+"""One thing that a user did with an item: as a caller gives it, and as the log keeps it."""
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 POSITIVE = frozenset({"view", "click", "like", "purchase"})  # enter the user's profile
 DISLIKE = "dislike"  # leaves the profile; the item is never shown to the user again
@@ -10,26 +10,50 @@ IMPRESSION = "impression"  # was shown; counts for /quality only
 CLICK = "click"  # what /quality joins to impressions
 PROFILE = POSITIVE | {DISLIKE}  # what a user's recent events consist of
 KINDS = PROFILE | {IMPRESSION}  # any other kind is kept and exported, and means nothing to the service
+OTHER = "other"  # how all other kinds are counted: callers must not mint sums and series
+
+MOST_SHOWN = 100_000  # items that one impression may stand for
 
 Kind = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]{0,31}$")]
-RequestId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
-BundleId = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")]
+EventId = Annotated[str, Field(min_length=1, max_length=256)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")]  # as request ids and bundle ids are made of
 
 
-class Event(BaseModel):
-    """An accepted event. Two events with one event_id are the same event.
+class GivenEvent(BaseModel):
+    """An event as a caller gives it. Two events with one event_id are the same event.
 
-    An impression may stand for one item, or for a whole answer: then its item_id is empty and its value is the
-    number of items shown.
+    An impression may stand for one item, or for a whole answer: then item_id is empty and value is the number of
+    items shown.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    event_id: str
+    event_id: EventId | None = Field(None, description="makes it safe to send the event again; unset: one is made")
     user_id: str
-    item_id: str
-    kind: Kind
-    value: float = 1.0
-    timestamp: float  # unix seconds, as the caller tells it; the log's order is that of acceptance
-    request_id: RequestId | None = None  # of the answer that led to the event
-    bundle: BundleId | None = None  # that gave this answer
+    item_id: str = ""
+    kind: Kind = Field(description=f"{', '.join(sorted(KINDS))}, or any other name")
+    value: float = Field(1.0, description="of an impression: how many items were shown")
+    timestamp: float | None = Field(None, ge=0, description="unix seconds; unset: now")
+    request_id: Name | None = Field(None, description="of the answer that led to the event")
+    bundle: Name | None = Field(None, description="that gave this answer")
+
+    @model_validator(mode="after")
+    def _of_an_item_or_an_answer(self) -> Self:
+        if self.kind == IMPRESSION:
+            if not 1 <= self.value <= MOST_SHOWN:
+                raise ValueError(f"the value of an impression is the number of items shown, 1 to {MOST_SHOWN}")
+        elif not (self.user_id and self.item_id):
+            raise ValueError("user_id or item_id is empty, which only those of an impression may be")
+        return self
+
+
+class Event(GivenEvent):
+    """An accepted event. The timestamp is the caller's; the order of events is that of acceptance."""
+
+    event_id: EventId
+    timestamp: float = Field(ge=0)
+
+
+def kind_label(kind: str) -> str:
+    """The kind as it is counted."""
+    return kind if kind in KINDS else OTHER

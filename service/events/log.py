@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from service.errors import ServiceError
 from service.events.event import Event
@@ -15,8 +15,7 @@ class Overloaded(ServiceError):  # noqa: N818 - what it is, not that it is an er
     code = "overloaded"
 
     def __init__(self, detail: str, *, retry_after_s: int = 1) -> None:
-        super().__init__(detail)
-        self.headers = {"Retry-After": str(retry_after_s)}
+        super().__init__(detail, headers={"Retry-After": str(retry_after_s)})
 
 
 class LogUnavailable(ServiceError):  # noqa: N818
@@ -26,8 +25,7 @@ class LogUnavailable(ServiceError):  # noqa: N818
     code = "event_log_unavailable"
 
     def __init__(self, detail: str, *, retry_after_s: int = 5) -> None:
-        super().__init__(detail)
-        self.headers = {"Retry-After": str(retry_after_s)}
+        super().__init__(detail, headers={"Retry-After": str(retry_after_s)})
 
 
 @dataclass(frozen=True)
@@ -43,6 +41,14 @@ class Appended:
         return len(self.new)
 
 
+class Count(NamedTuple):
+    """One sum over a window: how many of `name` (a kind of event, or one of service/events/quality.py) a bundle has."""
+
+    bundle: str  # "" where the events name none
+    name: str
+    n: int
+
+
 class EventLog(Protocol):
     """An append-only log. Positions ascend from 1 in the order of acceptance and are never given twice."""
 
@@ -55,7 +61,10 @@ class EventLog(Protocol):
         ...
 
     async def of_user(self, user_id: str) -> list[Event]:
-        """The user's latest positive and dislike events (settings.events_per_user at most), oldest first."""
+        """The user's latest positive and dislike events (settings.events_per_user at most), oldest first.
+
+        LogUnavailable where the log cannot be read.
+        """
         ...
 
     async def last_position(self) -> int:
@@ -68,4 +77,12 @@ class EventLog(Protocol):
 
     async def read(self, after: int, limit: int) -> list[tuple[int, Event]]:
         """At most `limit` events after the position, with their positions, ascending."""
+        ...
+
+    async def mark_exported(self, position: int) -> None:
+        """Events up to the position are kept elsewhere: old ones of them may be removed. Never moves back."""
+        ...
+
+    async def counts_since(self, since: float) -> list[Count]:
+        """The sums behind /quality over all buckets that begin at or after `since`."""
         ...

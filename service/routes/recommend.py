@@ -24,6 +24,7 @@ def routes(settings: Settings) -> list[APIRoute]:
             answer=RecommendAnswer,
             whose=lambda call: call.id,
             keep=True,
+            impressions=True,
         )
     ]
 

@@ -203,6 +203,8 @@ def test_the_openapi_document_describes_every_route_with_its_limits_and_answers(
         "/similar/{item_id}",
         "/items/{item_id}",
         "/popular",
+        "/events",
+        "/quality",
         "/healthz",
         "/readyz",
         "/metrics",

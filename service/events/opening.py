@@ -1,0 +1,36 @@
+"""The log that the settings ask for, opened and closed in one place."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from service.events.intake import Feedback
+from service.events.log import EventLog
+from service.events.sqlite_log import SqliteLog
+from service.metrics import Metrics
+from service.settings import Settings
+
+FILE = "events.sqlite"
+
+
+@asynccontextmanager
+async def open_log(settings: Settings, metrics: Metrics, clock: Callable[[], float]) -> AsyncIterator[EventLog]:
+    """The log; InputError where it cannot be used."""
+    log = SqliteLog(settings.data_folder / FILE, settings, metrics, clock)
+    try:
+        yield log
+    finally:
+        await log.close()
+
+
+@asynccontextmanager
+async def open_feedback(
+    settings: Settings, metrics: Metrics, clock: Callable[[], float] = time.time
+) -> AsyncIterator[Feedback]:
+    """The way into that log."""
+    async with open_log(settings, metrics, clock) as log:
+        feedback = Feedback(log, settings, metrics, clock)
+        try:
+            yield feedback
+        finally:
+            await feedback.close()

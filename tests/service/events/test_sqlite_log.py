@@ -1,0 +1,138 @@
+"""What may happen to a file: it is garbage, it cannot be written, the disk is full."""
+
+import asyncio
+import sqlite3
+from collections.abc import Awaitable, Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from made_events import made, several
+
+from index.errors import InputError
+from service.events.event import Event
+from service.events.log import LogUnavailable
+from service.events.opening import FILE
+from service.events.schema import BUSY_MS
+from service.events.sqlite_log import SqliteLog
+from service.metrics import Metrics
+from service.settings import Settings
+
+
+def opened(folder: Path) -> SqliteLog:
+    return SqliteLog(folder / FILE, Settings(registry=folder), Metrics(), lambda: 0.0)
+
+
+def use(folder: Path, steps: Callable[[SqliteLog], Awaitable[None]]) -> None:
+    async def run() -> None:
+        log = opened(folder)
+        try:
+            await steps(log)
+        finally:
+            await log.close()
+
+    asyncio.run(run())
+
+
+async def ids(log: SqliteLog) -> list[str]:
+    return [event.event_id for _, event in await log.read(0, 100_000)]
+
+
+def test_garbage_in_place_of_the_log_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    garbage = b"not a database, but something that somebody may still want" * 100
+    (tmp_path / FILE).write_bytes(garbage)
+    with pytest.raises(InputError, match=rf"{FILE}: cannot be used: file is not a database"):
+        opened(tmp_path)
+    assert (tmp_path / FILE).read_bytes() == garbage
+
+
+def test_a_log_whose_first_page_was_overwritten_is_refused(tmp_path: Path) -> None:
+    use(tmp_path, lambda log: write(log, several(500)))
+    with (tmp_path / FILE).open("r+b") as file:
+        file.seek(100)
+        file.write(b"\xff" * 2_000)
+    with pytest.raises(InputError, match=r"cannot be used: .*malformed"):
+        opened(tmp_path)
+
+
+async def write(log: SqliteLog, events: list[Event]) -> None:
+    assert (await log.append(events)).n_new == len(events)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("CREATE TABLE mine (x)", "found application id 0x0 and schema 0, expected 0x5245434f and 1"),
+        ("PRAGMA application_id = 0x5245434F; PRAGMA user_version = 2", "schema 2, expected 0x5245434f and 1"),
+    ],
+)
+def test_somebody_elses_database_or_a_later_schema_is_refused(tmp_path: Path, change: str, said: str) -> None:
+    with closing(sqlite3.connect(tmp_path / FILE)) as other:
+        other.executescript(change)
+    with pytest.raises(InputError, match=said):
+        opened(tmp_path)
+
+
+def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / FILE).mkdir()
+    with pytest.raises(InputError, match="cannot be used"):
+        opened(tmp_path)
+    with pytest.raises(InputError, match="cannot be used"):
+        SqliteLog(Path("/dev/null/events.sqlite"), Settings(registry=tmp_path), Metrics(), lambda: 0.0)
+
+
+def test_two_processes_may_open_one_log_at_once_and_number_its_events_together(tmp_path: Path) -> None:
+    async def steps(one: SqliteLog) -> None:
+        other = opened(tmp_path)
+        await asyncio.gather(*(log.append(several(5, start=5 * i)) for i in range(20) for log in (one, other)))
+        assert sorted(await ids(one)) == sorted(event.event_id for event in several(100))
+        assert [position for position, _ in await other.read(0, 1_000)] == list(range(1, 101))
+        await other.close()
+
+    use(tmp_path, steps)
+
+
+def test_a_full_disk_refuses_events_and_keeps_none_of_them_until_there_is_room_again(tmp_path: Path) -> None:
+    async def steps(log: SqliteLog) -> None:
+        await write(log, several(100))
+        assert log._writes is not None
+        (pages,) = log._writes.execute("PRAGMA page_count").fetchone()
+        log._writes.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(LogUnavailable, match="cannot be written: database or disk is full") as refused:
+            await log.append(several(1_000, start=100))
+        assert refused.value.headers == {"Retry-After": "5"}
+        assert await ids(log) == [event.event_id for event in several(100)]
+        # A new connection has no limit: the disk has room again.
+        await write(log, several(1_000, start=100))
+
+    use(tmp_path, steps)
+
+
+def test_a_log_that_another_process_holds_for_long_refuses_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.events.schema.BUSY_MS", BUSY_MS // 100)
+
+    async def steps(log: SqliteLog) -> None:
+        with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(LogUnavailable, match="database is locked"):
+                await log.append([made("1")])
+            assert await log.of_user("ann") == []  # readers wait for nobody
+            other.execute("ROLLBACK")
+        await write(log, [made("1")])
+
+    use(tmp_path, steps)
+
+
+def test_closing_writes_what_waits(tmp_path: Path) -> None:
+    async def steps(log: SqliteLog) -> None:
+        for event in several(50):
+            asyncio.ensure_future(log.append([event]))  # noqa: RUF006 - nobody is left to wait for it
+        await asyncio.sleep(0)
+
+    async def check(log: SqliteLog) -> None:
+        assert len(await ids(log)) == 50
+
+    use(tmp_path, steps)
+    use(tmp_path, check)
