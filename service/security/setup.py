@@ -6,16 +6,15 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from redis.asyncio import Redis
-
 from service.metrics import Metrics
 from service.principal import ANYBODY, ANYBODY_ADMIN
+from service.redis_client import FAILURES, RedisClient, connect
 from service.security.buckets import Buckets, rate_of
 from service.security.door import Door
 from service.security.keyring import Keyring
 from service.security.shared import SharedBuckets
 from service.settings import Settings
-from service.vector_cache import CLOSE_S, FAILURES, connect, within
+from service.vector_cache import CLOSE_S, within
 
 
 class Security:
@@ -54,7 +53,7 @@ class Security:
                 with suppress(*FAILURES):
                     await within(redis.aclose(), CLOSE_S)
 
-    def _work(self, redis: Redis | None) -> list[Coroutine[Any, Any, None]]:
+    def _work(self, redis: RedisClient | None) -> list[Coroutine[Any, Any, None]]:
         work = []
         if self._keys is not None:
             work.append(self._keys.watch(self._settings.api_keys_reload_s))

@@ -10,11 +10,11 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 import structlog
-from redis.asyncio import Redis
 
 from service.metrics import Metrics
+from service.redis_client import FAILURES, RedisClient
 from service.security.buckets import Bucket, Buckets
-from service.vector_cache import FAILURES, within
+from service.vector_cache import within
 
 EVERY_S = 0.1
 RETRY_S = 1.0
@@ -43,7 +43,7 @@ class SharedBuckets:
     """Keeps the buckets of this replica in step with those of all others."""
 
     def __init__(
-        self, buckets: Buckets, redis: Redis, namespace: str, metrics: Metrics, clock: Callable[[], float]
+        self, buckets: Buckets, redis: RedisClient, namespace: str, metrics: Metrics, clock: Callable[[], float]
     ) -> None:
         self._buckets = buckets
         self._redis = redis

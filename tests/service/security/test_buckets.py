@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 from servers import Valkey
 
 from service.metrics import Metrics
+from service.redis_client import connect
 from service.security.buckets import Buckets, Rate
 from service.security.shared import SharedBuckets
-from service.vector_cache import connect
 
 
 class Clock:
