@@ -22,6 +22,7 @@ class Engine:
     """A FAISS inner-product index and what it can do.
 
     exact: it scores by the full vectors, so its scores bound what it left out.
+    exhaustive: it scores every vector, so it leaves out nothing.
     takes_selector: allowed rows can be handed to the search itself.
     one_at_a_time: the probed lists could depend on the other queries of a call, so queries are searched singly.
     max_fetch: the longest list that one search gives (GPU: 2,048), 0 where there is no limit.
@@ -30,6 +31,7 @@ class Engine:
 
     index: Any
     exact: bool
+    exhaustive: bool
     takes_selector: bool
     one_at_a_time: bool = False
     max_fetch: int = 0
@@ -72,6 +74,7 @@ def engine_of(index: Any) -> Engine:
     return Engine(
         index=index,
         exact=isinstance(index, full_vectors),
+        exhaustive=isinstance(index, faiss.IndexFlat),
         takes_selector=isinstance(index, selectable),
         one_at_a_time=isinstance(index, faiss.IndexIVF),
     )

@@ -34,6 +34,10 @@ __all__ = ["ItemIndex", "exact_search", "measured_recall"]
 MOST_OVERFETCHED = 128
 # Fetched beyond the need, so that near ties at the cut rarely cost a second search.
 SPARE = 16
+# Up to so many rows to search within are scored one by one, which no approximate index can do better; and up to a
+# share of one in so many where the index is exact anyway.
+MOST_SCORED = 65_536
+SCORED_SHARE = 8
 _WIDEN = 4
 RECALL_AT = (20, 100)
 
@@ -92,36 +96,67 @@ class ItemIndex:
         overflow = None if self.overflow is None else replace(self.overflow, hidden=hidden)
         return replace(self, hidden=hidden, overflow=overflow)
 
-    def search(self, queries: Array, k: int, exclude: Exclude = None) -> tuple[Array, Array]:
+    def search(
+        self, queries: Array, k: int, exclude: Exclude = None, within: Array | None = None
+    ) -> tuple[Array, Array]:
         """The k best rows for each query and their scores, best first, ties by lower row.
 
         queries: (d,) or (m, d). exclude: rows to leave out, one array for all queries or a list of one for each.
+        within: ascending rows, no others come back; exact up to MOST_SCORED of them whatever the index, beyond that
+        as good as the index is.
         Returns rows (m, k) int64 and scores (m, k) float32, filled up with -1 and -inf where fewer than k remain.
         One query and many agree to the bit. InputError on a wrong shape, a k below 1, or a row out of range.
         """
         queries = checked_queries(queries, self.vectors.shape[1])  # (m, d)
         excluded = checked_exclude(exclude, len(queries), len(self))
         rows, scores = empty_answer(len(queries), checked_k(k, len(self)))
+        if within is not None and self._scored(len(checked_rows(within, len(self)))):
+            self._score(queries, excluded, within, rows, scores)
+            return rows, scores
+        if within is not None and self.overflow is not None:  # a GPU search takes no selection of rows
+            return self.overflow.search(queries, k, excluded, within)
         error = rounding_error(queries, self.norm)  # (m,)
-        asked = [_Asked(*of_one) for of_one in zip(queries, excluded, error, rows, scores, strict=True)]
+        base = None if within is None else self._mask(within)
+        asked = [_Asked(*of_one, base) for of_one in zip(queries, excluded, error, rows, scores, strict=True)]
         for plan, group in self._plans(asked):
             self._answer(group, plan)
         return rows, scores
+
+    def _scored(self, n: int) -> bool:
+        """Whether n rows to search within are better scored one by one than searched for."""
+        if not self.engine.takes_selector and self.overflow is None:
+            return True
+        return n <= (len(self) // SCORED_SHARE if self.engine.exhaustive else MOST_SCORED)
+
+    def _score(self, queries: Array, excluded: list[Array], within: Array, rows: Array, scores: Array) -> None:
+        """Fill the answer (m, k) from the rows within (r,), each of them scored."""
+        k = min(rows.shape[1], len(within))
+        if k == 0:
+            return
+        left_out = [np.flatnonzero(~self._allowed(of_one)[within]) for of_one in excluded]
+        found, scores[:, :k] = exact_search(self.vectors[within], queries, k, left_out)
+        rows[:, :k] = np.where(found >= 0, within[found], -1)
+
+    def _mask(self, rows: Array) -> Array:
+        mask = np.zeros(len(self), np.bool_)
+        mask[rows] = True
+        return mask
 
     def _plans(self, asked: list["_Asked"]) -> Iterator[tuple["_Plan", list["_Asked"]]]:
         """Queries that are searched alike; a query's plan depends on nothing but itself."""
         groups: dict[_Plan, list[_Asked]] = {}
         for one in asked:
-            groups.setdefault(self._plan(len(one.rows), len(one.excluded) + len(self.hidden)), []).append(one)
+            groups.setdefault(self._plan(one), []).append(one)
         for plan, group in groups.items():
             if plan.select:  # a selector holds for one query
                 yield from ((plan, [one]) for one in group)
             else:
                 yield plan, group
 
-    def _plan(self, k: int, n_excluded: int) -> "_Plan":
-        select = self.engine.takes_selector and n_excluded > MOST_OVERFETCHED
-        need = k + SPARE + (0 if select else n_excluded)
+    def _plan(self, one: "_Asked") -> "_Plan":
+        n_excluded = len(one.excluded) + len(self.hidden)
+        select = one.within is not None or (self.engine.takes_selector and n_excluded > MOST_OVERFETCHED)
+        need = len(one.rows) + SPARE + (0 if select else n_excluded)
         # Rounded up to a power of two, so that queries with unlike histories still share a search.
         return _Plan(min(len(self), 1 << (need - 1).bit_length()), select)
 
@@ -131,7 +166,7 @@ class ItemIndex:
             self.overflow._answer(group, plan)
             return
         queries = np.stack([one.query for one in group])
-        selected = self._allowed(group[0].excluded) if plan.select else None
+        selected = self._allowed(group[0].excluded, group[0].within) if plan.select else None
         found, found_scores = self.engine.search(queries, plan.fetch, selected)
         for one, candidates, last_score in zip(group, found, found_scores[:, -1], strict=True):
             allowed = self._allowed(one.excluded) if selected is None else selected
@@ -156,8 +191,8 @@ class ItemIndex:
             rows, scores = exact_search(self.vectors, one.query, len(one.rows), np.flatnonzero(~allowed))
             one.rows[:], one.scores[:] = rows[0], scores[0]
 
-    def _allowed(self, excluded: Array) -> Array:
-        allowed = np.ones(len(self), np.bool_)
+    def _allowed(self, excluded: Array, within: Array | None = None) -> Array:
+        allowed = np.ones(len(self), np.bool_) if within is None else within.copy()
         allowed[self.hidden] = False
         allowed[excluded] = False
         return allowed
@@ -178,6 +213,7 @@ class _Asked(NamedTuple):
     error: float
     rows: Array  # (k,), written to
     scores: Array  # (k,), written to
+    within: Array | None = None  # (n,) mask of the only rows that may come back
 
 
 def measured_recall(

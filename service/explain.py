@@ -64,23 +64,36 @@ def largest(values: Array, n: int) -> Array:
 
 
 def ranks_without(
-    profile: Profile, past_vectors: Array, *, embeddings: Array, rows: Array, past: Array, hidden: Array, freed: Array
+    profile: Profile,
+    past_vectors: Array,
+    *,
+    embeddings: Array,
+    rows: Array,
+    past: Array,
+    hidden: Array,
+    freed: Array,
+    shares: Array | None = None,
 ) -> Array:
     """The rank of each item if one past item were taken away, (n, k) for past (n, k) positions.
 
     The vector is made anew without that item (sum and scale both), all items of embeddings (n_items, d) are scored,
     and an item's rank is one more than the number of shown items above it. `hidden` rows are not shown; `freed`
-    (s,) says for each position of the past whether its item would be shown again if it were taken away. A profile
-    left without any vector ranks nothing: 0 stands there.
+    (s,) says for each position of the past whether its item would be shown again if it were taken away. What rules
+    add to the scores, `shares` (n_items,), stays as it is. A profile left without any vector ranks nothing: 0 stands
+    there.
     """
     taken, place = np.unique(past, return_inverse=True)
     vectors = _vectors_without(profile, past_vectors, taken)  # (t, d)
     place = place.reshape(past.shape)
     back = np.where(freed[taken], profile.past[taken], -1)  # (t,)
     limits = (vectors @ embeddings[rows].T)[place, np.arange(len(rows))]  # (n, k)
+    if shares is not None:
+        limits = limits + shares[rows]
     above = np.zeros(past.shape, np.int64)
     for start in range(0, len(embeddings), ITEM_CHUNK):
         scores = vectors @ embeddings[start : start + ITEM_CHUNK].T  # (t, chunk)
+        if shares is not None:
+            scores += shares[start : start + ITEM_CHUNK]
         _hide(scores, hidden - start, back - start)
         for i, row in enumerate(rows - start):
             mine = scores[place[:, i]]  # (n, chunk)

@@ -32,9 +32,9 @@ class Items:
         """All that the bundle knows of the item."""
         return {"item_id": self._bundle.item_ids[row], **orjson.loads(self._bundle.item_json(row))}
 
-    def ranked(self, rows: list[int], scores: list[Any]) -> list[dict[str, Any]]:
-        """The items of an answer, best first."""
-        pairs = enumerate(zip(rows, scores, strict=True), start=1)
+    def ranked(self, rows: list[int], scores: list[Any], first: int = 1) -> list[dict[str, Any]]:
+        """The items of an answer, best first; the first of them has rank `first`."""
+        pairs = enumerate(zip(rows, scores, strict=True), start=first)
         return [{**self.shown(row), "rank": rank, "score": score} for rank, (row, score) in pairs]
 
     def _shown(self, row: int) -> dict[str, Any]:

@@ -89,6 +89,9 @@ class Metrics:
             ["outcome"],
             registry=r,
         )
+        self.rules_reloads = Counter(
+            "reco_rules_reloads", "Changes of the file of rules: done, refused.", ["outcome"], registry=r
+        )
         self.events = Counter("reco_events", "Events that the log took in, by kind.", ["kind"], registry=r)
         self.events_known = Counter("reco_events_known", "Events that the log had already.", registry=r)
         self.events_refused = Counter(

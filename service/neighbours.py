@@ -11,16 +11,18 @@ from index.item_index import ItemIndex
 from index.ranking import unit_rows
 from service.errors import InvalidRequestError
 from service.explain import count_in_common
-from service.search import Search, inline
+from service.profile import NO_ROWS
+from service.search import Inline, Search
 
 Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
 class Space:
-    """Unit vectors of all items (a zero row: nothing known) and the search over them."""
+    """Unit vectors of all items (a zero row: nothing known) and the search over those that are known."""
 
     vectors: Array  # (n_items, width) float32
+    unknown: Array  # rows
     search: Search
 
 
@@ -36,12 +38,35 @@ class Neighbours:
         """What `by` may be."""
         return tuple(self._spaces)
 
-    async def nearest(self, row: int, k: int, by: str) -> tuple[Array, Array]:
-        """Rows and cosines of the k nearest other items. InvalidRequestError where the bundle lacks the space."""
+    def vectors(self, by: str) -> Array:
+        """The unit vectors (n_items, width) of a space. InvalidRequestError where the bundle lacks it."""
+        return self._space(by).vectors
+
+    async def nearest(
+        self, row: int, k: int, by: str, *, without: Array = NO_ROWS, within: Array | None = None
+    ) -> tuple[Array, Array] | None:
+        """Rows and cosines of the k nearest other items that the space knows; None where it does not know this one.
+
+        `without` rows are left out, and others than the ascending rows `within`, if given. InvalidRequestError where
+        the bundle lacks the space.
+        """
+        space = self._space(by)
+        vector = space.vectors[row]
+        if not vector.any():
+            return None
+        (found,) = await space.search.many([vector], k, [np.append(without, row)], within)
+        return found
+
+    def hide(self, rows: Array) -> None:
+        """Let exactly these rows never come back, in any space."""
+        for space in self._spaces.values():
+            space.search.hide(np.union1d(rows, space.unknown))
+
+    def _space(self, by: str) -> Space:
         space = self._spaces.get(by)
         if space is None:
             raise InvalidRequestError(f"by: this bundle has {', '.join(self._spaces)}, found {by!r}")
-        return await space.search(space.vectors[row], k, np.array([row]))
+        return space
 
     def cosines(self, row: int, rows: Array) -> Mapping[str, Array]:
         """The cosine of the item with each of the rows (k,), in every space."""
@@ -62,4 +87,5 @@ def _vectors(bundle: Bundle) -> dict[str, Array]:
 
 def _space(vectors: Array) -> Space:
     unit = unit_rows(vectors)
-    return Space(unit, inline(ItemIndex.build(unit)))
+    unknown = np.flatnonzero(~unit.any(axis=1))
+    return Space(unit, unknown, Inline(ItemIndex.build(unit).hiding(unknown)))

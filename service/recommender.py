@@ -10,8 +10,10 @@ from index.bundle import Bundle
 from service.explain import explain, ranks_without
 from service.items import Items
 from service.profile import NO_ROWS, Profile, Source
+from service.scoring import Scoring
 from service.search import Search
-from service.tell import tell
+from service.tell import Past, listed, of_rules, tell
+from service.terms import NO_TERMS, Terms
 
 Array = np.ndarray[Any, Any]
 
@@ -21,8 +23,10 @@ class Ranking:
     """Items best first, and what ranked them."""
 
     rows: Array  # (<= k,)
-    scores: Array  # (<= k,)
+    scores: Array  # (<= k,), the rules' shares included
     source: Source | Literal["popular"]
+    shares: Array | None = None  # (<= k,) what rules add to each score, where any could
+    pinned: frozenset[int] = frozenset()  # rows that a rule put where they are
 
 
 class Recommender:
@@ -33,22 +37,29 @@ class Recommender:
         self._items = items
         self._search = search
         trend, count = bundle.popularity_trend, bundle.popularity_count
-        self._popularity = trend if trend.any() else count
-        self._by_popularity = np.argsort(-self._popularity, kind="stable")  # (n_items,)
+        self.popularity = trend if trend.any() else count  # (n_items,)
+        self.by_popularity = np.argsort(-self.popularity, kind="stable")  # (n_items,) rows
+        self.scoring = Scoring(bundle.item_embeddings, self.popularity)
 
     async def recommend(self, profile: Profile | None, k: int, *, exclude_seen: bool) -> Ranking:
         """The k best items for whoever it is; fewer where fewer are left."""
-        hidden = NO_ROWS if profile is None else _hidden(profile, exclude_seen=exclude_seen)
+        without = left_out(profile, exclude_seen=exclude_seen)
         if profile is None or not profile.known:
-            return self.popular(k, hidden)
-        rows, scores = await self._search(profile.vector, k, hidden)
+            return self.popular(k, without)
+        rows, scores = await self._search(profile.vector, k, without)
         return Ranking(rows, scores, profile.source)
 
-    def popular(self, k: int, hidden: Array = NO_ROWS) -> Ranking:
-        """The k most popular items that are not hidden."""
-        rows = self._by_popularity[: k + len(hidden)]
-        rows = rows[~np.isin(rows, hidden)][:k] if len(hidden) else rows
-        return Ranking(rows, self._popularity[rows], "popular")
+    def popular(self, k: int, without: Array = NO_ROWS) -> Ranking:
+        """The k most popular items without these."""
+        hidden = self._search.hidden
+        without = np.concatenate([without, hidden]) if len(hidden) else without
+        rows = self.by_popularity[: k + len(without)]
+        rows = rows[~np.isin(rows, without)][:k] if len(without) else rows
+        return Ranking(rows, self.popularity[rows], "popular")
+
+    def hide(self, rows: Array) -> None:
+        """Let exactly these rows appear in no answer."""
+        self._search.hide(rows)
 
     def counts(self, rows: Array) -> list[int]:
         """How many users had each item."""
@@ -56,12 +67,19 @@ class Recommender:
         return counts
 
     def explain(
-        self, profile: Profile, ranking: Ranking, *, most: int, exclude_seen: bool, counterfactual: bool
+        self,
+        profile: Profile,
+        ranking: Ranking,
+        *,
+        most: int,
+        exclude_seen: bool,
+        counterfactual: bool,
+        terms: Terms = NO_TERMS,
     ) -> Iterator[dict[str, Any]]:
         """For each ranked item: a sentence, shares by part, the past items that add most, the user's own term.
 
-        With counterfactual each named past item carries the item's rank if it were taken away, which scores the
-        whole catalogue once for every past item named.
+        With counterfactual each named past item carries the item's rank by score, under the same terms, if it were
+        taken away, which scores the whole catalogue once for every past item named.
         """
         bundle, rows = self._bundle, ranking.rows
         past_vectors = bundle.fold_in[profile.past]
@@ -69,24 +87,49 @@ class Recommender:
         found = explain(profile, past_vectors, items=bundle.item_embeddings[rows], parts=parts, most=most)
         ranks = None
         if counterfactual:
-            ranks = ranks_without(
-                profile,
-                past_vectors,
-                embeddings=bundle.item_embeddings,
-                rows=rows,
-                past=found.past,
-                hidden=_hidden(profile, exclude_seen=exclude_seen),
-                freed=~np.isin(profile.past, profile.excluded),
-            )
-        return tell(found, profile.past[found.past], self._items.name, ranks)
+            ranks = self._ranks_without(profile, past_vectors, rows, found.past, terms, exclude_seen=exclude_seen)
+        past = Past(profile.past[found.past], profile.weights[found.past], profile.source)
+        pinned = [row in ranking.pinned for row in rows.tolist()] if ranking.pinned else ()
+        return tell(found, past, self._items.name, ranks, shares=ranking.shares, pinned=pinned)
 
-    def explain_popular(self, rows: Array) -> Iterator[dict[str, Any]]:
-        """Why a popular item was shown: only how many had it."""
-        for count in self.counts(rows):
+    def _ranks_without(
+        self, profile: Profile, past_vectors: Array, rows: Array, past: Array, terms: Terms, *, exclude_seen: bool
+    ) -> Array:
+        """The rank of each row under the terms if one past item were taken away, (n, k) for past (n, k) positions."""
+        shown = self._shown(profile, terms)
+        hidden = np.flatnonzero(~shown)
+        return ranks_without(
+            profile,
+            past_vectors,
+            embeddings=self._bundle.item_embeddings,
+            rows=rows,
+            past=past,
+            hidden=np.concatenate([profile.past, hidden]) if exclude_seen else hidden,
+            freed=shown[profile.past],
+            shares=self.scoring.shares(terms, profile.vector) if terms.boosts else None,
+        )
+
+    def _shown(self, profile: Profile, terms: Terms) -> Array:
+        """A mask (n_items,) of what may be shown to somebody who has seen nothing."""
+        shown = terms.admits(len(self.popularity))
+        shown[profile.excluded] = False
+        shown[self._search.hidden] = False
+        return shown
+
+    def explain_popular(self, ranking: Ranking) -> Iterator[dict[str, Any]]:
+        """Why a popular item was shown: only how many had it, and what rules did."""
+        shares = [None] * len(ranking.rows) if ranking.shares is None else listed(ranking.shares)
+        for row, count, share in zip(ranking.rows.tolist(), self.counts(ranking.rows), shares, strict=True):
             people = "1 person" if count == 1 else f"{count} people"
-            yield {"sentence": f"Popular: {people} had it; nothing is known of your own taste yet."}
+            why = f"Popular: {people} had it; nothing is known of your own taste yet."
+            why += of_rules(share or 0.0, pinned=row in ranking.pinned)
+            yield {"sentence": why} if share is None else {"sentence": why, "rules": share}
 
 
-def _hidden(profile: Profile, *, exclude_seen: bool) -> Array:
-    """The rows that this profile may not be shown."""
+def left_out(profile: Profile | None, *, exclude_seen: bool) -> Array:
+    """The rows that this profile is not shown."""
+    if profile is None:
+        return NO_ROWS
+    if not len(profile.excluded):
+        return profile.past if exclude_seen else NO_ROWS
     return np.concatenate([profile.past, profile.excluded]) if exclude_seen else profile.excluded

@@ -228,6 +228,11 @@ def read_id(raw: str, name: str, longest: int) -> str:
         found = unquote_to_bytes(raw).decode() if "%" in raw else raw
     except UnicodeDecodeError:
         raise InvalidRequestError(f"{name}: expected percent-encoded UTF-8") from None
+    return checked_id(found, name, longest)
+
+
+def checked_id(found: str, name: str, longest: int) -> str:
+    """The id; InvalidRequestError where it is empty or too long."""
     if not found:
         raise InvalidRequestError(f"{name}: is empty, expected 1 to {longest} characters")
     if len(found) > longest:

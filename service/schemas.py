@@ -19,25 +19,6 @@ class ListQuery(Query):
     k: int
 
 
-class RecommendQuery(ListQuery):
-    """What a caller may ask of /recommend."""
-
-    exclude_seen: bool = Field(True, description="leave out what the user already had")
-    explain: bool = Field(False, description="say why, by shares that sum to the score")
-    counterfactual: bool = Field(
-        False, description="with explain: the item's rank if a past item were taken away (scores the catalogue)"
-    )
-
-
-class SimilarQuery(ListQuery):
-    """What a caller may ask of /similar."""
-
-    by: str = Field(
-        "fused", max_length=32, description="fused, id, or a modality that the bundle has: text, image, multimodal"
-    )
-    explain: bool = Field(False, description="add the cosine in every space and the users in common")
-
-
 Q = TypeVar("Q", bound=ListQuery)
 
 
@@ -57,7 +38,7 @@ class Answer(Reply):
     """What every answer out of a bundle carries."""
 
     bundle: str = Field(description="the bundle that answered")
-    source: str = Field(description="what answered: user or popular; for /similar the space")
+    source: str = Field(description="what answered: user, fold_in, session, popular; for /similar the space")
 
 
 class Item(BaseModel):
@@ -72,7 +53,7 @@ class Item(BaseModel):
 class RankedItem(Item):
     """An item in a list."""
 
-    rank: int
+    rank: int = Field(description="place in the whole list; the first of a page with offset 10 has rank 11")
     score: float
 
 
@@ -82,30 +63,65 @@ class PastItem(BaseModel):
     item_id: str
     title: str
     contribution: float
-    rank_without: int | None = Field(None, description="the rank without this past item, if asked for")
+    weight: float | None = Field(None, description="what it weighs in the profile, where not 1; negative: disliked")
+    rank_without: int | None = Field(None, description="the rank by score without this past item, if asked for")
 
 
 class Explanation(BaseModel):
-    """Why an item was given. parts sum to the score; so do past_items + other_past_items + user_own."""
+    """Why an item was given: parts + rules sum to the score; so do past_items + other_past_items + user_own + rules."""
 
     sentence: str
     parts: dict[str, float] | None = None
     past_items: list[PastItem] | None = None
     other_past_items: float | None = None
     user_own: float | None = None
+    rules: float | None = Field(None, description="what boosts add, where any rule boosts")
 
 
 class RecommendedItem(RankedItem):
     """An item recommended to a user."""
 
     explanation: Explanation | None = None
+    pinned: bool | None = Field(None, description="true where a rule put the item in its place")
 
 
-class RecommendAnswer(Answer):
-    """Answer of /recommend."""
+class Listed(BaseModel):
+    """How much of what was asked for could be given."""
+
+    missing: int = Field(description="how many items fewer than k came, as no more are left under what was asked")
+
+
+class RecommendAnswer(Listed, Answer):
+    """Answer of GET /recommend."""
 
     user_id: str
     items: list[RecommendedItem]
+
+
+class SessionAnswer(Listed, Answer):
+    """Answer of POST /recommend."""
+
+    user_id: str | None
+    unknown_items: list[str] = Field(description="ids of the session and its rules that this bundle lacks")
+    items: list[RecommendedItem]
+
+
+class BatchEntry(BaseModel):
+    """The answer for one user of a batch, or why there is none."""
+
+    user_id: str
+    source: str | None = None
+    missing: int | None = None
+    items: list[RecommendedItem] | None = None
+    error: str | None = None
+    detail: str | None = None
+
+
+class BatchAnswer(Answer):
+    """Answer of POST /recommend/batch, in the order of the users asked for."""
+
+    unknown_items: list[str] = Field(description="ids of the rules that this bundle lacks")
+    answers: list[BatchEntry]
 
 
 class Likeness(BaseModel):
@@ -121,11 +137,12 @@ class SimilarItem(RankedItem):
     explanation: Likeness | None = None
 
 
-class SimilarAnswer(Answer):
+class SimilarAnswer(Listed, Answer):
     """Answer of /similar."""
 
     item_id: str
     by: str
+    reason: str | None = Field(None, description="why nothing came, where the space knows nothing of the item")
     items: list[SimilarItem]
 
 

@@ -1,9 +1,9 @@
 """One way to search, whatever holds the vectors: `rows, scores = await search(vector, k, exclude)`."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,32 +15,99 @@ from service.metrics import Metrics
 from service.settings import Settings
 
 Array = np.ndarray[Any, Any]
-Search = Callable[[Array, int, Array | None], Awaitable[tuple[Array, Array]]]
+Found = tuple[Array, Array]  # rows (<= k,) and scores (<= k,), best first
 
 
-def inline(index: ItemIndex) -> Search:
+class Search(Protocol):
+    """The best items for a vector, and for many at once: one of many is answered as it would be alone."""
+
+    @property
+    def hidden(self) -> Array:
+        """The rows that never come back, ascending."""
+
+    def hide(self, rows: Array) -> None:
+        """Let exactly these rows never come back, from the next search on."""
+
+    async def __call__(self, vector: Array, k: int, exclude: Array | None) -> Found:
+        """The k best rows for one vector (d,) without the excluded ones."""
+
+    async def many(
+        self, vectors: Sequence[Array], k: int, exclude: Sequence[Array], within: Array | None = None
+    ) -> list[Found]:
+        """The k best rows for each vector, without its excluded ones, among the ascending rows `within` if given."""
+
+
+class Inline:
     """Search in the event loop: a tenth of a millisecond at usual sizes, less than handing it to a thread costs."""
 
-    async def search(vector: Array, k: int, exclude: Array | None) -> tuple[Array, Array]:
-        rows, scores = index.search(vector, k, exclude)
+    def __init__(self, index: ItemIndex) -> None:
+        self._index = index
+
+    @property
+    def hidden(self) -> Array:
+        """The rows that never come back."""
+        return self._index.hidden
+
+    def hide(self, rows: Array) -> None:
+        """Let exactly these rows never come back."""
+        self._index = self._index.hiding(rows)
+
+    async def __call__(self, vector: Array, k: int, exclude: Array | None) -> Found:
+        """One search."""
+        rows, scores = self._index.search(vector, k, exclude)
         return trimmed(rows[0], scores[0])
 
-    return search
+    async def many(
+        self, vectors: Sequence[Array], k: int, exclude: Sequence[Array], within: Array | None = None
+    ) -> list[Found]:
+        """One search for each vector, at once."""
+        return searched(self._index, vectors, k, exclude, within)
 
 
-def trimmed(rows: Array, scores: Array) -> tuple[Array, Array]:
+def searched(
+    index: ItemIndex, vectors: Sequence[Array], k: int, exclude: Sequence[Array], within: Array | None
+) -> list[Found]:
+    """One search for all of the vectors, here and now."""
+    if not vectors:
+        return []
+    rows, scores = index.search(np.stack(vectors), k, exclude, within)
+    return [trimmed(*found) for found in zip(rows, scores, strict=True)]
+
+
+def trimmed(rows: Array, scores: Array) -> Found:
     """Without the padding of a list that came out shorter than asked."""
     n = int(np.count_nonzero(rows >= 0))
     return rows[:n], scores[:n]
 
 
-def batched(searcher: BatchingSearcher) -> Search:
+class Batched:
     """Search in the one thread that a GPU index may be searched from."""
 
-    async def search(vector: Array, k: int, exclude: Array | None) -> tuple[Array, Array]:
-        return trimmed(*await asyncio.wrap_future(searcher.submit(vector, k, exclude)))
+    def __init__(self, searcher: BatchingSearcher, index: ItemIndex) -> None:
+        self._searcher = searcher
+        self._index = index
 
-    return search
+    @property
+    def hidden(self) -> Array:
+        """The rows that never come back."""
+        return self._index.hidden
+
+    def hide(self, rows: Array) -> None:
+        """Let exactly these rows never come back."""
+        self._index = self._index.hiding(rows)
+
+    async def __call__(self, vector: Array, k: int, exclude: Array | None) -> Found:
+        """One search."""
+        return trimmed(*await asyncio.wrap_future(self._searcher.submit(vector, k, exclude, index=self._index)))
+
+    async def many(
+        self, vectors: Sequence[Array], k: int, exclude: Sequence[Array], within: Array | None = None
+    ) -> list[Found]:
+        """One search for each vector, at once."""
+        if within is not None:  # scored on the CPU whatever the device: no GPU search takes a selection of rows
+            return searched(self._index, vectors, k, exclude, within)
+        pairs = zip(vectors, exclude, strict=True)
+        return await asyncio.gather(*(self(vector, k, left_out) for vector, left_out in pairs))
 
 
 @asynccontextmanager
@@ -51,10 +118,10 @@ async def open_search(settings: Settings, metrics: Metrics, bundle: Bundle) -> A
     if index.engine.device == "cpu":
         if allowed and n_gpus():
             metrics.index_fallbacks.inc()
-        yield index.engine.device, inline(index)
+        yield index.engine.device, Inline(index)
         return
     searcher = BatchingSearcher(index, on_fallback=lambda _: metrics.index_fallbacks.inc())
     try:
-        yield index.engine.device, batched(searcher)
+        yield index.engine.device, Batched(searcher, index)
     finally:
         searcher.close()

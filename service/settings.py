@@ -72,6 +72,26 @@ class Settings(BaseSettings):
 
     k_default: Count = Field(10, description="items in an answer that names no k")
     k_max: Count = Field(500, description="most items in an answer")
+    depth_max: Count = Field(1_000, description="deepest place that paging reaches: offset + k")
+    batch_max: Count = Field(100, description="most users in one call of POST /recommend/batch")
+    entries_max: Count = Field(
+        500,
+        description="most entries in each list of a call: items of a session, filters, exclusions, rules of a kind",
+    )
+    diversity_pool: Count = Field(
+        200,
+        description="candidates among which diversity and a seed choose; behind them the order is by score",
+    )
+    session_like_weight: Annotated[float, Field(gt=0, le=1_000)] = Field(
+        2.0, description="what a liked item of a session weighs beside one that was only looked at"
+    )
+    session_dislike_weight: Annotated[float, Field(ge=0, le=1_000)] = Field(
+        0.5, description="how much a disliked item speaks against what is like it; 0: it is only left out"
+    )
+    rules_file: Path | None = Field(
+        None, description="standing rules, .json or .toml (docs/answers.md), read anew when it changes; unset: none"
+    )
+    rules_reload_s: Seconds = Field(1.0, description="how often the file of rules is looked at")
     body_max_bytes: Count = Field(1_048_576, description="longest body of a request")
     id_max_chars: Count = Field(512, description="longest user or item id")
     past_items: Annotated[int, Field(ge=0)] = Field(3, description="past items named in an explanation")
@@ -122,6 +142,8 @@ class Settings(BaseSettings):
     def _default_within_max(self) -> "Settings":
         if self.k_default > self.k_max:
             raise ValueError(f"k_default is {self.k_default}, above k_max {self.k_max}")
+        if self.k_max > self.depth_max:
+            raise ValueError(f"k_max is {self.k_max}, above depth_max {self.depth_max}")
         return self
 
 

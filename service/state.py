@@ -4,20 +4,28 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 
 from index.bundle import Bundle, open_bundle
 from index.registry import Registry
 from service.answer_cache import AnswerCache
+from service.catalogue import Catalogue
 from service.events.intake import Feedback
 from service.events.opening import open_feedback
 from service.items import Items
 from service.metrics import Metrics
 from service.neighbours import Neighbours
+from service.ranker import Ranker
 from service.recommender import Recommender
-from service.search import open_search
+from service.search import Search, open_search
 from service.settings import Settings
+from service.standing import StandingRules, watching
 from service.users import Users
 from service.vector_cache import VectorCache, open_cache
+
+Array = np.ndarray[Any, Any]
 
 MEGABYTE = 1_000_000
 STATE = "service"  # the key in the lifespan state
@@ -32,7 +40,24 @@ class Serving:
     users: Users
     recommender: Recommender
     neighbours: Neighbours
+    catalogue: Catalogue
+    ranker: Ranker
     device: str  # cpu or gpu
+
+    def hide(self, rows: Array) -> None:
+        """Let exactly these item rows appear in no answer; whoever calls this clears the answer cache."""
+        self.recommender.hide(rows)
+        self.neighbours.hide(rows)
+
+
+def serving_of(bundle: Bundle, users: Users, search: Search, device: str, settings: Settings) -> Serving:
+    """All that answers from the bundle."""
+    items, neighbours, catalogue = Items(bundle, settings.item_cache), Neighbours(bundle), Catalogue(bundle)
+    recommender = Recommender(bundle, items, search)
+    ranker = Ranker(
+        recommender.scoring, recommender.by_popularity, search, neighbours, catalogue, pool=settings.diversity_pool
+    )
+    return Serving(bundle, items, users, recommender, neighbours, catalogue, ranker, device)
 
 
 @dataclass
@@ -48,6 +73,7 @@ class Service:
     cache: VectorCache | None
     answers: AnswerCache
     feedback: Feedback
+    rules: StandingRules
     serving: Serving
 
 
@@ -65,10 +91,12 @@ async def open_service(settings: Settings, metrics: Metrics, bundle: Bundle) -> 
         open_feedback(settings, metrics) as feedback,
         open_search(settings, metrics, bundle) as (device, search),
     ):
-        items = Items(bundle, settings.item_cache)
         users = Users(bundle, cache, settings.namespace, metrics)
-        recommender = Recommender(bundle, items, search)
-        serving = Serving(bundle, items, users, recommender, Neighbours(bundle), device)
+        serving = serving_of(bundle, users, search, device, settings)
         metrics.bundle.info({"bundle_id": bundle.bundle_id, "model": bundle.manifest.model})
         answers = AnswerCache(settings.answer_cache_mb * MEGABYTE)
-        yield Service(settings, metrics, cache, answers, feedback, serving)
+        rules = StandingRules(settings.rules_file, metrics, on_change=answers.clear)
+        service = Service(settings, metrics, cache, answers, feedback, rules, serving)
+        await rules.terms(bundle, serving.catalogue)  # InputError where they name what the bundle has not
+        async with watching(rules, lambda: (service.serving.bundle, service.serving.catalogue), settings):
+            yield service

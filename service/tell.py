@@ -1,6 +1,7 @@
 """An explanation as a person and a program read it: a sentence, and shares that sum to the score."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ Array = np.ndarray[Any, Any]
 
 DECIMALS = 6  # far below the 1e-4 to which the shares sum, and short enough to read
 
+VERBS = {"session": "you looked at"}  # elsewhere: had
+
 LOOKS_LIKE = {
     "id": "who else had it",
     "text": "its description",
@@ -20,26 +23,44 @@ LOOKS_LIKE = {
 }
 
 
+@dataclass(frozen=True, eq=False)
+class Past:
+    """The past items that an explanation names, most first, and how they came into the profile."""
+
+    rows: Array  # (n, k)
+    weights: Array  # (n, k)
+    source: str  # of the profile
+
+
 def tell(
-    found: Explanation, past_rows: Array, name: Callable[[int], tuple[str, str]], ranks: Array | None = None
+    found: Explanation,
+    past: Past,
+    name: Callable[[int], tuple[str, str]],
+    ranks: Array | None = None,
+    *,
+    shares: Array | None = None,
+    pinned: Sequence[bool] = (),
 ) -> Iterator[dict[str, Any]]:
-    """One explanation an item of the answer; past_rows and ranks are (n, k), name gives an item's id and title."""
+    """One explanation an item of the answer; ranks are (n, k), name gives an item's id and title.
+
+    shares (k,) is what rules add to each score, where any could; pinned (k,) says whom a rule put in its place.
+    """
     parts = listed(np.stack(list(found.parts.values())))  # k lists, one share a part
-    contributions, rows = listed(found.contributions), past_rows.T.tolist()
+    columns = zip(past.rows.T.tolist(), listed(past.weights), listed(found.contributions), strict=True)
     own, others = listed(found.own), listed(found.others)
-    for i, shares in enumerate(parts):
-        past = [_past_item(*name(row), share) for row, share in zip(rows[i], contributions[i], strict=True)]
+    by_rules = None if shares is None else listed(shares)
+    for i, (by_part, column) in enumerate(zip(parts, columns, strict=True)):
+        items = [_past_item(name(row), weight, share) for row, weight, share in zip(*column, strict=True)]
         if ranks is not None:
-            for item, rank in zip(past, ranks[:, i].tolist(), strict=True):
+            for item, rank in zip(items, ranks[:, i].tolist(), strict=True):
                 item["rank_without"] = rank or None
-        by_part = dict(zip(found.parts, shares, strict=True))
-        yield {
-            "sentence": reason(by_part, [(item["title"], item["contribution"]) for item in past], own[i]),
-            "parts": by_part,
-            "past_items": past,
-            "other_past_items": others[i],
-            "user_own": own[i],
-        }
+        named = dict(zip(found.parts, by_part, strict=True))
+        sentence = reason(named, causes_of(items, past.source), own[i])
+        told = {"parts": named, "past_items": items, "other_past_items": others[i], "user_own": own[i]}
+        if by_rules is not None:
+            told["rules"] = by_rules[i]
+        said = of_rules(told.get("rules", 0.0), pinned=bool(pinned) and pinned[i])
+        yield {"sentence": sentence + said, **told}
 
 
 def listed(values: Array) -> list[Any]:
@@ -48,18 +69,36 @@ def listed(values: Array) -> list[Any]:
     return rounded
 
 
-def _past_item(item_id: str, title: str, contribution: float) -> dict[str, Any]:
-    return {"item_id": item_id, "title": title, "contribution": contribution}
+def _past_item(named: tuple[str, str], weight: float, contribution: float) -> dict[str, Any]:
+    item = {"item_id": named[0], "title": named[1], "contribution": contribution}
+    if weight != 1:
+        item["weight"] = weight
+    return item
 
 
-def reason(parts: Mapping[str, float], past: Sequence[tuple[str, float]], own: float) -> str:
-    """One plain sentence that the shares bear out: past as (title, contribution), most first.
+def causes_of(items: Sequence[Mapping[str, Any]], source: str) -> list[str]:
+    """What raises the score, in words: at most two past items, those that were disliked apart from the others."""
+    raising = [item for item in items[:2] if item["contribution"] > 0]
+    had = [item["title"] for item in raising if item.get("weight", 1) > 0]
+    disliked = [item["title"] for item in raising if item.get("weight", 1) < 0]
+    causes = [f"{VERBS.get(source, 'you had')} {' and '.join(had)}"] if had else []
+    return [*causes, f"you did not like {' and '.join(disliked)}"] if disliked else causes
+
+
+def of_rules(share: float, *, pinned: bool) -> str:
+    """What rules did to an item, as an own sentence; nothing where they did nothing."""
+    if pinned:
+        return " A rule put it in this place."
+    return "" if not share else " A rule moved it up." if share > 0 else " A rule moved it down."
+
+
+def reason(parts: Mapping[str, float], past: Sequence[str], own: float) -> str:
+    """One plain sentence that the shares bear out: past are the causes that past items give, most first.
 
     Only what raises the score is named as a cause, and "mostly" stands only for more than half of the score.
     """
     score = sum(parts.values())
-    titles = " and ".join(title for title, contribution in past[:2] if contribution > 0)
-    causes = [f"you had {titles}"] if titles else []
+    causes = list(past)
     if own > 0 and (own > score / 2 or not causes):
         causes.insert(0, "it fits your own long-term taste")
     because = "Because " + " and ".join(causes) if causes else "The nearest to your taste of what is left"

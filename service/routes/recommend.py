@@ -1,60 +1,124 @@
-"""GET /recommend: what to show a user."""
+"""GET /recommend/{user}, POST /recommend, POST /recommend/batch: what to show a user, a session, many users."""
 
-from collections.abc import Iterator
+import asyncio
 from typing import Any
 
 from fastapi.routing import APIRoute
 
-from service.profile import Profile
-from service.recommender import Ranking
-from service.routing import Call, route
-from service.schemas import RecommendAnswer, RecommendQuery, limited
+from service.answers import Wanted, listed, ranked, wanted
+from service.asks import BatchBody, RecommendQuery, SessionBody, bounded
+from service.errors import InvalidRequestError
+from service.routing import Call, checked_id, route
+from service.rules import Rules
+from service.schemas import BatchAnswer, Query, RecommendAnswer, Refusal, SessionAnswer
+from service.session import Session, SessionWeights, session_profile, unknown_items
 from service.settings import Settings
-from service.state import Service, Serving
+from service.state import Service
 
 
 def routes(settings: Settings) -> list[APIRoute]:
     """The routes of this file."""
-    query = limited(RecommendQuery, settings)
+    too_large: dict[int | str, Any] = {413: {"model": Refusal}}
     return [
         route(
             "/recommend/{user_id:path}",
             recommend,
-            query=query,
+            query=bounded(RecommendQuery, settings),
             answer=RecommendAnswer,
             whose=lambda call: call.id,
             keep=True,
             impressions=True,
-        )
+        ),
+        route(
+            "/recommend",
+            session,
+            method="POST",
+            body=bounded(SessionBody, settings),
+            answer=SessionAnswer,
+            whose=lambda call: call.body.user_id,
+            responses=too_large,
+        ),
+        route(
+            "/recommend/batch",
+            batch,
+            method="POST",
+            body=bounded(BatchBody, settings),
+            answer=BatchAnswer,
+            responses=too_large,
+        ),
     ]
 
 
 async def recommend(service: Service, call: Call[RecommendQuery]) -> dict[str, Any]:
     """The best items for a user; for an unknown user the most popular ones, with `source` saying so."""
     serving, query, profile = call.serving, call.query, call.profile
-    ranking = await serving.recommender.recommend(profile, query.k, exclude_seen=query.exclude_seen)
+    if query.plain and service.rules.none:
+        wants = Wanted(query)
+        ranking = await serving.recommender.recommend(profile, query.k, exclude_seen=query.exclude_seen)
+    else:
+        wants = await wanted(service, serving, query)
+        (ranking,) = await ranked(serving, [profile], wants)
     call.stages.mark("search")
-    items = serving.items.ranked(ranking.rows.tolist(), list(ranking.scores))
+    answer = listed(serving, service.settings.past_items, profile, ranking, wants)
     if query.explain:
-        for item, explanation in zip(
-            items, _explanations(serving, service.settings.past_items, profile, ranking, query), strict=True
-        ):
-            item["explanation"] = explanation
         call.stages.mark("explain")
+    return {"bundle": serving.bundle.bundle_id, "user_id": call.id, **answer}
+
+
+async def session(service: Service, call: Call[Query]) -> dict[str, Any]:
+    """The best items for a session, alone or on top of a known user's profile, under rules for this call.
+
+    Where the bundle knows nothing that the session names, the answer is the user's, or what is popular.
+    """
+    serving, settings = call.serving, service.settings
+    body: SessionBody = call.body
+    given = Session([(item.item_id, item.weight) for item in body.items], body.liked, body.disliked)
+    weights = SessionWeights(settings.session_like_weight, settings.session_dislike_weight)
+    profile = session_profile(serving.bundle, call.profile, given, weights)
+    wants = await wanted(service, serving, body, body.rules)
+    (ranking,) = await ranked(serving, [profile], wants)
+    call.stages.mark("search")
     return {
         "bundle": serving.bundle.bundle_id,
-        "source": ranking.source,
-        "user_id": call.id,
-        "items": items,
+        "user_id": body.user_id,
+        "unknown_items": unknown_items(serving.bundle, [*given.ids, *_named(body.rules)]),
+        **listed(serving, settings.past_items, profile, ranking, wants),
     }
 
 
-def _explanations(
-    serving: Serving, most: int, profile: Profile | None, ranking: Ranking, query: RecommendQuery
-) -> Iterator[dict[str, Any]]:
-    recommender = serving.recommender
-    if profile is None or ranking.source == "popular":
-        return recommender.explain_popular(ranking.rows)
-    return recommender.explain(
-        profile, ranking, most=most, exclude_seen=query.exclude_seen, counterfactual=query.counterfactual
-    )
+async def batch(service: Service, call: Call[Query]) -> dict[str, Any]:
+    """The best items for many users, by one search; a user whose id is wrong fails alone."""
+    serving, most = call.serving, service.settings.past_items
+    body: BatchBody = call.body
+    refused = {one: detail for one in body.user_ids if (detail := _fault(one, service.settings)) is not None}
+    known = [user_id for user_id in dict.fromkeys(body.user_ids) if user_id not in refused]
+    profiles = await asyncio.gather(*map(serving.users.find, known))
+    call.stages.mark("user")
+    wants = await wanted(service, serving, body, body.rules)
+    rankings = await ranked(serving, profiles, wants)
+    call.stages.mark("search")
+    found = {
+        user_id: listed(serving, most, profile, ranking, wants)
+        for user_id, profile, ranking in zip(known, profiles, rankings, strict=True)
+    }
+    return {
+        "bundle": serving.bundle.bundle_id,
+        "source": "batch",
+        "unknown_items": unknown_items(serving.bundle, _named(body.rules)),
+        "answers": [{"user_id": one, **(refused.get(one) or found[one])} for one in body.user_ids],
+    }
+
+
+def _fault(user_id: str, settings: Settings) -> dict[str, str] | None:
+    """What is wrong with an id, in the words of a call for it alone."""
+    try:
+        checked_id(user_id, "user_id", settings.id_max_chars)
+    except InvalidRequestError as error:
+        return {"error": error.code, "detail": error.detail}
+    return None
+
+
+def _named(rules: Rules) -> list[str]:
+    """The item ids that rules name."""
+    chosen = [one.item_id for one in (*rules.boost, *rules.block) if one.item_id is not None]
+    return [*(pin.item_id for pin in rules.pin), *chosen]

@@ -5,40 +5,61 @@ from typing import Any
 import numpy as np
 from fastapi.routing import APIRoute
 
+from service.asks import SimilarQuery, bounded
 from service.errors import UnknownItemError
+from service.profile import NO_ROWS
+from service.recommender import left_out
 from service.routing import Call, route
-from service.schemas import Refusal, SimilarAnswer, SimilarQuery, limited
+from service.schemas import Refusal, SimilarAnswer
 from service.settings import Settings
 from service.state import Service, Serving
+from service.terms import NO_TERMS, filtered
 
 Array = np.ndarray[Any, Any]
 
 
 def routes(settings: Settings) -> list[APIRoute]:
     """The routes of this file."""
-    query = limited(SimilarQuery, settings)
-    unknown: dict[int | str, Any] = {404: {"model": Refusal}}
-    return [route("/similar/{item_id:path}", similar, query=query, answer=SimilarAnswer, responses=unknown, keep=True)]
+    return [
+        route(
+            "/similar/{item_id:path}",
+            similar,
+            query=bounded(SimilarQuery, settings),
+            answer=SimilarAnswer,
+            responses={404: {"model": Refusal}},
+            whose=lambda call: call.query.user_id,
+            keep=True,
+        )
+    ]
 
 
 async def similar(service: Service, call: Call[SimilarQuery]) -> dict[str, Any]:
     """The nearest items by cosine, over all the model learned (fused), the ID part, or one modality."""
     serving, query = call.serving, call.query
     row = known_row(serving, call.id)
-    rows, scores = await serving.neighbours.nearest(row, query.k, query.by)
+    terms = await filtered(query.filters, serving.bundle.item_ids, serving.catalogue) if query.filtering else NO_TERMS
+    without = np.concatenate([terms.excluded, left_out(call.profile, exclude_seen=True)])
+    found = await serving.neighbours.nearest(
+        row, query.offset + query.k, query.by, without=without, within=terms.within
+    )
     call.stages.mark("search")
-    items = serving.items.ranked(rows.tolist(), list(scores))
+    rows, scores = (NO_ROWS, NO_ROWS) if found is None else (found[0][query.offset :], found[1][query.offset :])
+    items = serving.items.ranked(rows.tolist(), list(scores), first=query.offset + 1)
     if query.explain:
         for item, likeness in zip(items, _likeness(serving, row, rows), strict=True):
             item["explanation"] = likeness
         call.stages.mark("explain")
-    return {
+    answer = {
         "bundle": serving.bundle.bundle_id,
         "source": query.by,
         "item_id": call.id,
         "by": query.by,
+        "missing": query.k - len(items),
         "items": items,
     }
+    if found is None:
+        answer["reason"] = f"the space {query.by} knows nothing of this item"
+    return answer
 
 
 def _likeness(serving: Serving, row: int, rows: Array) -> list[dict[str, Any]]:

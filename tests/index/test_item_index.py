@@ -215,3 +215,31 @@ def test_recall_does_not_count_a_tie_as_a_miss():
     index = ItemIndex.build(vectors)
     last_rows_first = replace(index, hidden=np.arange(300))
     assert measured_recall(last_rows_first, vectors, vectors[:3], at=(20,)) == {"recall@20": 1.0}
+
+
+@pytest.mark.parametrize("factory", FACTORIES)
+@settings(max_examples=15)
+@given(share=st.sampled_from([0, 0.001, 0.02, 0.3, 1]), k=st.sampled_from([1, 7, 60]), seed=st.integers(0, 999))
+def test_a_search_within_some_rows_is_brute_force_over_them(factory, share, k, seed):
+    rng = np.random.default_rng(seed)
+    vectors, queries = vectors_of(400, seed=seed), vectors_of(3, seed=seed + 1)
+    within = np.flatnonzero(rng.random(400) < share)
+    exclude = [rng.integers(0, 400, 9) for _ in queries]
+    index = built(vectors, factory).hiding(rng.integers(0, 400, 5))
+    rows, scores = index.search(queries, k, exclude, within)
+    others = np.setdiff1d(np.arange(400), within)
+    left_out = [np.concatenate([others, index.hidden, of_one]) for of_one in exclude]
+    expected_rows, expected_scores = exact_search(vectors, queries, k, left_out)
+    np.testing.assert_array_equal(rows, expected_rows)
+    np.testing.assert_array_equal(scores, expected_scores)
+
+
+@pytest.mark.parametrize("factory", EVERYWHERE)
+def test_a_search_within_many_rows_uses_the_index_and_leaves_the_others_out(factory, monkeypatch):
+    monkeypatch.setattr("index.item_index.MOST_SCORED", 10)
+    vectors, queries, within = vectors_of(900), vectors_of(6, seed=1), np.arange(0, 900, 3)
+    found = built(vectors, factory).search(queries, 20, np.arange(30), within)
+    left_out = np.union1d(np.setdiff1d(np.arange(900), within), np.arange(30))
+    expected = exact_search(vectors, queries, 20, left_out)
+    np.testing.assert_array_equal(found[0], expected[0])
+    np.testing.assert_array_equal(found[1], expected[1])

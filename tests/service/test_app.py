@@ -199,6 +199,8 @@ def test_the_openapi_document_describes_every_route_with_its_limits_and_answers(
     assert client.get("/docs").status_code == 200
     paths = document["paths"]
     assert set(paths) == {
+        "/recommend",
+        "/recommend/batch",
         "/recommend/{user_id}",
         "/similar/{item_id}",
         "/items/{item_id}",
@@ -211,7 +213,10 @@ def test_the_openapi_document_describes_every_route_with_its_limits_and_answers(
     }
     recommend = paths["/recommend/{user_id}"]["get"]
     limits = {one["name"]: one["schema"] for one in recommend["parameters"]}
-    assert set(limits) == {"user_id", "k", "exclude_seen", "explain", "counterfactual"}
+    paging = {"k", "offset", "category", "require", "exclude", "exclude_seen"}
+    ordering = {"diversity", "diversity_by", "category_cap", "seed"}
+    assert set(limits) == {"user_id", "explain", "counterfactual", *paging, *ordering}
+    assert (limits["exclude"]["type"], limits["exclude"]["maxItems"]) == ("array", 500)
     assert (limits["k"]["minimum"], limits["k"]["maximum"], limits["k"]["default"]) == (1, 500, 10)
     answer = recommend["responses"]["200"]["content"]["application/json"]["schema"]
     assert answer == {"$ref": "#/components/schemas/RecommendAnswer"}

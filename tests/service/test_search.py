@@ -9,7 +9,7 @@ from index.batching import BatchingSearcher
 from index.bundle import Bundle
 from index.item_index import ItemIndex
 from service.metrics import Metrics
-from service.search import batched, inline, open_search
+from service.search import Batched, Inline, open_search
 from service.settings import Settings
 
 
@@ -17,7 +17,7 @@ def test_the_batching_thread_answers_as_the_event_loop_does() -> None:
     content = make_content(n_users=30, n_items=50)
     index = ItemIndex.build(content.item_embeddings)
     searcher = BatchingSearcher(index)
-    here, there = inline(index), batched(searcher)
+    here, there = Inline(index), Batched(searcher, index)
 
     async def compare() -> None:
         vectors = content.user_embeddings
@@ -28,6 +28,11 @@ def test_the_batching_thread_answers_as_the_event_loop_does() -> None:
             assert rows.tolist() == alone[0].tolist()
             assert scores.tolist() == alone[1].tolist()
             assert len(rows) == 50 - user % 7  # no padding
+        for within in (None, np.arange(0, 50, 2)):
+            asked = (list(vectors), 9, hidden, within)
+            both = zip(await here.many(*asked), await there.many(*asked), strict=True)
+            assert all(one[0].tolist() == other[0].tolist() for one, other in both)
+        assert await here.many([], 9, []) == []
 
     try:
         asyncio.run(compare())

@@ -67,13 +67,50 @@ def test_a_space_that_the_bundle_lacks_is_refused_with_those_it_has(tmp_path: Pa
     assert response.json()["detail"] == "by: this bundle has fused, text, id, found 'image'"
 
 
-def test_an_item_without_features_is_near_nothing_and_costs_no_error(tmp_path: Path) -> None:
+def test_an_item_of_which_a_space_knows_nothing_is_near_nothing_there_and_near_no_other(tmp_path: Path) -> None:
     content = make_content()
     content.neighbours["text"][3] = 0
     publish(tmp_path, content)
     with serving(registry=tmp_path) as client:
-        items = ask(client, "item-3", by="text", k=3, explain=True)["items"]
-    assert [item["score"] for item in items] == [0, 0, 0]
+        alone = ask(client, "item-3", by="text", k=3, explain=True)
+        others = ask(client, "item-4", by="text", k=100)["items"]
+        assert ask(client, "item-3", by="image", k=3)["missing"] == 0
+    assert (alone["items"], alone["missing"]) == ([], 3)
+    assert alone["reason"] == "the space text knows nothing of this item"
+    assert len(others) == 38
+    assert "item-3" not in {item["item_id"] for item in others}
+
+
+def of(bundle: Bundle, name: str, value: str) -> set[str]:
+    """The items of a category, or with a material."""
+    known = {bundle.item_ids[row]: bundle.item(row) for row in range(len(bundle.item_ids))}
+    return {one for one, item in known.items() if value in (item.get(name), item["attributes"].get(name))}
+
+
+@pytest.mark.parametrize("by", ["fused", "text"])
+def test_neighbours_can_be_filtered_and_paged_and_those_that_a_user_had_left_out(
+    client: httpx.Client, bundle: Bundle, by: str
+) -> None:
+    everything = [item["item_id"] for item in ask(client, "item-7", k=40, by=by)["items"]]
+    seen = {bundle.item_ids[row] for row in bundle.seen(3)}
+    wanted = (of(bundle, "category", "lamp") | of(bundle, "category", "rug")) & of(bundle, "material", "oak")
+    left = [item for item in everything if item in wanted and item not in {*seen, "item-9"}]
+    query = {
+        "by": by,
+        "user_id": "user-3",
+        "category": ["lamp", "rug"],
+        "require": "material:oak",
+        "exclude": ["item-9", "no-such-item"],
+    }
+    first, second = ask(client, "item-7", k=3, **query), ask(client, "item-7", k=40, offset=3, **query)
+    assert [item["item_id"] for item in first["items"] + second["items"]] == left
+    assert [item["rank"] for item in second["items"]] == list(range(4, len(left) + 1))
+    assert second["missing"] == 40 - (len(left) - 3)
+
+
+def test_an_unknown_user_has_no_items_to_leave_out(client: httpx.Client) -> None:
+    assert ask(client, "item-7", user_id="nobody")["items"] == ask(client, "item-7")["items"]
+    assert client.get("/similar/item-7", params={"user_id": "x" * 513}).status_code == 422
 
 
 @pytest.mark.parametrize("path", ["/similar/item-40", "/items/item-40"])
