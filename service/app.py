@@ -1,6 +1,6 @@
 """The application: routes, one middleware, one error handler, and a lifespan that opens what they need."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -8,6 +8,7 @@ import faiss
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from threadpoolctl import threadpool_limits
 
 from index.bundle import Bundle
@@ -22,6 +23,11 @@ from service.settings import Settings
 from service.state import STATE, open_published, open_service
 
 DESCRIPTION = "Recommendations that explain themselves: every score splits into shares by part and by past item."
+CORS: Mapping[str, Any] = {
+    "allow_methods": ("GET", "POST", "PUT", "DELETE"),
+    "allow_headers": ("Authorization", "X-API-Key", "X-Request-Id", "Content-Type", "traceparent"),
+    "expose_headers": ("X-Request-Id", "Server-Timing", "Retry-After", "RateLimit", "RateLimit-Policy"),
+}
 HANDLED = (ServiceError, HTTPException, RequestValidationError)
 
 
@@ -36,10 +42,14 @@ def create_app(settings: Settings, *, bundle: Bundle | None = None) -> FastAPI:
         *events.routes(settings),
         *health.routes(),
     ]
+    for made in ours:
+        security.protect(made)
     app = FastAPI(
         title="AnchorRec",
         description=DESCRIPTION,
         lifespan=_lifespan(settings, metrics, security, bundle),
+        docs_url="/docs" if settings.docs else None,
+        openapi_url="/openapi.json" if settings.docs else None,
         redoc_url=None,
         redirect_slashes=False,  # a trailing slash may belong to an id
         routes=[*ours],
@@ -47,6 +57,8 @@ def create_app(settings: Settings, *, bundle: Bundle | None = None) -> FastAPI:
     app.add_middleware(Dispatch, routes=ours)
     app.add_middleware(Guarded, door=security.door)
     app.add_middleware(Observed, metrics=metrics)
+    if settings.cors_origins:  # outermost, so that a page may read a refusal too
+        app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, **CORS)
     for kind in HANDLED:
         app.add_exception_handler(kind, _refuse)
     return app

@@ -10,6 +10,9 @@ from starlette.types import Scope
 
 MOST_FINDINGS = 5  # named in one refusal; a body may be wrong in thousands of places
 REQUEST_ID = "request_id"  # where the middleware leaves the id in the ASGI scope
+OVERLOADED = "overloaded"  # in the scope of a request that came when too many were waiting
+LATE = "late"  # in the scope of a request that was ended, the error to answer with
+PATIENT = "patient"  # in the scope of a request that may take any time
 
 
 class ServiceError(Exception):
@@ -81,6 +84,13 @@ class LateError(ServiceError):
 
     status = 504
     code = "timeout"
+
+
+class SlowClientError(ServiceError):
+    """The request took too long to arrive."""
+
+    status = 408
+    code = "slow_request"
 
 
 class BodyTooLargeError(ServiceError):

@@ -74,12 +74,7 @@ class Metrics:
         self.index_fallbacks = Counter(
             "reco_index_fallbacks", "Times the CPU stood in for a GPU: at start, or for one search.", registry=r
         )
-        self.refused = Counter(
-            "reco_refused",
-            "Requests refused before an endpoint: no_key, unknown_key, forbidden, rate_limited, overloaded, late.",
-            ["why"],
-            registry=r,
-        )
+        self.errors = Counter("reco_errors", "Refusals and failures by the code of the answer.", ["code"], registry=r)
         self.key_reloads = Counter(
             "reco_api_key_reloads", "Changes of the file of API keys: done, refused.", ["outcome"], registry=r
         )

@@ -1,5 +1,6 @@
 """The outermost layer of every request: its id, its clock, its metrics, and the edge where errors end."""
 
+import asyncio
 import re
 import secrets
 import time
@@ -10,13 +11,19 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import logs
-from service.errors import REQUEST_ID, describe, error_body
+from service.errors import LATE, REQUEST_ID, ServiceError, describe, error_body
 from service.metrics import UNMATCHED, Metrics
 
 SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 STAGES = "stages"  # where the stages stand in the ASGI scope
 JSON = b"application/json"
 LONGEST_LOGGED_PATH = 200
+SECURE_HEADERS = (  # answers are a person's own, and no page
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+)
 
 log = structlog.get_logger()
 
@@ -60,10 +67,14 @@ class Observed:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        exchange = _Exchange(scope, send, Stages(self.clock), self._request_id(scope))
+        exchange = _Exchange(scope, send, Stages(self.clock), self._request_id(scope), self.metrics)
         with self.metrics.in_flight.track_inprogress():
             try:
                 await self.app(scope, receive, exchange.send)
+            except asyncio.CancelledError:
+                if LATE not in scope:
+                    raise
+                await exchange.fail(_taken_back(scope))
             except Exception as error:  # the outermost edge: whatever happened, the caller gets an answer
                 await exchange.fail(error)
             finally:
@@ -86,10 +97,19 @@ class Observed:
         )
 
 
+def _taken_back(scope: Scope) -> ServiceError:
+    """The error of a request that was ended for taking too long, its task free to answer."""
+    task = asyncio.current_task()
+    if task is not None:
+        task.uncancel()
+    late: ServiceError = scope[LATE]
+    return late
+
+
 class _Exchange:
     """One request and its answer, as they pass through the middleware."""
 
-    def __init__(self, scope: Scope, send: Send, stages: Stages, request_id: str) -> None:
+    def __init__(self, scope: Scope, send: Send, stages: Stages, request_id: str, metrics: Metrics) -> None:
         # Routes match on the undecoded path, so that a %2F inside an id is not a separator.
         scope["path"] = scope["raw_path"].decode("ascii")
         scope[STAGES] = stages
@@ -98,6 +118,7 @@ class _Exchange:
         self.stages = stages
         self.status = 500  # what a request without an answer counts as
         self._request_id = request_id
+        self._metrics = metrics
         self._send = send
         self._started = False
 
@@ -108,6 +129,7 @@ class _Exchange:
             self.status = message["status"]
             message["headers"] = [
                 *message["headers"],
+                *SECURE_HEADERS,
                 (b"x-request-id", self._request_id.encode()),
                 (b"server-timing", self.stages.header()),
             ]
@@ -120,6 +142,7 @@ class _Exchange:
             log.error("request failed", exc_info=error)
         if self._started:
             raise error
+        self._metrics.errors.labels(code).inc()
         own = getattr(error, "headers", None) or {}
         headers = [(name.encode(), value.encode()) for name, value in own.items()]
         await send_body(self.send, status, error_body(code, detail, self._request_id), JSON, headers)

@@ -32,6 +32,8 @@ MOST_PARAMETERS = 256
 QUERY_CACHE = 1_024  # query strings repeat from request to request
 LONGEST_CACHED = 256  # bytes; a long query string is one caller's own and does not come again
 
+REFUSALS: Mapping[int | str, Any] = {status: {"model": Refusal} for status in (401, 403, 422, 429, 503, 504)}
+
 Method = Literal["GET", "POST", "PUT", "DELETE"]
 
 
@@ -98,7 +100,7 @@ def route(
         methods=[method],
         status_code=status,
         response_model=answer,
-        responses={422: {"model": Refusal}, **(responses or {})},
+        responses={**REFUSALS, **(responses or {})},
     )
     names = list(made.param_convertors)
     id_name = names[0] if names else None
@@ -115,6 +117,14 @@ def route(
         impressions=impressions,
     )
     return made
+
+
+def role_of(made: APIRoute) -> Role:
+    """What a caller's key must at least be allowed, to be answered by a route of ours."""
+    straight = made.app
+    if not isinstance(straight, _Straight):
+        raise TypeError(f"{made.path} was not made by route()")
+    return straight.role
 
 
 def _documented(path: str, endpoint: Endpoint, query: type[Query], body: Any) -> Callable[..., Any]:
@@ -156,7 +166,7 @@ class _Straight:
         self._name = name
         self._id_name = id_name
         self._status = status
-        self._role = role
+        self.role = role
         self._whose = whose
         self._keep = keep
         self._impressions = impressions
@@ -182,7 +192,7 @@ class _Straight:
 
     async def _call(self, service: Service, scope: Scope, receive: Receive) -> Call[Any]:
         principal = principal_of(scope)
-        require(principal, self._role)
+        require(principal, self.role)
         limits, name, text = service.settings, self._id_name, scope["query_string"]
         found = "" if name is None else read_id(scope["path_params"][name], name, limits.id_max_chars)
         query = (self._parse_cached if len(text) <= LONGEST_CACHED else self._parse)(text)

@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from index.errors import InputError
 from service.redis_client import kind_of
@@ -19,6 +19,13 @@ Read once at start from the environment. This page is what `python -m service se
 """
 
 Count = Annotated[int, Field(ge=1)]
+
+
+def _split(found: object) -> object:
+    return tuple(name.strip() for name in found.split(",") if name.strip()) if isinstance(found, str) else found
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Seconds = Annotated[float, Field(gt=0)]
 
 
@@ -113,6 +120,30 @@ class Settings(BaseSettings):
         None, description="requests that may come at once after a pause; unset: a second's worth"
     )
 
+    max_in_flight: Count = Field(512, description="requests waiting or being answered; more are refused at once (503)")
+    request_timeout_s: Seconds = Field(10.0, description="longest that an answer may take (504); admin calls apart")
+    read_timeout_s: Seconds = Field(10.0, description="longest that a request may take to arrive, an answer to leave")
+    head_max_bytes: Count = Field(65_536, description="longest request line and headers together")
+    trusted_proxies: Names = Field(
+        (), description="addresses or networks, with commas, whose X-Forwarded-For is believed"
+    )
+    cors_origins: Names = Field((), description="origins, with commas, whose pages may call; none: no CORS")
+    docs: bool = Field(True, description="serve /docs and /openapi.json")
+    admin_host: str = Field("127.0.0.1", description="address to listen on for admins, with admin_port")
+    admin_port: int | None = Field(
+        None,
+        ge=1,
+        le=65535,
+        description="port on which alone admin calls are answered; unset: the one port",
+    )
+    metrics_on_admin: bool = Field(False, description="answer /metrics on admin_port only, without a key")
+    audit_file: Path | None = Field(
+        None, description="file to which each admin call is added as a line of JSON; unset: the log alone has it"
+    )
+    drain_delay_s: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="after SIGTERM, how long /readyz says 503 before connections are refused"
+    )
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -137,6 +168,12 @@ class Settings(BaseSettings):
         if url is not None:
             kind_of(url.get_secret_value())
         return url
+
+    @model_validator(mode="after")
+    def _metrics_somewhere(self) -> "Settings":
+        if self.metrics_on_admin and self.admin_port is None:
+            raise ValueError("metrics_on_admin needs an admin_port")
+        return self
 
     @model_validator(mode="after")
     def _default_within_max(self) -> "Settings":

@@ -75,6 +75,7 @@ class Service:
     feedback: Feedback
     rules: StandingRules
     serving: Serving
+    draining: bool = False  # about to end: asked to answer what comes, but not to be sent more
 
 
 def open_published(settings: Settings) -> Bundle:

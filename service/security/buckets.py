@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
-from cachetools import LRUCache
 from pydantic import Field
 
 PerSecond = Annotated[float, Field(gt=0)]
@@ -60,7 +59,8 @@ class Buckets:
 
     def __init__(self, clock: Callable[[], float], most: int = MOST_BUCKETS) -> None:
         self._clock = clock
-        self._buckets: LRUCache[str, Bucket] = LRUCache(most)
+        self._most = most
+        self._buckets: dict[str, Bucket] = {}
         self.asked: dict[str, Bucket] = {}  # since somebody last took this away
 
     def take(self, name: str, rate: Rate) -> float:
@@ -68,8 +68,14 @@ class Buckets:
         now = self._clock()
         bucket = self._buckets.get(name)
         if bucket is None:
-            bucket = self._buckets[name] = Bucket(rate, now)
+            bucket = self._new(name, rate, now)
         elif bucket.rate is not rate:  # changed while it was in use
             bucket.rate = rate
         self.asked[name] = bucket
         return bucket.take(now)
+
+    def _new(self, name: str, rate: Rate, now: float) -> Bucket:
+        if len(self._buckets) >= self._most:  # the longest known goes: to order them by use would cost each request
+            del self._buckets[next(iter(self._buckets))]
+        bucket = self._buckets[name] = Bucket(rate, now)
+        return bucket

@@ -6,15 +6,22 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from fastapi.routing import APIRoute
+
 from service.metrics import Metrics
 from service.principal import ANYBODY, ANYBODY_ADMIN
 from service.redis_client import FAILURES, RedisClient, connect
+from service.routing import role_of
+from service.security.admin import Audited, OnlyOnPort
+from service.security.audit import Audit
 from service.security.buckets import Buckets, rate_of
-from service.security.door import Door
+from service.security.door import OPEN, Door
 from service.security.keyring import Keyring
 from service.security.shared import SharedBuckets
 from service.settings import Settings
 from service.vector_cache import CLOSE_S, within
+
+METRICS = "/metrics"
 
 
 class Security:
@@ -32,8 +39,17 @@ class Security:
             anybody=ANYBODY_ADMIN if settings.admin_open else ANYBODY,
             rate=rate_of(settings.rate_limit_per_s, settings.rate_limit_burst),
             buckets=self._buckets,
-            metrics=metrics,
+            open_paths=OPEN | {METRICS} if settings.metrics_on_admin else OPEN,
         )
+        self.audit = Audit(settings.audit_file, time.time)
+
+    def protect(self, route: APIRoute) -> None:
+        """Put a route of admins on their port, and under the audit; and /metrics on that port, if so set."""
+        role, port = role_of(route), self._settings.admin_port
+        if role == "admin":
+            route.app = Audited(route.app, self.audit)
+        if port is not None and (role == "admin" or (route.path == METRICS and self._settings.metrics_on_admin)):
+            route.app = OnlyOnPort(route.app, port)
 
     def _reloaded(self, outcome: str) -> None:
         self._metrics.key_reloads.labels(outcome).inc()

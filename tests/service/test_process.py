@@ -104,6 +104,30 @@ def test_sigterm_ends_an_idle_service_at_once(registry: Path, tmp_path: Path) ->
         assert time.monotonic() - start < 2
 
 
+def test_sigterm_says_not_ready_for_a_while_on_both_ports_and_still_answers(registry: Path, tmp_path: Path) -> None:
+    port = free_port()
+    with (
+        process(registry, tmp_path / "log", drain_delay_s=1, admin_port=port) as (running, client),
+        httpx.Client(base_url=f"http://127.0.0.1:{port}") as admin,
+    ):
+        assert admin.get("/readyz").status_code == 200
+        running.send_signal(signal.SIGTERM)
+        wait_until(lambda: client.get("/readyz").status_code == 503)
+        assert client.get("/readyz").json()["error"] == "draining"
+        assert admin.get("/readyz").status_code == 503
+        with httpx.Client(base_url=client.base_url) as newcomer:
+            assert newcomer.get("/popular").status_code == 200
+        assert running.wait(10) == -signal.SIGTERM
+
+
+def test_a_port_that_is_taken_is_one_line_and_no_start(registry: Path, tmp_path: Path) -> None:
+    port = free_port()
+    with process(registry, tmp_path / "log", admin_port=port):
+        done = run("run", registry=registry, port=free_port(), admin_port=port)
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"error: cannot listen on 127.0.0.1 port {port}: Address already in use\n")
+
+
 def stop(running: "subprocess.Popen[bytes]") -> None:
     """Ask the process to end; it ends by the signal it was sent, as a shell or a kubelet expects."""
     running.send_signal(signal.SIGTERM)

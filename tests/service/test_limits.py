@@ -1,0 +1,148 @@
+"""What one caller may cost the others, over real sockets."""
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from servers import Valkey, counted, serving, wait_until
+
+
+@contextmanager
+def stalled(registry: Path, valkey: Valkey, **settings: Any) -> Iterator[httpx.Client]:
+    """A service whose Redis answers nothing and whose patience with it is long: a recommendation hangs."""
+    patient = {"redis_url": valkey.url, "redis_budget_ms": 60_000, **settings}
+    with serving(registry=registry, **patient) as client, valkey.client() as redis:
+        redis.execute_command("CLIENT", "PAUSE", "1000")
+        try:
+            yield client
+        finally:
+            redis.execute_command("CLIENT", "UNPAUSE")
+
+
+def test_an_answer_that_takes_too_long_is_given_up_and_the_connection_stays_usable(
+    registry: Path, valkey: Valkey
+) -> None:
+    with stalled(registry, valkey, request_timeout_s=0.1) as client:
+        start = time.monotonic()
+        late = client.get("/recommend/user-1")
+        assert time.monotonic() - start < 2
+        assert (late.status_code, late.json()["error"]) == (504, "timeout")
+        assert late.json()["detail"] == "no answer within 0.1 s"
+        assert late.json()["request_id"] == late.headers["x-request-id"]
+        assert client.get("/popular").status_code == 200
+        assert counted(client, 'reco_errors_total{code="timeout"}') == 1
+        assert counted(client, "reco_requests_in_flight") == 1
+
+
+def test_beyond_the_queue_limit_requests_are_refused_at_once_and_probes_are_not(registry: Path, valkey: Valkey) -> None:
+    with stalled(registry, valkey, max_in_flight=2) as client, ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(client.get, f"/recommend/user-{i}") for i in range(2)]
+        wait_until(lambda: counted(client, "reco_requests_in_flight") == 3)
+        start = time.monotonic()
+        refused = client.get("/popular")
+        assert time.monotonic() - start < 1
+        assert (refused.status_code, refused.json()["error"]) == (503, "busy")
+        assert refused.headers["retry-after"] == "1"
+        assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
+        with valkey.client() as redis:
+            redis.execute_command("CLIENT", "UNPAUSE")
+        assert [one.result().status_code for one in waiting] == [200, 200]
+        assert client.get("/popular").status_code == 200
+
+
+@contextmanager
+def connection(client: httpx.Client) -> Iterator[socket.socket]:
+    with socket.create_connection((client.base_url.host, client.base_url.port or 0)) as raw:
+        raw.settimeout(10)
+        yield raw
+
+
+def rest_of(raw: socket.socket) -> tuple[bytes, dict[str, str]]:
+    """The status line and the JSON of an answer after which the connection is closed."""
+    data = raw.makefile("rb").read()
+    return data.partition(b"\r\n")[0], json.loads(data.rpartition(b"\r\n\r\n")[2])
+
+
+@pytest.fixture(scope="module")
+def impatient(registry: Path) -> Iterator[httpx.Client]:
+    limits = {"read_timeout_s": 0.2, "head_max_bytes": 2_000, "keep_alive_s": 1}
+    with serving(registry=registry, **limits) as client:
+        yield client
+
+
+@pytest.mark.parametrize("begun", [b"GET /popular HT", b"GET /popular HTTP/1.1\r\nhost: x\r\nx-a: "])
+def test_a_request_that_does_not_arrive_is_ended(impatient: httpx.Client, begun: bytes) -> None:
+    with connection(impatient) as raw:
+        raw.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert raw.recv(4096).startswith(b"HTTP/1.1 200")  # on a connection that was good before
+        raw.sendall(begun)
+        status, body = rest_of(raw)
+    assert status == b"HTTP/1.1 408 Request Timeout"
+    assert (body["error"], body["detail"]) == ("slow_request", "the request did not arrive within 0.2 s")
+
+
+def test_a_connection_on_which_nothing_comes_is_closed(impatient: httpx.Client) -> None:
+    with connection(impatient) as raw:
+        assert raw.recv(1) == b""
+
+
+def test_a_body_that_nobody_reads_and_that_does_not_come_holds_no_connection(impatient: httpx.Client) -> None:
+    with connection(impatient) as raw:
+        raw.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n")
+        data = raw.makefile("rb").read()
+    assert data.startswith(b"HTTP/1.1 200")
+    assert data.count(b"HTTP/1.1") == 1
+
+
+@pytest.mark.parametrize("pieces", [1, 7])
+@pytest.mark.parametrize(("name", "value"), [(b"x-long", b"a" * 3_000), (b"x-many", b"b\r\nx-many: b" * 200)])
+def test_a_head_beyond_the_limit_is_refused_and_the_limit_named(
+    impatient: httpx.Client, name: bytes, value: bytes, pieces: int
+) -> None:
+    request = b"GET /popular HTTP/1.1\r\nhost: x\r\n" + name + b": " + value + b"\r\n\r\n"
+    with connection(impatient) as raw:
+        size = len(request) // pieces + 1
+        for start in range(0, len(request), size):
+            raw.sendall(request[start : start + size])
+            time.sleep(0.01)
+        status, body = rest_of(raw)
+    assert status == b"HTTP/1.1 431 Request Header Fields Too Large"
+    assert body["error"] == "head_too_large"
+    assert body["detail"].endswith("the limit is 2000")
+
+
+def test_a_head_that_never_ends_is_refused_before_it_fills_the_memory(impatient: httpx.Client) -> None:
+    with connection(impatient) as raw:
+        raw.sendall(b"GET /popular HTTP/1.1\r\nhost: x\r\nx-endless: ")
+        sent = 0
+        try:
+            while sent < 10_000_000:
+                sent += raw.send(b"a" * 1_000)
+                time.sleep(0.0005)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        assert sent < 1_000_000
+
+
+def test_many_small_requests_in_one_piece_are_no_long_head(impatient: httpx.Client) -> None:
+    one = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
+    with connection(impatient) as raw:
+        raw.sendall(one * 200 + b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        assert raw.makefile("rb").read().count(b"HTTP/1.1 200") == 201
+
+
+def test_a_client_that_takes_no_answers_is_cut_off(registry: Path) -> None:
+    with serving(registry=registry, read_timeout_s=0.3) as client, connection(client) as raw:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+        with pytest.raises((BrokenPipeError, ConnectionResetError)):  # noqa: PT012 - any of the sends may find out
+            for _ in range(2_000):
+                raw.sendall(b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n")
+                time.sleep(0.005)
+        assert client.get("/healthz").status_code == 200
