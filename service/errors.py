@@ -41,6 +41,13 @@ class UnknownItemError(ServiceError):
     code = "unknown_item"
 
 
+class UnknownUserError(ServiceError):
+    """Nothing is known of the user, and the operator wants that said instead of popular items."""
+
+    status = 404
+    code = "unknown_user"
+
+
 class UnauthorizedError(ServiceError):
     """The caller shows no API key, or one that is not taken."""
 

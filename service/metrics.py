@@ -57,8 +57,27 @@ class Metrics:
         self.in_flight = Gauge("reco_requests_in_flight", "Requests being answered now.", registry=r)
         self.answers = Counter("reco_answers", "Answers by what they were made from.", ["source"], registry=r)
         self.vectors = Counter(
-            "reco_vectors", "User vectors by where they came from: redis, bundle.", ["source"], registry=r
+            "reco_vectors",
+            "Users by where what is known of them came from: memory, fold_in (events), redis, bundle, none.",
+            ["source"],
+            registry=r,
         )
+        self.events_unread = Counter(
+            "reco_events_unread", "Users whose events could not be read: answered without them.", registry=r
+        )
+        self.live_polls = Counter(
+            "reco_live_polls", "Looks into the log for new events: done, error.", ["outcome"], registry=r
+        )
+        self.live_hears = Gauge(
+            "reco_live_hears", "1 while this replica hears of new events within moments.", registry=r
+        )
+        self.live_signals = Counter(
+            "reco_live_signals",
+            "Batches of news between replicas: sent, received, bad, error.",
+            ["outcome"],
+            registry=r,
+        )
+        self.hidden_items = Gauge("reco_hidden_items", "Items that are hidden now.", registry=r)
         self.redis_reads = Counter(
             "reco_redis_reads",
             "Vectors asked of Redis: hit, miss, bad (unusable bytes), late, error, skipped (circuit open).",

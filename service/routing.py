@@ -202,7 +202,8 @@ class _Straight:
         call = Call(service.serving, found, query, body, request_id_of(scope), scope[STAGES], principal)
         user_id = self._whose(call)
         if user_id is not None:
-            call.profile = await call.serving.users.find(user_id)
+            users = call.serving.users
+            call.profile = users.peek(user_id) or await users.find(user_id)
             call.stages.mark("user")
         return call
 

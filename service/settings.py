@@ -27,6 +27,7 @@ def _split(found: object) -> object:
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Seconds = Annotated[float, Field(gt=0)]
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Settings(BaseSettings):
@@ -76,6 +77,23 @@ class Settings(BaseSettings):
     )
     events_kept: Count = Field(1_000_000, description="events in the log beyond which exported ones are removed")
     log_impressions: bool = Field(False, description="write an impression for every answer of /recommend")
+
+    lru_users: Count = Field(50_000, description="users whose whole profile is kept in memory")
+    lru_stale_s: Seconds = Field(
+        5.0, description="how old a profile in memory may be while news of other replicas cannot be heard"
+    )
+    live_poll_s: Seconds = Field(1.0, description="how often the log is looked into for events that were not heard of")
+    unknown_user: Literal["popular", "404"] = Field("popular", description="what a user gets of whom nothing is known")
+    event_half_life_days: Seconds | None = Field(
+        None, description="age beside the user's newest event at which an event counts half; unset: all count alike"
+    )
+    event_weight_view: Weight = Field(1.0, description="what a view counts in a user's profile and in /trending")
+    event_weight_click: Weight = Field(1.0, description="what a click counts")
+    event_weight_like: Weight = Field(1.0, description="what a like counts")
+    event_weight_purchase: Weight = Field(1.0, description="what a purchase counts")
+    trending_half_life_hours: Seconds = Field(24.0, description="half-life of an event in /trending, if none is asked")
+    trending_hours: Count = Field(720, description="hours of events that /trending remembers")
+    trending_counts: Count = Field(100_000, description="counts by item and hour that are kept; the oldest hours go")
 
     k_default: Count = Field(10, description="items in an answer that names no k")
     k_max: Count = Field(500, description="most items in an answer")

@@ -15,6 +15,7 @@ from service.catalogue import Catalogue
 from service.events.intake import Feedback
 from service.events.opening import open_feedback
 from service.items import Items
+from service.live.live import Live, open_live
 from service.metrics import Metrics
 from service.neighbours import Neighbours
 from service.ranker import Ranker
@@ -73,6 +74,7 @@ class Service:
     cache: VectorCache | None
     answers: AnswerCache
     feedback: Feedback
+    live: Live
     rules: StandingRules
     serving: Serving
     draining: bool = False  # about to end: asked to answer what comes, but not to be sent more
@@ -90,14 +92,15 @@ async def open_service(settings: Settings, metrics: Metrics, bundle: Bundle) -> 
     async with (
         open_cache(settings, metrics, rng) as cache,
         open_feedback(settings, metrics) as feedback,
+        open_live(settings, metrics, feedback) as live,
         open_search(settings, metrics, bundle) as (device, search),
     ):
-        users = Users(bundle, cache, settings.namespace, metrics)
+        users = live.users_of(bundle, cache)
         serving = serving_of(bundle, users, search, device, settings)
         metrics.bundle.info({"bundle_id": bundle.bundle_id, "model": bundle.manifest.model})
         answers = AnswerCache(settings.answer_cache_mb * MEGABYTE)
         rules = StandingRules(settings.rules_file, metrics, on_change=answers.clear)
-        service = Service(settings, metrics, cache, answers, feedback, rules, serving)
+        service = Service(settings, metrics, cache, answers, feedback, live, rules, serving)
         await rules.terms(bundle, serving.catalogue)  # InputError where they name what the bundle has not
         async with watching(rules, lambda: (service.serving.bundle, service.serving.catalogue), settings):
             yield service

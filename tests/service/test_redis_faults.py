@@ -45,7 +45,8 @@ def load(client: httpx.Client) -> Iterator[list[tuple[int, str, str, float]]]:
 
 @pytest.fixture
 def cached(registry: Path, valkey: Valkey) -> Iterator[httpx.Client]:
-    with serving(registry=registry, redis_url=valkey.url, redis_retry_s=0.2, redis_budget_ms=50) as client:
+    settings = {"redis_url": valkey.url, "redis_retry_s": 0.2, "redis_budget_ms": 50}
+    with serving(registry=registry, lru_users=1, **settings) as client:  # so that Redis is asked nearly every time
         yield client
 
 
@@ -72,6 +73,7 @@ def test_a_user_vector_comes_from_redis_the_second_time(cached: httpx.Client, va
     with valkey.client() as client:
         wait_until(lambda: client.exists(key))
         assert 0 < client.ttl(key) <= 86_400 * 1.1
+    cached.get("/recommend/user-2")
     cached.get("/recommend/user-1")
     assert counted(cached, 'reco_vectors_total{source="redis"}') == 1
     assert cached.get("/readyz").json()["redis"] == "closed"

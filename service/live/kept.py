@@ -1,0 +1,69 @@
+"""Whole profiles kept in the process, never served once an event may have changed them."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import NamedTuple
+
+from service.profile import Profile
+
+
+class Trust:
+    """Whether this process hears of every new event within moments, so that what it keeps may be believed."""
+
+    def __init__(self, clock: Callable[[], float], stale_s: float) -> None:
+        self.hears = True
+        self._clock = clock
+        self._stale_s = stale_s
+
+    def now(self) -> float:
+        """The clock by which entries are dated, in seconds."""
+        return self._clock()
+
+    def holds(self, at: float) -> bool:
+        """Whether what was read at that time may still be believed."""
+        return self.hears or self._clock() - at <= self._stale_s
+
+
+class _Entry(NamedTuple):
+    profile: Profile
+    at: float  # when reading it began
+
+
+class KeptProfiles:
+    """The users asked for last, at most so many."""
+
+    def __init__(self, most: int, trust: Trust) -> None:
+        self._most = most
+        self._trust = trust
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, user_id: str) -> Profile | None:
+        """The user's profile if it is kept and may be believed."""
+        entry = self._entries.get(user_id)
+        if entry is None or not (self._trust.hears or self._trust.holds(entry.at)):
+            return None
+        self._entries.move_to_end(user_id)
+        return entry.profile
+
+    def last_known(self, user_id: str) -> Profile | None:
+        """The user's profile even if it may be out of date: for when nothing newer can be read."""
+        entry = self._entries.get(user_id)
+        return None if entry is None else entry.profile
+
+    def put(self, user_id: str, profile: Profile, at: float) -> None:
+        """Keep what was read from that time on; the user asked for least lately makes room."""
+        self._entries[user_id] = _Entry(profile, at)
+        self._entries.move_to_end(user_id)
+        if len(self._entries) > self._most:
+            self._entries.popitem(last=False)
+
+    def drop(self, user_id: str) -> None:
+        """The user did something."""
+        self._entries.pop(user_id, None)
+
+    def clear(self) -> None:
+        """Forget everybody."""
+        self._entries.clear()

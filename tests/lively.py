@@ -1,0 +1,62 @@
+"""Users, their events and what follows them, as the service ties them together, without HTTP."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from index.bundle import Bundle
+from service.events.event import POSITIVE, GivenEvent
+from service.events.intake import Feedback
+from service.events.opening import open_feedback
+from service.live.live import Live, open_live
+from service.metrics import Metrics
+from service.settings import Settings
+from service.users import Users
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass
+class World:
+    """One replica."""
+
+    users: Users
+    feedback: Feedback
+    live: Live
+    metrics: Metrics
+
+    async def did(self, user_id: str, item_id: str, kind: str = "click", **more: Any) -> None:
+        given = {"user_id": user_id, "item_id": item_id, "kind": kind}
+        await self.feedback.take([GivenEvent.model_validate(given | more)])
+
+    def counted(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+@asynccontextmanager
+async def replica(bundle: Bundle, folder: Path, **changes: Any) -> AsyncIterator[World]:
+    settings, metrics = Settings(registry=folder, data=folder, **changes), Metrics()
+    async with open_feedback(settings, metrics) as feedback, open_live(settings, metrics, feedback) as live:
+        yield World(live.users_of(bundle, None), feedback, live, metrics)
+
+
+def naive(bundle: Bundle, user_id: str, events: Sequence[tuple[str, str]]) -> tuple[Array, set[int], set[int]]:
+    """Vector, past and excluded rows after events (item_id, kind), by the formula of SERVING.md, one by one."""
+    row = bundle.user_ids.row(user_id)
+    past = set() if row is None else set(bundle.seen(row).tolist())
+    excluded: set[int] = set()
+    for item_id, kind in events:
+        item = bundle.item_ids.row(item_id)
+        if item is not None and kind in POSITIVE:
+            past.add(item)
+            excluded.discard(item)
+        elif item is not None and kind == "dislike":
+            past.discard(item)
+            excluded.add(item)
+    own = np.zeros(bundle.fold_in.shape[1]) if row is None else bundle.user_own[row].astype(np.float64)
+    added = sum((bundle.fold_in[item].astype(np.float64) for item in past), np.zeros(len(own)))
+    return own + (len(past) ** -0.5 * added if past else 0), past, excluded
