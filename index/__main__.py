@@ -1,6 +1,7 @@
 """`python -m index`: look at bundles, search them faster, and decide which one serves."""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -16,13 +17,15 @@ from index.bundle import open_bundle, read_manifest
 from index.cli import command_line, run_cli
 from index.engine import use_threads
 from index.errors import InputError
-from index.gate import GateLimits, GateReport, pass_gate
+from index.gate import GateReport, pass_gate
 from index.gpu import placed
 from index.item_index import ItemIndex
 from index.manifest import MANIFEST
+from index.records import Gated, Move
 from index.registry import Registry
 from index.report import bench_table, bundle_summary, registry_table
 from index.sibling import with_index
+from index.verdict import GateLimits, limits_from
 
 app = command_line(
     "Look at bundles, give them another search index, and decide which one serves.\n\n"
@@ -33,15 +36,28 @@ app = command_line(
 )
 
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder, REGISTRY/BUNDLE_ID.")]
+BY = "command line"
+
 RegistryPath = Annotated[Path, typer.Argument(metavar="REGISTRY", help="The folder that holds the bundles.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead.")]
-Margin = Annotated[float, typer.Option(min=0, help="How far a metric may fall, relative: 0.05 is five per cent.")]
-RecallFloor = Annotated[float, typer.Option(min=0, max=1, help="Least recall@20 of the index against exact search.")]
+Limits = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--limit",
+        metavar="NAME=VALUE",
+        help="How bad is too bad, repeatable. "
+        + "; ".join(f"{name}: {field.description}" for name, field in GateLimits.model_fields.items()),
+    ),
+]
+Replay = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", allow_dash=True, help="Ids of users to make lists for, one a line; `-` reads standard input."
+    ),
+]
 Nprobe = Annotated[int | None, typer.Option(help="IVF lists to probe; an eighth of them where not given.")]
 EfSearch = Annotated[int | None, typer.Option(help="HNSW candidates to keep; 64 where not given.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads for FAISS. 1 makes an HNSW build repeatable.")]
-
-DEFAULTS = GateLimits()
 
 
 @app.command()
@@ -87,18 +103,19 @@ def inspect(
 @app.command()
 def gate(
     bundle: BundlePath,
-    margin: Margin = DEFAULTS.metric_margin,
-    recall_floor: RecallFloor = DEFAULTS.index_recall_floor,
+    limit: Limits = None,
+    replay: Replay = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask everything that publish would ask, and publish nothing. Exit status 1 where the bundle fails.
 
-    Sums, parts and fold-in must hold, the index must find what exact search finds, and validation metrics must not
-    lie below those of the bundle that serves by more than the margin.
+    Sums, parts and fold-in must hold and every number be finite; the index must find what exact search finds, in
+    time. Beside the bundle that serves, validation metrics, the catalogue and what people are shown must not have
+    fallen or changed too much: docs/bundle.md has every limit.
 
-    Example: python -m index gate bundles/20260101T120000Z-anchorrec-1a2b3c4d --margin 0.02
+    Example: python -m index gate bundles/20260101T120000Z-anchorrec-1a2b3c4d --limit metric_margin=0.02
     """
-    report = _gate(bundle, margin, recall_floor)
+    report = _gate(bundle, limit, replay)
     typer.echo(report.model_dump_json(indent=2) if as_json else str(report))
     if not report.passed:
         raise typer.Exit(1)
@@ -107,21 +124,24 @@ def gate(
 @app.command()
 def publish(
     bundle: BundlePath,
-    margin: Margin = DEFAULTS.metric_margin,
-    recall_floor: RecallFloor = DEFAULTS.index_recall_floor,
+    limit: Limits = None,
+    replay: Replay = None,
     force: Annotated[bool, typer.Option("--force", help="Publish what fails the gate's limits as well.")] = False,
 ) -> None:
     """Ask the gate, then let the bundle serve. A refused bundle leaves the current one serving: exit status 1.
 
     Example: python -m index publish bundles/20260101T120000Z-anchorrec-1a2b3c4d
     """
-    report = _gate(bundle, margin, recall_floor)
+    report = _gate(bundle, limit, replay)
     typer.echo(str(report))
-    registry = Registry(bundle.absolute().parent)
+    registry, now = Registry(bundle.absolute().parent), datetime.now(UTC)
+    if registry.holds(report.bundle_id):
+        registry.keep_report(report.bundle_id, Gated(at=now, report=report))
     if not report.passed and not force:
         typer.echo(f"not published; still serving: {registry.current_id() or 'nothing'}", err=True)
         raise typer.Exit(1)
-    registry.publish(report.bundle_id)
+    why = "" if report.passed else f"forced, though {', '.join(check.name for check in report.failures)} failed"
+    registry.publish(report.bundle_id, Move(at=now, by=BY, why=why))
     typer.echo(f"serving: {report.bundle_id}" + ("" if report.passed else " (forced)"))
 
 
@@ -131,7 +151,8 @@ def rollback(registry: RegistryPath) -> None:
 
     Example: python -m index rollback bundles
     """
-    typer.echo(f"serving: {Registry(registry).rollback()}")
+    move = Move(at=datetime.now(UTC), by=BY, why="rolled back to")
+    typer.echo(f"serving: {Registry(registry).rollback(move)}")
 
 
 @app.command()
@@ -188,13 +209,21 @@ def bench(
     typer.echo(json.dumps([asdict(line) for line in lines])) if as_json else Console().print(bench_table(lines, k))
 
 
-def _gate(bundle: Path, margin: float, recall_floor: float) -> GateReport:
-    limits = GateLimits(metric_margin=margin, index_recall_floor=recall_floor)
+def _gate(bundle: Path, limits: list[str] | None, replay: Path | None) -> GateReport:
     registry = Registry(bundle.absolute().parent)
     serving = registry.current_id()
     current = None if serving is None else registry.folder / serving
+    asked = () if replay is None else _lines(replay)
     with Console(stderr=True).status("asking the gate"):
-        return pass_gate(bundle.absolute(), current, limits)
+        return pass_gate(bundle.absolute(), current, limits_from(limits or ()), replay=asked)
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise InputError(f"--replay {file}: {error}; expected a text file of user ids") from error
+    return text.splitlines()
 
 
 def _excluded_counts(asked: Sequence[int], n_items: int) -> list[int]:

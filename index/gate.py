@@ -1,80 +1,51 @@
 """The gate: what a bundle must pass before it is published, and a report that a person can read."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from index.bundle import Bundle, BundleError, open_bundle
+from index.comparison import Timer, list_checks, size_checks
 from index.errors import InputError
 from index.item_index import ItemIndex, measured_recall
-from index.laws import TOLERANCE, fold_in_error, part_sum_error
-from index.manifest import Manifest, read_manifest
+from index.laws import fold_in_error, part_sum_error
+from index.layout import not_finite
+from index.manifest import Manifest
+from index.verdict import DEFAULT_LIMITS, GateCheck, GateLimits, GateReport
+
+__all__ = ["GateCheck", "GateLimits", "GateReport", "on_our_data", "pass_gate"]
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class GateLimits(_Record):
-    """How bad is too bad. metric_margin is relative: 0.05 lets a metric fall by five per cent of the current value."""
-
-    law_tolerance: float = TOLERANCE
-    index_recall_at: int = 20
-    index_recall_floor: float = 0.95
-    metrics: tuple[str, ...] = ("recall@20", "ndcg@20")
-    metric_margin: float = 0.05
-
-
-DEFAULT_LIMITS = GateLimits()
-
-
-class GateCheck(_Record):
-    """One named question to the bundle and its answer."""
-
-    name: str
-    passed: bool
-    found: str
-    required: str
-
-
-class GateReport(_Record):
-    """Every check in order; str() is a table for people."""
-
-    bundle_id: str
-    checks: tuple[GateCheck, ...]
-
-    @property
-    def passed(self) -> bool:
-        """Whether the bundle may be published."""
-        return all(check.passed for check in self.checks)
-
-    @property
-    def failures(self) -> tuple[GateCheck, ...]:
-        """The checks that failed."""
-        return tuple(check for check in self.checks if not check.passed)
-
-    def __str__(self) -> str:
-        verdict = "passed" if self.passed else f"FAILED in {len(self.failures)} of {len(self.checks)} checks"
-        width = max(len(check.name) for check in self.checks)
-        lines = (
-            f"  {'ok  ' if check.passed else 'FAIL'}  {check.name:{width}}  {check.found}  (required: {check.required})"
-            for check in self.checks
-        )
-        return "\n".join([f"gate for {self.bundle_id}: {verdict}", *lines])
-
-
-def pass_gate(path: Path, current: Path | None, limits: GateLimits = DEFAULT_LIMITS) -> GateReport:
+def pass_gate(
+    path: Path,
+    current: Path | None,
+    limits: GateLimits = DEFAULT_LIMITS,
+    *,
+    replay: Sequence[str] = (),
+    timer: Timer = time.perf_counter,
+) -> GateReport:
     """Ask the bundle at `path` everything, against the bundle that serves now (None: nothing serves yet).
 
-    Never raises for a bad bundle: what is wrong with it is a failed check. Reads the whole bundle.
+    Never raises for a bad bundle: what is wrong with it is a failed check. Reads the whole bundle. `replay` are ids
+    of users who were asked for of late: they come first into the sample whose lists are made.
     """
     try:
         bundle = open_bundle(path)
     except BundleError as error:
         sums = GateCheck(name="files and sums", passed=False, found=str(error), required="as the manifest says")
         return GateReport(bundle_id=path.name, checks=(sums,))
-    checks = (_whole(bundle), *_laws(bundle, limits), _index_recall(bundle, limits), *_metrics(bundle, current, limits))
+    numbers = _finite(bundle)
+    if not numbers.passed:  # nothing that is computed from them would mean anything
+        return GateReport(bundle_id=bundle.bundle_id, checks=(_whole(bundle), numbers))
+    serving, absence = _serving(current)
+    checks = (
+        _whole(bundle),
+        numbers,
+        *_laws(bundle, limits),
+        *_searches(bundle, serving, limits, replay, timer),
+        *size_checks(bundle, serving, limits),
+        *_metrics(bundle.manifest, None if serving is None else serving.manifest, absence, limits),
+    )
     return GateReport(bundle_id=bundle.bundle_id, checks=checks)
 
 
@@ -104,31 +75,51 @@ def _laws(bundle: Bundle, limits: GateLimits) -> Iterator[GateCheck]:
         )
 
 
-def _index_recall(bundle: Bundle, limits: GateLimits) -> GateCheck:
+def _finite(bundle: Bundle) -> GateCheck:
+    arrays = {
+        "user_embeddings": bundle.user_embeddings,
+        "item_embeddings": bundle.item_embeddings,
+        "fold_in": bundle.fold_in,
+        "user_own": bundle.user_own,
+        "popularity/trend": bundle.popularity_trend,
+        **{f"item_parts/{name}": part for name, part in bundle.item_parts.items()},
+        **{f"neighbours/{name}": rows for name, rows in bundle.neighbours.items()},
+    }
+    found = {name: row for name, array in arrays.items() if (row := not_finite(array)) is not None}
+    told = ", ".join(f"row {row} of {name} is not" for name, row in found.items())
+    return GateCheck(name="finite numbers", passed=not found, found=told or "all are", required="every number finite")
+
+
+def _searches(
+    bundle: Bundle, serving: Bundle | None, limits: GateLimits, replay: Sequence[str], timer: Timer
+) -> Iterator[GateCheck]:
+    """Whether the index finds what exact search finds, and what lists come of it."""
     name, required = f"index recall@{limits.index_recall_at}", f"at least {limits.index_recall_floor:g}"
     try:
-        recall = _measured(bundle.index(), bundle, limits.index_recall_at)
+        index = bundle.index()
     except InputError as error:
-        return GateCheck(name=name, passed=False, found=str(error), required=required)
+        yield GateCheck(name=name, passed=False, found=str(error), required=required)
+        return
+    recall = _measured(index, bundle, limits.index_recall_at)
     found = f"{recall:.4f} of exact search, {bundle.manifest.index.factory}"
-    return GateCheck(name=name, passed=recall >= limits.index_recall_floor, found=found, required=required)
+    yield GateCheck(name=name, passed=recall >= limits.index_recall_floor, found=found, required=required)
+    yield from list_checks(bundle, index, serving, limits, replay=replay, timer=timer)
 
 
 def _measured(index: ItemIndex, bundle: Bundle, k: int) -> float:
     return measured_recall(index, bundle.item_embeddings, bundle.user_embeddings, at=(k,))[f"recall@{k}"]
 
 
-def _metrics(bundle: Bundle, current: Path | None, limits: GateLimits) -> Iterator[GateCheck]:
-    serving, absence = _serving(current)
+def _metrics(manifest: Manifest, serving: Manifest | None, absence: str, limits: GateLimits) -> Iterator[GateCheck]:
     for metric in limits.metrics:
-        new = bundle.manifest.metrics.get("valid", {}).get(metric)
-        old = None if serving is None else _to_beat(bundle.manifest, serving).get(metric)
+        new = manifest.metrics.get("valid", {}).get(metric)
+        old = None if serving is None else _to_beat(manifest, serving).get(metric)
         found = "not measured" if new is None else f"{new:.4f}"
         if serving is None or old is None or new is None:
             why = absence or f"not compared: {'the current' if old is None else 'this'} bundle has none"
             yield GateCheck(name=f"valid {metric}", passed=True, found=found, required=why)
         else:
-            passed, required = _no_worse(new, old, bundle.manifest, serving, limits.metric_margin)
+            passed, required = _no_worse(new, old, manifest, serving, limits.metric_margin)
             yield GateCheck(name=f"valid {metric}", passed=passed, found=found, required=required)
 
 
@@ -151,11 +142,13 @@ def _no_worse(new: float, old: float, manifest: Manifest, serving: Manifest, mar
     return new >= floor, required
 
 
-def _serving(current: Path | None) -> tuple[Manifest | None, str]:
-    """The manifest to compare with, or why there is none; a broken current bundle must not bar a good one."""
+def _serving(current: Path | None) -> tuple[Bundle | None, str]:
+    """The bundle to compare with, or why there is none; a broken current bundle must not bar a good one."""
     if current is None:
         return None, "nothing serves yet"
     try:
-        return read_manifest(current), ""
-    except BundleError as error:
+        bundle = open_bundle(current, verify=False)
+        bundle.index()
+    except InputError as error:
         return None, f"not compared: the current bundle is unreadable: {error}"
+    return bundle, ""

@@ -93,12 +93,19 @@ def _id_table(folder: str, n: int) -> dict[str, ArraySpec]:
     }
 
 
-def _check_finite(name: str, array: Array) -> None:
+def not_finite(array: Array) -> int | None:
+    """The first row that holds a number which is not finite, None where there is none."""
     for start in range(0, len(array), _CHUNK):
         finite = np.isfinite(array[start : start + _CHUNK])
         if not finite.all():
-            row = start + int(np.argwhere(~finite)[0][0])
-            raise InputError(f"{name} has a value in row {row} that is not finite; expected finite numbers")
+            return start + int(np.argwhere(~finite)[0][0])
+    return None
+
+
+def _check_finite(name: str, array: Array) -> None:
+    row = not_finite(array)
+    if row is not None:
+        raise InputError(f"{name} has a value in row {row} that is not finite; expected finite numbers")
 
 
 def _check_neighbours(name: str, array: Array) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from bundles import write_small_bundle
 
 from index.bundle import open_bundle
+from index.verdict import limits_table
 
 PAGE = (Path(__file__).parents[2] / "docs" / "bundle.md").read_text()
 
@@ -25,3 +26,7 @@ def test_every_file_of_a_bundle_is_on_the_page(tmp_path):
     for name in open_bundle(write_small_bundle(tmp_path)).manifest.files:
         folder = name.partition("/")[0]
         assert f"`{name}`" in PAGE or f"`{folder}/<" in PAGE or f"`{folder}/`" in PAGE, name
+
+
+def test_every_limit_of_the_gate_is_on_the_page_as_the_code_has_it():
+    assert limits_table() in PAGE

@@ -5,15 +5,23 @@ import pytest
 from bundles import make_content, write_small_bundle
 from pydantic import ValidationError
 
+from index.bundle import open_bundle
+from index.comparison import sampled_users
 from index.gate import GateLimits, pass_gate
 from index.manifest import digest_of, record_bytes
 from index.storage import sha256_of
 
 CHECKS = [
     "files and sums",
+    "finite numbers",
     "parts sum to items",
     "fold-in gives users",
     "index recall@20",
+    "search p99",
+    "coverage of items",
+    "overlap of lists",
+    "number of items",
+    "number of users",
     "valid recall@20",
     "valid ndcg@20",
 ]
@@ -54,7 +62,7 @@ def test_a_failed_check_says_what_was_found_and_required(tmp_path):
     current = write_small_bundle(tmp_path, metrics=metrics(0.20, 0.10))
     candidate = write_small_bundle(tmp_path, metrics=metrics(0.10, 0.10), after_seconds=1)
     text = str(pass_gate(candidate, current))
-    assert f"gate for {candidate.name}: FAILED in 1 of 6 checks" in text
+    assert f"gate for {candidate.name}: FAILED in 1 of 12 checks" in text
     assert f"FAIL  valid recall@20      0.1000  (required: at least 0.1900: 0.2000 of {current.name}, less 5%)" in text
 
 
@@ -63,7 +71,7 @@ def test_a_comparison_across_other_data_says_so(tmp_path):
     candidate = write_small_bundle(tmp_path, data_fingerprint="b" * 64)
     report = pass_gate(candidate, current)
     assert report.passed
-    assert "on other data, bbbbbbbb against aaaaaaaa: not like for like" in report.checks[4].required
+    assert "on other data, bbbbbbbb against aaaaaaaa: not like for like" in report.checks[-2].required
     assert "not like for like" not in str(pass_gate(candidate, candidate))
 
 
@@ -101,19 +109,111 @@ def test_a_renamed_bundle_fails(tmp_path):
     assert failed(pass_gate(candidate, None)) == ["files and sums"]
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_number_that_is_not_finite_fails_and_nothing_is_computed_from_it(tmp_path, value):
+    candidate = edited(write_small_bundle(tmp_path), "fold_in.npy", lambda rows: rows.__setitem__((3, 1), value))
+    report = pass_gate(candidate, None)
+    assert failed(report) == ["finite numbers"]
+    assert report.checks[1].found == "row 3 of fold_in is not"
+    assert len(report.checks) == 2
+
+
 @pytest.mark.parametrize(
     ("name", "check"), [("item_parts/id.npy", "parts sum to items"), ("user_own.npy", "fold-in gives users")]
 )
 def test_a_bundle_whose_sums_are_right_but_whose_laws_are_broken_fails(tmp_path, name, check):
-    """As another writer than ours could make it."""
-    candidate = write_small_bundle(tmp_path)
-    np.save(candidate / name, np.load(candidate / name) + np.float32(0.01))
-    record = json.loads((candidate / "manifest.json").read_bytes())
-    record["files"][name] = sha256_of(candidate / name)
+    candidate = edited(write_small_bundle(tmp_path), name, lambda rows: np.add(rows, 0.01, out=rows))
+    assert failed(pass_gate(candidate, None)) == [check]
+
+
+def edited(bundle, name, edit):
+    """The bundle with an array changed and all sums right, as another writer than ours could make it."""
+    array = np.load(bundle / name)
+    edit(array)
+    np.save(bundle / name, array)
+    record = json.loads((bundle / "manifest.json").read_bytes())
+    record["files"][name] = sha256_of(bundle / name)
     record["bundle_id"] = record["bundle_id"][:-8] + digest_of(record)
-    (candidate / "manifest.json").write_bytes(record_bytes(record))
-    renamed = candidate.rename(tmp_path / record["bundle_id"])
-    assert failed(pass_gate(renamed, None)) == [check]
+    (bundle / "manifest.json").write_bytes(record_bytes(record))
+    return bundle.rename(bundle.parent / record["bundle_id"])
+
+
+# What people are shown, beside what they are shown now
+
+
+def check(report, name):
+    return next(one for one in report.checks if one.name == name)
+
+
+def test_the_same_model_again_shows_the_same_lists(tmp_path):
+    current, candidate = write_small_bundle(tmp_path), write_small_bundle(tmp_path, after_seconds=1)
+    overlap = check(pass_gate(candidate, current), "overlap of lists")
+    assert overlap.passed
+    assert overlap.found == "100.0% of the top 20, 30 users that both bundles know"
+    assert failed(pass_gate(candidate, current, GateLimits(overlap_ceiling=0.99))) == ["overlap of lists"]
+
+
+def test_lists_that_belong_to_other_people_are_found_by_their_overlap(tmp_path):
+    sizes = {"n_users": 60, "n_items": 800}
+    current = write_small_bundle(tmp_path, **sizes)
+    strangers = write_small_bundle(tmp_path, after_seconds=1, seed=1, **sizes)
+    report = pass_gate(strangers, current, GateLimits(list_length=5))
+    assert failed(report) == ["overlap of lists"]
+    assert check(report, "overlap of lists").required == "5% to 100%"
+
+
+def test_overlap_goes_by_outside_ids_whatever_the_rows(tmp_path):
+    current = write_small_bundle(tmp_path)
+    renamed = write_small_bundle(tmp_path, after_seconds=1, item_ids=[f"item-{row + 1000}" for row in range(40)])
+    assert "0.0% of the top 20" in check(pass_gate(renamed, current), "overlap of lists").found
+    strangers = write_small_bundle(tmp_path, after_seconds=2, user_ids=[f"other-{row}" for row in range(30)])
+    overlap = check(pass_gate(strangers, current), "overlap of lists")
+    assert overlap.passed
+    assert overlap.required == "not compared: no user is known to both bundles"
+
+
+def test_a_model_that_shows_everybody_the_same_few_items_fails_by_coverage(tmp_path):
+    current = write_small_bundle(tmp_path, n_items=200)
+    shape = np.load(current / "user_embeddings.npy").shape
+    one_taste = np.ones(shape, np.float32)
+    alike = write_small_bundle(
+        tmp_path, after_seconds=1, n_items=200, user_embeddings=one_taste, user_own=one_taste, fold_in=zeros(200)
+    )
+    assert "coverage of items" in failed(pass_gate(alike, current, GateLimits(list_length=5, overlap_floor=0)))
+    limits = GateLimits(list_length=5, overlap_floor=0, coverage_kept=0, coverage_floor=0.5)
+    assert failed(pass_gate(alike, current, limits)) == ["coverage of items"]
+    assert failed(pass_gate(alike, None, limits)) == ["coverage of items"]
+    assert pass_gate(alike, current, GateLimits(list_length=5, overlap_floor=0, coverage_kept=0)).passed
+
+
+def zeros(n):
+    return np.zeros((n, 8), np.float32)
+
+
+def test_searches_that_take_too_long_fail(tmp_path):
+    ticks = iter(range(10_000))
+    report = pass_gate(write_small_bundle(tmp_path), None, timer=lambda: next(ticks) * 0.2)
+    assert failed(report) == ["search p99"]
+    assert check(report, "search p99").found == "200.00 ms over 30 users"
+
+
+@pytest.mark.parametrize(("n_users", "n_items", "failures"), [
+    (24, 32, []), (23, 32, ["number of users"]), (24, 31, ["number of items"]), (90, 400, []),
+])  # fmt: skip
+def test_neither_catalogue_nor_audience_may_shrink_by_more_than_a_share(tmp_path, n_users, n_items, failures):
+    current = write_small_bundle(tmp_path)
+    candidate = write_small_bundle(tmp_path, after_seconds=1, n_users=n_users, n_items=n_items)
+    assert failed(pass_gate(candidate, current, GateLimits(overlap_floor=0, coverage_kept=0))) == failures
+
+
+def test_users_to_replay_come_first_and_then_those_whom_both_bundles_know(tmp_path):
+    new, old = (open_bundle(write_small_bundle(tmp_path, n_users=n)) for n in (100, 20))
+    rows = sampled_users(new, None, ["user-77", "nobody", "user-5", "user-77"], 4)
+    assert rows[:2].tolist() == [77, 5]
+    shared = sampled_users(new, old, ["user-77", "user-5"], 8)
+    assert shared[0] == 5
+    assert (shared[:4] < 20).all()
+    assert len(set(shared.tolist())) == 8
 
 
 def test_limits_are_frozen_and_refuse_a_typo():

@@ -8,7 +8,11 @@ from bundles import write_small_bundle
 from typer.testing import CliRunner
 
 from index.__main__ import app
+from index.errors import InputError
 from index.registry import Registry
+from index.verdict import GateLimits, as_words, limits_from
+
+LOW = {"valid": {"recall@20": 0.01}}
 
 
 @pytest.fixture
@@ -23,7 +27,7 @@ def run(*arguments: object, status: int = 0) -> str:
 
 
 def worse(bundle: Path) -> Path:
-    return write_small_bundle(bundle.parent, after_seconds=1, metrics={"valid": {"recall@20": 0.01}})
+    return write_small_bundle(bundle.parent, after_seconds=1, n_users=40, n_items=300, metrics=LOW)
 
 
 @pytest.mark.parametrize("command", ["build", "inspect", "gate", "publish", "rollback", "prune", "bench"])
@@ -55,11 +59,54 @@ def test_force_publishes_what_the_gate_refused_and_rollback_undoes_it(bundle):
 
 def test_the_gate_alone_publishes_nothing_and_can_speak_json(bundle):
     report = json.loads(run("gate", bundle, "--json"))
-    assert [check["passed"] for check in report["checks"]] == [True] * 6
+    assert [check["passed"] for check in report["checks"]] == [True] * 12
     run("publish", bundle)
     run("gate", worse(bundle), status=1)
-    run("gate", worse(bundle), "--margin", 1)
+    run("gate", worse(bundle), "--limit", "metric_margin=1")
     assert Registry(bundle.parent).current_id() == bundle.name
+
+
+def test_publishing_keeps_what_the_gate_found_and_who_moved_the_pointer(bundle):
+    run("publish", bundle)
+    other = worse(bundle)
+    run("publish", other, status=1)
+    registry = Registry(bundle.parent)
+    refused = registry.record(other.name)
+    assert [check.name for check in refused.gate.report.failures] == ["valid recall@20"]
+    assert refused.published is None
+    run("publish", other, "--force")
+    forced = registry.record(other.name).published
+    assert (forced.by, forced.why) == ("command line", "forced, though valid recall@20 failed")
+    run("rollback", bundle.parent)
+    assert registry.record(bundle.name).published.why == "rolled back to"
+
+
+def test_an_unknown_limit_is_refused_with_what_there_is(bundle):
+    for wrong in ("metric_margins=1", "metric_margin"):
+        result = CliRunner().invoke(app, ["gate", str(bundle), "--limit", wrong])
+        assert isinstance(result.exception, InputError)
+        assert "expected NAME=VALUE with one of law_tolerance, index_recall_at" in str(result.exception)
+    with pytest.raises(InputError, match="overlap_floor is '7': Input should be less than or equal to 1"):
+        limits_from(["overlap_floor=7"])
+
+
+def test_limits_go_through_words(bundle):
+    limits = GateLimits(metric_margin=0.5, metrics=("recall@20",), sample_users=3)
+    assert limits_from(as_words(limits)) == limits
+    assert as_words(GateLimits()) == []
+    said = run("gate", bundle, "--limit", "metrics=recall@10,ndcg@10", "--limit", "sample_users=7")
+    assert "valid ndcg@10" in said
+    assert "over 7 users" in said
+
+
+def test_users_to_replay_come_from_a_file_or_standard_input(bundle, tmp_path):
+    (tmp_path / "users").write_text("user-3\nnobody\nuser-3\n")
+    alone = ["--limit", "sample_users=1"]
+    assert "over 1 users" in run("gate", bundle, "--replay", tmp_path / "users", *alone)
+    result = CliRunner().invoke(app, ["gate", str(bundle), "--replay", "-", *alone], input="user-3\n")
+    assert "over 1 users" in result.output
+    result = CliRunner().invoke(app, ["gate", str(bundle), "--replay", str(tmp_path / "none")])
+    assert "expected a text file of user ids" in str(result.exception)
 
 
 def test_a_bundle_is_shown_to_people_and_to_programs(bundle):

@@ -2,6 +2,8 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -12,9 +14,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from index.bundle import BundleError, open_bundle
 from index.errors import InputError
+from index.records import Gated, Move, Record
 from index.registry import POINTER, Registry
 from index.storage import TEMPORARY_PREFIX
+from index.verdict import GateCheck, GateReport
 
+AT = datetime(2026, 1, 3, tzinfo=UTC)
+FELL = Move(at=AT, by="replica-1", why="errors")
 TINY = {"n_users": 2, "n_items": 3, "embedding_size": 2}
 
 
@@ -50,6 +56,59 @@ def test_publishing_moves_the_pointer_and_rolling_back_moves_it_back(registry):
     assert (registry.current_id(), registry.history()) == (old, [])
     with pytest.raises(InputError, match=f"serving: {old}"):
         registry.rollback()
+
+
+def test_a_bundle_that_is_withdrawn_serves_again_only_when_it_is_published_again(registry):
+    new, middle, old = registry.ids()
+    for bundle_id in (old, middle, new, middle):
+        registry.publish(bundle_id)
+    assert registry.withdraw(middle, FELL) == new
+    assert registry.record(middle).withdrawn == FELL
+    assert registry.history() == [old, middle]
+    assert registry.rollback() == old, "a rollback passes over what was withdrawn"
+    registry.publish(middle)
+    assert registry.record(middle).withdrawn is None
+
+
+def test_of_several_that_withdraw_a_bundle_one_does(registry):
+    new, middle, old = registry.ids()
+    for bundle_id in (old, middle, new):
+        registry.publish(bundle_id)
+    with ThreadPoolExecutor(3) as pool:
+        done = list(pool.map(lambda _: Registry(registry.folder).withdraw(new, FELL), range(3)))
+    assert sorted(done, key=str) == [middle, None, None]
+    assert registry.history() == [old]
+
+
+def test_the_only_bundle_cannot_be_withdrawn_and_is_not_marked(registry):
+    only = registry.ids()[0]
+    registry.publish(only)
+    with pytest.raises(InputError, match="no earlier bundle"):
+        registry.withdraw(only, FELL)
+    assert registry.record(only).withdrawn is None
+
+
+def test_records_of_moves_and_reports_go_with_their_bundle(registry):
+    new, middle, old = registry.ids()
+    published = Move(at=AT, by="somebody")
+    report = GateReport(bundle_id=old, checks=(GateCheck(name="sums", passed=True, found="", required=""),))
+    registry.publish(old, published)
+    registry.keep_report(old, Gated(at=AT, report=report))
+    assert registry.record(old) == Record(published=published, gate=Gated(at=AT, report=report))
+    registry.publish(middle)
+    registry.publish(new)
+    assert registry.prune(1) == [old]
+    assert registry.record(old) == Record()
+    assert list((registry.folder / "records").iterdir()) == []
+
+
+def test_a_damaged_record_bars_nothing(registry):
+    new, _, old = registry.ids()
+    registry.publish(old, Move(at=AT, by="somebody"))
+    (registry.folder / "records" / f"{old}.json").write_text("{")
+    registry.publish(new)
+    assert registry.rollback(Move(at=AT, by="me")) == old
+    assert registry.record(old).published.by == "me"
 
 
 def test_publishing_what_serves_changes_nothing(registry):

@@ -1,0 +1,126 @@
+"""What the gate learns from lists: a sample of users is answered by the new bundle, and by the one that serves."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from index.bundle import Bundle
+from index.item_index import ItemIndex
+from index.verdict import GateCheck, GateLimits
+
+Array = np.ndarray[Any, Any]
+Timer = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Lists:
+    """The best unseen items of some users, by one bundle."""
+
+    rows: Array  # (m, k) item rows, -1 where fewer are left
+    seconds: Array  # (m,) how long each search took
+
+    def shown_share(self, n_items: int) -> float:
+        """How many different items are shown, of as many as there could be."""
+        return len(np.unique(self.rows[self.rows >= 0])) / min(n_items, self.rows.size)
+
+
+def lists_of(bundle: Bundle, index: ItemIndex, users: Array, k: int, timer: Timer) -> Lists:
+    """Search for every user row alone, as a request does."""
+    rows = np.empty((len(users), k), np.int64)
+    seconds = np.empty(len(users))
+    for i, user in enumerate(users.tolist()):
+        start = timer()
+        found, _ = index.search(bundle.user_embeddings[user], k, bundle.seen(user))
+        seconds[i] = timer() - start
+        rows[i] = found[0]
+    return Lists(rows, seconds)
+
+
+def sampled_users(bundle: Bundle, current: Bundle | None, replay: Sequence[str], most: int) -> Array:
+    """Rows of users to ask for: those to replay that the bundle knows, filled up evenly from all of them.
+
+    Users that the current bundle knows too come before others, so that there is something to compare.
+    """
+    n = len(bundle.user_ids)
+    asked = bundle.user_ids.rows(list(dict.fromkeys(replay)))
+    spread = np.linspace(0, n - 1, min(n, 2 * most)).astype(np.int64)
+    rows = np.array(list(dict.fromkeys([*asked[asked >= 0].tolist(), *spread.tolist()])), np.int64)
+    if current is not None:
+        shared = current.user_ids.rows([bundle.user_ids[row] for row in rows.tolist()]) >= 0
+        rows = np.concatenate([rows[shared], rows[~shared]])
+    return rows[:most]
+
+
+def list_checks(
+    bundle: Bundle,
+    index: ItemIndex,
+    current: Bundle | None,
+    limits: GateLimits,
+    *,
+    replay: Sequence[str] = (),
+    timer: Timer = time.perf_counter,
+) -> Iterator[GateCheck]:
+    """How long the searches take, how much of the catalogue they show, and how far they keep to what is shown now."""
+    users = sampled_users(bundle, current, replay, limits.sample_users)
+    lists = lists_of(bundle, index, users, limits.list_length, timer)
+    p99 = float(np.percentile(lists.seconds, 99)) * 1000
+    yield GateCheck(
+        name="search p99",
+        passed=p99 <= limits.search_p99_ms,
+        found=f"{p99:.2f} ms over {len(users)} users",
+        required=f"at most {limits.search_p99_ms:g} ms",
+    )
+    known = np.empty(0, np.int64)
+    if current is not None:
+        known = current.user_ids.rows([bundle.user_ids[row] for row in users.tolist()])
+    if current is None or not (known >= 0).any():
+        why = "nothing serves yet" if current is None else "not compared: no user is known to both bundles"
+        yield _coverage(lists, bundle, None, limits)
+        yield GateCheck(name="overlap of lists", passed=True, found="not measured", required=why)
+        return
+    both = known >= 0
+    old = lists_of(current, current.index(), known[both], limits.list_length, timer)
+    yield _coverage(lists, bundle, old.shown_share(len(current.item_ids)), limits)
+    yield _overlap(bundle, lists.rows[both], current, old.rows, limits)
+
+
+def _coverage(lists: Lists, bundle: Bundle, current: float | None, limits: GateLimits) -> GateCheck:
+    share = lists.shown_share(len(bundle.item_ids))
+    floor = max(limits.coverage_floor, (current or 0.0) * limits.coverage_kept)
+    beside = "" if current is None else f"; the current bundle shows {current:.1%}"
+    return GateCheck(
+        name="coverage of items",
+        passed=share >= floor,
+        found=f"the lists show {share:.1%} of the items that they could",
+        required=f"at least {floor:.1%}{beside}",
+    )
+
+
+def _overlap(bundle: Bundle, new: Array, current: Bundle, old: Array, limits: GateLimits) -> GateCheck:
+    shares = []
+    for new_rows, old_rows in zip(new.tolist(), old.tolist(), strict=True):
+        ours = {bundle.item_ids[row] for row in new_rows if row >= 0}
+        theirs = {current.item_ids[row] for row in old_rows if row >= 0}
+        shares.append(len(ours & theirs) / max(len(ours), len(theirs), 1))
+    mean = float(np.mean(shares))
+    return GateCheck(
+        name="overlap of lists",
+        passed=limits.overlap_floor <= mean <= limits.overlap_ceiling,
+        found=f"{mean:.1%} of the top {new.shape[1]}, {len(shares)} users that both bundles know",
+        required=f"{limits.overlap_floor:.0%} to {limits.overlap_ceiling:.0%}",
+    )
+
+
+def size_checks(bundle: Bundle, current: Bundle | None, limits: GateLimits) -> Iterator[GateCheck]:
+    """That neither catalogue nor audience shrank by more than they may."""
+    for what, lost in (("items", limits.items_lost), ("users", limits.users_lost)):
+        new = getattr(bundle.manifest, f"n_{what}")
+        floor, required = 0, "nothing serves yet"
+        if current is not None:
+            old = getattr(current.manifest, f"n_{what}")
+            floor = -int(-old * (1 - lost) // 1)
+            required = f"at least {floor:,}: {old:,} of the current bundle, less {lost:.0%}"
+        yield GateCheck(name=f"number of {what}", passed=new >= floor, found=f"{new:,}", required=required)
