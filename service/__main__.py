@@ -1,13 +1,18 @@
 """`python -m service`: the command line of the service."""
 
+import asyncio
+import json
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from index.cli import command_line, run_cli
 from service.app import create_app
+from service.events.export import export_all
+from service.events.opening import check_log
 from service.logs import configure_logging
 from service.principal import Role
 from service.security.keys import new_key as make_key
@@ -24,6 +29,7 @@ def run() -> None:
     settings = load_settings()
     configure_logging(settings.log_level)
     bundle = open_published(settings)
+    check_log(settings)
     server = make_server(create_app(settings, bundle=bundle), settings)
     server.run()
     if not server.started:
@@ -43,6 +49,22 @@ def new_key(
     key, line = make_key(name, role, None if expires is None else expires.replace(tzinfo=UTC))
     typer.echo(f"the key of {name}, shown only now: {key}", err=True)
     typer.echo(line)
+
+
+@app.command()
+def export_events(
+    out: Annotated[Path, typer.Option(help="the Parquet file to write; it appears in one step, once it is whole")],
+    after: Annotated[
+        int, typer.Option(min=0, help="begin after this position: the last_position of the last export")
+    ] = 0,
+) -> None:
+    """Write the event log as Parquet, for training, beside a service that runs or without one.
+
+    Exported events may be removed from the log once they are old (RECO_EVENT_RETENTION_DAYS, RECO_EVENTS_KEPT). The
+    line on standard output says how many events the file holds and up to which position.
+    """
+    exported = asyncio.run(export_all(load_settings(), out, after))
+    typer.echo(json.dumps({"file": str(out), **exported._asdict()}))
 
 
 @app.command()

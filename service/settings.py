@@ -68,6 +68,13 @@ class Settings(BaseSettings):
     event_log: Literal["sqlite", "redis"] = Field(
         "sqlite", description="where events are kept: a file in the data folder, or a Redis Stream for several replicas"
     )
+    event_log_safe: bool = Field(
+        True, description="event_log=redis: answer once the append-only file is synced, refuse a Redis that may lose it"
+    )
+    event_log_replicas: Annotated[int, Field(ge=0)] = Field(
+        0, description="event_log=redis: replicas of Redis that must have synced an event too"
+    )
+    event_log_timeout_s: Seconds = Field(5.0, description="event_log=redis: how long a write may take before it is 503")
     events_max_batch: Count = Field(1_000, description="most events in one call of POST /events")
     events_waiting: Count = Field(10_000, description="events waiting to be written; more are refused with 429")
     events_per_user: Count = Field(100, description="latest events of a user that the profile is made of")

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -75,9 +75,10 @@ class Valkey:
     folder: Path
     port: int | None = None
     process: ValkeyServer | None = None
+    config: dict[str, str] = field(default_factory=dict)
 
     def start(self) -> "Valkey":
-        self.process = ValkeyServer(port=self.port, data_dir=self.folder)
+        self.process = ValkeyServer(port=self.port, data_dir=self.folder, config=self.config)
         self.process.start()
         self.port = self.process.port
         return self

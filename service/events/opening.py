@@ -1,5 +1,6 @@
 """The log that the settings ask for, opened and closed in one place."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -7,6 +8,7 @@ from contextlib import asynccontextmanager
 from service.events.intake import Feedback
 from service.events.log import EventLog
 from service.events.sqlite_log import SqliteLog
+from service.events.stream_log import StreamLog, open_stream
 from service.metrics import Metrics
 from service.settings import Settings
 
@@ -16,11 +18,26 @@ FILE = "events.sqlite"
 @asynccontextmanager
 async def open_log(settings: Settings, metrics: Metrics, clock: Callable[[], float]) -> AsyncIterator[EventLog]:
     """The log; InputError where it cannot be used."""
-    log = SqliteLog(settings.data_folder / FILE, settings, metrics, clock)
+    if settings.event_log == "sqlite":
+        log: SqliteLog | StreamLog = SqliteLog(settings.data_folder / FILE, settings, metrics, clock)
+    else:
+        log = open_stream(settings, metrics, clock)
     try:
+        if isinstance(log, StreamLog):
+            await log.check()
         yield log
     finally:
         await log.close()
+
+
+def check_log(settings: Settings) -> None:
+    """InputError where the log cannot be used: before anything is served."""
+
+    async def check() -> None:
+        async with open_log(settings, Metrics(), time.time):
+            pass
+
+    asyncio.run(check())
 
 
 @asynccontextmanager

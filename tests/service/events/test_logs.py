@@ -1,7 +1,7 @@
 """What every log of events promises, SQLite and Redis alike."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_events import NOON, made, several
+from servers import Valkey
 
 from service.events.event import KINDS, Event
 from service.events.log import Count, EventLog, Overloaded
@@ -21,13 +22,28 @@ Steps = Callable[[EventLog], Awaitable[None]]
 Use = Callable[..., None]
 
 
-@pytest.fixture
-def use(tmp_path: Path) -> Use:
+@pytest.fixture(scope="module")
+def durable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    config = {"appendonly": "yes", "appendfsync": "always"}
+    server = Valkey(tmp_path_factory.mktemp("valkey"), config=config).start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def use(request: pytest.FixtureRequest, tmp_path: Path) -> Use:
     """Open a log of one kind, take the steps, close it; the next use finds what the last one left."""
+
+    where: dict[str, Any] = {}
+    if request.param == "redis":
+        server: Valkey = request.getfixturevalue("durable")
+        with server.client() as client:
+            client.flushall()
+        where = {"event_log": "redis", "redis_url": server.url, "redis_budget_ms": 2_000}
 
     def run(steps: Steps, *, clock: Callable[[], float] = lambda: NOON, **changes: Any) -> None:
         async def opened() -> None:
-            async with open_log(Settings(registry=tmp_path, **changes), Metrics(), clock) as log:
+            async with open_log(Settings(registry=tmp_path, **where, **changes), Metrics(), clock) as log:
                 await steps(log)
 
         asyncio.run(opened())

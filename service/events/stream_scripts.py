@@ -1,0 +1,103 @@
+"""What happens inside Redis, each script as one step that nothing comes between.
+
+All keys carry one hash tag, so that a cluster holds them in one place and a script may reach them all. A key's last
+part may be any bytes: it is never parsed.
+"""
+
+# Adds the events that are not known and gives their places in the arguments. The stream and the id come first: an
+# event that is known has its entry. What is derived from it (a user's list, sums) may be rebuilt, so another type
+# under such a key is thrown away. Every call writes something, so that WAITAOF after it waits for earlier events too.
+APPEND = """
+local prefix, now, ttl, per_user = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local stream = KEYS[1]
+
+local function ours(command, key, ...)
+    local reply = redis.pcall(command, key, ...)
+    if type(reply) == 'table' and reply.err then
+        redis.call('DEL', key)
+        reply = redis.call(command, key, ...)
+    end
+    redis.call('EXPIRE', key, ttl)
+    return reply
+end
+
+local function count(bucket, bundle, name, n)
+    if n == 0 then return end
+    local day = math.floor(bucket / 86400)
+    ours('HINCRBY', prefix .. 'counts:' .. day, bucket .. ':' .. name .. ':' .. bundle, n)
+    ours('ZADD', prefix .. 'days', day, day)
+end
+
+local function join(request, bucket, bundle, shown, clicks)
+    local key = prefix .. 'answer:' .. request
+    local held = ours('HMGET', key, 'bucket', 'bundle', 'shown', 'clicks')
+    local was_shown, was_clicked = tonumber(held[3] or 0), tonumber(held[4] or 0)
+    if was_shown > 0 then bucket, bundle = held[1], held[2] end
+    local all_shown, all_clicks = was_shown + shown, was_clicked + clicks
+    ours('HSET', key, 'bucket', bucket, 'bundle', bundle, 'shown', all_shown, 'clicks', all_clicks)
+    if all_shown == 0 then return end
+    if was_shown == 0 then
+        count(bucket, bundle, 'answers', 1)
+        was_clicked = 0
+    end
+    count(bucket, bundle, 'shown', shown)
+    count(bucket, bundle, 'clicked', all_clicks - was_clicked)
+    if all_clicks > 0 and was_clicked == 0 then count(bucket, bundle, 'hits', 1) end
+end
+
+redis.call('HINCRBY', prefix .. 'state', 'appends', 1)
+local newest = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)
+local position = newest[1] and tonumber(string.match(newest[1][1], '^%d+')) or 0
+local new = {}
+for i = 5, #ARGV, 9 do
+    local id_key = prefix .. 'id:' .. ARGV[i]
+    if redis.call('EXISTS', id_key) == 0 then
+        position = position + 1
+        redis.call('XADD', stream, string.format('%.0f-0', position), 'event', ARGV[i + 1], 'at', now)
+        redis.call('SET', id_key, '', 'EX', ttl)
+        new[#new + 1] = (i - 5) / 9
+        local bucket, bundle = ARGV[i + 4], ARGV[i + 5]
+        if ARGV[i + 2] ~= '' then
+            local list = prefix .. 'user:' .. ARGV[i + 2]
+            ours('RPUSH', list, ARGV[i + 1])
+            ours('LTRIM', list, -per_user, -1)
+        end
+        count(bucket, bundle, ARGV[i + 6], 1)
+        if ARGV[i + 3] ~= '' then
+            join(ARGV[i + 3], bucket, bundle, tonumber(ARGV[i + 7]), tonumber(ARGV[i + 8]))
+        end
+    end
+end
+return new
+"""
+
+# Removes exported events that are too old or too many, oldest first, and never the newest: it holds the position.
+TIDY = """
+local prefix, oldest, kept, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local stream = KEYS[1]
+
+local function place(entry)
+    return tonumber(string.match(entry[1], '^%d+'))
+end
+
+redis.call('ZREMRANGEBYSCORE', prefix .. 'days', '-inf', '(' .. math.floor(oldest / 86400))
+local some = redis.call('XRANGE', stream, '-', '+', 'COUNT', most)
+if not some[1] then return 0 end
+local last = place(redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1])
+local expired = 0
+for _, entry in ipairs(some) do
+    if tonumber(entry[2][4]) < oldest then expired = place(entry) end
+end
+local exported = tonumber(redis.call('HGET', prefix .. 'state', 'exported') or 0)
+local cut = math.min(exported, math.max(expired, last - kept), place(some[#some]), last - 1)
+return redis.call('XTRIM', stream, 'MINID', string.format('%.0f-0', cut + 1))
+"""
+
+MARK_EXPORTED = """
+local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
+local last = newest[1] and tonumber(string.match(newest[1][1], '^%d+')) or 0
+local exported = tonumber(redis.call('HGET', ARGV[1] .. 'state', 'exported') or 0)
+exported = math.max(exported, math.min(tonumber(ARGV[2]), last))
+redis.call('HSET', ARGV[1] .. 'state', 'exported', string.format('%.0f', exported))
+return 0
+"""

@@ -1,0 +1,145 @@
+"""Faults while events come in, against the process itself: what was acknowledged is there, once."""
+
+import asyncio
+import os
+import random
+import resource
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+from processes import process
+from servers import Valkey, serving, wait_until
+
+from deploy.stack import free_port
+
+EVENTS, BATCH, CALLERS = 10_000, 50, 8
+
+
+def batch(number: int) -> list[dict[str, Any]]:
+    fields = {"item_id": "item-1", "kind": "click", "request_id": f"r{number % 7}"}
+    return [fields | {"event_id": f"{number}-{i}", "user_id": f"user-{number}"} for i in range(BATCH)]
+
+
+class Callers:
+    """Send every batch until it is acknowledged, always with the same ids."""
+
+    def __init__(self, port: int) -> None:
+        self._url = f"http://127.0.0.1:{port}"
+        self._left = list(range(EVENTS // BATCH))
+        self.acknowledged = 0
+        self.known = 0
+        self.failed = 0
+
+    async def run(self) -> None:
+        await asyncio.gather(*(self._caller() for _ in range(CALLERS)))
+
+    async def _caller(self) -> None:
+        async with httpx.AsyncClient(base_url=self._url, timeout=10) as client:
+            while self._left:
+                await self._deliver(client, batch(self._left.pop()))
+
+    async def _deliver(self, client: httpx.AsyncClient, events: list[dict[str, Any]]) -> None:
+        while True:
+            try:
+                response = await client.post("/events", json=events)
+            except httpx.TransportError:
+                self.failed += 1
+                await asyncio.sleep(0.02)
+                continue
+            assert response.status_code == 202, response.text
+            self.known += response.json()["duplicates"]
+            self.acknowledged += len(events)
+            return
+
+
+def test_kill_9_while_events_are_written_loses_none_that_was_acknowledged_and_doubles_none(
+    registry: Path, tmp_path: Path
+) -> None:
+    port = free_port()
+    callers = Callers(port)
+    rng = random.Random(0)
+
+    async def killing() -> None:
+        sending = asyncio.ensure_future(callers.run())
+        for share in (0.3, 0.7):
+            with process(registry, tmp_path / "log", port=port, data=tmp_path) as (running, _):
+                while callers.acknowledged < share * EVENTS:
+                    assert not sending.done()
+                    await asyncio.sleep(0.001)
+                await asyncio.sleep(rng.random() * 0.005)
+                running.kill()
+                at_the_kill = callers.acknowledged
+            assert len(on_disk(tmp_path)) >= at_the_kill
+        with process(registry, tmp_path / "log", port=port, data=tmp_path):
+            await sending
+
+    asyncio.run(killing())
+    assert callers.acknowledged == EVENTS
+    assert callers.failed > 0
+    assert sorted(on_disk(tmp_path)) == sorted(e["event_id"] for n in range(EVENTS // BATCH) for e in batch(n))
+    with closing(sqlite3.connect(tmp_path / "events.sqlite")) as log:
+        assert log.execute("SELECT sum(n) FROM counts WHERE name = 'click'").fetchone() == (EVENTS,)
+        assert log.execute("SELECT max(position) FROM events").fetchone() == (EVENTS,)
+        assert log.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def on_disk(folder: Path) -> list[str]:
+    with closing(sqlite3.connect(folder / "events.sqlite")) as log:
+        return [event_id for (event_id,) in log.execute("SELECT event_id FROM events")]
+
+
+def test_a_full_disk_refuses_events_serves_on_and_takes_them_when_there_is_room(registry: Path, tmp_path: Path) -> None:
+    with process(registry, tmp_path / "log", data=tmp_path) as (running, client):
+        # No file of the process can grow beyond a megabyte.
+        resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))
+        acknowledged: list[str] = []
+        refused = None
+        for number in range(400):
+            response = client.post("/events", json=batch(number))
+            if response.status_code != 202:
+                refused = response
+                break
+            acknowledged += [event["event_id"] for event in batch(number)]
+        assert refused is not None
+        assert (refused.status_code, refused.json()["error"]) == (503, "event_log_unavailable")
+        assert refused.headers["retry-after"] == "5"
+        assert sorted(on_disk(tmp_path)) == sorted(acknowledged)
+        assert client.get("/recommend/user-1").status_code == 200
+        assert client.get("/readyz").status_code == 200
+        resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        assert client.post("/events", json=batch(number)).json()["accepted"] == BATCH
+        assert len(on_disk(tmp_path)) == len(acknowledged) + BATCH
+
+
+def test_a_log_that_cannot_be_used_is_one_line_and_no_start(registry: Path, tmp_path: Path) -> None:
+    (tmp_path / "events.sqlite").write_bytes(b"garbage" * 1_000)
+    with process(registry, tmp_path / "log", data=tmp_path) as (running, _):
+        assert running.wait(10) == 2
+    (line,) = (tmp_path / "log").read_text().splitlines()
+    assert line.startswith("error: event log ")
+    assert "file is not a database" in line
+
+
+def test_redis_killed_under_the_stream_refuses_events_and_has_all_that_were_acknowledged(
+    registry: Path, tmp_path: Path
+) -> None:
+    server = Valkey(tmp_path / "valkey", config={"appendonly": "yes", "appendfsync": "always"}).start()
+    fields = {"redis_url": server.url, "event_log": "redis", "event_log_timeout_s": 2}
+    try:
+        with serving(registry=registry, data=tmp_path, **fields) as client:
+            for number in range(20):
+                assert client.post("/events", json=batch(number)).status_code == 202
+            os.kill(server.pid(), 9)
+            refused = client.post("/events", json=batch(20))
+            assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+            assert client.get("/recommend/user-1").status_code == 200
+            server.start()
+            wait_until(lambda: client.post("/events", json=batch(20)).status_code == 202)
+            again = client.post("/events", json=[event for number in range(20) for event in batch(number)])
+            assert (again.json()["accepted"], again.json()["duplicates"]) == (0, 1_000)
+            assert client.get("/quality").json()["overall"]["events"] == {"click": 1_050}
+    finally:
+        server.kill()

@@ -1,0 +1,254 @@
+"""What may happen to the Redis that keeps the log: nothing is acknowledged that could be lost."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fleets import cluster, watched
+from made_events import made, several
+from servers import Valkey, wait_until
+
+from index.errors import InputError
+from service.events.log import EventLog, LogUnavailable
+from service.events.opening import open_log
+from service.metrics import Metrics
+from service.settings import Settings
+
+SAFE = {"appendonly": "yes", "appendfsync": "always"}
+STREAM = "{reco:events}:stream"
+
+Steps = Callable[..., Awaitable[None]]
+
+
+@pytest.fixture
+def safe(tmp_path: Path) -> Iterator[Valkey]:
+    server = Valkey(tmp_path / "valkey", config=dict(SAFE)).start()
+    yield server
+    server.kill()
+
+
+def use(url: str, steps: Steps, *, logs: int = 1, **changes: Any) -> None:
+    """Take the steps with one log, or with as many as there are replicas."""
+    fields = {"event_log": "redis", "redis_url": url, "redis_budget_ms": 2_000, "event_log_timeout_s": 2.0} | changes
+    settings = Settings(registry=Path("none"), **fields)  # type: ignore[arg-type]
+
+    async def run() -> None:
+        async with AsyncExitStack() as stack:
+            opened = [await stack.enter_async_context(open_log(settings, Metrics(), time.time)) for _ in range(logs)]
+            await steps(*opened)
+
+    asyncio.run(run())
+
+
+async def ids(log: EventLog) -> list[str]:
+    return [event.event_id for _, event in await log.read(0, 100_000)]
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"appendonly": "no"}, "appendonly is off"),
+        (SAFE | {"maxmemory-policy": "allkeys-lru"}, "maxmemory-policy is allkeys-lru"),
+    ],
+)
+def test_a_redis_that_may_lose_events_is_refused_unless_the_operator_accepts_it(
+    tmp_path: Path, config: dict[str, str], said: str
+) -> None:
+    server = Valkey(tmp_path, config=config).start()
+
+    async def steps(log: EventLog) -> None:
+        assert (await log.append(several(3))).n_new == 3
+
+    try:
+        with pytest.raises(InputError, match=said):
+            use(server.url, steps)
+        use(server.url, steps, event_log_safe=False)
+    finally:
+        server.kill()
+
+
+def test_a_stream_needs_a_redis() -> None:
+    async def run() -> None:
+        async with open_log(Settings(registry=Path("none"), event_log="redis"), Metrics(), time.time):
+            pass
+
+    with pytest.raises(InputError, match="expected RECO_REDIS_URL"):
+        asyncio.run(run())
+
+
+def test_a_redis_without_its_file_on_disk_acknowledges_nothing(safe: Valkey) -> None:
+    async def steps(log: EventLog) -> None:
+        with safe.client() as client:
+            client.config_set("appendonly", "no")
+        with pytest.raises(LogUnavailable, match="appendonly is disabled"):
+            await log.append([made("1")])
+
+    use(safe.url, steps)
+
+
+def test_replicas_that_must_have_an_event_and_do_not_exist_are_missed(safe: Valkey) -> None:
+    async def steps(log: EventLog) -> None:
+        with pytest.raises(LogUnavailable, match=r"synced by \[1, 0\] \(local, replicas\), expected \[1, 1\]"):
+            await log.append([made("1")])
+
+    use(safe.url, steps, event_log_replicas=1, event_log_timeout_s=1.5)
+
+
+def test_replicas_of_the_service_share_one_log(safe: Valkey) -> None:
+    async def steps(one: EventLog, other: EventLog) -> None:
+        both = [log.append(several(10, start=5 * i)) for i in range(20) for log in (one, other)]
+        assert sum([appended.n_new for appended in await asyncio.gather(*both)]) == 105
+        assert sorted(await ids(one)) == sorted(event.event_id for event in several(105))
+        await one.append([made("of ann", kind="like")])
+        assert (await other.of_user("ann"))[-1].event_id == "of ann"
+
+    use(safe.url, steps, logs=2)
+
+
+def test_a_killed_redis_has_every_acknowledged_event_when_it_is_back(safe: Valkey) -> None:
+    async def steps(log: EventLog) -> None:
+        acknowledged: set[str] = set()
+
+        async def write(caller: int) -> None:
+            for i in range(100):
+                event = made(f"{caller}-{i}")
+                try:
+                    await log.append([event])
+                except LogUnavailable:
+                    return
+                acknowledged.add(event.event_id)
+
+        async def kill() -> None:
+            while len(acknowledged) < 200:
+                await asyncio.sleep(0.002)
+            os.kill(pid, signal.SIGKILL)
+
+        pid = safe.pid()
+        await asyncio.gather(kill(), *(write(caller) for caller in range(40)))
+        assert 200 <= len(acknowledged) < 4_000
+        with pytest.raises(LogUnavailable):
+            await log.of_user("ann")
+        await asyncio.to_thread(safe.start)
+        held = await ids(log)
+        assert acknowledged <= set(held)
+        assert len(held) == len(set(held))
+        again = [made(f"{caller}-{i}") for caller in range(40) for i in range(100)]
+        appended = await log.append(again)
+        assert appended.n_known == len(held)
+        assert len(await ids(log)) == 4_000
+
+    use(safe.url, steps)
+
+
+def test_a_redis_that_is_away_at_the_start_is_found_when_it_comes(safe: Valkey) -> None:
+    safe.kill()
+
+    async def steps(log: EventLog) -> None:
+        with pytest.raises(LogUnavailable, match="Redis failed") as refused:
+            await log.append([made("1")])
+        assert refused.value.headers == {"Retry-After": "5"}
+        await asyncio.to_thread(safe.start)
+        assert (await log.append([made("1")])).n_new == 1
+
+    use(safe.url, steps)
+
+
+def test_a_frozen_redis_costs_a_reader_its_budget_and_then_nothing(safe: Valkey) -> None:
+    pid = safe.pid()
+
+    async def steps(log: EventLog) -> None:
+        await log.append([made("1")])
+        os.kill(pid, signal.SIGSTOP)
+        start = time.monotonic()
+        for _ in range(50):
+            with pytest.raises(LogUnavailable):
+                await log.of_user("ann")
+        assert time.monotonic() - start < 1  # three budgets, then the circuit is open
+        with pytest.raises(LogUnavailable, match="TimeoutError"):
+            await log.append([made("2")])
+        os.kill(pid, signal.SIGCONT)
+        assert (await log.append([made("2")])).n_new + (await log.append([made("2")])).n_known in (1, 2)
+        await asyncio.sleep(0.3)
+        assert len(await log.of_user("ann")) == 2
+
+    try:
+        use(safe.url, steps, redis_budget_ms=100, redis_retry_s=0.2, event_log_timeout_s=0.5)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_a_full_redis_refuses_events_keeps_none_of_them_and_takes_them_later(safe: Valkey) -> None:
+    async def steps(log: EventLog) -> None:
+        await log.append(several(10))
+        with safe.client() as client:
+            client.config_set("maxmemory", "1")
+            with pytest.raises(LogUnavailable, match="used memory > 'maxmemory'"):
+                await log.append(several(10, start=10))
+            assert len(await ids(log)) == len(await log.of_user("ann")) == 10
+            client.config_set("maxmemory", "0")
+        assert (await log.append(several(10, start=10))).n_new == 10
+
+    use(safe.url, steps)
+
+
+def test_another_type_under_the_stream_refuses_and_under_what_is_derived_is_replaced(safe: Valkey) -> None:
+    async def steps(log: EventLog) -> None:
+        with safe.client() as client:
+            client.set(STREAM, "not a stream")
+            with pytest.raises(LogUnavailable, match="WRONGTYPE"):
+                await log.append([made("1", request_id="r1")])
+            client.delete(STREAM)
+            for key in ("user:ann", "days", "answer:r1"):
+                client.set("{reco:events}:" + key, "garbage")
+        assert (await log.append([made("1", request_id="r1")])).n_new == 1
+        assert [event.event_id for event in await log.of_user("ann")] == ["1"]
+        assert await log.counts_since(0)
+
+    use(safe.url, steps)
+
+
+def test_requests_that_ask_at_once_share_a_round_trip_and_get_their_own_events(safe: Valkey) -> None:
+    async def steps(log: EventLog) -> None:
+        await log.append([made(str(i), user_id=f"user-{i}") for i in range(100)])
+        await log.of_user("user-0")
+        with safe.client() as client:
+            before = client.info("stats")["total_connections_received"]
+            lists = await asyncio.gather(*(log.of_user(f"user-{i}") for i in range(100)))
+            assert client.info("stats")["total_connections_received"] == before
+        assert [events[0].event_id for events in lists] == [str(i) for i in range(100)]
+
+    use(safe.url, steps)
+
+
+@pytest.mark.parametrize("start", [cluster, watched], ids=["cluster", "sentinel"])
+def test_a_cluster_and_a_watched_master_keep_the_log_and_lose_a_master(start: Any, tmp_path: Path) -> None:
+    with start(tmp_path) as fleet:
+
+        def sent() -> int:
+            with fleet.client(0) as master:
+                return int(master.info("replication")["master_repl_offset"])
+
+        async def steps(log: EventLog) -> None:
+            await log.append(several(1_000))
+            assert await log.count_since(0) == 1_000
+            assert len(await log.of_user("ann")) == 100
+            with fleet.client(-1) as replica:  # which the service was not told to wait for
+                await asyncio.to_thread(wait_until, lambda: replica.info("replication")["slave_repl_offset"] >= sent())
+            fleet.kill(0)
+            async with asyncio.timeout(20):
+                while True:
+                    try:
+                        await log.append([made("after")])
+                        break
+                    except LogUnavailable:
+                        await asyncio.sleep(0.05)
+            assert len(await ids(log)) == 1_001
+
+        # Of the cluster's masters the first has a replica, and holds the log of a namespace of this name.
+        use(fleet.url, steps, event_log_safe=False, namespace="a")
