@@ -1,10 +1,11 @@
 """What goes in and out over HTTP. Queries are validated by these models; answers are only documented by them."""
 
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from service.settings import Settings
+if TYPE_CHECKING:  # a client imports this file, and needs nothing else of the service
+    from service.settings import Settings
 
 
 class Query(BaseModel):
@@ -22,7 +23,7 @@ class ListQuery(Query):
 Q = TypeVar("Q", bound=ListQuery)
 
 
-def limited(model: type[Q], settings: Settings) -> type[Q]:
+def limited(model: type[Q], settings: "Settings") -> type[Q]:
     """The query model with the default and the limit of k that the operator set."""
     k = Field(settings.k_default, ge=1, le=settings.k_max, description="items in the answer, at most")
     return create_model(model.__name__, __base__=model, __doc__=model.__doc__, k=(int, k))
@@ -164,6 +165,40 @@ class ItemAnswer(Answer):
     item: Annotated[dict[str, Any], Field(description="item_id, title, category, image, attributes")]
     users: int
     part_norms: dict[str, float] = Field(description="length of each part of the item's embedding")
+
+
+class EventsAnswer(Answer):
+    """Answer of POST /events: all of it is durable."""
+
+    accepted: int = Field(description="events that were new")
+    duplicates: int = Field(description="events whose event_id the log had already")
+    unknown_items: list[str] = Field(description="ids that this bundle lacks; their events are kept for the next one")
+
+
+class Figures(BaseModel):
+    """What became of the answers of one bundle, or of all."""
+
+    answers: int = Field(description="request ids of which an impression came")
+    items_shown: int
+    clicks: int = Field(description="click events that name one of these answers")
+    click_through_rate: float | None = Field(description="clicks by items shown; null where nothing was shown")
+    hit_rate: float | None = Field(description="share of answers with a click at least")
+    events: dict[str, int] = Field(description="events by kind, joined to an answer or not")
+
+
+class BundleFigures(Figures):
+    """The same of one bundle."""
+
+    bundle: str | None = Field(description="null: events that name none")
+
+
+class QualityAnswer(Answer):
+    """Answer of /quality."""
+
+    since: float = Field(description="start of the window; a multiple of five minutes")
+    until: float
+    overall: Figures
+    bundles: list[BundleFigures]
 
 
 class Alive(Reply):

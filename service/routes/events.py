@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from service.events.event import GivenEvent
 from service.events.quality import bucket_of, quality
 from service.routing import Call, route
-from service.schemas import Answer, Query, Refusal
+from service.schemas import EventsAnswer, QualityAnswer, Query, Refusal
 from service.settings import Settings
 from service.state import Service
 
@@ -38,44 +38,10 @@ Given = Annotated[
 ]
 
 
-class EventsAnswer(Answer):
-    """Answer of POST /events: all of it is durable."""
-
-    accepted: int = Field(description="events that were new")
-    duplicates: int = Field(description="events whose event_id the log had already")
-    unknown_items: list[str] = Field(description="ids that this bundle lacks; their events are kept for the next one")
-
-
 class QualityQuery(Query):
     """Parameters of /quality."""
 
     since: float | None = Field(None, ge=0, allow_inf_nan=False, description="unix seconds; unset: a day ago")
-
-
-class Figures(BaseModel):
-    """What became of the answers of one bundle, or of all."""
-
-    answers: int = Field(description="request ids of which an impression came")
-    items_shown: int
-    clicks: int = Field(description="click events that name one of these answers")
-    click_through_rate: float | None = Field(description="clicks by items shown; null where nothing was shown")
-    hit_rate: float | None = Field(description="share of answers with a click at least")
-    events: dict[str, int] = Field(description="events by kind, joined to an answer or not")
-
-
-class BundleFigures(Figures):
-    """The same of one bundle."""
-
-    bundle: str | None = Field(description="null: events that name none")
-
-
-class QualityAnswer(Answer):
-    """Answer of /quality."""
-
-    since: float = Field(description="start of the window; a multiple of five minutes")
-    until: float
-    overall: Figures
-    bundles: list[BundleFigures]
 
 
 def routes(settings: Settings) -> list[APIRoute]:

@@ -1,0 +1,153 @@
+"""Every call of the service as a value: what is sent, and what its answer is read as. `client.py` sends them."""
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack
+from urllib.parse import quote
+
+from pydantic import BaseModel
+
+from service.events.event import GivenEvent
+from service.schemas import (
+    Alive,
+    BatchAnswer,
+    EventsAnswer,
+    ItemAnswer,
+    PopularAnswer,
+    QualityAnswer,
+    Ready,
+    RecommendAnswer,
+    SessionAnswer,
+    SimilarAnswer,
+)
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+By = Literal["fused", "id", "text", "image", "multimodal"]
+
+
+@dataclass(frozen=True)
+class Ask(Generic[T]):
+    """One call. `safe`: sent twice it does no more than sent once."""
+
+    method: str
+    path: str
+    answer: type[T]  # a model, or str for the text as it is
+    query: Mapping[str, Any]
+    body: Any = None
+    safe: bool = True
+
+    def read(self, content: bytes) -> T:
+        """The typed answer; pydantic's ValidationError where the bytes are no such thing."""
+        if issubclass(self.answer, BaseModel):
+            return self.answer.model_validate_json(content)
+        return self.answer(content.decode())  # type: ignore[call-arg]  # str is the only other
+
+
+class Paging(TypedDict, total=False):
+    """Which part of a list, and of which items."""
+
+    k: int
+    offset: int
+    category: Sequence[str]
+    require: Sequence[str]  # name:value
+    exclude: Sequence[str]
+
+
+class Options(Paging, total=False):
+    """How recommendations should be; docs/serving.md says what each does."""
+
+    exclude_seen: bool
+    explain: bool
+    counterfactual: bool
+    diversity: float
+    diversity_by: str
+    category_cap: int
+    seed: int
+
+
+def recommend(user_id: str, **options: Unpack[Options]) -> Ask[RecommendAnswer]:
+    """The best items for a user."""
+    return Ask("GET", _path("recommend", user_id), RecommendAnswer, options)
+
+
+def recommend_session(
+    items: Iterable[str | tuple[str, float]] = (),
+    *,
+    liked: Sequence[str] = (),
+    disliked: Sequence[str] = (),
+    user_id: str | None = None,
+    rules: Mapping[str, Any] | None = None,
+    **options: Unpack[Options],
+) -> Ask[SessionAnswer]:
+    """The best items for a session: items looked at, oldest first, each alone or with its weight."""
+    looked = [{"item_id": one} if isinstance(one, str) else {"item_id": one[0], "weight": one[1]} for one in items]
+    body = {"items": looked, "liked": liked, "disliked": disliked, "user_id": user_id, "rules": rules, **options}
+    return Ask("POST", "/recommend", SessionAnswer, {}, _given(body))
+
+
+def recommend_batch(
+    user_ids: Sequence[str], *, rules: Mapping[str, Any] | None = None, **options: Unpack[Options]
+) -> Ask[BatchAnswer]:
+    """The best items for many users, in one search."""
+    return Ask("POST", "/recommend/batch", BatchAnswer, {}, _given({"user_ids": user_ids, "rules": rules, **options}))
+
+
+def similar(
+    item_id: str,
+    *,
+    by: By = "fused",
+    explain: bool = False,
+    user_id: str | None = None,
+    **paging: Unpack[Paging],
+) -> Ask[SimilarAnswer]:
+    """The nearest items, without what the user had where one is named."""
+    query = _given({"by": by, "explain": explain, "user_id": user_id, **paging})
+    return Ask("GET", _path("similar", item_id), SimilarAnswer, query)
+
+
+def item(item_id: str) -> Ask[ItemAnswer]:
+    """All that the service knows of an item; NotFound where it knows none."""
+    return Ask("GET", _path("items", item_id), ItemAnswer, {})
+
+
+def popular(**options: Unpack[Paging]) -> Ask[PopularAnswer]:
+    """What everybody likes."""
+    return Ask("GET", "/popular", PopularAnswer, options)
+
+
+def send_events(events: GivenEvent | Iterable[GivenEvent]) -> Ask[EventsAnswer]:
+    """Feedback; durable when this returns. Events without an id get one here, so that a retry counts nothing twice."""
+    given = [events] if isinstance(events, GivenEvent) else events
+    body = [{"event_id": uuid.uuid4().hex, **event.model_dump(exclude_none=True)} for event in given]
+    return Ask("POST", "/events", EventsAnswer, {}, {"events": body})
+
+
+def quality(since: float | None = None) -> Ask[QualityAnswer]:
+    """Click-through and hit rate by bundle, since a time in unix seconds."""
+    return Ask("GET", "/quality", QualityAnswer, _given({"since": since}))
+
+
+def healthz() -> Ask[Alive]:
+    """Whether the process is alive."""
+    return Ask("GET", "/healthz", Alive, {})
+
+
+def readyz() -> Ask[Ready]:
+    """Whether the service can answer; ServiceUnavailable where it cannot."""
+    return Ask("GET", "/readyz", Ready, {})
+
+
+def metrics() -> Ask[str]:
+    """What Prometheus scrapes."""
+    return Ask("GET", "/metrics", str, {})
+
+
+def _path(noun: str, found_id: str, verb: str = "") -> str:
+    """The id percent-encoded throughout, dots too: an HTTP client would take `..` for a way up."""
+    return f"/{noun}/{quote(found_id, safe='').replace('.', '%2E')}{verb}"
+
+
+def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}
