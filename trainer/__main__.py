@@ -124,6 +124,12 @@ def tune(
         Literal["median", "hyperband", "none"], typer.Option(help="What ends a trial that falls behind.")
     ] = "median",
     seed: Annotated[int, typer.Option(help="Seed of the search; runs keep the one of their configuration.")] = 0,
+    start_from: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CONFIG", help="Configuration whose values of the searched settings are tried first. Repeatable."
+        ),
+    ] = None,
     overrides: Overrides = None,
     final: Annotated[bool, typer.Option("--final/--no-final", help="Fit the best and measure it on test.")] = True,
 ) -> None:
@@ -139,7 +145,9 @@ def tune(
 
     fixed = tuple(overrides or ())
     base = load_config(config, fixed)
-    search = study.Search(config, read_space(space or base.model.name), fixed, sampler, pruner, trials, timeout, seed)
+    searched = read_space(space or base.model.name)
+    starts = tuple(searched.point_in(load_config(name), name) for name in start_from or ())
+    search = study.Search(config, searched, fixed, sampler, pruner, trials, timeout, seed, starts)
     dataset = load_dataset(data)
     found = command.tune(dataset, search, out, console=Console(stderr=True))
     Console().print(report.best_table(found, search))

@@ -116,6 +116,46 @@ def test_a_grid_covers_each_point_exactly_once_however_often_it_is_called(datase
     assert sorted(points) == sorted(itertools.product(["0.001", "0.01"], ["0.0", "0.1"], ["1", "2"]))
 
 
+def test_starting_points_are_tried_first_and_once_and_a_study_can_be_given_more_of_them(dataset, space_of, tmp_path):
+    space = space_of("training.learning_rate = { low = 1e-3, high = 1e-2 }\nmodel.reg_weight = [0.0, 0.01]")
+    starts = tuple(space.point_in(load_config("bpr", (f"training.learning_rate={r}",)), "mine") for r in (0.004, 0.002))
+    for trials, points in ((3, starts[:1]), (5, starts)):
+        search = Search("bpr", space, (*SMALL, "training.epochs=1"), trials=trials, starts=points)
+        tune(dataset, search, tmp_path / "study", console=quiet())
+    rates = [rate for (rate,) in rows_of(tmp_path / "study", "training.learning_rate")]
+    assert (rates[0], rates[3]) == ("0.004", "0.002")
+    assert len(set(rates)) == 5
+
+
+def test_a_starting_point_on_the_grid_is_not_tried_twice(dataset, space_of, tmp_path):
+    space = space_of("model.reg_weight = [0.0, 0.1, 0.01]")
+    start = space.point_in(load_config("bpr"), "bpr")
+    search = Search("bpr", space, (*SMALL, "training.epochs=1"), sampler="grid", starts=(start,))
+    tune(dataset, search, tmp_path / "study", console=quiet())
+    assert [weight for (weight,) in rows_of(tmp_path / "study", "model.reg_weight")] == ["0.01", "0.0", "0.1"]
+
+
+@pytest.mark.parametrize(
+    ("searched", "said"),
+    [
+        ("model.k = [10, 20]", "model.k is 5 there, outside"),
+        ("model.n_layers = { low = 3, high = 4 }", "model.n_layers is 2 there, outside"),
+        ('model.modalities = [["text"], ["image"]]', "model.modalities is .* there, outside"),
+        ("model.reg_weight = [0.0]", "model.reg_weight is null there, outside"),
+    ],
+)
+def test_a_starting_point_outside_the_space_is_refused_with_the_setting(space_of, searched, said):
+    with pytest.raises(InputError, match=f"mine cannot start the search: {said}"):
+        space_of(searched).point_in(load_config("anchorrec", ("model.k=5",)), "mine")
+
+
+def test_a_list_as_a_setting_can_be_started_from(space_of):
+    space = space_of('model.modalities = [["text"], ["multimodal", "text", "image"]]')
+    assert space.point_in(load_config("anchorrec"), "anchorrec") == {
+        "model.modalities": '["multimodal", "text", "image"]'
+    }
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_a_study_in_two_calls_is_the_study_of_one_call(dataset, tmp_path, sampler):
     def searched(folder: str, *calls: int) -> list[tuple[str, ...]]:
@@ -348,6 +388,7 @@ def test_the_documented_commands_work_as_they_stand(tmp_path, monkeypatch):
     topics_dataset(tmp_path / "data" / "shop")
     page = PAGE.read_text(encoding="utf-8")
     (tmp_path / "my-space.toml").write_text(page.split("```toml\n")[1].partition("```")[0])
+    (tmp_path / "my-best.toml").write_text('model.name = "anchorrec"\nmodel.k = 20\n')
     commands = "".join(block.partition("```")[0] for block in page.split("```sh\n")[1:]).splitlines()
     monkeypatch.chdir(tmp_path)
     for line in commands:

@@ -82,6 +82,21 @@ class Space:
         values = [self._listed(name, distribution) for name, distribution in self.distributions.items()]
         return [dict(zip(self.distributions, point, strict=True)) for point in product(*values)]
 
+    def point_in(self, config: RunConfig, source: str) -> dict[str, Any]:
+        """The searched settings as a configuration has them; `source` is its name in the error.
+
+        Raises:
+            InputError: it has no such setting, or a value that is not in the space.
+        """
+        values = _leaves(config.model_dump(mode="json"))
+        point = {name: _scalar(values.get(name)) for name in self.distributions}
+        for name, distribution in self.distributions.items():
+            if not _contains(distribution, point[name]):
+                raise InputError(
+                    f"{source} cannot start the search: {name} is {point[name]} there, outside {self.source}"
+                )
+        return point
+
     def _listed(self, name: str, distribution: Distribution) -> list[Any]:
         if isinstance(distribution, CategoricalDistribution):
             return list(distribution.choices)
@@ -124,7 +139,7 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _distribution(name: str, found: Any, source: str) -> Distribution:
     if isinstance(found, list) and found:
-        choices = [value if isinstance(value, str | int | float) else json.dumps(value) for value in found]
+        choices = [_scalar(value) for value in found]
         if len(set(choices)) < len(choices):
             raise InputError(f"space {source}: {name} lists a value twice, found {found}")
         return CategoricalDistribution(choices)
@@ -136,6 +151,16 @@ def _distribution(name: str, found: Any, source: str) -> Distribution:
         problem = error.errors()[-1]
         where = ".".join([name, *(str(part) for part in problem["loc"][:1])])
         raise InputError(f"space {source}: {where}: {problem['msg']} (found {problem['input']!r})") from None
+
+
+def _scalar(value: Any) -> Any:
+    return value if isinstance(value, str | int | float) else json.dumps(value)
+
+
+def _contains(distribution: Distribution, value: Any) -> bool:
+    if isinstance(distribution, CategoricalDistribution):
+        return value in distribution.choices
+    return isinstance(value, int | float) and distribution.low <= value <= distribution.high
 
 
 def _samples(distribution: Distribution) -> list[Any]:

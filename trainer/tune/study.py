@@ -54,6 +54,8 @@ class Search:
     timeout: float = float("inf")
     """Seconds after which no further trial is begun."""
     seed: int = 0
+    starts: tuple[dict[str, Any], ...] = ()
+    """Points that are tried before anything else is proposed."""
 
     def configured(self, values: Values) -> RunConfig:
         """The configuration of a trial."""
@@ -98,8 +100,7 @@ def run_trials(
 ) -> None:
     """Take up what a killed process left, then run trials until there are enough or time is up."""
     _take_up_interrupted(study)
-    if search.sampler == "grid":
-        _enqueue(study, search.space.points())
+    _enqueue(study, [*search.starts, *(search.space.points() if search.sampler == "grid" else ())])
     started = clock()
     while _remaining(study, search) > 0 and clock() - started < search.timeout:
         # A draw depends on the seed and the trials before it alone, so a resumed study proposes what an unbroken one
@@ -168,6 +169,7 @@ def _enqueue(study: Study, points: list[dict[str, Any]]) -> None:
     for point in points:
         if point not in known:
             study.enqueue_trial(point)
+            known.append(point)
 
 
 def _values(trial: FrozenTrial) -> dict[str, Any]:
