@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from trainer.config import AnchorRecSettings, LightGCNSettings, ModelSettings
 from trainer.device import Precision
 from trainer.inputs import make_inputs
+from trainer.model_settings import AnchorRecSettings, LightGCNSettings, ModelSettings
 from trainer.models import Inputs, Recommender, build_model
 from trainer.run_folder import parameters_of
 from trainer.sampling import Batch, PairSampler

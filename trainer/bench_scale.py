@@ -20,9 +20,9 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from trainer.bench import WARM_UP_STEPS, Shape, made_up_pairs, peak_gb, timed_step
-from trainer.config import ModelSettings
 from trainer.data import NO_TIME, Dataset, Interactions
 from trainer.inputs import build_inputs
+from trainer.model_settings import ModelSettings
 from trainer.models import build_model
 from trainer.progress import say, track
 from trainer.run_folder import parameters_of

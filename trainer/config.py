@@ -3,158 +3,16 @@
 import difflib
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 
 from index.errors import InputError
+from trainer.model_settings import ModelSettings, Settings, Size
 
 CONFIG_FOLDER = Path(__file__).parent / "configs"
 """The configurations that ship with the trainer; `--config anchorrec` names one of them."""
-
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Size = Annotated[int, Field(ge=1)]
-
-
-class Settings(BaseModel):
-    """Base of every group of settings: immutable, and strict about names and ranges."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class PopularitySettings(Settings):
-    """Ranks items by their number of training interactions: the floor that training must beat."""
-
-    name: Literal["popularity"] = "popularity"
-
-
-class BPRSettings(Settings):
-    """Matrix factorisation by Bayesian personalised ranking (MODELS.md 3.1)."""
-
-    name: Literal["bpr"] = "bpr"
-    embedding_size: Size = 64
-    reg_weight: Weight = 1e-2
-
-
-class LightGCNSettings(Settings):
-    """LightGCN (MODELS.md 3.2)."""
-
-    name: Literal["lightgcn"] = "lightgcn"
-    embedding_size: Size = 64
-    n_layers: Size = 2
-    reg_weight: Weight = 1e-4
-
-
-Modality = Literal["multimodal", "text", "image"]
-MODALITIES: tuple[Modality, ...] = get_args(Modality)
-
-
-class FusionWeights(Settings):
-    """Weight of each part in the sum that makes user and item embeddings; 0 leaves a part out."""
-
-    id: Weight = 1.0
-    multimodal: Weight = 1.0
-    text: Weight = 1.0
-    image: Weight = 1.0
-
-
-class ModalityWeights(Settings):
-    """Weight of each modality inside AMP (the released code has 1, 0.03 and 0.01)."""
-
-    multimodal: Weight = 1.0
-    text: Weight = 1.0
-    image: Weight = 1.0
-
-
-class AnchorRecSettings(Settings):
-    """AnchorRec. What the paper's text leaves open (MODELS.md 3.12) is a setting; the defaults are our reading of it.
-
-    `variant = "official"` changes the defaults to those of the released code (MODELS.md 3.11): see OFFICIAL. A
-    setting given beside it still wins, so every difference between the two can be switched by itself.
-    """
-
-    name: Literal["anchorrec"] = "anchorrec"
-    variant: Literal["paper", "official"] = "paper"
-    embedding_size: Size = 64
-    n_layers: Size = 2
-    """Layers of LightGCN over the user-item graph."""
-    n_item_layers: Size = 1
-    """Layers of propagation over each item-item graph."""
-    k: Size = 10
-    """Neighbours of an item in each item-item graph, itself included."""
-    graph_search: Literal["auto", "exact", "approximate"] = "auto"
-    """How they are found; `auto` is exact up to 50,000 items and approximate, with a measured recall, beyond."""
-    modalities: tuple[Modality, ...] = MODALITIES
-    """Modalities taken in, where the data set has them."""
-    feature_scaling: Literal["none", "unit"] = "none"
-    """`unit` divides each feature row by its norm before the model sees it."""
-    train_features: bool = False
-    """Let training move the feature tables, and with them what AMP compares to. The paper says fixed."""
-    fusion: FusionWeights = FusionWeights()
-    project: bool = True
-    """Align, and correct by, small projections of the embeddings; else the origin embeddings themselves."""
-    project_from: Literal["origin", "features"] = "origin"
-    """What the text and image projections start from: h^m (paper) or the features (released code)."""
-    correction_weight: Weight = 0.01
-    """lambda: how much of the projected anchor is added to the item embedding."""
-    correction_decoder: bool = False
-    """Send the projected anchor through one more MLP before it is added."""
-    aal_weight: Weight = 0.01
-    """lambda_1: anchor-aligned learning (paper, equation 2)."""
-    aal_direction: Literal["both", "to_anchor", "from_anchor"] = "both"
-    """InfoNCE of each row against the anchors, of each anchor against the rows, or the mean of the two."""
-    detach_anchor: Literal["none", "mixture", "both"] = "mixture"
-    """In which AAL terms the anchor receives no gradient."""
-    temperature: Annotated[float, Field(gt=0)] = 0.2
-    """InfoNCE temperature tau."""
-    text_share: Annotated[float, Field(ge=0, le=1)] = 0.75
-    """alpha: share of the text projection in the text-image mixture."""
-    amp_weight: Weight = 0.1
-    """lambda_2: anchor-modality preservation (paper, equation 3)."""
-    amp_form: Literal["cosine", "frobenius"] = "cosine"
-    """Mean squared cosine gap over pairs (paper), or the Frobenius norm of unnormalised products (released code)."""
-    amp_modality_weights: ModalityWeights = ModalityWeights()
-    distinct_items: bool = True
-    """AAL and AMP over the batch's distinct positives; else a positive drawn twice is its own false negative."""
-    aligned_items: Size = 4096
-    """Items of a batch that AAL and AMP look at, at most: evenly spaced ones of more, since the cost is square."""
-    user_item_weight: Weight = 0.1
-    user_item_form: Literal["cosine", "margin"] = "cosine"
-    """AlignRec's 1 - cos(user, positive), or the released code's margin between positive and negative cosines."""
-    l2_weight: Weight = 1e-2
-    """Squared norm of the batch's final embeddings."""
-    smoothness_weight: Weight = 0.0
-    """Squared differences of the anchor's origin embeddings along its item graph (released code only)."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _defaults_of_the_variant(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("variant") == "official":
-            return {**OFFICIAL, **values}
-        return values
-
-
-OFFICIAL: dict[str, Any] = {
-    "train_features": True,
-    "fusion": FusionWeights(image=0.0),
-    "project_from": "features",
-    "correction_weight": 5e-4,
-    "correction_decoder": True,
-    "aal_direction": "from_anchor",
-    "distinct_items": False,
-    "amp_form": "frobenius",
-    "amp_modality_weights": ModalityWeights(multimodal=1.0, text=0.03, image=0.01),
-    "user_item_weight": 0.01,
-    "user_item_form": "margin",
-    "smoothness_weight": 0.1,
-}
-"""What the released code does differently from the paper (docs/anchorrec.md has the list in words)."""
-
-
-ModelSettings = Annotated[
-    PopularitySettings | BPRSettings | LightGCNSettings | AnchorRecSettings, Field(discriminator="name")
-]
 
 
 class TrainingSettings(Settings):

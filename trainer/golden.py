@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from index.errors import InputError
-from trainer.config import AnchorRecSettings, BPRSettings, LightGCNSettings, ModelSettings
 from trainer.inputs import make_inputs
+from trainer.model_settings import AnchorRecSettings, BPRSettings, LightGCNSettings, ModelSettings
 from trainer.models import Inputs, Recommender, build_model
 from trainer.models.anchorrec import AnchorRec
 

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 
 from index.ranking import unit_rows
-from trainer.config import AnchorRecSettings, ModelSettings
 from trainer.data import Dataset
 from trainer.encoders import fuse
 from trainer.graph import SparseMatrix, interaction_matrix, item_graph, normalise_interactions
-from trainer.models.anchorrec import ANCHOR, SINGLE_MODALITIES
+from trainer.model_settings import SINGLE_MODALITIES, AnchorRecSettings, ModelSettings
+from trainer.models.anchorrec import ANCHOR
 from trainer.models.base import Inputs
 from trainer.nearest import Search, nearest_items
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from index.errors import InputError
 from trainer.__main__ import app
 from trainer.bench_scale import ScaleCost, make_up, measure, open_made_up, scale_table, shape_of
-from trainer.config import AnchorRecSettings
+from trainer.model_settings import AnchorRecSettings
 
 
 def test_sizes_are_in_the_proportions_of_the_largest():

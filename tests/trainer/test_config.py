@@ -4,7 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from index.errors import InputError
-from trainer.config import AnchorRecSettings, RunConfig, dump_config, load_config, shipped_configs
+from trainer.config import RunConfig, dump_config, load_config, shipped_configs
+from trainer.model_settings import AnchorRecSettings
 
 
 @pytest.mark.parametrize("name", shipped_configs())

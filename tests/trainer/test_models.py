@@ -5,7 +5,9 @@ import pytest
 import torch
 from worlds import topics_dataset
 
-from trainer.config import (
+from trainer.graph import item_graph
+from trainer.inputs import build_inputs, modality_features
+from trainer.model_settings import (
     AnchorRecSettings,
     BPRSettings,
     FusionWeights,
@@ -13,8 +15,6 @@ from trainer.config import (
     ModalityWeights,
     PopularitySettings,
 )
-from trainer.graph import item_graph
-from trainer.inputs import build_inputs, modality_features
 from trainer.models import build_model
 from trainer.nearest import nearest_items
 

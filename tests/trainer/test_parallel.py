@@ -15,10 +15,11 @@ from worlds import topics_dataset
 import trainer
 from index.errors import InputError
 from trainer.__main__ import app
-from trainer.config import AnchorRecSettings, BPRSettings, LightGCNSettings, ModelSettings, load_config
+from trainer.config import load_config
 from trainer.data import Dataset
 from trainer.fit import fit
 from trainer.inputs import build_inputs
+from trainer.model_settings import AnchorRecSettings, BPRSettings, LightGCNSettings, ModelSettings
 from trainer.models import Recommender, build_model
 from trainer.parallel import WHOLE, Share
 from trainer.run_folder import RunFolder

@@ -12,13 +12,13 @@ import scipy.sparse as sp
 import torch
 
 from index.errors import InputError
-from trainer.config import AnchorRecSettings
 from trainer.data import Dataset
 from trainer.fit import make_model
 from trainer.graph import interaction_matrix
 from trainer.inputs import modality_features
+from trainer.model_settings import SINGLE_MODALITIES, AnchorRecSettings
 from trainer.models import Recommender
-from trainer.models.anchorrec import SINGLE_MODALITIES, AnchorRec
+from trainer.models.anchorrec import AnchorRec
 from trainer.progress import track
 from trainer.run_folder import RunFolder, RunResult
 
@@ -135,7 +135,7 @@ def _item_vectors(model: Recommender, n_users: int, trained_tables: bool) -> dic
     spaces: dict[str, torch.Tensor] = {}
     if isinstance(model, AnchorRec):
         origins = {m: model.both_sides(m)[n_users:] for m in ("id", *model.modalities)}
-        moved = {m: table for m, table in model.features.items() if m in SINGLE_MODALITIES}
+        moved: dict[str, torch.Tensor] = {m: table for m, table in model.features.items() if m in SINGLE_MODALITIES}
         spaces |= _named("origin", origins)
         spaces |= _named("trained", moved if trained_tables else {})
         spaces |= _named("projected", model.projected())

@@ -2,8 +2,8 @@
 
 import torch
 
-from trainer.config import AnchorRecSettings, BPRSettings, LightGCNSettings, ModelSettings
 from trainer.device import Precision
+from trainer.model_settings import AnchorRecSettings, BPRSettings, LightGCNSettings, ModelSettings
 from trainer.models.anchorrec import AnchorRec
 from trainer.models.base import Factors, Inputs, Recommender
 from trainer.models.bpr import BPR

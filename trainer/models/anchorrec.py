@@ -15,14 +15,13 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from trainer import losses
-from trainer.config import AnchorRecSettings
 from trainer.device import Precision, products_in
+from trainer.model_settings import SINGLE_MODALITIES, AnchorRecSettings
 from trainer.models.base import Factors, Inputs, Recommender, added, scores, table
 from trainer.models.propagation import Propagated, fold_in_rows, light_gcn
 from trainer.parallel import WHOLE, Share
 
 ANCHOR = "multimodal"
-SINGLE_MODALITIES = ("text", "image")
 
 
 Deferred = dict[str, Callable[[], Tensor]]

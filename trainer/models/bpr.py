@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer import losses
-from trainer.config import BPRSettings
+from trainer.model_settings import BPRSettings
 from trainer.models.base import Factors, Inputs, Recommender, scores
 from trainer.parallel import WHOLE, Share
 

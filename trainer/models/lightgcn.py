@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from trainer import losses
-from trainer.config import LightGCNSettings
+from trainer.model_settings import LightGCNSettings
 from trainer.models.base import Factors, Inputs, Recommender, scores, table
 from trainer.models.propagation import Propagated, fold_in_rows, light_gcn
 from trainer.parallel import WHOLE, Share
