@@ -119,10 +119,10 @@ def made_up_pairs(shape: Shape) -> tuple[Array, Array]:
 
 def _inputs(shape: Shape, users: Array, items: Array, settings: ModelSettings) -> Inputs:
     rng = np.random.default_rng(1)
-    k, widths = (settings.k, shape.widths) if isinstance(settings, AnchorRecSettings) else (0, ())
+    widths = shape.widths if isinstance(settings, AnchorRecSettings) else ()
     features = {m: rng.standard_normal((shape.n_items, width), dtype=np.float32) for m, width in widths}
     cpu = torch.device("cpu")
-    return make_inputs(users, items, shape.n_users, shape.n_items, features=features, k=k, device=cpu)
+    return make_inputs(users, items, shape.n_users, shape.n_items, features=features, settings=settings, device=cpu)
 
 
 def cost_table(costs: dict[str, StepCost], *, title: str) -> Table:

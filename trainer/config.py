@@ -9,7 +9,7 @@ import tomli_w
 from pydantic import Field, ValidationError
 
 from index.errors import InputError
-from trainer.model_settings import ModelSettings, Settings, Size
+from trainer.model_settings import ModelBase, ModelSettings, Settings, Size
 
 CONFIG_FOLDER = Path(__file__).parent / "configs"
 """The configurations that ship with the trainer; `--config anchorrec` names one of them."""
@@ -142,4 +142,5 @@ def _explain(problem: Any) -> str:
 
 
 def _known_keys() -> set[str]:
-    return {key for group in Settings.__subclasses__() for key in group.model_fields}
+    groups = (*Settings.__subclasses__(), *ModelBase.__subclasses__())
+    return {key for group in groups for key in group.model_fields}

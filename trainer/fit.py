@@ -156,6 +156,7 @@ def _run_epoch(
     model.train()
     # Whatever a model draws depends on the seed and the epoch alone, so that a resumed run draws the same.
     torch.manual_seed(config.seed * 1_000_003 + epoch)
+    model.begin_epoch()
     for group in optimiser.param_groups:
         group["lr"] = settings.learning_rate * settings.decay ** (epoch / settings.decay_epochs)
     sums: dict[str, Tensor] = {}

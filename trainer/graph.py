@@ -1,6 +1,7 @@
 """The two graphs of a multimodal recommender: users with items, and items with items alike in one modality."""
 
 import warnings
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -9,9 +10,12 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from index.ranking import unit_rows
 from trainer.nearest import Nearest
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+_ROWS_AT_ONCE = 512  # of similarities between all items
 
 
 class SparseMatrix:
@@ -109,6 +113,88 @@ def item_graph(nearest: Nearest) -> sp.csr_matrix:
     scale = inverse_root(weights.sum(axis=1))
     values = scale[:, None] * weights * scale[nearest.rows]
     indptr = np.arange(0, n_items * k + 1, k)
-    graph = sp.csr_matrix((values.ravel().astype(np.float32), nearest.rows.ravel(), indptr), shape=(n_items, n_items))
+    return _square(values.ravel().astype(np.float32), nearest.rows.ravel(), indptr, n_items)
+
+
+def binary_graph(nearest: Nearest) -> sp.csr_matrix:
+    """KB_k (MODELS.md, section 2): each item's k nearest with the same value 1/k, itself included."""
+    n_items, k = nearest.rows.shape
+    indptr = np.arange(0, n_items * k + 1, k)
+    values = np.full(n_items * k, 1.0 / k, np.float32)
+    return _square(values, nearest.rows.ravel(), indptr, n_items)
+
+
+def union_graph(one: sp.csr_matrix, other: sp.csr_matrix) -> sp.csr_matrix:
+    """The edges of both; an edge of both has the larger of its values, an edge of one keeps its own."""
+    in_both = one.astype(bool).multiply(other.astype(bool))
+    larger = one.maximum(other).multiply(in_both)
+    only_one, only_other = one - one.multiply(in_both), other - other.multiply(in_both)
+    return (larger + only_one + only_other).tocsr().astype(np.float32)
+
+
+def by_row_counts(edges: sp.csr_matrix) -> sp.csr_matrix:
+    """Every stored edge (i, j) with the value (r_i r_j)^-1/2, where r are the entries of a row."""
+    binary = sp.csr_matrix((np.ones(len(edges.indices)), edges.indices, edges.indptr), shape=edges.shape)
+    scale = sp.diags(inverse_root(binary.sum(axis=1)))
+    return (scale @ binary @ scale).tocsr().astype(np.float32)
+
+
+def companion_graph(interactions: sp.csr_matrix, n_companions: int, min_shared: int) -> sp.csr_matrix:
+    """Edges of DA-MRS's behaviour graph (MODELS.md 3.9): an item, and those that shared the most users with it.
+
+    Args:
+        interactions: R (n_users, n_items), binary.
+        n_companions: at most so many an item; among equals the lower row.
+        min_shared: users that two items must at least have in common.
+    """
+    n_items = interactions.shape[1]
+    by_item = interactions.T.tocsr()
+    chosen: list[Array] = []
+    for start in range(0, n_items, _ROWS_AT_ONCE):
+        shared = (by_item[start : start + _ROWS_AT_ONCE] @ interactions).tocsr()
+        shared.sort_indices()
+        for row in range(shared.shape[0]):
+            begin, end = shared.indptr[row], shared.indptr[row + 1]
+            items, counts = shared.indices[begin:end], shared.data[begin:end]
+            fit = (items != start + row) & (counts >= min_shared)
+            best = np.argsort(-counts[fit], kind="stable")[:n_companions]
+            chosen.append(np.concatenate([[start + row], items[fit][best]]))
+    indptr = np.concatenate([[0], np.cumsum([len(row) for row in chosen])])
+    return _square(np.ones(indptr[-1], np.float32), np.concatenate(chosen), indptr, n_items)
+
+
+def agreement_graphs(one: Array, other: Array, k: int) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+    """Edges of DA-MRS's denoised content graphs (MODELS.md 3.9): pairs that are alike in both modalities.
+
+    A pair is kept where its cosine reaches the mean over all pairs in both; of what is left an item gets its k
+    nearest in each modality. Similarities are made a block of rows at a time, never all at once.
+
+    Args:
+        one, other: features (n_items, width) of the two modalities; the answer is in the same order.
+    """
+    units = [unit_rows(features) for features in (one, other)]
+    means = [float(np.square(unit.sum(axis=0, dtype=np.float64)).sum()) / len(unit) ** 2 for unit in units]
+    found: tuple[list[Array], list[Array]] = ([], [])
+    for start in range(0, len(one), _ROWS_AT_ONCE):
+        cosines = [unit[start : start + _ROWS_AT_ONCE] @ unit.T for unit in units]  # (block, n_items) each
+        kept = (cosines[0] >= means[0]) & (cosines[1] >= means[1])
+        allowed = np.minimum(np.count_nonzero(kept & (cosines[1] != 0), axis=1), k)  # (block,)
+        for rows, values in zip(found, cosines, strict=True):
+            rows.extend(_largest(np.where(kept, values, 0.0), allowed))
+    graphs = []
+    for rows in found:
+        indptr = np.concatenate([[0], np.cumsum([len(row) for row in rows])])
+        graphs.append(_square(np.ones(indptr[-1], np.float32), np.concatenate(rows), indptr, len(one)))
+    return graphs[0], graphs[1]
+
+
+def _largest(values: Array, counts: Array) -> Iterator[Array]:
+    """For each row of values the columns of its counts[row] largest, among equals the lower column first."""
+    order = np.argsort(-values, axis=1, kind="stable")[:, : counts.max(initial=0)]
+    yield from (row[:count] for row, count in zip(order, counts, strict=True))
+
+
+def _square(values: Array, columns: Array, indptr: Array, n: int) -> sp.csr_matrix:
+    graph = sp.csr_matrix((values, columns, indptr), shape=(n, n))
     graph.sort_indices()
     return graph

@@ -4,36 +4,57 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 
+from index.errors import InputError
 from index.ranking import unit_rows
 from trainer.data import Dataset
 from trainer.encoders import fuse
-from trainer.graph import SparseMatrix, interaction_matrix, item_graph, normalise_interactions
-from trainer.model_settings import SINGLE_MODALITIES, AnchorRecSettings, ModelSettings
+from trainer.graph import (
+    SparseMatrix,
+    agreement_graphs,
+    binary_graph,
+    by_row_counts,
+    companion_graph,
+    interaction_matrix,
+    item_graph,
+    normalise_interactions,
+    union_graph,
+)
+from trainer.model_settings import (
+    SINGLE_MODALITIES,
+    AlignRecSettings,
+    AnchorRecSettings,
+    DAMRSSettings,
+    FREEDOMSettings,
+    LATTICESettings,
+    Modality,
+    ModelSettings,
+    SMORESettings,
+)
 from trainer.models.anchorrec import ANCHOR
 from trainer.models.base import Inputs
-from trainer.nearest import Search, nearest_items
+from trainer.nearest import nearest_items
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Features = Mapping[str, Array]
+Graphs = dict[str, sp.csr_matrix]
 
 
 def build_inputs(dataset: Dataset, settings: ModelSettings, device: torch.device) -> Inputs:
-    """What a model of these settings needs of the training split and the features."""
+    """What a model of these settings needs of the training split and the features.
+
+    InputError where the data lack a modality that the model cannot do without.
+    """
     train = dataset.split("train")
-    features: Mapping[str, Array] = {}
-    k: int = 0
-    search: Search = "auto"
-    if isinstance(settings, AnchorRecSettings):
-        features, k, search = modality_features(dataset.features, settings), settings.k, settings.graph_search
     return make_inputs(
         train.user_rows,
         train.item_rows,
         dataset.n_users,
         dataset.n_items,
-        features=features,
-        k=k,
-        search=search,
+        features=modality_features(dataset.features, settings),
+        settings=settings,
         device=device,
     )
 
@@ -44,37 +65,76 @@ def make_inputs(
     n_users: int,
     n_items: int,
     *,
-    features: Mapping[str, Array],
-    k: int,
-    search: Search = "auto",
+    features: Features,
+    settings: ModelSettings,
     device: torch.device,
 ) -> Inputs:
-    """Graphs of training pairs (n,), and per modality the features (n_items, width) with their k-nearest graph."""
+    """Graphs of training pairs (n,), and of the features (n_items, width) what the model is built on."""
     matrix = interaction_matrix(user_rows, item_rows, n_users, n_items)
-    nearest = {modality: nearest_items(table, k, search) for modality, table in features.items()}
+    graphs, recall = _item_graphs(settings, features, matrix)
+    pairs = matrix.tocoo()
     return Inputs(
         n_users=n_users,
         n_items=n_items,
         interactions=SparseMatrix(normalise_interactions(matrix), device),
+        user_degrees=torch.from_numpy(np.diff(matrix.indptr)).to(device),
         item_degrees=torch.from_numpy(np.bincount(matrix.indices, minlength=n_items)).to(device),
+        pairs=torch.from_numpy(np.stack([pairs.row, pairs.col]).astype(np.int64)).to(device),
         features={modality: torch.from_numpy(table).to(device) for modality, table in features.items()},
-        item_graphs={m: SparseMatrix(item_graph(found), device) for m, found in nearest.items()},
-        graph_recall={m: found.recall for m, found in nearest.items()},
+        item_graphs={name: SparseMatrix(graph, device) for name, graph in graphs.items()},
+        graph_recall=recall,
     )
 
 
-def modality_features(given: dict[str, Array], settings: AnchorRecSettings) -> dict[str, Array]:
+def _item_graphs(settings: ModelSettings, features: Features, matrix: sp.csr_matrix) -> tuple[Graphs, dict[str, float]]:
+    """The model's item graphs by name; of AnchorRec's, which may be approximate, also how good they are."""
+    match settings:
+        case AnchorRecSettings():
+            nearest = {m: nearest_items(table, settings.k, settings.graph_search) for m, table in features.items()}
+            return {m: item_graph(found) for m, found in nearest.items()}, {m: f.recall for m, f in nearest.items()}
+        case AlignRecSettings() | LATTICESettings():
+            return {m: item_graph(nearest_items(table, settings.k)) for m, table in features.items()}, {}
+        case FREEDOMSettings():
+            return {m: binary_graph(nearest_items(table, settings.k)) for m, table in features.items()}, {}
+        case SMORESettings():
+            image = item_graph(nearest_items(features["image"], settings.k_image))
+            text = item_graph(nearest_items(features["text"], settings.k_text))
+            return {"image": image, "text": text, "multimodal": union_graph(image, text)}, {}
+        case DAMRSSettings():
+            content = dict(zip(SINGLE_MODALITIES, _denoised(settings, features), strict=True))
+            companions = companion_graph(matrix, settings.n_companions, settings.min_shared_users)
+            return {name: by_row_counts(edges) for name, edges in {**content, "behaviour": companions}.items()}, {}
+        case _:
+            return {}, {}
+
+
+def _denoised(settings: DAMRSSettings, features: Features) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+    """Of text and of image. The reference counts what an item may keep among its texts: these come second there."""
+    image, text = agreement_graphs(features["image"], features["text"], settings.k)
+    return text, image
+
+
+def modality_features(given: Features, settings: ModelSettings) -> dict[str, Array]:
     """Float32 features of the wanted modalities; without given fused ones, the anchor's are made of those present.
 
     Returns:
         (n_items, width) per modality, scaled as the settings say.
     """
-    present: dict[str, Array] = {m: np.array(given[m], dtype=np.float32) for m in settings.modalities if m in given}
-    singles = [present[m] for m in SINGLE_MODALITIES if m in present]
-    if ANCHOR in settings.modalities and ANCHOR not in present and singles:
-        both = len(singles) == len(SINGLE_MODALITIES)
-        present[ANCHOR] = fuse(singles[0], singles[1]) if both else unit_rows(singles[0])
-    if settings.feature_scaling == "unit":
+    wanted: tuple[Modality, ...] = getattr(settings, "modalities", settings.takes)
+    present: dict[str, Array] = {m: np.array(given[m], dtype=np.float32) for m in wanted if m in given}
+    if ANCHOR in wanted and ANCHOR not in present:
+        sources = present if set(SINGLE_MODALITIES) & set(wanted) else given
+        singles = [np.asarray(sources[m], dtype=np.float32) for m in SINGLE_MODALITIES if m in sources]
+        if singles:
+            both = len(singles) == len(SINGLE_MODALITIES)
+            present[ANCHOR] = fuse(singles[0], singles[1]) if both else unit_rows(singles[0])
+    if len(present) < settings.needs:
+        has, number = (
+            ", ".join(given) or "none",
+            "all" if settings.needs == len(wanted) else f"{settings.needs} or more",
+        )
+        raise InputError(f"{settings.name} needs {number} of the features {', '.join(wanted)}; the data have {has}")
+    if isinstance(settings, AnchorRecSettings) and settings.feature_scaling == "unit":
         for modality, table in present.items():  # one after the other: at no time is all of it there twice
             present[modality] = unit_rows(table)
     return present

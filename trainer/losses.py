@@ -37,6 +37,17 @@ def cosine_margin(users: Tensor, positives: Tensor, negatives: Tensor, margin: f
     return torch.relu(margin + gap).mean()
 
 
+def cosine_gap_to_fixed(online: Tensor, target: Tensor) -> Tensor:
+    """1 - mean cosine with a target that gets no gradient (BM3). Inputs (B, d)."""
+    return cosine_gap(online, target.detach())
+
+
+def contrast_with_all(rows: Tensor, targets: Tensor, everything: Tensor, temperature: float) -> Tensor:
+    """SSL (LGMRec): *sum* over the batch of each row against its target among the rows of all. (B, d), (n, d)."""
+    rows, targets = normalize(rows, eps=1e-12) / temperature, normalize(targets, eps=1e-12)
+    return (rows @ normalize(everything, eps=1e-12).T).logsumexp(dim=1).sum() - (rows * targets).sum()
+
+
 def info_nce(rows: Tensor, targets: Tensor, temperature: float, *, both_directions: bool = False) -> Tensor:
     """NCE: each row against its own target among all targets of the batch (paper, equation 2). Inputs (B, d).
 

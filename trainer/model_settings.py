@@ -1,6 +1,6 @@
 """The settings of every model, frozen; what each of them means is in MODELS.md and in the model's own file."""
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -14,13 +14,27 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class PopularitySettings(Settings):
+Modality = Literal["multimodal", "text", "image"]
+MODALITIES: tuple[Modality, ...] = get_args(Modality)
+SINGLE_MODALITIES: tuple[Modality, ...] = ("text", "image")
+
+
+class ModelBase(Settings):
+    """What all models' settings have."""
+
+    takes: ClassVar[tuple[Modality, ...]] = ()
+    """Modalities that the model is built on; a model that can do with any of them has a setting `modalities`."""
+    needs: ClassVar[int] = 0
+    """How many of them the data must have."""
+
+
+class PopularitySettings(ModelBase):
     """Ranks items by their number of training interactions: the floor that training must beat."""
 
     name: Literal["popularity"] = "popularity"
 
 
-class BPRSettings(Settings):
+class BPRSettings(ModelBase):
     """Matrix factorisation by Bayesian personalised ranking (MODELS.md 3.1)."""
 
     name: Literal["bpr"] = "bpr"
@@ -28,7 +42,7 @@ class BPRSettings(Settings):
     reg_weight: Weight = 1e-2
 
 
-class LightGCNSettings(Settings):
+class LightGCNSettings(ModelBase):
     """LightGCN (MODELS.md 3.2)."""
 
     name: Literal["lightgcn"] = "lightgcn"
@@ -37,18 +51,14 @@ class LightGCNSettings(Settings):
     reg_weight: Weight = 1e-4
 
 
-Modality = Literal["multimodal", "text", "image"]
-MODALITIES: tuple[Modality, ...] = get_args(Modality)
-
-
-SINGLE_MODALITIES: tuple[Modality, ...] = ("text", "image")
-
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
-class VBPRSettings(Settings):
+class VBPRSettings(ModelBase):
     """VBPR: BPR whose items also have a projection of their features (MODELS.md 3.3)."""
+
+    needs = 1
 
     name: Literal["vbpr"] = "vbpr"
     embedding_size: Size = 64
@@ -57,8 +67,10 @@ class VBPRSettings(Settings):
     reg_weight: Weight = 1e-2
 
 
-class LATTICESettings(Settings):
+class LATTICESettings(ModelBase):
     """LATTICE: item graphs learned from projected features, renewed each epoch (MODELS.md 3.4)."""
+
+    needs = 1
 
     name: Literal["lattice"] = "lattice"
     embedding_size: Size = 64
@@ -72,8 +84,10 @@ class LATTICESettings(Settings):
     l2_weight: Weight = 1e-3
 
 
-class FREEDOMSettings(Settings):
+class FREEDOMSettings(ModelBase):
     """FREEDOM: a frozen item graph, and a user-item graph thinned anew each epoch (MODELS.md 3.5)."""
+
+    needs = 1
 
     name: Literal["freedom"] = "freedom"
     embedding_size: Size = 64
@@ -89,8 +103,11 @@ class FREEDOMSettings(Settings):
     """Weight of the ranking losses of projected features (the reference calls it reg_weight)."""
 
 
-class LGMRecSettings(Settings):
+class LGMRecSettings(ModelBase):
     """LGMRec: local graphs, and a hypergraph of latent interests (MODELS.md 3.6)."""
+
+    takes = SINGLE_MODALITIES
+    needs = 2
 
     name: Literal["lgmrec"] = "lgmrec"
     embedding_size: Size = 64
@@ -106,8 +123,11 @@ class LGMRecSettings(Settings):
     reg_weight: Weight = 1e-6
 
 
-class SMORESettings(Settings):
+class SMORESettings(ModelBase):
     """SMORE: modalities denoised and fused in the frequency domain (MODELS.md 3.7)."""
+
+    takes = SINGLE_MODALITIES
+    needs = 2
 
     name: Literal["smore"] = "smore"
     embedding_size: Size = 64
@@ -121,8 +141,10 @@ class SMORESettings(Settings):
     l2_weight: Weight = 1e-4
 
 
-class BM3Settings(Settings):
+class BM3Settings(ModelBase):
     """BM3: bootstrapped views of users, items and features; no negatives (MODELS.md 3.8)."""
+
+    needs = 1
 
     name: Literal["bm3"] = "bm3"
     embedding_size: Size = 64
@@ -134,8 +156,11 @@ class BM3Settings(Settings):
     reg_weight: Weight = 0.1
 
 
-class DAMRSSettings(Settings):
+class DAMRSSettings(ModelBase):
     """DA-MRS: item graphs denoised by agreement of the modalities, and by behaviour (MODELS.md 3.9)."""
+
+    takes = SINGLE_MODALITIES
+    needs = 2
 
     name: Literal["damrs"] = "damrs"
     embedding_size: Size = 64
@@ -149,8 +174,11 @@ class DAMRSSettings(Settings):
     kl_weight: Weight = 1.0
 
 
-class AlignRecSettings(Settings):
+class AlignRecSettings(ModelBase):
     """AlignRec: one fused modality aligned with the ID embeddings (MODELS.md 3.10)."""
+
+    takes = ("multimodal",)
+    needs = 1
 
     name: Literal["alignrec"] = "alignrec"
     embedding_size: Size = 64
@@ -180,7 +208,7 @@ class ModalityWeights(Settings):
     image: Weight = 1.0
 
 
-class AnchorRecSettings(Settings):
+class AnchorRecSettings(ModelBase):
     """AnchorRec. What the paper's text leaves open (MODELS.md 3.12) is a setting; the defaults are our reading of it.
 
     `variant = "official"` changes the defaults to those of the released code (MODELS.md 3.11): see OFFICIAL. A

@@ -1,16 +1,53 @@
 """One file a model: tensors in, tensors out. `build_model` is the only place that maps a name to a class."""
 
+from typing import Any
+
 import torch
 
 from trainer.device import Precision
-from trainer.model_settings import AnchorRecSettings, BPRSettings, LightGCNSettings, ModelSettings
+from trainer.model_settings import (
+    AlignRecSettings,
+    AnchorRecSettings,
+    BM3Settings,
+    BPRSettings,
+    DAMRSSettings,
+    FREEDOMSettings,
+    LATTICESettings,
+    LGMRecSettings,
+    LightGCNSettings,
+    ModelSettings,
+    PopularitySettings,
+    SMORESettings,
+    VBPRSettings,
+)
+from trainer.models.alignrec import AlignRec
 from trainer.models.anchorrec import AnchorRec
 from trainer.models.base import Factors, Inputs, Recommender
+from trainer.models.bm3 import BM3
 from trainer.models.bpr import BPR
+from trainer.models.damrs import DAMRS
+from trainer.models.freedom import FREEDOM
+from trainer.models.lattice import LATTICE
+from trainer.models.lgmrec import LGMRec
 from trainer.models.lightgcn import LightGCN
 from trainer.models.popularity import Popularity
+from trainer.models.smore import SMORE
+from trainer.models.vbpr import VBPR
 
 __all__ = ["Factors", "Inputs", "Recommender", "build_model"]
+
+
+_SIZED = {LATTICESettings: LATTICE, SMORESettings: SMORE, AlignRecSettings: AlignRec}
+"""Models whose L2 term is divided by the configured batch size."""
+_PLAIN = {
+    BPRSettings: BPR,
+    LightGCNSettings: LightGCN,
+    VBPRSettings: VBPR,
+    FREEDOMSettings: FREEDOM,
+    LGMRecSettings: LGMRec,
+    BM3Settings: BM3,
+    DAMRSSettings: DAMRS,
+}
 
 
 def build_model(
@@ -18,15 +55,16 @@ def build_model(
 ) -> Recommender:
     """Make a freshly initialised model; the same seed gives the same parameters.
 
-    `precision` is that of linear layers; a model without any has no use for it.
+    `precision` is that of AnchorRec's linear layers; the others compute in float32.
     """
     torch.manual_seed(seed)
-    match settings:
-        case AnchorRecSettings():
-            return AnchorRec(settings, inputs, batch_size=batch_size, precision=precision)
-        case LightGCNSettings():
-            return LightGCN(settings, inputs)
-        case BPRSettings():
-            return BPR(settings, inputs)
-        case _:
-            return Popularity(inputs)
+    if isinstance(settings, AnchorRecSettings):
+        return AnchorRec(settings, inputs, batch_size=batch_size, precision=precision)
+    if isinstance(settings, PopularitySettings):
+        return Popularity(inputs)
+    kind: Any = type(settings)
+    if kind in _SIZED:
+        sized: Recommender = _SIZED[kind](settings, inputs, batch_size=batch_size)
+        return sized
+    plain: Recommender = _PLAIN[kind](settings, inputs)
+    return plain

@@ -17,7 +17,7 @@ from torch.nn.functional import normalize
 from trainer import losses
 from trainer.device import Precision, products_in
 from trainer.model_settings import SINGLE_MODALITIES, AnchorRecSettings
-from trainer.models.base import Factors, Inputs, Recommender, added, scores, table
+from trainer.models.base import Factors, Inputs, Recommender, added, present, scores, table
 from trainer.models.propagation import Propagated, fold_in_rows, light_gcn
 from trainer.parallel import WHOLE, Share
 
@@ -52,7 +52,7 @@ class AnchorRec(Recommender):
     ) -> None:
         super().__init__()
         self._settings, self._inputs, self._batch_size, self._precision = settings, inputs, batch_size, precision
-        self.modalities: tuple[str, ...] = tuple(m for m in settings.modalities if m in inputs.features)
+        self.modalities = present(settings.modalities, inputs)
         size = settings.embedding_size
         widths = {m: inputs.features[m].shape[1] for m in self.modalities}
         self.user_embedding = table(inputs.n_users, size)

@@ -1,7 +1,7 @@
 """What the loop, the exporter and the evaluator know of every model."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.graph import SparseMatrix
+from trainer.models.noise import Noise
 from trainer.parallel import WHOLE, Share
 
 
@@ -20,12 +21,16 @@ class Inputs:
     n_items: int
     interactions: SparseMatrix
     """R-hat (n_users, n_items): normalised training interactions."""
+    user_degrees: Tensor
+    """(n_users,) training items of each user."""
     item_degrees: Tensor
     """(n_items,) training users of each item."""
+    pairs: Tensor
+    """(2, n_pairs) int64: user and item row of each training interaction, each once."""
     features: Mapping[str, Tensor] = field(default_factory=dict)
     """(n_items, width) per modality."""
     item_graphs: Mapping[str, SparseMatrix] = field(default_factory=dict)
-    """(n_items, n_items) kNN graph per modality."""
+    """(n_items, n_items) graphs by name: of a modality's nearest items, or what else the model is built on."""
     graph_recall: Mapping[str, float] = field(default_factory=dict)
     """Share of the true neighbours that each of them has; 1 for an exact search."""
 
@@ -45,6 +50,8 @@ class Factors:
     """(n_users, d)"""
     fold_in: Tensor
     """(n_items, d)"""
+    fold_in_exact: bool = True
+    """Whether one more interaction changes a user as the model itself would have it, the item side held fixed."""
 
     @property
     def item_embeddings(self) -> Tensor:
@@ -54,6 +61,13 @@ class Factors:
 
 class Recommender(nn.Module, ABC):
     """A model whose score is the inner product of a user and an item embedding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noise = Noise()
+
+    def begin_epoch(self) -> None:
+        """Renew what a model draws or builds once an epoch; most have no such thing."""
 
     @abstractmethod
     def loss_terms(
@@ -78,6 +92,23 @@ def added(tensors: Iterable[Tensor]) -> Tensor:
 def table(rows: int, size: int) -> nn.Parameter:
     """An embedding table, Xavier-uniform over (rows, size) as in the reference implementations."""
     return nn.Parameter(nn.init.xavier_uniform_(torch.empty(rows, size)))
+
+
+def normal_table(rows: int, size: int) -> nn.Parameter:
+    """The same, Xavier-normal."""
+    return nn.Parameter(nn.init.xavier_normal_(torch.empty(rows, size)))
+
+
+def projection(width: int, size: int) -> nn.Linear:
+    """A linear map with Xavier-normal weights, as some of the reference implementations have it."""
+    linear = nn.Linear(width, size)
+    nn.init.xavier_normal_(linear.weight)
+    return linear
+
+
+def present(wanted: Sequence[str], inputs: Inputs) -> tuple[str, ...]:
+    """Those of the wanted modalities that the data have."""
+    return tuple(modality for modality in wanted if modality in inputs.features)
 
 
 def scores(users: Tensor, items: Tensor) -> Tensor:

@@ -1,11 +1,11 @@
 """BPR matrix factorisation (Rendle et al., 2012; MODELS.md 3.1)."""
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from trainer import losses
 from trainer.model_settings import BPRSettings
-from trainer.models.base import Factors, Inputs, Recommender, scores
+from trainer.models.base import Factors, Inputs, Recommender, normal_table, scores
+from trainer.models.propagation import free_users
 from trainer.parallel import WHOLE, Share
 
 
@@ -14,9 +14,9 @@ class BPR(Recommender):
 
     def __init__(self, settings: BPRSettings, inputs: Inputs) -> None:
         super().__init__()
-        self._settings = settings
-        self.user_embedding = _normal_table(inputs.n_users, settings.embedding_size)
-        self.item_embedding = _normal_table(inputs.n_items, settings.embedding_size)
+        self._settings, self._inputs = settings, inputs
+        self.user_embedding = normal_table(inputs.n_users, settings.embedding_size)
+        self.item_embedding = normal_table(inputs.n_items, settings.embedding_size)
 
     def loss_terms(
         self, users: Tensor, positives: Tensor, negatives: Tensor, *, share: Share = WHOLE
@@ -35,14 +35,5 @@ class BPR(Recommender):
         return self.user_embedding, self.item_embedding
 
     def factors(self) -> Factors:
-        """A free user embedding is all the user's own: one interaction more adds nothing to it."""
-        return Factors(
-            user_embeddings=self.user_embedding,
-            item_parts={"id": self.item_embedding},
-            user_own=self.user_embedding,
-            fold_in=torch.zeros_like(self.item_embedding),
-        )
-
-
-def _normal_table(rows: int, size: int) -> nn.Parameter:
-    return nn.Parameter(nn.init.xavier_normal_(torch.empty(rows, size)))
+        """One part, `id`; users are free, so folding in is an approximation."""
+        return free_users(self.user_embedding, {"id": self.item_embedding}, self._inputs)

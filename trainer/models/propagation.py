@@ -1,11 +1,12 @@
 """LightGCN's propagation over the user-item graph, and what of it one interaction adds to a user."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from torch import Tensor
 
 from trainer.graph import SparseMatrix
-from trainer.models.base import added
+from trainer.models.base import Factors, Inputs, added
 
 
 class Propagated(NamedTuple):
@@ -39,3 +40,54 @@ def light_gcn(interactions: SparseMatrix, users: Tensor, items: Tensor, n_layers
 def fold_in_rows(contributions: Tensor, item_degrees: Tensor) -> Tensor:
     """d_i^-1/2 times what item i hands to its users (SERVING.md, section 3); an unseen item counts as seen once."""
     return contributions * item_degrees.clamp(min=1).rsqrt()[:, None]
+
+
+def smoothed(graph: SparseMatrix, rows: Tensor, n_layers: int) -> Tensor:
+    """The graph applied n_layers times: the last layer alone, no mean."""
+    for _ in range(n_layers):
+        rows = graph @ rows
+    return rows
+
+
+def sums_over_items(inputs: Inputs, items: Tensor) -> Tensor:
+    """R x: for each user the sum of (n_items, d) over the user's items."""
+    scaled = inputs.item_degrees.sqrt()[:, None] * items
+    return inputs.user_degrees.sqrt()[:, None] * (inputs.interactions @ scaled)
+
+
+def sums_over_users(inputs: Inputs, users: Tensor) -> Tensor:
+    """R^T x: for each item the sum of (n_users, d) over the item's users."""
+    scaled = inputs.user_degrees.sqrt()[:, None] * users
+    return inputs.item_degrees.sqrt()[:, None] * (inputs.interactions.T @ scaled)
+
+
+# Taking a model apart: what one interaction adds to a user
+
+
+def exact_factors(
+    users: Tensor, item_parts: Mapping[str, Tensor], *, own: Tensor, handed: Tensor, inputs: Inputs
+) -> Factors:
+    """Of a model whose users are own + R-hat handed: (n_users, d), (n_items, d)."""
+    return Factors(users, item_parts, own, fold_in_rows(handed, inputs.item_degrees))
+
+
+def approximate_factors(users: Tensor, item_parts: Mapping[str, Tensor], handed: Tensor, inputs: Inputs) -> Factors:
+    """Of a model whose users are no such sum: the multiple of R-hat handed that is nearest to them stands in for it.
+
+    What it misses of a trained user is the user's own term, so trained users come out exactly; a user who is folded
+    in gets the model's answer only roughly, and the bundle says so.
+    """
+    folded = inputs.interactions @ handed
+    scale = (users * folded).sum() / folded.square().sum().clamp(min=1e-12)
+    return Factors(
+        user_embeddings=users,
+        item_parts=item_parts,
+        user_own=users - scale * folded,
+        fold_in=fold_in_rows(scale * handed, inputs.item_degrees),
+        fold_in_exact=False,
+    )
+
+
+def free_users(users: Tensor, item_parts: Mapping[str, Tensor], inputs: Inputs) -> Factors:
+    """Of a model with a free embedding for each user: a new one is made of those who had the same items."""
+    return approximate_factors(users, item_parts, inputs.interactions.T @ users, inputs)

@@ -1,0 +1,27 @@
+"""What models draw while they train. Behind one small interface, so that recorded draws can be replayed."""
+
+import torch
+from torch import Tensor
+
+
+class Noise:
+    """Draws from torch's generator, which the loop seeds by run and epoch."""
+
+    at_inference = False
+    """Whether a model that can be exported without its noise is to draw it all the same."""
+
+    def dropout(self, like: Tensor, rate: float) -> Tensor:
+        """A mask of the tensor's shape to multiply by: 0 with probability `rate`, else 1 / (1 - rate)."""
+        return (torch.rand_like(like) >= rate).to(like.dtype) / (1.0 - rate)
+
+    def gumbel(self, like: Tensor) -> Tensor:
+        """Standard Gumbel noise of the tensor's shape: -log of an exponential variate."""
+        return -torch.empty_like(like).exponential_().log()
+
+    def sample(self, log_weights: Tensor, n: int) -> Tensor:
+        """n positions drawn without replacement, each next one in proportion to the weights that are left.
+
+        The n largest of log-weights plus Gumbel noise are such a sample (Gumbel-top-k; Kool et al., 2019). Unlike
+        torch.multinomial this has no limit of 2^24 positions.
+        """
+        return (log_weights + self.gumbel(log_weights)).topk(n, sorted=False).indices

@@ -1,0 +1,109 @@
+"""SMORE (Ong and Khong, 2025; MODELS.md 3.7)."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from trainer import losses
+from trainer.model_settings import SMORESettings
+from trainer.models.base import Factors, Inputs, Recommender, added, scores, table
+from trainer.models.propagation import Propagated, approximate_factors, light_gcn, smoothed
+from trainer.parallel import WHOLE, Share
+
+MODALITIES = ("image", "text")
+FUSED = "multimodal"
+VIEWS = (*MODALITIES, FUSED)
+TEMPERATURE = 0.2  # fixed in the reference; its setting is not read
+
+
+class SMORE(Recommender):
+    """ID embeddings plus views of text, image and their product in the frequency domain, weighed by preference."""
+
+    def __init__(self, settings: SMORESettings, inputs: Inputs, *, batch_size: int) -> None:
+        super().__init__()
+        self._settings, self._inputs, self._batch_size = settings, inputs, batch_size
+        size = settings.embedding_size
+        self.user_embedding = table(inputs.n_users, size)
+        self.item_embedding = table(inputs.n_items, size)
+        self.features = nn.ParameterDict({m: nn.Parameter(inputs.features[m].clone()) for m in MODALITIES})
+        self.projections = nn.ModuleDict({m: nn.Linear(inputs.features[m].shape[1], size) for m in MODALITIES})
+        self.filters = nn.ParameterDict({v: nn.Parameter(torch.randn(1, size // 2 + 1, 2)) for v in VIEWS})
+        self.gates = nn.ModuleDict({v: nn.Linear(size, size) for v in VIEWS})
+        self.preferences = nn.ModuleDict({v: nn.Linear(size, size) for v in VIEWS})
+        self.queries = nn.ModuleDict({m: _query(size) for m in MODALITIES})
+
+    def _propagate(self) -> Propagated:
+        n_layers = self._settings.n_layers
+        return light_gcn(self._inputs.interactions, self.user_embedding, self.item_embedding, n_layers)
+
+    def _filtered(self) -> dict[str, Tensor]:
+        """Each view's spectrum times its learned filter, back in the plain domain. (n_items, d) each."""
+        size = self._settings.embedding_size
+        spectra = {m: torch.fft.rfft(self.projections[m](self.features[m]), norm="ortho") for m in MODALITIES}
+        spectra[FUSED] = spectra["text"] * spectra["image"]
+        weights = {v: torch.view_as_complex(self.filters[v]) for v in VIEWS}
+        return {v: torch.fft.irfft(spectra[v] * weights[v], n=size, norm="ortho") for v in VIEWS}
+
+    def _views(self) -> dict[str, Tensor]:
+        """M_v = [R-hat H_v ; H_v], H_v = O_v^n (Q * sigma(gate_v(c_v))). (n_users + n_items, d) each."""
+        inputs, views = self._inputs, {}
+        for view, filtered in self._filtered().items():
+            gated = self.item_embedding * torch.sigmoid(self.gates[view](filtered))
+            items = smoothed(inputs.item_graphs[view], gated, self._settings.n_item_layers)
+            views[view] = torch.cat([inputs.interactions @ items, items])
+        return views
+
+    def _side_parts(self, ids: Tensor) -> dict[str, Tensor]:
+        """What each view adds: its preference times its (for a modality: attended) rows, over three."""
+        views = self._views()
+        attended = {m: self.queries[m](views[FUSED]).softmax(dim=1) * views[m] for m in MODALITIES}
+        return {v: self._preference(v, ids) * rows / len(VIEWS) for v, rows in {**views, **attended}.items()}
+
+    def _preference(self, view: str, ids: Tensor) -> Tensor:
+        preference = torch.sigmoid(self.preferences[view](ids))
+        return preference * self.noise.dropout(preference, self._settings.dropout) if self.training else preference
+
+    def loss_terms(
+        self, users: Tensor, positives: Tensor, negatives: Tensor, *, share: Share = WHOLE
+    ) -> dict[str, Tensor]:
+        """Ranking, squared norms of the final rows, contrast of side with ID embeddings on both sides."""
+        settings, ids, n_users = self._settings, self._propagate(), self._inputs.n_users
+        side = added(self._side_parts(torch.cat([ids.users, ids.items])).values())
+        side_users, side_items = side[:n_users], side[n_users:]
+        own, fraction = share.rows(len(users)), share.fraction(len(users))
+        items = ids.items + side_items
+        rows = (ids.users + side_users)[users[own]], items[positives[own]], items[negatives[own]]
+        ranked = losses.bpr(scores(rows[0], rows[1]), scores(rows[0], rows[2]))
+        weight = settings.contrast_weight
+        return {
+            "bpr": fraction * ranked,
+            "l2": settings.l2_weight * losses.squared_norms(*rows, batch_size=self._batch_size),
+        } | share.take(
+            {
+                "contrast_items": lambda: (
+                    weight * losses.info_nce(side_items[positives], ids.items[positives], TEMPERATURE)
+                ),
+                "contrast_users": lambda: weight * losses.info_nce(side_users[users], ids.users[users], TEMPERATURE),
+            }
+        )
+
+    def embeddings(self) -> tuple[Tensor, Tensor]:
+        """C + side."""
+        users, parts = self._final()
+        return users, added(parts.values())
+
+    def factors(self) -> Factors:
+        """Parts `id`, `image`, `text`, `multimodal`; a user's side is no sum over items, so folding in approximates."""
+        users, parts = self._final()
+        return approximate_factors(users, parts, added(parts.values()), self._inputs)
+
+    def _final(self) -> tuple[Tensor, Mapping[str, Tensor]]:
+        ids, n_users = self._propagate(), self._inputs.n_users
+        sides = self._side_parts(torch.cat([ids.users, ids.items]))
+        users = ids.users + added(sides.values())[:n_users]
+        return users, {"id": ids.items, **{view: side[n_users:] for view, side in sides.items()}}
+
+
+def _query(size: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(size, size), nn.Tanh(), nn.Linear(size, size, bias=False))
