@@ -57,7 +57,7 @@ class Caps:
 
 def jittered(scores: Array, seed: int | None) -> Array:
     """The scores (p,) with a chance that the seed alone decides; two that are further apart never change places."""
-    if seed is None:
+    if seed is None or not len(scores):
         return scores
     chance: Array = scores + JITTER * scores.std() * np.random.default_rng(seed).random(len(scores))
     return chance
@@ -77,6 +77,7 @@ def arranged(
         by_worth: list[int] = np.argsort(-relevance, kind="stable")[:n].tolist()
         return by_worth
     worth = (1 - diversity) * _scaled(relevance)
+    worth[np.isin(categories, caps.full())] = -np.inf
     nearest = np.full(len(worth), FURTHEST if diversity else 0.0)
     taken: list[int] = []
     while len(taken) < n and len(worth):

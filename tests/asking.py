@@ -1,0 +1,76 @@
+"""Ask the service for recommendations in its three ways, and draw at random what to ask."""
+
+from typing import Any
+
+import httpx
+from hypothesis import strategies as st
+
+from service.schemas import BatchAnswer, SessionAnswer
+
+N_ITEMS, N_USERS = 40, 30  # of tests/bundles.py
+
+
+def post(client: httpx.Client, **body: Any) -> dict[str, Any]:
+    response = client.post("/recommend", json=body)
+    assert response.status_code == 200, response.text
+    answer: dict[str, Any] = response.json()
+    SessionAnswer.model_validate(answer)
+    return answer
+
+
+def batch(client: httpx.Client, **body: Any) -> list[dict[str, Any]]:
+    response = client.post("/recommend/batch", json=body)
+    assert response.status_code == 200, response.text
+    BatchAnswer.model_validate(response.json())
+    answers: list[dict[str, Any]] = response.json()["answers"]
+    return answers
+
+
+def ids(answer: dict[str, Any]) -> list[str]:
+    return [item["item_id"] for item in answer["items"]]
+
+
+def item(row: int) -> str:
+    return f"item-{row}"
+
+
+rows = st.integers(0, N_ITEMS - 1)
+users = st.integers(0, N_USERS).map("user-{}".format)  # the last is unknown, the one before has no past
+categories = st.sampled_from(["chair", "lamp", "table", "rug"])
+materials = st.sampled_from(["oak", "brass", "wool"])
+requirements = st.one_of(
+    categories.map(lambda one: {"category": one}), materials.map(lambda one: {"attribute": "material", "value": one})
+)
+choices = st.one_of(rows.map(lambda row: {"item_id": item(row)}), requirements)
+boosts = st.builds(lambda choice, by: {**choice, "by": by}, choices, st.floats(-3, 3, width=16))
+pins = st.lists(st.tuples(st.integers(1, 12), rows), max_size=3, unique_by=(lambda p: p[0], lambda p: p[1]))
+weights = st.floats(0.125, 5, width=16)
+rules = st.fixed_dictionaries(
+    {
+        "pin": pins.map(lambda found: [{"position": at, "item_id": item(row)} for at, row in found]),
+        "boost": st.lists(boosts, max_size=3),
+        "block": st.lists(requirements, max_size=1),
+        "require": st.lists(requirements, max_size=2),
+    }
+)
+orders = st.fixed_dictionaries(
+    {
+        "diversity": st.sampled_from([0, 0.2, 0.7, 1]),
+        "diversity_by": st.sampled_from(["fused", "text", "image", "multimodal", "id"]),
+        "category_cap": st.sampled_from([None, 1, 3]),
+        "seed": st.sampled_from([None, 0, 7]),
+    }
+)
+sessions = st.fixed_dictionaries(
+    {
+        "user_id": st.one_of(st.none(), users),
+        "items": st.lists(
+            st.builds(
+                lambda row, weight: {"item_id": item(row), "weight": weight}, rows, st.floats(0.125, 5, width=16)
+            ),
+            max_size=4,
+        ),
+        "liked": st.lists(rows.map(item), max_size=2),
+        "disliked": st.lists(rows.map(item), max_size=2),
+    }
+)
