@@ -18,6 +18,7 @@ from service.principal import Role
 from service.security.keys import new_key as make_key
 from service.server import make_server
 from service.settings import load_settings, settings_page
+from service.standing import check_rules
 from service.state import open_published
 
 app = command_line("Answer HTTP from the published bundle. Settings come from RECO_* variables: see `settings`.")
@@ -30,6 +31,7 @@ def run() -> None:
     configure_logging(settings.log_level)
     bundle = open_published(settings)
     check_log(settings)
+    check_rules(settings)
     server = make_server(create_app(settings, bundle=bundle), settings)
     server.run()
     if not server.started:

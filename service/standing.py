@@ -43,6 +43,12 @@ def read_rules(path: Path) -> Rules:
         raise InputError(f"{path}: {error}") from error
 
 
+def check_rules(settings: Settings) -> None:
+    """InputError where the file of rules is wrong: before anything is opened."""
+    if settings.rules_file is not None:
+        read_rules(settings.rules_file)
+
+
 class StandingRules:
     """The rules in force, as terms of whatever bundle serves."""
 

@@ -7,18 +7,19 @@ from fastapi.routing import APIRoute
 
 from service.answers import Wanted, listed, ranked, wanted
 from service.asks import BatchBody, RecommendQuery, SessionBody, bounded
-from service.errors import InvalidRequestError
+from service.errors import ServiceError
+from service.profile import Profile
 from service.routing import Call, checked_id, route
 from service.rules import Rules
 from service.schemas import BatchAnswer, Query, RecommendAnswer, Refusal, SessionAnswer
 from service.session import Session, SessionWeights, session_profile, unknown_items
 from service.settings import Settings
-from service.state import Service
+from service.state import Service, Serving
 
 
 def routes(settings: Settings) -> list[APIRoute]:
     """The routes of this file."""
-    too_large: dict[int | str, Any] = {413: {"model": Refusal}}
+    refusals: dict[int | str, Any] = {404: {"model": Refusal}, 413: {"model": Refusal}}
     return [
         route(
             "/recommend/{user_id:path}",
@@ -36,7 +37,7 @@ def routes(settings: Settings) -> list[APIRoute]:
             body=bounded(SessionBody, settings),
             answer=SessionAnswer,
             whose=lambda call: call.body.user_id,
-            responses=too_large,
+            responses=refusals,
         ),
         route(
             "/recommend/batch",
@@ -44,7 +45,7 @@ def routes(settings: Settings) -> list[APIRoute]:
             method="POST",
             body=bounded(BatchBody, settings),
             answer=BatchAnswer,
-            responses=too_large,
+            responses=refusals,
         ),
     ]
 
@@ -90,32 +91,33 @@ async def batch(service: Service, call: Call[Query]) -> dict[str, Any]:
     """The best items for many users, by one search; a user whose id is wrong fails alone."""
     serving, most = call.serving, service.settings.past_items
     body: BatchBody = call.body
-    refused = {one: detail for one in body.user_ids if (detail := _fault(one, service.settings)) is not None}
-    known = [user_id for user_id in dict.fromkeys(body.user_ids) if user_id not in refused]
-    profiles = await asyncio.gather(*map(serving.users.find, known))
+    asked = list(dict.fromkeys(body.user_ids))
+    found = await asyncio.gather(*(_found(serving, user_id, service.settings) for user_id in asked))
+    people = dict(zip(asked, found, strict=True))
+    profiles = {user_id: one for user_id, one in people.items() if isinstance(one, Profile)}
+    refused = {user_id: one for user_id, one in people.items() if not isinstance(one, Profile)}
     call.stages.mark("user")
     wants = await wanted(service, serving, body, body.rules)
-    rankings = await ranked(serving, profiles, wants)
+    rankings = await ranked(serving, list(profiles.values()), wants)
     call.stages.mark("search")
-    found = {
+    lists = {
         user_id: listed(serving, most, profile, ranking, wants)
-        for user_id, profile, ranking in zip(known, profiles, rankings, strict=True)
+        for (user_id, profile), ranking in zip(profiles.items(), rankings, strict=True)
     }
     return {
         "bundle": serving.bundle.bundle_id,
         "source": "batch",
         "unknown_items": unknown_items(serving.bundle, _named(body.rules)),
-        "answers": [{"user_id": one, **(refused.get(one) or found[one])} for one in body.user_ids],
+        "answers": [{"user_id": one, **(lists[one] if one in lists else refused[one])} for one in body.user_ids],
     }
 
 
-def _fault(user_id: str, settings: Settings) -> dict[str, str] | None:
-    """What is wrong with an id, in the words of a call for it alone."""
+async def _found(serving: Serving, user_id: str, settings: Settings) -> Profile | dict[str, str]:
+    """The user's profile, or what a call for that user alone would be refused with."""
     try:
-        checked_id(user_id, "user_id", settings.id_max_chars)
-    except InvalidRequestError as error:
+        return await serving.users.find(checked_id(user_id, "user_id", settings.id_max_chars))
+    except ServiceError as error:
         return {"error": error.code, "detail": error.detail}
-    return None
 
 
 def _named(rules: Rules) -> list[str]:

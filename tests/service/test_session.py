@@ -108,6 +108,14 @@ def test_a_user_of_a_batch_whose_id_is_wrong_fails_alone(client: httpx.Client) -
     assert answers[2]["detail"] == "user_id: has 513 characters, the limit is 512"
 
 
+def test_a_user_of_a_batch_whom_the_operator_refuses_fails_alone(registry: Path) -> None:
+    with serving(registry=registry, unknown_user="404") as client:
+        first, second = batch(client, user_ids=["nobody", "user-1"])
+        alone = client.get("/recommend/nobody").json()
+    assert (first["error"], first["detail"]) == (alone["error"], alone["detail"])
+    assert second["source"] == "user"
+
+
 @pytest.mark.parametrize(
     ("path", "body", "said"),
     [
