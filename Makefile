@@ -16,7 +16,7 @@ READING  := $(wildcard trainer/data.py trainer/prepare.py trainer/features.py tr
 TRAINING := $(wildcard trainer/*.py trainer/models/*.py) $(patsubst %,trainer/configs/%.toml,popularity lightgcn anchorrec)
 BUNDLING := $(wildcard trainer/export.py index/*.py)
 
-.PHONY: help install demo demo-check test lint format bench-train bench-serve bench-scale clean
+.PHONY: help install demo demo-check test lint format bench-train bench-serve bench-events bench-scale clean
 
 help:                  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -47,6 +47,9 @@ bench-train: install   ## seconds a training step at Amazon Baby's shape, by par
 
 bench-serve: install   ## requests a second and waiting times beside FastAPI's empty endpoint; ends with one JSON line
 	$(BIN)/python -m loadtests.bench_serve
+
+bench-events: install  ## events a second that POST /events makes durable
+	$(BIN)/python -m loadtests.bench_events
 
 bench-scale: install   ## graphs, steps, an epoch and their memory up to 200,000 items; about half an hour
 	$(BIN)/python -m trainer bench --scale

@@ -16,14 +16,14 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
-OK = 200
+OK = range(200, 300)
 LOST = 0  # stands for the status of an answer that never came
 GRACE_S = 20.0  # after the last request, how long its answer is waited for
 
 
 @dataclass
 class Answers:
-    """What came back. A failure is any answer but 200, and one that never came."""
+    """What came back. A failure is any answer but a 2xx, and one that never came."""
 
     latencies: list[float] = field(default_factory=list)  # seconds, of the good ones
     failures: int = 0
@@ -31,7 +31,7 @@ class Answers:
 
     def add(self, status: int, seconds: float) -> None:
         """Count one answer."""
-        if status == OK:
+        if status in OK:
             self.latencies.append(seconds)
         else:
             self.failures += 1

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextvars import Context
 
@@ -88,8 +89,8 @@ class Feedback:
         except ServiceError as error:
             self._metrics.events_refused.labels(error.code).inc(len(events))
             raise
-        for event in appended.new:
-            self._metrics.events.labels(kind_label(event.kind)).inc()
+        for kind, n in Counter(kind_label(event.kind) for event in appended.new).items():
+            self._metrics.events.labels(kind).inc(n)
         self._metrics.events_known.inc(appended.n_known)
         return appended
 

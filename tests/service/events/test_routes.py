@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import httpx
 import pytest
 from servers import counted, serving, wait_until
 
+from service.events.event import GivenEvent
 from service.events.intake import Feedback
 from service.events.opening import open_feedback
 from service.metrics import Metrics
@@ -176,12 +177,12 @@ def test_answers_are_not_noted_unless_the_operator_says_so(registry: Path, tmp_p
         assert [row[3] for row in held(tmp_path)] == ["click"]
 
 
-def feedback(folder: Path, steps: Any, **changes: Any) -> Metrics:
+def feedback(folder: Path, steps: Any, clock: Callable[[], float] = lambda: 1e9, **changes: Any) -> Metrics:
     metrics = Metrics()
 
     async def run() -> None:
         settings = Settings(registry=folder, log_impressions=True, **changes)
-        async with open_feedback(settings, metrics, lambda: 1e9) as opened:
+        async with open_feedback(settings, metrics, clock) as opened:
             await steps(opened)
 
     asyncio.run(run())
@@ -189,8 +190,6 @@ def feedback(folder: Path, steps: Any, **changes: Any) -> Metrics:
 
 
 def test_listeners_hear_of_new_events_once_they_are_durable_and_of_no_other(tmp_path: Path) -> None:
-    from service.events.event import GivenEvent
-
     async def steps(feedback: Feedback) -> None:
         heard: list[str] = []
 
@@ -204,6 +203,20 @@ def test_listeners_hear_of_new_events_once_they_are_durable_and_of_no_other(tmp_
         assert heard == ["a", "b"]
 
     feedback(tmp_path, steps)
+
+
+def test_a_clock_that_jumps_changes_neither_order_nor_what_is_taken_in(tmp_path: Path) -> None:
+    now = 1e9
+
+    async def steps(feedback: Feedback) -> None:
+        nonlocal now
+        for i, jump in enumerate((0, 10**8, -(10**8), -(10**7), 3)):
+            now += jump
+            assert (await feedback.take([GivenEvent(event_id=str(i), **CLICK)])).n_new == 1
+        assert [event.event_id for _, event in await feedback.log.read(0, 10)] == ["0", "1", "2", "3", "4"]
+        assert [event.event_id for event in await feedback.log.of_user("ann")] == ["0", "1", "2", "3", "4"]
+
+    feedback(tmp_path, steps, clock=lambda: now)
 
 
 def test_noted_answers_beyond_the_bound_are_dropped_and_counted_and_the_rest_is_written_at_the_end(
