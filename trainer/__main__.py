@@ -252,7 +252,9 @@ def export(
 def retrain(
     data: Data,
     *,
-    events: Annotated[Path, typer.Option(metavar="FILE.parquet", help="Log of `python -m service export-events`.")],
+    events: Annotated[
+        Path, typer.Option(metavar="PATH", help="Parquet of `python -m service export-events`, or a folder of it.")
+    ],
     registry: Annotated[Path, typer.Option(help="Folder of bundles that the service reads.")],
     out: Annotated[Path, typer.Option(help="Folder of this retraining; an interrupted one in it is resumed.")],
     config: Annotated[str, typer.Option(help=CONFIG_HELP)] = "anchorrec",

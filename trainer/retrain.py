@@ -17,10 +17,10 @@ from index.bundle import BundleError, open_bundle
 from index.errors import InputError
 from index.gate import on_our_data
 from index.registry import Registry
-from index.storage import TEMPORARY_PREFIX, remove_leftovers, replace_file, sha256_of
+from index.storage import TEMPORARY_PREFIX, locked, remove_leftovers, replace_file, sha256_of
 from trainer.config import RunConfig
 from trainer.data import Dataset, load_dataset
-from trainer.datasets.events import DEFAULT_POSITIVE, Feedback, read_feedback
+from trainer.datasets.events import DEFAULT_POSITIVE, Feedback, event_files, read_feedback
 from trainer.export import export_run
 from trainer.fit import fit
 from trainer.incumbent import measure_bundle
@@ -68,9 +68,16 @@ def retrain(order: Order, out: Path, *, now: datetime) -> Retrained:
         InputError: the folder was begun with something else, or an input cannot be used.
     """
     old = load_dataset(order.data)
-    created_at = _claim(out, order, old, now)
-    if done := _done(out, order.registry):
-        return done
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        with locked(out, wait=False):
+            created_at = _claim(out, order, old, now)
+            return _done(out, order.registry) or _carry_out(order, old, out, created_at)
+    except BlockingIOError:
+        raise InputError(f"another process is at work in {out}") from None
+
+
+def _carry_out(order: Order, old: Dataset, out: Path, created_at: datetime) -> Retrained:
     for parent in (out, order.registry):
         remove_leftovers(parent)  # of a killed predecessor
     dataset, feedback = _merged(order, old, out / "data")
@@ -118,11 +125,9 @@ def _claim(out: Path, order: Order, old: Dataset, now: datetime) -> datetime:
 
 
 def _record(order: Order, old: Dataset) -> dict[str, Any]:
-    if not order.events.is_file():
-        raise InputError(f"no such file of events: {order.events}")
     record = {
         "data": old.fingerprint,
-        "events": sha256_of(order.events),
+        "events": [sha256_of(file) for file in event_files(order.events)],
         "registry": str(order.registry.resolve()),
         "configuration": order.config.model_dump(mode="json"),
         "positive kinds": list(order.positive),

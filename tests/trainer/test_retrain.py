@@ -18,6 +18,7 @@ from index.bundle import open_bundle
 from index.errors import InputError
 from index.gate import on_our_data, pass_gate
 from index.registry import Registry
+from index.storage import locked
 from trainer.config import load_config
 from trainer.data import INTERACTION_SCHEMA, load_dataset, read_info
 from trainer.datasets.events import read_feedback
@@ -208,6 +209,18 @@ def test_a_file_that_is_no_parquet_or_not_there_and_a_kind_that_is_none_are_refu
         read_feedback(write_events(tmp_path / "events.parquet", ("u", "i", "like")), ("impression",))
 
 
+def test_a_folder_of_exports_that_overlap_is_one_log(old, tmp_path):
+    item, other = unseen(old, "user 0")[:2]
+    (tmp_path / "log").mkdir()
+    file = write_events(tmp_path / "events.parquet", ("user 0", item, "like"), ("user 0", item, "dislike"),
+                        ("user 0", other, "like"))  # fmt: skip
+    events = pl.read_parquet(file)
+    events[1:].write_parquet(tmp_path / "log" / "1.parquet")  # the names do not decide, positions do
+    events[:2].write_parquet(tmp_path / "log" / "2.parquet")
+    assert read_feedback(tmp_path / "log").words.equals(read_feedback(file).words)
+    assert read_feedback(tmp_path / "log").counts["events_repeated"] == 1
+
+
 # From data to a bundle
 
 
@@ -274,6 +287,14 @@ def _best(folder):
 
 
 # Ends before the end
+
+
+def test_two_processes_do_not_work_in_one_folder(old, tmp_path):
+    asked = order(old, tmp_path, ("stranger", "item/1", "like"))
+    (tmp_path / "out").mkdir()
+    with locked(tmp_path / "out"), pytest.raises(InputError, match="another process is at work"):
+        retrain(asked, tmp_path / "out", now=NOW)
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_killed_in_training_it_is_taken_up_and_ends_in_one_whole_bundle(old, tmp_path):

@@ -36,16 +36,24 @@ class Feedback:
     """Of the newest event in the file, of whatever kind; 0 in an empty file."""
 
 
-def read_feedback(file: Path, positive: Collection[str] = DEFAULT_POSITIVE) -> Feedback:
+def event_files(path: Path) -> list[Path]:
+    """The file itself, or the .parquet files of a folder by name; InputError where there is none."""
+    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path] if path.is_file() else []
+    if not files:
+        raise InputError(f"no such file of events, nor a folder with .parquet files: {path}")
+    return files
+
+
+def read_feedback(path: Path, positive: Collection[str] = DEFAULT_POSITIVE) -> Feedback:
     """Events of the kinds in `positive`, and dislikes, which take back what came before them; all else is ignored.
 
-    InputError: no such file, no Parquet, a column missing or of another type, an unknown positive kind, a time that
-    is none.
+    `path` is one file, or a folder of files that may overlap. InputError: no such file, no Parquet, a column missing
+    or of another type, an unknown positive kind, a time that is none.
     """
     if not positive or (unknown := sorted(set(positive) - set(KNOWN_POSITIVE))):
         found = ", ".join(unknown) if positive else "nothing"
         raise InputError(f"positive kinds are some of {', '.join(KNOWN_POSITIVE)}; found {found}")
-    events = _read(file)
+    events = pl.concat([_read(file) for file in event_files(path)])
     last_position = 0 if events.is_empty() else int(events["position"].max())  # type: ignore[arg-type]
     once = events.sort("position").unique("event_id", keep="first", maintain_order=True)
     meant = once.filter(pl.col("kind").is_in([*positive, DISLIKE]))
@@ -61,8 +69,6 @@ def read_feedback(file: Path, positive: Collection[str] = DEFAULT_POSITIVE) -> F
 
 
 def _read(file: Path) -> pl.DataFrame:
-    if not file.is_file():
-        raise InputError(f"no such file of events: {file}")
     try:
         schema = pl.read_parquet_schema(file)
         if missing := [name for name in COLUMNS if name not in schema]:
