@@ -16,7 +16,7 @@ from service.dispatch import Dispatch
 from service.errors import ServiceError, describe, error_body, request_id_of
 from service.metrics import Metrics
 from service.middleware import Observed
-from service.routes import events, health, items, recommend, similar
+from service.routes import events, health, items, recommend, retrain, similar
 from service.security.door import Guarded
 from service.security.setup import Security
 from service.settings import Settings
@@ -40,6 +40,7 @@ def create_app(settings: Settings, *, bundle: Bundle | None = None) -> FastAPI:
         *similar.routes(settings),
         *items.routes(settings),
         *events.routes(settings),
+        *retrain.routes(),
         *health.routes(),
     ]
     for made in ours:

@@ -121,6 +121,16 @@ class Metrics:
         self.impressions_dropped = Counter(
             "reco_impressions_dropped", "Impressions of our own that the log could not take.", registry=r
         )
+        self.retrain_jobs = Counter(
+            "reco_retrain_jobs", "Retrainings by how they ended: published, refused, failed, cancelled.", ["state"],
+            registry=r,
+        )  # fmt: skip
+        self.retrain_running = Gauge("reco_retrain_running", "1 while this replica works on a retraining.", registry=r)
+        self.retrain_leader = Gauge("reco_retrain_leader", "1 while this replica leads the retraining.", registry=r)
+        self.retrain_seconds = Gauge("reco_retrain_seconds", "How long the last retraining took in all.", registry=r)
+        self.retrain_new_events = Gauge(
+            "reco_retrain_new_events", "Events since the last retraining, as the leader counts them.", registry=r
+        )
         self.bundle = Info("reco_bundle", "The bundle that serves.", registry=r)
 
     def route(self, method: str, route: str, status: int) -> RouteMetrics:

@@ -6,7 +6,7 @@ straight from the router to the endpoint, and the answer's bytes straight to the
 """
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Generic, Literal, TypeVar, get_origin
@@ -49,6 +49,8 @@ class Call(Generic[Q]):
     stages: Stages
     principal: Principal
     profile: Profile | None = None  # of the user that the route asks for, None where nothing is known of that user
+    headers: Sequence[tuple[bytes, bytes]] = ()  # names in lower case
+    raw: bytes = b""  # the body as it came: what a signature is over
 
 
 Endpoint = Callable[[Service, Call[Any]], Awaitable[Any]]
@@ -196,10 +198,14 @@ class _Straight:
         limits, name, text = service.settings, self._id_name, scope["query_string"]
         found = "" if name is None else read_id(scope["path_params"][name], name, limits.id_max_chars)
         query = (self._parse_cached if len(text) <= LONGEST_CACHED else self._parse)(text)
-        body = None
+        body, raw = None, b""
         if self._body is not None:
-            body = parse_body(await read_body(scope, receive, limits.body_max_bytes), self._body)
-        call = Call(service.serving, found, query, body, request_id_of(scope), scope[STAGES], principal)
+            raw = await read_body(scope, receive, limits.body_max_bytes)
+            body = parse_body(raw, self._body)
+        call = Call(
+            service.serving, found, query, body, request_id_of(scope), scope[STAGES], principal,
+            headers=scope["headers"], raw=raw,
+        )  # fmt: skip
         user_id = self._whose(call)
         if user_id is not None:
             users = call.serving.users

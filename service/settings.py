@@ -2,9 +2,11 @@
 
 import difflib
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
+from croniter import croniter
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -133,6 +135,47 @@ class Settings(BaseSettings):
     )
     gpu: Literal["auto", "off"] = Field("auto", description="search on a GPU when FAISS sees one")
 
+    retrain_data: Path | None = Field(
+        None, description="prepared dataset that retraining begins from (docs/retraining.md); unset: no retraining"
+    )
+    retrain_launcher: Literal["process", "kubernetes", "webhook"] = Field(
+        "process", description="who trains: a process beside the service, a Kubernetes Job, an outside system"
+    )
+    retrain_arguments: str = Field(
+        "",
+        description="further arguments of `trainer retrain`, as in a shell: --config lightgcn --set training.epochs=9",
+    )
+    retrain_warm_start: bool = Field(
+        False, description="begin with the parameters of the last published job that had the same arguments"
+    )
+    retrain_after_events: Count | None = Field(
+        None, description="new events after which a retraining begins by itself; unset: never"
+    )
+    retrain_schedule: str | None = Field(
+        None, description="cron expression, in UTC, of retrainings that begin by themselves; unset: never"
+    )
+    retrain_timeout_s: Seconds = Field(86_400, description="how long a training may take before it is ended")
+    retrain_keep: Count = Field(3, description="ended jobs whose folders (data, checkpoints, log) are kept")
+    retrain_lease_s: Seconds = Field(
+        15.0, description="how long a replica that leads the retraining may be silent before another takes over"
+    )
+    retrain_poll_s: Seconds = Field(1.0, description="how often a training and the triggers are looked at")
+    retrain_command: str | None = Field(
+        None, description="process: command that stands for `python -m trainer`; unset: that, with our own Python"
+    )
+    retrain_niceness: Annotated[int, Field(ge=0, le=19)] = Field(
+        10, description="process: how far the trainer stands back for others"
+    )
+    retrain_kubernetes_namespace: str = Field("default", description="kubernetes: where CronJob and Jobs are")
+    retrain_kubernetes_cronjob: str | None = Field(
+        None, description="kubernetes: the CronJob whose template a Job is made from"
+    )
+    retrain_kubernetes_config: Path | None = Field(
+        None, description="kubernetes: a kubeconfig; unset: the service account of our pod"
+    )
+    retrain_webhook_url: str | None = Field(None, description="webhook: where trainings are asked for")
+    retrain_webhook_secret: SecretStr | None = Field(None, description="webhook: what both directions are signed with")
+
     api_keys_file: Path | None = Field(
         None, description="file of API keys, read anew when it changes (docs/security.md); unset: no key is asked for"
     )
@@ -198,6 +241,31 @@ class Settings(BaseSettings):
     def _metrics_somewhere(self) -> "Settings":
         if self.metrics_on_admin and self.admin_port is None:
             raise ValueError("metrics_on_admin needs an admin_port")
+        return self
+
+    @field_validator("retrain_schedule")
+    @classmethod
+    def _cron(cls, schedule: str | None) -> str | None:
+        if schedule is not None and not croniter.is_valid(schedule):
+            raise ValueError(f"expected a cron expression such as '0 3 * * *', found {schedule[:80]!r}")
+        return schedule
+
+    @field_validator("retrain_arguments", "retrain_command")
+    @classmethod
+    def _shell_words(cls, words: str | None) -> str | None:
+        shlex.split(words or "")  # ValueError says what is not closed
+        return words
+
+    @model_validator(mode="after")
+    def _launcher_complete(self) -> "Settings":
+        needed = {
+            "process": (),
+            "kubernetes": ("retrain_kubernetes_cronjob",),
+            "webhook": ("retrain_webhook_url", "retrain_webhook_secret"),
+        }
+        for name in needed[self.retrain_launcher]:
+            if getattr(self, name) is None:
+                raise ValueError(f"retrain_launcher={self.retrain_launcher} needs {PREFIX}{name.upper()}")
         return self
 
     @model_validator(mode="after")

@@ -20,6 +20,8 @@ from service.metrics import Metrics
 from service.neighbours import Neighbours
 from service.ranker import Ranker
 from service.recommender import Recommender
+from service.retrain.hook import Retraining
+from service.retrain.setup import open_retraining
 from service.search import Search, open_search
 from service.settings import Settings
 from service.standing import StandingRules, watching
@@ -76,6 +78,7 @@ class Service:
     feedback: Feedback
     live: Live
     rules: StandingRules
+    retraining: Retraining | None  # None where no data to train on were named
     serving: Serving
     draining: bool = False  # about to end: asked to answer what comes, but not to be sent more
 
@@ -94,13 +97,14 @@ async def open_service(settings: Settings, metrics: Metrics, bundle: Bundle) -> 
         open_feedback(settings, metrics) as feedback,
         open_live(settings, metrics, feedback) as live,
         open_search(settings, metrics, bundle) as (device, search),
+        open_retraining(settings, metrics, feedback.log) as retraining,
     ):
         users = live.users_of(bundle, cache)
         serving = serving_of(bundle, users, search, device, settings)
         metrics.bundle.info({"bundle_id": bundle.bundle_id, "model": bundle.manifest.model})
         answers = AnswerCache(settings.answer_cache_mb * MEGABYTE)
         rules = StandingRules(settings.rules_file, metrics, on_change=answers.clear)
-        service = Service(settings, metrics, cache, answers, feedback, live, rules, serving)
+        service = Service(settings, metrics, cache, answers, feedback, live, rules, retraining, serving)
         await rules.terms(bundle, serving.catalogue)  # InputError where they name what the bundle has not
         async with watching(rules, lambda: (service.serving.bundle, service.serving.catalogue), settings):
             yield service

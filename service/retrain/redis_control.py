@@ -1,0 +1,128 @@
+"""Jobs and the lease in Redis: for several replicas. Every change is one script, so no two replicas disagree."""
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from typing import Any
+
+from service.redis_client import FAILURES, RedisClient
+from service.retrain.control import KEPT_JOBS, ControlUnavailableError, Word
+from service.retrain.job import Job
+
+BUDGET_S = 5.0  # nobody who waits for recommendations waits for this
+
+# KEYS of all: lease, token, jobs (hash), order (sorted set), running, words (hash)
+LEAD = """
+if redis.call('EXISTS', KEYS[1]) == 1 then return false end
+local token = redis.call('INCR', KEYS[2])
+redis.call('SET', KEYS[1], token, 'NX', 'PX', ARGV[1])
+return token
+"""
+RENEW = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('PEXPIRE', KEYS[1], ARGV[2]) or 0"
+LEAVE = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1]) or 0"
+SUBMIT = """
+local running = redis.call('GET', KEYS[5])
+local record = running and redis.call('HGET', KEYS[3], running)
+if record then return record end
+redis.call('SET', KEYS[5], ARGV[1])
+redis.call('HSET', KEYS[3], ARGV[1], ARGV[2])
+redis.call('ZADD', KEYS[4], ARGV[3], ARGV[1])
+local old = redis.call('ZRANGE', KEYS[4], 0, -1 - tonumber(ARGV[4]))
+for _, id in ipairs(old) do
+    redis.call('HDEL', KEYS[3], id)
+    redis.call('ZREM', KEYS[4], id)
+    redis.call('HDEL', KEYS[6], id .. ' cancel', id .. ' result')
+end
+return false
+"""
+SAVE = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] or redis.call('HEXISTS', KEYS[3], ARGV[2]) == 0 then return 0 end
+redis.call('HSET', KEYS[3], ARGV[2], ARGV[3])
+if ARGV[4] == 'ended' and redis.call('GET', KEYS[5]) == ARGV[2] then redis.call('DEL', KEYS[5]) end
+return 1
+"""
+RUNNING = """
+local running = redis.call('GET', KEYS[5])
+return running and redis.call('HGET', KEYS[3], running)
+"""
+NEWEST = """
+local ids = redis.call('ZREVRANGE', KEYS[4], 0, tonumber(ARGV[1]) - 1)
+return #ids > 0 and redis.call('HMGET', KEYS[3], unpack(ids)) or {}
+"""
+
+
+class RedisControl:
+    """See Control. All keys share one slot of a cluster."""
+
+    def __init__(self, redis: RedisClient, namespace: str) -> None:
+        self._redis = redis
+        names = ("lease", "token", "jobs", "order", "running", "words")
+        self._keys = [f"{{{namespace}:retrain}}:{name}" for name in names]
+        self._jobs, self._words = self._keys[2], self._keys[5]
+
+    async def lead(self, ttl_s: float) -> int | None:
+        """See Control."""
+        token = await self._run(LEAD, _ms(ttl_s))
+        return token and int(token)
+
+    async def renew(self, token: int, ttl_s: float) -> bool:
+        """See Control."""
+        return bool(await self._run(RENEW, token, _ms(ttl_s)))
+
+    async def leave(self, token: int) -> None:
+        """See Control."""
+        await self._run(LEAVE, token)
+
+    async def submit(self, job: Job) -> Job | None:
+        """See Control."""
+        return _job(await self._run(SUBMIT, job.id, job.model_dump_json(), repr(job.created_at), KEPT_JOBS))
+
+    async def save(self, job: Job, token: int) -> bool:
+        """See Control."""
+        state = "ended" if job.has_ended else "running"
+        return bool(await self._run(SAVE, token, job.id, job.model_dump_json(), state))
+
+    async def running(self) -> Job | None:
+        """See Control."""
+        return _job(await self._run(RUNNING))
+
+    async def find(self, job_id: str) -> Job | None:
+        """See Control."""
+        return _job(await self._ask(self._redis.hget(self._jobs, job_id)))
+
+    async def newest(self, limit: int) -> Sequence[Job]:
+        """See Control."""
+        records = await self._run(NEWEST, limit)
+        return [Job.model_validate_json(record) for record in records if record]
+
+    async def tell(self, job_id: str, word: Word, text: str) -> None:
+        """See Control."""
+        await self._ask(self._redis.hsetnx(self._words, f"{job_id} {word}", text))
+
+    async def told(self, job_id: str) -> dict[str, str]:
+        """See Control."""
+        words: tuple[Word, ...] = ("cancel", "result")
+        found = await self._ask(self._redis.hmget(self._words, [f"{job_id} {word}" for word in words]))
+        return {word: text.decode() for word, text in zip(words, found, strict=True) if text is not None}
+
+    async def close(self) -> None:
+        """See Control."""
+        await self._ask(self._redis.aclose())
+
+    async def _run(self, script: str, *arguments: object) -> Any:
+        return await self._ask(self._redis.eval(script, len(self._keys), *self._keys, *map(str, arguments)))
+
+    async def _ask(self, reply: Any) -> Any:
+        waiting: Awaitable[Any] = reply
+        try:
+            async with asyncio.timeout(BUDGET_S):
+                return await waiting
+        except FAILURES as error:
+            raise ControlUnavailableError(f"the store of jobs does not answer: {error!r:.200}") from error
+
+
+def _job(record: bytes | None) -> Job | None:
+    return Job.model_validate_json(record) if record else None
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1_000)

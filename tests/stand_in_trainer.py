@@ -1,0 +1,52 @@
+"""What `python -m trainer retrain` is to the service, without the seconds that torch takes: a program of its own that
+reads the log, says lines, and writes a bundle or not. `python stand_in_trainer.py HOW retrain DATA --events ...`"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow.parquet as pq
+from bundles import make_content
+
+from index.bundle import write_bundle
+
+GOOD, WORSE, FAILS, WAITS = "good", "worse", "fails", "waits"
+GO = "go"  # the file in the folder of all jobs that lets a waiting one go on
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("how")
+    parser.add_argument("command")
+    parser.add_argument("data")
+    for name in ("events", "registry", "out"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    asked, more = parser.parse_known_args()
+    print(f"begun with {more}", file=sys.stderr, flush=True)
+    asked.out.mkdir(parents=True, exist_ok=True)
+    if asked.how == FAILS:
+        print("error: the loss is nan in epoch 3", file=sys.stderr)
+        return 2
+    if asked.how == WAITS:
+        worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        (asked.out / "worker").write_text(str(worker.pid))
+        while not (asked.out.parent.parent / GO).exists():
+            time.sleep(0.02)
+        worker.kill()
+    positions = pq.read_table(asked.events, columns=["position"])["position"].to_pylist()
+    recall = 0.01 if asked.how == WORSE else 0.3
+    content = make_content(
+        metrics={"valid": {"recall@20": recall, "ndcg@20": recall}},
+        events_position=max(positions, default=0),
+    )
+    path = write_bundle(asked.registry, content, created_at=datetime.now(UTC))
+    (asked.out / "result.json").write_text(json.dumps({"bundle": path.name}))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
