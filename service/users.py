@@ -48,10 +48,11 @@ class Users:
         self.nobody = fold_in(bundle, NO_ROWS, NO_ROWS, source="fold_in")  # of whom nothing is known; it ranks nothing
 
     def peek(self, user_id: str) -> Profile | None:
-        """The profile if it is kept in memory and surely up to date: no await, no Redis."""
+        """The profile if it is kept in memory and surely up to date: no await, no Redis. Refuses as `find` does."""
         found = self._kept.get(user_id)
         if found is not None:
             self._counts["memory"].inc()
+            self._refuse_unknown(user_id, found)
         return found
 
     async def find(self, user_id: str) -> Profile:
@@ -68,9 +69,12 @@ class Users:
                 loading.add_done_callback(partial(self._loaded, user_id))
                 self._loading[user_id] = loading
             found = await asyncio.shield(loading)
+            self._refuse_unknown(user_id, found)
+        return found
+
+    def _refuse_unknown(self, user_id: str, found: Profile) -> None:
         if found is self.nobody and self._settings.unknown_user == "404":
             raise UnknownUserError(f"user_id: nothing is known of {user_id[:80]!r}")
-        return found
 
     def drop(self, user_ids: Iterable[str]) -> None:
         """These users did something: forget them, and what is being read of them at this moment."""
