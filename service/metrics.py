@@ -14,18 +14,20 @@ from prometheus_client import (
 )
 
 from service.circuit import CircuitState
+from service.tallies import Count, Counts, Spread, Spreads
 
 UNMATCHED = "other"  # one label for whatever is not a route of ours: callers must not mint time series
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 LATENCY_BUCKETS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+STAGE_BUCKETS = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5)
 
 
 @dataclass(frozen=True)
 class RouteMetrics:
     """The two series of one route, method and status, looked up once and kept."""
 
-    requests: Counter
-    seconds: Histogram
+    requests: Count
+    seconds: Spread
 
     def observe(self, seconds: float) -> None:
         """Count one answered request."""
@@ -46,15 +48,25 @@ class Metrics:
         r = self.registry
         ProcessCollector(registry=r)
         PlatformCollector(registry=r)
-        self.requests = Counter("reco_requests", "Requests answered.", ["method", "route", "status"], registry=r)
-        self.seconds = Histogram(
+        self.requests = Counts("reco_requests", "Requests answered.", ["method", "route", "status"], r)
+        self.seconds = Spreads(
             "reco_request_seconds",
             "From the first byte handled to the last byte sent.",
             ["method", "route"],
-            registry=r,
-            buckets=LATENCY_BUCKETS,
+            r,
+            bounds=LATENCY_BUCKETS,
         )
-        self.in_flight = Gauge("reco_requests_in_flight", "Requests being answered now.", registry=r)
+        self.stages = Spreads(
+            "reco_stage_seconds",
+            "Parts of a request, as in Server-Timing: user, search, explain, render and others.",
+            ["stage"],
+            r,
+            bounds=STAGE_BUCKETS,
+        )
+        self.in_flight = 0
+        Gauge("reco_requests_in_flight", "Requests being answered now.", registry=r).set_function(
+            lambda: self.in_flight
+        )
         self.answers = Counter("reco_answers", "Answers by what they were made from.", ["source"], registry=r)
         self.vectors = Counter(
             "reco_vectors",

@@ -55,7 +55,7 @@ class Stages:
 
 @dataclass
 class Observed:
-    """Plain ASGI middleware; a request costs it one counter and one histogram observation."""
+    """Plain ASGI middleware; a request costs it a counter and a histogram observation for each stage."""
 
     app: ASGIApp
     metrics: Metrics
@@ -68,17 +68,18 @@ class Observed:
             await self.app(scope, receive, send)
             return
         exchange = _Exchange(scope, send, Stages(self.clock), self._request_id(scope), self.metrics)
-        with self.metrics.in_flight.track_inprogress():
-            try:
-                await self.app(scope, receive, exchange.send)
-            except asyncio.CancelledError:
-                if LATE not in scope:
-                    raise
-                await exchange.fail(_taken_back(scope))
-            except Exception as error:  # the outermost edge: whatever happened, the caller gets an answer
-                await exchange.fail(error)
-            finally:
-                self._observe(scope, exchange)
+        self.metrics.in_flight += 1
+        try:
+            await self.app(scope, receive, exchange.send)
+        except asyncio.CancelledError:
+            if LATE not in scope:
+                raise
+            await exchange.fail(_taken_back(scope))
+        except Exception as error:  # the outermost edge: whatever happened, the caller gets an answer
+            await exchange.fail(error)
+        finally:
+            self.metrics.in_flight -= 1
+            self._observe(scope, exchange)
 
     def _request_id(self, scope: Scope) -> str:
         given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
@@ -88,6 +89,8 @@ class Observed:
         route = getattr(scope.get("route"), "path_format", UNMATCHED)
         seconds = self.clock() - exchange.stages.start
         self.metrics.route(scope["method"], route, exchange.status).observe(seconds)
+        for stage, spent in exchange.stages.marks:
+            self.metrics.stages.labels(stage).observe(spent)
         log.debug(
             "request",
             method=scope["method"],
