@@ -1,8 +1,10 @@
 """The application: routes, one middleware, one error handler, and a lifespan that opens what they need."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import faiss
 from fastapi import FastAPI, Request, Response
@@ -12,6 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from threadpoolctl import threadpool_limits
 
 from index.bundle import Bundle
+from index.errors import InputError
 from service.dispatch import Dispatch
 from service.errors import ServiceError, describe, error_body, request_id_of
 from service.metrics import Metrics
@@ -21,6 +24,9 @@ from service.security.door import Guarded
 from service.security.setup import Security
 from service.settings import Settings
 from service.state import STATE, open_published, open_service
+
+if TYPE_CHECKING:
+    from service.tracing import Traces
 
 DESCRIPTION = "Recommendations that explain themselves: every score splits into shares by part and by past item."
 CORS: Mapping[str, Any] = {
@@ -35,6 +41,7 @@ def create_app(settings: Settings, *, bundle: Bundle | None = None) -> FastAPI:
     """The service over the published bundle, or over the one given (the command line opens it beforehand)."""
     metrics = Metrics()
     security = Security(settings, metrics)
+    traces = _traces(settings)
     ours = [
         *recommend.routes(settings),
         *similar.routes(settings),
@@ -48,7 +55,7 @@ def create_app(settings: Settings, *, bundle: Bundle | None = None) -> FastAPI:
     app = FastAPI(
         title="AnchorRec",
         description=DESCRIPTION,
-        lifespan=_lifespan(settings, metrics, security, bundle),
+        lifespan=_lifespan(settings, metrics, security, traces, bundle),
         docs_url="/docs" if settings.docs else None,
         openapi_url="/openapi.json" if settings.docs else None,
         redoc_url=None,
@@ -57,7 +64,7 @@ def create_app(settings: Settings, *, bundle: Bundle | None = None) -> FastAPI:
     )
     app.add_middleware(Dispatch, routes=ours)
     app.add_middleware(Guarded, door=security.door)
-    app.add_middleware(Observed, metrics=metrics)
+    app.add_middleware(Observed, metrics=metrics, traces=traces)
     if settings.cors_origins:  # outermost, so that a page may read a refusal too
         app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, **CORS)
     for kind in HANDLED:
@@ -65,18 +72,35 @@ def create_app(settings: Settings, *, bundle: Bundle | None = None) -> FastAPI:
     return app
 
 
+def _traces(settings: Settings) -> "Traces | None":
+    """Where the settings name a collector. InputError where the library for it is not installed."""
+    if settings.otlp_endpoint is None:
+        return None
+    try:
+        from service.tracing import open_traces  # noqa: PLC0415 - comes with an extra
+    except ImportError as error:
+        raise InputError(f"RECO_OTLP_ENDPOINT needs pip install 'anchorrec[tracing]': {error}") from None
+    return open_traces(settings.otlp_endpoint, share=settings.otlp_share, wall_ns=time.time_ns)
+
+
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]
 
 
-def _lifespan(settings: Settings, metrics: Metrics, security: Security, bundle: Bundle | None) -> Lifespan:
+def _lifespan(
+    settings: Settings, metrics: Metrics, security: Security, traces: "Traces | None", bundle: Bundle | None
+) -> Lifespan:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         # Requests are the parallelism; a search that spread over the cores would only wait for itself.
         faiss.omp_set_num_threads(1)
         threadpool_limits(1, user_api="blas")
         opened = bundle or open_published(settings)
-        async with open_service(settings, metrics, opened) as service, security.kept():
-            yield {STATE: service}
+        try:
+            async with open_service(settings, metrics, opened) as service, security.kept():
+                yield {STATE: service}
+        finally:
+            if traces is not None:
+                await asyncio.to_thread(traces.close)
 
     return lifespan
 

@@ -12,6 +12,7 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from starlette.types import Scope
 
 from service.circuit import CircuitState
 from service.tallies import Count, Counts, Spread, Spreads
@@ -20,6 +21,12 @@ UNMATCHED = "other"  # one label for whatever is not a route of ours: callers mu
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 LATENCY_BUCKETS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 STAGE_BUCKETS = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5)
+
+
+def route_of(scope: Scope) -> str:
+    """The route's template, as it names a request in metrics and traces."""
+    found: str = getattr(scope.get("route"), "path_format", UNMATCHED)
+    return found
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,21 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import logs
 from service.errors import LATE, REQUEST_ID, ServiceError, describe, error_body
-from service.metrics import UNMATCHED, Metrics
+from service.metrics import Metrics, route_of
+from service.stages import STAGES, Stages
+
+if TYPE_CHECKING:  # comes with an extra
+    from service.tracing import Traces
 
 SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-STAGES = "stages"  # where the stages stand in the ASGI scope
 JSON = b"application/json"
 LONGEST_LOGGED_PATH = 200
 SECURE_HEADERS = (  # answers are a person's own, and no page
@@ -28,37 +32,13 @@ SECURE_HEADERS = (  # answers are a person's own, and no page
 log = structlog.get_logger()
 
 
-@dataclass(slots=True)
-class Stages:
-    """How long each stage of one request took; becomes the Server-Timing header."""
-
-    clock: Callable[[], float]
-    start: float = 0.0
-    last: float = 0.0
-    marks: list[tuple[str, float]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        """Start the clock."""
-        self.start = self.last = self.clock()
-
-    def mark(self, stage: str) -> None:
-        """End a stage that began at the last mark."""
-        now = self.clock()
-        self.marks.append((stage, now - self.last))
-        self.last = now
-
-    def header(self) -> bytes:
-        """`user;dur=0.21, search;dur=0.11, total;dur=0.48`, in milliseconds."""
-        spans = [*self.marks, ("total", self.clock() - self.start)]
-        return ", ".join(f"{name};dur={seconds * 1000:.3f}" for name, seconds in spans).encode()
-
-
 @dataclass
 class Observed:
     """Plain ASGI middleware; a request costs it a counter and a histogram observation for each stage."""
 
     app: ASGIApp
     metrics: Metrics
+    traces: "Traces | None" = None
     clock: Callable[[], float] = time.perf_counter
     new_request_id: Callable[[], str] = lambda: secrets.token_hex(16)
 
@@ -86,11 +66,13 @@ class Observed:
         return given.decode() if SANE_REQUEST_ID.fullmatch(given) else self.new_request_id()
 
     def _observe(self, scope: Scope, exchange: "_Exchange") -> None:
-        route = getattr(scope.get("route"), "path_format", UNMATCHED)
+        route = route_of(scope)
         seconds = self.clock() - exchange.stages.start
         self.metrics.route(scope["method"], route, exchange.status).observe(seconds)
         for stage, spent in exchange.stages.marks:
             self.metrics.stages.labels(stage).observe(spent)
+        if self.traces is not None:
+            self.traces.record(scope, exchange.stages, exchange.status)
         log.debug(
             "request",
             method=scope["method"],

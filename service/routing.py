@@ -20,10 +20,11 @@ from starlette.types import Message, Receive, Scope, Send
 
 from service.answer_cache import Kept, Key
 from service.errors import BodyTooLargeError, InvalidRequestError, request_id_of, sentence
-from service.middleware import JSON, STAGES, Stages, send_body
+from service.middleware import JSON, send_body
 from service.principal import Principal, Role, principal_of, require
 from service.profile import Profile
 from service.schemas import Query, Refusal
+from service.stages import STAGES, Stages
 from service.state import STATE, Service, Serving
 
 Q = TypeVar("Q", bound=Query)

@@ -208,6 +208,10 @@ class Settings(BaseSettings):
     audit_file: Path | None = Field(
         None, description="file to which each admin call is added as a line of JSON; unset: the log alone has it"
     )
+    otlp_endpoint: str | None = Field(
+        None, pattern="^https?://", description="OpenTelemetry collector, as http://collector:4318; unset: no traces"
+    )
+    otlp_share: float = Field(1.0, ge=0, le=1, description="share of requests traced, where the caller does not say")
     drain_delay_s: Annotated[float, Field(ge=0)] = Field(
         0.0, description="after SIGTERM, how long /readyz says 503 before connections are refused"
     )

@@ -185,6 +185,7 @@ def test_requests_are_counted_by_route_template_and_unknown_paths_share_a_label(
         assert counted(client, 'reco_answers_total{source="popular"}') == 1
         assert counted(client, 'reco_vectors_total{source="bundle"}') == 5
         assert counted(client, "reco_requests_in_flight") == 1  # this very request
+        assert counted(client, 'reco_stage_seconds_count{stage="search"}') == 6
     assert "user-1" not in text
     assert "such" not in text
 
