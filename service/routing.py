@@ -190,7 +190,8 @@ class _Straight:
             return
         service.metrics.count_answer(answer.source)
         if self._impressions and service.settings.log_impressions:
-            service.feedback.shown(call.request_id, call.id, call.serving.bundle.bundle_id, answer.n_items)
+            user_id, bundle_id = self._whose(call) or "", call.serving.bundle.bundle_id
+            service.feedback.shown(call.request_id, user_id, bundle_id, answer.n_items)
         await send_body(send, self._status, _with_request_id(call.request_id, answer.rendered), JSON)
 
     async def _call(self, service: Service, scope: Scope, receive: Receive) -> Call[Any]:

@@ -85,7 +85,9 @@ class Settings(BaseSettings):
         90, description="days after which an exported event is removed from the log, and so the figures of /quality"
     )
     events_kept: Count = Field(1_000_000, description="events in the log beyond which exported ones are removed")
-    log_impressions: bool = Field(False, description="write an impression for every answer of /recommend")
+    log_impressions: bool = Field(
+        False, description="write an impression for every answer of /recommend, batches apart"
+    )
 
     lru_users: Count = Field(50_000, description="users whose whole profile is kept in memory")
     lru_stale_s: Seconds = Field(

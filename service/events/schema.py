@@ -92,11 +92,11 @@ PRAGMA user_version = {VERSION};
 """
 
 
-def connect(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
+def connect(path: Path, *, read_only: bool = False, busy_ms: int | None = None) -> sqlite3.Connection:
     """A connection in autocommit mode, usable from one thread at a time; sqlite3.Error where it cannot be opened."""
     uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-    connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_MS if busy_ms is None else busy_ms}")
     connection.execute("PRAGMA synchronous = FULL")
     return connection
 

@@ -46,7 +46,7 @@ class SqliteLog:
         self._settings = settings
         self._clock = clock
         self._writes: sqlite3.Connection | None = None
-        self._reads = connect(path, read_only=True)
+        self._reads = connect(path, read_only=True, busy_ms=0)  # the event loop waits for nobody
         self._thread = ThreadPoolExecutor(1, "event-log")
         self._tidy_at = 0.0
         self._commits = GroupCommit(self._write, self._tidy, metrics, most_waiting=settings.events_waiting)

@@ -37,6 +37,7 @@ def routes(settings: Settings) -> list[APIRoute]:
             body=bounded(SessionBody, settings),
             answer=SessionAnswer,
             whose=lambda call: call.body.user_id,
+            impressions=True,
             responses=refusals,
         ),
         route(

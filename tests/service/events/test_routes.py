@@ -165,6 +165,15 @@ def test_answers_shown_and_clicked_are_joined_and_told_by_bundle(client: httpx.C
     assert (later["overall"]["answers"], later["bundles"]) == (0, [])
 
 
+def test_answers_to_a_session_are_shown_to_nobody_we_know_or_to_the_user_it_names(
+    client: httpx.Client, tmp_path: Path
+) -> None:
+    for session in ({"items": [{"item_id": "item-3"}]}, {"items": [{"item_id": "item-3"}], "user_id": "ann"}):
+        assert client.post("/recommend", json=session).status_code == 200
+    wait_until(lambda: counted(client, 'reco_events_total{kind="impression"}') == 2)
+    assert [row[1:5] for row in held(tmp_path)] == [("", "", "impression", 10.0), ("ann", "", "impression", 10.0)]
+
+
 @pytest.mark.parametrize("since", ["yesterday", "-1", "inf", "nan"])
 def test_a_window_that_begins_nowhere_is_refused(client: httpx.Client, since: str) -> None:
     assert client.get(f"/quality?since={since}").status_code == 422
