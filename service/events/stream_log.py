@@ -8,8 +8,6 @@ from contextvars import Context
 from typing import Any
 
 import structlog
-from redis.asyncio import RedisCluster
-from redis.asyncio.cluster import PipelineCommand
 
 from index.errors import InputError
 from service.circuit import Circuit
@@ -17,11 +15,11 @@ from service.events.event import CLICK, IMPRESSION, PROFILE, Event, kind_label
 from service.events.group_commit import GroupCommit
 from service.events.log import Appended, Count, LogUnavailable
 from service.events.quality import bucket_of
+from service.events.stream_client import StreamClient
 from service.events.stream_scripts import APPEND, MARK_EXPORTED, TIDY
 from service.metrics import Metrics
-from service.redis_client import FAILURES, RedisClient, connect, refresh
+from service.redis_client import connect
 from service.settings import Settings
-from service.vector_cache import within
 
 DAY_S = 86_400
 TIDY_EVERY_S = 60.0
@@ -39,12 +37,12 @@ class StreamLog:
     a circuit, as those of the vector cache do.
     """
 
-    def __init__(self, client: RedisClient, settings: Settings, metrics: Metrics, clock: Callable[[], float]) -> None:
-        self._client = client
+    def __init__(self, redis: StreamClient, settings: Settings, metrics: Metrics, clock: Callable[[], float]) -> None:
+        self._redis = redis
         self._settings = settings
         self._clock = clock
-        self._prefix = f"{{{settings.namespace}:events}}:"
-        self._stream = self._prefix + "stream"
+        self._prefix = _prefix(settings)
+        self._stream = stream_of(settings)
         self._ttl = max(1, round(settings.event_retention_days * DAY_S))
         self._circuit = Circuit(
             failures=settings.redis_failures,
@@ -55,7 +53,6 @@ class StreamLog:
         )
         self._wanted: dict[str, asyncio.Future[list[Event]]] = {}
         self._reader: asyncio.Task[None] | None = None
-        self._finding: asyncio.Task[None] | None = None
         self._tidy_at = 0.0
         self._commits = GroupCommit(self._write, self._tidy, metrics, most_waiting=settings.events_waiting)
 
@@ -75,38 +72,38 @@ class StreamLog:
 
     async def last_position(self) -> int:
         """See EventLog."""
-        (newest,) = await self._ask(("XREVRANGE", self._stream, "+", "-", "COUNT", 1))
+        (newest,) = await self._redis.ask(("XREVRANGE", self._stream, "+", "-", "COUNT", 1))
         return _position(newest[0]) if newest else 0
 
     async def count_since(self, position: int) -> int:
         """See EventLog. Positions have no gaps, so two looks at the ends are enough."""
-        oldest, newest = await self._ask(
+        oldest, newest = await self._redis.ask(
             ("XRANGE", self._stream, "-", "+", "COUNT", 1), ("XREVRANGE", self._stream, "+", "-", "COUNT", 1)
         )
         return max(0, _position(newest[0]) - max(position, _position(oldest[0]) - 1)) if newest else 0
 
     async def read(self, after: int, limit: int) -> list[tuple[int, Event]]:
         """See EventLog."""
-        (entries,) = await self._ask(("XRANGE", self._stream, f"{after + 1}-0", "+", "COUNT", limit))
+        (entries,) = await self._redis.ask(("XRANGE", self._stream, f"{after + 1}-0", "+", "COUNT", limit))
         return [(_position(entry), _event(entry[1][b"event"])) for entry in entries]
 
     async def counts_since(self, since: float) -> list[Count]:
         """See EventLog."""
         first = bucket_of(since)
-        (days,) = await self._ask(("ZRANGEBYSCORE", self._prefix + "days", first // DAY_S, "+inf"))
+        (days,) = await self._redis.ask(("ZRANGEBYSCORE", self._prefix + "days", first // DAY_S, "+inf"))
         if not days:
             return []
-        tables = await self._ask(*(("HGETALL", f"{self._prefix}counts:{int(day)}") for day in days))
+        tables = await self._redis.ask(*(("HGETALL", f"{self._prefix}counts:{int(day)}") for day in days))
         return [count for table in tables for bucket, count in map(_count, table.items()) if bucket >= first]
 
     async def mark_exported(self, position: int) -> None:
         """See EventLog."""
-        await self._ask(("EVAL", MARK_EXPORTED, 1, self._stream, self._prefix, position), *self._durably())
+        await self._redis.ask(("EVAL", MARK_EXPORTED, 1, self._stream, self._prefix, position), *self._durably())
 
     async def check(self) -> None:
         """InputError where Redis is set up so that it may lose events; one that is away is told and not waited for."""
         try:
-            ((persistence, memory),) = [await self._ask(("INFO", "persistence"), ("INFO", "memory"))]
+            ((persistence, memory),) = [await self._redis.ask(("INFO", "persistence"), ("INFO", "memory"))]
         except LogUnavailable as error:
             log.warning("the event log's Redis is away", error=error.detail)
             return
@@ -125,13 +122,9 @@ class StreamLog:
     async def close(self) -> None:
         """Write what waits, then close the connections."""
         await self._commits.close()
-        tasks = [task for task in (self._reader, self._finding) if task is not None]
-        if tasks:
-            await asyncio.wait(tasks)
-        try:
-            await within(self._client.aclose(), 1.0)
-        except FAILURES as error:
-            log.warning("closing Redis failed", error=repr(error)[:200])
+        if self._reader is not None:
+            await asyncio.wait((self._reader,))
+        await self._redis.close()
 
     async def _write(self, events: list[Event]) -> list[str]:
         head = (self._stream, self._prefix, self._clock(), self._ttl, self._settings.events_per_user)
@@ -139,7 +132,7 @@ class StreamLog:
             ("EVAL", APPEND, 1, *head, *(value for event in some for value in _arguments(event)))
             for some in _chunks(events, SCRIPT_EVENTS)
         ]
-        replies = await self._ask(*scripts, *self._durably())
+        replies = await self._redis.ask(*scripts, *self._durably())
         if self._durably():
             self._require_durable(replies.pop())
         places = [start * SCRIPT_EVENTS + place for start, new in enumerate(replies) for place in new]
@@ -162,7 +155,7 @@ class StreamLog:
             return
         oldest = now - settings.event_retention_days * DAY_S
         try:
-            (removed,) = await self._ask(
+            (removed,) = await self._redis.ask(
                 ("EVAL", TIDY, 1, self._stream, self._prefix, oldest, settings.events_kept, TIDY_ENTRIES)
             )
         except LogUnavailable:
@@ -178,7 +171,7 @@ class StreamLog:
                 batch, self._wanted = self._wanted, {}
                 commands = [("LRANGE", f"{self._prefix}user:{user_id}", 0, -1) for user_id in batch]
                 try:
-                    lists = await self._ask(*commands, seconds=self._settings.redis_budget_ms / 1000)
+                    lists = await self._redis.ask(*commands, seconds=self._settings.redis_budget_ms / 1000)
                 except LogUnavailable as error:
                     self._circuit.failed()
                     _fail(batch, error)
@@ -190,46 +183,15 @@ class StreamLog:
             self._reader = None
             _fail(batch | self._wanted, LogUnavailable("the event log is closing or has failed"))
 
-    async def _ask(self, *commands: tuple[Any, ...], seconds: float | None = None) -> list[Any]:
-        """The replies to commands sent together on one connection; LogUnavailable where one of them failed."""
-        try:
-            replies = await within(self._send(commands), seconds or self._settings.event_log_timeout_s)
-            for reply in replies:
-                if isinstance(reply, Exception):
-                    raise reply
-        except FAILURES as error:
-            self._find_anew()
-            log.warning("event log failed", error=repr(error)[:200])
-            raise LogUnavailable(f"the event log's Redis failed: {_told(error)}") from error
-        return replies
 
-    async def _send(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-        client = self._client
-        if not isinstance(client, RedisCluster):
-            pipeline = client.pipeline(transaction=False)
-            for command in commands:
-                pipeline.execute_command(*command)
-            return list(await pipeline.execute(raise_on_error=False))
-        # WAITAOF names no key and must follow on the connection that wrote: a cluster's own pipeline cannot do that.
-        await client.initialize()
-        node = client.get_node_from_key(self._stream)
-        assert node is not None
-        sent = [PipelineCommand(i, *command) for i, command in enumerate(commands)]
-        await node.execute_pipeline(sent)
-        return [command.result for command in sent]
+def _prefix(settings: Settings) -> str:
+    """Of all keys of the log; what stands in braces decides where a cluster holds them."""
+    return f"{{{settings.namespace}:events}}:"
 
-    def _find_anew(self) -> None:
-        """Let a cluster's client learn who holds our keys now; whoever failed does not wait for it."""
-        if isinstance(self._client, RedisCluster) and self._finding is None:
-            self._finding = asyncio.get_running_loop().create_task(self._find(), context=Context())
 
-    async def _find(self) -> None:
-        try:
-            await within(refresh(self._client), self._settings.event_log_timeout_s)
-        except FAILURES as error:
-            log.warning("Redis cannot be found", error=repr(error)[:200])
-        finally:
-            self._finding = None
+def stream_of(settings: Settings) -> str:
+    """The key of the stream."""
+    return _prefix(settings) + "stream"
 
 
 def _fail(waiting: dict[str, "asyncio.Future[list[Event]]"], error: LogUnavailable) -> None:
@@ -238,10 +200,6 @@ def _fail(waiting: dict[str, "asyncio.Future[list[Event]]"], error: LogUnavailab
             future.set_exception(error)
             future.exception()  # looked at: a request that was cancelled leaves nobody to do it
     waiting.clear()
-
-
-def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:200]
 
 
 def _chunks(events: Sequence[Event], size: int) -> Iterator[Sequence[Event]]:
@@ -281,4 +239,6 @@ def open_stream(settings: Settings, metrics: Metrics, clock: Callable[[], float]
     """The log on the Redis of the settings."""
     if settings.redis_url is None:
         raise InputError("RECO_EVENT_LOG=redis: expected RECO_REDIS_URL to be set")
-    return StreamLog(connect(settings.redis_url.get_secret_value()), settings, metrics, clock)
+    client = connect(settings.redis_url.get_secret_value())
+    redis = StreamClient(client, stream_of(settings), settings.event_log_timeout_s)
+    return StreamLog(redis, settings, metrics, clock)
