@@ -19,7 +19,7 @@ from service.dispatch import Dispatch
 from service.errors import ServiceError, describe, error_body, request_id_of
 from service.metrics import Metrics
 from service.middleware import Observed
-from service.routes import events, health, items, recommend, retrain, similar
+from service.routes import events, health, items, popular, recommend, retrain, similar, users
 from service.security.door import Guarded
 from service.security.setup import Security
 from service.settings import Settings
@@ -46,6 +46,8 @@ def create_app(settings: Settings, *, bundle: Bundle | None = None) -> FastAPI:
         *recommend.routes(settings),
         *similar.routes(settings),
         *items.routes(settings),
+        *popular.routes(settings),
+        *users.routes(settings),
         *events.routes(settings),
         *retrain.routes(),
         *health.routes(),

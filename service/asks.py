@@ -77,6 +77,14 @@ class SimilarQuery(PagedQuery):
     user_id: str | None = Field(None, min_length=1, description="leave out what this user had")
 
 
+class TrendingQuery(PagedQuery):
+    """What a caller may ask of /trending."""
+
+    half_life_hours: float | None = Field(
+        None, ge=1, le=8_760, allow_inf_nan=False, description="after which an event counts half; unset: the setting"
+    )
+
+
 class SessionItem(BaseModel):
     """An item of a session."""
 

@@ -57,6 +57,11 @@ class Recommender:
         rows = rows[~np.isin(rows, without)][:k] if len(without) else rows
         return Ranking(rows, self.popularity[rows], "popular")
 
+    @property
+    def hidden(self) -> Array:
+        """The rows that appear in no answer, ascending."""
+        return self._search.hidden
+
     def hide(self, rows: Array) -> None:
         """Let exactly these rows appear in no answer."""
         self._search.hide(rows)

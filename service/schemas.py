@@ -156,7 +156,48 @@ class PopularItem(RankedItem):
 class PopularAnswer(Answer):
     """Answer of /popular."""
 
+    missing: int = Field(description="by how many the list is shorter than k, as no more items are left")
     items: list[PopularItem]
+
+
+class TrendingAnswer(PopularAnswer):
+    """Answer of /trending. A score is the decayed count of events; 0: a popular item where events name no more."""
+
+    half_life_hours: float
+
+
+class HiddenQuery(ListQuery):
+    """Which part of the list."""
+
+    offset: int = Field(0, ge=0)
+
+
+class HiddenAnswer(Answer):
+    """Answer of PUT and DELETE /items/{item_id}/hidden: in effect here, and within moments on every replica."""
+
+    item_id: str
+    hidden: bool
+
+
+class HiddenList(Answer):
+    """Answer of /hidden."""
+
+    total: int
+    item_ids: list[str] = Field(description="ascending; some may be of other bundles")
+
+
+class UserAnswer(Answer):
+    """Answer of /users: what is known, and how fresh it is."""
+
+    user_id: str
+    trained: bool = Field(description="whether this bundle was trained with the user")
+    in_memory: bool = Field(description="whether the whole profile was kept in this process")
+    seen: int = Field(description="items in the past that the vector is made of")
+    excluded: int = Field(description="disliked items, which are never shown")
+    events: int = Field(description="positive and dislike events that the log holds, the latest only")
+    events_since_training: int = Field(description="those of them younger than the bundle")
+    last_event_age_s: float | None
+    bundle_age_s: float
 
 
 class ItemAnswer(Answer):
@@ -165,6 +206,7 @@ class ItemAnswer(Answer):
     item: Annotated[dict[str, Any], Field(description="item_id, title, category, image, attributes")]
     users: int
     part_norms: dict[str, float] = Field(description="length of each part of the item's embedding")
+    hidden: bool = Field(description="whether the item is hidden from every list")
 
 
 class EventsAnswer(Answer):

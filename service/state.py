@@ -47,6 +47,11 @@ class Serving:
     ranker: Ranker
     device: str  # cpu or gpu
 
+    @property
+    def hidden(self) -> Array:
+        """The item rows that appear in no answer, ascending."""
+        return self.recommender.hidden
+
     def hide(self, rows: Array) -> None:
         """Let exactly these item rows appear in no answer; whoever calls this clears the answer cache."""
         self.recommender.hide(rows)
@@ -92,17 +97,18 @@ def open_published(settings: Settings) -> Bundle:
 async def open_service(settings: Settings, metrics: Metrics, bundle: Bundle) -> AsyncIterator[Service]:
     """Everything that a request needs, opened now and closed at the end."""
     rng = random.Random()  # jitter only: replicas must not agree on it
+    answers = AnswerCache(settings.answer_cache_mb * MEGABYTE)
     async with (
         open_cache(settings, metrics, rng) as cache,
         open_feedback(settings, metrics) as feedback,
-        open_live(settings, metrics, feedback) as live,
+        open_live(settings, metrics, feedback, answers.clear) as live,
         open_search(settings, metrics, bundle) as (device, search),
         open_retraining(settings, metrics, feedback.log) as retraining,
     ):
         users = live.users_of(bundle, cache)
         serving = serving_of(bundle, users, search, device, settings)
+        live.attach(serving)
         metrics.bundle.info({"bundle_id": bundle.bundle_id, "model": bundle.manifest.model})
-        answers = AnswerCache(settings.answer_cache_mb * MEGABYTE)
         rules = StandingRules(settings.rules_file, metrics, on_change=answers.clear)
         service = Service(settings, metrics, cache, answers, feedback, live, rules, retraining, serving)
         await rules.terms(bundle, serving.catalogue)  # InputError where they name what the bundle has not

@@ -40,7 +40,10 @@ class World:
 @asynccontextmanager
 async def replica(bundle: Bundle, folder: Path, **changes: Any) -> AsyncIterator[World]:
     settings, metrics = Settings(registry=folder, data=folder, **changes), Metrics()
-    async with open_feedback(settings, metrics) as feedback, open_live(settings, metrics, feedback) as live:
+    async with (
+        open_feedback(settings, metrics) as feedback,
+        open_live(settings, metrics, feedback, lambda: None) as live,
+    ):
         yield World(live.users_of(bundle, None), feedback, live, metrics)
 
 

@@ -16,7 +16,7 @@ log = structlog.get_logger()
 
 
 class HiddenUnavailable(ServiceError):  # noqa: N818
-    """What is hidden cannot be changed now; nothing was changed."""
+    """The change was not acknowledged. Redis may still carry it out once it is back; sent again it does no harm."""
 
     status = 503
     code = "hidden_unavailable"
@@ -44,7 +44,7 @@ class HiddenItems:
         self._gauge.set(len(self.ids))
 
     async def set(self, item_id: str, *, hidden: bool) -> None:
-        """Hide or show an item; durable, and in effect here, when this returns. HiddenUnavailable: nothing changed."""
+        """Hide or show an item; durable, and in effect here, when this returns. HiddenUnavailable: not promised."""
         async with self._writing:
             if self._shared is not None:
                 try:

@@ -11,7 +11,7 @@ class Trust:
     """Whether this process hears of every new event within moments, so that what it keeps may be believed."""
 
     def __init__(self, clock: Callable[[], float], stale_s: float) -> None:
-        self.hears = True
+        self.hears = False  # until somebody finds out
         self._clock = clock
         self._stale_s = stale_s
 

@@ -1,4 +1,4 @@
-"""GET /items and /popular: what the service knows of an item, and what everybody likes."""
+"""GET /items: what the service knows of an item; PUT and DELETE hide and show it at once, on every replica."""
 
 from typing import Any
 
@@ -7,17 +7,26 @@ from fastapi.routing import APIRoute
 
 from service.routes.similar import known_row
 from service.routing import Call, route
-from service.schemas import ItemAnswer, ListQuery, PopularAnswer, Query, Refusal, limited
+from service.schemas import HiddenAnswer, HiddenList, HiddenQuery, ItemAnswer, Query, Refusal, limited
 from service.settings import Settings
 from service.state import Service
+
+HIDDEN = "/items/{item_id:path}/hidden"
 
 
 def routes(settings: Settings) -> list[APIRoute]:
     """The routes of this file."""
     unknown: dict[int | str, Any] = {404: {"model": Refusal}}
+    changing = {**unknown, 503: {"model": Refusal}}
     return [
         route("/items/{item_id:path}", item, answer=ItemAnswer, responses=unknown),
-        route("/popular", popular, query=limited(ListQuery, settings), answer=PopularAnswer),
+        route(
+            "/items/{item_id:path}/hidden", hide, method="PUT", answer=HiddenAnswer, role="admin", responses=changing
+        ),
+        route(
+            "/items/{item_id:path}/hidden", show, method="DELETE", answer=HiddenAnswer, role="admin", responses=changing
+        ),
+        route("/hidden", all_hidden, query=limited(HiddenQuery, settings), answer=HiddenList),
     ]
 
 
@@ -32,18 +41,34 @@ async def item(service: Service, call: Call[Query]) -> dict[str, Any]:
         "item": serving.items.everything(row),
         "users": len(bundle.users_of(row)),
         "part_norms": norms,
+        "hidden": call.id in service.live.hidden.ids,
     }
 
 
-async def popular(service: Service, call: Call[ListQuery]) -> dict[str, Any]:
-    """The most popular items, of late where the bundle knows when things happened."""
-    serving = call.serving
-    ranking = serving.recommender.popular(call.query.k)
-    items = serving.items.ranked(ranking.rows.tolist(), list(ranking.scores))
-    for shown, users in zip(items, serving.recommender.counts(ranking.rows), strict=True):
-        shown["users"] = users
+async def hide(service: Service, call: Call[Query]) -> dict[str, Any]:
+    """Show the item to nobody any more, from this answer on, whatever bundle serves."""
+    known_row(call.serving, call.id)
+    return await _set(service, call, hidden=True)
+
+
+async def show(service: Service, call: Call[Query]) -> dict[str, Any]:
+    """Let the item be shown again; no error where it was not hidden."""
+    if call.id not in service.live.hidden.ids:
+        known_row(call.serving, call.id)
+    return await _set(service, call, hidden=False)
+
+
+async def _set(service: Service, call: Call[Query], *, hidden: bool) -> dict[str, Any]:
+    await service.live.hidden.set(call.id, hidden=hidden)
+    return {"bundle": call.serving.bundle.bundle_id, "source": "hidden", "item_id": call.id, "hidden": hidden}
+
+
+async def all_hidden(service: Service, call: Call[HiddenQuery]) -> dict[str, Any]:
+    """The hidden items, by id."""
+    ids = sorted(service.live.hidden.ids)
     return {
-        "bundle": serving.bundle.bundle_id,
-        "source": ranking.source,
-        "items": items,
+        "bundle": call.serving.bundle.bundle_id,
+        "source": "hidden",
+        "total": len(ids),
+        "item_ids": ids[call.query.offset : call.query.offset + call.query.k],
     }
