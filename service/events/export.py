@@ -1,5 +1,6 @@
 """The log as a Parquet file, for training."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -40,9 +41,10 @@ async def export_events(
         raise InputError(f"the log ends at position {last}, expected one that is not before {after}, where to begin")
     total, done = await log.count_since(after), 0
     try:
-        with replacing(out) as file, _writer(file) as writer:
+        # In threads: a service that answers meanwhile must not wait for Parquet.
+        with replacing(out) as file, await asyncio.to_thread(_writer, file) as writer:
             async for chunk in _chunks(log, after, last):
-                writer.write_table(_table(chunk))
+                await asyncio.to_thread(_add, writer, chunk)
                 done += len(chunk)
                 advance(done, max(total, done))
     except OSError as error:
@@ -89,8 +91,9 @@ def _writer(file: Any) -> Any:
     return pq.ParquetWriter(file, _schema(), compression="zstd")
 
 
-def _table(chunk: list[tuple[int, Event]]) -> Any:
+def _add(writer: Any, chunk: list[tuple[int, Event]]) -> None:
     import pyarrow as pa  # noqa: PLC0415
 
-    columns = {name: [getattr(event, name) for _, event in chunk] for name in COLUMNS}
-    return pa.table({**columns, "position": [position for position, _ in chunk]}, schema=_schema())
+    columns: dict[str, list[Any]] = {name: [getattr(event, name) for _, event in chunk] for name in COLUMNS}
+    columns["position"] = [position for position, _ in chunk]
+    writer.write_table(pa.table(columns, schema=_schema()))

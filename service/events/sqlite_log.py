@@ -79,8 +79,11 @@ class SqliteLog:
 
     async def read(self, after: int, limit: int) -> list[tuple[int, Event]]:
         """See EventLog."""
-        rows = await self._ask(lambda connection: connection.execute(_READ, (after, limit)).fetchall())
-        return [(position, _event(row)) for position, *row in rows]
+
+        def read(connection: sqlite3.Connection) -> list[tuple[int, Event]]:
+            return [(position, _event(row)) for position, *row in connection.execute(_READ, (after, limit))]
+
+        return await self._ask(read)
 
     async def counts_since(self, since: float) -> list[Count]:
         """See EventLog."""

@@ -85,7 +85,7 @@ class StreamLog:
     async def read(self, after: int, limit: int) -> list[tuple[int, Event]]:
         """See EventLog."""
         (entries,) = await self._redis.ask(("XRANGE", self._stream, f"{after + 1}-0", "+", "COUNT", limit))
-        return [(_position(entry), _event(entry[1][b"event"])) for entry in entries]
+        return await asyncio.to_thread(_decoded, entries)  # thousands may come, and the event loop has more to do
 
     async def counts_since(self, since: float) -> list[Count]:
         """See EventLog."""
@@ -224,6 +224,10 @@ def _arguments(event: Event) -> tuple[Any, ...]:
 
 def _event(data: bytes) -> Event:
     return Event.model_validate_json(data)
+
+
+def _decoded(entries: Sequence[Any]) -> list[tuple[int, Event]]:
+    return [(_position(entry), _event(entry[1][b"event"])) for entry in entries]
 
 
 def _position(entry: tuple[bytes, Any]) -> int:
