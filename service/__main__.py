@@ -17,7 +17,8 @@ from service.logs import configure_logging
 from service.principal import Role
 from service.security.keys import new_key as make_key
 from service.server import make_server
-from service.settings import load_settings, settings_page
+from service.settings import load_settings
+from service.settings_page import settings_page
 from service.standing import check_rules
 from service.state import open_published
 

@@ -15,10 +15,6 @@ from service.redis_client import kind_of
 from service.security.buckets import Burst, PerSecond
 
 PREFIX = "RECO_"
-PAGE_HEAD = """# Settings of the service
-
-Read once at start from the environment. This page is what `python -m service settings` prints.
-"""
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -304,12 +300,3 @@ def _refuse_unknown(names: list[str]) -> None:
         if name.upper().startswith(PREFIX) and name.upper() not in known:
             near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0)
             raise InputError(f"{name}: unknown setting; the nearest known one is {near[0]}")
-
-
-def settings_page() -> str:
-    """docs/settings.md, made from the code; a test compares the two."""
-    rows = ["| variable | default | meaning |", "|---|---|---|"]
-    for name, field in Settings.model_fields.items():
-        default = "required" if field.is_required() else f"`{field.default}`"
-        rows.append(f"| `{PREFIX}{name.upper()}` | {default} | {field.description} |")
-    return "\n".join([PAGE_HEAD, *rows])

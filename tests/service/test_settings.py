@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from index.errors import InputError
-from service.settings import Settings, load_settings, settings_page
+from service.settings import Settings, load_settings
+from service.settings_page import HEADINGS, settings_page
 
 DOCS = Path(__file__).parents[2] / "docs" / "settings.md"
 
@@ -67,3 +68,21 @@ def test_a_password_does_not_show_when_settings_are_printed() -> None:
 def test_every_setting_says_what_it_means_and_the_page_is_made_from_them() -> None:
     assert all(field.description for field in Settings.model_fields.values())
     assert settings_page() + "\n" == DOCS.read_text()
+
+
+def test_every_heading_of_the_page_begins_with_a_setting_that_is_there() -> None:
+    assert set(HEADINGS) <= set(Settings.model_fields)
+    assert [line for line in settings_page().splitlines() if line.startswith("## ")] == [
+        f"## {HEADINGS[name]}" for name in Settings.model_fields if name in HEADINGS
+    ]
+
+
+def test_lists_are_written_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECO_CORS_ORIGINS", "https://a.example, https://b.example,")
+    assert load_settings().cors_origins == ("https://a.example", "https://b.example")
+
+
+def test_metrics_cannot_move_to_a_port_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECO_METRICS_ON_ADMIN", "true")
+    with pytest.raises(InputError, match="metrics_on_admin needs an admin_port"):
+        load_settings()
