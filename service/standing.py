@@ -19,7 +19,7 @@ from index.errors import InputError
 from service.catalogue import Catalogue
 from service.errors import InvalidRequestError, sentence
 from service.metrics import Metrics
-from service.rules import Rules
+from service.rules import NO_RULES, Rules
 from service.settings import Settings
 from service.terms import NO_TERMS, Terms, ruled
 
@@ -56,14 +56,13 @@ class StandingRules:
         self._path = path
         self._on_change = on_change
         self._reloads = metrics.rules_reloads
-        self._rules = Rules() if path is None else read_rules(path)
+        self._take(NO_RULES if path is None else read_rules(path))
         self._stamp = None if path is None else _stamp(path)
         self._terms: tuple[str, Rules, Terms] | None = None  # for one bundle and one version of the rules
 
-    @property
-    def none(self) -> bool:
-        """Whether there is no rule."""
-        return not any(self._rules.entries().values())
+    def _take(self, rules: Rules) -> None:
+        self._rules = rules
+        self.none = not any(rules.entries().values())  # asked for by every call
 
     async def terms(self, bundle: Bundle, catalogue: Catalogue) -> Terms:
         """The rules in rows of the bundle. InputError where they name an attribute that none of its items has."""
@@ -96,7 +95,7 @@ class StandingRules:
             self._reloads.labels("refused").inc()
             log.error("rules file refused, the rules before stay", error=str(error))
             return
-        self._rules = rules
+        self._take(rules)
         self._on_change()
         self._reloads.labels("done").inc()
         log.info("rules file read", **rules.entries())

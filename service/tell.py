@@ -46,21 +46,30 @@ def tell(
     shares (k,) is what rules add to each score, where any could; pinned (k,) says whom a rule put in its place.
     """
     parts = listed(np.stack(list(found.parts.values())))  # k lists, one share a part
-    columns = zip(past.rows.T.tolist(), listed(past.weights), listed(found.contributions), strict=True)
+    weights = None if (past.weights == 1).all() else listed(past.weights)
+    rows, contributions = past.rows.T.tolist(), listed(found.contributions)
     own, others = listed(found.own), listed(found.others)
     by_rules = None if shares is None else listed(shares)
-    for i, (by_part, column) in enumerate(zip(parts, columns, strict=True)):
-        items = [_past_item(name(row), weight, share) for row, weight, share in zip(*column, strict=True)]
+    for i, by_part in enumerate(parts):
+        items = [_past_item(name(row), share) for row, share in zip(rows[i], contributions[i], strict=True)]
+        if weights is not None:
+            _add_weights(items, weights[i])
         if ranks is not None:
             for item, rank in zip(items, ranks[:, i].tolist(), strict=True):
                 item["rank_without"] = rank or None
         named = dict(zip(found.parts, by_part, strict=True))
-        sentence = reason(named, causes_of(items, past.source), own[i])
-        told = {"parts": named, "past_items": items, "other_past_items": others[i], "user_own": own[i]}
+        told = {
+            "sentence": reason(named, causes_of(items, past.source), own[i]),
+            "parts": named,
+            "past_items": items,
+            "other_past_items": others[i],
+            "user_own": own[i],
+        }
         if by_rules is not None:
             told["rules"] = by_rules[i]
-        said = of_rules(told.get("rules", 0.0), pinned=bool(pinned) and pinned[i])
-        yield {"sentence": sentence + said, **told}
+        if by_rules is not None or pinned:
+            told["sentence"] += of_rules(told.get("rules", 0.0), pinned=bool(pinned) and pinned[i])
+        yield told
 
 
 def listed(values: Array) -> list[Any]:
@@ -69,18 +78,23 @@ def listed(values: Array) -> list[Any]:
     return rounded
 
 
-def _past_item(named: tuple[str, str], weight: float, contribution: float) -> dict[str, Any]:
-    item = {"item_id": named[0], "title": named[1], "contribution": contribution}
-    if weight != 1:
-        item["weight"] = weight
-    return item
+def _past_item(named: tuple[str, str], contribution: float) -> dict[str, Any]:
+    return {"item_id": named[0], "title": named[1], "contribution": contribution}
+
+
+def _add_weights(items: Sequence[dict[str, Any]], weights: Sequence[float]) -> None:
+    for item, weight in zip(items, weights, strict=True):
+        if weight != 1:
+            item["weight"] = weight
 
 
 def causes_of(items: Sequence[Mapping[str, Any]], source: str) -> list[str]:
     """What raises the score, in words: at most two past items, those that were disliked apart from the others."""
-    raising = [item for item in items[:2] if item["contribution"] > 0]
-    had = [item["title"] for item in raising if item.get("weight", 1) > 0]
-    disliked = [item["title"] for item in raising if item.get("weight", 1) < 0]
+    had: list[str] = []
+    disliked: list[str] = []
+    for item in items[:2]:
+        if item["contribution"] > 0:
+            (disliked if item.get("weight", 1) < 0 else had).append(item["title"])
     causes = [f"{VERBS.get(source, 'you had')} {' and '.join(had)}"] if had else []
     return [*causes, f"you did not like {' and '.join(disliked)}"] if disliked else causes
 
