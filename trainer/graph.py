@@ -94,9 +94,9 @@ def normalise_interactions(matrix: sp.csr_matrix) -> sp.csr_matrix:
 
 
 def inverse_root(sums: Any) -> Array:
-    """x^-1/2, and 0 where x is 0."""
+    """x^-1/2, and 0 where x is 0 or below."""
     flat = np.asarray(sums, dtype=np.float64).ravel()
-    return np.divide(1.0, np.sqrt(flat), out=np.zeros_like(flat), where=flat > 0)
+    return np.divide(1.0, np.sqrt(np.maximum(flat, 0)), out=np.zeros_like(flat), where=flat > 0)
 
 
 def item_graph(nearest: Nearest) -> sp.csr_matrix:

@@ -1,5 +1,6 @@
 """How a golden file's names and settings map to our models: one table, a row a model."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,11 +39,16 @@ class Term:
     weight: float = 1.0
     index: int | None = None
     """Which of several recorded values."""
+    flag: str | None = None
+    """The setting that switches the term on."""
 
     def value(self, golden: Golden) -> float:
-        """What our weighted term should be."""
+        """What our weighted term should be; one that is switched off need not have been recorded."""
+        factors = [float(golden[name]) for name in (self.setting, self.flag) if name]
+        if not (weight := self.weight * math.prod(factors)):
+            return 0.0
         recorded = golden[self.recorded] if self.index is None else golden[self.recorded][self.index]
-        return float(recorded) * (float(golden[self.setting]) if self.setting else 1.0) * self.weight
+        return weight * float(recorded)
 
 
 @dataclass(frozen=True)
@@ -319,7 +325,7 @@ MODELS: dict[str, Correspondence] = {
         parameters=_anchorrec_parameters(),
         terms={
             "bpr": Term("sheetterm/bpr"),
-            "user_item": Term("sheetterm/ui_margin", "cfg_ui_cosine_loss_weight"),
+            "user_item": Term("sheetterm/ui_margin", "cfg_ui_cosine_loss_weight", flag="cfg_ui_cosine_loss"),
             "l2": Term("sheetterm/l2", "cfg_lambda_weight"),
             "aal_id": Term("sheetterm/aal_id", "cfg_aal_loss"),
             "aal_mixture": Term("sheetterm/aal_mix", "cfg_aal_loss"),
