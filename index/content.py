@@ -11,9 +11,10 @@ from typing_extensions import TypedDict
 
 from index.errors import InputError
 from index.ids import IdTable, PackedStrings
-from index.laws import TOLERANCE, fold_in_error, part_sum_error
+from index.laws import fold_in_error, part_sum_error
 from index.layout import Sizes, check_array, layout
 from index.manifest import MODALITIES, PARTS
+from index.verdict import TOLERANCE
 
 Array = np.ndarray[Any, Any]
 

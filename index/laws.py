@@ -11,7 +11,6 @@ import numpy as np
 
 Array = np.ndarray[Any, Any]
 
-TOLERANCE = 1e-5
 _CHUNK = 65_536
 
 

@@ -6,8 +6,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from index.errors import InputError
-from index.laws import TOLERANCE
 
+TOLERANCE = 1e-5  # relative error of the two identities that every bundle keeps (laws.py)
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]

@@ -9,10 +9,13 @@ from urllib.parse import quote
 from pydantic import BaseModel
 
 from service.events.event import GivenEvent
+from service.retrain.answers import FullJobAnswer, JobAnswer, JobsAnswer
 from service.schemas import (
     Alive,
     BatchAnswer,
     EventsAnswer,
+    HiddenAnswer,
+    HiddenList,
     ItemAnswer,
     PopularAnswer,
     QualityAnswer,
@@ -20,6 +23,8 @@ from service.schemas import (
     RecommendAnswer,
     SessionAnswer,
     SimilarAnswer,
+    TrendingAnswer,
+    UserAnswer,
 )
 
 T = TypeVar("T")
@@ -45,11 +50,16 @@ class Ask(Generic[T]):
         return self.answer(content.decode())  # type: ignore[call-arg]  # str is the only other
 
 
-class Paging(TypedDict, total=False):
-    """Which part of a list, and of which items."""
+class Part(TypedDict, total=False):
+    """Which part of a list."""
 
     k: int
     offset: int
+
+
+class Paging(Part, total=False):
+    """Which part of a list, and of which items."""
+
     category: Sequence[str]
     require: Sequence[str]  # name:value
     exclude: Sequence[str]
@@ -117,6 +127,31 @@ def popular(**options: Unpack[Paging]) -> Ask[PopularAnswer]:
     return Ask("GET", "/popular", PopularAnswer, options)
 
 
+def trending(half_life_hours: float | None = None, **options: Unpack[Paging]) -> Ask[TrendingAnswer]:
+    """What is on the rise."""
+    return Ask("GET", "/trending", TrendingAnswer, _given({"half_life_hours": half_life_hours, **options}))
+
+
+def user(user_id: str) -> Ask[UserAnswer]:
+    """What the service knows of a user, and how fresh it is."""
+    return Ask("GET", _path("users", user_id), UserAnswer, {})
+
+
+def hide_item(item_id: str) -> Ask[HiddenAnswer]:
+    """Show an item to nobody any more, on every replica (admin)."""
+    return Ask("PUT", _path("items", item_id, "/hidden"), HiddenAnswer, {})
+
+
+def show_item(item_id: str) -> Ask[HiddenAnswer]:
+    """Let a hidden item be shown again (admin)."""
+    return Ask("DELETE", _path("items", item_id, "/hidden"), HiddenAnswer, {})
+
+
+def hidden_items(**part: Unpack[Part]) -> Ask[HiddenList]:
+    """The ids of hidden items, ascending."""
+    return Ask("GET", "/hidden", HiddenList, part)
+
+
 def send_events(events: GivenEvent | Iterable[GivenEvent]) -> Ask[EventsAnswer]:
     """Feedback; durable when this returns. Events without an id get one here, so that a retry counts nothing twice."""
     given = [events] if isinstance(events, GivenEvent) else events
@@ -127,6 +162,26 @@ def send_events(events: GivenEvent | Iterable[GivenEvent]) -> Ask[EventsAnswer]:
 def quality(since: float | None = None) -> Ask[QualityAnswer]:
     """Click-through and hit rate by bundle, since a time in unix seconds."""
     return Ask("GET", "/quality", QualityAnswer, _given({"since": since}))
+
+
+def retrain() -> Ask[JobAnswer]:
+    """Begin a retraining (admin). Not sent twice: a second one would be refused, and the first one's id lost."""
+    return Ask("POST", "/retrain", JobAnswer, {}, safe=False)
+
+
+def retrainings(limit: int | None = None) -> Ask[JobsAnswer]:
+    """Retrainings, newest first (admin)."""
+    return Ask("GET", "/retrain", JobsAnswer, _given({"limit": limit}))
+
+
+def retraining(job: str, *, log_lines: int | None = None) -> Ask[FullJobAnswer]:
+    """One retraining: its state, stages, gate report, bundle, and the end of its log (admin)."""
+    return Ask("GET", _path("retrain", job), FullJobAnswer, _given({"log_lines": log_lines}))
+
+
+def cancel_retraining(job: str) -> Ask[JobAnswer]:
+    """End a retraining; what it made is not published (admin)."""
+    return Ask("DELETE", _path("retrain", job), JobAnswer, {})
 
 
 def healthz() -> Ask[Alive]:

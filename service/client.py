@@ -31,6 +31,7 @@ __all__ = [
     "AsyncClient",
     "Client",
     "ClientError",
+    "Conflict",
     "Forbidden",
     "GivenEvent",
     "InvalidRequest",
@@ -89,6 +90,10 @@ class NotFound(Refused):
     """The service knows no such item, bundle, job or route."""
 
 
+class Conflict(Refused):
+    """It cannot be done as things stand: a retraining runs already, or is switched off."""
+
+
 class RateLimited(Refused):
     """More calls than the key may make; `retry_after` says when to come back."""
 
@@ -102,6 +107,7 @@ KINDS: dict[int, type[Refused]] = {
     401: Unauthorized,
     403: Forbidden,
     404: NotFound,
+    409: Conflict,
     413: InvalidRequest,
     414: InvalidRequest,
     422: InvalidRequest,
@@ -145,8 +151,17 @@ class _Calls:
     similar = _Method(calls.similar)
     item = _Method(calls.item)
     popular = _Method(calls.popular)
+    trending = _Method(calls.trending)
+    user = _Method(calls.user)
+    hide_item = _Method(calls.hide_item)
+    show_item = _Method(calls.show_item)
+    hidden_items = _Method(calls.hidden_items)
     send_events = _Method(calls.send_events)
     quality = _Method(calls.quality)
+    retrain = _Method(calls.retrain)
+    retrainings = _Method(calls.retrainings)
+    retraining = _Method(calls.retraining)
+    cancel_retraining = _Method(calls.cancel_retraining)
     healthz = _Method(calls.healthz)
     readyz = _Method(calls.readyz)
     metrics = _Method(calls.metrics)

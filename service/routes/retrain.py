@@ -5,12 +5,12 @@ from typing import Any
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from index.gate import GateReport
+from service.retrain.answers import FullJobAnswer, JobAnswer, JobsAnswer, ShownJob
 from service.retrain.hook import Retraining, RetrainingOffError
-from service.retrain.job import Job, Stage, State, Trigger
+from service.retrain.job import Job
 from service.retrain.signature import verify
 from service.routing import Call, route
-from service.schemas import Query, Refusal, Reply
+from service.schemas import Query, Refusal
 from service.state import Service
 
 REFUSED: dict[int | str, Any] = {409: {"model": Refusal}}
@@ -27,41 +27,6 @@ class JobQuery(Query):
     """How much of the log."""
 
     log_lines: int = Field(50, ge=0, le=1_000, description="last lines of what the training said")
-
-
-class ShownJob(BaseModel):
-    """One retraining."""
-
-    id: str
-    state: State
-    trigger: Trigger
-    asked_by: str
-    created_at: float = Field(description="unix seconds, as all times here")
-    events_position: int = Field(description="how far into the event log the training reads")
-    launcher: str
-    arguments: tuple[str, ...]
-    stages: tuple[Stage, ...]
-    bundle: str | None
-    gate: GateReport | None
-    reason: str = Field(description="why it was refused, failed or cancelled")
-
-
-class JobAnswer(Reply):
-    """Answer of POST and DELETE."""
-
-    job: ShownJob
-
-
-class FullJobAnswer(JobAnswer):
-    """Answer of GET /retrain/{job}."""
-
-    log: list[str]
-
-
-class JobsAnswer(Reply):
-    """Answer of GET /retrain."""
-
-    jobs: list[ShownJob]
 
 
 class Result(BaseModel):

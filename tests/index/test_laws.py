@@ -4,7 +4,8 @@ from bundles import make_content
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from index.laws import TOLERANCE, fold_in_error, folded, part_sum_error
+from index.laws import fold_in_error, folded, part_sum_error
+from index.verdict import TOLERANCE
 
 
 def test_fold_in_worked_out_by_hand():

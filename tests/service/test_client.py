@@ -19,6 +19,7 @@ from service.client import (
     AsyncClient,
     Client,
     ClientError,
+    Conflict,
     Forbidden,
     GivenEvent,
     InvalidRequest,
@@ -93,6 +94,32 @@ def test_events_get_an_id_here_and_are_taken_once(client: Client) -> None:
     assert client.send_events(named).accepted == 1
     assert client.send_events(named).duplicates == 1
     assert client.quality().overall.events["click"] == 3
+
+
+def test_an_item_is_hidden_and_shown_again(client: Client) -> None:
+    item = client.popular(k=1).items[0].item_id
+    assert client.hide_item(item).hidden
+    assert client.hidden_items().item_ids == [item]
+    assert client.item(item).hidden
+    assert client.popular(k=1).items[0].item_id != item
+    assert not client.show_item(item).hidden
+    assert client.hidden_items(k=1, offset=0).total == 0
+
+
+def test_users_and_what_is_on_the_rise_are_asked_for(client: Client) -> None:
+    assert (client.user("user-2").trained, client.user("nobody").source) == (True, "popular")
+    assert client.trending(half_life_hours=2, k=2).half_life_hours == 2
+
+
+def test_retraining_is_asked_for_and_its_absence_is_a_conflict(client: Client) -> None:
+    for ask in (
+        client.retrain,
+        client.retrainings,
+        lambda: client.retraining("j"),
+        lambda: client.cancel_retraining("j"),
+    ):
+        with pytest.raises(Conflict, match="RECO_RETRAIN_DATA"):
+            ask()
 
 
 def test_the_state_of_the_service_is_asked_for(client: Client) -> None:
@@ -274,6 +301,7 @@ def test_all_that_can_go_wrong_is_one_kind_of_error() -> None:
 
 def test_there_is_a_call_for_every_route(registry: Path) -> None:
     paths = create_app(Settings(registry=registry)).openapi()["paths"]
+    del paths["/retrain/{job}/result"]  # signed, and for an outside system that trains
     routes = sum(len(methods) for methods in paths.values())
     calls = [name for name in vars(_Calls) if not name.startswith("_")]
     assert len(calls) == routes, f"{sorted(calls)} for {sorted(paths)}"
