@@ -16,8 +16,6 @@ law = settings(max_examples=80)
 words = st.one_of(st.text(st.characters(), max_size=12), st.sampled_from(["item-1", "lamp", "oak"]))
 numbers = st.one_of(st.integers(-(2**70), 2**70), st.floats())
 scalars = st.one_of(st.none(), st.booleans(), numbers, words)
-    st.none(), st.booleans(), numbers, st.text(st.characters(), max_size=12), st.sampled_from(["item-1", "lamp", "oak"])
-)
 names = st.one_of(
     st.text(max_size=8),
     st.sampled_from(["item_id", "weight", "position", "by", "category", "attribute", "value", "pin", "boost", "block"]),
