@@ -139,7 +139,8 @@ def sentence(errors: Sequence[Any]) -> str:
 def _finding(error: Mapping[str, Any]) -> str:
     name = ".".join(str(part) for part in error["loc"]) or "request"
     found = "" if error["type"] == "missing" else f", found {str(error['input'])[:80]!r}"
-    return f"{name}: {error['msg'][:1].lower()}{error['msg'][1:]}{found}"
+    said = error["msg"].removeprefix("Value error, ")
+    return f"{name}: {said[:1].lower()}{said[1:]}{found}"
 
 
 def request_id_of(scope: Scope) -> str:

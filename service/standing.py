@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import structlog
 from pydantic import ValidationError
@@ -56,9 +57,9 @@ class StandingRules:
         self._path = path
         self._on_change = on_change
         self._reloads = metrics.rules_reloads
+        self._stamp = None if path is None else _stamp(path)  # before it is read: what changes meanwhile is seen
         self._take(NO_RULES if path is None else read_rules(path))
-        self._stamp = None if path is None else _stamp(path)
-        self._terms: tuple[str, Rules, Terms] | None = None  # for one bundle and one version of the rules
+        self._terms: WeakKeyDictionary[Catalogue, tuple[Rules, Terms]] = WeakKeyDictionary()  # while a bundle serves
 
     def _take(self, rules: Rules) -> None:
         self._rules = rules
@@ -68,17 +69,18 @@ class StandingRules:
         """The rules in rows of the bundle. InputError where they name an attribute that none of its items has."""
         if self.none:
             return NO_TERMS
-        known = self._terms
-        if known is None or known[0] != bundle.bundle_id or known[1] is not self._rules:
-            rules = self._rules
-            known = self._terms = (bundle.bundle_id, rules, await self._resolved(rules, bundle, catalogue))
-        return known[2]
+        rules, known = self._rules, self._terms.get(catalogue)
+        if known is not None and known[0] is rules:
+            return known[1]
+        return await self._resolved(rules, bundle, catalogue)
 
     async def _resolved(self, rules: Rules, bundle: Bundle, catalogue: Catalogue) -> Terms:
         try:
-            return await ruled(rules, bundle.item_ids, catalogue)
+            terms = await ruled(rules, bundle.item_ids, catalogue)
         except InvalidRequestError as error:
             raise InputError(f"{self._path}, bundle {bundle.bundle_id}: {error.detail}") from None
+        self._terms[catalogue] = (rules, terms)
+        return terms
 
     async def refresh(self, current: Current) -> None:
         """Take the file as it is now, if it changed and is right."""

@@ -101,10 +101,10 @@ async def batch(service: Service, call: Call[Query]) -> dict[str, Any]:
     wants = await wanted(service, serving, body, body.rules)
     rankings = await ranked(serving, list(profiles.values()), wants)
     call.stages.mark("search")
-    lists = {
-        user_id: listed(serving, most, profile, ranking, wants)
-        for (user_id, profile), ranking in zip(profiles.items(), rankings, strict=True)
-    }
+    lists = {}
+    for (user_id, profile), ranking in zip(profiles.items(), rankings, strict=True):
+        lists[user_id] = listed(serving, most, profile, ranking, wants)
+        await asyncio.sleep(0)  # many explanations are long work: others are answered in between
     return {
         "bundle": serving.bundle.bundle_id,
         "source": "batch",

@@ -85,7 +85,7 @@ def test_a_missing_timestamp_is_the_time_of_acceptance(client: httpx.Client, tmp
     [
         ({"kind": None}, "body: event.kind: input should be a valid string"),
         ({"kind": "No Kind"}, "body: event.kind: string should match pattern"),
-        ({"item_id": ""}, "body: event: value error, user_id or item_id is empty"),
+        ({"item_id": ""}, "body: event: user_id or item_id is empty"),
         ({"user_id": ""}, "user_id or item_id is empty"),
         ({"kind": "impression", "value": 0}, "the number of items shown, 1 to 100000"),
         ({"user": "ann"}, "event.user: extra inputs are not permitted"),
