@@ -19,6 +19,7 @@ from service.dispatch import Dispatch
 from service.errors import ServiceError, describe, error_body, request_id_of
 from service.metrics import Metrics
 from service.middleware import Observed
+from service.openapi import Documented
 from service.routes import events, health, items, popular, recommend, retrain, similar, users
 from service.security.door import Guarded
 from service.security.setup import Security
@@ -54,8 +55,9 @@ def create_app(settings: Settings, *, bundle: Bundle | None = None) -> FastAPI:
     ]
     for made in ours:
         security.protect(made)
-    app = FastAPI(
+    app = Documented(
         title="AnchorRec",
+        keys=settings.api_keys_file is not None,
         description=DESCRIPTION,
         lifespan=_lifespan(settings, metrics, security, traces, bundle),
         docs_url="/docs" if settings.docs else None,

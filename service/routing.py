@@ -103,6 +103,7 @@ def route(
         methods=[method],
         status_code=status,
         response_model=answer,
+        openapi_extra={"x-role": role},
         responses={**REFUSALS, **(responses or {})},
     )
     names = list(made.param_convertors)

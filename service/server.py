@@ -14,7 +14,8 @@ from service.protocol import Limits, Protocol
 from service.settings import Settings
 from service.state import STATE
 
-SWEEP_TICKS = 5  # of uvicorn's, which come ten times a second
+TICKS_A_SECOND = 10  # uvicorn's
+SWEEP_TICKS = 5
 BACKLOG = 4_096
 
 
@@ -31,10 +32,7 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Look at every connection now and then."""
-        if counter % SWEEP_TICKS == 0:
-            now = asyncio.get_running_loop().time()
-            for connection in list(self.server_state.connections):
-                cast(Protocol, connection).sweep(now)
+        self._sweep(counter)
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -42,10 +40,18 @@ class Server(uvicorn.Server):
         service: Any = self.lifespan.state.get(STATE)
         if service is not None:
             service.draining = True
-        for _ in range(round(self._settings.drain_delay_s * 10)):
+        for counter in range(round(self._settings.drain_delay_s * TICKS_A_SECOND)):
             if not self.force_exit:
-                await asyncio.sleep(0.1)
+                self._sweep(counter)
+                await asyncio.sleep(1 / TICKS_A_SECOND)
         await super().shutdown(sockets)
+
+    def _sweep(self, counter: int) -> None:
+        if counter % SWEEP_TICKS:
+            return
+        now = asyncio.get_running_loop().time()
+        for connection in list(self.server_state.connections):
+            cast(Protocol, connection).sweep(now)
 
 
 def listeners(settings: Settings) -> list[socket.socket] | None:

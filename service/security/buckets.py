@@ -61,7 +61,7 @@ class Buckets:
         self._clock = clock
         self._most = most
         self._buckets: dict[str, Bucket] = {}
-        self.asked: dict[str, Bucket] = {}  # since somebody last took this away
+        self.asked: dict[str, Bucket] | None = None  # since somebody last took this away; None: nobody does
 
     def take(self, name: str, rate: Rate) -> float:
         """Take one of the caller's tokens and give 0, or the seconds until there is one."""
@@ -71,7 +71,8 @@ class Buckets:
             bucket = self._new(name, rate, now)
         elif bucket.rate is not rate:  # changed while it was in use
             bucket.rate = rate
-        self.asked[name] = bucket
+        if self.asked is not None:
+            self.asked[name] = bucket
         return bucket.take(now)
 
     def _new(self, name: str, rate: Rate, now: float) -> Bucket:

@@ -46,6 +46,7 @@ class SharedBuckets:
         self, buckets: Buckets, redis: RedisClient, namespace: str, metrics: Metrics, clock: Callable[[], float]
     ) -> None:
         self._buckets = buckets
+        buckets.asked = {}
         self._redis = redis
         self._namespace = namespace
         self._clock = clock
@@ -60,8 +61,7 @@ class SharedBuckets:
 
     async def settle(self) -> None:
         """Tell Redis what was spent since the last time and take over what is left."""
-        asked = self._buckets.asked
-        self._buckets.asked = {}
+        asked, self._buckets.asked = self._buckets.asked or {}, {}
         names = list(asked)
         for start in range(0, len(names), MOST_AT_ONCE):
             await self._settle({name: asked[name] for name in names[start : start + MOST_AT_ONCE]})

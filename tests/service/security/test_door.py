@@ -73,6 +73,18 @@ def test_probes_and_the_documentation_need_no_key_and_metrics_do(registry: Path,
             assert client.get(path).status_code == status
 
 
+def test_the_openapi_document_says_where_keys_are_asked_for(registry: Path, keys: Keys) -> None:
+    keys.add("shop", "read")
+    with serving(registry=registry, api_keys_file=keys.path) as client:
+        document = client.get("/openapi.json").json()
+        assert document["security"] == [{"bearer": []}, {"header": []}]
+        assert document["components"]["securitySchemes"]["header"]["name"] == "X-API-Key"
+        roles = {path: operation["x-role"] for path, of in document["paths"].items() for operation in of.values()}
+        assert (roles["/popular"], roles["/events"], roles["/items/{item_id}/hidden"]) == ("read", "write", "admin")
+    with serving(registry=registry) as client:
+        assert client.get("/openapi.json").json()["security"] == []
+
+
 def test_a_key_is_added_and_taken_away_without_a_restart_and_a_slip_locks_nobody_out(
     registry: Path, keys: Keys
 ) -> None:
