@@ -45,6 +45,7 @@ class BundleContent:
     popularity_trend: Array  # (n_items,) float32
     neighbours: Mapping[str, Array]  # each (n_items, <= 256) float16, unit rows; a zero row: nothing known
     items: Sequence[Mapping[str, Any]]
+    fold_in_exact: bool = True  # whether a user who is folded in gets the vector that the model itself would give
     events_position: int | None = None  # of the last event of the service's log that training knew of
 
     @property

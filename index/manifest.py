@@ -53,6 +53,7 @@ class Manifest(_Record):
     metrics: dict[str, dict[str, Finite]]
     created_at: AwareDatetime
     events_position: int | None = None
+    fold_in: Literal["exact", "approximate"] = "exact"
     n_users: Size
     n_items: Size
     n_interactions: Count

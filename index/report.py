@@ -40,6 +40,7 @@ def _facts(path: Path, manifest: Manifest) -> dict[str, str]:
         "sizes": f"{manifest.n_users:,} users, {manifest.n_items:,} items, {manifest.n_interactions:,} interactions, "
         f"{manifest.embedding_size} dimensions",
         "parts": ", ".join(manifest.parts),
+        "fold-in": manifest.fold_in,
         "neighbours": ", ".join(manifest.neighbours) or "none",
         "index": f"{index.factory}{settings}; {recall} against exact search",
         "files": f"{len(manifest.files)}, {size / 1e6:,.1f} MB",

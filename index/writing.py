@@ -62,6 +62,7 @@ def _record(content: BundleContent, created_at: datetime) -> dict[str, Any]:
         "metrics": {split: dict(values) for split, values in content.metrics.items()},
         "created_at": _utc(created_at),
         "events_position": content.events_position,
+        "fold_in": "exact" if content.fold_in_exact else "approximate",
         "n_users": sizes.n_users,
         "n_items": sizes.n_items,
         "n_interactions": sizes.n_interactions,

@@ -70,6 +70,9 @@ def compare(
     *,
     out: Annotated[Path, typer.Option(help="Folder of all runs and tables; finished runs in it are kept.")],
     config: Annotated[list[str] | None, typer.Option(help=CONFIG_HELP + " Repeatable.")] = None,
+    models: Annotated[
+        str, typer.Option(metavar="all|NAME,NAME...", help="Shipped configurations, one a model; beside --config.")
+    ] = "",
     seeds: Annotated[str, typer.Option(metavar="N,N...", help="Seeds to run every configuration with.")] = "",
     baseline: Annotated[
         str | None, typer.Option(help="What the others are tested against. [default: the first configuration]")
@@ -85,14 +88,14 @@ def compare(
     Writes comparison.json, .csv and .md and tests.csv. Runs lie in OUT/DATA/CONFIG/SEED, or in OUT/CONFIG for one data
     set without --seeds.
 
-    Example: python -m trainer compare data/baby --config lightgcn --config anchorrec --seeds 999,777,555 --out runs
+    Example: python -m trainer compare data/baby --models all --seeds 999,777,555,333,111 --out runs
     """
     from trainer.compare import compare_runs
     from trainer.tables import comparison_rows, rich_table, tests_rows
 
     found = compare_runs(
         data,
-        config or ["popularity", "lightgcn", "anchorrec"],
+        [*_shipped_models(models), *(config or [])] or ["popularity", "lightgcn", "anchorrec"],
         out,
         overrides=tuple(overrides or ()),
         seeds=_whole_numbers("--seeds", seeds),
@@ -103,6 +106,14 @@ def compare(
     Console().print(rich_table(*comparison_rows(found.results, found.metrics), title=found.title))
     if found.tests:
         Console().print(rich_table(*tests_rows(found.tests), title=found.tests_title))
+
+
+def _shipped_models(names: str) -> list[str]:
+    """What --models stands for: every shipped configuration that is a model's own, or those named."""
+    if names == "all":
+        own = {name: load_config(name).model.name for name in shipped_configs()}
+        return [name for name, model in own.items() if name == model]
+    return [name.strip() for name in names.split(",") if name.strip()]
 
 
 @app.command()

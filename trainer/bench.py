@@ -1,7 +1,6 @@
 """Times training steps at the true shape of a published data set, on content made up from a seed."""
 
 import multiprocessing
-import resource
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain, count, islice
@@ -14,6 +13,7 @@ from rich.table import Table
 
 from trainer.device import Precision
 from trainer.inputs import make_inputs
+from trainer.memory import peak_gb
 from trainer.model_settings import AnchorRecSettings, LightGCNSettings, ModelSettings
 from trainer.models import Inputs, Recommender, build_model
 from trainer.run_folder import parameters_of
@@ -97,11 +97,6 @@ def timed_step(model: Recommender, optimiser: torch.optim.Optimizer, batch: Batc
     times.append(perf_counter())
     forward, backward, update = np.diff(times).tolist()
     return forward, backward, update
-
-
-def peak_gb() -> float:
-    """The most memory that this process has held, in GB; pages of memory-mapped files count while they are held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def made_up_pairs(shape: Shape) -> tuple[Array, Array]:

@@ -19,9 +19,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from trainer.bench import WARM_UP_STEPS, Shape, made_up_pairs, peak_gb, timed_step
+from trainer.bench import WARM_UP_STEPS, Shape, made_up_pairs, timed_step
 from trainer.data import NO_TIME, Dataset, Interactions
 from trainer.inputs import build_inputs
+from trainer.memory import peak_gb
 from trainer.model_settings import ModelSettings
 from trainer.models import build_model
 from trainer.progress import say, track

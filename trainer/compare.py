@@ -11,6 +11,7 @@ from trainer.grid import Plan, Results, Versus, check_choice, make_plan, paired_
 from trainer.judge import figure_names
 from trainer.tables import (
     TITLE,
+    chosen_settings,
     comparison_frame,
     comparison_rows,
     markdown_table,
@@ -80,8 +81,8 @@ def _title(plan: Plan) -> str:
 
 def _write(plan: Plan, comparison: Comparison) -> None:
     record = json.dumps(_record(plan, comparison.results), indent=1)
-    replace_file(plan.out / "comparison.md", _markdown(comparison).encode())
-    replace_file(plan.out / "comparison.csv", comparison_frame(comparison.results).write_csv().encode())
+    replace_file(plan.out / "comparison.md", _markdown(plan, comparison).encode())
+    replace_file(plan.out / "comparison.csv", comparison_frame(comparison.results, plan.configs).write_csv().encode())
     replace_file(plan.out / "tests.csv", tests_frame(comparison.tests).write_csv().encode())
     replace_file(plan.out / "comparison.json", record.encode())
 
@@ -100,8 +101,10 @@ def _record(plan: Plan, results: Results) -> dict[str, Any]:
     }
 
 
-def _markdown(comparison: Comparison) -> str:
+def _markdown(plan: Plan, comparison: Comparison) -> str:
     figures = f"{comparison.title}:\n\n{markdown_table(*comparison_rows(comparison.results, comparison.metrics))}"
+    settings = "".join(f"* {name}: {chosen_settings(config)}\n" for name, config in plan.configs.items())
+    figures += f"\nSettings besides each model's defaults:\n\n{settings}"
     if not comparison.tests:
         return figures
     return f"{figures}\n{comparison.tests_title}:\n\n{markdown_table(*tests_rows(comparison.tests))}"

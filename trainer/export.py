@@ -68,6 +68,7 @@ def bundle_content(
     """Everything that a bundle holds of a run, in memory."""
     model = make_model(dataset, config)
     folder.load_best(model)
+    model.eval()
     with torch.no_grad():
         factors = model.factors()
         item_embeddings = factors.item_embeddings
@@ -85,6 +86,7 @@ def bundle_content(
         item_embeddings=_array(item_embeddings),
         item_parts={name: _array(part) for name, part in factors.item_parts.items()},
         fold_in=_array(factors.fold_in),
+        fold_in_exact=factors.fold_in_exact,
         user_own=_array(factors.user_own),
         seen_offsets=seen_offsets,
         seen_items=seen_items,

@@ -15,6 +15,7 @@ from trainer.data import Dataset
 from trainer.device import choose_device
 from trainer.inputs import build_inputs
 from trainer.judge import Judge, Measurement
+from trainer.memory import peak_gb, reset_peak
 from trainer.models import Recommender, build_model
 from trainer.parallel import WHOLE, Share, first_does, sum_gradients, sum_terms
 from trainer.plots import plot_curves
@@ -56,6 +57,7 @@ def fit(
     finished = first_does(share, lambda: _claim(folder, config, dataset))
     if finished is not None:
         return finished
+    reset_peak()
     judge = Judge(dataset, config)
     model = make_model(dataset, config)
     if begin:
@@ -82,6 +84,7 @@ def _conclude(model: Recommender, judge: Judge, folder: RunFolder, progress: Pro
         test=measured.figures,
         n_parameters=sum(parameter.numel() for parameter in parameters_of(model)),
         seconds_per_epoch=_mean([record["seconds"] for record in progress.history]),
+        peak_gb=round(peak_gb(), 3),
         test_low=measured.low,
         test_high=measured.high,
     )

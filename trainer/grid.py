@@ -11,6 +11,7 @@ from index.errors import InputError
 from trainer.config import RunConfig, load_config
 from trainer.data import Dataset, load_dataset
 from trainer.fit import fit
+from trainer.inputs import require_features
 from trainer.judge import METRICS, figure_names, list_lengths, per_user_names
 from trainer.run_folder import RunFolder, RunResult
 from trainer.statistics import PairedTest, holm, paired_test
@@ -93,8 +94,8 @@ def make_plan(
         seeds: in place of the configurations' own.
 
     Raises:
-        InputError: a name stands twice, an override fits a configuration not, a data set is none, the configurations
-            would not be measured alike, or a folder holds another run.
+        InputError: a name stands twice, an override fits a configuration not, a data set is none or lacks features
+            that a model needs, the configurations would not be measured alike, or a folder holds another run.
     """
     _check_distinct("seeds", [str(seed) for seed in seeds])
     if seeds and any(override.partition("=")[0].strip() == "seed" for override in overrides):
@@ -105,6 +106,7 @@ def make_plan(
     _check_distinct("data sets", [path.resolve().name for path in data])
     plan = Plan({path.resolve().name: load_dataset(path) for path in data}, loaded, seeds, out)
     for cell in plan.cells():
+        require_features(plan.configs[cell.config].model, plan.datasets[cell.data].features)
         for config, folder in plan.runs(cell).values():
             if folder.path.exists():
                 folder.claim(config, plan.datasets[cell.data])

@@ -1,6 +1,6 @@
 """From a data set to what models are built of: graphs and features on the device."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -120,7 +120,8 @@ def modality_features(given: Features, settings: ModelSettings) -> dict[str, Arr
     Returns:
         (n_items, width) per modality, scaled as the settings say.
     """
-    wanted: tuple[Modality, ...] = getattr(settings, "modalities", settings.takes)
+    require_features(settings, given)
+    wanted = wanted_modalities(settings)
     present: dict[str, Array] = {m: np.array(given[m], dtype=np.float32) for m in wanted if m in given}
     if ANCHOR in wanted and ANCHOR not in present:
         sources = present if set(SINGLE_MODALITIES) & set(wanted) else given
@@ -128,13 +129,23 @@ def modality_features(given: Features, settings: ModelSettings) -> dict[str, Arr
         if singles:
             both = len(singles) == len(SINGLE_MODALITIES)
             present[ANCHOR] = fuse(singles[0], singles[1]) if both else unit_rows(singles[0])
-    if len(present) < settings.needs:
-        has, number = (
-            ", ".join(given) or "none",
-            "all" if settings.needs == len(wanted) else f"{settings.needs} or more",
-        )
-        raise InputError(f"{settings.name} needs {number} of the features {', '.join(wanted)}; the data have {has}")
     if isinstance(settings, AnchorRecSettings) and settings.feature_scaling == "unit":
         for modality, table in present.items():  # one after the other: at no time is all of it there twice
             present[modality] = unit_rows(table)
     return present
+
+
+def wanted_modalities(settings: ModelSettings) -> tuple[Modality, ...]:
+    """What the model is built on: its own choice where it has a setting for it."""
+    wanted: tuple[Modality, ...] = getattr(settings, "modalities", settings.takes)
+    return wanted
+
+
+def require_features(settings: ModelSettings, given: Collection[str]) -> None:
+    """InputError where the data lack features that the model cannot do without; fused ones are made of others."""
+    wanted = wanted_modalities(settings)
+    found = [m for m in wanted if m in given or (m == ANCHOR and set(SINGLE_MODALITIES) & set(given))]
+    if len(found) < settings.needs:
+        number = "all" if settings.needs == len(wanted) else f"{settings.needs} or more"
+        has = ", ".join(given) or "none"
+        raise InputError(f"{settings.name} needs {number} of the features {', '.join(wanted)}; the data have {has}")

@@ -50,6 +50,8 @@ class RunResult:
     test: dict[str, float]
     n_parameters: int
     seconds_per_epoch: float
+    peak_gb: float | None = None
+    """The most memory that the process (or its GPU) held while it trained; after a resume, since then."""
     test_low: dict[str, float] = field(default_factory=dict)
     test_high: dict[str, float] = field(default_factory=dict)
     """Bounds of the bootstrap interval of each test figure that is a mean over users."""

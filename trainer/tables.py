@@ -10,6 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import JustifyMethod
 from rich.table import Table
 
+from trainer.config import RunConfig
 from trainer.grid import Cell, Results, Versus
 from trainer.judge import Measurement
 from trainer.run_folder import RunResult
@@ -49,7 +50,7 @@ def markdown_table(header: Sequence[str], rows: Rows) -> str:
 def comparison_rows(results: Results, metrics: Sequence[str]) -> tuple[list[str], Rows]:
     """Header and one row a cell: mean over the seeds, with the standard deviation where there are several."""
     figures = [f"{split} {metric}" for split in ("valid", "test") for metric in metrics]
-    header = ["data", "run", *figures, "best epoch", "params", "s/epoch"]
+    header = ["data", "run", *figures, "best epoch", "params", "s/epoch", "peak GB"]
     rows = [[*cell, *_summary(list(runs.values()), metrics)] for cell, runs in results.items()]
     return header, rows
 
@@ -59,7 +60,9 @@ def _summary(runs: Sequence[RunResult], metrics: Sequence[str]) -> list[str]:
     figures = [_mean_and_deviation([of.get(metric) for of in split]) for split in splits for metric in metrics]
     epochs = np.mean([run.best_epoch for run in runs])
     seconds = np.mean([run.seconds_per_epoch for run in runs])
-    return [*figures, f"{epochs:.0f}", f"{runs[0].n_parameters:,}", f"{seconds:.2f}"]
+    peaks = [run.peak_gb for run in runs if run.peak_gb is not None]
+    peak = f"{max(peaks):.2f}" if peaks else ABSENT
+    return [*figures, f"{epochs:.0f}", f"{runs[0].n_parameters:,}", f"{seconds:.2f}", peak]
 
 
 def _mean_and_deviation(values: Sequence[float | None]) -> str:
@@ -107,9 +110,23 @@ def _with_interval(name: str, value: float, measurement: Measurement) -> str:
     return f"{value:.4f}\n[dim]{measurement.low[name]:.4f}-{measurement.high[name]:.4f}[/]"
 
 
-def comparison_frame(results: Results) -> pl.DataFrame:
+def chosen_settings(config: RunConfig) -> str:
+    """What a configuration sets besides the model's defaults, and its learning rate, in one line."""
+    chosen = {
+        name: value
+        for name, value in config.model.model_dump(mode="json").items()
+        if name != "name" and value != type(config.model).model_fields[name].get_default()
+    }
+    chosen["learning_rate"] = config.training.learning_rate
+    return ", ".join(f"{name} {value}" for name, value in chosen.items())
+
+
+def comparison_frame(results: Results, configs: Mapping[str, RunConfig]) -> pl.DataFrame:
     """One row a cell with every figure of both splits: `test recall@20` the mean, `test recall@20 sd` the deviation."""
-    rows = [_wide_row(cell, list(runs.values())) for cell, runs in results.items()]
+    rows = [
+        _wide_row(cell, list(runs.values())) | {"settings": chosen_settings(configs[cell.config])}
+        for cell, runs in results.items()
+    ]
     columns = dict.fromkeys(name for row in rows for name in row)
     return pl.DataFrame({name: [row.get(name) for row in rows] for name in columns})
 
@@ -117,7 +134,9 @@ def comparison_frame(results: Results) -> pl.DataFrame:
 def _wide_row(cell: Cell, runs: Sequence[RunResult]) -> dict[str, Any]:
     flat = [{f"{split} {name}": value for split in ("valid", "test") for name, value in getattr(run, split).items()}
             | {"best epoch": run.best_epoch, "seconds per epoch": run.seconds_per_epoch} for run in runs]  # fmt: skip
+    peaks = [run.peak_gb for run in runs if run.peak_gb is not None]
     row: dict[str, Any] = {**cell._asdict(), "seeds": len(runs), "parameters": runs[0].n_parameters}
+    row["peak GB"] = max(peaks, default=None)
     for name in flat[0]:
         values = [figures[name] for figures in flat]
         row[name] = float(np.mean(values))

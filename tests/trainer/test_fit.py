@@ -12,7 +12,7 @@ import torch
 from worlds import topics_dataset
 
 from index.errors import InputError
-from trainer.config import RunConfig, load_config
+from trainer.config import RunConfig, load_config, shipped_configs
 from trainer.fit import fit, make_model
 from trainer.run_folder import RunFolder
 
@@ -39,14 +39,16 @@ def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
     return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
 
 
-@pytest.mark.parametrize("name", ["bpr", "lightgcn", "anchorrec"])
+@pytest.mark.parametrize(
+    "name", [name for name in shipped_configs() if name not in ("popularity", "anchorrec-official")]
+)
 def test_training_beats_popularity_by_a_wide_margin(dataset, tmp_path, name):
     floor = fit(dataset, load_config("popularity"), RunFolder(tmp_path / "popularity"))
     result = fit(dataset, small(name, "training.epochs=40"), RunFolder(tmp_path / name))
     assert result.test["recall@5"] > 2 * floor.test["recall@5"]
 
 
-@pytest.mark.parametrize("name", ["lightgcn", "anchorrec"])
+@pytest.mark.parametrize("name", ["lightgcn", "anchorrec", "freedom", "lattice", "lgmrec", "smore", "bm3"])
 def test_two_runs_of_one_seed_agree_to_the_bit_and_another_seed_does_not(dataset, tmp_path, name):
     config = small(name, "training.epochs=4")
     one, two = (trained(dataset, config, tmp_path / run) for run in ("one", "two"))

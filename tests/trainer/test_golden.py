@@ -41,6 +41,38 @@ def test_a_changed_setting_of_the_released_anchorrec_is_noticed(tmp_path, settin
     assert max(verify_golden("anchorrec", tmp_path / "changed.npz").values()) > TOLERANCE
 
 
+SETTINGS_OF = {
+    "vbpr": ("reg_weight",),
+    "lattice": ("reg_weight", "lambda_coeff", "n_layers", "knn_k"),
+    "freedom": ("reg_weight", "n_mm_layers", "n_ui_layers", "knn_k", "mm_image_weight"),
+    "lgmrec": ("n_ui_layers", "n_mm_layers", "n_hyper_layer", "alpha", "cl_weight", "reg_weight"),
+    "smore": ("n_ui_layers", "n_layers", "reg_weight", "cl_loss", "image_knn_k", "text_knn_k"),
+    "bm3": ("n_layers", "reg_weight", "cl_weight"),
+    "damrs": ("kl_weight", "neighbor_weight", "n_mm_layers", "n_ui_layers", "knn_k"),
+    "alignrec": ("n_ui_layers", "n_layers", "reg_weight", "knn_k", "cl_loss", "sim_weight", "ui_cosine_loss_weight"),
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "setting"), [(model, name) for model, names in SETTINGS_OF.items() for name in names]
+)
+def test_a_changed_setting_of_any_model_is_noticed(tmp_path, model, setting):
+    golden = dict(np.load(GOLDENS / f"golden_{model}.npz"))
+    changed = golden[f"cfg_{setting}"]
+    golden[f"cfg_{setting}"] = changed + 1 if changed.dtype.kind in "iu" else changed * 0.5
+    np.savez(tmp_path / "changed.npz", **golden)
+    assert max(verify_golden(model, tmp_path / "changed.npz").values()) > TOLERANCE
+
+
+@pytest.mark.parametrize("model", ["smore", "lgmrec", "bm3"])
+def test_recorded_noise_that_does_not_fit_is_refused(tmp_path, model):
+    golden = dict(np.load(GOLDENS / f"golden_{model}.npz"))
+    golden["dropmask/step0/0"] = golden["dropmask/step0/0"][1:]
+    np.savez(tmp_path / "changed.npz", **golden)
+    with pytest.raises(InputError, match="our model draws"):
+        verify_golden(model, tmp_path / "changed.npz")
+
+
 @pytest.mark.parametrize("changed", ["cfg_reg_weight", "adam_lr", "edges", "batches", "final_item"])
 def test_a_changed_number_is_noticed(tmp_path, changed):
     golden = dict(np.load(GOLDENS / "golden_lightgcn.npz"))

@@ -5,17 +5,28 @@ import pytest
 import torch
 from worlds import topics_dataset
 
+from index.errors import InputError
 from trainer.graph import item_graph
 from trainer.inputs import build_inputs, modality_features
 from trainer.model_settings import (
+    AlignRecSettings,
     AnchorRecSettings,
+    BM3Settings,
     BPRSettings,
+    DAMRSSettings,
+    FREEDOMSettings,
     FusionWeights,
+    LATTICESettings,
+    LGMRecSettings,
     LightGCNSettings,
     ModalityWeights,
     PopularitySettings,
+    SMORESettings,
+    VBPRSettings,
 )
 from trainer.models import build_model
+from trainer.models.damrs import discrimination, divergence
+from trainer.models.noise import Noise
 from trainer.nearest import nearest_items
 
 CPU = torch.device("cpu")
@@ -32,6 +43,22 @@ MODELS = {
     "anchorrec of texts alone": AnchorRecSettings(embedding_size=8, modalities=("text",)),
     "anchorrec without an anchor": AnchorRecSettings(embedding_size=8, modalities=("text", "image")),
     "anchorrec without modalities": AnchorRecSettings(embedding_size=8, modalities=()),
+    "vbpr": VBPRSettings(embedding_size=8),
+    "vbpr of texts alone": VBPRSettings(embedding_size=8, modalities=("text",)),
+    "lattice": LATTICESettings(embedding_size=8),
+    "lattice with two item layers": LATTICESettings(embedding_size=8, n_item_layers=2, n_layers=1),
+    "lattice of images alone": LATTICESettings(embedding_size=8, modalities=("image",)),
+    "freedom": FREEDOMSettings(embedding_size=8),
+    "freedom with two item layers": FREEDOMSettings(embedding_size=8, n_item_layers=2, edge_dropout=0.0),
+    "freedom of texts alone": FREEDOMSettings(embedding_size=8, modalities=("text",)),
+    "lgmrec": LGMRecSettings(embedding_size=8),
+    "lgmrec with two hypergraph layers": LGMRecSettings(embedding_size=8, n_hyper_layers=2, keep_rate=1.0),
+    "smore": SMORESettings(embedding_size=8),
+    "smore with an odd size": SMORESettings(embedding_size=7, n_item_layers=2, dropout=0.0),
+    "bm3": BM3Settings(embedding_size=8),
+    "bm3 of images alone": BM3Settings(embedding_size=8, modalities=("image",), n_layers=2),
+    "damrs": DAMRSSettings(embedding_size=8),
+    "alignrec": AlignRecSettings(embedding_size=8),
 }
 TRAINABLE = [name for name in MODELS if name != "popularity"]
 
@@ -64,7 +91,7 @@ def total(terms: dict[str, torch.Tensor]) -> torch.Tensor:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_item_parts_sum_to_the_item_embedding(make, name):
-    model = make(name)
+    model = make(name).eval()
     with torch.no_grad():
         factors, (users, items) = model.factors(), model.embeddings()
     torch.testing.assert_close(sum(factors.item_parts.values()), items, atol=1e-6, rtol=0)
@@ -75,7 +102,7 @@ def test_item_parts_sum_to_the_item_embedding(make, name):
 def test_fold_in_gives_back_every_user_embedding(make, dataset, name):
     train = dataset.split("train")
     with torch.no_grad():
-        factors = make(name).factors()
+        factors = make(name).eval().factors()
     for user in range(dataset.n_users):
         items = torch.from_numpy(train.item_rows[train.user_rows == user].astype(np.int64))
         folded = factors.user_own[user] + factors.fold_in[items].sum(dim=0) / max(len(items), 1) ** 0.5
@@ -95,7 +122,7 @@ def test_every_loss_term_is_finite_and_every_parameter_in_use_learns(make, datas
 @pytest.mark.parametrize("name", TRAINABLE)
 def test_the_same_seed_gives_the_same_model_and_another_seed_another(make, name):
     with torch.no_grad():
-        one, same, other = (make(name, seed).embeddings()[1] for seed in (1, 1, 2))
+        one, same, other = (make(name, seed).eval().embeddings()[1] for seed in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
 
@@ -108,10 +135,17 @@ def test_the_same_seed_gives_the_same_model_and_another_seed_another(make, name)
         LightGCNSettings(embedding_size=8),
         AnchorRecSettings(embedding_size=8, detach_anchor="none"),
         AnchorRecSettings(embedding_size=8, detach_anchor="none", amp_form="frobenius", smoothness_weight=0.1),
+        VBPRSettings(embedding_size=8),
+        LATTICESettings(embedding_size=8),
+        FREEDOMSettings(embedding_size=8),
+        LGMRecSettings(embedding_size=8),
+        SMORESettings(embedding_size=8),
+        AlignRecSettings(embedding_size=8),
     ],
 )
 def test_the_loss_has_the_gradient_that_finite_differences_give(make, dataset, settings):
-    model, batch = make(settings), a_batch(dataset)
+    model, batch = make(settings).eval(), a_batch(dataset)  # no noise between two looks
+    model.begin_epoch()
     loss = total(model.loss_terms(*batch))
     (gradient,) = torch.autograd.grad(loss, model.item_embedding)
     direction = torch.randn(gradient.shape, generator=torch.Generator().manual_seed(0))
@@ -123,6 +157,145 @@ def test_the_loss_has_the_gradient_that_finite_differences_give(make, dataset, s
         below = total(model.loss_terms(*batch))
     slope = (above - below) / (2 * step)
     assert slope.item() == pytest.approx((gradient * direction).sum().item(), rel=0.05, abs=2e-3)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_whether_folding_in_is_exact_is_said_and_true(make, dataset, name):
+    """One more interaction with the item side held fixed, by the model itself and by its fold-in."""
+    model = make(name).eval()
+    with torch.no_grad():
+        factors = model.factors()
+    inexact = ("bpr", "vbpr", "lattice", "lgmrec", "smore")
+    assert factors.fold_in_exact is not name.startswith(inexact)
+
+
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_what_a_model_says_is_the_same_however_often_it_is_asked(make, name):
+    model = make(name).eval()
+    with torch.no_grad():
+        first, second = model.embeddings(), model.embeddings()
+    assert all(torch.equal(*pair) for pair in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_a_saved_model_says_the_same_when_it_is_loaded(make, name):
+    model, other = make(name, seed=1).eval(), make(name, seed=2).eval()
+    other.load_state_dict(model.state_dict())
+    with torch.no_grad():
+        pairs = zip(model.embeddings(), other.embeddings(), strict=True)
+    assert all(torch.equal(*pair) for pair in pairs)
+
+
+@pytest.mark.parametrize("missing", ["text", "image", "multimodal"])
+@pytest.mark.parametrize(
+    "settings",
+    [VBPRSettings(), LATTICESettings(), FREEDOMSettings(), BM3Settings(), AnchorRecSettings(), AlignRecSettings()],
+    ids=lambda settings: settings.name,
+)
+def test_a_model_does_without_any_one_modality(tmp_path, settings, missing):
+    left = tuple(m for m in ("text", "image", "multimodal") if m != missing)
+    dataset = topics_dataset(tmp_path / "topics", modalities=left)
+    settings = settings.model_copy(update={"embedding_size": 8})
+    model = build_model(settings, build_inputs(dataset, settings, CPU), batch_size=64, seed=0)
+    terms = model.loss_terms(*a_batch(dataset))
+    total(terms).backward()
+    assert all(torch.isfinite(term) for term in terms.values())
+    assert all(torch.isfinite(rows).all() for rows in model.eval().embeddings())
+
+
+@pytest.mark.parametrize("settings", [SMORESettings(), LGMRecSettings(), DAMRSSettings()], ids=lambda s: s.name)
+def test_a_model_of_two_modalities_says_which_one_it_lacks(tmp_path, settings):
+    dataset = topics_dataset(tmp_path / "topics", modalities=("text", "multimodal"))
+    with pytest.raises(InputError, match=f"{settings.name} needs all of the features text, image; the data have"):
+        build_inputs(dataset, settings, CPU)
+
+
+def test_a_model_of_any_modality_needs_at_least_one(tmp_path):
+    dataset = topics_dataset(tmp_path / "topics", modalities=())
+    with pytest.raises(InputError, match="freedom needs 1 or more of the features text, image; the data have none"):
+        build_inputs(dataset, FREEDOMSettings(), CPU)
+
+
+def test_freedom_keeps_its_share_of_the_interactions_and_draws_others_each_epoch(make, dataset):
+    model = make(FREEDOMSettings(embedding_size=8, edge_dropout=0.75))
+    n_pairs = model._inputs.pairs.shape[1]
+    drawn = []
+    for epoch in range(2):
+        torch.manual_seed(epoch)
+        model.begin_epoch()
+        drawn.append(model._thinned._forward.to_dense() > 0)
+    assert [int(kept.sum()) for kept in drawn] == [int(n_pairs * 0.25)] * 2
+    assert not torch.equal(*drawn)
+
+
+def test_lattice_learns_its_graph_in_the_first_batch_of_an_epoch_alone(make, dataset):
+    model, batch = make("lattice"), a_batch(dataset)
+    model.begin_epoch()
+    for moves in (True, False):
+        model.zero_grad()
+        total(model.loss_terms(*batch)).backward()
+        assert (model.modal_weight.grad is not None) is moves
+
+
+def test_lattice_builds_the_graph_that_a_dense_computation_gives(make, dataset):
+    model = make(LATTICESettings(embedding_size=8, k=5, given_share=0.6))
+    with torch.no_grad():
+        found = model._content(model._learned_graph())
+        shares = model.modal_weight.softmax(dim=0)
+        learned = torch.zeros(dataset.n_items, dataset.n_items)
+        given = torch.zeros_like(learned)
+        for share, m in zip(shares, model.modalities, strict=True):
+            rows = torch.nn.functional.normalize(model.projections[m](model.features[m]))
+            cosines = rows @ rows.T
+            kept = torch.zeros_like(cosines).scatter(1, cosines.topk(5).indices, 1.0)
+            learned += share * kept * cosines
+            given += share * model._inputs.item_graphs[m]._forward.to_dense()
+        scale = learned.sum(dim=1).rsqrt()
+        dense = 0.4 * scale[:, None] * learned * scale + 0.6 * given
+    torch.testing.assert_close(found, dense @ model.item_embedding.detach(), atol=1e-6, rtol=1e-4)
+
+
+def test_lgmrec_is_noisy_while_it_trains_and_only_then(make, dataset):
+    model, batch = make("lgmrec"), a_batch(dataset)
+    one, two = (model.train().loss_terms(*batch)["bpr"].item() for _ in range(2))
+    assert one != two
+    one, two = (model.eval().loss_terms(*batch)["bpr"].item() for _ in range(2))
+    assert one == two
+
+
+def test_damrs_is_given_the_neighbours_that_a_dense_computation_finds():
+    units = {name: torch.nn.functional.normalize(torch.randn(30, 6)) for name in ("text", "image", "behaviour")}
+    rows = torch.tensor([0, 3, 3, 29])
+    weights = (units["text"][rows] @ units["text"].T / 0.2).exp()
+    chances = {name: (unit[rows] @ unit.T).softmax(dim=1) for name, unit in units.items()}
+    expected = 0.0
+    for i in range(len(rows)):
+        together = sum(chances.values())[i] + chances["text"][i]
+        near = together.argsort(descending=True)[:10]
+        rest = chances["text"][i].clone()
+        rest[near] = 0
+        nearer = rest.argsort(descending=True)[:10]
+        all_of, near_of, nearer_of = weights[i].sum(), weights[i][near].sum(), weights[i][nearer].sum()
+        expected -= torch.log(near_of / all_of) + torch.log(nearer_of / (all_of - near_of))
+    torch.testing.assert_close(discrimination("text", units, rows), expected / len(rows), rtol=1e-4, atol=1e-5)
+
+
+def test_the_divergence_is_that_of_two_bernoulli_distributions_both_ways():
+    users, one, other = torch.randn(5, 4), torch.randn(7, 4), torch.randn(7, 4)
+    p, q = (torch.distributions.Bernoulli(logits=users @ rows.T) for rows in (one, other))
+    both = torch.distributions.kl_divergence(p, q) + torch.distributions.kl_divergence(q, p)
+    torch.testing.assert_close(divergence(users, one, other), both.mean(), rtol=1e-4, atol=1e-6)
+
+
+def test_a_sample_follows_the_weights_and_repeats_nothing():
+    torch.manual_seed(0)
+    weights = torch.tensor([1.0, 2.0, 4.0, 8.0])
+    first = torch.zeros(4)
+    for _ in range(4_000):
+        drawn = Noise().sample(weights.log(), 1)
+        first[drawn] += 1
+    torch.testing.assert_close(first / 4_000, weights / 15, atol=0.03, rtol=0)
+    assert sorted(Noise().sample(weights.log(), 4).tolist()) == [0, 1, 2, 3]
 
 
 def test_popularity_ranks_by_the_number_of_training_users(make, dataset):
