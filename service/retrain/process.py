@@ -70,7 +70,10 @@ class ProcessLauncher:
         """See Launcher."""
         if self._is_alive(handle):
             return None
-        return made(task, self._reason(task, handle))
+        ended = made(task, self._reason(task, handle))
+        if self._children.pop(int(handle["pid"]), None) is not None:
+            _signal_group(int(handle["pid"]), signal.SIGKILL)  # workers that outlived their leader
+        return ended
 
     def _reason(self, task: Task, handle: Handle) -> str:
         child = self._children.get(int(handle["pid"]))
@@ -97,15 +100,17 @@ class ProcessLauncher:
 
     async def cancel(self, task: Task, handle: Handle) -> None:
         """See Launcher. The whole group is asked to end, then made to."""
-        for number, patience_s in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, GRACE_S)):
-            if not self._is_alive(handle):
-                break
-            _signal_group(int(handle["pid"]), number)
-            until = monotonic() + patience_s
-            while self._is_alive(handle) and monotonic() < until:
-                await asyncio.sleep(LOOK_S)
-        if handle["machine"] == machine():
-            _signal_group(int(handle["pid"]), signal.SIGKILL)  # workers that outlived their leader
+        if not self._is_alive(handle):
+            return  # and its number may be a stranger's by now
+        group = int(handle["pid"])
+        _signal_group(group, signal.SIGTERM)
+        until = monotonic() + GRACE_S
+        while self._is_alive(handle) and monotonic() < until:
+            await asyncio.sleep(LOOK_S)
+        _signal_group(group, signal.SIGKILL)  # also workers that outlive their leader
+        while self._is_alive(handle):
+            await asyncio.sleep(LOOK_S)
+        self._children.pop(group, None)
 
     async def close(self) -> None:
         """See Launcher. Trainings go on: the next service takes them up."""

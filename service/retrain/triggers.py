@@ -26,12 +26,13 @@ class Triggers:
         Args:
             new_events: since the position of the last job, or else of the bundle that serves.
             last: the newest job, however it ended.
-            since: when this watch began: what the schedule missed before it is not made up for.
+            since: when this watch began; counts where there was never a job. Of the times that passed after the last
+                job, while no service ran, one is made up for.
         """
         if self.after_events is not None and new_events >= self.after_events:
             return "events"
         if self.schedule is not None:
-            begun = since if last is None else max(since, last.created_at)
+            begun = since if last is None else last.created_at
             due_at = croniter(self.schedule, datetime.fromtimestamp(begun, UTC)).get_next(datetime)
             if due_at.timestamp() <= now:
                 return "schedule"

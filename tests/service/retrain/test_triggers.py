@@ -42,9 +42,11 @@ def test_a_schedule_is_due_once_after_each_of_its_times(now: str, job: str | Non
     assert NIGHTLY.due(new_events=0, last=before, since=BEGUN, now=at(now)) == due
 
 
-def test_what_passed_before_the_watch_began_is_not_made_up_for() -> None:
+def test_what_passed_while_no_service_ran_is_made_up_for_once() -> None:
     before = last(at("2025-12-01 03:00"))
-    assert NIGHTLY.due(new_events=0, last=before, since=BEGUN, now=at("2026-01-01 12:01")) is None
+    now = at("2026-01-01 12:01")
+    assert NIGHTLY.due(new_events=0, last=before, since=BEGUN, now=now) == "schedule"
+    assert NIGHTLY.due(new_events=0, last=last(now), since=BEGUN, now=now + 60) is None
 
 
 def test_without_triggers_nothing_is_ever_due() -> None:
