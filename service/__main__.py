@@ -32,7 +32,7 @@ def run() -> None:
     configure_logging(settings.log_level)
     bundle = open_published(settings)
     check_log(settings)
-    check_rules(settings)
+    check_rules(settings, bundle)
     server = make_server(create_app(settings, bundle=bundle), settings)
     server.run()
     if not server.started:

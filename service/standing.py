@@ -44,10 +44,10 @@ def read_rules(path: Path) -> Rules:
         raise InputError(f"{path}: {error}") from error
 
 
-def check_rules(settings: Settings) -> None:
-    """InputError where the file of rules is wrong: before anything is opened."""
-    if settings.rules_file is not None:
-        read_rules(settings.rules_file)
+def check_rules(settings: Settings, bundle: Bundle) -> None:
+    """InputError where the file of rules is wrong, or not for this bundle: before anything else is opened."""
+    rules = StandingRules(settings.rules_file, Metrics(), on_change=lambda: None)
+    asyncio.run(rules.terms(bundle, Catalogue(bundle)))
 
 
 class StandingRules:

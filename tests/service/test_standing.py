@@ -1,4 +1,3 @@
-import asyncio
 import json
 import os
 from pathlib import Path
@@ -6,13 +5,12 @@ from typing import Any
 
 import pytest
 from asking import ids, post
+from processes import run
 from servers import counted, serving, wait_until
 
 from index.bundle import Bundle
 from index.errors import InputError
-from service.catalogue import Catalogue
-from service.metrics import Metrics
-from service.standing import StandingRules, read_rules
+from service.standing import read_rules
 
 TOML = """
 [[pin]]
@@ -95,6 +93,8 @@ def test_a_file_that_is_wrong_is_refused_by_name(tmp_path: Path, name: str, text
 
 def test_rules_that_name_what_a_bundle_has_not_are_refused_with_what_it_has(bundle: Bundle, tmp_path: Path) -> None:
     file = written(tmp_path / "rules.json", {"require": [{"attribute": "in_stock", "value": True}]})
-    rules = StandingRules(file, Metrics(), on_change=lambda: None)
-    with pytest.raises(InputError, match=r"rules.json, bundle .*: no item can be chosen by 'in_stock'; known are cat"):
-        asyncio.run(rules.terms(bundle, Catalogue(bundle)))
+    found = run("run", registry=bundle.path.parent, rules_file=file, port=0)
+    assert found.returncode == 2
+    assert found.stderr.strip().endswith("no item can be chosen by 'in_stock'; known are category, material")
+    assert str(file) in found.stderr
+    assert "Traceback" not in found.stderr
