@@ -9,7 +9,7 @@ from index.bundle import Bundle
 from service.errors import UnknownUserError
 from service.events.event import Event
 from service.events.log import EventLog, LogUnavailable
-from service.live.kept import KeptProfiles, Trust
+from service.live.kept import OUTDATED, KeptProfiles, Trust
 from service.live.past import Weighing, with_events
 from service.metrics import Metrics
 from service.profile import NO_ROWS, Profile, fold_in, trained
@@ -40,6 +40,7 @@ class Users:
         self._log = log
         self._trust = trust
         self._settings = settings
+        self._events_in_redis = settings.event_log == "redis"
         self._weighing = Weighing.of(settings)
         self._kept = KeptProfiles(settings.lru_users, trust)
         self._loading: dict[str, asyncio.Task[Profile]] = {}
@@ -96,20 +97,28 @@ class Users:
             del self._loading[user_id]
 
     async def _load(self, user_id: str) -> Profile:
-        """Read the user, and keep what was read unless an event came meanwhile."""
+        """Read the user, and keep what was read, to be believed unless an event came meanwhile."""
         at, task = self._trust.now(), asyncio.current_task()
-        try:
-            events: Sequence[Event] = await self.events(user_id)
-        except LogUnavailable:
+        row, vector = self._bundle.user_ids.row(user_id), None
+        if row is not None and self._events_in_redis:  # both at once, in the time of one round trip
+            events, vector = await asyncio.gather(self._events(user_id), self._vector(user_id, row))
+        else:
+            events = await self._events(user_id)
+        if events is None:
             self._unread.inc()
-            return self._kept.last_known(user_id) or await self._made(user_id, ())
-        profile = await self._made(user_id, events)
-        if self._loading.get(user_id) is task:
-            self._kept.put(user_id, profile, at)
+            return self._kept.last_known(user_id) or await self._made(user_id, row, (), vector)
+        profile = await self._made(user_id, row, events, vector)
+        self._kept.put(user_id, profile, at if self._loading.get(user_id) is task else OUTDATED)
         return profile
 
-    async def _made(self, user_id: str, events: Sequence[Event]) -> Profile:
-        row = self._bundle.user_ids.row(user_id)
+    async def _events(self, user_id: str) -> Sequence[Event] | None:
+        """The user's events, None where the log cannot be read."""
+        try:
+            return await self.events(user_id)
+        except LogUnavailable:
+            return None
+
+    async def _made(self, user_id: str, row: int | None, events: Sequence[Event], vector: Vector | None) -> Profile:
         profile = with_events(self._bundle, row, events, self._weighing) if events else None
         if profile is not None:
             self._counts["fold_in"].inc()
@@ -117,9 +126,11 @@ class Users:
         if row is None:
             self._counts["none"].inc()
             return self.nobody
-        return trained(self._bundle, row, await self._vector(user_id, self._bundle.user_embeddings[row]))
+        return trained(self._bundle, row, await self._vector(user_id, row) if vector is None else vector)
 
-    async def _vector(self, user_id: str, own: Vector) -> Vector:
+    async def _vector(self, user_id: str, row: int) -> Vector:
+        """The vector that training gave: out of Redis, or the bundle's row, which Redis is then given."""
+        own: Vector = self._bundle.user_embeddings[row]
         cached = False
         if self._cache is not None:
             key = user_key(self._settings.namespace, self._bundle.bundle_id, user_id)

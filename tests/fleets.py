@@ -36,7 +36,7 @@ class Fleet:
 @contextmanager
 def cluster(folder: Path) -> Iterator[Fleet]:
     """Three masters; server 3 is a replica of server 0."""
-    config = {"cluster-enabled": "yes", "cluster-node-timeout": str(DOWN_MS)}
+    config = {"cluster-enabled": "yes", "cluster-node-timeout": str(DOWN_MS), "repl-diskless-sync-delay": "0"}
     with ExitStack() as stack:
         servers = [_started(stack, folder / str(i), config) for i in range(4)]
         fleet = Fleet(",".join(f"127.0.0.1:{server.port}" for server in servers[:2]), servers)
@@ -78,7 +78,7 @@ def _whole(client: redis.Redis) -> bool:
 def watched(folder: Path) -> Iterator[Fleet]:
     """Server 0 is the master and server 1 its replica; one sentinel decides alone."""
     with ExitStack() as stack:
-        master = _started(stack, folder / "master", {})
+        master = _started(stack, folder / "master", {"repl-diskless-sync-delay": "0"})
         replica = _started(stack, folder / "replica", {"replicaof": f"127.0.0.1 {master.port}"})
         port = free_port()
         config = folder / "sentinel.conf"
@@ -93,6 +93,7 @@ def watched(folder: Path) -> Iterator[Fleet]:
         fleet = Fleet(f"redis+sentinel://127.0.0.1:{port}/shop", [master, replica])
         sentinel = redis.Redis(port=port)
         wait_until(lambda: _told(sentinel).get("num-slaves") == 1, 20)
+        wait_until(lambda: fleet.client(1).info("replication")["master_link_status"] == "up", 20)
         yield fleet
 
 

@@ -1,6 +1,7 @@
 """Users, their events and what follows them, as the service ties them together, without HTTP."""
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,13 @@ class World:
         return self.metrics.registry.get_sample_value(name, labels) or 0.0
 
 
+async def until(condition: Callable[[], object], seconds: float = 5) -> None:
+    """Wait for the condition, or fail."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
 @asynccontextmanager
 async def replica(bundle: Bundle, folder: Path, **changes: Any) -> AsyncIterator[World]:
     settings, metrics = Settings(registry=folder, data=folder, **changes), Metrics()
@@ -44,7 +52,9 @@ async def replica(bundle: Bundle, folder: Path, **changes: Any) -> AsyncIterator
         open_feedback(settings, metrics) as feedback,
         open_live(settings, metrics, feedback, lambda: None) as live,
     ):
-        yield World(live.users_of(bundle, None), feedback, live, metrics)
+        world = World(live.users_of(bundle, None), feedback, live, metrics)
+        await until(lambda: live.trust.hears)
+        yield world
 
 
 def naive(bundle: Bundle, user_id: str, events: Sequence[tuple[str, str]]) -> tuple[Array, set[int], set[int]]:

@@ -13,6 +13,7 @@ from service.events.log import LogUnavailable
 from service.redis_client import FAILURES, RedisClient, refresh
 from service.vector_cache import within
 
+WRONG_TYPE = "WRONGTYPE"  # how such a reply begins
 CLOSE_S = 1.0  # a hanging server may not hold up our own stop
 
 log = structlog.get_logger()
@@ -27,12 +28,15 @@ class StreamClient:
         self._timeout_s = timeout_s
         self._finding: asyncio.Task[None] | None = None
 
-    async def ask(self, *commands: tuple[Any, ...], seconds: float | None = None) -> list[Any]:
-        """The replies to commands sent together on one connection; LogUnavailable where one of them failed."""
+    async def ask(self, *commands: tuple[Any, ...], seconds: float | None = None, apart: bool = False) -> list[Any]:
+        """The replies to commands sent together on one connection; LogUnavailable where one of them failed.
+
+        With `apart` the commands are of different callers, and a wrong type under one's key is the reply to that one.
+        """
         try:
             replies = await within(self._send(commands), seconds or self._timeout_s)
             for reply in replies:
-                if isinstance(reply, Exception):
+                if isinstance(reply, Exception) and not (apart and str(reply).startswith(WRONG_TYPE)):
                     raise reply
         except FAILURES as error:
             self._find_anew()

@@ -8,6 +8,7 @@ from contextvars import Context
 from typing import Any
 
 import structlog
+from redis.exceptions import RedisError
 
 from index.errors import InputError
 from service.circuit import Circuit
@@ -171,14 +172,14 @@ class StreamLog:
                 batch, self._wanted = self._wanted, {}
                 commands = [("LRANGE", f"{self._prefix}user:{user_id}", 0, -1) for user_id in batch]
                 try:
-                    lists = await self._redis.ask(*commands, seconds=self._settings.redis_budget_ms / 1000)
+                    lists = await self._redis.ask(*commands, seconds=self._settings.redis_budget_ms / 1000, apart=True)
                 except LogUnavailable as error:
                     self._circuit.failed()
                     _fail(batch, error)
                     continue
                 self._circuit.succeeded()
                 for future, entries in zip(batch.values(), lists, strict=True):
-                    future.set_result([_event(entry) for entry in entries])
+                    _settle(future, entries)
         finally:
             self._reader = None
             _fail(batch | self._wanted, LogUnavailable("the event log is closing or has failed"))
@@ -196,10 +197,24 @@ def stream_of(settings: Settings) -> str:
 
 def _fail(waiting: dict[str, "asyncio.Future[list[Event]]"], error: LogUnavailable) -> None:
     for future in waiting.values():
-        if not future.done():
-            future.set_exception(error)
-            future.exception()  # looked at: a request that was cancelled leaves nobody to do it
+        _refuse(future, error)
     waiting.clear()
+
+
+def _settle(future: "asyncio.Future[list[Event]]", entries: Any) -> None:
+    """What stands under one user's key spoils no other user's answer."""
+    try:
+        if isinstance(entries, Exception):
+            raise entries
+        future.set_result([_event(entry) for entry in entries])
+    except (RedisError, ValueError) as error:
+        _refuse(future, LogUnavailable(f"what stands where the user's events were is none: {error}"))
+
+
+def _refuse(future: "asyncio.Future[list[Event]]", error: LogUnavailable) -> None:
+    if not future.done():
+        future.set_exception(error)
+        future.exception()  # looked at: a request that was cancelled leaves nobody to do it
 
 
 def _chunks(events: Sequence[Event], size: int) -> Iterator[Sequence[Event]]:

@@ -1,5 +1,6 @@
 """Whole profiles kept in the process, never served once an event may have changed them."""
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
@@ -24,9 +25,12 @@ class Trust:
         return self.hears or self._clock() - at <= self._stale_s
 
 
+OUTDATED = -math.inf
+
+
 class _Entry(NamedTuple):
     profile: Profile
-    at: float  # when reading it began
+    at: float  # when reading it began; OUTDATED once the user did something since
 
 
 class KeptProfiles:
@@ -43,26 +47,34 @@ class KeptProfiles:
     def get(self, user_id: str) -> Profile | None:
         """The user's profile if it is kept and may be believed."""
         entry = self._entries.get(user_id)
-        if entry is None or not (self._trust.hears or self._trust.holds(entry.at)):
+        if entry is None or entry.at == OUTDATED or not (self._trust.hears or self._trust.holds(entry.at)):
             return None
         self._entries.move_to_end(user_id)
         return entry.profile
 
     def last_known(self, user_id: str) -> Profile | None:
-        """The user's profile even if it may be out of date: for when nothing newer can be read."""
+        """The user's profile even if it is out of date: for when nothing newer can be read."""
         entry = self._entries.get(user_id)
         return None if entry is None else entry.profile
 
     def put(self, user_id: str, profile: Profile, at: float) -> None:
-        """Keep what was read from that time on; the user asked for least lately makes room."""
+        """Keep what was read from that time on, or, OUTDATED, what an event overtook: as a last resort.
+
+        The user asked for least lately makes room.
+        """
+        held = self._entries.get(user_id)
+        if at == OUTDATED and held is not None and held.at != OUTDATED:  # a later reading was quicker
+            return
         self._entries[user_id] = _Entry(profile, at)
         self._entries.move_to_end(user_id)
         if len(self._entries) > self._most:
             self._entries.popitem(last=False)
 
     def drop(self, user_id: str) -> None:
-        """The user did something."""
-        self._entries.pop(user_id, None)
+        """The user did something: what is kept is a last resort from now on."""
+        entry = self._entries.get(user_id)
+        if entry is not None:
+            self._entries[user_id] = _Entry(entry.profile, OUTDATED)
 
     def clear(self) -> None:
         """Forget everybody."""

@@ -39,6 +39,7 @@ class Signals:
         self._outcomes = {name: metrics.live_signals.labels(name) for name in ("sent", "received", "bad", "error")}
         self._waiting: dict[tuple[str, str], None] = {}
         self._sender: asyncio.Task[None] | None = None
+        self.listening = False
 
     def message(self, kind: str, ids: Iterable[str]) -> bytes:
         """A message as it is published."""
@@ -89,7 +90,7 @@ class Signals:
         pubsub: Any = self._redis.pubsub()
         try:
             await within(pubsub.subscribe(self.channel), SEND_S)
-            asked = False
+            self.listening, asked = True, False
             while True:
                 message = await pubsub.get_message(timeout=SILENCE_S)
                 if message is None and asked:
@@ -100,6 +101,7 @@ class Signals:
                 elif message["type"] == "message":
                     self._hear(message["data"])
         finally:
+            self.listening = False
             with suppress(*FAILURES):
                 await within(pubsub.aclose(), SEND_S)
 

@@ -178,7 +178,7 @@ def test_weights_by_kind_and_age_enter_the_vector_by_the_formula(bundle: Bundle,
 def test_while_the_log_cannot_be_read_users_are_answered_from_what_is_known_and_that_is_not_kept(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    @lively(bundle, tmp_path, lru_stale_s=0.001)
+    @lively(bundle, tmp_path, lru_stale_s=0.001, live_poll_s=60)
     async def _(world: World) -> None:
         await world.did("user-3", "item-7")
         known = await world.users.find("user-3")
