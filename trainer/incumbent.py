@@ -43,6 +43,9 @@ def folded_vectors(bundle: Bundle, dataset: Dataset) -> tuple[Array, Array]:
     has = item_rows[seen] >= 0
     known_offsets = np.concatenate([[0], np.cumsum(has)])[offsets]
     users = _rows(bundle.user_own, user_rows) + folded(bundle.fold_in, known_offsets, item_rows[seen[has]])
+    unchanged = user_rows >= 0
+    unchanged[unchanged] = np.diff(known_offsets)[unchanged] == np.diff(bundle.seen_offsets)[user_rows[unchanged]]
+    users[unchanged] = bundle.user_embeddings[user_rows[unchanged]]  # where fold-in is approximate, the better one
     items = _rows(bundle.item_embeddings, item_rows)
     popularity = _rows(bundle.popularity_count[:, None], item_rows)
     is_unknown = ~users.any(axis=1, keepdims=True)

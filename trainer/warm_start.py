@@ -12,7 +12,7 @@ from trainer.models import Recommender
 from trainer.run_folder import RunFolder
 
 OF_USERS, OF_ITEMS = "user_embedding", "item_embedding"
-FEATURES = "features."  # one row an item, where training moves them
+FEATURES = "features"  # one row an item, where training moves them; one table, or one a modality
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class WarmStart:
     def _rows_of(self, name: str) -> torch.Tensor | None:
         if name == OF_USERS:
             return self.user_rows
-        return self.item_rows if name == OF_ITEMS or name.startswith(FEATURES) else None
+        return self.item_rows if name == OF_ITEMS or name.partition(".")[0] == FEATURES else None
 
 
 def _places(ids: list[str], before: list[str]) -> torch.Tensor:

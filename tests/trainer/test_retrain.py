@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 import numpy as np
 import polars as pl
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from worlds import topics_dataset
@@ -19,13 +20,15 @@ from index.errors import InputError
 from index.gate import on_our_data, pass_gate
 from index.registry import Registry
 from index.storage import locked
-from trainer.config import load_config
+from trainer.config import load_config, shipped_configs
 from trainer.data import INTERACTION_SCHEMA, load_dataset, read_info
 from trainer.datasets.events import read_feedback
+from trainer.fit import make_model
 from trainer.incumbent import measure_bundle
 from trainer.merge import Merging, merge_feedback, merged
 from trainer.retrain import Order, retrain
 from trainer.run_folder import RunFolder
+from trainer.warm_start import WarmStart
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 QUICK = ("model.embedding_size=8", "training.epochs=3", "training.batch_size=128", "evaluation.bootstrap=0")
@@ -280,9 +283,20 @@ def test_a_warm_start_from_another_model_is_refused(old, tmp_path):
         retrain(asked, tmp_path / "second", now=NOW)
 
 
-def _best(folder):
-    import torch
+@pytest.mark.parametrize("name", shipped_configs())
+def test_a_warm_start_follows_ids_in_every_table_that_has_a_row_a_user_or_item(name, tmp_path):
+    dataset = topics_dataset(tmp_path / "data", n_users=61, n_items=47, per_user=5)
+    config = load_config(name)
+    model, other = make_model(dataset, config), make_model(dataset, config.model_copy(update={"seed": 1}))
+    state = {key: value + 1 for key, value in other.state_dict().items()}
+    users, items = (torch.randperm(n) for n in (dataset.n_users, dataset.n_items))
+    WarmStart(state, users, items)(model)
+    for key, parameter in model.named_parameters():
+        rows = {61: users, 47: items}.get(len(parameter) if parameter.ndim else 0)
+        torch.testing.assert_close(parameter.data, state[key] if rows is None else state[key][rows])
 
+
+def _best(folder):
     return torch.load(folder.path / "best.pt", weights_only=True)["model"]
 
 
