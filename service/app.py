@@ -1,6 +1,7 @@
 """The application: routes, one middleware, one error handler, and a lifespan that opens what they need."""
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -84,7 +85,7 @@ def _traces(settings: Settings) -> "Traces | None":
         from service.tracing import open_traces  # noqa: PLC0415 - comes with an extra
     except ImportError as error:
         raise InputError(f"RECO_OTLP_ENDPOINT needs pip install 'anchorrec[tracing]': {error}") from None
-    return open_traces(settings.otlp_endpoint, share=settings.otlp_share, wall_ns=time.time_ns)
+    return open_traces(settings.otlp_endpoint, share=settings.otlp_share, wall_ns=time.time_ns, rng=random.Random())
 
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]
