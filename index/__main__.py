@@ -214,6 +214,7 @@ def _gate(bundle: Path, limits: list[str] | None, replay: Path | None) -> GateRe
     serving = registry.current_id()
     current = None if serving is None else registry.folder / serving
     asked = () if replay is None else _lines(replay)
+    use_threads(1)  # as the service searches
     with Console(stderr=True).status("asking the gate"):
         return pass_gate(bundle.absolute(), current, limits_from(limits or ()), replay=asked)
 
@@ -223,7 +224,7 @@ def _lines(file: Path) -> list[str]:
         text = sys.stdin.read() if str(file) == "-" else file.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise InputError(f"--replay {file}: {error}; expected a text file of user ids") from error
-    return text.splitlines()
+    return text.split("\n")  # an id may hold any other kind of line end
 
 
 def _excluded_counts(asked: Sequence[int], n_items: int) -> list[int]:

@@ -17,7 +17,7 @@ from index.ids import IdTable, PackedStrings
 from index.item_index import ItemIndex
 from index.layout import layout
 from index.manifest import INDEX, MANIFEST, BundleError, Manifest, read_manifest
-from index.storage import files_under, map_array, sha256_of
+from index.storage import files_under, map_array, read_array, sha256_of
 from index.writing import write_bundle
 
 __all__ = ["Bundle", "BundleContent", "BundleError", "Manifest", "open_bundle", "read_manifest", "write_bundle"]
@@ -27,7 +27,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """An open bundle: every array a read-only memory map, with the names of BundleContent."""
+    """An open bundle: every array a read-only memory map (or in memory), with the names of BundleContent."""
 
     path: Path
     manifest: Manifest
@@ -46,6 +46,7 @@ class Bundle:
     popularity_trend: Array  # (n_items,)
     neighbours: Mapping[str, Array]  # each (n_items, width) float16
     items: PackedStrings
+    mapped: bool = True  # False: all of it was read into memory
 
     @property
     def bundle_id(self) -> str:
@@ -70,22 +71,44 @@ class Bundle:
         return self.items[item_row]
 
     def index(self) -> ItemIndex:
-        """The search structure, memory-mapped where FAISS can, scoring by the bundle's own embeddings."""
-        return ItemIndex.read(self.path / INDEX, self.item_embeddings)
+        """The search structure, memory-mapped where FAISS can and the rest is, scoring by the bundle's embeddings."""
+        return ItemIndex.read(self.path / INDEX, self.item_embeddings, mapped=self.mapped)
+
+    def arrays(self) -> dict[str, Array]:
+        """Every array by its file's name; those that any request may touch first, those that grow with users last."""
+        tables = {"user_ids": self.user_ids, "item_ids": self.item_ids}
+        ids = {f"{name}/{stem}.npy": array for name, table in tables.items() for stem, array in table.arrays().items()}
+        return {
+            "item_embeddings.npy": self.item_embeddings,
+            "fold_in.npy": self.fold_in,
+            **{f"item_parts/{name}.npy": part for name, part in self.item_parts.items()},
+            **{f"items/{stem}.npy": array for stem, array in self.items.arrays().items()},
+            "popularity/count.npy": self.popularity_count,
+            "popularity/trend.npy": self.popularity_trend,
+            **{f"neighbours/{name}.npy": rows for name, rows in self.neighbours.items()},
+            **ids,
+            "seen/user_offsets.npy": self.seen_offsets,
+            "user_embeddings.npy": self.user_embeddings,
+            "seen/user_items.npy": self.seen_items,
+            "user_own.npy": self.user_own,
+            "seen/item_offsets.npy": self.seen_item_offsets,
+            "seen/item_users.npy": self.seen_item_users,
+        }
 
 
-def open_bundle(path: Path, *, verify: bool = True) -> Bundle:
-    """Open a bundle by memory maps; BundleError where anything in it is not as its manifest says.
+def open_bundle(path: Path, *, verify: bool = True, mapped: bool = True) -> Bundle:
+    """Open a bundle; BundleError where anything in it is not as its manifest says.
 
     Format, file list, dtypes and shapes are always checked; with verify also every file's sum, which reads it all.
+    mapped=False reads all arrays into memory, where no later damage of the files can reach them.
     """
     manifest = read_manifest(path)
     _check_files(path, manifest)
     if verify:
-        _check_sums(path, manifest)
-    arrays = {name: _mapped(path, name) for name in manifest.files if name.endswith(".npy")}
+        check_sums(path, manifest)
+    arrays = {name: _array(path, name, mapped=mapped) for name in manifest.files if name.endswith(".npy")}
     _check_layout(path, manifest, arrays)
-    return _bundle(path, manifest, arrays)
+    return _bundle(path, manifest, arrays, mapped=mapped)
 
 
 def _check_files(path: Path, manifest: Manifest) -> None:
@@ -99,16 +122,17 @@ def _check_files(path: Path, manifest: Manifest) -> None:
             raise BundleError(f"{path} {what} {', '.join(sorted(wrong))}; expected the manifest's files and no others")
 
 
-def _check_sums(path: Path, manifest: Manifest) -> None:
+def check_sums(path: Path, manifest: Manifest) -> None:
+    """BundleError on the first file whose sum is not the manifest's; reads every file."""
     for name, expected in manifest.files.items():
         found = sha256_of(path / name)
         if found != expected:
             raise BundleError(f"{path / name} has sha256 {found}; expected {expected}: it is damaged or edited")
 
 
-def _mapped(path: Path, name: str) -> Array:
+def _array(path: Path, name: str, *, mapped: bool) -> Array:
     try:
-        return map_array(path / name)
+        return map_array(path / name) if mapped else read_array(path / name)
     except (OSError, ValueError, EOFError) as error:
         raise BundleError(f"{path / name} cannot be read ({error}); expected a whole .npy file") from error
 
@@ -120,7 +144,7 @@ def _check_layout(path: Path, manifest: Manifest, arrays: dict[str, Array]) -> N
             raise BundleError(f"{path / name} is {found}; expected {spec}")
 
 
-def _bundle(path: Path, manifest: Manifest, arrays: dict[str, Array]) -> Bundle:
+def _bundle(path: Path, manifest: Manifest, arrays: dict[str, Array], *, mapped: bool) -> Bundle:
     def below(folder: str) -> dict[str, Array]:
         return {Path(name).stem: array for name, array in arrays.items() if name.startswith(f"{folder}/")}
 
@@ -143,4 +167,5 @@ def _bundle(path: Path, manifest: Manifest, arrays: dict[str, Array]) -> Bundle:
         popularity_trend=popularity["trend"],
         neighbours=below("neighbours"),
         items=PackedStrings(items["bytes"], items["offsets"]),
+        mapped=mapped,
     )

@@ -94,10 +94,10 @@ def build_engine(vectors: Array, factory: str, nprobe: int | None, ef_search: in
     return engine
 
 
-def read_engine(path: Path) -> Engine:
+def read_engine(path: Path, *, mapped: bool = True) -> Engine:
     """Open an index file, memory-mapped where FAISS can; InputError where it is truncated or no index."""
     try:
-        return engine_of(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC))
+        return engine_of(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC if mapped else 0))
     except RuntimeError as error:
         raise InputError(f"{path} is no readable FAISS index: {_reason(error)}") from error
 

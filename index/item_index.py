@@ -65,9 +65,12 @@ class ItemIndex:
         return cls._over(build_engine(vectors, factory, nprobe, ef_search), vectors)
 
     @classmethod
-    def read(cls, path: Path, vectors: Array | None = None) -> "ItemIndex":
-        """Open what `write` wrote. `vectors` (n, d) score the answer; without them, those that FAISS stored do."""
-        engine = read_engine(path)
+    def read(cls, path: Path, vectors: Array | None = None, *, mapped: bool = True) -> "ItemIndex":
+        """Open what `write` wrote, memory-mapped where FAISS can unless `mapped` is False.
+
+        `vectors` (n, d) score the answer; without them, those that FAISS stored do.
+        """
+        engine = read_engine(path, mapped=mapped)
         vectors = stored_vectors(engine) if vectors is None else vectors
         found = (engine.index.ntotal, engine.index.d)
         if found != vectors.shape:

@@ -21,6 +21,7 @@ from index.storage import TEMPORARY_PREFIX, locked, remove_leftovers, replace_fi
 
 POINTER = "current.json"
 LOCK = ".lock"
+MOST_HISTORY = 50  # ids that are remembered; nobody goes further back
 
 
 class Pointer(BaseModel):
@@ -104,11 +105,17 @@ class Registry:
             if pointer is None:
                 self._point(Pointer(bundle=bundle_id))
             elif pointer.bundle != bundle_id:
-                self._point(Pointer(bundle=bundle_id, history=[*pointer.history, pointer.bundle]))
+                self._point(Pointer(bundle=bundle_id, history=[*pointer.history, pointer.bundle][-MOST_HISTORY:]))
 
-    def rollback(self, move: Move | None = None) -> str:
-        """Let the bundle serve that served before; returns its id. InputError where there is none."""
+    def rollback(self, move: Move | None = None, *, leaving: str | None = None) -> str:
+        """Let the bundle serve that served before; returns the id that serves now. InputError where there is none.
+
+        Nothing is done where another bundle than `leaving` serves: two who want to leave it go back one step.
+        """
         with self._changing():
+            current = self.current_id()
+            if current is not None and leaving not in (None, current):
+                return current
             target = self._target()
             if move is not None:
                 self._note(target.bundle, published=move)

@@ -47,6 +47,13 @@ def map_array(path: Path) -> np.ndarray[Any, Any]:
     return mapped.view(np.ndarray)
 
 
+def read_array(path: Path) -> np.ndarray[Any, Any]:
+    """Read a .npy file into memory. ValueError or OSError where it is truncated or no .npy."""
+    array: np.ndarray[Any, Any] = np.load(path, allow_pickle=False)
+    array.flags.writeable = False
+    return array
+
+
 def replace_file(path: Path, data: bytes) -> None:
     """Put `data` in place of the file in one step: a reader sees the old bytes or the new ones."""
     with replacing(path) as file:

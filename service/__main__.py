@@ -8,19 +8,20 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from fastapi import FastAPI
 
 from index.cli import command_line, run_cli
 from service.app import create_app
+from service.bundles.opening import open_published
 from service.events.export import export_all
 from service.events.opening import check_log
 from service.logs import configure_logging
 from service.principal import Role
 from service.security.keys import new_key as make_key
 from service.server import make_server
-from service.settings import load_settings
+from service.settings import Settings, load_settings
 from service.settings_page import settings_page
 from service.standing import check_rules
-from service.state import open_published
 
 app = command_line("Answer HTTP from the published bundle. Settings come from RECO_* variables: see `settings`.")
 
@@ -30,13 +31,18 @@ def run() -> None:
     """Serve until SIGTERM or SIGINT, then let the requests in flight end."""
     settings = load_settings()
     configure_logging(settings.log_level)
-    bundle = open_published(settings)
     check_log(settings)
-    check_rules(settings, bundle)
-    server = make_server(create_app(settings, bundle=bundle), settings)
+    server = make_server(_app(settings), settings)
     server.run()
     if not server.started:
         sys.exit(1)
+
+
+def _app(settings: Settings) -> FastAPI:
+    """The application over the published bundle. No name here outlives the call: the bundle must be free to go."""
+    opened = open_published(settings)
+    check_rules(settings, opened.bundle)
+    return create_app(settings, opened=opened)
 
 
 @app.command()

@@ -14,18 +14,18 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from threadpoolctl import threadpool_limits
 
-from index.bundle import Bundle
 from index.errors import InputError
+from service.bundles.opening import Opened, open_published
 from service.dispatch import Dispatch
 from service.errors import ServiceError, describe, error_body, request_id_of
 from service.metrics import Metrics
 from service.middleware import Observed
 from service.openapi import Documented
-from service.routes import events, health, items, popular, recommend, retrain, similar, users
+from service.routes import bundles, events, health, items, popular, recommend, retrain, similar, users
 from service.security.door import Guarded
 from service.security.setup import Security
 from service.settings import Settings
-from service.state import STATE, open_published, open_service
+from service.state import STATE, open_service
 
 if TYPE_CHECKING:
     from service.tracing import Traces
@@ -39,7 +39,7 @@ CORS: Mapping[str, Any] = {
 HANDLED = (ServiceError, HTTPException, RequestValidationError)
 
 
-def create_app(settings: Settings, *, bundle: Bundle | None = None) -> FastAPI:
+def create_app(settings: Settings, *, opened: Opened | None = None) -> FastAPI:
     """The service over the published bundle, or over the one given (the command line opens it beforehand)."""
     metrics = Metrics()
     security = Security(settings, metrics)
@@ -52,6 +52,7 @@ def create_app(settings: Settings, *, bundle: Bundle | None = None) -> FastAPI:
         *users.routes(settings),
         *events.routes(settings),
         *retrain.routes(),
+        *bundles.routes(),
         *health.routes(),
     ]
     for made in ours:
@@ -60,12 +61,11 @@ def create_app(settings: Settings, *, bundle: Bundle | None = None) -> FastAPI:
         title="AnchorRec",
         keys=settings.api_keys_file is not None,
         description=DESCRIPTION,
-        lifespan=_lifespan(settings, metrics, security, traces, bundle),
+        lifespan=_lifespan(settings, metrics, security, traces, given=[] if opened is None else [opened]),
         docs_url="/docs" if settings.docs else None,
         openapi_url="/openapi.json" if settings.docs else None,
         redoc_url=None,
         redirect_slashes=False,  # a trailing slash may belong to an id
-        telemetry={"tracing": False, "metrics": False, "logs": False},  # ours cost a tenth, and know our stages
         routes=[*ours],
     )
     app.add_middleware(Dispatch, routes=ours)
@@ -93,16 +93,17 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]
 
 
 def _lifespan(
-    settings: Settings, metrics: Metrics, security: Security, traces: "Traces | None", bundle: Bundle | None
+    settings: Settings, metrics: Metrics, security: Security, traces: "Traces | None", *, given: list[Opened]
 ) -> Lifespan:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
         # Requests are the parallelism; a search that spread over the cores would only wait for itself.
         faiss.omp_set_num_threads(1)
         threadpool_limits(1, user_api="blas")
-        opened = bundle or open_published(settings)
+        # Taken out of the list: whoever kept it would keep the first bundle open when another serves.
+        opening = open_service(settings, metrics, given.pop() if given else open_published(settings))
         try:
-            async with open_service(settings, metrics, opened) as service, security.kept():
+            async with opening as service, security.kept():
                 yield {STATE: service}
         finally:
             if traces is not None:
@@ -114,5 +115,5 @@ def _lifespan(
 async def _refuse(request: Request, error: Exception) -> Response:
     """The one handler: every refusal leaves in one shape."""
     status, code, detail = describe(error)
-    body = error_body(code, detail, request_id_of(request.scope))
+    body = error_body(code, detail, request_id_of(request.scope), getattr(error, "more", None))
     return Response(body, status, getattr(error, "headers", None), "application/json")

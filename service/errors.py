@@ -20,6 +20,7 @@ class ServiceError(Exception):
 
     status = 500
     code = "internal"
+    more: Mapping[str, Any] = {}  # what goes beside the three
 
     def __init__(self, detail: str, *, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -125,9 +126,9 @@ def describe(error: Exception) -> tuple[int, str, str]:
     return ServiceError.status, ServiceError.code, "the service failed; its log has this request id"
 
 
-def error_body(code: str, detail: str, request_id: str) -> bytes:
+def error_body(code: str, detail: str, request_id: str, more: Mapping[str, Any] | None = None) -> bytes:
     """The one shape of an error."""
-    return orjson.dumps({"error": code, "detail": detail, "request_id": request_id})
+    return orjson.dumps({"error": code, "detail": detail, "request_id": request_id, **(more or {})})
 
 
 def sentence(errors: Sequence[Any]) -> str:

@@ -1,7 +1,7 @@
 """What a person sees of an item, decoded once and kept while it is asked for."""
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import orjson
@@ -16,8 +16,9 @@ class Items:
 
     def __init__(self, bundle: Bundle, cache_size: int) -> None:
         self._bundle = bundle
-        # Bounded, so that memory follows the setting and not the catalogue.
-        self.shown: Callable[[int], dict[str, Any]] = lru_cache(cache_size)(self._shown)
+        # Bounded, so that memory follows the setting and not the catalogue. Over a function and not a method of ours:
+        # a circle of references would keep a bundle open until some garbage collection.
+        self.shown: Callable[[int], dict[str, Any]] = lru_cache(cache_size)(partial(_shown, bundle))
 
     def row(self, item_id: str) -> int | None:
         """The row of an item, or None."""
@@ -30,13 +31,18 @@ class Items:
 
     def everything(self, row: int) -> dict[str, Any]:
         """All that the bundle knows of the item."""
-        return {"item_id": self._bundle.item_ids[row], **orjson.loads(self._bundle.item_json(row))}
+        return _everything(self._bundle, row)
 
     def ranked(self, rows: list[int], scores: list[Any], first: int = 1) -> list[dict[str, Any]]:
         """The items of an answer, best first; the first of them has rank `first`."""
         pairs = enumerate(zip(rows, scores, strict=True), start=first)
         return [{**self.shown(row), "rank": rank, "score": score} for rank, (row, score) in pairs]
 
-    def _shown(self, row: int) -> dict[str, Any]:
-        record = self.everything(row)
-        return {"item_id": record["item_id"], **{name: record[name] for name in SHOWN}}
+
+def _everything(bundle: Bundle, row: int) -> dict[str, Any]:
+    return {"item_id": bundle.item_ids[row], **orjson.loads(bundle.item_json(row))}
+
+
+def _shown(bundle: Bundle, row: int) -> dict[str, Any]:
+    record = _everything(bundle, row)
+    return {"item_id": record["item_id"], **{name: record[name] for name in SHOWN}}

@@ -19,6 +19,7 @@ from service.tallies import Count, Counts, Spread, Spreads
 
 UNMATCHED = "other"  # one label for whatever is not a route of ours: callers must not mint time series
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+SWAP_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 LATENCY_BUCKETS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 STAGE_BUCKETS = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5)
 
@@ -151,6 +152,34 @@ class Metrics:
             "reco_retrain_new_events", "Events since the last retraining, as the leader counts them.", registry=r
         )
         self.bundle = Info("reco_bundle", "The bundle that serves.", registry=r)
+        self.bundle_created = Gauge(
+            "reco_bundle_created_timestamp_seconds", "When the bundle that serves was made (unix).", registry=r
+        )
+        self.bundle_swaps = Counter(
+            "reco_bundle_swaps", "Bundles taken up while serving: done, failed.", ["outcome"], registry=r
+        )
+        self.bundle_swap_seconds = Histogram(
+            "reco_bundle_swap_seconds",
+            "From the decision to take a bundle up until it could serve: open, verify, build, warm up.",
+            registry=r,
+            buckets=SWAP_BUCKETS,
+        )
+        self.bundle_behind = Gauge(
+            "reco_bundle_behind", "1 while the registry names another bundle than serves here.", registry=r
+        )
+        self.bundle_damaged = Gauge(
+            "reco_bundle_damaged", "1 while files of the bundle that serves are not what they were.", registry=r
+        )
+        self.bundles_open = Gauge("reco_bundles_open", "Bundles open: 2 during a swap, else 1.", registry=r)
+        self.bundle_rollbacks = Counter(
+            "reco_bundle_rollbacks",
+            "Bad bundles withdrawn by this process itself: done, done_by_another, failed.",
+            ["outcome"],
+            registry=r,
+        )
+        self.bundle_gates = Counter(
+            "reco_bundle_gates", "Bundles at the gate: passed, refused, forced, failed.", ["outcome"], registry=r
+        )
 
     def route(self, method: str, route: str, status: int) -> RouteMetrics:
         """The series of one kind of request."""

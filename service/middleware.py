@@ -130,7 +130,9 @@ class _Exchange:
         self._metrics.errors.labels(code).inc()
         own = getattr(error, "headers", None) or {}
         headers = [(name.encode(), value.encode()) for name, value in own.items()]
-        await send_body(self.send, status, error_body(code, detail, self._request_id), JSON, headers)
+        await send_body(
+            self.send, status, error_body(code, detail, self._request_id, getattr(error, "more", None)), JSON, headers
+        )
 
 
 async def send_body(

@@ -103,7 +103,7 @@ class Ranker:
             caps,
             _categories(pool.rows, facets),
             diversity=order.diversity,
-            vectors=self._neighbours.vectors(order.by)[pool.rows] if order.diversity else None,
+            vectors=self._neighbours.vectors(order.by, pool.rows) if order.diversity else None,
         )
         return pool[places].followed_by(_by_score(rest, depth - len(places), caps, facets))
 

@@ -6,6 +6,7 @@ straight from the router to the endpoint, and the answer's bytes straight to the
 """
 
 import inspect
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,9 +20,10 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.types import Message, Receive, Scope, Send
 
 from service.answer_cache import Kept, Key
+from service.bundles.warmup import Asked
 from service.errors import BodyTooLargeError, InvalidRequestError, request_id_of, sentence
 from service.middleware import JSON, send_body
-from service.principal import Principal, Role, principal_of, require
+from service.principal import ANYBODY, Principal, Role, principal_of, require
 from service.profile import Profile
 from service.schemas import Query, Refusal
 from service.stages import STAGES, Stages
@@ -175,6 +177,7 @@ class _Straight:
         self._keep = keep
         self._impressions = impressions
         self._body: TypeAdapter[Any] | None = None if body is None else TypeAdapter(body)
+        self._replay = self.replay  # bound once, not at every request
         self._parse: Callable[[bytes], Query] = lambda text: parse_query(text, query)
         self._parse_cached = lru_cache(QUERY_CACHE)(self._parse)
 
@@ -214,7 +217,17 @@ class _Straight:
             users = call.serving.users
             call.profile = users.peek(user_id) or await users.find(user_id)
             call.stages.mark("user")
+        if self._keep:
+            service.recent.note(Asked(self._replay, found, query, user_id is not None))
         return call
+
+    async def replay(self, service: Service, serving: Serving, found: str, query: Query) -> None:
+        """Make an answer from what may not serve yet, and forget it."""
+        call = Call(serving, found, query, None, "", Stages(time.perf_counter), ANYBODY)
+        user_id = self._whose(call)
+        if user_id is not None:
+            call.profile = await serving.users.find(user_id)
+        await self._made(service, call)
 
     async def _kept(self, service: Service, call: Call[Any], key: Key, epoch: int) -> Kept | Raw:
         """The answer of before, or one made now and kept."""

@@ -257,6 +257,7 @@ class Ready(Answer):
     redis: str = Field(description="off, or the state of the circuit: closed, open, half_open")
     index: dict[str, Any]
     spaces: list[str]
+    files: str = Field(description="of the bundle on disk: verified, not verified (yet), or what damage was found")
 
 
 class Refusal(BaseModel):

@@ -1,8 +1,7 @@
 """One way to search, whatever holds the vectors: `rows, scores = await search(vector, k, exclude)`."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -110,18 +109,13 @@ class Batched:
         return await asyncio.gather(*(self(vector, k, left_out) for vector, left_out in pairs))
 
 
-@asynccontextmanager
-async def open_search(settings: Settings, metrics: Metrics, bundle: Bundle) -> AsyncIterator[tuple[str, Search]]:
-    """The device and the search over the bundle's index: on a GPU where one is seen and allowed."""
+def place_search(settings: Settings, metrics: Metrics, bundle: Bundle) -> tuple[Search, str, Callable[[], None]]:
+    """The search over the bundle's index, the device (a GPU where one is seen and allowed), and what ends it."""
     allowed = settings.gpu == "auto"
     index = placed(bundle.index(), allow_gpu=allowed)
     if index.engine.device == "cpu":
         if allowed and n_gpus():
             metrics.index_fallbacks.inc()
-        yield index.engine.device, Inline(index)
-        return
+        return Inline(index), index.engine.device, lambda: None
     searcher = BatchingSearcher(index, on_fallback=lambda _: metrics.index_fallbacks.inc())
-    try:
-        yield index.engine.device, Batched(searcher, index)
-    finally:
-        searcher.close()
+    return Batched(searcher, index), index.engine.device, searcher.close

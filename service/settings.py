@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_v
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from index.errors import InputError
+from index.verdict import GateLimits
 from service.redis_client import kind_of
 from service.security.buckets import Burst, PerSecond
 
@@ -35,17 +36,53 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True, hide_input_in_errors=True
     )
 
-    registry: Path = Field(description="folder of published bundles; its pointer is read once, at start")
+    registry: Path = Field(description="folder of bundles; its pointer says which one serves")
     data: Path | None = Field(
         None, description="folder of what the service itself keeps (events, jobs); unset: `service` in the registry"
     )
-    verify_bundle: bool = Field(True, description="check every file's sha256 before serving")
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     drain_s: Seconds = Field(20.0, description="after SIGTERM, how long requests in flight may take to end")
     keep_alive_s: Count = Field(75, description="how long an idle connection is kept open")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="lowest level that is logged; debug logs each request"
+    )
+
+    verify_bundle: Literal["start", "background", "off"] = Field(
+        "background",
+        description="when the sums of all files are checked: before a start, behind it, or never; before a swap "
+        "unless never",
+    )
+    bundle_files: Literal["mapped", "memory"] = Field(
+        "mapped", description="memory: read it all, so that nothing done to the files can end the process (SIGBUS)"
+    )
+    bundle_fallback: bool = Field(
+        True, description="serve an earlier bundle where the published one is damaged when the process starts"
+    )
+    bundle_poll_s: Seconds = Field(2.0, description="how often the registry's pointer is looked at")
+    bundle_check_s: Seconds = Field(10.0, description="how often sizes and times of the bundle's files are looked at")
+    bundle_sums_hours: Seconds = Field(24.0, description="how often all sums are checked while serving")
+    warm_up_requests: Annotated[int, Field(ge=0, le=10_000)] = Field(
+        200, description="requests asked last that a new bundle must answer before it serves"
+    )
+    warm_up_p99_ms: Seconds = Field(1_000.0, description="most milliseconds that 99 of 100 of them may take")
+    warm_up_mb: Annotated[int, Field(ge=0)] = Field(
+        2_048, description="megabytes of a new bundle that are read into memory before it serves"
+    )
+    gate: GateLimits = Field(
+        GateLimits(), description='limits of the gate that differ from docs/bundle.md: `{"metric_margin": 0.1}`'
+    )
+    gate_timeout_s: Seconds = Field(600.0, description="longest that the gate may take")
+    watch_s: Annotated[float, Field(ge=0)] = Field(
+        120.0, description="how long a newly published bundle is watched and may be rolled back by itself; 0: never"
+    )
+    watch_min_requests: Count = Field(100, description="requests below which nothing is said of it")
+    watch_max_error_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.02, description="share of answers 500 and 504 beyond which it is rolled back"
+    )
+    watch_max_p99_ms: Seconds = Field(100.0, description="p99 of its answers up to which all is well")
+    watch_max_p99_ratio: Annotated[float, Field(ge=1)] = Field(
+        3.0, description="beyond that, how many times the p99 of the bundle before it may be"
     )
 
     redis_url: SecretStr | None = Field(

@@ -1,5 +1,7 @@
 """docs/settings.md, made from the settings themselves; a test compares the two."""
 
+from pydantic import BaseModel
+
 from service.settings import PREFIX, Settings
 
 HEAD = """# Settings of the service
@@ -9,6 +11,7 @@ Read once at start from the environment. This page is what `python -m service se
 # Each by the first setting under it, in the order of the class.
 HEADINGS = {
     "registry": "The process",
+    "verify_bundle": "Bundles",
     "redis_url": "Redis",
     "event_log": "Events",
     "lru_users": "Users and trending",
@@ -35,4 +38,6 @@ def settings_page() -> str:
 def _shown(default: object) -> str:
     if default is None or default == ():
         return "none"
+    if isinstance(default, BaseModel):
+        return f"`{default.model_dump_json(exclude_defaults=True)}`"
     return f"`{str(default).lower() if isinstance(default, bool) else default}`"

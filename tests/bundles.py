@@ -1,5 +1,7 @@
 """A small valid bundle content, random by seed, for the tests of index and service."""
 
+import json
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,8 @@ import numpy as np
 
 from index.bundle import BundleContent, write_bundle
 from index.laws import folded
-from index.manifest import MODALITIES, PARTS
+from index.manifest import MANIFEST, MODALITIES, PARTS, digest_of, record_bytes
+from index.storage import sha256_of
 
 CATEGORIES = ("chair", "lamp", "table", "rug")
 MATERIALS = ("oak", "brass", "wool")
@@ -19,6 +22,18 @@ def write_small_bundle(registry: Path, *, after_seconds: int = 0, factory: str =
     """A bundle on disk, made so long after noon of 2026-01-01; `changes` as for make_content."""
     created_at = MADE_AT + timedelta(seconds=after_seconds)
     return write_bundle(registry, make_content(**changes), created_at=created_at, factory=factory)
+
+
+def edited(bundle: Path, name: str, edit: Callable[[np.ndarray], None]) -> Path:
+    """The bundle with an array changed and all sums right, as another writer than ours could make it."""
+    array = np.load(bundle / name)
+    edit(array)
+    np.save(bundle / name, array)
+    record = json.loads((bundle / MANIFEST).read_bytes())
+    record["files"][name] = sha256_of(bundle / name)
+    record["bundle_id"] = record["bundle_id"][:-8] + digest_of(record)
+    (bundle / MANIFEST).write_bytes(record_bytes(record))
+    return bundle.rename(bundle.parent / record["bundle_id"])
 
 
 def make_content(

@@ -92,7 +92,7 @@ def test_a_bundle_that_must_not_serve_is_one_line_and_no_start(tmp_path: Path, d
         data = file.read_bytes()
         file.write_bytes(data[:-4] if damage == "truncated" else data[:-1] + bytes([data[-1] ^ 1]))
         said = "item_embeddings.npy"
-    done = run("run", registry=tmp_path / "registry", port=free_port())
+    done = run("run", registry=tmp_path / "registry", port=free_port(), verify_bundle="start")
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ")

@@ -9,7 +9,7 @@ from index.batching import BatchingSearcher
 from index.bundle import Bundle
 from index.item_index import ItemIndex
 from service.metrics import Metrics
-from service.search import Batched, Inline, open_search
+from service.search import Batched, Inline, place_search
 from service.settings import Settings
 
 
@@ -44,9 +44,10 @@ def test_the_batching_thread_answers_as_the_event_loop_does() -> None:
 def test_without_a_gpu_the_index_is_searched_on_the_cpu(bundle: Bundle, gpu: str) -> None:
     async def ask() -> tuple[str, list[int]]:
         settings = Settings(registry=Path("none"), gpu=gpu)  # type: ignore[arg-type]
-        async with open_search(settings, Metrics(), bundle) as (device, search):
-            rows, _ = await search(bundle.user_embeddings[3], 5, None)
-            return device, rows.tolist()
+        search, device, close = place_search(settings, Metrics(), bundle)
+        rows, _ = await search(bundle.user_embeddings[3], 5, None)
+        close()
+        return device, rows.tolist()
 
     device, rows = asyncio.run(ask())
     assert device == "cpu"

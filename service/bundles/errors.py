@@ -1,0 +1,55 @@
+"""What the service refuses or fails to do with bundles."""
+
+from index.verdict import GateReport
+from service.bundles.gating import as_json
+from service.errors import ServiceError
+
+
+class UnknownBundleError(ServiceError):
+    """The registry has no such bundle."""
+
+    status = 404
+    code = "unknown_bundle"
+
+
+class GateRefusedError(ServiceError):
+    """The bundle failed the gate; what served serves on. The report comes with the answer."""
+
+    status = 409
+    code = "gate_refused"
+
+    def __init__(self, report: GateReport) -> None:
+        failed = "; ".join(f"{check.name}: {check.found} (required: {check.required})" for check in report.failures)
+        super().__init__(f"{report.bundle_id} failed {len(report.failures)} of {len(report.checks)} checks: {failed}")
+        self.more = {"gate": as_json(report)}
+
+
+class SwapFailedError(ServiceError):
+    """The bundle cannot serve in this process; what served serves on."""
+
+    status = 409
+    code = "swap_failed"
+
+
+class RollbackRefusedError(ServiceError):
+    """There is no earlier bundle to go back to, or it must not serve."""
+
+    status = 409
+    code = "rollback_refused"
+
+
+class PublishingBusyError(ServiceError):
+    """Another publish or rollback is under way in this process."""
+
+    status = 409
+    code = "publishing"
+
+
+class RegistryError(ServiceError):
+    """The registry cannot be read or changed now; it is as it was."""
+
+    status = 503
+    code = "registry_unavailable"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"Retry-After": "5"})

@@ -1,0 +1,191 @@
+"""GET /bundles, POST /bundles/{bundle_id}/publish, POST /bundles/rollback: versions, hot swap, rollback."""
+
+from datetime import datetime
+from typing import Any
+
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, Field
+
+from index.bundle import BundleError, read_manifest
+from index.records import Move
+from index.registry import Registry
+from index.verdict import GateCheck
+from service.bundles.gating import as_json
+from service.bundles.publishing import Done
+from service.routing import Call, route
+from service.schemas import Answer, Query, Refusal
+from service.state import Service
+
+SOURCE = "registry"
+
+
+class PublishQuery(Query):
+    """Parameters of a publish."""
+
+    force: bool = Field(False, description="publish though the gate refuses the bundle")
+
+
+class RollbackQuery(Query):
+    """Parameters of a rollback."""
+
+    leaving: str | None = Field(
+        None, max_length=120, description="roll back only while this bundle is published: asked twice, it is done once"
+    )
+
+
+class Gate(BaseModel):
+    """What the gate said of a bundle."""
+
+    passed: bool
+    bundle_id: str
+    checks: list[GateCheck]
+
+
+class PublishAnswer(Answer):
+    """Answer of a publish or a rollback, given once this process serves what is published."""
+
+    published: str = Field(description="the bundle that the registry names")
+    swapped: bool = Field(description="whether this process took it up by this call; false: it served already")
+    forced: bool = Field(description="whether the gate had refused it")
+    gate: Gate | None
+
+
+class BundleInfo(BaseModel):
+    """One bundle of the registry; all but the first three are null where its manifest cannot be read."""
+
+    bundle_id: str
+    role: str = Field(description="serves, published (but another serves here), rollback, or empty")
+    unreadable: str | None = Field(description="why its manifest cannot be read")
+    model: str | None
+    created_at: datetime | None
+    metrics: dict[str, dict[str, float]] | None
+    n_users: int | None
+    n_items: int | None
+    n_interactions: int | None
+    index: dict[str, Any] | None
+    bytes: int | None = Field(description="of all its files")
+    gate: Gate | None = Field(description="the gate's last report")
+    gated_at: datetime | None
+    published: Move | None = Field(description="who published it last, and when")
+    withdrawn: Move | None = Field(description="why it was rolled back by itself; it waits to be published by hand")
+
+
+class TroubleInfo(BaseModel):
+    """A swap that failed."""
+
+    bundle: str
+    at: datetime
+    error: str
+
+
+class BundlesAnswer(Answer):
+    """Answer of GET /bundles."""
+
+    published: str | None = Field(description="the bundle that the registry names")
+    history: list[str] = Field(description="bundles published before, oldest first; a rollback goes to the last")
+    verified: bool = Field(description="whether the sums of the bundle that serves were checked")
+    damage: list[str] = Field(description="what is wrong with its files on disk")
+    trouble: TroubleInfo | None = Field(description="the last swap that failed, until one goes well")
+    bundles: list[BundleInfo] = Field(description="newest first")
+
+
+def routes() -> list[APIRoute]:
+    """The routes of this file."""
+    refusals: dict[int | str, Any] = {status: {"model": Refusal} for status in (404, 409, 500, 503)}
+    return [
+        route("/bundles", bundles, answer=BundlesAnswer, responses={503: {"model": Refusal}}),
+        route(
+            "/bundles/{bundle_id:path}/publish",
+            publish,
+            method="POST",
+            query=PublishQuery,
+            answer=PublishAnswer,
+            role="admin",
+            responses=refusals,
+        ),
+        route(
+            "/bundles/rollback",
+            rollback,
+            method="POST",
+            query=RollbackQuery,
+            answer=PublishAnswer,
+            role="admin",
+            responses=refusals,
+        ),
+    ]
+
+
+async def bundles(service: Service, call: Call[Query]) -> dict[str, Any]:
+    """Every bundle of the registry, which of them serves, and what is known of each."""
+    holder, serving = service.bundles.holder, call.serving.bundle.bundle_id
+    trouble = holder.trouble
+    return {
+        "bundle": serving,
+        "source": SOURCE,
+        "verified": holder.opened.verified,
+        "damage": holder.damage,
+        "trouble": None if trouble is None else vars(trouble),
+        **await service.bundles.publishing.do(_listed, holder.registry, serving),
+    }
+
+
+async def publish(service: Service, call: Call[PublishQuery]) -> dict[str, Any]:
+    """Let a bundle serve: the gate is asked, this process takes the bundle up, then the pointer moves.
+
+    409 with the gate's report where it refuses, or with the reason why this process cannot serve the bundle; then
+    nothing is changed. Other replicas follow within seconds.
+    """
+    done = await service.bundles.publishing.publish(call.id, by=call.principal.name, force=call.query.force)
+    return _told(service, done)
+
+
+async def rollback(service: Service, call: Call[RollbackQuery]) -> dict[str, Any]:
+    """Let the bundle serve again that served before."""
+    done = await service.bundles.publishing.roll_back(by=call.principal.name, leaving=call.query.leaving)
+    return _told(service, done)
+
+
+def _told(service: Service, done: Done) -> dict[str, Any]:
+    return {
+        "bundle": service.serving.bundle.bundle_id,
+        "source": SOURCE,
+        "published": done.bundle,
+        "swapped": done.swapped,
+        "forced": done.forced,
+        "gate": None if done.report is None else as_json(done.report),
+    }
+
+
+def _listed(registry: Registry, serving: str) -> dict[str, Any]:
+    pointer = registry.pointer()
+    published = None if pointer is None else pointer.bundle
+    roles = dict.fromkeys(registry.earlier()[-1:], "rollback") | {published: "published"} | {serving: "serves"}
+    return {
+        "published": published,
+        "history": [] if pointer is None else pointer.history,
+        "bundles": [_info(registry, one, roles.get(one, "")) for one in registry.ids()],
+    }
+
+
+def _info(registry: Registry, bundle_id: str, role: str) -> dict[str, Any]:
+    record = registry.record(bundle_id)
+    known: dict[str, Any] = dict.fromkeys(BundleInfo.model_fields)
+    known |= {
+        "bundle_id": bundle_id,
+        "role": role,
+        "gate": None if record.gate is None else as_json(record.gate.report),
+        "gated_at": None if record.gate is None else record.gate.at,
+        "published": _plain(record.published),
+        "withdrawn": _plain(record.withdrawn),
+    }
+    try:
+        manifest = read_manifest(registry.folder / bundle_id)
+        known["bytes"] = sum((registry.folder / bundle_id / name).stat().st_size for name in manifest.files)
+    except (BundleError, OSError) as error:
+        return known | {"unreadable": str(error)}
+    sizes = ("model", "created_at", "metrics", "n_users", "n_items", "n_interactions")
+    return known | {name: getattr(manifest, name) for name in sizes} | {"index": manifest.index.model_dump()}
+
+
+def _plain(move: Move | None) -> dict[str, Any] | None:
+    return None if move is None else move.model_dump()
