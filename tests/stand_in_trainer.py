@@ -15,6 +15,7 @@ from bundles import make_content
 from index.bundle import write_bundle
 
 GOOD, WORSE, FAILS, WAITS = "good", "worse", "fails", "waits"
+PATIENCE_S = 120.0  # a test that failed must not leave it waiting for ever
 GO = "go"  # the file in the folder of all jobs that lets a waiting one go on
 
 
@@ -34,7 +35,8 @@ def main() -> int:
     if asked.how == WAITS:
         worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         (asked.out / "worker").write_text(str(worker.pid))
-        while not (asked.out.parent.parent / GO).exists():
+        until = time.monotonic() + PATIENCE_S
+        while not (asked.out.parent.parent / GO).exists() and time.monotonic() < until:
             time.sleep(0.02)
         worker.kill()
     positions = pq.read_table(asked.events, columns=["position"])["position"].to_pylist()

@@ -98,12 +98,10 @@ def test_answers_over_the_socket_explain_themselves_and_come_through_redis(line,
             assert {topic_of(item["item_id"]) for item in similar["items"]} == {topic_of("item/8")}
 
             assert client.get("/recommend/a stranger").json()["source"] == "popular"
-
-            def comes_from_redis() -> bool:
-                client.get("/recommend/user 5")
-                return counted(client, 'reco_vectors_total{source="redis"}') > 0
-
-            wait_until(comes_from_redis)
+            wait_until(lambda: counted(client, 'reco_redis_writes_total{outcome="done"}') > 0)
+        with serving(registry=line / "bundles", redis_url=valkey.url, redis_budget_ms=1000) as another:
+            assert another.get("/recommend/user 5", params={"k": 5, "explain": True}).json()["items"] == answer["items"]
+            assert counted(another, 'reco_vectors_total{source="redis"}') == 1
     finally:
         valkey.kill()
 
@@ -113,7 +111,7 @@ def test_a_second_training_is_published_and_rolled_back_without_touching_the_fir
     run("trainer", "fit", line / "data", "--out", line / "second", "--config", line / "small.toml",
         "--set", "seed=7")  # fmt: skip
     second = Path(run("trainer", "export", line / "second", "--registry", line / "bundles").strip())
-    run("index", "publish", second, "--limit", "metric_margin=1")
+    run("index", "publish", second, "--limit", "metric_margin=1.0", "--limit", "overlap_floor=0")
     assert json.loads((line / "bundles" / "current.json").read_text())["bundle"] == second.name
     run("index", "rollback", line / "bundles")
     assert json.loads((line / "bundles" / "current.json").read_text())["bundle"] == first

@@ -16,7 +16,7 @@ from worlds import topics_dataset, topics_source
 
 from index.errors import InputError
 from trainer.__main__ import app
-from trainer.analyze.page import as_shown
+from trainer.analyze.page import as_shown, raised
 from trainer.analyze.report import analyze
 from trainer.analyze.sections import AnalysisSettings
 from trainer.analyze.study import open_study
@@ -120,6 +120,13 @@ def test_the_page_asks_the_network_for_nothing(report, page):
         "http://www.w3.org/2000/svg",
         "http://www.w3.org/1999/xlink",
     }
+
+
+def test_what_is_raised_in_the_text_is_raised_on_the_page_and_nothing_else_becomes_markup(report):
+    page = (report / "report.html").read_text()
+    assert "h<sup>id</sup> and h<sup>m</sup>" in page
+    assert not re.search(r"\b[hp]\^", page)
+    assert raised("a <b> & x^2") == "a &lt;b&gt; &amp; x<sup>2</sup>"
 
 
 def test_no_id_stands_twice_and_every_anchor_leads_somewhere(page):

@@ -1,11 +1,13 @@
 """Sections -> one HTML file that asks the network for nothing."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import polars as pl
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from trainer.analyze.canvas import Chart
 
@@ -77,6 +79,11 @@ def as_shown(value: Any) -> str:
             return str(value)
 
 
+def raised(text: str) -> Markup:
+    """h^id as h with a raised id."""
+    return Markup(re.sub(r"\^(\w+)", r"<sup>\1</sup>", str(escape(text))))
+
+
 def render(title: str, facts: Sequence[tuple[str, str]], sections: Sequence[Section]) -> str:
     """The page. `facts` are name and value of what stands under the title."""
     environment = Environment(
@@ -86,4 +93,5 @@ def render(title: str, facts: Sequence[tuple[str, str]], sections: Sequence[Sect
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["raised"] = raised
     return environment.get_template("page.html").render(title=title, facts=facts, sections=sections)
