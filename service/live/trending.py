@@ -4,20 +4,39 @@ Counts are kept by hour, so any half-life can be asked for. Which item stands ab
 time is now: a clock that jumps changes the scores' common factor and never their order.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
+from typing import Any
 
 import numpy as np
 from cachetools import LRUCache
 
 from service.events.event import POSITIVE, Event
 
+Array = np.ndarray[Any, Any]
+
 HOUR_S = 3600.0
 HALF_LIVES = 16  # whose sums are kept until an event comes
 
-_Sums = tuple[list[str], list[float]]  # items and scores, most first
+
+@dataclass
+class _Hour:
+    """The counts of one hour by number of item, and the same as two arrays once they were needed."""
+
+    counts: dict[int, float] = field(default_factory=dict)
+    packed: tuple[Array, Array] | None = None
+
+    def add(self, number: int, weight: float) -> None:
+        self.counts[number] = self.counts.get(number, 0.0) + weight
+        self.packed = None
+
+    def arrays(self) -> tuple[Array, Array]:
+        if self.packed is None:
+            n = len(self.counts)
+            self.packed = np.fromiter(self.counts, np.int64, n), np.fromiter(self.counts.values(), np.float64, n)
+        return self.packed
 
 
 class Trending:
@@ -27,9 +46,10 @@ class Trending:
         self._weights = weights
         self._most_hours = most_hours
         self._most_counts = most_counts
-        self._hours: dict[int, dict[str, float]] = {}
+        self._hours: dict[int, _Hour] = {}
+        self._numbers: dict[str, int] = {}  # of the items, in the order in which they came
         self._n_counts = 0
-        self._sums: LRUCache[tuple[float, int], _Sums] = LRUCache(HALF_LIVES)
+        self._sums: LRUCache[tuple[float, int], list[tuple[float, str]]] = LRUCache(HALF_LIVES)
 
     def __len__(self) -> int:
         return self._n_counts
@@ -41,39 +61,63 @@ class Trending:
             if weight:
                 self._count(event.item_id, int(min(event.timestamp, now) // HOUR_S), weight)
         self._sums.clear()
+        if len(self._numbers) > 2 * self._most_counts:
+            self._number_anew()
 
-    def _count(self, item_id: str, hour: int, weight: float) -> None:
-        if hour not in self._hours and len(self._hours) == self._most_hours:
-            hour = max(hour, min(self._hours))  # too late for an hour of its own
-        counts = self._hours.setdefault(hour, {})
-        self._n_counts += item_id not in counts
-        counts[item_id] = counts.get(item_id, 0.0) + weight
-        while len(self._hours) > self._most_hours or (self._n_counts > self._most_counts and len(self._hours) > 1):
-            self._n_counts -= len(self._hours.pop(min(self._hours)))
-        if self._n_counts > self._most_counts:  # all in one hour: the newcomer finds no room
-            del counts[item_id]
-            self._n_counts -= 1
+    def _count(self, item_id: str, at: int, weight: float) -> None:
+        if at not in self._hours:
+            if len(self._hours) == self._most_hours:
+                at = max(at, min(self._hours))  # too late for an hour of its own
+            self._hours.setdefault(at, _Hour())
+        hour, number = self._hours[at], self._numbers.setdefault(item_id, len(self._numbers))
+        if number not in hour.counts:
+            if not self._room(at):
+                return
+            self._n_counts += 1
+        hour.add(number, weight)
+
+    def _room(self, at: int) -> bool:
+        """Make room for one more count in this hour, by letting the oldest hours go; False where there is none."""
+        while len(self._hours) > self._most_hours or self._n_counts >= self._most_counts:
+            oldest = min(self._hours)
+            if oldest == at:
+                return False
+            self._n_counts -= len(self._hours.pop(oldest).counts)
+        return True
+
+    def _number_anew(self) -> None:
+        """Forget the items that no hour counts any more."""
+        names = list(self._numbers)
+        self._numbers = {}
+        for hour in self._hours.values():
+            hour.counts = {
+                self._numbers.setdefault(names[number], len(self._numbers)): count
+                for number, count in hour.counts.items()
+            }
+            hour.packed = None
 
     def ranked(self, half_life_s: float, now: float) -> Iterator[tuple[str, float]]:
         """Items and their decayed counts as of now, most first, ties by id."""
-        if not self._hours:
+        if not self._n_counts:
             return
         # Hours that lie ahead, after a clock was set back, count as of now.
         hour = min(max(self._hours), int(now // HOUR_S))
         if (half_life_s, hour) not in self._sums:
             self._sums[half_life_s, hour] = self._summed(half_life_s, hour)
-        items, scores = self._sums[half_life_s, hour]
         factor = 0.5 ** (max(0.0, now - hour * HOUR_S) / half_life_s)
-        for score, group in groupby(zip(scores, items, strict=True), key=itemgetter(0)):
-            for item_id in sorted(item_id for _, item_id in group):
+        for score, tied in groupby(self._sums[half_life_s, hour], key=itemgetter(0)):
+            for _, item_id in sorted(tied):
                 yield item_id, score * factor
 
-    def _summed(self, half_life_s: float, until: int) -> _Sums:
-        sums: defaultdict[str, float] = defaultdict(float)
-        for hour in sorted(self._hours):
-            factor = 0.5 ** (max(0, until - hour) * HOUR_S / half_life_s)
-            for item_id, count in self._hours[hour].items():
-                sums[item_id] += count * factor
-        scores, items = np.fromiter(sums.values(), np.float64, len(sums)), list(sums)
-        order = np.argsort(-scores)
-        return [items[i] for i in order.tolist()], scores[order].tolist()
+    def _summed(self, half_life_s: float, until: int) -> list[tuple[float, str]]:
+        """Scores and items, most first."""
+        hours = sorted(self._hours)
+        packed = [self._hours[hour].arrays() for hour in hours]
+        ages = np.maximum(0, until - np.array(hours)) * HOUR_S
+        factors = np.repeat(0.5 ** (ages / half_life_s), [len(numbers) for numbers, _ in packed])
+        numbers, counts = (np.concatenate(arrays) for arrays in zip(*packed, strict=True))
+        scores = np.bincount(numbers, counts * factors)
+        found = np.unique(numbers)
+        found = found[np.argsort(-scores[found])]
+        names = list(self._numbers)
+        return [(score, names[number]) for score, number in zip(scores[found].tolist(), found.tolist(), strict=True)]
