@@ -7,8 +7,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -54,15 +54,39 @@ def redis_server() -> Iterator[ValkeyServer]:
 
 @contextmanager
 def server(
-    module: Sequence[str], registry: Path, port: int, redis_url: str, *, ready: str = "/readyz"
+    module: Sequence[str],
+    registry: Path,
+    port: int,
+    redis_url: str,
+    *,
+    ready: str = "/readyz",
+    settings: Mapping[str, str] | None = None,
 ) -> Iterator[Child]:
-    """`python -m MODULE` with the demo's settings, from when it answers `ready` with 200; stopped at the end."""
+    """`python -m MODULE` with the demo's settings and those given, from when it answers `ready` with 200."""
+    command = [sys.executable, "-m", *module]
+    environment = _environment(registry, port, redis_url) | dict(settings or {})
+    with child(command, port, environment, lambda client: client.get(ready).status_code == httpx.codes.OK) as found:
+        yield found
+
+
+@contextmanager
+def child(
+    command: Sequence[str],
+    port: int,
+    environment: Mapping[str, str],
+    ready: Callable[[httpx.Client], bool],
+    start_s: float = START_S,
+) -> Iterator[Child]:
+    """A server process from when it is ready; stopped at the end. InputError with its last words where it is not."""
     with tempfile.TemporaryDirectory(prefix="anchorrec-log-") as folder:
         log = Path(folder) / "log"
-        process = _start(module, registry, port, redis_url, log)
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                command, env=environment, stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            )
         try:
             with httpx.Client(base_url=f"http://{HOST}:{port}", timeout=10) as client:
-                _wait(client, ready, process, log)
+                _wait(lambda: _ready(client, ready), process, log, start_s)
                 yield Child(client, port, process.pid)
         finally:
             _stop(process)
@@ -85,9 +109,9 @@ def _check_free(port: int) -> None:
             raise InputError(f"port {port} cannot be listened on: {error.strerror}") from None
 
 
-def _start(module: Sequence[str], registry: Path, port: int, redis_url: str, log: Path) -> "subprocess.Popen[bytes]":
+def _environment(registry: Path, port: int, redis_url: str) -> dict[str, str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RECO_")}
-    ours = {
+    return clean | {
         "RECO_REGISTRY": str(registry),
         "RECO_HOST": HOST,
         "RECO_PORT": str(port),
@@ -97,22 +121,20 @@ def _start(module: Sequence[str], registry: Path, port: int, redis_url: str, log
         # Requests are the parallelism; BLAS threads that spin beside them only take the cores away.
         "OPENBLAS_NUM_THREADS": "1",
     }
-    with log.open("wb") as file:
-        return subprocess.Popen([sys.executable, "-m", *module], env=clean | ours, stderr=file)
 
 
-def _wait(client: httpx.Client, ready: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
-    end = time.monotonic() + START_S
-    while not _ready(client, ready):
+def _wait(ready: Callable[[], bool], process: "subprocess.Popen[bytes]", log: Path, start_s: float) -> None:
+    end = time.monotonic() + start_s
+    while not ready():
         if process.poll() is not None or time.monotonic() > end:
-            last = (log.read_text().splitlines() or ["it said nothing"])[-1]
-            raise InputError(f"the service did not start: {last.removeprefix('error: ')}")
+            last = (log.read_text(errors="replace").splitlines() or ["it said nothing"])[-1]
+            raise InputError(f"it did not start: {last.removeprefix('error: ')}")
         time.sleep(POLL_S)
 
 
-def _ready(client: httpx.Client, path: str) -> bool:
+def _ready(client: httpx.Client, ready: Callable[[httpx.Client], bool]) -> bool:
     try:
-        return client.get(path).status_code == httpx.codes.OK
+        return ready(client)
     except httpx.TransportError:
         return False
 
@@ -124,6 +146,8 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    with suppress(ProcessLookupError):  # what it started itself and left behind
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def end_by_signals() -> None:

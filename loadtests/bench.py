@@ -16,8 +16,8 @@ from rich.progress import track
 from index.errors import InputError
 from loadtests.client import Answers, closed_loop, open_arrivals, poisson_arrivals
 from loadtests.figures import Figures, Measurement, summarised
-from loadtests.servers import Servers, cpu_seconds
-from loadtests.workloads import YARDSTICK, Workload
+from loadtests.servers import YARDSTICK, Servers, cpu_seconds
+from loadtests.workloads import Workload
 
 T = TypeVar("T")
 Asking = Coroutine[Any, Any, Answers]
@@ -35,6 +35,9 @@ class Pace:
     rounds: int
 
 
+QUICK = Pace(seconds=0.3, rounds=1)
+
+
 @dataclass(frozen=True)
 class Bench:
     """Measures each workload once a round, so that what a ratio compares lies seconds apart."""
@@ -45,14 +48,14 @@ class Bench:
     def warm_up(self) -> None:
         """Ask beforehand, so that Redis and the service's own caches hold what they will."""
         for workload in _shown(self.workloads, "warming up"):
-            asked, port = iter(workload.warm_up), self._port(workload)
+            asked, port = iter(workload.warm_up), self.servers.children[workload.server].port
             _run(closed_loop(port, asked, connections=WARM_UP_CONNECTIONS, seconds=WARM_UP_S), uvloop.new_event_loop)
 
     def closed(self, connections: int, pace: Pace) -> dict[str, Figures]:
         """Figures of every workload in a closed loop, beside the yardstick."""
 
         def asking(workload: Workload) -> Asking:
-            port = self._port(workload)
+            port = self.servers.children[workload.server].port
             return closed_loop(port, workload.requests, connections=connections, seconds=pace.seconds)
 
         taken = self._rounds(asking, pace.rounds, uvloop.new_event_loop, f"{connections} connections")
@@ -65,7 +68,8 @@ class Bench:
 
         def asking(workload: Workload) -> Asking:
             arrivals = poisson_arrivals(rates[workload.name], pace.seconds, rng)
-            return open_arrivals(self._port(workload), workload.requests, arrivals, connections=connections)
+            port = self.servers.children[workload.server].port
+            return open_arrivals(port, workload.requests, arrivals, connections=connections)
 
         taken = self._rounds(asking, pace.rounds, _punctual_loop, "open arrivals")
         return {name: summarised(measured) for name, measured in taken.items()}
@@ -80,15 +84,16 @@ class Bench:
         return taken
 
     def _measured(self, workload: Workload, asking: Asking, new_loop: NewLoop) -> Measurement:
-        pid = (self.servers.yardstick if workload.on_yardstick else self.servers.service).pid
-        reads, server, client = self.servers.redis_reads(), cpu_seconds(pid), time.process_time()
+        name = workload.server
+        pid, reads = self.servers.children[name].pid, self.servers.redis_reads(name)
+        server, client = cpu_seconds(pid), time.process_time()
         answers = _run(asking, new_loop)
         client, server = time.process_time() - client, cpu_seconds(pid) - server
         if not answers.latencies:
             raise InputError(
                 f"{workload.name}: no good answer among {answers.failures}; expected a server that keeps up"
             )
-        asked = {outcome: n - reads.get(outcome, 0) for outcome, n in self.servers.redis_reads().items()}
+        asked = {outcome: n - reads.get(outcome, 0) for outcome, n in self.servers.redis_reads(name).items()}
         return Measurement(
             latencies=np.array(answers.latencies),
             failures=answers.failures,
@@ -97,10 +102,8 @@ class Bench:
             client_cpu=client,
             redis_reads=sum(asked.values()),
             redis_hits=asked.get("hit", 0),
+            kept=answers.kept,
         )
-
-    def _port(self, workload: Workload) -> int:
-        return (self.servers.yardstick if workload.on_yardstick else self.servers.service).port
 
 
 def _run(asking: Asking, new_loop: NewLoop) -> Answers:

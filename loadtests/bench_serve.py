@@ -13,16 +13,16 @@ from rich.console import Console
 
 from deploy.stack import end_by_signals
 from index.cli import command_line, run_cli
-from loadtests.bench import Bench, Pace
+from loadtests.bench import QUICK, Bench, Pace
 from loadtests.figures import Figures, as_record, caveats, figures_table
 from loadtests.random_bundle import Sizes, publish_random
-from loadtests.servers import available_cores, running
-from loadtests.workloads import make_workloads
+from loadtests.servers import SETTINGS, Key, Servers, available_cores, running
+from loadtests.workloads import events, make_workloads
 
 CONNECTIONS = [16, 64]
+HEAVY = [1_024, 10_000]
 OPEN_LOAD = 0.7  # of what the closed loop found
 OPEN_LONGER = 3  # times the seconds of a closed loop: a percentile of waiting needs more of it
-QUICK = Pace(seconds=0.3, rounds=1)
 OPEN_ROUNDS = 2
 
 app = command_line()
@@ -34,23 +34,31 @@ def bench_serve(
     items: Annotated[int, typer.Option(min=2, help="Items of the random bundle.")] = 20_000,
     users: Annotated[int, typer.Option(min=1, help="Users of the random bundle.")] = 100_000,
     seen: Annotated[int, typer.Option(min=1, help="Items that each user has seen, to be left out.")] = 30,
+    heavy: Annotated[
+        list[int] | None,
+        typer.Option(
+            min=1,
+            help="Seen items of a few more users; repeatable. [default: 1,024 and 10,000, where there are so many]",
+        ),
+    ] = None,
     size: Annotated[int, typer.Option(min=1, help="Dimensions of the embeddings.")] = 64,
     k: Annotated[int, typer.Option(min=1, help="Items in an answer.")] = 10,
     connections: Annotated[
         list[int] | None, typer.Option(min=1, help="Keep-alive connections; repeatable. [default: 16 and 64]")
     ] = None,
     seconds: Annotated[float, typer.Option(min=0.1, help="Of one measurement in one round.")] = 1.0,
-    rounds: Annotated[int, typer.Option(min=1, help="How often each is measured, in turn.")] = 6,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each is measured, in turn.")] = 4,
     requests: Annotated[int, typer.Option(min=1, help="Draws from Zipf's law, asked again and again.")] = 20_000,
     seed: Annotated[int, typer.Option(help="Of the bundle, of who asks, and of the arrivals.")] = 0,
     quick: Annotated[
         bool, typer.Option("--quick", help="One round of 0.3 s and 2,000 requests: shows that it works, and no more.")
     ] = False,
 ) -> None:
-    """Measure the service over real sockets; print tables, then one line of JSON. Takes about two minutes.
+    """Measure the service over real sockets; print tables, then one line of JSON. Takes about four minutes.
 
-    A random bundle is published in a temporary folder. Redis, the service and, as the yardstick, FastAPI's empty JSON
-    endpoint on the same uvicorn are started: the two servers on one core, the client and Redis on another.
+    A random bundle is published in a temporary folder. Redis, the yardstick (FastAPI's empty JSON endpoint on the same
+    uvicorn) and the service are started: those that answer on one core, the client and Redis on another. The service
+    runs three times: as shipped; "anew", without its cache of answers; "bare", without its memory of users either.
 
     First a closed loop over keep-alive connections finds the most that the server can do, kind by kind in turn, so
     that a ratio compares what was measured within the same few seconds. Then Poisson arrivals at 70% of that, timed
@@ -63,11 +71,14 @@ def bench_serve(
     end_by_signals()
     pace, n_requests = (QUICK, 2_000) if quick else (Pace(seconds, rounds), requests)
     open_pace = Pace(pace.seconds * OPEN_LONGER, min(pace.rounds, OPEN_ROUNDS))
-    sizes, rng, cores = Sizes(items, users, seen, size), np.random.default_rng(seed), available_cores()
+    sizes = Sizes(items, users, seen, size, tuple(heavy or [n for n in HEAVY if n <= items]))
+    rng, cores = np.random.default_rng(seed), available_cores()
     with tempfile.TemporaryDirectory(prefix="anchorrec-bench-") as folder:
-        publish_random(Path(folder), sizes, rng)
-        with running(Path(folder), cores) as servers:
-            bench = Bench(servers, make_workloads(sizes, k=k, n_requests=n_requests, rng=rng))
+        registry, key = Path(folder) / "bundles", Key.made(Path(folder) / "keys.jsonl")
+        publish_random(registry, sizes, rng)
+        with running(registry, cores, key) as servers:
+            bench = Bench(servers, make_workloads(sizes, k=k, n_requests=n_requests, key=key.key, rng=rng))
+            send_events(servers, sizes, rng)
             bench.warm_up()
             closed = {n: bench.closed(n, pace) for n in sorted(set(connections or CONNECTIONS))}
             most, found = max(closed.items())
@@ -85,6 +96,13 @@ def bench_serve(
         "open": as_record(opened),
     }
     typer.echo(orjson.dumps(record).decode())
+
+
+def send_events(servers: Servers, sizes: Sizes, rng: np.random.Generator) -> None:
+    """Tell every service what the newcomers did."""
+    for body in events(sizes, rng):
+        for name in SETTINGS:
+            servers.children[name].client.post("/events", content=body).raise_for_status()
 
 
 def show(closed: Mapping[int, Mapping[str, Figures]], opened: Mapping[str, Figures]) -> None:

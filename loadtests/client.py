@@ -19,6 +19,7 @@ Array = np.ndarray[Any, Any]
 OK = range(200, 300)
 LOST = 0  # stands for the status of an answer that never came
 GRACE_S = 20.0  # after the last request, how long its answer is waited for
+KEPT = b"kept;dur="  # stands in Server-Timing where the service sent an answer that it had kept
 
 
 @dataclass
@@ -27,23 +28,29 @@ class Answers:
 
     latencies: list[float] = field(default_factory=list)  # seconds, of the good ones
     failures: int = 0
+    kept: int = 0  # good ones that the service had made before
     seconds: float = 0.0  # from the first request to the last answer
 
-    def add(self, status: int, seconds: float) -> None:
+    def add(self, status: int, seconds: float, kept: bool) -> None:
         """Count one answer."""
         if status in OK:
             self.latencies.append(seconds)
+            self.kept += kept
         else:
             self.failures += 1
+
+
+OnAnswer = Callable[["Connection", int, float], None]
 
 
 class Connection(asyncio.Protocol):
     """One keep-alive connection with at most one request under way."""
 
-    def __init__(self, on_answer: Callable[["Connection", int, float], None]) -> None:
+    def __init__(self, on_answer: OnAnswer) -> None:
         self._on_answer = on_answer
         self._parser = httptools.HttpResponseParser(self)
         self._asked_at: float | None = None
+        self.kept = False  # the answer that has just come
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -52,7 +59,7 @@ class Connection(asyncio.Protocol):
 
     def ask(self, request: bytes, at: float) -> None:
         """Send a request whose latency counts from `at`; on a connection that is gone it is lost at once."""
-        self._asked_at = at
+        self._asked_at, self.kept = at, False
         if self.closed.done():
             self._answer(LOST)
         else:
@@ -64,6 +71,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, which calls on_message_complete alone: headers would cost time that is the server's."""
+        if KEPT in data:
+            self.kept = True
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
@@ -89,7 +98,7 @@ async def closed_loop(port: int, requests: Iterator[bytes], *, connections: int,
     answers = Answers()
 
     def go_on(connection: Connection, status: int, latency: float) -> None:
-        answers.add(status, latency)
+        answers.add(status, latency, connection.kept)
         if status != LOST:  # a lost connection is not replaced: a run with failures is void as it is
             ask_next(connection)
 
@@ -101,7 +110,7 @@ async def closed_loop(port: int, requests: Iterator[bytes], *, connections: int,
         else:
             connection.ask(request, now)
 
-    pool = await _connect(port, connections, go_on)
+    pool = await connect(port, connections, go_on)
     start = perf_counter()
     end = start + seconds
     for connection in pool:
@@ -120,7 +129,7 @@ async def open_arrivals(port: int, requests: Iterator[bytes], arrivals: Array, *
     waiting: deque[float] = deque()
 
     def go_on(connection: Connection, status: int, latency: float) -> None:
-        answers.add(status, latency)
+        answers.add(status, latency, connection.kept)
         if status == LOST:
             return
         if waiting:
@@ -128,7 +137,7 @@ async def open_arrivals(port: int, requests: Iterator[bytes], arrivals: Array, *
         else:
             free.append(connection)
 
-    pool = await _connect(port, connections, go_on)
+    pool = await connect(port, connections, go_on)
     free = list(pool)
     start = perf_counter()
     for at in (start + arrivals).tolist():
@@ -146,7 +155,8 @@ async def open_arrivals(port: int, requests: Iterator[bytes], arrivals: Array, *
     return answers
 
 
-async def _connect(port: int, n: int, on_answer: Callable[[Connection, int, float], None]) -> list[Connection]:
+async def connect(port: int, n: int, on_answer: OnAnswer) -> list[Connection]:
+    """So many connections to a port of this machine."""
     loop = asyncio.get_running_loop()
     made = [await loop.create_connection(lambda: Connection(on_answer), "127.0.0.1", port) for _ in range(n)]
     return [protocol for _, protocol in made]

@@ -1,6 +1,6 @@
 """Measurements become figures: rates, ratios, percentiles, CPU, and who was the limit."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ class Measurement:
     client_cpu: float  # seconds of CPU
     redis_reads: float  # vectors that the service asked of Redis
     redis_hits: float  # and how many of them it had
+    kept: int = 0  # answers that the service had made before
 
     @property
     def rate(self) -> float:
@@ -57,6 +58,7 @@ class Figures:
     server_busy: float  # share of one core
     client_busy: float
     redis_hits: float | None  # share; none where Redis was not asked
+    kept: float  # share of answers that the service had made before
 
     @property
     def limit(self) -> str:
@@ -83,6 +85,7 @@ def summarised(rounds: Sequence[Measurement], yardstick: Sequence[Measurement] =
         server_busy=sum(one.server_cpu for one in rounds) / seconds,
         client_busy=sum(one.client_cpu for one in rounds) / seconds,
         redis_hits=sum(one.redis_hits for one in rounds) / reads if reads else None,
+        kept=sum(one.kept for one in rounds) / len(latencies),
     )
 
 
@@ -101,14 +104,16 @@ def percentiles(values: Array, percents: Sequence[float]) -> Array:
     return found
 
 
-def figures_table(figures: Mapping[str, Figures], *, title: str) -> Table:
-    """One row a kind of request."""
+def figures_table(figures: Mapping[str, Figures], *, title: str, absent: Iterable[str] = ()) -> Table:
+    """One row a kind of request, and one for each that could not be measured."""
     headings = ("requests/s", "ratio", "low..high", "by CPU", "p50 ms", "p95 ms", "p99 ms", "CPU us")
     table = Table("request", title=title, title_justify="left")
-    for heading in (*headings, "server", "client", "Redis hits", "failed"):
+    for heading in (*headings, "server", "client", "Redis hits", "kept", "failed"):
         table.add_column(heading, justify="right")
     for name, one in figures.items():
         table.add_row(name, *_cells(one))
+    for name in absent:
+        table.add_row(name, "does not run")
     return table
 
 
@@ -122,6 +127,7 @@ def _cells(one: Figures) -> list[str]:
         f"{one.server_busy:.0%}",
         f"{one.client_busy:.0%}",
         "" if one.redis_hits is None else f"{one.redis_hits:.0%}",
+        f"{one.kept:.0%}" if one.kept else "",
         str(one.failures),
     ]
 

@@ -1,6 +1,6 @@
 """A bundle of any size, random by seed and valid in every law, made in seconds: something to serve while measuring."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ Array = np.ndarray[Any, Any]
 
 CREATED = datetime(2026, 1, 1, tzinfo=UTC)
 NEIGHBOUR_WIDTH = 64
+HEAVY_USERS = 20
 CATEGORIES = ("chair", "lamp", "table", "rug", "shelf", "mirror")
 MATERIALS = ("oak", "brass", "wool", "linen", "glass")
 
@@ -28,6 +29,7 @@ class Sizes:
     n_users: int = 100_000
     seen_per_user: int = 30
     embedding_size: int = 64
+    heavy: tuple[int, ...] = ()  # seen items of some more users, HEAVY_USERS for each number
 
 
 def publish_random(registry: Path, sizes: Sizes, rng: np.random.Generator) -> None:
@@ -41,30 +43,31 @@ def random_content(sizes: Sizes, rng: np.random.Generator) -> BundleContent:
 
     InputError where a user would have to see an item twice.
     """
-    if sizes.seen_per_user > sizes.n_items:
-        raise InputError(
-            f"{sizes.seen_per_user} seen per user of {sizes.n_items} items; expected no more than there are"
-        )
-    n_users, n_items, size = sizes.n_users, sizes.n_items, sizes.embedding_size
+    most = max((sizes.seen_per_user, *sizes.heavy))
+    if most > sizes.n_items:
+        raise InputError(f"{most} seen per user of {sizes.n_items} items; expected no more than there are")
+    n_items, size = sizes.n_items, sizes.embedding_size
     parts = {part: _normal(rng, n_items, size) for part in PARTS}
-    fold_in, user_own = _normal(rng, n_items, size), _normal(rng, n_users, size)
-    seen = random_seen(sizes, rng)  # (n_users, seen_per_user)
-    counts = np.bincount(seen.ravel(), minlength=n_items)  # (n_items,)
+    seen = [random_seen(one, rng) for one in _each_seen(sizes)]  # each (users, seen_per_user)
+    items = np.concatenate([rows.ravel() for rows in seen])  # (n_interactions,)
+    counts = np.bincount(items, minlength=n_items)  # (n_items,)
+    users = _users(sizes)
+    fold_in, user_own = _normal(rng, n_items, size), _normal(rng, len(users), size)
     return BundleContent(
         model="random",
         config={},
         data_fingerprint="0" * 64,
         seed=0,
         metrics={},
-        user_ids=[user_id(row) for row in range(n_users)],
+        user_ids=users,
         item_ids=[item_id(row) for row in range(n_items)],
-        user_embeddings=user_own + _folded(fold_in, seen),
+        user_embeddings=user_own + np.concatenate([_folded(fold_in, rows) for rows in seen]),
         item_embeddings=np.sum(np.stack(list(parts.values())), axis=0),
         item_parts=parts,
         fold_in=fold_in,
         user_own=user_own,
-        seen_offsets=np.arange(n_users + 1, dtype=np.int64) * sizes.seen_per_user,
-        seen_items=seen.ravel(),
+        seen_offsets=_offsets(seen),
+        seen_items=items,
         popularity_count=counts.astype(np.int64),
         popularity_trend=counts.astype(np.float32),
         neighbours={modality: _unit(_normal(rng, n_items, NEIGHBOUR_WIDTH)) for modality in MODALITIES},
@@ -75,6 +78,11 @@ def random_content(sizes: Sizes, rng: np.random.Generator) -> BundleContent:
 def user_id(row: int) -> str:
     """The outside id of a user."""
     return f"user-{row}"
+
+
+def heavy_users(n_seen: int) -> list[str]:
+    """The outside ids of those who have seen so many items."""
+    return [f"user-with-{n_seen}-{number}" for number in range(HEAVY_USERS)]
 
 
 def item_id(row: int) -> str:
@@ -91,6 +99,23 @@ def random_seen(sizes: Sizes, rng: np.random.Generator) -> Array:
     drawn = rng.random((sizes.n_users, n_seen)) ** 2  # squared: the first items of each residue are popular
     rows = (drawn * (sizes.n_items // max(n_seen, 1))).astype(np.int32) * n_seen + np.arange(n_seen, dtype=np.int32)
     return rng.permuted(rows, axis=1)
+
+
+def _users(sizes: Sizes) -> list[str]:
+    usual = [user_id(row) for row in range(sizes.n_users)]
+    return usual + [user for n_seen in sizes.heavy for user in heavy_users(n_seen)]
+
+
+def _each_seen(sizes: Sizes) -> list[Sizes]:
+    """The sizes of each group of users who have seen equally many."""
+    heavy = [replace(sizes, n_users=HEAVY_USERS, seen_per_user=n_seen) for n_seen in sizes.heavy]
+    return [sizes, *heavy]
+
+
+def _offsets(seen: list[Array]) -> Array:
+    """Where each user's part of all seen items begins, and the end (n_users + 1,)."""
+    lengths = np.concatenate([np.full(*rows.shape) for rows in seen])
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
 
 
 def _folded(fold_in: Array, seen: Array) -> Array:

@@ -1,8 +1,8 @@
-"""Redis, the service and the yardstick as processes, the servers on one core and everything else on another."""
+"""Redis, the services and the yardstick as processes, those that answer on one core and everything else on another."""
 
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,36 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.stack import SERVICE, Child, free_port, redis_server, server
 from loadtests.yardstick import PATH
+from service.security.keys import new_key
 
 YARDSTICK_MODULE = ("loadtests.yardstick",)
+
+# The names of what runs.
+YARDSTICK = "empty"
+SHIPPED = "shipped"  # the service with the settings it comes with
+ANEW = "anew"  # the same without its cache of answers
+BARE = "bare"  # the same without its memory of users either
+NO_ANSWERS = {"RECO_ANSWER_CACHE_MB": "0"}
+SETTINGS: Mapping[str, Mapping[str, str]] = {
+    SHIPPED: {},
+    ANEW: NO_ANSWERS,
+    BARE: {**NO_ANSWERS, "RECO_LRU_USERS": "1"},
+}
+
+
+@dataclass(frozen=True)
+class Key:
+    """An API key, and the file by which a service knows it."""
+
+    key: str
+    file: Path
+
+    @classmethod
+    def made(cls, file: Path) -> "Key":
+        """A new key that may read and send events; its line is written to the file."""
+        key, line = new_key("bench", "write")
+        file.write_text(line + "\n", encoding="utf-8")
+        return cls(key, file)
 
 
 @dataclass(frozen=True)
@@ -26,11 +54,11 @@ class Cores:
 
 @dataclass(frozen=True)
 class Servers:
-    """What is running."""
+    """What is running, by name."""
 
-    service: Child
-    yardstick: Child
-    spare: redis.Redis  # database 1 of the Redis whose database 0 the service uses
+    children: Mapping[str, Child]
+    redis_address: str  # host and port; the services use its database 0
+    spare: redis.Redis  # database 1 of it
 
     @contextmanager
     def cold_cache(self) -> Iterator[None]:
@@ -42,9 +70,11 @@ class Servers:
             self.spare.swapdb(0, 1)
             self.spare.flushdb()
 
-    def redis_reads(self) -> dict[str, float]:
-        """How many vectors the service has asked of Redis so far, by outcome."""
-        text = self.service.client.get("/metrics").text
+    def redis_reads(self, name: str) -> dict[str, float]:
+        """How many vectors this service has asked of Redis so far, by outcome; nothing of what is no service."""
+        if name not in SETTINGS:
+            return {}
+        text = self.children[name].client.get("/metrics").raise_for_status().text
         return {
             sample.labels["outcome"]: sample.value
             for family in text_string_to_metric_families(text)
@@ -54,17 +84,29 @@ class Servers:
 
 
 @contextmanager
-def running(registry: Path, cores: Cores) -> Iterator[Servers]:
-    """All three, ready; stopped at the end. From here to there this process keeps to the client's core."""
+def running(registry: Path, cores: Cores, key: Key, services: Iterable[str] = SETTINGS) -> Iterator[Servers]:
+    """Redis, those services and the yardstick, ready; stopped at the end.
+
+    From here to there this process keeps to the client's core.
+    """
     with ExitStack() as stack:
         stack.enter_context(on_core(cores.client))
-        valkey = stack.enter_context(redis_server())
-        url = valkey.connection_url
+        url = stack.enter_context(redis_server()).connection_url
         with on_core(cores.server):
-            service = stack.enter_context(server(SERVICE, registry, free_port(), url))
-            yardstick = stack.enter_context(server(YARDSTICK_MODULE, registry, free_port(), url, ready=PATH))
+            children = {name: stack.enter_context(service(registry, url, key, name)) for name in services}
+            yardstick = server(YARDSTICK_MODULE, registry, free_port(), url, ready=PATH)
+            children[YARDSTICK] = stack.enter_context(yardstick)
         spare = stack.enter_context(redis.Redis.from_url(url, db=1))
-        yield Servers(service, yardstick, spare)
+        yield Servers(children, url.removeprefix("redis://"), spare)
+
+
+@contextmanager
+def service(registry: Path, redis_url: str, key: Key, name: str = SHIPPED) -> Iterator[Child]:
+    """A service that asks for the key, with events of its own; its client shows the key."""
+    settings = {"RECO_API_KEYS_FILE": str(key.file), "RECO_DATA": str(registry / f"data-{name}"), **SETTINGS[name]}
+    with server(SERVICE, registry, free_port(), redis_url, settings=settings) as child:
+        child.client.headers["Authorization"] = f"Bearer {key.key}"
+        yield child
 
 
 def available_cores() -> Cores:
@@ -85,6 +127,18 @@ def on_core(core: int) -> Iterator[None]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time that a process has used, in steps of a hundredth of a second."""
-    times = psutil.Process(pid).cpu_times()
-    return float(times.user + times.system)
+    """CPU time that a process and those it started have used, in steps of a hundredth of a second."""
+    return sum(_own_cpu_seconds(process) for process in tree(pid))
+
+
+def tree(pid: int) -> list[psutil.Process]:
+    """A process and all that it started and that still run."""
+    root = psutil.Process(pid)
+    return [root, *root.children(recursive=True)]
+
+
+def _own_cpu_seconds(process: psutil.Process) -> float:
+    with suppress(psutil.NoSuchProcess):
+        times = process.cpu_times()
+        return float(times.user + times.system)
+    return 0.0

@@ -6,16 +6,20 @@ from itertools import cycle
 from typing import Any
 
 import numpy as np
+import orjson
 
-from loadtests.random_bundle import Sizes, item_id, user_id
+from loadtests.random_bundle import Sizes, heavy_users, item_id, user_id
+from loadtests.servers import ANEW, BARE, SHIPPED, YARDSTICK
 from loadtests.yardstick import PATH
 
 Array = np.ndarray[Any, Any]
 
 WARM_UP = 1_000  # of the kinds that share what the first one has warmed
 ZIPF = 1.0  # the r-th most active user asks 1/r as often as the first: page views of shops are near to it
-YARDSTICK = "empty"
 RECOMMEND = "recommend"
+NEWCOMERS = 1_000
+EVENTS_EACH = 30  # as many as others have seen
+NEWCOMERS_PER_CALL = 20
 
 
 @dataclass(frozen=True)
@@ -23,36 +27,89 @@ class Workload:
     """Requests of one kind. The iterator goes on where the last measurement left it."""
 
     name: str
+    server: str  # by its name in `Servers`
     requests: Iterator[bytes]
     warm_up: Sequence[bytes]  # asked before anything is measured
-    on_yardstick: bool = False
     cold: bool = False  # to be asked with Redis empty
 
 
-def make_workloads(sizes: Sizes, *, k: int, n_requests: int, rng: np.random.Generator) -> tuple[Workload, ...]:
+def make_workloads(
+    sizes: Sizes, *, k: int, n_requests: int, key: str, rng: np.random.Generator
+) -> tuple[Workload, ...]:
     """Every kind of request, the yardstick first. `n_requests` is the length of a cycle."""
     users = [user_id(row) for row in zipf_rows(sizes.n_users, n_requests, rng).tolist()]
     items = [item_id(row) for row in zipf_rows(sizes.n_items, n_requests, rng).tolist()]
-    everybody = [user_id(row) for row in rng.permutation(sizes.n_users).tolist()]
+
+    def of(name: str, server: str, paths: list[str], warm_up: int = WARM_UP, *, cold: bool = False) -> Workload:
+        return workload(name, server, [raw(path, key=key) for path in paths], warm_up, cold=cold)
+
+    newcomers = [newcomer(row) for row in zipf_rows(NEWCOMERS, n_requests, rng).tolist()]
+    recommend, fold_in = _recommend_to(users, k), _recommend_to(newcomers, k)
+    explain = [f"{path}&explain=true" for path in recommend]
+    similar = [f"/similar/{item}?k={k}" for item in items]
     return (
-        _workload(YARDSTICK, [PATH], on_yardstick=True),
-        _workload(RECOMMEND, [f"/recommend/{user}?k={k}" for user in users], warm_up=n_requests),
-        _workload("explain", [f"/recommend/{user}?k={k}&explain=true" for user in users]),
-        _workload("similar", [f"/similar/{item}?k={k}" for item in items]),
-        # Everybody before anybody again: no answer finds its vector in Redis.
-        _workload("cold cache", [f"/recommend/{user}?k={k}" for user in everybody], warm_up=0, cold=True),
-        _workload("unknown user", [f"/recommend/nobody-{number}?k={k}" for number in range(n_requests)]),
+        workload(YARDSTICK, YARDSTICK, [raw(PATH)]),
+        of(RECOMMEND, SHIPPED, recommend, n_requests),
+        of("explain", SHIPPED, explain),
+        of("similar", SHIPPED, similar),
+        of("fold-in", SHIPPED, fold_in),
+        of("unknown user", SHIPPED, _recommend_to([f"nobody-{number}" for number in range(n_requests)], k)),
+        of("recommend, anew", ANEW, recommend),
+        of("explain, anew", ANEW, explain),
+        of("similar, anew", ANEW, similar),
+        of("fold-in, anew", ANEW, fold_in),
+        *(of(f"{n:,} seen, anew", ANEW, _recommend_to(heavy_users(n), k)) for n in sizes.heavy),
+        of("recommend, bare", BARE, recommend, n_requests),
+        of("fold-in, bare", BARE, fold_in),
+        of("cold cache", BARE, _recommend_to(strangers(sizes, users, rng), k), 0, cold=True),
     )
 
 
-def _workload(name: str, paths: list[str], *, warm_up: int = WARM_UP, **kind: bool) -> Workload:
-    requests = [raw(path) for path in paths]
-    return Workload(name, cycle(requests), list(dict.fromkeys(requests))[:warm_up], **kind)
+def _recommend_to(users: Sequence[str], k: int) -> list[str]:
+    return [f"/recommend/{user}?k={k}" for user in users]
 
 
-def raw(path: str) -> bytes:
-    """A GET as it goes over the wire."""
-    return f"GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n".encode()
+def newcomer(number: int) -> str:
+    """The outside id of a user whom the bundle does not know, but who has events."""
+    return f"newcomer-{number}"
+
+
+def events(sizes: Sizes, rng: np.random.Generator) -> Iterator[bytes]:
+    """Bodies for POST /events: what the newcomers did."""
+    for number in range(0, NEWCOMERS, NEWCOMERS_PER_CALL):
+        rows = range(number, min(number + NEWCOMERS_PER_CALL, NEWCOMERS))
+        drawn = zipf_rows(sizes.n_items, len(rows) * EVENTS_EACH, rng).reshape(len(rows), EVENTS_EACH)
+        yield orjson.dumps(
+            [
+                {"user_id": newcomer(row), "item_id": item_id(item), "kind": "click"}
+                for row, items in zip(rows, drawn.tolist(), strict=True)
+                for item in items
+            ]
+        )
+
+
+def strangers(sizes: Sizes, users: Sequence[str], rng: np.random.Generator) -> list[str]:
+    """All other users, or all where there are no others: asked in turn, nobody remembers them."""
+    everybody = [user_id(row) for row in rng.permutation(sizes.n_users).tolist()]
+    known = set(users)
+    return [user for user in everybody if user not in known] or everybody
+
+
+def workload(
+    name: str, server: str, requests: Sequence[bytes], warm_up: int = WARM_UP, *, cold: bool = False
+) -> Workload:
+    """The requests again and again, beforehand so many different ones of them."""
+    return Workload(name, server, cycle(requests), list(dict.fromkeys(requests))[:warm_up], cold)
+
+
+def raw(path: str, *, key: str | None = None, body: bytes | None = None) -> bytes:
+    """A request as it goes over the wire: GET, or POST with a body of JSON."""
+    lines = [f"{'GET' if body is None else 'POST'} {path} HTTP/1.1", "Host: bench"]
+    if key is not None:
+        lines.append(f"Authorization: Bearer {key}")
+    if body is not None:
+        lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+    return "\r\n".join([*lines, "", ""]).encode() + (body or b"")
 
 
 def zipf_rows(n_rows: int, n: int, rng: np.random.Generator) -> Array:

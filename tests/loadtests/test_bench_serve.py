@@ -4,8 +4,11 @@ import json
 import subprocess
 import sys
 
-KINDS = ["empty", "recommend", "explain", "similar", "cold cache", "unknown user"]
-SMALL = ["--quick", "--items", "300", "--users", "5000", "--seen", "5", "--size", "16", "--connections", "8"]
+KINDS = ["empty", "recommend", "explain", "similar", "fold-in", "unknown user"]
+KINDS += ["recommend, anew", "explain, anew", "similar, anew", "fold-in, anew", "100 seen, anew"]
+KINDS += ["recommend, bare", "fold-in, bare", "cold cache"]
+SIZES = ["--items", "300", "--users", "5000", "--seen", "5", "--heavy", "100", "--size", "16"]
+SMALL = ["--quick", *SIZES, "--connections", "8"]
 
 
 def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -33,9 +36,11 @@ def test_a_quick_run_ends_with_one_line_of_figures_and_without_a_failure():
     closed = record["closed"]["8"]
     assert all(one["to_yardstick"]["median"] > 0 for one in closed.values())
     assert closed["empty"]["to_yardstick"]["median"] == 1
-    assert closed["recommend"]["redis_hits"] > 0.9
+    assert closed["recommend, bare"]["redis_hits"] > 0.9
     assert closed["cold cache"]["redis_hits"] < 0.1
     assert closed["unknown user"]["redis_hits"] is None
+    assert closed["recommend"]["kept"] > 0.9
+    assert all(one["kept"] == 0 for name, one in closed.items() if name.endswith((", anew", ", bare")))
 
 
 def test_sizes_that_no_bundle_can_have_are_one_line():

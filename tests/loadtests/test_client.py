@@ -11,8 +11,8 @@ ASK = b"GET / HTTP/1.1\r\nHost: test\r\n\r\n"
 Reply = Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
-def said(status: int) -> bytes:
-    return f"HTTP/1.1 {status} said\r\ncontent-length: 2\r\n\r\n{{}}".encode()
+def said(status: int, *more: str) -> bytes:
+    return "\r\n".join([f"HTTP/1.1 {status} said", "content-length: 2", *more, "", "{}"]).encode()
 
 
 async def asked(reply: Reply, ask: Callable[[int], Awaitable[Answers]]) -> Answers:
@@ -37,6 +37,16 @@ def test_a_closed_loop_counts_every_answer_that_is_not_200_as_a_failure():
 
     answers = asyncio.run(asked(reply, lambda port: closed_loop(port, repeat(ASK, 40), connections=4, seconds=30)))
     assert (len(answers.latencies), answers.failures) == (20, 20)
+
+
+def test_an_answer_that_the_server_had_kept_counts_as_kept():
+    timings = cycle(["server-timing: kept;dur=0.004, total;dur=0.01", "server-timing: search;dur=0.1"])
+
+    async def reply(writer: asyncio.StreamWriter) -> None:
+        writer.write(said(200, next(timings)))
+
+    answers = asyncio.run(asked(reply, lambda port: closed_loop(port, repeat(ASK, 10), connections=1, seconds=30)))
+    assert (len(answers.latencies), answers.kept) == (10, 5)
 
 
 def test_a_closed_loop_ends_when_its_time_is_over_and_every_request_is_answered():

@@ -69,6 +69,17 @@ def test_the_table_shows_failures_and_leaves_out_a_ratio_that_nobody_measured():
     assert opened.split("│")[-2].strip() == "3"
 
 
+def test_who_could_not_be_measured_has_a_row_without_figures():
+    console = Console(width=200, file=io.StringIO())
+    console.print(figures_table({"asked": summarised([measured(10)])}, title="t", absent=["gone"]))
+    rows = [line.split("│") for line in console.file.getvalue().splitlines() if line.startswith("│")]  # type: ignore[attr-defined]
+    assert [cell.strip() for cell in rows[1]][1:4] == ["gone", "does not run", ""]
+
+
+def test_the_share_of_answers_that_came_kept_is_of_all_rounds_together():
+    assert summarised([measured(100, kept=100), measured(300, kept=0)]).kept == 0.25
+
+
 def test_the_record_is_plain_and_rounded():
     one = measured(3, seconds=7.0)
     record = as_record({"recommend": summarised([one], [one])})["recommend"]

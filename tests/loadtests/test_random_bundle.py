@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from index.bundle import open_bundle
 from index.errors import InputError
 from index.registry import Registry
-from loadtests.random_bundle import Sizes, publish_random, random_seen
+from loadtests.random_bundle import HEAVY_USERS, Sizes, heavy_users, publish_random, random_seen
 from loadtests.workloads import zipf_rows
 
 
@@ -16,6 +16,16 @@ def test_a_random_bundle_is_valid_and_of_the_size_asked_for(tmp_path):
     assert (len(bundle.item_ids), len(bundle.user_ids)) == (40, 30)
     assert bundle.item_embeddings.shape == (40, 8)
     assert [len(bundle.seen(row)) for row in range(30)] == [7] * 30
+
+
+def test_a_few_more_users_may_have_seen_far_more(tmp_path):
+    sizes = Sizes(n_items=200, n_users=30, seen_per_user=7, embedding_size=8, heavy=(50, 120))
+    publish_random(tmp_path, sizes, np.random.default_rng(0))
+    bundle = open_bundle(Registry(tmp_path).current())
+    assert len(bundle.seen(0)) == 7
+    for n_seen in sizes.heavy:
+        rows = [bundle.user_ids.row(user) for user in heavy_users(n_seen)]
+        assert [len(set(bundle.seen(row).tolist())) for row in rows if row is not None] == [n_seen] * HEAVY_USERS
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 2**32))
