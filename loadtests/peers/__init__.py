@@ -1,0 +1,1 @@
+"""The same vectors, index and seen filter behind other serving frameworks, each in a virtual environment of its own."""

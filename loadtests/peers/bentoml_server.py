@@ -1,0 +1,23 @@
+"""BentoML: `bentoml serve loadtests.peers.bentoml_server:Recommend`, one worker."""
+
+from typing import Annotated
+
+import bentoml
+import orjson
+
+from loadtests.peers.catalogue import catalogue
+
+JSON = bentoml.validators.ContentType("application/json")
+
+
+@bentoml.service(workers=1, threads=1, metrics={"enabled": False}, logging={"access": {"enabled": False}})
+class Recommend:
+    """Takes `{"user_id": ..., "k": ...}`."""
+
+    def __init__(self) -> None:
+        self.catalogue = catalogue()
+
+    @bentoml.api
+    async def recommend(self, user_id: str, k: int) -> Annotated[str, JSON]:
+        """The answer as JSON. A search takes less time than a thread's turn, so it is made in the loop."""
+        return orjson.dumps(self.catalogue.recommend(user_id, k)).decode()
