@@ -16,7 +16,8 @@ READING  := $(wildcard trainer/data.py trainer/prepare.py trainer/features.py tr
 TRAINING := $(wildcard trainer/*.py trainer/models/*.py) $(patsubst %,trainer/configs/%.toml,popularity lightgcn anchorrec)
 BUNDLING := $(wildcard trainer/export.py index/*.py)
 
-.PHONY: help install demo demo-check test lint format bench-train bench-serve bench-events bench-scale clean
+.PHONY: help install demo demo-check test lint format clean
+.PHONY: bench-train bench-serve bench-events bench-peers bench-scale soak
 
 help:                  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -50,6 +51,12 @@ bench-serve: install   ## requests a second and waiting times beside FastAPI's e
 
 bench-events: install  ## events a second that POST /events makes durable
 	$(BIN)/python -m loadtests.bench_events
+
+bench-peers: install   ## the same answer by LitServe, BentoML, mosec, Ray Serve ... beside ours; installs them first
+	$(BIN)/python -m loadtests.bench_peers --venvs .venv-peers
+
+soak: install          ## a million requests of every kind: does the service's memory stay what it is?
+	$(BIN)/python -m loadtests.soak
 
 bench-scale: install   ## graphs, steps, an epoch and their memory up to 200,000 items; about half an hour
 	$(BIN)/python -m trainer bench --scale

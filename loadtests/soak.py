@@ -1,0 +1,210 @@
+"""`python -m loadtests.soak`: does the service's memory stay what it is, over a million requests of every kind?"""
+
+import asyncio
+import random
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated
+
+import numpy as np
+import orjson
+import psutil
+import typer
+import uvloop
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from deploy.stack import Child, end_by_signals
+from index.cli import command_line, run_cli
+from loadtests.client import GRACE_S, LOST, Connection, connect
+from loadtests.mixture import Asked, mixture
+from loadtests.random_bundle import Sizes, publish_random
+from loadtests.servers import SHIPPED, Key, available_cores, running
+
+MEGABYTE = 1_000_000
+LOOKS = 100  # at the memory, in equal steps
+CONNECTIONS = 16
+
+Answered = Callable[[Asked, int], None]
+
+app = command_line()
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Of one process, in megabytes."""
+
+    resident: float  # its own, and the files that are mapped into it as far as they were touched
+    own: float
+
+
+@dataclass
+class Soaked:
+    """What was answered, and the memory that the service held meanwhile, from before the first request on."""
+
+    memory: list[Memory] = field(default_factory=list)
+    answers: Counter[tuple[str, int]] = field(default_factory=Counter)  # by kind and status
+    failures: Counter[tuple[str, int]] = field(default_factory=Counter)  # those with another status than expected
+    asked: int = 0
+    seconds: float = 0.0
+
+    def add(self, asked: Asked, status: int) -> None:
+        """Count one answer; status 0 is one that never came."""
+        self.asked += 1
+        self.answers[asked.kind, status] += 1
+        if status != asked.status:
+            self.failures[asked.kind, status] += 1
+
+    @property
+    def milestones(self) -> dict[str, Memory]:
+        """The memory by when it was looked at."""
+        most = max(self.memory, key=lambda one: one.resident)
+        start, middle, end = (self.memory[i] for i in (0, len(self.memory) // 2, -1))
+        return {"start": start, "middle": middle, "end": end, "most": most}
+
+    @property
+    def growth_mb(self) -> float:
+        """By how much resident memory was larger in the middle or at the end than at the start."""
+        found = self.milestones
+        return max(found["middle"].resident, found["end"].resident) - found["start"].resident
+
+
+@app.command()
+def soak(
+    *,
+    requests: Annotated[int, typer.Option(min=100, help="How many are asked while memory is looked at.")] = 1_000_000,
+    warm_up: Annotated[int, typer.Option(min=0, help="How many before, to fill every cache.")] = 200_000,
+    most_growth_mb: Annotated[
+        float, typer.Option(min=0, help="Megabytes by which resident memory may grow after the warm-up.")
+    ] = 50.0,
+    items: Annotated[int, typer.Option(min=31, help="Items of the random bundle.")] = 20_000,
+    users: Annotated[int, typer.Option(min=1, help="Users of the random bundle.")] = 100_000,
+    seen: Annotated[int, typer.Option(min=1, help="Items that each user has seen.")] = 30,
+    size: Annotated[int, typer.Option(min=1, help="Dimensions of the embeddings.")] = 64,
+    connections: Annotated[int, typer.Option(min=1, help="Keep-alive connections.")] = CONNECTIONS,
+    seed: Annotated[int, typer.Option(help="Of the bundle and of the requests.")] = 0,
+) -> None:
+    """Ask at full speed, with and without explanations, similar items, events, unknown ids, refusals of every kind.
+
+    Prints how much memory the service holds at the start (after the warm-up), in the middle and at the end, and every
+    answer by its status; then one line of JSON. The exit status is 1 where memory grew by more than it may, or where
+    an answer had another status than it should.
+
+    Example: python -m loadtests.soak --requests 20000 --warm-up 5000 --users 2000
+    """
+    end_by_signals()
+    sizes = Sizes(items, users, seen, size)
+    with tempfile.TemporaryDirectory(prefix="anchorrec-soak-") as folder:
+        registry, key = Path(folder) / "bundles", Key.made(Path(folder) / "keys.jsonl")
+        publish_random(registry, sizes, np.random.default_rng(seed))
+        with running(registry, available_cores(), key, (SHIPPED,)) as servers:
+            service, asked = servers.children[SHIPPED], mixture(sizes, key.key, random.Random(seed))
+            soaked(service, asked, warm_up, connections, "warming up")
+            found = soaked(service, asked, requests, connections, "asking")
+    Console(width=100).print(memory_table(found), answers_table(found))
+    record = {
+        "soak": requests,
+        "warm_up": warm_up,
+        **asdict(sizes),
+        "connections": connections,
+        "requests_per_second": round(found.asked / found.seconds),
+        "memory_mb": {when: asdict(one) for when, one in found.milestones.items()},
+        "growth_mb": round(found.growth_mb, 1),
+        "most_growth_mb": most_growth_mb,
+        "answers": _by_name(found.answers),
+        "failures": _by_name(found.failures),
+        "never_asked": requests - found.asked,
+    }
+    typer.echo(orjson.dumps(record).decode())
+    if found.growth_mb > most_growth_mb or found.failures or found.asked < requests:
+        raise typer.Exit(1)
+
+
+def soaked(service: Child, asked: Iterator[Asked], n: int, connections: int, what: str) -> Soaked:
+    """Ask the next n requests, and look at the service's memory meanwhile."""
+    found, step, began = Soaked([memory(service.pid)]), max(1, n // LOOKS), perf_counter()
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(what, total=n)
+
+        def answered(one: Asked, status: int) -> None:
+            found.add(one, status)
+            if found.asked % step == 0:
+                found.memory.append(memory(service.pid))
+                progress.update(task, completed=found.asked)
+
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(ask_all(service.port, islice(asked, n), connections, answered))
+    found.seconds = perf_counter() - began
+    return found
+
+
+async def ask_all(port: int, requests: Iterator[Asked], connections: int, answered: Answered) -> None:
+    """Keep every connection asking until the requests run out. One that is lost is a failure, and stays away."""
+    under_way: dict[Connection, Asked] = {}
+    answers = 0
+
+    def go_on(connection: Connection, status: int, _: float) -> None:
+        nonlocal answers
+        answers += 1
+        answered(under_way.pop(connection), status)
+        if status != LOST:
+            ask_next(connection)
+
+    def ask_next(connection: Connection) -> None:
+        asked = next(requests, None)
+        if asked is None:
+            connection.close()
+            return
+        under_way[connection] = asked
+        connection.ask(asked.request, perf_counter())
+
+    pool = await connect(port, connections, go_on)
+    for connection in pool:
+        ask_next(connection)
+    before = -1
+    while under_way and answers > before:  # a server that answers nothing for so long is given up
+        before = answers
+        await asyncio.wait([connection.closed for connection in pool], timeout=GRACE_S)
+    for connection in pool:
+        connection.close()
+    await asyncio.wait([connection.closed for connection in pool])
+
+
+def memory(pid: int) -> Memory:
+    """What the process holds now."""
+    found = psutil.Process(pid).memory_info()
+    return Memory(round(found.rss / MEGABYTE, 1), round((found.rss - found.shared) / MEGABYTE, 1))
+
+
+def memory_table(found: Soaked) -> Table:
+    """The memory by when it was looked at."""
+    table = Table("memory of the service", title=f"{found.asked:,} requests", title_justify="left")
+    for when in found.milestones:
+        table.add_column(when, justify="right")
+    table.add_row("resident", *(f"{one.resident:.1f} MB" for one in found.milestones.values()))
+    table.add_row("without mapped files", *(f"{one.own:.1f} MB" for one in found.milestones.values()))
+    return table
+
+
+def answers_table(found: Soaked) -> Table:
+    """How often each kind of request was answered with which status."""
+    table = Table("request", "status")
+    for heading in ("answers", "failed"):
+        table.add_column(heading, justify="right")
+    for (kind, status), n in sorted(found.answers.items()):
+        table.add_row(kind, str(status or "none"), f"{n:,}", f"{found.failures[kind, status]:,}")
+    return table
+
+
+def _by_name(counts: Counter[tuple[str, int]]) -> dict[str, int]:
+    return {f"{kind}: {status}": n for (kind, status), n in sorted(counts.items())}
+
+
+if __name__ == "__main__":
+    run_cli(app)

@@ -1,0 +1,89 @@
+"""The soak over a real service; whether memory stays flat is for a million requests to say, not for a test."""
+
+import asyncio
+import json
+import random
+import subprocess
+import sys
+from itertools import islice
+
+import pytest
+
+from loadtests.mixture import Asked, mixture
+from loadtests.random_bundle import Sizes
+from loadtests.soak import Memory, Soaked, ask_all
+
+SMALL = ["--requests", "1000", "--items", "300", "--users", "500", "--seen", "5", "--size", "16"]
+
+
+def soak(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "loadtests.soak", *SMALL, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_every_answer_has_the_status_that_it_should_and_memory_within_bounds_is_success():
+    done = soak("--warm-up", "200", "--most-growth-mb", "500")
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = json.loads(done.stdout.splitlines()[-1])
+    assert (record["failures"], record["never_asked"]) == ({}, 0)
+    assert sum(record["answers"].values()) == 1000
+    assert {"events: 202", "explain: 200", "unknown item: 404", "bad event: 422", "no key: 401"} <= set(
+        record["answers"]
+    )
+    assert record["memory_mb"]["most"]["resident"] >= record["memory_mb"]["start"]["resident"] > 10
+
+
+def test_memory_that_grew_by_more_than_it_may_is_no_success():
+    done = soak("--warm-up", "0", "--most-growth-mb", "0.001")  # a service that has just started fills its caches
+    assert done.returncode == 1
+    record = json.loads(done.stdout.splitlines()[-1])
+    assert record["growth_mb"] > record["most_growth_mb"]
+    assert record["failures"] == {}
+
+
+@pytest.mark.parametrize(
+    ("memory", "grew"), [([10, 10, 10], 0), ([10, 19, 12], 9), ([10, 10, 14], 4), ([10, 9, 8], -1)]
+)
+def test_growth_is_from_the_start_to_the_larger_of_middle_and_end(memory: list[float], grew: float):
+    assert Soaked([Memory(mb, mb) for mb in memory]).growth_mb == grew
+
+
+def asked_of(replies: list[bytes], requests: list[Asked]) -> Soaked:
+    """Ask a server that sends these replies, one a request and connection after another, and then hangs up."""
+    found, left = Soaked(), iter(replies)
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(next(left))
+        except (asyncio.IncompleteReadError, ConnectionError, StopIteration):
+            writer.close()
+
+    async def ask() -> None:
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            await ask_all(server.sockets[0].getsockname()[1], iter(requests), 1, found.add)
+
+    asyncio.run(ask())
+    return found
+
+
+def test_an_answer_of_another_status_and_one_that_never_comes_are_failures():
+    said = [f"HTTP/1.1 {status} said\r\ncontent-length: 0\r\n\r\n".encode() for status in (200, 500, 404)]
+    get = b"GET / HTTP/1.1\r\n\r\n"
+    requests = [Asked("a", get, 200), Asked("a", get, 200), Asked("b", get, 404), Asked("b", get, 404)]
+    found = asked_of(said, [*requests, Asked("never", get, 200)])
+    assert found.answers == {("a", 200): 1, ("a", 500): 1, ("b", 404): 1, ("b", 0): 1}
+    assert found.failures == {("a", 500): 1, ("b", 0): 1}
+
+
+def test_the_same_seed_asks_the_same_and_hardly_anything_twice():
+    sizes = Sizes(n_items=1_000, n_users=10_000)
+    first, again = ([*islice(mixture(sizes, "reco_key", random.Random(0)), 2_000)] for _ in range(2))
+    assert first == again
+    assert len({asked.request for asked in first}) > 1_800
+    assert {asked.status for asked in first} == {200, 202, 401, 404, 422}
