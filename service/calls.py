@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel
 
+from service.bundles.answers import BundlesAnswer, PublishAnswer
 from service.events.event import GivenEvent
 from service.retrain.answers import FullJobAnswer, JobAnswer, JobsAnswer
 from service.schemas import (
@@ -29,6 +30,7 @@ from service.schemas import (
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
+SWAP_S = 900.0  # the gate, opening and warming up
 By = Literal["fused", "id", "text", "image", "multimodal"]
 
 
@@ -42,6 +44,7 @@ class Ask(Generic[T]):
     query: Mapping[str, Any]
     body: Any = None
     safe: bool = True
+    timeout_s: float = 0.0  # longest that it may take, where that is more than the client's own limit
 
     def read(self, content: bytes) -> T:
         """The typed answer; pydantic's ValidationError where the bytes are no such thing."""
@@ -162,6 +165,23 @@ def send_events(events: GivenEvent | Iterable[GivenEvent]) -> Ask[EventsAnswer]:
 def quality(since: float | None = None) -> Ask[QualityAnswer]:
     """Click-through and hit rate by bundle, since a time in unix seconds."""
     return Ask("GET", "/quality", QualityAnswer, _given({"since": since}))
+
+
+def bundles() -> Ask[BundlesAnswer]:
+    """Every bundle of the registry, and which of them serves."""
+    return Ask("GET", "/bundles", BundlesAnswer, {})
+
+
+def publish(bundle_id: str, *, force: bool = False) -> Ask[PublishAnswer]:
+    """Let a bundle serve, past the gate (admin); Conflict where the gate or the process refuses it."""
+    path = _path("bundles", bundle_id, "/publish")
+    return Ask("POST", path, PublishAnswer, {"force": force}, safe=False, timeout_s=SWAP_S)
+
+
+def rollback(*, leaving: str | None = None) -> Ask[PublishAnswer]:
+    """Let the bundle serve again that served before (admin); with `leaving`, only while that one is published."""
+    query = _given({"leaving": leaving})
+    return Ask("POST", "/bundles/rollback", PublishAnswer, query, safe=leaving is not None, timeout_s=SWAP_S)
 
 
 def retrain() -> Ask[JobAnswer]:

@@ -91,7 +91,7 @@ class NotFound(Refused):
 
 
 class Conflict(Refused):
-    """It cannot be done as things stand: a retraining runs already, or is switched off."""
+    """It cannot be done as things stand: the gate refuses a bundle, a retraining runs already or is switched off."""
 
 
 class RateLimited(Refused):
@@ -158,6 +158,9 @@ class _Calls:
     hidden_items = _Method(calls.hidden_items)
     send_events = _Method(calls.send_events)
     quality = _Method(calls.quality)
+    bundles = _Method(calls.bundles)
+    publish = _Method(calls.publish)
+    rollback = _Method(calls.rollback)
     retrain = _Method(calls.retrain)
     retrainings = _Method(calls.retrainings)
     retraining = _Method(calls.retraining)
@@ -173,6 +176,7 @@ class Client(_Calls):
     def __init__(self, base_url: str, *, api_key: str | None = None, timeout_s: float = 10.0, retries: int = 3) -> None:
         self._http = httpx.Client(base_url=base_url, headers=_headers(api_key), timeout=timeout_s)
         self._retries = retries
+        self._timeout_s = timeout_s
 
     def ask(self, ask: Ask[T]) -> T:
         """Make one call; a ClientError says what came instead of an answer."""
@@ -181,7 +185,7 @@ class Client(_Calls):
 
     def _once(self, ask: Ask[T]) -> T:
         try:
-            response = self._http.request(ask.method, ask.path, params=_query(ask), json=ask.body)
+            response = self._http.request(ask.method, ask.path, **_sent(ask, self._timeout_s))
         except httpx.TransportError as error:
             raise _unreachable(error) from error
         return _read(ask, response)
@@ -205,6 +209,7 @@ class AsyncClient(_Calls):
     def __init__(self, base_url: str, *, api_key: str | None = None, timeout_s: float = 10.0, retries: int = 3) -> None:
         self._http = httpx.AsyncClient(base_url=base_url, headers=_headers(api_key), timeout=timeout_s)
         self._retries = retries
+        self._timeout_s = timeout_s
 
     async def ask(self, ask: Ask[T]) -> T:
         """Make one call; a ClientError says what came instead of an answer."""
@@ -213,7 +218,7 @@ class AsyncClient(_Calls):
 
     async def _once(self, ask: Ask[T]) -> T:
         try:
-            response = await self._http.request(ask.method, ask.path, params=_query(ask), json=ask.body)
+            response = await self._http.request(ask.method, ask.path, **_sent(ask, self._timeout_s))
         except httpx.TransportError as error:
             raise _unreachable(error) from error
         return _read(ask, response)
@@ -235,8 +240,9 @@ def _headers(api_key: str | None) -> dict[str, str]:
     return {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
 
 
-def _query(ask: Ask[Any]) -> dict[str, Any]:
-    return {name: _text(value) for name, value in ask.query.items()}
+def _sent(ask: Ask[Any], timeout_s: float) -> dict[str, Any]:
+    timeout = httpx.Timeout(timeout_s, read=max(timeout_s, ask.timeout_s))
+    return {"params": {name: _text(value) for name, value in ask.query.items()}, "json": ask.body, "timeout": timeout}
 
 
 def _text(value: Any) -> Any:

@@ -111,6 +111,19 @@ def test_users_and_what_is_on_the_rise_are_asked_for(client: Client) -> None:
     assert client.trending(half_life_hours=2, k=2).half_life_hours == 2
 
 
+def test_bundles_are_listed_published_and_rolled_back(tmp_path: Path) -> None:
+    first = publish(tmp_path, make_content(seed=1)).bundle_id
+    second = publish(tmp_path, make_content(seed=2)).bundle_id
+    with serving(registry=tmp_path) as http, Client(str(http.base_url), timeout_s=1) as client:
+        told = client.bundles()
+        assert (told.published, {one.bundle_id for one in told.bundles}) == (second, {first, second})
+        assert client.publish(first, force=True).published == first
+        assert client.popular().bundle == first
+        assert client.rollback(leaving=first).published == second
+        with pytest.raises(NotFound):
+            client.publish("20000101T000000Z-none-00000000")
+
+
 def test_retraining_is_asked_for_and_its_absence_is_a_conflict(client: Client) -> None:
     for ask in (
         client.retrain,
