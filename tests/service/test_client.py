@@ -37,8 +37,8 @@ from service.settings import Settings
 
 
 @pytest.fixture(scope="module")
-def url(registry: Path) -> Iterator[str]:
-    with serving(registry=registry) as client:
+def url(registry: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with serving(registry=registry, data=tmp_path_factory.mktemp("data")) as client:  # its events are no other test's
         yield str(client.base_url)
 
 
