@@ -24,6 +24,8 @@ class TrainingSettings(Settings):
     """How an epoch is shuffled and its negatives drawn; `mmrec` repeats the MMRec toolbox's draws bit for bit."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of products with weight matrices; parameters, products with graphs and losses are float32 always."""
+    compile: bool = False
+    """Run steps through torch.compile: half a minute or more before the first one, to be won back on a GPU."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Factor that the learning rate has lost after `decay_epochs` epochs: lr_e = lr * decay^(e / decay_epochs)."""

@@ -1,8 +1,10 @@
 """The one seam to accelerators."""
 
+import shutil
 from typing import Literal
 
 import torch
+from torch import nn
 
 from index.errors import InputError
 
@@ -16,6 +18,17 @@ def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(wanted)
+
+
+def compile_steps(model: nn.Module, device: torch.device) -> None:
+    """Let calls of the model go through torch.compile, once for all batch sizes; its numbers change by float error.
+
+    Raises:
+        InputError: on a CPU without a C++ compiler.
+    """
+    if device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++", "c++"))):
+        raise InputError("training.compile needs a C++ compiler on a CPU, and none was found; leave it off")
+    model.compile(dynamic=True)
 
 
 def products_in(precision: Precision, device: torch.device) -> torch.autocast:

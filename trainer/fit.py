@@ -12,7 +12,7 @@ from torch import Tensor
 from index.errors import InputError
 from trainer.config import RunConfig, TrainingSettings
 from trainer.data import Dataset
-from trainer.device import choose_device
+from trainer.device import choose_device, compile_steps
 from trainer.inputs import build_inputs
 from trainer.judge import Judge, Measurement
 from trainer.memory import peak_gb, reset_peak
@@ -117,6 +117,8 @@ def _train(
     share: Share,
 ) -> Progress:
     settings = config.training
+    if settings.compile:
+        compile_steps(model, choose_device(config.device))
     train = dataset.split("train")
     sampler = make_sampler(settings.sampler, train.user_rows, train.item_rows, dataset.n_items, seed=config.seed)
     optimiser = torch.optim.Adam(parameters_of(model), lr=settings.learning_rate, fused=True)
@@ -182,7 +184,7 @@ def _step(model: Recommender, optimiser: torch.optim.Optimizer, batch: Batch, sh
     users, positives, negatives = (torch.from_numpy(rows).to(device) for rows in batch)
     optimiser.zero_grad(set_to_none=True)
     mine = share.of_batch(len(users))
-    terms = model.loss_terms(users, positives, negatives, share=mine) if mine else {}
+    terms = model(users, positives, negatives, share=mine) if mine else {}
     if terms:
         torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
     sum_gradients(share, parameters_of(model))

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -171,6 +172,29 @@ def test_bfloat16_products_learn_nearly_the_same_and_leave_float32_parameters(da
     histories = [(tmp_path / run / "metrics.jsonl").read_text().splitlines() for run in ("bfloat16", "float32")]
     losses = [[json.loads(line)["loss"] for line in lines] for lines in histories]
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["lightgcn", "anchorrec"])
+def test_compiled_steps_learn_the_same(dataset, tmp_path, monkeypatch, name):
+    # All of torch.compile but the generation of C++, which takes minutes.
+    traced = []
+    monkeypatch.setattr(
+        torch, "compile", partial(torch.compile, backend=lambda graph, _: traced.append(graph) or graph)
+    )
+    overrides = ("training.epochs=3", "training.patience=3")
+    plain, compiled = (
+        trained(dataset, small(name, "training.epochs=2", f"training.compile={wanted}"), tmp_path / wanted)
+        for wanted in ("false", "true")
+    )
+    assert graphs
+    for parameter, value in plain.items():
+        torch.testing.assert_close(compiled[parameter], value, atol=1e-5, rtol=1e-4)
+
+
+def test_compiled_steps_without_a_compiler_are_refused(dataset, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match=r"needs a C\+\+ compiler"):
+        fit(dataset, small("bpr", "training.compile=true"), RunFolder(tmp_path / "run"))
 
 
 @pytest.mark.parametrize("modality", ["text", "image", "multimodal"])

@@ -75,6 +75,12 @@ class Recommender(nn.Module, ABC):
     ) -> dict[str, Tensor]:
         """Weighted terms by name; their sum, over all shares, is the loss of the batch. Rows (B,) int64, B > 0."""
 
+    def forward(
+        self, users: Tensor, positives: Tensor, negatives: Tensor, *, share: Share = WHOLE
+    ) -> dict[str, Tensor]:
+        """The loss terms of one training step; what `compile` acts on."""
+        return self.loss_terms(users, positives, negatives, share=share)
+
     @abstractmethod
     def embeddings(self) -> tuple[Tensor, Tensor]:
         """User (n_users, d) and item (n_items, d) embeddings that are scored."""
