@@ -49,7 +49,9 @@ class Bench:
         """Ask beforehand, so that Redis and the service's own caches hold what they will."""
         for workload in _shown(self.workloads, "warming up"):
             asked, port = iter(workload.warm_up), self.servers.children[workload.server].port
-            _run(closed_loop(port, asked, connections=WARM_UP_CONNECTIONS, seconds=WARM_UP_S), uvloop.new_event_loop)
+            asking = closed_loop(port, asked, connections=WARM_UP_CONNECTIONS, seconds=WARM_UP_S)
+            with self.servers.awake(workload.server):
+                _run(asking, uvloop.new_event_loop)
 
     def closed(self, connections: int, pace: Pace) -> dict[str, Figures]:
         """Figures of every workload in a closed loop, beside the yardstick."""
@@ -79,7 +81,8 @@ class Bench:
     ) -> dict[str, list[Measurement]]:
         taken: dict[str, list[Measurement]] = {workload.name: [] for workload in self.workloads}
         for workload in _shown(self.workloads * rounds, what):
-            with self.servers.cold_cache() if workload.cold else nullcontext():
+            cache = self.servers.cold_cache() if workload.cold else nullcontext()
+            with cache, self.servers.awake(workload.server):
                 taken[workload.name].append(self._measured(workload, asking(workload), new_loop))
         return taken
 

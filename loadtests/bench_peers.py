@@ -78,9 +78,11 @@ def bench_peers(
             given = Given(open_bundle(Registry(registry).current()), f"{servers.redis_address}/{PEERS_DATABASE}", k)
             with _started(installed, given, cores, absent) as children:
                 everybody = replace(servers, children={**servers.children, **children})
-                bench = Bench(everybody, _workloads([PEERS[name] for name in children], asking, k, key.key))
-                bench.warm_up()
-                figures = bench.closed(connections, pace)
+                workloads = _workloads([PEERS[name] for name in children], asking, k, key.key)
+                with everybody.pausing(children) as paused:
+                    bench = Bench(paused, workloads)
+                    bench.warm_up()
+                    figures = bench.closed(connections, pace)
     show(figures, absent, connections)
     record = {
         "bench": "peers",

@@ -1,9 +1,11 @@
 """Redis, the services and the yardstick as processes, those that answer on one core and everything else on another."""
 
 import os
+import signal
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -14,6 +16,7 @@ from deploy.stack import SERVICE, Child, free_port, redis_server, server
 from loadtests.yardstick import PATH
 from service.security.keys import new_key
 
+WAKING_S = 1.0
 YARDSTICK_MODULE = ("loadtests.yardstick",)
 
 # The names of what runs.
@@ -59,6 +62,34 @@ class Servers:
     children: Mapping[str, Child]
     redis_address: str  # host and port; the services use its database 0
     spare: redis.Redis  # database 1 of it
+    paused: frozenset[str] = frozenset()  # those that stand still while nobody asks them
+
+    @contextmanager
+    def pausing(self, names: Iterable[str]) -> Iterator["Servers"]:
+        """The same servers, of which these stand still unless they are measured: some are never idle."""
+        servers = replace(self, paused=frozenset(names))
+        servers._signal(servers.paused, signal.SIGSTOP)
+        try:
+            yield servers
+        finally:
+            servers._signal(servers.paused, signal.SIGCONT)
+
+    @contextmanager
+    def awake(self, name: str) -> Iterator[None]:
+        """This one running, with a moment for what it had to leave."""
+        if name not in self.paused:
+            yield
+            return
+        self._signal((name,), signal.SIGCONT)
+        time.sleep(WAKING_S)
+        try:
+            yield
+        finally:
+            self._signal((name,), signal.SIGSTOP)
+
+    def _signal(self, names: Iterable[str], number: signal.Signals) -> None:
+        for name in names:
+            os.killpg(self.children[name].pid, number)
 
     @contextmanager
     def cold_cache(self) -> Iterator[None]:

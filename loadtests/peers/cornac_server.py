@@ -15,6 +15,7 @@ from cornac.models import BPR
 from loadtests.peers.catalogue import BUNDLE, port
 
 GUNICORN = ("gunicorn", "--worker-class", "gthread", "--workers", "1", "--threads", "1", "--keep-alive", "75")
+NO_WATCHDOG = ("--timeout", "0")  # it would take a worker for dead that was paused while others were measured
 
 
 def save_model(bundle: Path, folder: Path) -> Path:
@@ -39,4 +40,4 @@ if __name__ == "__main__":
     os.environ["MODEL_PATH"] = str(save_model(Path(os.environ[BUNDLE]), Path(tempfile.mkdtemp())))
     os.environ["MODEL_CLASS"] = "cornac.models.BPR"
     program = str(Path(sys.executable).with_name(GUNICORN[0]))
-    os.execv(program, [*GUNICORN, "--bind", f"127.0.0.1:{port()}", "cornac.serving.app:app"])
+    os.execv(program, [*GUNICORN, *NO_WATCHDOG, "--bind", f"127.0.0.1:{port()}", "cornac.serving.app:app"])

@@ -4,7 +4,6 @@ It looks for the index among its own files, so ours is put in its place. It answ
 where it means the host, port and database.
 """
 
-import json
 import os
 import tempfile
 from functools import partial
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import faiss
 import numpy as np
+import orjson
 import redis
 from libserving.sanic_serving import embed_deploy
 
@@ -31,8 +31,8 @@ def write_redis(bundle: Path, url: str) -> None:
             rows = range(start, min(start + BATCH, len(users)))
             had = {row: seen[offsets[row] : offsets[row + 1]].tolist() for row in rows}
             client.hset("user2id", mapping={f"user-{row}": str(row) for row in rows})
-            client.hset("user_consumed", mapping={str(row): json.dumps(had[row]) for row in rows})
-            client.hset("user_embed", mapping={str(row): json.dumps(users[row].tolist()) for row in rows})
+            client.hset("user_consumed", mapping={str(row): orjson.dumps(had[row]) for row in rows})
+            client.hset("user_embed", mapping={str(row): orjson.dumps(users[row].tolist()) for row in rows})
 
 
 def write_index(bundle: Path, folder: Path) -> str:

@@ -16,7 +16,7 @@ from loadtests.peers.catalogue import BUNDLE, PORT
 from loadtests.peers.peer import Peer
 
 ROOT = Path(__file__).parents[2]
-START_S = 180.0  # Ray starts a dozen processes
+START_S = 300.0  # Ray starts a dozen processes, LibRecommender writes every user into Redis
 TRIED = ("user-0", "user-1", "user-2")
 
 

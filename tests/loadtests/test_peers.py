@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import redis
 from servers import wait_until
 
 from index.bundle import Bundle, open_bundle
@@ -17,10 +18,10 @@ from index.errors import InputError
 from index.registry import Registry
 from loadtests.peers.catalogue import Catalogue
 from loadtests.peers.peer import PEERS, Peer
-from loadtests.peers.running import Given, best, serving
+from loadtests.peers.running import Given, ask, best, serving
 from loadtests.peers.venvs import programs
 from loadtests.random_bundle import Sizes, publish_random, user_id
-from loadtests.servers import cpu_seconds
+from loadtests.servers import Servers, cpu_seconds
 from loadtests.workloads import raw
 
 OURS = Path(sys.executable).parent  # the programs of this environment
@@ -99,6 +100,19 @@ def test_a_peer_that_does_not_start_says_why(bundle: Bundle, tmp_path: Path):
         serving(broken, OURS, Given(bundle, "", 10)),
     ):
         pass
+
+
+def test_a_paused_peer_stands_still_unless_it_is_measured(bundle: Bundle, tmp_path: Path):
+    def stands_still() -> bool:
+        return psutil.Process(child.pid).status() == psutil.STATUS_STOPPED
+
+    with serving(peer(tmp_path), OURS, Given(bundle, "", 10)) as child, redis.Redis() as spare:
+        with Servers({"ours": child}, "", spare).pausing(["ours"]) as servers:
+            wait_until(stands_still)
+            with servers.awake("ours"):
+                assert ask(peer(tmp_path), child.client, "user-0", 10).status_code == 200
+            wait_until(stands_still)
+        wait_until(lambda: not stands_still())
 
 
 def test_what_a_peer_started_itself_is_measured_with_it_and_does_not_outlive_it(bundle: Bundle, tmp_path: Path):
