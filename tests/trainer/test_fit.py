@@ -1,6 +1,7 @@
 """The loop: it learns, it repeats itself to the bit, it resumes, and it chooses on validation."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -119,6 +120,38 @@ def test_a_run_that_was_killed_resumes_and_ends_where_the_unbroken_one_ends(data
     assert same(resumed, unbroken)
     lines = [(tmp_path / run / "metrics.jsonl").read_text().splitlines() for run in ("unbroken", "killed")]
     assert [json.loads(a)["loss"] for a in lines[0]] == [json.loads(b)["loss"] for b in lines[1]]
+
+
+class Killed(BaseException):
+    """What nothing catches, as nothing catches kill -9."""
+
+
+def test_a_run_killed_at_any_write_resumes_to_the_same_bits(dataset, tmp_path, monkeypatch):
+    config = small("bpr", "training.epochs=3", "training.checkpoint_every=2", "evaluation.bootstrap=0")
+    writes = []
+    replace = os.replace
+
+    def killed(source, target):
+        writes.append(target)
+        if len(writes) == fatal:
+            shutil.copy(source, f"{source}-left")  # the caller tidies up, as a killed process cannot
+            raise Killed
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", killed)
+    fatal = 0
+    unbroken = trained(dataset, config, tmp_path / "unbroken")
+    measured = RunFolder(tmp_path / "unbroken").result()
+    n_writes = len(writes)
+    assert n_writes >= 8
+    for fatal in range(1, n_writes + 1):
+        writes.clear()
+        with pytest.raises(Killed):
+            fit(dataset, config, RunFolder(tmp_path / str(fatal)))
+        writes.extend([""] * n_writes)
+        assert same(trained(dataset, config, tmp_path / str(fatal)), unbroken), fatal
+        resumed = RunFolder(tmp_path / str(fatal)).result()
+        assert (resumed.test, resumed.best_epoch) == (measured.test, measured.best_epoch)
 
 
 def test_a_folder_of_another_configuration_is_refused_with_the_first_difference(dataset, tmp_path):
