@@ -1,5 +1,7 @@
 """Losses: pure functions of tensors, each named after its source (MODELS.md, section 2)."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, normalize
@@ -42,22 +44,73 @@ def cosine_gap_to_fixed(online: Tensor, target: Tensor) -> Tensor:
     return cosine_gap(online, target.detach())
 
 
-def contrast_with_all(rows: Tensor, targets: Tensor, everything: Tensor, temperature: float) -> Tensor:
-    """SSL (LGMRec): *sum* over the batch of each row against its target among the rows of all. (B, d), (n, d)."""
-    rows, targets = normalize(rows, eps=1e-12) / temperature, normalize(targets, eps=1e-12)
-    return (rows @ normalize(everything, eps=1e-12).T).logsumexp(dim=1).sum() - (rows * targets).sum()
+def contrast_with_all(rows: Tensor, views: Tensor, everything: Tensor, temperature: float) -> Tensor:
+    """SSL (LGMRec): *sum* over the batch of each row's view against the row's own among all. (B,), (n, d), (n, d)."""
+    distinct, counts = torch.unique(rows, return_counts=True)
+    views, everything = normalize(views[distinct], eps=1e-12) / temperature, normalize(everything, eps=1e-12)
+    own = (views * everything[distinct]).sum(dim=1)
+    gaps = log_sum_exp(views, everything) - own
+    return (gaps * counts).sum()
 
 
-def info_nce(rows: Tensor, targets: Tensor, temperature: float, *, both_directions: bool = False) -> Tensor:
+def info_nce_of(rows: Tensor, embeddings: Tensor, targets: Tensor, temperature: float) -> Tensor:
+    """NCE of a batch's rows, (B,), of two tables (n, d): a row that the batch has twice is its own false negative.
+
+    Equal to `info_nce` of the gathered rows, at the cost of the distinct ones.
+    """
+    distinct, counts = torch.unique(rows, return_counts=True)
+    return info_nce(embeddings[distinct], targets[distinct], temperature, counts=counts)
+
+
+def info_nce(
+    rows: Tensor,
+    targets: Tensor,
+    temperature: float,
+    *,
+    both_directions: bool = False,
+    counts: Tensor | None = None,
+) -> Tensor:
     """NCE: each row against its own target among all targets of the batch (paper, equation 2). Inputs (B, d).
 
-    With `both_directions`, the mean of that and of each target against all rows.
+    Args:
+        rows, targets: (n, d).
+        temperature: tau.
+        both_directions: the mean of that and of each target against all rows.
+        counts: (n,) how often each of them stands in the batch; None for once each.
     """
     rows, targets = normalize(rows, eps=1e-12) / temperature, normalize(targets, eps=1e-12)
-    logits = rows @ targets.T  # (B, B)
-    own = (rows * targets).sum(dim=1).mean()
-    towards = logits.logsumexp(dim=1).mean() - own
-    return 0.5 * (towards + logits.logsumexp(dim=0).mean() - own) if both_directions else towards
+    share = rows.new_full((len(rows),), 1.0 / len(rows)) if counts is None else counts / counts.sum()
+    often = None if counts is None else counts.to(rows.dtype).log()
+    own = (rows * targets).sum(dim=1)
+    towards = (share * (log_sum_exp(rows, targets, often) - own)).sum()
+    if not both_directions:
+        return towards
+    return 0.5 * (towards + (share * (log_sum_exp(targets, rows, often) - own)).sum())
+
+
+def log_sum_exp(rows: Tensor, targets: Tensor, bias: Tensor | None = None) -> Tensor:
+    """log sum_s exp(r . t_s + bias_s) for each row r: (m, d), (n, d), (n,) without gradient -> (m,)."""
+    bias = rows.new_zeros(len(targets)) if bias is None else bias
+    total: Tensor = _LogSumExp.apply(rows, targets, bias)  # type: ignore[no-untyped-call]
+    return total
+
+
+class _LogSumExp(torch.autograd.Function):
+    """The products are written once and turned into exponentials in place; the derivative is two products of those."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, targets: Tensor, bias: Tensor) -> Tensor:
+        weights = torch.addmm(bias, rows, targets.T)  # (m, n)
+        largest = weights.amax(dim=1)
+        sums = weights.sub_(largest[:, None]).exp_().sum(dim=1)
+        ctx.save_for_backward(rows, targets, weights, sums)
+        return largest + sums.log()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        rows, targets, weights, sums = ctx.saved_tensors
+        scale = (gradient / sums)[:, None]
+        return (weights @ targets) * scale, weights.T @ (rows * scale), None
 
 
 def similarity_gap(

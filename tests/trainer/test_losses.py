@@ -125,3 +125,30 @@ def test_the_released_form_compares_unnormalised_products():
     embeddings, features = random_rows(0, 5, 3), normalize(random_rows(1, 5, 7))
     expected = np.linalg.norm((embeddings @ embeddings.T - features @ features.T).numpy()) / 5
     assert losses.similarity_gap_frobenius(embeddings, features).item() == pytest.approx(expected)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 30), st.integers(1, 9), st.sampled_from([0.05, 0.2, 1.0]))
+def test_info_nce_of_a_batch_is_that_of_its_rows_however_often_they_repeat(seed, n_drawn, n_rows, temperature):
+    a, b = (random_rows(seed + i, n_rows, 4).requires_grad_() for i in range(2))
+    drawn = torch.from_numpy(np.random.default_rng(seed).integers(0, n_rows, n_drawn))
+    logits = normalize(a[drawn]) @ normalize(b[drawn]).T / temperature
+    expected = torch.nn.functional.cross_entropy(logits, torch.arange(n_drawn))
+    found = losses.info_nce_of(drawn, a, b, temperature)
+    torch.testing.assert_close(found, expected)
+    for ours, theirs in zip(*(torch.autograd.grad(value, (a, b)) for value in (found, expected)), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 30), st.integers(1, 9))
+def test_the_contrast_with_all_sums_over_the_batch_and_compares_with_every_row(seed, n_drawn, n_rows):
+    views, everything = (random_rows(seed + i, n_rows, 4) for i in range(2))
+    drawn = torch.from_numpy(np.random.default_rng(seed).integers(0, n_rows, n_drawn))
+    logits = normalize(views[drawn]) @ normalize(everything).T / 0.2
+    expected = torch.nn.functional.cross_entropy(logits, drawn, reduction="sum")
+    torch.testing.assert_close(losses.contrast_with_all(drawn, views, everything, 0.2), expected)
+
+
+def test_log_sum_exp_has_the_gradient_that_finite_differences_give_and_does_not_overflow():
+    rows, targets = (random_rows(seed, 5, 3).requires_grad_() for seed in range(2))
+    assert torch.autograd.gradcheck(losses.log_sum_exp, (rows, targets, torch.randn(5, dtype=torch.float64)))
+    assert losses.log_sum_exp(900 * rows, 900 * targets).isfinite().all()

@@ -54,10 +54,8 @@ class AlignRec(Recommender):
         weight = settings.contrast_weight
         return terms | share.take(
             {
-                "contrast_items": lambda: (
-                    weight * losses.info_nce(content[positives], ids.items[positives], TEMPERATURE)
-                ),
-                "contrast_users": lambda: weight * losses.info_nce(content_users[users], ids.users[users], TEMPERATURE),
+                "contrast_items": lambda: weight * losses.info_nce_of(positives, content, ids.items, TEMPERATURE),
+                "contrast_users": lambda: weight * losses.info_nce_of(users, content_users, ids.users, TEMPERATURE),
                 "similarity": lambda: settings.similarity_weight * self._similarity(content, positives),
             }
         )

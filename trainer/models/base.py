@@ -112,6 +112,13 @@ def projection(width: int, size: int) -> nn.Linear:
     return linear
 
 
+def projected_rows(linear: nn.Module, features: Tensor, *columns: Tensor) -> tuple[Tensor, ...]:
+    """The linear map of chosen rows of a table, each distinct row mapped once. (n, width), (B,) ... -> (B, d) ..."""
+    distinct, places = torch.unique(torch.cat(columns), return_inverse=True)
+    mapped = linear(features.index_select(0, distinct))
+    return tuple(mapped[part] for part in places.split([len(column) for column in columns]))
+
+
 def present(wanted: Sequence[str], inputs: Inputs) -> tuple[str, ...]:
     """Those of the wanted modalities that the data have."""
     return tuple(modality for modality in wanted if modality in inputs.features)

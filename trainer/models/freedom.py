@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from trainer import losses
 from trainer.graph import SparseMatrix, interaction_matrix, normalise_interactions
 from trainer.model_settings import FREEDOMSettings
-from trainer.models.base import Factors, Inputs, Recommender, added, present, scores, table
+from trainer.models.base import Factors, Inputs, Recommender, added, present, projected_rows, scores, table
 from trainer.models.propagation import Propagated, exact_factors, light_gcn, smoothed
 from trainer.parallel import WHOLE, Share
 
@@ -66,7 +66,8 @@ class FREEDOM(Recommender):
         ranked = losses.bpr(scores(user, items[positives[own]]), scores(user, items[negatives[own]]))
         terms = {"bpr": fraction * ranked}
         for m in self.modalities:
-            positive, negative = (self.projections[m](self.features[m][rows[own]]) for rows in (positives, negatives))
+            features = self.features[m]
+            positive, negative = projected_rows(self.projections[m], features, positives[own], negatives[own])
             ranked = losses.bpr(scores(user, positive), scores(user, negative))
             terms[f"bpr_{m}"] = fraction * self._settings.modal_weight * ranked
         return terms

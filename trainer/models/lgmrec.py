@@ -105,7 +105,7 @@ class LGMRec(Recommender):
         image, text = (views[m] for m in MODALITIES)
 
         def contrast(rows: Tensor, images: Tensor, texts: Tensor) -> Tensor:
-            agreed = losses.contrast_with_all(images[rows], texts[rows], texts, TEMPERATURE)
+            agreed = losses.contrast_with_all(rows, images, texts, TEMPERATURE)
             return self._settings.contrast_weight * agreed
 
         return {"bpr": fraction * ranked} | share.take(

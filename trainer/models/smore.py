@@ -81,10 +81,8 @@ class SMORE(Recommender):
             "l2": settings.l2_weight * losses.squared_norms(*rows, batch_size=self._batch_size),
         } | share.take(
             {
-                "contrast_items": lambda: (
-                    weight * losses.info_nce(side_items[positives], ids.items[positives], TEMPERATURE)
-                ),
-                "contrast_users": lambda: weight * losses.info_nce(side_users[users], ids.users[users], TEMPERATURE),
+                "contrast_items": lambda: weight * losses.info_nce_of(positives, side_items, ids.items, TEMPERATURE),
+                "contrast_users": lambda: weight * losses.info_nce_of(users, side_users, ids.users, TEMPERATURE),
             }
         )
 

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from trainer import losses
 from trainer.model_settings import VBPRSettings
-from trainer.models.base import Factors, Inputs, Recommender, present, projection, scores, table
+from trainer.models.base import Factors, Inputs, Recommender, added, present, projection, scores, table
 from trainer.models.propagation import free_users
 from trainer.parallel import WHOLE, Share
 
@@ -23,16 +23,27 @@ class VBPR(Recommender):
         self.projection = projection(sum(inputs.features[m].shape[1] for m in self.modalities), size)
         nn.init.zeros_(self.projection.bias)
 
-    def _items(self, rows: Tensor | slice) -> Tensor:
-        """(len(rows), 2 d)."""
-        features = torch.cat([self._inputs.features[m][rows] for m in self.modalities], dim=1)
-        return torch.cat([self.item_embedding[rows], self.projection(features)], dim=1)
+    def _weights(self) -> dict[str, Tensor]:
+        """The projection's columns of each modality. (d, width) each."""
+        widths = [self._inputs.features[m].shape[1] for m in self.modalities]
+        return dict(zip(self.modalities, torch.split(self.projection.weight, widths, dim=1), strict=True))
+
+    def _items(self, rows: Tensor | None = None) -> Tensor:
+        """Of the given items, or of all. (len(rows), 2 d)."""
+        tables = {m: self._inputs.features[m] for m in self.modalities}
+        if rows is not None:
+            tables = {m: features.index_select(0, rows) for m, features in tables.items()}
+        projected = added(tables[m] @ weight.T for m, weight in self._weights().items()) + self.projection.bias
+        free = self.item_embedding if rows is None else self.item_embedding[rows]
+        return torch.cat([free, projected], dim=1)
 
     def loss_terms(
         self, users: Tensor, positives: Tensor, negatives: Tensor, *, share: Share = WHOLE
     ) -> dict[str, Tensor]:
         """Ranking, and the norms of the batch's rows with their projected half."""
-        user, positive, negative = self.user_embedding[users], self._items(positives), self._items(negatives)
+        user = self.user_embedding[users]
+        distinct, places = torch.unique(torch.stack([positives, negatives]), return_inverse=True)
+        positive, negative = self._items(distinct)[places]
         own, fraction = share.rows(len(users)), share.fraction(len(users))
         ranked = losses.bpr_clipped(scores(user[own], positive[own]), scores(user[own], negative[own]))
         return {"bpr": fraction * ranked} | share.take(
@@ -41,13 +52,12 @@ class VBPR(Recommender):
 
     def embeddings(self) -> tuple[Tensor, Tensor]:
         """Free users, and items of both halves."""
-        return self.user_embedding, self._items(slice(None))
+        return self.user_embedding, self._items()
 
     def factors(self) -> Factors:
         """Parts `id` (with the projection's bias, which says nothing of an item) and one a modality."""
-        widths = [self._inputs.features[m].shape[1] for m in self.modalities]
         free, nothing = self.item_embedding, torch.zeros_like(self.item_embedding)
         parts = {"id": torch.cat([free, self.projection.bias.expand_as(free)], dim=1)}
-        for modality, weight in zip(self.modalities, torch.split(self.projection.weight, widths, dim=1), strict=True):
+        for modality, weight in self._weights().items():
             parts[modality] = torch.cat([nothing, self._inputs.features[modality] @ weight.T], dim=1)
         return free_users(self.user_embedding, parts, self._inputs)
