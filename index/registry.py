@@ -32,6 +32,10 @@ class Pointer(BaseModel):
     bundle: str
     history: list[str] = []
 
+    def precedes(self, other: "Pointer") -> bool:
+        """Whether rollbacks lead from the other to this one."""
+        return len(self.history) < len(other.history) and self.history == other.history[: len(self.history)]
+
 
 class Registry:
     """Bundles below one folder. Nothing is held in memory: another process's publish is seen at the next call."""

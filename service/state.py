@@ -1,12 +1,14 @@
 """What one running service holds, handed to every request through the ASGI lifespan state."""
 
 import random
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from service.answer_cache import AnswerCache
 from service.bundles.bundles import Bundles, followed_bundles
+from service.bundles.gating import Gate
 from service.bundles.opening import Opened
 from service.bundles.warmup import Recent
 from service.events.intake import Feedback
@@ -53,23 +55,24 @@ async def open_service(settings: Settings, metrics: Metrics, opened: Opened) -> 
     """Everything that a request needs, opened now and closed at the end."""
     rng = random.Random()  # jitter only: replicas must not agree on it
     answers = AnswerCache(settings.answer_cache_mb * MEGABYTE)
+    recent = Recent(settings.warm_up_requests)
+    gate = Gate(settings, metrics, recent, time.time)
     async with (
         open_cache(settings, metrics, rng) as cache,
         open_feedback(settings, metrics) as feedback,
         open_live(settings, metrics, feedback, answers.clear) as live,
-        open_retraining(settings, metrics, feedback.log) as retraining,
+        open_retraining(settings, metrics, feedback.log, gate.judge) as retraining,
     ):
         bundle = opened.bundle
         serving = make_serving(bundle, live.users_of(bundle, cache), settings, metrics)
         live.attach(serving)
         rules = StandingRules(settings.rules_file, metrics, on_change=answers.clear)
-        recent = Recent(settings.warm_up_requests)
         service = Service(settings, metrics, cache, answers, feedback, live, rules, retraining, recent, serving)
         del serving  # the service's own reference is the only one, so that it can go
         await rules.terms(bundle, service.serving.catalogue)  # InputError where they name what the bundle has not
         async with (
             watching(rules, lambda: (service.serving.bundle, service.serving.catalogue), settings),
-            followed_bundles(service, opened) as service.bundles,
+            followed_bundles(service, opened, gate) as service.bundles,
         ):
             del bundle, opened
             yield service

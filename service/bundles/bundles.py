@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from service.bundles.gating import Gate
 from service.bundles.guard import Guard
 from service.bundles.holder import Holder
 from service.bundles.opening import Opened
@@ -27,12 +28,12 @@ class Bundles:
 
 @asynccontextmanager
 async def followed_bundles(
-    service: "Service", opened: Opened, clock: Callable[[], float] = time.time
+    service: "Service", opened: Opened, gate: Gate, clock: Callable[[], float] = time.time
 ) -> AsyncIterator[Bundles]:
     """Follow the registry's pointer and guard what serves, until the end."""
     holder = Holder(service, opened, clock)
     del opened  # the holder lets go of it when another bundle serves
-    publishing = Publishing(service, holder)
+    publishing = Publishing(service, holder, gate)
     guard = Guard(service, holder, publishing, name=socket.gethostname())
     work = (holder.follow(), guard.look_after_files(), service.serving.neighbours.build())
     tasks = [asyncio.create_task(one) for one in work]

@@ -4,14 +4,19 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from index.records import Gated
+from index.registry import Registry
 from index.verdict import GateReport, as_words
+from service.bundles.warmup import Recent
 from service.errors import ServiceError
+from service.metrics import Metrics
 from service.settings import Settings
 
 NICENESS = 10
@@ -23,6 +28,33 @@ class GateFailed(ServiceError):  # noqa: N818
 
     status = 500
     code = "gate_failed"
+
+
+class Gate:
+    """Asks the gate as this service is set up, keeps what it said in the registry, and counts it."""
+
+    def __init__(self, settings: Settings, metrics: Metrics, recent: Recent, clock: Callable[[], float]) -> None:
+        self._settings = settings
+        self._counts = {name: metrics.bundle_gates.labels(name) for name in ("passed", "refused", "forced", "failed")}
+        self._recent = recent
+        self._clock = clock
+        self._registry = Registry(settings.registry)
+
+    async def judge(self, bundle_id: str, *, force: bool = False) -> GateReport:
+        """The report on a bundle of the registry; `force` says that a bad one will be published all the same.
+
+        GateFailed where there is none; InputError where it cannot be kept.
+        """
+        try:
+            path = self._registry.folder.absolute() / bundle_id
+            report = await ask_gate(path, self._recent.user_ids(), self._settings)
+        except GateFailed:
+            self._counts["failed"].inc()
+            raise
+        self._counts["passed" if report.passed else "forced" if force else "refused"].inc()
+        gated = Gated(at=datetime.fromtimestamp(self._clock(), UTC), report=report)
+        await asyncio.to_thread(self._registry.keep_report, bundle_id, gated)
+        return report
 
 
 async def ask_gate(path: Path, users: Sequence[str], settings: Settings) -> GateReport:

@@ -67,8 +67,10 @@ class Holder:
         self._retries = Retries(time.monotonic)
         self._news = asyncio.Event()
         self._show()
+        self._pointer = opened.pointer  # as it was at the last look
         for bundle_id, error in opened.passed_over.items():
             self._fail(bundle_id, error)
+            self._metrics.bundle_behind.set(1)
 
     @property
     def bundle_id(self) -> str:
@@ -103,11 +105,12 @@ class Holder:
             if self.trouble is None or self.trouble.error != str(error):  # once, and not at every look
                 self._fail(self.bundle_id, str(error))
             return
+        last, self._pointer = self._pointer, wanted
         behind = wanted is not None and wanted.bundle != self.bundle_id
         self._metrics.bundle_behind.set(behind)
         if wanted is not None and behind and self._retries.due(wanted.bundle):
             with suppress(SwapFailedError):  # told already
-                await self._swap(wanted)
+                await self._swap(wanted, went_back=last is not None and wanted.precedes(last))
 
     def _wanted(self) -> Pointer | None:
         """The pointer; None where it names nothing, or what was withdrawn.
@@ -120,12 +123,10 @@ class Holder:
             return None
         return pointer
 
-    async def _swap(self, wanted: Pointer) -> None:
+    async def _swap(self, wanted: Pointer, *, went_back: bool) -> None:
         async with self.swapping:
-            before = self.bundle_id
-            if wanted.bundle == before:  # a publish did it meanwhile
-                return
-            self.take(await self.prepared(wanted.bundle), watched=before in wanted.history)
+            if wanted.bundle != self.bundle_id:  # a publish may have done it meanwhile
+                self.take(await self.prepared(wanted.bundle), watched=not went_back)
 
     async def prepared(self, bundle_id: str) -> Ready:
         """Another bundle, ready to serve. SwapFailedError where it must not: logged, counted and kept for /bundles."""

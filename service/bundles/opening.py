@@ -1,12 +1,12 @@
 """The bundle that a process starts with: the published one, or an earlier one where that cannot be served."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
 from index.bundle import Bundle, open_bundle
 from index.errors import InputError
-from index.registry import Registry
+from index.registry import Pointer, Registry
 from index.seal import Seal
 from service.settings import Settings
 
@@ -20,6 +20,7 @@ class Opened:
     bundle: Bundle
     seal: Seal
     verified: bool
+    pointer: Pointer | None = None  # as it was before a start
     passed_over: dict[str, str] = field(default_factory=dict)  # by bundle id, what was wrong with it
 
 
@@ -39,7 +40,7 @@ def open_published(settings: Settings) -> Opened:
     InputError where none can be served: of the published one.
     """
     registry = Registry(settings.registry)
-    wanted = registry.current().name
+    wanted, pointer = registry.current().name, registry.pointer()
     passed_over: dict[str, str] = {}
     for bundle_id in [wanted, *(registry.earlier()[::-1] if settings.bundle_fallback else ())]:
         try:
@@ -49,5 +50,5 @@ def open_published(settings: Settings) -> Opened:
             continue
         if passed_over:
             log.error("the published bundle cannot be served; an earlier one does", bundle=bundle_id, **passed_over)
-        return Opened(opened.bundle, opened.seal, opened.verified, passed_over)
+        return replace(opened, pointer=pointer, passed_over=passed_over)
     raise InputError(passed_over[wanted])

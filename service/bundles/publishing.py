@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from index.errors import InputError
-from index.records import Gated, Move
+from index.records import Move
 from index.verdict import GateReport
 from service.bundles.errors import (
     GateRefusedError,
@@ -17,7 +17,7 @@ from service.bundles.errors import (
     SwapFailedError,
     UnknownBundleError,
 )
-from service.bundles.gating import GateFailed, ask_gate
+from service.bundles.gating import Gate
 from service.bundles.holder import REGISTRY_ERRORS, Holder
 
 if TYPE_CHECKING:
@@ -40,9 +40,10 @@ class Done:
 class Publishing:
     """Whoever asks for what is under way already waits for it; anything else is refused until it is done."""
 
-    def __init__(self, service: "Service", holder: Holder) -> None:
+    def __init__(self, service: "Service", holder: Holder, gate: Gate) -> None:
         self._service = service
         self._holder = holder
+        self._gate = gate
         self._registry = holder.registry
         self._working: tuple[str, asyncio.Task[Done]] | None = None
         if service.live.signals is not None:
@@ -88,7 +89,12 @@ class Publishing:
         current, record = await self.do(self._registry.current_id), await self.do(self._registry.record, bundle_id)
         if current == bundle_id == holder.bundle_id and record.withdrawn is None:
             return Done(bundle_id, swapped=False, report=None if record.gate is None else record.gate.report)
-        report = await self._gate(bundle_id, force)
+        try:
+            report = await self._gate.judge(bundle_id, force=force)
+        except REGISTRY_ERRORS as error:
+            raise RegistryError(str(error)) from error
+        if not report.passed and not force:
+            raise GateRefusedError(report)
         async with holder.swapping:
             ready = None if bundle_id == holder.bundle_id else await holder.prepared(bundle_id)
             failed = ", ".join(check.name for check in report.failures)
@@ -98,21 +104,6 @@ class Publishing:
                 holder.take(ready, watched=True)
         self.tell(bundle_id)
         return Done(bundle_id, swapped=ready is not None, report=report, forced=not report.passed)
-
-    async def _gate(self, bundle_id: str, force: bool) -> GateReport:
-        """The report, kept in the registry; GateRefusedError where it is bad and nobody forces it."""
-        service, gates = self._service, self._service.metrics.bundle_gates
-        try:
-            path = self._registry.folder.absolute() / bundle_id
-            report = await ask_gate(path, service.recent.user_ids(), service.settings)
-        except GateFailed:
-            gates.labels("failed").inc()
-            raise
-        await self.do(self._registry.keep_report, bundle_id, Gated(at=self._holder.now(), report=report))
-        gates.labels("passed" if report.passed else "forced" if force else "refused").inc()
-        if not report.passed and not force:
-            raise GateRefusedError(report)
-        return report
 
     async def _roll_back(self, by: str, leaving: str | None) -> Done:
         holder, before = self._holder, self._holder.bundle_id

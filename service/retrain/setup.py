@@ -7,12 +7,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
-from pathlib import Path
 
-from index.gate import GateReport, pass_gate
-from index.records import Gated
-from index.registry import Registry
 from service.errors import ServiceError
 from service.events.log import EventLog
 from service.metrics import Metrics
@@ -25,7 +20,7 @@ from service.retrain.redis_control import RedisControl
 from service.retrain.sqlite_control import SqliteControl
 from service.retrain.supervisor import Supervisor
 from service.retrain.triggers import Triggers
-from service.retrain.work import Places, Work
+from service.retrain.work import Judge, Places, Work
 from service.settings import Settings
 
 FILE = "control.sqlite"
@@ -34,7 +29,7 @@ OWN_TRAINER = (sys.executable, "-m", "trainer")
 
 @asynccontextmanager
 async def open_retraining(
-    settings: Settings, metrics: Metrics, events: EventLog, *, clock: Callable[[], float] = time.time
+    settings: Settings, metrics: Metrics, events: EventLog, judge: Judge, *, clock: Callable[[], float] = time.time
 ) -> AsyncIterator[Retraining | None]:
     """The hook with its background task; None where no data to train on are named."""
     if settings.retrain_data is None:
@@ -58,7 +53,7 @@ async def open_retraining(
         warm_start=settings.retrain_warm_start,
         secret=None if secret is None else secret.get_secret_value(),
     )
-    task = asyncio.create_task(_supervisor(settings, metrics, retraining).run())
+    task = asyncio.create_task(_supervisor(settings, metrics, retraining, judge).run())
     try:
         yield retraining
     finally:
@@ -69,7 +64,7 @@ async def open_retraining(
             await control.close()
 
 
-def _supervisor(settings: Settings, metrics: Metrics, retraining: Retraining) -> Supervisor:
+def _supervisor(settings: Settings, metrics: Metrics, retraining: Retraining, judge: Judge) -> Supervisor:
     def work(token: int) -> Work:
         return Work(
             control=retraining.control,
@@ -77,7 +72,7 @@ def _supervisor(settings: Settings, metrics: Metrics, retraining: Retraining) ->
             launcher=retraining.launcher,
             events=retraining.events,
             places=retraining.places,
-            judge=lambda bundle_id: asyncio.to_thread(judge, settings.registry, bundle_id, retraining.clock()),
+            judge=judge,
             clock=retraining.clock,
             poll_s=settings.retrain_poll_s,
             timeout_s=settings.retrain_timeout_s,
@@ -97,15 +92,6 @@ def _supervisor(settings: Settings, metrics: Metrics, retraining: Retraining) ->
         keep=settings.retrain_keep,
         wake=retraining.wake,
     )
-
-
-def judge(registry_folder: Path, bundle_id: str, now: float) -> GateReport:
-    """The gate's report on a bundle of the registry, against the one that serves; the registry keeps it."""
-    registry = Registry(registry_folder)
-    current = registry.current_id()
-    report = pass_gate(registry.path(bundle_id), None if current is None else registry.folder / current)
-    registry.keep_report(bundle_id, Gated(at=datetime.fromtimestamp(now, UTC), report=report))
-    return report
 
 
 def open_control(settings: Settings, clock: Callable[[], float]) -> Control:

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from index.bundle import BundleError, open_bundle
 from index.errors import InputError
 from index.records import Gated, Move, Record
-from index.registry import POINTER, Registry
+from index.registry import MOST_HISTORY, POINTER, Registry
 from index.storage import TEMPORARY_PREFIX
 from index.verdict import GateCheck, GateReport
 
@@ -109,6 +110,27 @@ def test_a_damaged_record_bars_nothing(registry):
     registry.publish(new)
     assert registry.rollback(Move(at=AT, by="me")) == old
     assert registry.record(old).published.by == "me"
+
+
+def test_a_pointer_tells_whether_it_was_reached_by_rolling_back(registry):
+    new, middle, old = registry.ids()
+    seen = []
+    for bundle_id in (old, middle, new, old):
+        registry.publish(bundle_id)
+        seen.append(registry.pointer())
+    registry.rollback()
+    back = registry.pointer()
+    assert [back.precedes(one) for one in seen] == [False, False, False, True]
+    assert seen[0].precedes(back)
+    assert not any(later.precedes(earlier) for earlier, later in pairwise(seen))
+
+
+def test_the_history_is_bounded(registry):
+    for _ in range(MOST_HISTORY):
+        for bundle_id in registry.ids()[:2]:
+            registry.publish(bundle_id)
+    assert len(registry.history()) == MOST_HISTORY
+    assert registry.history()[-1] == registry.ids()[0]
 
 
 def test_publishing_what_serves_changes_nothing(registry):
