@@ -1,6 +1,7 @@
 """`python -m service`: the command line of the service."""
 
 import asyncio
+import faulthandler
 import json
 import sys
 from datetime import UTC, datetime
@@ -31,6 +32,7 @@ def run() -> None:
     """Serve until SIGTERM or SIGINT, then let the requests in flight end."""
     settings = load_settings()
     configure_logging(settings.log_level)
+    faulthandler.enable()  # a file cut short under a memory map ends the process: at least it says where
     check_log(settings)
     server = make_server(_app(settings), settings)
     server.run()

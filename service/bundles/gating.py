@@ -43,11 +43,11 @@ class Gate:
     async def judge(self, bundle_id: str, *, force: bool = False) -> GateReport:
         """The report on a bundle of the registry; `force` says that a bad one will be published all the same.
 
-        GateFailed where there is none; InputError where it cannot be kept.
+        GateFailed where there is none; InputError where there is no such bundle, or the report cannot be kept.
         """
+        path = await asyncio.to_thread(self._registry.path, bundle_id)  # refuses what is no id
         try:
-            path = self._registry.folder.absolute() / bundle_id
-            report = await ask_gate(path, self._recent.user_ids(), self._settings)
+            report = await ask_gate(path.absolute(), self._recent.user_ids(), self._settings)
         except GateFailed:
             self._counts["failed"].inc()
             raise

@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import signal
 import weakref
 from datetime import UTC, datetime
 from pathlib import Path
@@ -106,6 +107,20 @@ def test_in_memory_every_file_may_be_cut_short_and_every_answer_is_as_before(two
             os.truncate(file, 0)
         after = [client.get(path).json() for path in asked]
     assert [one | {"request_id": ""} for one in after] == [one | {"request_id": ""} for one in before]
+
+
+def test_a_mapped_file_cut_short_may_end_the_process_which_says_where_and_starts_onto_the_bundle_before(two, tmp_path):
+    two.registry.publish(two.second.name)
+    log = tmp_path / "log"
+    with process(two.folder, log, answer_cache_mb=0) as (running, client):
+        wait_until(lambda: files(client) == "verified")
+        os.truncate(two.second / "fold_in.npy", 0)
+        with pytest.raises(httpx.TransportError):
+            client.get("/recommend/user-3?explain=true")
+        assert running.wait(10) == -signal.SIGBUS
+    assert "Fatal Python error: Bus error" in log.read_text()
+    with process(two.folder, log) as (_, client):
+        assert client.get("/recommend/user-3?explain=true").json()["bundle"] == two.first.name
 
 
 def test_sums_are_checked_again_at_intervals(two):

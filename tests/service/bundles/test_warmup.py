@@ -1,0 +1,101 @@
+"""What was asked of late, and when to try again what failed."""
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from service.bundles.retries import FIRST_S, LONGEST_S, Retries
+from service.bundles.warmup import FEWEST_TIMED, Asked, Recent, WarmUp, warm_up
+from service.errors import UnknownItemError
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Bundle:
+    class bundle:  # noqa: N801 - what warm_up reads of a Serving
+        bundle_id = "x"
+
+
+async def nothing(*_: object) -> None:
+    return None
+
+
+def asked(user_id: str, *, personal: bool = True, replay=nothing) -> Asked:
+    return Asked(replay, user_id, None, personal)
+
+
+def warmed(sample: list[Asked], timer) -> WarmUp:
+    return asyncio.run(warm_up(None, Bundle, sample, timer))  # type: ignore[arg-type]
+
+
+@given(st.lists(st.tuples(st.text("abc", min_size=1, max_size=2), st.booleans())), st.integers(0, 5))
+def test_the_sample_is_the_last_requests_and_its_users_are_each_named_once(requests, most):
+    recent = Recent(most)
+    for user_id, personal in requests:
+        recent.note(asked(user_id, personal=personal))
+    kept = requests[-most:] if most else []
+    assert [(one.id, one.personal) for one in recent.sample()] == kept
+    users = recent.user_ids()
+    assert len(users) == len(set(users))
+    assert set(users) == {user_id for user_id, personal in kept if personal}
+    if kept and kept[-1][1]:
+        assert users[0] == kept[-1][0]
+
+
+def test_a_bundle_is_timed_over_requests_that_already_found_its_caches_filled():
+    clock, asked_times = Clock(), []
+
+    async def slow_at_first(*_: object) -> None:
+        clock.now += 1.0 if len(asked_times) < FEWEST_TIMED else 0.002
+        asked_times.append(clock.now)
+
+    found = warmed([asked("u", replay=slow_at_first)] * FEWEST_TIMED, clock)
+    assert found.p99_ms == pytest.approx(2.0)
+    assert found.complaint(2.5) == ""
+    assert found.complaint(1.5) == f"requests asked of late take 2 ms (p99 of {FEWEST_TIMED}), limit 1.5 ms"
+
+
+def test_a_few_slow_requests_say_nothing_and_an_unknown_item_is_no_failure():
+    clock = Clock()
+
+    async def slow(*_: object) -> None:
+        clock.now += 10.0
+        raise UnknownItemError("gone")
+
+    assert warmed([asked("i", replay=slow)] * 3, clock).complaint(1.0) == ""
+    assert warmed([], clock).complaint(1.0) == ""
+
+
+def test_each_kind_of_failure_is_told_once():
+    async def broken(_service: object, _serving: object, found: str, _query: object) -> None:
+        raise KeyError(found)
+
+    told = warmed([asked("a", replay=broken), asked("b", replay=broken), asked("c")], Clock()).complaint(1.0)
+    assert told == "of 3 requests asked of late some fail: KeyError: 'a'; KeyError: 'b'"
+
+
+def test_what_fails_is_tried_again_ever_more_seldom_until_something_changes():
+    clock = Clock()
+    retries = Retries(clock)
+    waits = []
+    for _ in range(9):
+        assert retries.due("bad")
+        retries.failed("bad")
+        assert retries.due("other")
+        begun = clock.now
+        while not retries.due("bad"):
+            clock.now += 1.0
+        waits.append(clock.now - begun)
+    assert waits[:4] == [FIRST_S, 2 * FIRST_S, 4 * FIRST_S, 8 * FIRST_S]
+    assert waits[-1] == LONGEST_S
+    retries.failed("bad")
+    retries.clear()
+    assert retries.due("bad")
