@@ -3,6 +3,7 @@
 PYTHON ?= python3
 TORCH  ?= torch==2.13.0
 PORT   ?= 8000
+FUZZ_EXAMPLES ?= 2000
 
 VENV    := .venv
 BIN     := $(VENV)/bin
@@ -16,7 +17,7 @@ READING  := $(wildcard trainer/data.py trainer/prepare.py trainer/features.py tr
 TRAINING := $(wildcard trainer/*.py trainer/models/*.py) $(patsubst %,trainer/configs/%.toml,popularity lightgcn anchorrec)
 BUNDLING := $(wildcard trainer/export.py index/*.py)
 
-.PHONY: help install demo demo-check test lint format clean
+.PHONY: help install demo demo-check test lint format fuzz clean
 .PHONY: bench-train bench-serve bench-events bench-peers bench-scale soak
 
 help:                  ## this list
@@ -38,6 +39,9 @@ lint: install          ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+fuzz: install          ## FUZZ_EXAMPLES (2000) calls of every operation, as the OpenAPI document allows and forbids them
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest tests/service/test_openapi_fuzz.py
 
 format: install        ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .

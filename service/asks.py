@@ -3,16 +3,18 @@
 from functools import cached_property
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, create_model, model_validator
 
 from service.diversity import Order
 from service.rules import NO_RULES, ItemId, Rules, requirements
-from service.schemas import ListQuery, limited
+from service.schemas import By, ListQuery, limited
 from service.settings import Settings
 from service.terms import Filters
 
 LARGEST_WEIGHT = 1_000.0
-MOST_SEED = 2**63 - 1
+MOST_SEED = 2**53 - 1  # beyond it not every reader of JSON tells integers apart
+# Told in the document alone: who breaks it is refused with a sentence, not with a pattern.
+NAME_AND_VALUE = WithJsonSchema({"type": "string", "pattern": r"^[^:]+:[\s\S]+$"})
 
 
 class PagedQuery(ListQuery):
@@ -20,7 +22,7 @@ class PagedQuery(ListQuery):
 
     offset: int = Field(0, ge=0, description="places to leave out at the top: offset 10 with k 10 is the second page")
     category: tuple[str, ...] = Field((), description="only items of these categories; may come several times")
-    require: tuple[str, ...] = Field(
+    require: tuple[Annotated[str, NAME_AND_VALUE], ...] = Field(
         (),
         description="only items whose attribute has this value, as name:value; may come several times: values of one "
         "name are alternatives, different names must all be met",
@@ -47,7 +49,7 @@ class RecommendQuery(PagedQuery):
         False, description="with explain: the item's rank if a past item were taken away (scores the catalogue)"
     )
     diversity: float = Field(0.0, ge=0, le=1, description="0: by score alone; 1: by unlikeness to what stands above")
-    diversity_by: str = Field("fused", max_length=32, description="the space of that likeness, as `by` of /similar")
+    diversity_by: By = Field("fused", description="the space of that likeness, as `by` of /similar")
     category_cap: int | None = Field(None, ge=1, description="at most so many items of one category")
     seed: int | None = Field(
         None,
@@ -70,9 +72,7 @@ class RecommendQuery(PagedQuery):
 class SimilarQuery(PagedQuery):
     """What a caller may ask of /similar."""
 
-    by: str = Field(
-        "fused", max_length=32, description="fused, id, or a modality that the bundle has: text, image, multimodal"
-    )
+    by: By = Field("fused", description="fused, id, or a modality that the bundle has")
     explain: bool = Field(False, description="add the cosine in every space and the users in common")
     user_id: str | None = Field(None, min_length=1, description="leave out what this user had")
 

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypedDict, TypeVar, Unpack
+from typing import Any, Generic, TypedDict, TypeVar, Unpack
 from urllib.parse import quote
 
 from pydantic import BaseModel
@@ -14,6 +14,7 @@ from service.retrain.answers import FullJobAnswer, JobAnswer, JobsAnswer
 from service.schemas import (
     Alive,
     BatchAnswer,
+    By,
     EventsAnswer,
     HiddenAnswer,
     HiddenList,
@@ -31,7 +32,6 @@ from service.schemas import (
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 SWAP_S = 900.0  # the gate, opening and warming up
-By = Literal["fused", "id", "text", "image", "multimodal"]
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 FastAPI's router tries one pattern after another, and its middleware costs more than a search. Our routes have three
 shapes only (a fixed path, a prefix with an id, a prefix with an id and a last word), so a look into a table finds
-them; FastAPI behind it serves the documentation, and says what is not found or not allowed.
+them; FastAPI behind it serves the documentation, and says what is not found.
 """
 
 from collections.abc import Sequence
@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.errors import MethodNotAllowedError
 
 PATH_PARAMS, ROUTE = "path_params", "route"  # where ASGI frameworks leave them in the scope
 
@@ -50,13 +52,22 @@ class Dispatch:
         self._with_id.setdefault((method, first_word(prefix)), []).append(_Entry(route, prefix, id_name, suffix))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or hand it on."""
+        """Answer one request, or hand it on; MethodNotAllowedError where the path alone is one of ours."""
         if scope["type"] == "http" and self._found(scope):
             await scope[ROUTE].app(scope, receive, send)
-        else:
-            await self._app(scope, receive, send)
+            return
+        allowed = self._allowed(scope["path"]) if scope["type"] == "http" else []
+        if allowed:
+            raise MethodNotAllowedError(allowed)
+        await self._app(scope, receive, send)
+
+    def _allowed(self, path: str) -> list[str]:
+        """The methods that some route of ours answers under this path."""
+        methods = {method for method, _ in (*self._fixed, *self._with_id)}
+        return sorted(method for method in methods if self._found({"method": method, "path": path}))
 
     def _found(self, scope: Scope) -> bool:
+        """Whether the request is for a route of ours; what is found out of it is put into the scope."""
         method, path = scope["method"], scope["path"]
         fixed = self._fixed.get((method, path))
         if fixed is not None:

@@ -101,6 +101,16 @@ class SlowClientError(ServiceError):
     code = "slow_request"
 
 
+class MethodNotAllowedError(ServiceError):
+    """The path is one of ours, the method is none that it answers."""
+
+    status = 405
+    code = "method_not_allowed"
+
+    def __init__(self, allowed: Sequence[str]) -> None:
+        super().__init__(f"this route answers {', '.join(allowed)}", headers={"Allow": ", ".join(allowed)})
+
+
 class BodyTooLargeError(ServiceError):
     """The body is longer than the operator allows."""
 

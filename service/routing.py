@@ -7,7 +7,7 @@ straight from the router to the endpoint, and the answer's bytes straight to the
 
 import inspect
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Annotated, Any, Generic, Literal, TypeVar, get_origin
@@ -15,8 +15,10 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 import fastapi
 import orjson
+from annotated_types import MaxLen
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, TypeAdapter, ValidationError
+from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from service.answer_cache import Kept, Key
@@ -31,11 +33,13 @@ from service.state import STATE, Service, Serving
 
 Q = TypeVar("Q", bound=Query)
 
-MOST_PARAMETERS = 256
+SPARE_PARAMETERS = 64  # in a query, beyond those that its model has room for
 QUERY_CACHE = 1_024  # query strings repeat from request to request
 LONGEST_CACHED = 256  # bytes; a long query string is one caller's own and does not come again
 
-REFUSALS: Mapping[int | str, Any] = {status: {"model": Refusal} for status in (401, 403, 422, 429, 503, 504)}
+ALWAYS = (401, 403, 408, 414, 422, 429, 431, 503, 504)  # what any route may refuse with
+OF_BODIES = (413,)
+RETRY_AFTER = {"description": "whole seconds, where it is known when to come back", "schema": {"type": "integer"}}
 
 Method = Literal["GET", "POST", "PUT", "DELETE"]
 
@@ -85,7 +89,8 @@ def route(
     whose: Whose = nobody,
     keep: bool = False,
     impressions: bool = False,
-    responses: Mapping[int | str, Any] | None = None,
+    refusals: Sequence[int] = (),
+    refusal: type[Refusal] = Refusal,
 ) -> APIRoute:
     """A route of the application.
 
@@ -98,6 +103,7 @@ def route(
         whose: the id of the user whose profile the endpoint needs; it comes as `call.profile`.
         keep: whether an answer depends on nothing but path, query, profile and what clears the answer cache.
         impressions: whether its `items` are shown to somebody, who may click: such answers may be logged.
+        refusals: statuses of its own that it may refuse with, beside those of every route, in the shape of `refusal`.
     """
     made = APIRoute(
         path,
@@ -105,8 +111,9 @@ def route(
         methods=[method],
         status_code=status,
         response_model=answer,
+        response_class=JSONResponse if answer else PlainTextResponse,
         openapi_extra={"x-role": role},
-        responses={**REFUSALS, **(responses or {})},
+        responses=_refused(ALWAYS) | _refused(() if body is None else OF_BODIES) | _refused(refusals, refusal),
     )
     names = list(made.param_convertors)
     id_name = names[0] if names else None
@@ -123,6 +130,12 @@ def route(
         impressions=impressions,
     )
     return made
+
+
+def _refused(statuses: Sequence[int], model: type[Refusal] = Refusal) -> dict[int | str, Any]:
+    """As FastAPI documents refusals."""
+    waits = {"headers": {"Retry-After": RETRY_AFTER}}
+    return {status: {"model": model, **(waits if status in (429, 503) else {})} for status in statuses}
 
 
 def role_of(made: APIRoute) -> Role:
@@ -279,12 +292,24 @@ def parse_query(text: bytes, model: type[Q]) -> Q:
     A parameter of a tuple type may be given several times; of any other the last one counts.
     """
     try:
-        pairs = parse_qsl(text.decode(), True, errors="strict", max_num_fields=MOST_PARAMETERS)
+        pairs = parse_qsl(text.decode(), True, errors="strict", max_num_fields=_most_parameters(model))
         return model.model_validate(_gathered(pairs, model))
     except ValidationError as error:
         raise InvalidRequestError(sentence(error.errors(include_url=False))) from None
-    except ValueError as error:  # not UTF-8, or too many parameters
+    except UnicodeDecodeError as error:
         raise InvalidRequestError(f"query: {error}") from None
+    except ValueError:
+        most = _most_parameters(model)
+        raise InvalidRequestError(f"query: has more than {most} parameters, the limit") from None
+
+
+@lru_cache
+def _most_parameters(model: type[Query]) -> int:
+    """Room for every list that the model allows, and to spare."""
+    lists = [field for field in model.model_fields.values() if get_origin(field.annotation) is tuple]
+    return SPARE_PARAMETERS + sum(
+        one.max_length for field in lists for one in field.metadata if isinstance(one, MaxLen)
+    )
 
 
 def _gathered(pairs: list[tuple[str, str]], model: type[Query]) -> dict[str, Any]:
@@ -315,6 +340,6 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
 def parse_body(body: bytes, kind: TypeAdapter[Any]) -> Any:
     """The validated body; InvalidRequestError says what is wrong in it and what was expected."""
     try:
-        return kind.validate_json(body)
+        return kind.validate_json(body, strict=True)
     except ValidationError as error:
         raise InvalidRequestError("body: " + sentence(error.errors(include_url=False, include_context=False))) from None

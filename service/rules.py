@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 
 from service.catalogue import CATEGORY, as_text
 from service.errors import InvalidRequestError
@@ -23,8 +24,22 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _one_of(*ways: tuple[str, ...]) -> JsonDict:
+    """As a JSON schema: the fields of one way are given, no others are."""
+    none: JsonDict = {"type": "null"}
+    given: JsonDict = {"not": none}
+    names = ("item_id", "category", "attribute", "value")
+    return {
+        "anyOf": [
+            {"required": [*way], "properties": {name: given if name in way else none for name in names}} for way in ways
+        ]
+    }
+
+
 class Choice(_Strict):
     """Which items: one of them, those of a category, or those whose attribute has a value."""
+
+    model_config = ConfigDict(json_schema_extra=_one_of(("item_id",), ("category",), ("attribute", "value")))
 
     item_id: ItemId | None = None
     category: str | None = None
@@ -50,6 +65,8 @@ class Choice(_Strict):
 
 class Requirement(Choice):
     """What an item must have to be shown: a category or an attribute's value."""
+
+    model_config = ConfigDict(json_schema_extra=_one_of(("category",), ("attribute", "value")))
 
     @model_validator(mode="after")
     def _no_item(self) -> "Requirement":

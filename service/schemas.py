@@ -1,11 +1,14 @@
 """What goes in and out over HTTP. Queries are validated by these models; answers are only documented by them."""
 
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 if TYPE_CHECKING:  # a client imports this file, and needs nothing else of the service
     from service.settings import Settings
+
+
+By = Literal["fused", "id", "text", "image", "multimodal"]  # spaces that bundles may have
 
 
 class Query(BaseModel):

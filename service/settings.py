@@ -268,6 +268,11 @@ class Settings(BaseSettings):
         """Where the service keeps what is its own; may not exist yet."""
         return self.data or self.registry / "service"
 
+    @property
+    def unknown_user_statuses(self) -> tuple[int, ...]:
+        """What an answer for a user may be refused with, where nothing is known of the user."""
+        return (404,) if self.unknown_user == "404" else ()
+
     @field_validator("redis_url")
     @classmethod
     def _redis_scheme(cls, url: SecretStr | None) -> SecretStr | None:

@@ -50,8 +50,7 @@ def contrast_with_all(rows: Tensor, views: Tensor, everything: Tensor, temperatu
     views, everything = normalize(views[distinct], eps=1e-12) / temperature, normalize(everything, eps=1e-12)
     own = (views * everything[distinct]).sum(dim=1)
     gaps = log_sum_exp(views, everything) - own
-    total: Tensor = (gaps * counts).sum()
-    return total
+    return (gaps * counts).sum()
 
 
 def info_nce_of(rows: Tensor, embeddings: Tensor, targets: Tensor, temperature: float) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from index.verdict import GateCheck
-from service.schemas import Answer
+from service.schemas import Answer, Refusal
 
 
 class Gate(BaseModel):
@@ -15,6 +15,12 @@ class Gate(BaseModel):
     passed: bool
     bundle_id: str
     checks: list[GateCheck]
+
+
+class GateRefusal(Refusal):
+    """Why nothing was published."""
+
+    gate: Gate | None = Field(None, description="where it was the gate that refused")
 
 
 class PublishAnswer(Answer):

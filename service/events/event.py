@@ -3,6 +3,7 @@
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.config import JsonDict
 
 POSITIVE = frozenset({"view", "click", "like", "purchase"})  # enter the user's profile
 DISLIKE = "dislike"  # leaves the profile; the item is never shown to the user again
@@ -19,6 +20,22 @@ EventId = Annotated[str, Field(min_length=1, max_length=256)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")]  # as request ids and bundle ids are made of
 
 
+# The model's own validator as a JSON schema.
+OF_WHAT: JsonDict = {
+    "anyOf": [
+        {"properties": {"kind": {"const": IMPRESSION}, "value": {"minimum": 1, "maximum": MOST_SHOWN}}},
+        {
+            "properties": {
+                "kind": {"not": {"const": IMPRESSION}},
+                "user_id": {"minLength": 1},
+                "item_id": {"minLength": 1},
+            },
+            "required": ["item_id"],
+        },
+    ]
+}
+
+
 class GivenEvent(BaseModel):
     """An event as a caller gives it. Two events with one event_id are the same event.
 
@@ -26,7 +43,7 @@ class GivenEvent(BaseModel):
     items shown.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, json_schema_extra=OF_WHAT)
 
     event_id: EventId | None = Field(None, description="makes it safe to send the event again; unset: one is made")
     user_id: str

@@ -8,11 +8,11 @@ from pydantic import Field
 from index.bundle import BundleError, read_manifest
 from index.records import Move
 from index.registry import Registry
-from service.bundles.answers import BundleInfo, BundlesAnswer, PublishAnswer
+from service.bundles.answers import BundleInfo, BundlesAnswer, GateRefusal, PublishAnswer
 from service.bundles.gating import as_json
 from service.bundles.publishing import Done
 from service.routing import Call, route
-from service.schemas import Query, Refusal
+from service.schemas import Query
 from service.state import Service
 
 SOURCE = "registry"
@@ -34,9 +34,8 @@ class RollbackQuery(Query):
 
 def routes() -> list[APIRoute]:
     """The routes of this file."""
-    refusals: dict[int | str, Any] = {status: {"model": Refusal} for status in (404, 409, 500, 503)}
     return [
-        route("/bundles", bundles, answer=BundlesAnswer, responses={503: {"model": Refusal}}),
+        route("/bundles", bundles, answer=BundlesAnswer),
         route(
             "/bundles/{bundle_id:path}/publish",
             publish,
@@ -44,7 +43,8 @@ def routes() -> list[APIRoute]:
             query=PublishQuery,
             answer=PublishAnswer,
             role="admin",
-            responses=refusals,
+            refusals=(404, 409),
+            refusal=GateRefusal,
         ),
         route(
             "/bundles/rollback",
@@ -53,7 +53,7 @@ def routes() -> list[APIRoute]:
             query=RollbackQuery,
             answer=PublishAnswer,
             role="admin",
-            responses=refusals,
+            refusals=(404, 409),
         ),
     ]
 

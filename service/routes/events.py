@@ -8,10 +8,11 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 from service.events.event import GivenEvent
 from service.events.quality import bucket_of, quality
 from service.routing import Call, route
-from service.schemas import EventsAnswer, QualityAnswer, Query, Refusal
+from service.schemas import EventsAnswer, QualityAnswer, Query
 from service.settings import Settings
 from service.state import Service
 
+END_OF_TIME = 253_402_300_799.0  # the last second of the year 9999, as unix seconds
 WINDOW_S = 86_400.0  # of /quality where none is asked for
 
 
@@ -41,12 +42,13 @@ Given = Annotated[
 class QualityQuery(Query):
     """Parameters of /quality."""
 
-    since: float | None = Field(None, ge=0, allow_inf_nan=False, description="unix seconds; unset: a day ago")
+    since: float | None = Field(
+        None, ge=0, le=END_OF_TIME, allow_inf_nan=False, description="unix seconds; unset: a day ago"
+    )
 
 
 def routes(settings: Settings) -> list[APIRoute]:
     """The routes of this file."""
-    refusals: dict[int | str, Any] = {status: {"model": Refusal} for status in (413, 429, 503)}
     return [
         route(
             "/events",
@@ -56,9 +58,8 @@ def routes(settings: Settings) -> list[APIRoute]:
             answer=EventsAnswer,
             status=202,
             role="write",
-            responses=refusals,
         ),
-        route("/quality", figures, query=QualityQuery, answer=QualityAnswer, responses={503: {"model": Refusal}}),
+        route("/quality", figures, query=QualityQuery, answer=QualityAnswer),
     ]
 
 

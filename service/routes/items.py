@@ -7,7 +7,7 @@ from fastapi.routing import APIRoute
 
 from service.routes.similar import known_row
 from service.routing import Call, route
-from service.schemas import HiddenAnswer, HiddenList, HiddenQuery, ItemAnswer, Query, Refusal, limited
+from service.schemas import HiddenAnswer, HiddenList, HiddenQuery, ItemAnswer, Query, limited
 from service.settings import Settings
 from service.state import Service
 
@@ -16,15 +16,11 @@ HIDDEN = "/items/{item_id:path}/hidden"
 
 def routes(settings: Settings) -> list[APIRoute]:
     """The routes of this file."""
-    unknown: dict[int | str, Any] = {404: {"model": Refusal}}
-    changing = {**unknown, 503: {"model": Refusal}}
     return [
-        route("/items/{item_id:path}", item, answer=ItemAnswer, responses=unknown),
+        route("/items/{item_id:path}", item, answer=ItemAnswer, refusals=(404,)),
+        route("/items/{item_id:path}/hidden", hide, method="PUT", answer=HiddenAnswer, role="admin", refusals=(404,)),
         route(
-            "/items/{item_id:path}/hidden", hide, method="PUT", answer=HiddenAnswer, role="admin", responses=changing
-        ),
-        route(
-            "/items/{item_id:path}/hidden", show, method="DELETE", answer=HiddenAnswer, role="admin", responses=changing
+            "/items/{item_id:path}/hidden", show, method="DELETE", answer=HiddenAnswer, role="admin", refusals=(404,)
         ),
         route("/hidden", all_hidden, query=limited(HiddenQuery, settings), answer=HiddenList),
     ]

@@ -11,7 +11,7 @@ from service.errors import ServiceError
 from service.profile import Profile
 from service.routing import Call, checked_id, route
 from service.rules import Rules
-from service.schemas import BatchAnswer, Query, RecommendAnswer, Refusal, SessionAnswer
+from service.schemas import BatchAnswer, Query, RecommendAnswer, SessionAnswer
 from service.session import Session, SessionWeights, session_profile, unknown_items
 from service.settings import Settings
 from service.state import Service, Serving
@@ -19,13 +19,13 @@ from service.state import Service, Serving
 
 def routes(settings: Settings) -> list[APIRoute]:
     """The routes of this file."""
-    refusals: dict[int | str, Any] = {404: {"model": Refusal}, 413: {"model": Refusal}}
     return [
         route(
             "/recommend/{user_id:path}",
             recommend,
             query=bounded(RecommendQuery, settings),
             answer=RecommendAnswer,
+            refusals=settings.unknown_user_statuses,
             whose=lambda call: call.id,
             keep=True,
             impressions=True,
@@ -38,7 +38,7 @@ def routes(settings: Settings) -> list[APIRoute]:
             answer=SessionAnswer,
             whose=lambda call: call.body.user_id,
             impressions=True,
-            responses=refusals,
+            refusals=settings.unknown_user_statuses,
         ),
         route(
             "/recommend/batch",
@@ -46,7 +46,6 @@ def routes(settings: Settings) -> list[APIRoute]:
             method="POST",
             body=bounded(BatchBody, settings),
             answer=BatchAnswer,
-            responses=refusals,
         ),
     ]
 

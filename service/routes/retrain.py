@@ -10,11 +10,8 @@ from service.retrain.hook import Retraining, RetrainingOffError
 from service.retrain.job import Job
 from service.retrain.signature import verify
 from service.routing import Call, route
-from service.schemas import Query, Refusal
+from service.schemas import Query
 from service.state import Service
-
-REFUSED: dict[int | str, Any] = {409: {"model": Refusal}}
-UNKNOWN: dict[int | str, Any] = {404: {"model": Refusal}, **REFUSED}
 
 
 class JobsQuery(Query):
@@ -32,7 +29,15 @@ class JobQuery(Query):
 class Result(BaseModel):
     """What an outside system found: the bundle that it put into the registry, or why there is none."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "anyOf": [
+                {"required": ["bundle"], "properties": {"bundle": {"type": "string"}, "reason": {"type": "null"}}},
+                {"required": ["reason"], "properties": {"reason": {"type": "string"}, "bundle": {"type": "null"}}},
+            ]
+        },
+    )
 
     bundle: str | None = Field(None, min_length=1, max_length=200)
     reason: str | None = Field(None, min_length=1, max_length=2_000)
@@ -47,10 +52,12 @@ class Result(BaseModel):
 def routes() -> list[APIRoute]:
     """The routes of this file."""
     return [
-        route("/retrain", retrain, method="POST", status=202, role="admin", answer=JobAnswer, responses=REFUSED),
-        route("/retrain", jobs, query=JobsQuery, role="admin", answer=JobsAnswer, responses=REFUSED),
-        route("/retrain/{job}", job, query=JobQuery, role="admin", answer=FullJobAnswer, responses=UNKNOWN),
-        route("/retrain/{job}", cancel, method="DELETE", status=202, role="admin", answer=JobAnswer, responses=UNKNOWN),
+        route("/retrain", retrain, method="POST", status=202, role="admin", answer=JobAnswer, refusals=(409,)),
+        route("/retrain", jobs, query=JobsQuery, role="admin", answer=JobsAnswer, refusals=(409,)),
+        route("/retrain/{job}", job, query=JobQuery, role="admin", answer=FullJobAnswer, refusals=(404, 409)),
+        route(
+            "/retrain/{job}", cancel, method="DELETE", status=202, role="admin", answer=JobAnswer, refusals=(404, 409)
+        ),
         route(
             "/retrain/{job}/result",
             result,
@@ -58,7 +65,7 @@ def routes() -> list[APIRoute]:
             status=202,
             body=Result,
             answer=JobAnswer,
-            responses={401: {"model": Refusal}, **UNKNOWN},
+            refusals=(404, 409),
         ),
     ]
 

@@ -10,7 +10,7 @@ from service.errors import UnknownItemError
 from service.profile import NO_ROWS
 from service.recommender import left_out
 from service.routing import Call, route
-from service.schemas import Refusal, SimilarAnswer
+from service.schemas import SimilarAnswer
 from service.settings import Settings
 from service.state import Service, Serving
 from service.terms import NO_TERMS, filtered
@@ -26,7 +26,7 @@ def routes(settings: Settings) -> list[APIRoute]:
             similar,
             query=bounded(SimilarQuery, settings),
             answer=SimilarAnswer,
-            responses={404: {"model": Refusal}},
+            refusals=(404,),
             whose=lambda call: call.query.user_id,
             keep=True,
         )

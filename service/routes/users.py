@@ -5,17 +5,14 @@ from typing import Any
 from fastapi.routing import APIRoute
 
 from service.routing import Call, route
-from service.schemas import Query, Refusal, UserAnswer
+from service.schemas import Query, UserAnswer
 from service.settings import Settings
 from service.state import Service
 
 
 def routes(settings: Settings) -> list[APIRoute]:
     """The routes of this file."""
-    refusals: dict[int | str, Any] = {503: {"model": Refusal}}
-    if settings.unknown_user == "404":
-        refusals[404] = {"model": Refusal}
-    return [route("/users/{user_id:path}", user, answer=UserAnswer, responses=refusals)]
+    return [route("/users/{user_id:path}", user, answer=UserAnswer, refusals=settings.unknown_user_statuses)]
 
 
 async def user(service: Service, call: Call[Query]) -> dict[str, Any]:

@@ -123,6 +123,22 @@ def test_unknown_routes_and_methods_are_refused_in_one_shape(client: httpx.Clien
         assert response.headers["content-type"] == "application/json"
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("DELETE", "/recommend/batch", "GET, POST"),  # GET: of a user who is called batch
+        ("POST", "/items/a%2Fb/hidden", "DELETE, GET, PUT"),
+        ("PUT", "/events", "POST"),
+        ("HEAD", "/popular", "GET"),
+    ],
+)
+def test_a_method_that_is_not_answered_is_told_which_are(
+    client: httpx.Client, method: str, path: str, allowed: str
+) -> None:
+    response = client.request(method, path)
+    assert (response.status_code, response.headers["allow"]) == (405, allowed)
+
+
 def test_a_failure_nobody_foresaw_is_a_500_of_the_same_shape_and_tells_no_secret(registry: Path) -> None:
     # The bundle's metadata goes bad after it was verified: the map's file is cut under the running service.
     folder = registry.parent / "cut"

@@ -5,6 +5,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from service.dispatch import Dispatch
+from service.errors import MethodNotAllowedError
 
 
 def answering(name: str) -> Any:
@@ -55,7 +56,23 @@ def test_a_request_goes_to_the_most_definite_route(method: str, path: str, expec
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("DELETE", "/popular"), ("PUT", "/items/hidden"), ("GET", "/items"), ("GET", "/docs"), ("GET", "/"), ("GET", "")],
+    [("GET", "/items"), ("GET", "/docs"), ("GET", "/"), ("GET", "")],
 )
 def test_what_is_no_route_of_ours_is_left_to_fastapi(method: str, path: str) -> None:
     assert answer(method, path) == ("FastAPI", None)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("DELETE", "/popular", "GET"),
+        ("PUT", "/items/hidden", "GET"),
+        ("POST", "/items/a/hidden", "GET, PUT"),
+        ("PUT", "/recommend/batch", "GET, POST"),
+    ],
+)
+def test_a_path_of_ours_under_another_method_is_refused_with_the_methods_that_it_has(
+    method: str, path: str, allowed: str
+) -> None:
+    with pytest.raises(MethodNotAllowedError, match=f"this route answers {allowed}$"):
+        answer(method, path)

@@ -57,6 +57,8 @@ def test_a_parameter_of_a_tuple_may_come_several_times() -> None:
         (b'{"weight": 2}', "item_id: field required"),
         (b'{"item_id": "a", "wieght": 2}', "wieght: extra inputs are not permitted"),
         (b'{"item_id": "\xff"}', "invalid JSON"),
+        (b'{"item_id": "a", "weight": "2"}', "weight: input should be a valid number, found '2'"),
+        (b'{"item_id": "a", "weight": true}', "weight: input should be a valid number, found 'True'"),
     ],
 )
 def test_a_bad_body_is_refused_by_what_is_wrong_in_it(body: bytes, said: str) -> None:

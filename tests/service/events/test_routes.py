@@ -174,7 +174,7 @@ def test_answers_to_a_session_are_shown_to_nobody_we_know_or_to_the_user_it_name
     assert [row[1:5] for row in held(tmp_path)] == [("", "", "impression", 10.0), ("ann", "", "impression", 10.0)]
 
 
-@pytest.mark.parametrize("since", ["yesterday", "-1", "inf", "nan"])
+@pytest.mark.parametrize("since", ["yesterday", "-1", "inf", "nan", "9.4e307"])
 def test_a_window_that_begins_nowhere_is_refused(client: httpx.Client, since: str) -> None:
     assert client.get(f"/quality?since={since}").status_code == 422
 
