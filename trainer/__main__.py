@@ -308,7 +308,9 @@ def retrain(
 
 @app.command()
 def bench(
-    model: Annotated[list[str] | None, typer.Option(help="Only this model. Repeatable.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="This model, or all. Repeatable. [default: LightGCN and AnchorRec]")
+    ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Timed steps; medians are printed.")] = 15,
     threads: Annotated[int, typer.Option(min=1)] = 2,
     precision: Annotated[
@@ -331,7 +333,8 @@ def bench(
     """
     from trainer import bench as benchmark
 
-    names = model or (["anchorrec, paper"] if scale else list(benchmark.MODELS))
+    names = model or (["anchorrec, paper"] if scale else list(benchmark.ALWAYS))
+    names = list(benchmark.MODELS) if names == ["all"] else names
     if unknown := sorted(set(names) - benchmark.MODELS.keys()):
         raise InputError(f"unknown model {', '.join(unknown)}; expected {', '.join(benchmark.MODELS)}")
     if scale:

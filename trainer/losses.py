@@ -49,8 +49,8 @@ def contrast_with_all(rows: Tensor, views: Tensor, everything: Tensor, temperatu
     distinct, counts = torch.unique(rows, return_counts=True)
     views, everything = normalize(views[distinct], eps=1e-12) / temperature, normalize(everything, eps=1e-12)
     own = (views * everything[distinct]).sum(dim=1)
-    gaps = log_sum_exp(views, everything) - own
-    return (gaps * counts).sum()
+    total: Tensor = ((log_sum_exp(views, everything) - own) * counts).sum()
+    return total
 
 
 def info_nce_of(rows: Tensor, embeddings: Tensor, targets: Tensor, temperature: float) -> Tensor:
@@ -90,27 +90,37 @@ def info_nce(
 
 def log_sum_exp(rows: Tensor, targets: Tensor, bias: Tensor | None = None) -> Tensor:
     """log sum_s exp(r . t_s + bias_s) for each row r: (m, d), (n, d), (n,) without gradient -> (m,)."""
-    bias = rows.new_zeros(len(targets)) if bias is None else bias
-    total: Tensor = _LogSumExp.apply(rows, targets, bias)  # type: ignore[no-untyped-call]
-    return total
+    products = rows.detach() @ targets.detach().T
+    sums, largest = sums_exp(rows, targets, products if bias is None else products.add_(bias))
+    return largest + sums.log()
 
 
-class _LogSumExp(torch.autograd.Function):
-    """The products are written once and turned into exponentials in place; the derivative is two products of those."""
+def sums_exp(rows: Tensor, targets: Tensor, products: Tensor) -> tuple[Tensor, Tensor]:
+    """sum_s exp(r . t_s - largest_r) for each row r, and its largest product, without gradient. (m,), (m,).
+
+    Args:
+        rows, targets: (m, d), (n, d).
+        products: (m, n) of both, without gradient; used up.
+    """
+    sums, largest = _SumsExp.apply(rows, targets, products)  # type: ignore[no-untyped-call]
+    return sums, largest
+
+
+class _SumsExp(torch.autograd.Function):
+    """The products are turned into exponentials in place; the derivative is two products of those."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, targets: Tensor, bias: Tensor) -> Tensor:
-        weights = torch.addmm(bias, rows, targets.T)  # (m, n)
-        largest = weights.amax(dim=1)
-        sums = weights.sub_(largest[:, None]).exp_().sum(dim=1)
-        ctx.save_for_backward(rows, targets, weights, sums)
-        return largest + sums.log()
+    def forward(ctx: Any, rows: Tensor, targets: Tensor, products: Tensor) -> tuple[Tensor, Tensor]:
+        largest = products.amax(dim=1)
+        weights = products.sub_(largest[:, None]).exp_()
+        ctx.save_for_backward(rows, targets, weights)
+        ctx.mark_non_differentiable(largest)
+        return weights.sum(dim=1), largest
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-        rows, targets, weights, sums = ctx.saved_tensors
-        scale = (gradient / sums)[:, None]
-        return (weights @ targets) * scale, weights.T @ (rows * scale), None
+    def backward(ctx: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None]:
+        rows, targets, weights = ctx.saved_tensors
+        return (weights @ targets) * gradient[:, None], weights.T @ (rows * gradient[:, None]), None
 
 
 def similarity_gap(

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import normalize
 from worlds import topics_dataset
 
 from index.errors import InputError
@@ -263,21 +264,28 @@ def test_lgmrec_is_noisy_while_it_trains_and_only_then(make, dataset):
     assert one == two
 
 
-def test_damrs_is_given_the_neighbours_that_a_dense_computation_finds():
-    units = {name: torch.nn.functional.normalize(torch.randn(30, 6)) for name in ("text", "image", "behaviour")}
+@pytest.mark.parametrize("n_items", [30, 700])
+def test_damrs_is_given_the_neighbours_that_a_dense_computation_finds(n_items):
+    torch.manual_seed(0)
+    names = ("text", "image", "behaviour")
+    units = {name: normalize(torch.randn(n_items, 6)).requires_grad_() for name in names}
     rows = torch.tensor([0, 3, 3, 29])
-    weights = (units["text"][rows] @ units["text"].T / 0.2).exp()
     chances = {name: (unit[rows] @ unit.T).softmax(dim=1) for name, unit in units.items()}
     expected = 0.0
-    for i in range(len(rows)):
-        together = sum(chances.values())[i] + chances["text"][i]
-        near = together.argsort(descending=True)[:10]
-        rest = chances["text"][i].clone()
-        rest[near] = 0
-        nearer = rest.argsort(descending=True)[:10]
-        all_of, near_of, nearer_of = weights[i].sum(), weights[i][near].sum(), weights[i][nearer].sum()
-        expected -= torch.log(near_of / all_of) + torch.log(nearer_of / (all_of - near_of))
-    torch.testing.assert_close(discrimination("text", units, rows), expected / len(rows), rtol=1e-4, atol=1e-5)
+    for name, unit in units.items():
+        weights = (unit[rows] @ unit.T / 0.2).exp()
+        for i in range(len(rows)):
+            near = (sum(chances.values())[i] + chances[name][i]).argsort(descending=True)[:10]
+            rest = chances[name][i].detach().clone()
+            rest[near] = 0
+            nearer = rest.argsort(descending=True)[:10]
+            all_of, near_of, nearer_of = weights[i].sum(), weights[i][near].sum(), weights[i][nearer].sum()
+            expected = expected - torch.log(near_of / all_of) - torch.log(nearer_of / (all_of - near_of))
+    found = discrimination(units, rows)
+    torch.testing.assert_close(found, expected / len(rows), rtol=1e-4, atol=1e-5)
+    gradients = (torch.autograd.grad(loss, list(units.values())) for loss in (found, expected / len(rows)))
+    for ours, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-5)
 
 
 def test_the_divergence_is_that_of_two_bernoulli_distributions_both_ways():

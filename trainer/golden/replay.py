@@ -87,6 +87,10 @@ class _Recorded(Noise):
         self._n_masks += 1
         return self._of_shape(f"{self._masks}/{self._n_masks - 1}", like)
 
+    def dropout_rows(self, like: Tensor, rows: Tensor, rate: float) -> Tensor:
+        """Those rows of the next recorded mask, which is of the whole table."""
+        return self.dropout(like, rate)[rows]
+
     def gumbel(self, like: Tensor) -> Tensor:
         """The next recorded noise."""
         self._n_gumbel += 1

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from trainer import losses
 from trainer.model_settings import BM3Settings
-from trainer.models.base import Factors, Inputs, Recommender, present, projection, table
+from trainer.models.base import Factors, Inputs, Recommender, present, projected_rows, projection, table
 from trainer.models.propagation import Propagated, exact_factors, light_gcn
 from trainer.parallel import WHOLE, Share
 
@@ -33,24 +33,23 @@ class BM3(Recommender):
         """Alignment of users with items and of features with items, and the norms of *all* rows; no negatives."""
         settings, propagated = self._settings, self._propagate()
         all_users, all_items = propagated.users, propagated.items + self.item_embedding
-        # Drawn for whole matrices in this order, as the reference does, though only rows of the batch are looked at.
-        masks = [self.noise.dropout(all_users.detach(), settings.dropout)]
-        masks += [self.noise.dropout(all_items.detach(), settings.dropout) for _ in ("item", *self.modalities)]
+        # In the order of the reference's draws; of the whole batch also where a share of it is looked at.
+        masks = [self.noise.dropout_rows(all_users, users, settings.dropout)]
+        masks += [self.noise.dropout_rows(all_items, positives, settings.dropout) for _ in ("item", *self.modalities)]
         own, fraction = share.rows(len(users)), share.fraction(len(users))
-        user_rows, item_rows = users[own], positives[own]
-        user, item = all_users[user_rows], all_items[item_rows]
-        user_target, item_target = masks[0][user_rows] * user, masks[1][item_rows] * item
+        user, item = all_users[users[own]], all_items[positives[own]]
+        user_target, item_target = masks[0][own] * user, masks[1][own] * item
         gap = losses.cosine_gap_to_fixed
         terms = {
             "user_to_item": fraction * gap(self.predictor(user), item_target),
             "item_to_user": fraction * gap(self.predictor(item), user_target),
         }
         for modality, mask in zip(self.modalities, masks[2:], strict=True):
-            projected = self.projections[modality](self.features[modality][item_rows])
+            (projected,) = projected_rows(self.projections[modality], self.features[modality], positives[own])
             predicted = self.predictor(projected)
             weight = fraction * settings.modal_weight
             terms[f"{modality}_to_item"] = weight * gap(predicted, item_target)
-            terms[f"{modality}_to_itself"] = weight * gap(predicted, mask[item_rows] * projected)
+            terms[f"{modality}_to_itself"] = weight * gap(predicted, mask[own] * projected)
         return terms | share.take({"reg": lambda: settings.reg_weight * losses.frobenius_penalty(all_users, all_items)})
 
     def embeddings(self) -> tuple[Tensor, Tensor]:

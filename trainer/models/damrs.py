@@ -1,10 +1,13 @@
 """DA-MRS over LightGCN (Xv et al., 2024; MODELS.md 3.9)."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, normalize
-from torch.utils.checkpoint import checkpoint
 
+from trainer import losses
 from trainer.model_settings import DAMRSSettings
 from trainer.models.base import Factors, Inputs, Recommender, added, scores, table
 from trainer.models.propagation import Propagated, exact_factors, light_gcn, smoothed
@@ -15,7 +18,7 @@ PARTS = {"text": "text", "image": "image", "behaviour": "id"}
 """The part of an explanation that each graph belongs to: behaviour is who had what, as the ID embeddings are."""
 TEMPERATURE = 0.2
 N_NEAREST = 10
-ROWS_AT_ONCE = 1_024
+ROWS_AT_ONCE = 512
 TINY = 1e-9
 
 
@@ -46,7 +49,7 @@ class DAMRS(Recommender):
         distinct = torch.unique(torch.cat([positives, negatives]))
 
         def agreement() -> Tensor:
-            return added(discrimination(name, units, distinct) for name in GRAPHS) / len(GRAPHS)
+            return discrimination(units, distinct) / len(GRAPHS)
 
         def ranking() -> Tensor:
             certain, doubtful = confidence(ids.users[users], units, positives, negatives)
@@ -109,30 +112,63 @@ def confidence(users: Tensor, units: dict[str, Tensor], positives: Tensor, negat
     return certain, doubtful
 
 
-def discrimination(target: str, units: dict[str, Tensor], rows: Tensor) -> Tensor:
-    """ND: items that are near in the target view (B) or in all views (A) against all others; a mean over the rows.
-
-    The (len(rows), n_items) similarities are made a block of rows at a time, and again for the gradient.
-    """
-    total = units[target].new_zeros(())
-    for block in torch.split(rows, ROWS_AT_ONCE):
-        near, nearer = _nearest(target, units, block)
-        total = total + checkpoint(_block_loss, units[target], block, near, nearer, use_reentrant=False)
+def discrimination(units: dict[str, Tensor], rows: Tensor) -> Tensor:
+    """The sum over the views of ND: what is near in it (B) or in all views (A) against all others; means over rows."""
+    total: Tensor = _InBlocks.apply(_block_loss, torch.split(rows, ROWS_AT_ONCE), *units.values())  # type: ignore[no-untyped-call]
     return total / len(rows)
 
 
-@torch.no_grad()
-def _nearest(target: str, units: dict[str, Tensor], rows: Tensor) -> tuple[Tensor, Tensor]:
-    """(len(rows), 10) items: the likeliest by all views together, and by the target among the rest."""
-    chances = {name: (unit[rows] @ unit.T).softmax(dim=1) for name, unit in units.items()}
-    n_nearest = min(N_NEAREST, len(units[target]))
-    together = (added(chances.values()) + chances[target]).topk(n_nearest, dim=1).indices
-    alone = chances[target].scatter(1, together, 0.0).topk(n_nearest, dim=1).indices
-    return together, alone
+class _InBlocks(torch.autograd.Function):
+    """The sum of a loss over blocks of rows; each block's gradient is taken at once and what it needed forgotten."""
+
+    @staticmethod
+    def forward(ctx: Any, loss: Callable[..., Tensor], blocks: Sequence[Tensor], *tables: Tensor) -> Tensor:
+        leaves = [table.detach().requires_grad_() for table in tables]
+        total = tables[0].new_zeros(())
+        with torch.enable_grad():
+            for block in blocks:
+                part = loss(block, *leaves)
+                part.backward()  # type: ignore[no-untyped-call]
+                total += part.detach()
+        ctx.save_for_backward(*(leaf.grad for leaf in leaves))
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        return (None, None, *(gradient * table for table in ctx.saved_tensors))
 
 
-def _block_loss(unit: Tensor, rows: Tensor, together: Tensor, alone: Tensor) -> Tensor:
-    weights = (unit[rows] @ unit.T / TEMPERATURE).exp()  # (len(rows), n_items)
-    total = weights.sum(dim=1)
-    near, nearer = weights.gather(1, together).sum(dim=1), weights.gather(1, alone).sum(dim=1)
-    return -(torch.log(near / total + TINY) + torch.log(nearer / (total - near) + TINY)).sum()
+def _block_loss(rows: Tensor, *units: Tensor) -> Tensor:
+    """Summed over the rows and views."""
+    own = [unit[rows] for unit in units]
+    with torch.no_grad():
+        products = [mine @ unit.T for mine, unit in zip(own, units, strict=True)]  # (len(rows), n_items)
+        chances = [cosines.softmax(dim=1) for cosines in products]
+        together = added(chances)
+    total = units[0].new_zeros(())
+    for mine, unit, cosines, chance in zip(own, units, products, chances, strict=True):
+        near = _largest(together + chance, N_NEAREST)
+        nearer = _largest_besides(chance, near)
+        everything, shift = losses.sums_exp(mine / TEMPERATURE, unit, cosines.div_(TEMPERATURE))
+        of_near, of_nearer = (_sums_of(mine, unit[items], shift) for items in (near, nearer))
+        total = total - torch.log(of_near / everything + TINY).sum()
+        total = total - torch.log(of_nearer / (everything - of_near) + TINY).sum()
+    return total
+
+
+def _sums_of(rows: Tensor, chosen: Tensor, shift: Tensor) -> Tensor:
+    """The sum of exp(r . c / temperature - shift) over the items chosen for each row (m, k, d). (m,)."""
+    cosines = torch.einsum("md,mkd->mk", rows, chosen)
+    return (cosines / TEMPERATURE - shift[:, None]).exp().sum(dim=1)
+
+
+def _largest_besides(values: Tensor, taken: Tensor) -> Tensor:
+    """Columns of the largest of each row once the columns that are taken count 0."""
+    columns = _largest(values, N_NEAREST + taken.shape[1])
+    again = (columns[:, :, None] == taken[:, None]).any(dim=2)
+    left = values.gather(1, columns).masked_fill(again, 0.0)
+    return columns.gather(1, _largest(left, N_NEAREST))
+
+
+def _largest(values: Tensor, k: int) -> Tensor:
+    return values.topk(min(k, values.shape[1]), dim=1).indices

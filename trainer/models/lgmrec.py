@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -45,24 +46,30 @@ class LGMRec(Recommender):
         ids = light_gcn(self._inputs.interactions, self.user_embedding, self.item_embedding, n_layers)
         return Sides(ids.users, ids.items)
 
-    def _local(self, modality: str) -> Sides:
+    def _mapped(self) -> dict[str, tuple[Sides, Sides]]:
+        """Features mapped into the embeddings' space and onto hyperedges, in one product, and their sums by user."""
+        inputs, size, mapped = self._inputs, self._settings.embedding_size, {}
+        for modality in MODALITIES:
+            weights = torch.cat([self.projections[modality], self.hyperedges[modality]], dim=1)
+            items = inputs.features[modality] @ weights
+            users = sums_over_items(inputs, items)
+            mapped[modality] = Sides(users[:, :size], items[:, :size]), Sides(users[:, size:], items[:, size:])
+        return mapped
+
+    def _local(self, sums: Sides) -> Sides:
         """nu(A-hat^n [mean of the user's items ; f W]): the last layer alone."""
         inputs = self._inputs
-        items = inputs.features[modality] @ self.projections[modality]
-        users = sums_over_items(inputs, items) / (inputs.user_degrees + 1e-7)[:, None]
+        users, items = sums.users / (inputs.user_degrees + 1e-7)[:, None], sums.items
         for _ in range(self._settings.n_modal_layers):
             users, items = inputs.interactions @ items, inputs.interactions.T @ users
         return Sides(normalize(users), normalize(items))
 
     # Global: the hypergraph
 
-    def _assignments(self) -> dict[str, Sides]:
+    def _assignments(self, logits: dict[str, Sides]) -> dict[str, Sides]:
         """How much each item and user belongs to each hyperedge, (n, n_hyperedges), softened by noise in training."""
-        inputs, raw = self._inputs, {}
-        for modality in MODALITIES:
-            items = inputs.features[modality] @ self.hyperedges[modality]
-            # In the order of the reference's draws: items before users, all assignments before all dropout.
-            raw[modality] = Sides(items=self._soft(items), users=self._soft(sums_over_items(inputs, items)))
+        # In the order of the reference's draws: items before users, all assignments before all dropout.
+        raw = {m: Sides(items=self._soft(side.items), users=self._soft(side.users)) for m, side in logits.items()}
         return {m: Sides(items=self._dropped(side.items), users=self._dropped(side.users)) for m, side in raw.items()}
 
     def _soft(self, logits: Tensor) -> Tensor:
@@ -74,10 +81,10 @@ class LGMRec(Recommender):
         rate = 1.0 - self._settings.keep_rate
         return rows * self.noise.dropout(rows, rate) if self.training and rate > 0 else rows
 
-    def _global(self, ids: Sides) -> dict[str, Sides]:
+    def _global(self, ids: Sides, logits: dict[str, Sides]) -> dict[str, Sides]:
         """Items gather into hyperedges, and hyperedges hand back to items and to users, layer by layer."""
         views = {}
-        for modality, belongs in self._assignments().items():
+        for modality, belongs in self._assignments(logits).items():
             items, users = ids.items, ids.users
             for _ in range(self._settings.n_hyper_layers):
                 edges = belongs.items.T @ items  # (n_hyperedges, d)
@@ -87,11 +94,11 @@ class LGMRec(Recommender):
 
     def _parts(self) -> tuple[dict[str, Sides], dict[str, Sides]]:
         """The summands of the final embeddings, and the global views of each modality."""
-        ids = self._ids()
-        views = self._global(ids)
+        ids, mapped = self._ids(), self._mapped()
+        views = self._global(ids, {m: logits for m, (_, logits) in mapped.items()})
         weight = self._settings.global_weight
         whole = Sides(*(weight * normalize(added(sides)) for sides in zip(*views.values(), strict=True)))
-        return {"id": ids, **{m: self._local(m) for m in MODALITIES}, "multimodal": whole}, views
+        return {"id": ids, **{m: self._local(sums) for m, (sums, _) in mapped.items()}, "multimodal": whole}, views
 
     def loss_terms(
         self, users: Tensor, positives: Tensor, negatives: Tensor, *, share: Share = WHOLE

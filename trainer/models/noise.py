@@ -14,6 +14,12 @@ class Noise:
         """A mask of the tensor's shape to multiply by: 0 with probability `rate`, else 1 / (1 - rate)."""
         return (torch.rand_like(like) >= rate).to(like.dtype) / (1.0 - rate)
 
+    def dropout_rows(self, like: Tensor, rows: Tensor, rate: float) -> Tensor:
+        """The given rows (B,) of a mask of the whole table's shape, (B, d): a row that stands twice is masked alike."""
+        distinct, places = torch.unique(rows, return_inverse=True)
+        drawn = self.dropout(like.new_empty(len(distinct), like.shape[1]), rate)
+        return drawn[places]
+
     def gumbel(self, like: Tensor) -> Tensor:
         """Standard Gumbel noise of the tensor's shape: -log of an exponential variate."""
         return -torch.empty_like(like).exponential_().log()
