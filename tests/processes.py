@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,14 +34,19 @@ def environment(variables: dict[str, Any]) -> dict[str, str]:
 
 @contextmanager
 def process(
-    registry: Path, log: Path, *, port: int | None = None, **variables: Any
+    registry: Path,
+    log: Path,
+    *,
+    port: int | None = None,
+    program: Sequence[str] = ("-m", "service", "run"),
+    **variables: Any,
 ) -> Iterator[tuple["subprocess.Popen[bytes]", httpx.Client]]:
     """The service started by its command line; killed if a test left it running."""
     port = free_port() if port is None else port
 
     with log.open("ab") as file:
         running = subprocess.Popen(
-            [sys.executable, "-m", "service", "run"],
+            [sys.executable, *program],
             env=environment({"registry": registry, "port": port, **variables}),
             stderr=file,
         )
