@@ -1,5 +1,10 @@
 """Ask the service for recommendations in its three ways, and draw at random what to ask."""
 
+import itertools
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -24,6 +29,37 @@ def batch(client: httpx.Client, **body: Any) -> list[dict[str, Any]]:
     BatchAnswer.model_validate(response.json())
     answers: list[dict[str, Any]] = response.json()["answers"]
     return answers
+
+
+Told = tuple[int, str, str, float]  # status, user, first item (or what came instead), seconds
+
+
+@contextmanager
+def load(client: httpx.Client, n_callers: int = 3) -> Iterator[list[Told]]:
+    """Callers that ask for known users without pause, and what each answer was."""
+    answers: list[Told] = []
+    stop = threading.Event()
+
+    def ask(caller: int) -> None:
+        with httpx.Client(base_url=client.base_url, timeout=30) as mine:
+            for asked in itertools.count():
+                if stop.is_set():
+                    return
+                user, start = f"user-{(caller * 7 + asked) % 29}", time.perf_counter()
+                response = mine.get(f"/recommend/{user}?k=3")
+                seconds = time.perf_counter() - start
+                first = response.json()["items"][0]["item_id"] if response.status_code == 200 else response.text
+                answers.append((response.status_code, user, first, seconds))
+
+    threads = [threading.Thread(target=ask, args=(caller,)) for caller in range(n_callers)]
+    for thread in threads:
+        thread.start()
+    try:
+        yield answers
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
 
 
 def ids(answer: dict[str, Any]) -> list[str]:

@@ -43,7 +43,7 @@ def routes() -> list[APIRoute]:
             query=PublishQuery,
             answer=PublishAnswer,
             role="admin",
-            refusals=(404, 409),
+            refusals=(404, 409, 500),
             refusal=GateRefusal,
         ),
         route(

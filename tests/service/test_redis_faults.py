@@ -2,45 +2,16 @@
 
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
+from asking import Told, load
 from servers import Valkey, counted, serving, wait_until
 
 READS = 'reco_redis_reads_total{{outcome="{}"}}'
-
-
-@contextmanager
-def load(client: httpx.Client) -> Iterator[list[tuple[int, str, str, float]]]:
-    """Four callers that ask for known users without pause; what each answer was, and how long it took."""
-    answers: list[tuple[int, str, str, float]] = []
-    stop = threading.Event()
-
-    def ask(caller: int) -> None:
-        with httpx.Client(base_url=client.base_url) as mine:
-            asked = 0
-            while not stop.is_set():
-                asked += 1
-                user, start = f"user-{(caller * 7 + asked) % 29}", time.perf_counter()
-                response = mine.get(f"/recommend/{user}?k=3")
-                seconds = time.perf_counter() - start
-                first = response.json()["items"][0]["item_id"]
-                answers.append((response.status_code, user, first, seconds))
-
-    threads = [threading.Thread(target=ask, args=(caller,)) for caller in range(4)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield answers
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
 
 
 @pytest.fixture
@@ -57,7 +28,7 @@ def hits_again(client: httpx.Client) -> None:
     assert client.get("/readyz").json()["redis"] == "closed"
 
 
-def check(answers: list[tuple[int, str, str, float]]) -> None:
+def check(answers: list[Told]) -> None:
     """Every request was answered, and every user always with the same first item."""
     assert len(answers) > 50
     assert {status for status, *_ in answers} == {200}

@@ -6,8 +6,6 @@ and is known again when it is back, unless Redis itself forgot it.
 
 import os
 import signal
-import threading
-import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -17,6 +15,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from asking import Told, load
 from bundles import make_content
 from lively import naive
 from processes import process
@@ -52,34 +51,6 @@ class Truth:
         assert hidden is not None
         scores[[*past, *excluded, hidden]] = -np.inf
         return self.bundle.item_ids[int(scores.argmax())]
-
-
-@contextmanager
-def load(client: httpx.Client) -> Iterator[list[tuple[int, str, str, float]]]:
-    """Three callers that ask for known users without pause: status, user, first item, seconds."""
-    answers: list[tuple[int, str, str, float]] = []
-    stop = threading.Event()
-
-    def ask(caller: int) -> None:
-        with httpx.Client(base_url=client.base_url, timeout=30) as mine:
-            for asked in range(10**9):
-                if stop.is_set():
-                    return
-                user, start = f"user-{(caller * 7 + asked) % 29}", time.perf_counter()
-                response = mine.get(f"/recommend/{user}?k=1")
-                seconds = time.perf_counter() - start
-                first = response.json()["items"][0]["item_id"] if response.status_code == 200 else response.text
-                answers.append((response.status_code, user, first, seconds))
-
-    threads = [threading.Thread(target=ask, args=(caller,)) for caller in range(3)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield answers
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
 
 
 @contextmanager
@@ -176,7 +147,7 @@ def did(client: httpx.Client, truth: Truth, user_id: str, item_id: str, kind: st
     truth.did[user_id].append((item_id, kind))
 
 
-def more(answers: list[tuple[int, str, str, float]], n: int) -> None:
+def more(answers: list[Told], n: int) -> None:
     until = len(answers) + n
     wait_until(lambda: len(answers) >= until, 20)
 
@@ -189,7 +160,7 @@ def first(client: httpx.Client, user_id: str) -> str:
     return str(client.get(f"/recommend/{user_id}?k=1").json()["items"][0]["item_id"])
 
 
-def check(answers: list[tuple[int, str, str, float]], truth: Truth) -> None:
+def check(answers: list[Told], truth: Truth) -> None:
     assert {status for status, *_ in answers} == {200}
     allowed = {
         user_id: {truth.first(user_id, with_events=known) for known in (True, False)}
