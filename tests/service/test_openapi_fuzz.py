@@ -18,6 +18,7 @@ from bundles import CATEGORIES, write_small_bundle
 from hypothesis import HealthCheck, settings
 from retrainings import retraining
 from schemathesis import checks
+from schemathesis.generation import GenerationMode
 from servers import publish, serving
 
 from service.app import create_app
@@ -53,11 +54,11 @@ def document() -> dict[str, Any]:
     for schema in told["components"]["schemas"].values():
         if "properties" in schema:
             schema.setdefault("additionalProperties", False)
-    return likely(told)
+    return told
 
 
 def likely(part: Any) -> Any:
-    """The same document, in which about half of the drawn ids and names are known to the service."""
+    """The same document, by which about half of the drawn ids and names are known to the service."""
     if isinstance(part, list):
         return [likely(one) for one in part]
     if not isinstance(part, dict):
@@ -80,8 +81,9 @@ def drawn(name: str, kind: dict[str, Any]) -> dict[str, Any]:
 
 
 schema = schemathesis.openapi.from_dict(document())
-only_drawn = schemathesis.openapi.from_dict(document())
-only_drawn.config.phases.coverage.enabled = False  # no walks along the bounds
+known = schemathesis.openapi.from_dict(likely(document()))
+known.config.phases.coverage.enabled = False  # no walks along the bounds
+known.config.generation.modes = [GenerationMode.POSITIVE]
 
 
 @pytest.fixture(scope="module")
@@ -106,17 +108,30 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory, keys: Any) -> Iterator[http
 @schema.parametrize()
 @law
 def test_every_answer_is_as_documented(case: schemathesis.Case, fuzzed: httpx.Client, keys: Any) -> None:
-    response = case.call(base_url=str(fuzzed.base_url), headers={"X-API-Key": keys["admin"][0]})
+    check(case, fuzzed, keys["admin"][0])
+
+
+def check(case: schemathesis.Case, fuzzed: httpx.Client, key: str) -> None:
+    """Send it; what comes has a documented status and shape, and is a refusal where the call is not as documented."""
+    response = case.call(base_url=str(fuzzed.base_url), headers={"X-API-Key": key})
     told = response.text
     if response.headers["content-type"] == ["application/json"]:
         json.loads(told, object_pairs_hook=without_repetition)
-    excluded = [checks.allow_header_conformance]
-    if response.status_code == 422 and any(reason in told for reason in UNTOLD):
-        excluded.append(checks.positive_data_acceptance)
+    excluded = [checks.allow_header_conformance]  # it counts by template: GET /recommend/batch is of a user `batch`
+    if response.status_code == 414 or (response.status_code == 422 and any(reason in told for reason in UNTOLD)):
+        excluded += [checks.positive_data_acceptance, checks.negative_data_rejection]
     case.validate_response(response, excluded_checks=excluded)
 
 
-@only_drawn.parametrize()
+@known.parametrize()
+@law
+def test_every_answer_about_what_is_known_is_as_documented(
+    case: schemathesis.Case, fuzzed: httpx.Client, keys: Any
+) -> None:
+    check(case, fuzzed, keys["admin"][0])
+
+
+@known.parametrize()
 @settings(law, max_examples=3)
 def test_who_has_no_key_or_too_small_a_role_is_refused_as_documented(
     case: schemathesis.Case, fuzzed: httpx.Client, keys: Any
