@@ -139,7 +139,7 @@ def made_up_pairs(shape: Shape) -> tuple[Array, Array]:
 def _inputs(shape: Shape, users: Array, items: Array, settings: ModelSettings) -> Inputs:
     rng = np.random.default_rng(1)
     widths = dict(shape.widths)
-    features = {
+    features: Features = {
         m: rng.standard_normal((shape.n_items, widths[m]), dtype=np.float32) for m in wanted_modalities(settings)
     }
     cpu = torch.device("cpu")

@@ -14,6 +14,7 @@ from index.errors import InputError
 from trainer.__main__ import app
 from trainer.compare import compare_runs
 from trainer.grid import Cell, make_plan
+from trainer.model_settings import ModelBase
 from trainer.run_folder import RunFolder
 
 OVERRIDES = ("training.epochs=3", "training.batch_size=128", "training.learning_rate=0.02", "evaluation.bootstrap=100")
@@ -170,6 +171,48 @@ def test_a_run_without_test_figures_cannot_be_tested(data, nested, tmp_path):
     (tmp_path / "bpr" / "users.parquet").unlink()
     with pytest.raises(InputError, match=r"no users\.parquet: it was finished without measuring the test split"):
         compare_runs([data / "one"], ["popularity", "bpr"], tmp_path, overrides=OVERRIDES)
+
+
+def compare(*arguments) -> str:
+    """The command's output without its wrapping; an InputError passes through."""
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["compare", *map(str, arguments)])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+SHORT = [part for key in ("epochs=1", "batch_size=512") for part in ("--set", f"training.{key}")]
+
+
+def test_all_models_are_compared_by_the_configurations_that_are_a_model_s_own(data, tmp_path):
+    printed = compare(data / "one", "--models", "all", "--out", tmp_path, *SHORT, "--set", "evaluation.bootstrap=0")
+    record = json.loads((tmp_path / "comparison.json").read_text())
+    assert set(record) == {model.model_fields["name"].default for model in ModelBase.__subclasses__()}
+    assert all(name in printed for name in record)
+    assert all(found["peak_gb"] > 0 and found["seconds_per_epoch"] > 0 for name, found in record.items()
+               if name != "popularity")  # fmt: skip
+    page = (tmp_path / "comparison.md").read_text()
+    assert "* smore: " in page
+    assert f"{record['smore']['n_parameters']:,}" in page
+
+
+def test_models_are_named_beside_configurations_and_in_their_order(data, tmp_path):
+    compare(data / "one", "--models", "bpr, popularity", "--config", "lightgcn", "--out", tmp_path, *SHORT)
+    assert list(json.loads((tmp_path / "comparison.json").read_text())) == ["bpr", "popularity", "lightgcn"]
+
+
+def test_an_unknown_model_is_refused_with_the_known_ones_before_anything_is_written(data, tmp_path):
+    with pytest.raises(InputError, match=r"'mmgcn' not found: .*alignrec, .*vbpr"):
+        compare(data / "one", "--models", "bpr,mmgcn", "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_features_that_a_model_lacks_are_named_before_the_first_run(tmp_path):
+    topics_dataset(tmp_path / "texts", modalities=("text",))
+    with pytest.raises(InputError, match="smore needs all of the features text, image; the data have text"):
+        compare(tmp_path / "texts", "--models", "bpr,smore", "--out", tmp_path / "out", *SHORT)
+    assert not (tmp_path / "out").exists()
 
 
 def evaluate(*arguments) -> str:

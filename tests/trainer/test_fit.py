@@ -104,11 +104,13 @@ def test_a_finished_run_is_not_run_again(dataset, tmp_path):
     assert (tmp_path / "run" / "best.pt").stat().st_mtime_ns == before
 
 
-def test_a_run_that_was_killed_resumes_and_ends_where_the_unbroken_one_ends(dataset, tmp_path):
-    overrides = (*SMALL, "training.epochs=80", "training.patience=80", "training.checkpoint_every=3")
-    unbroken = trained(dataset, load_config("anchorrec", overrides), tmp_path / "unbroken")
+@pytest.mark.parametrize(("name", "epochs"), [("anchorrec", 80), ("freedom", 60), ("lattice", 60)])
+def test_a_run_that_was_killed_resumes_and_ends_where_the_unbroken_one_ends(dataset, tmp_path, name, epochs):
+    overrides = (*SMALL, f"training.epochs={epochs}", "training.patience=80", "training.checkpoint_every=3")
+    unbroken = trained(dataset, load_config(name, overrides), tmp_path / "unbroken")
     sets = [part for override in overrides for part in ("--set", override)]
     command = [sys.executable, "-m", "trainer", "fit", str(dataset.path), "--out", str(tmp_path / "killed"), *sets]
+    command += ["--config", name]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not (tmp_path / "killed" / "last.pt").exists():
         assert process.poll() is None, "the run ended before it could be killed"
@@ -116,7 +118,7 @@ def test_a_run_that_was_killed_resumes_and_ends_where_the_unbroken_one_ends(data
     process.kill()
     process.wait()
     assert RunFolder(tmp_path / "killed").result() is None
-    resumed = trained(dataset, load_config("anchorrec", overrides), tmp_path / "killed")
+    resumed = trained(dataset, load_config(name, overrides), tmp_path / "killed")
     assert same(resumed, unbroken)
     lines = [(tmp_path / run / "metrics.jsonl").read_text().splitlines() for run in ("unbroken", "killed")]
     assert [json.loads(a)["loss"] for a in lines[0]] == [json.loads(b)["loss"] for b in lines[1]]
