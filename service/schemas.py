@@ -257,6 +257,7 @@ class Ready(Answer):
 
     status: str
     model: str
+    fold_in: str = Field(description="users with events since training get the model's very vector: exact; or nearly")
     redis: str = Field(description="off, or the state of the circuit: closed, open, half_open")
     index: dict[str, Any]
     spaces: list[str]

@@ -35,6 +35,7 @@ async def readyz(service: Service, call: Call[Query]) -> dict[str, Any]:
         "source": "bundle",
         "status": "ready",
         "model": manifest.model,
+        "fold_in": manifest.fold_in,
         "redis": "off" if service.cache is None else service.cache.state,
         "index": {**manifest.index.model_dump(), "device": serving.device},
         "spaces": serving.neighbours.spaces,

@@ -181,6 +181,7 @@ def test_readiness_tells_bundle_index_and_redis(client: httpx.Client, bundle: Bu
     Ready.model_validate(ready)
     assert (ready["bundle"], ready["redis"], ready["status"]) == (bundle.bundle_id, "off", "ready")
     assert (ready["index"]["factory"], ready["index"]["device"]) == ("Flat", "cpu")
+    assert (ready["model"], ready["fold_in"]) == ("anchorrec", "exact")
     assert ready["spaces"] == ["fused", "image", "multimodal", "text", "id"]
     assert client.get("/healthz").json()["status"] == "alive"
 
