@@ -349,6 +349,13 @@ def test_every_shipped_space_fits_its_configuration(name):
     read_space(name).check(config, ())
 
 
+@pytest.mark.parametrize(
+    ("name", "n_points"), [("vbpr", 7), ("lattice", 16), ("freedom", 8), ("smore", 128), ("bm3", 8), ("alignrec", 175)]
+)
+def test_a_published_grid_has_as_many_points_as_was_published(name, n_points):
+    assert len(read_space(name).points()) == n_points
+
+
 @given(sizes=st.lists(st.integers(1, 4), min_size=1, max_size=4))
 def test_a_grid_has_every_combination_once(sizes):
     settings = ("model.k", "model.n_layers", "seed", "training.batch_size")

@@ -1,7 +1,7 @@
 """What the loop, the exporter and the evaluator know of every model."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 
@@ -112,10 +112,10 @@ def projection(width: int, size: int) -> nn.Linear:
     return linear
 
 
-def projected_rows(linear: nn.Module, features: Tensor, *columns: Tensor) -> tuple[Tensor, ...]:
-    """The linear map of chosen rows of a table, each distinct row mapped once. (n, width), (B,) ... -> (B, d) ..."""
+def projected_rows(project: Callable[[Tensor], Tensor], features: Tensor, *columns: Tensor) -> tuple[Tensor, ...]:
+    """A map of chosen rows of a table, each distinct row mapped once. (n, width), (B,) ... -> (B, d) ..."""
     distinct, places = torch.unique(torch.cat(columns), return_inverse=True)
-    mapped = linear(features.index_select(0, distinct))
+    mapped = project(features.index_select(0, distinct))
     return tuple(mapped[part] for part in places.split([len(column) for column in columns]))
 
 

@@ -1,7 +1,10 @@
 """FREEDOM (Zhou and Shen, 2023; MODELS.md 3.5)."""
 
+from functools import partial
+
 import numpy as np
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from trainer import losses
 from trainer.graph import SparseMatrix, interaction_matrix, normalise_interactions
@@ -66,8 +69,9 @@ class FREEDOM(Recommender):
         ranked = losses.bpr(scores(user, items[positives[own]]), scores(user, items[negatives[own]]))
         terms = {"bpr": fraction * ranked}
         for m in self.modalities:
-            features = self.features[m]
-            positive, negative = projected_rows(self.projections[m], features, positives[own], negatives[own])
+            # Without the bias, which cancels between the two: of its gradient rounding alone would be left.
+            project = partial(linear, weight=self.projections[m].weight)
+            positive, negative = projected_rows(project, self.features[m], positives[own], negatives[own])
             ranked = losses.bpr(scores(user, positive), scores(user, negative))
             terms[f"bpr_{m}"] = fraction * self._settings.modal_weight * ranked
         return terms
