@@ -70,7 +70,7 @@ class FREEDOM(Recommender):
         terms = {"bpr": fraction * ranked}
         for m in self.modalities:
             # Without the bias, which cancels between the two: of its gradient rounding alone would be left.
-            project = partial(linear, weight=self.projections[m].weight)
+            project = partial(linear, weight=self.projections[m].get_parameter("weight"))
             positive, negative = projected_rows(project, self.features[m], positives[own], negatives[own])
             ranked = losses.bpr(scores(user, positive), scores(user, negative))
             terms[f"bpr_{m}"] = fraction * self._settings.modal_weight * ranked
