@@ -54,35 +54,39 @@ class SMORE(Recommender):
             views[view] = torch.cat([inputs.interactions @ items, items])
         return views
 
-    def _side_parts(self, ids: Tensor) -> dict[str, Tensor]:
-        """What each view adds: its preference times its (for a modality: attended) rows, over three."""
+    def _side_parts(self, ids: Tensor, rows: Tensor | None = None) -> dict[str, Tensor]:
+        """What each view adds to given rows, or all: preference times (for a modality: attended) rows, over three."""
         views = self._views()
+        chosen = ids if rows is None else ids[rows]
+        preferences = {v: torch.sigmoid(self.preferences[v](chosen)) for v in VIEWS}
+        if rows is not None:
+            views = {v: view[rows] for v, view in views.items()}
+        if rows is not None and self.training:
+            rate = self._settings.dropout
+            preferences = {v: weight * self.noise.dropout_rows(ids, rows, rate) for v, weight in preferences.items()}
         attended = {m: self.queries[m](views[FUSED]).softmax(dim=1) * views[m] for m in MODALITIES}
-        return {v: self._preference(v, ids) * rows / len(VIEWS) for v, rows in {**views, **attended}.items()}
-
-    def _preference(self, view: str, ids: Tensor) -> Tensor:
-        preference = torch.sigmoid(self.preferences[view](ids))
-        return preference * self.noise.dropout(preference, self._settings.dropout) if self.training else preference
+        return {v: preferences[v] * view / len(VIEWS) for v, view in {**views, **attended}.items()}
 
     def loss_terms(
         self, users: Tensor, positives: Tensor, negatives: Tensor, *, share: Share = WHOLE
     ) -> dict[str, Tensor]:
         """Ranking, squared norms of the final rows, contrast of side with ID embeddings on both sides."""
-        settings, ids, n_users = self._settings, self._propagate(), self._inputs.n_users
-        side = added(self._side_parts(torch.cat([ids.users, ids.items])).values())
-        side_users, side_items = side[:n_users], side[n_users:]
+        settings, n_users = self._settings, self._inputs.n_users
+        all_ids = torch.cat(self._propagate()[:2])
+        columns = torch.stack([users, n_users + positives, n_users + negatives])
+        distinct, places = torch.unique(columns, return_inverse=True)
+        ids, side = all_ids[distinct], added(self._side_parts(all_ids, distinct).values())
         own, fraction = share.rows(len(users)), share.fraction(len(users))
-        items = ids.items + side_items
-        rows = (ids.users + side_users)[users[own]], items[positives[own]], items[negatives[own]]
-        ranked = losses.bpr(scores(rows[0], rows[1]), scores(rows[0], rows[2]))
-        weight = settings.contrast_weight
-        return {
-            "bpr": fraction * ranked,
-            "l2": settings.l2_weight * losses.squared_norms(*rows, batch_size=self._batch_size),
-        } | share.take(
+        user, positive, negative = (ids + side)[places[:, own]]
+        ranked = losses.bpr(scores(user, positive), scores(user, negative))
+        l2, weight = (
+            losses.squared_norms(user, positive, negative, batch_size=self._batch_size),
+            settings.contrast_weight,
+        )
+        return {"bpr": fraction * ranked, "l2": settings.l2_weight * l2} | share.take(
             {
-                "contrast_items": lambda: weight * losses.info_nce_of(positives, side_items, ids.items, TEMPERATURE),
-                "contrast_users": lambda: weight * losses.info_nce_of(users, side_users, ids.users, TEMPERATURE),
+                "contrast_items": lambda: weight * losses.info_nce_of(places[1], side, ids, TEMPERATURE),
+                "contrast_users": lambda: weight * losses.info_nce_of(places[0], side, ids, TEMPERATURE),
             }
         )
 
