@@ -154,8 +154,10 @@ def end_by_signals() -> None:
     """Let SIGTERM and a closed terminal end this process as Ctrl-C does: by unwinding, children stopped."""
 
     def interrupt(_: int, __: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        # Not an exception from here: it could come up in a callback that swallows it. asyncio knows what to do.
+        signal.raise_signal(signal.SIGINT)
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs with it ignored
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
 

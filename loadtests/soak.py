@@ -5,6 +5,7 @@ import random
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -29,6 +30,7 @@ from loadtests.servers import SHIPPED, Key, available_cores, running
 
 MEGABYTE = 1_000_000
 LOOKS = 100  # at the memory, in equal steps
+LOOKS_TOLD = 10  # one of so many is told
 CONNECTIONS = 16
 
 Answered = Callable[[Asked, int], None]
@@ -105,8 +107,10 @@ def soak(
         publish_random(registry, sizes, np.random.default_rng(seed))
         with running(registry, available_cores(), key, (SHIPPED,)) as servers:
             service, asked = servers.children[SHIPPED], mixture(sizes, key.key, random.Random(seed))
-            soaked(service, asked, warm_up, connections, "warming up")
-            found = soaked(service, asked, requests, connections, "asking")
+            fill(Soaked(), service, asked, warm_up, connections, "warming up")
+            found = Soaked()
+            with suppress(KeyboardInterrupt):  # whoever ends it early still gets to know what was found
+                fill(found, service, asked, requests, connections, "asking")
     Console(width=100).print(memory_table(found), answers_table(found))
     record = {
         "soak": requests,
@@ -126,9 +130,10 @@ def soak(
         raise typer.Exit(1)
 
 
-def soaked(service: Child, asked: Iterator[Asked], n: int, connections: int, what: str) -> Soaked:
+def fill(found: Soaked, service: Child, asked: Iterator[Asked], n: int, connections: int, what: str) -> None:
     """Ask the next n requests, and look at the service's memory meanwhile."""
-    found, step, began = Soaked([memory(service.pid)]), max(1, n // LOOKS), perf_counter()
+    step, began = max(1, n // LOOKS), perf_counter()
+    found.memory.append(memory(service.pid))
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(what, total=n)
 
@@ -137,11 +142,14 @@ def soaked(service: Child, asked: Iterator[Asked], n: int, connections: int, wha
             if found.asked % step == 0:
                 found.memory.append(memory(service.pid))
                 progress.update(task, completed=found.asked)
+            if found.asked % (step * LOOKS_TOLD) == 0:
+                progress.console.print(f"{what}: {found.asked:,} of {n:,}, {found.memory[-1].resident:.1f} MB resident")
 
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(ask_all(service.port, islice(asked, n), connections, answered))
-    found.seconds = perf_counter() - began
-    return found
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(ask_all(service.port, islice(asked, n), connections, answered))
+        finally:
+            found.seconds = perf_counter() - began
 
 
 async def ask_all(port: int, requests: Iterator[Asked], connections: int, answered: Answered) -> None:
@@ -151,8 +159,11 @@ async def ask_all(port: int, requests: Iterator[Asked], connections: int, answer
 
     def go_on(connection: Connection, status: int, _: float) -> None:
         nonlocal answers
+        asked = under_way.pop(connection, None)
+        if asked is None:  # given up
+            return
         answers += 1
-        answered(under_way.pop(connection), status)
+        answered(asked, status)
         if status != LOST:
             ask_next(connection)
 
@@ -167,13 +178,19 @@ async def ask_all(port: int, requests: Iterator[Asked], connections: int, answer
     pool = await connect(port, connections, go_on)
     for connection in pool:
         ask_next(connection)
-    before = -1
-    while under_way and answers > before:  # a server that answers nothing for so long is given up
-        before = answers
-        await asyncio.wait([connection.closed for connection in pool], timeout=GRACE_S)
-    for connection in pool:
-        connection.close()
-    await asyncio.wait([connection.closed for connection in pool])
+    ends = [connection.closed for connection in pool]
+    try:
+        before = -1
+        while under_way and answers > before:  # a server that answers nothing for so long is given up
+            before = answers
+            await asyncio.wait(ends, timeout=GRACE_S)
+    except asyncio.CancelledError:
+        under_way.clear()
+        raise
+    finally:
+        for connection in pool:
+            connection.close()
+        await asyncio.wait(ends)
 
 
 def memory(pid: int) -> Memory:

@@ -46,6 +46,24 @@ def test_memory_that_grew_by_more_than_it_may_is_no_success():
     assert record["failures"] == {}
 
 
+def test_a_soak_that_is_ended_early_says_what_it_found_and_is_no_success():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "loadtests.soak", *SMALL, "--warm-up", "0", "--requests", "30000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert next(line for line in process.stderr if line.strip()).startswith("asking: 3,000 of 30,000, ")
+    process.terminate()
+    out, _ = process.communicate(timeout=60)
+    record = json.loads(out.splitlines()[-1])
+    assert process.returncode == 1
+    assert record["never_asked"] > 0
+    assert sum(record["answers"].values()) + record["never_asked"] == 30_000
+    assert record["failures"] == {}
+
+
 @pytest.mark.parametrize(
     ("memory", "grew"), [([10, 10, 10], 0), ([10, 19, 12], 9), ([10, 10, 14], 4), ([10, 9, 8], -1)]
 )
