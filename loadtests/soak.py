@@ -107,10 +107,10 @@ def soak(
         publish_random(registry, sizes, np.random.default_rng(seed))
         with running(registry, available_cores(), key, (SHIPPED,)) as servers:
             service, asked = servers.children[SHIPPED], mixture(sizes, key.key, random.Random(seed))
-            fill(Soaked(), service, asked, warm_up, connections, "warming up")
+            fill(Soaked(), service, asked, warm_up, connections=connections, what="warming up")
             found = Soaked()
             with suppress(KeyboardInterrupt):  # whoever ends it early still gets to know what was found
-                fill(found, service, asked, requests, connections, "asking")
+                fill(found, service, asked, requests, connections=connections, what="asking")
     Console(width=100).print(memory_table(found), answers_table(found))
     record = {
         "soak": requests,
@@ -130,7 +130,7 @@ def soak(
         raise typer.Exit(1)
 
 
-def fill(found: Soaked, service: Child, asked: Iterator[Asked], n: int, connections: int, what: str) -> None:
+def fill(found: Soaked, service: Child, asked: Iterator[Asked], n: int, *, connections: int, what: str) -> None:
     """Ask the next n requests, and look at the service's memory meanwhile."""
     step, began = max(1, n // LOOKS), perf_counter()
     found.memory.append(memory(service.pid))
