@@ -79,9 +79,9 @@ $(VENV)/.installed: pyproject.toml
 $(SHOP)/dataset.json: $(READING) | $(VENV)/.installed
 	$(BIN)/python -m trainer prepare shop --out $(SHOP) --cache $(DEMO)/features --overwrite
 
-# Changed data or training code begins the runs anew; an interrupted comparison resumes.
+# Changed data or training code begins runs and registry anew; an interrupted comparison resumes.
 $(RUNS)/.begun: $(SHOP)/dataset.json $(TRAINING)
-	rm -rf $(RUNS)
+	rm -rf $(RUNS) $(BUNDLES)
 	mkdir -p $(RUNS)
 	touch $@
 

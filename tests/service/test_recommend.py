@@ -173,7 +173,7 @@ def test_a_misspelt_or_unreadable_parameter_is_refused_by_name(client: httpx.Cli
         ("explian=true", "explian: extra inputs are not permitted"),
         ("explain=maybe", "explain: input should be a valid boolean"),
         ("k=%FF", "query: 'utf-8' codec"),
-        ("&".join(f"a{i}=1" for i in range(300)), "query: "),
+        ("&".join("a=1" for _ in range(9_000)), "query: "),
     ]:
         response = client.get(f"/recommend/user-1?{query}")
         assert response.status_code == 422
