@@ -137,7 +137,7 @@ def _workloads(peers: list[Peer], users: list[str], k: int, key: str) -> tuple[W
     return (
         workload(YARDSTICK, YARDSTICK, [raw(PATH)]),
         workload(OURS, SHIPPED, ours, len(ours)),
-        workload(OURS_ANEW, ANEW, ours),
+        workload(OURS_ANEW, ANEW, ours, len(ours)),
         *(workload(peer.name, peer.name, [peer.request(user, k) for user in users]) for peer in peers),
     )
 
