@@ -175,7 +175,6 @@ def test_two_processes_learn_what_one_learns(dataset, together, tmp_path, name):
     assert files[0] == files[1]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("rank", [0, 1])
 def test_no_thread_of_gloo_outlives_the_group(together, rank):
     threads = (together / f"threads-{rank}.txt").read_text().splitlines()
