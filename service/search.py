@@ -36,8 +36,8 @@ class Search(Protocol):
         """The k best rows for each vector, without its excluded ones, among the ascending rows `within` if given."""
 
 
-class Inline:
-    """Search in the event loop: a tenth of a millisecond at usual sizes, less than handing it to a thread costs."""
+class _Hiding:
+    """An index of which some rows are hidden for a time."""
 
     def __init__(self, index: ItemIndex) -> None:
         self._index = index
@@ -50,6 +50,10 @@ class Inline:
     def hide(self, rows: Array) -> None:
         """Let exactly these rows never come back."""
         self._index = self._index.hiding(rows)
+
+
+class Inline(_Hiding):
+    """Search in the event loop: a tenth of a millisecond at usual sizes, less than handing it to a thread costs."""
 
     async def __call__(self, vector: Array, k: int, exclude: Array | None) -> Found:
         """One search."""
@@ -79,21 +83,12 @@ def trimmed(rows: Array, scores: Array) -> Found:
     return rows[:n], scores[:n]
 
 
-class Batched:
+class Batched(_Hiding):
     """Search in the one thread that a GPU index may be searched from."""
 
     def __init__(self, searcher: BatchingSearcher, index: ItemIndex) -> None:
+        super().__init__(index)
         self._searcher = searcher
-        self._index = index
-
-    @property
-    def hidden(self) -> Array:
-        """The rows that never come back."""
-        return self._index.hidden
-
-    def hide(self, rows: Array) -> None:
-        """Let exactly these rows never come back."""
-        self._index = self._index.hiding(rows)
 
     async def __call__(self, vector: Array, k: int, exclude: Array | None) -> Found:
         """One search."""

@@ -39,11 +39,6 @@ def cosine_margin(users: Tensor, positives: Tensor, negatives: Tensor, margin: f
     return torch.relu(margin + gap).mean()
 
 
-def cosine_gap_to_fixed(online: Tensor, target: Tensor) -> Tensor:
-    """1 - mean cosine with a target that gets no gradient (BM3). Inputs (B, d)."""
-    return cosine_gap(online, target.detach())
-
-
 def contrast_with_all(rows: Tensor, views: Tensor, everything: Tensor, temperature: float) -> Tensor:
     """SSL (LGMRec): *sum* over the batch of each row's view against the row's own among all. (B,), (n, d), (n, d)."""
     distinct, counts = torch.unique(rows, return_counts=True)

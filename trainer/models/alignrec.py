@@ -5,30 +5,24 @@ from torch import Tensor, nn
 
 from trainer import losses
 from trainer.model_settings import AlignRecSettings
-from trainer.models.base import Factors, Inputs, Recommender, scores, table
-from trainer.models.propagation import Propagated, exact_factors, light_gcn, smoothed
+from trainer.models.base import Factors, Inputs, scores
+from trainer.models.propagation import OverInteractions, exact_factors, smoothed
 from trainer.parallel import WHOLE, Share
 
 MODALITY = "multimodal"
 TEMPERATURE = 0.2  # fixed in the reference; the tau of its settings is not read
 
 
-class AlignRec(Recommender):
+class AlignRec(OverInteractions):
     """ID embeddings plus gated ones smoothed over the graph of fused features, aligned with each other."""
 
     def __init__(self, settings: AlignRecSettings, inputs: Inputs, *, batch_size: int) -> None:
-        super().__init__()
-        self._settings, self._inputs, self._batch_size = settings, inputs, batch_size
+        super().__init__(inputs, settings.embedding_size, settings.n_layers)
+        self._settings, self._batch_size = settings, batch_size
         features, size = inputs.features[MODALITY], settings.embedding_size
-        self.user_embedding = table(inputs.n_users, size)
-        self.item_embedding = table(inputs.n_items, size)
         self.features = nn.Parameter(features.clone())
         self.refine = nn.Linear(features.shape[1], size)
         self.gate = nn.Linear(size, size)
-
-    def _propagate(self) -> Propagated:
-        n_layers = self._settings.n_layers
-        return light_gcn(self._inputs.interactions, self.user_embedding, self.item_embedding, n_layers)
 
     def _content(self) -> Tensor:
         """h = O^n (Q * sigma(gate(Lin f))). (n_items, d)."""
@@ -65,11 +59,6 @@ class AlignRec(Recommender):
         rows, counts = torch.unique(positives, return_counts=True)
         raw = nn.functional.normalize(self.features[rows].detach())
         return losses.similarity_gap_frobenius(content[rows], raw, counts)
-
-    def embeddings(self) -> tuple[Tensor, Tensor]:
-        """C + m."""
-        factors = self.factors()
-        return factors.user_embeddings, factors.item_embeddings
 
     def factors(self) -> Factors:
         """Parts `id` and `multimodal`."""

@@ -255,11 +255,6 @@ class AnchorRec(Recommender):
 
     # What leaves the model
 
-    def embeddings(self) -> tuple[Tensor, Tensor]:
-        """Final users h_u and corrected items h_i + lambda p_i^mm."""
-        factors = self.factors()
-        return factors.user_embeddings, factors.item_embeddings
-
     def factors(self) -> Factors:
         """Parts id, multimodal, text, image, anchor; fold-in by MODELS.md 3.12."""
         origins = self._origins()

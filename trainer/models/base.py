@@ -81,9 +81,10 @@ class Recommender(nn.Module, ABC):
         """The loss terms of one training step; what `compile` acts on."""
         return self.loss_terms(users, positives, negatives, share=share)
 
-    @abstractmethod
     def embeddings(self) -> tuple[Tensor, Tensor]:
         """User (n_users, d) and item (n_items, d) embeddings that are scored."""
+        factors = self.factors()
+        return factors.user_embeddings, factors.item_embeddings
 
     @abstractmethod
     def factors(self) -> Factors:

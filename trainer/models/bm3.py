@@ -4,28 +4,22 @@ from torch import Tensor, nn
 
 from trainer import losses
 from trainer.model_settings import BM3Settings
-from trainer.models.base import Factors, Inputs, Recommender, present, projected_rows, projection, table
-from trainer.models.propagation import Propagated, exact_factors, light_gcn
+from trainer.models.base import Factors, Inputs, present, projected_rows, projection
+from trainer.models.propagation import OverInteractions, exact_factors
 from trainer.parallel import WHOLE, Share
 
 
-class BM3(Recommender):
+class BM3(OverInteractions):
     """Learns without negatives: a predicted view of each row is drawn towards a dropped-out view of its partner."""
 
     def __init__(self, settings: BM3Settings, inputs: Inputs) -> None:
-        super().__init__()
-        self._settings, self._inputs = settings, inputs
+        super().__init__(inputs, settings.embedding_size, settings.n_layers)
+        self._settings = settings
         self.modalities = present(settings.modalities, inputs)
         size = settings.embedding_size
-        self.user_embedding = table(inputs.n_users, size)
-        self.item_embedding = table(inputs.n_items, size)
         self.predictor = projection(size, size)
         self.features = nn.ParameterDict({m: nn.Parameter(inputs.features[m].clone()) for m in self.modalities})
         self.projections = nn.ModuleDict({m: projection(inputs.features[m].shape[1], size) for m in self.modalities})
-
-    def _propagate(self) -> Propagated:
-        n_layers = self._settings.n_layers
-        return light_gcn(self._inputs.interactions, self.user_embedding, self.item_embedding, n_layers)
 
     def loss_terms(
         self, users: Tensor, positives: Tensor, negatives: Tensor, *, share: Share = WHOLE
@@ -38,8 +32,8 @@ class BM3(Recommender):
         masks += [self.noise.dropout_rows(all_items, positives, settings.dropout) for _ in ("item", *self.modalities)]
         own, fraction = share.rows(len(users)), share.fraction(len(users))
         user, item = all_users[users[own]], all_items[positives[own]]
-        user_target, item_target = masks[0][own] * user, masks[1][own] * item
-        gap = losses.cosine_gap_to_fixed
+        user_target, item_target = (masks[0][own] * user).detach(), (masks[1][own] * item).detach()
+        gap = losses.cosine_gap
         terms = {
             "user_to_item": fraction * gap(self.predictor(user), item_target),
             "item_to_user": fraction * gap(self.predictor(item), user_target),
@@ -49,13 +43,8 @@ class BM3(Recommender):
             predicted = self.predictor(projected)
             weight = fraction * settings.modal_weight
             terms[f"{modality}_to_item"] = weight * gap(predicted, item_target)
-            terms[f"{modality}_to_itself"] = weight * gap(predicted, mask[own] * projected)
+            terms[f"{modality}_to_itself"] = weight * gap(predicted, (mask[own] * projected).detach())
         return terms | share.take({"reg": lambda: settings.reg_weight * losses.frobenius_penalty(all_users, all_items)})
-
-    def embeddings(self) -> tuple[Tensor, Tensor]:
-        """The predictor is applied to both sides."""
-        factors = self.factors()
-        return factors.user_embeddings, factors.item_embeddings
 
     def factors(self) -> Factors:
         """One part, `id`: features act on training alone. The predictor is affine, so folding in stays exact."""

@@ -9,8 +9,8 @@ from torch.nn.functional import logsigmoid, normalize
 
 from trainer import losses
 from trainer.model_settings import DAMRSSettings
-from trainer.models.base import Factors, Inputs, Recommender, added, scores, table
-from trainer.models.propagation import Propagated, exact_factors, light_gcn, smoothed
+from trainer.models.base import Factors, Inputs, added, scores
+from trainer.models.propagation import OverInteractions, exact_factors, smoothed
 from trainer.parallel import WHOLE, Share
 
 GRAPHS = ("text", "image", "behaviour")
@@ -22,18 +22,12 @@ ROWS_AT_ONCE = 512
 TINY = 1e-9
 
 
-class DAMRS(Recommender):
+class DAMRS(OverInteractions):
     """LightGCN plus ID embeddings smoothed over three item graphs; features do no more than shape the graphs."""
 
     def __init__(self, settings: DAMRSSettings, inputs: Inputs) -> None:
-        super().__init__()
-        self._settings, self._inputs = settings, inputs
-        self.user_embedding = table(inputs.n_users, settings.embedding_size)
-        self.item_embedding = table(inputs.n_items, settings.embedding_size)
-
-    def _propagate(self) -> Propagated:
-        n_layers = self._settings.n_layers
-        return light_gcn(self._inputs.interactions, self.user_embedding, self.item_embedding, n_layers)
+        super().__init__(inputs, settings.embedding_size, settings.n_layers)
+        self._settings = settings
 
     def _views(self) -> dict[str, Tensor]:
         graphs, n_layers = self._inputs.item_graphs, self._settings.n_item_layers
@@ -70,11 +64,6 @@ class DAMRS(Recommender):
                 ),
             }
         )
-
-    def embeddings(self) -> tuple[Tensor, Tensor]:
-        """LightGCN's users; items with the mean of the views."""
-        factors = self.factors()
-        return factors.user_embeddings, factors.item_embeddings
 
     def factors(self) -> Factors:
         """Parts `id` (with the behaviour graph's share), `text` and `image`."""

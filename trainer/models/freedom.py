@@ -9,21 +9,19 @@ from torch.nn.functional import linear
 from trainer import losses
 from trainer.graph import SparseMatrix, interaction_matrix, normalise_interactions
 from trainer.model_settings import FREEDOMSettings
-from trainer.models.base import Factors, Inputs, Recommender, added, present, projected_rows, scores, table
-from trainer.models.propagation import Propagated, exact_factors, light_gcn, smoothed
+from trainer.models.base import Factors, Inputs, added, present, projected_rows, scores
+from trainer.models.propagation import OverInteractions, exact_factors, smoothed
 from trainer.parallel import WHOLE, Share
 
 
-class FREEDOM(Recommender):
+class FREEDOM(OverInteractions):
     """LightGCN over a graph thinned anew each epoch, plus ID embeddings smoothed over a frozen item graph."""
 
     def __init__(self, settings: FREEDOMSettings, inputs: Inputs) -> None:
-        super().__init__()
-        self._settings, self._inputs = settings, inputs
+        super().__init__(inputs, settings.embedding_size, settings.n_layers)
+        self._settings = settings
         self.modalities = present(settings.modalities, inputs)
         size = settings.embedding_size
-        self.user_embedding = table(inputs.n_users, size)
-        self.item_embedding = table(inputs.n_items, size)
         self.features = nn.ParameterDict({m: nn.Parameter(inputs.features[m].clone()) for m in self.modalities})
         self.projections = nn.ModuleDict({m: nn.Linear(inputs.features[m].shape[1], size) for m in self.modalities})
         self._thinned: SparseMatrix | None = None
@@ -39,9 +37,6 @@ class FREEDOM(Recommender):
             rows = inputs.pairs[:, kept].cpu().numpy().astype(np.int64)
             matrix = interaction_matrix(rows[0], rows[1], inputs.n_users, inputs.n_items)
             self._thinned = SparseMatrix(normalise_interactions(matrix), kept.device)
-
-    def _propagate(self, graph: SparseMatrix) -> Propagated:
-        return light_gcn(graph, self.user_embedding, self.item_embedding, self._settings.n_layers)
 
     def _shares(self) -> dict[str, float]:
         """Of each modality's graph in the item graph; one modality alone has all of it."""
@@ -76,14 +71,9 @@ class FREEDOM(Recommender):
             terms[f"bpr_{m}"] = fraction * self._settings.modal_weight * ranked
         return terms
 
-    def embeddings(self) -> tuple[Tensor, Tensor]:
-        """Over the whole graph."""
-        factors = self.factors()
-        return factors.user_embeddings, factors.item_embeddings
-
     def factors(self) -> Factors:
         """Parts `id` and, of the item graph's last step, one a modality."""
-        propagated, n_terms = self._propagate(self._inputs.interactions), self._settings.n_layers + 1
+        propagated, n_terms = self._propagate(), self._settings.n_layers + 1
         return exact_factors(
             propagated.users,
             {"id": propagated.items, **self._content_parts()},

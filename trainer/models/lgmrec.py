@@ -8,8 +8,8 @@ from torch.nn.functional import normalize
 
 from trainer import losses
 from trainer.model_settings import LGMRecSettings
-from trainer.models.base import Factors, Inputs, Recommender, added, scores, table
-from trainer.models.propagation import approximate_factors, light_gcn, sums_over_items
+from trainer.models.base import Factors, Inputs, added, scores, table
+from trainer.models.propagation import OverInteractions, approximate_factors, sums_over_items
 from trainer.parallel import WHOLE, Share
 
 MODALITIES = ("image", "text")
@@ -23,7 +23,7 @@ class Sides(NamedTuple):
     items: Tensor
 
 
-class LGMRec(Recommender):
+class LGMRec(OverInteractions):
     """Local embeddings of IDs and modalities, and global ones through a few latent hyperedges a modality.
 
     The reference draws the hyperedges' Gumbel noise at inference as well, so that its answers are random. Here the
@@ -31,20 +31,13 @@ class LGMRec(Recommender):
     """
 
     def __init__(self, settings: LGMRecSettings, inputs: Inputs) -> None:
-        super().__init__()
-        self._settings, self._inputs = settings, inputs
+        super().__init__(inputs, settings.embedding_size, settings.n_layers)
+        self._settings = settings
         size, widths = settings.embedding_size, {m: inputs.features[m].shape[1] for m in MODALITIES}
-        self.user_embedding = table(inputs.n_users, size)
-        self.item_embedding = table(inputs.n_items, size)
         self.projections = nn.ParameterDict({m: table(widths[m], size) for m in MODALITIES})
         self.hyperedges = nn.ParameterDict({m: table(widths[m], settings.n_hyperedges) for m in MODALITIES})
 
     # Local: collaborative and modality graphs
-
-    def _ids(self) -> Sides:
-        n_layers = self._settings.n_layers
-        ids = light_gcn(self._inputs.interactions, self.user_embedding, self.item_embedding, n_layers)
-        return Sides(ids.users, ids.items)
 
     def _mapped(self) -> dict[str, tuple[Sides, Sides]]:
         """Features mapped into the embeddings' space and onto hyperedges, in one product, and their sums by user."""
@@ -94,7 +87,8 @@ class LGMRec(Recommender):
 
     def _parts(self) -> tuple[dict[str, Sides], dict[str, Sides]]:
         """The summands of the final embeddings, and the global views of each modality."""
-        ids, mapped = self._ids(), self._mapped()
+        propagated, mapped = self._propagate(), self._mapped()
+        ids = Sides(propagated.users, propagated.items)
         views = self._global(ids, {m: logits for m, (_, logits) in mapped.items()})
         weight = self._settings.global_weight
         whole = Sides(*(weight * normalize(added(sides)) for sides in zip(*views.values(), strict=True)))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from trainer.graph import SparseMatrix
-from trainer.models.base import Factors, Inputs, added
+from trainer.models.base import Factors, Inputs, Recommender, added, table
 
 
 class Propagated(NamedTuple):
@@ -35,6 +35,21 @@ def light_gcn(interactions: SparseMatrix, users: Tensor, items: Tensor, n_layers
         items=(below + item_layers[-1]) / (n_layers + 1),
         item_layers_below_last=below,
     )
+
+
+class OverInteractions(Recommender):
+    """A model that has LightGCN over its ID embeddings inside, alone or among other things."""
+
+    def __init__(self, inputs: Inputs, size: int, n_layers: int) -> None:
+        super().__init__()
+        self._inputs, self._n_layers = inputs, n_layers
+        self.user_embedding = table(inputs.n_users, size)
+        self.item_embedding = table(inputs.n_items, size)
+
+    def _propagate(self, graph: SparseMatrix | None = None) -> Propagated:
+        """Over all training interactions, or over another graph of users and items."""
+        graph = self._inputs.interactions if graph is None else graph
+        return light_gcn(graph, self.user_embedding, self.item_embedding, self._n_layers)
 
 
 def fold_in_rows(contributions: Tensor, item_degrees: Tensor) -> Tensor:

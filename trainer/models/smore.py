@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from trainer import losses
 from trainer.model_settings import SMORESettings
-from trainer.models.base import Factors, Inputs, Recommender, added, scores, table
-from trainer.models.propagation import Propagated, approximate_factors, light_gcn, smoothed
+from trainer.models.base import Factors, Inputs, added, scores
+from trainer.models.propagation import OverInteractions, approximate_factors, smoothed
 from trainer.parallel import WHOLE, Share
 
 MODALITIES = ("image", "text")
@@ -17,25 +17,19 @@ VIEWS = (*MODALITIES, FUSED)
 TEMPERATURE = 0.2  # fixed in the reference; its setting is not read
 
 
-class SMORE(Recommender):
+class SMORE(OverInteractions):
     """ID embeddings plus views of text, image and their product in the frequency domain, weighed by preference."""
 
     def __init__(self, settings: SMORESettings, inputs: Inputs, *, batch_size: int) -> None:
-        super().__init__()
-        self._settings, self._inputs, self._batch_size = settings, inputs, batch_size
+        super().__init__(inputs, settings.embedding_size, settings.n_layers)
+        self._settings, self._batch_size = settings, batch_size
         size = settings.embedding_size
-        self.user_embedding = table(inputs.n_users, size)
-        self.item_embedding = table(inputs.n_items, size)
         self.features = nn.ParameterDict({m: nn.Parameter(inputs.features[m].clone()) for m in MODALITIES})
         self.projections = nn.ModuleDict({m: nn.Linear(inputs.features[m].shape[1], size) for m in MODALITIES})
         self.filters = nn.ParameterDict({v: nn.Parameter(torch.randn(1, size // 2 + 1, 2)) for v in VIEWS})
         self.gates = nn.ModuleDict({v: nn.Linear(size, size) for v in VIEWS})
         self.preferences = nn.ModuleDict({v: nn.Linear(size, size) for v in VIEWS})
         self.queries = nn.ModuleDict({m: _query(size) for m in MODALITIES})
-
-    def _propagate(self) -> Propagated:
-        n_layers = self._settings.n_layers
-        return light_gcn(self._inputs.interactions, self.user_embedding, self.item_embedding, n_layers)
 
     def _filtered(self) -> dict[str, Tensor]:
         """Each view's spectrum times its learned filter, back in the plain domain. (n_items, d) each."""
