@@ -1,6 +1,8 @@
 """What one caller may cost the others, over real sockets."""
 
 import json
+import os
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -18,12 +20,13 @@ from servers import Valkey, counted, serving, wait_until
 def stalled(registry: Path, valkey: Valkey, **settings: Any) -> Iterator[httpx.Client]:
     """A service whose Redis answers nothing and whose patience with it is long: a recommendation hangs."""
     patient = {"redis_url": valkey.url, "redis_budget_ms": 60_000, **settings}
-    with serving(registry=registry, **patient) as client, valkey.client() as redis:
-        redis.execute_command("CLIENT", "PAUSE", "1000")
+    with serving(registry=registry, **patient) as client:
+        pid = valkey.pid()
+        os.kill(pid, signal.SIGSTOP)
         try:
             yield client
         finally:
-            redis.execute_command("CLIENT", "UNPAUSE")
+            os.kill(pid, signal.SIGCONT)
 
 
 def test_an_answer_that_takes_too_long_is_given_up_and_the_connection_stays_usable(
@@ -41,9 +44,17 @@ def test_an_answer_that_takes_too_long_is_given_up_and_the_connection_stays_usab
         assert counted(client, "reco_requests_in_flight") == 1
 
 
+def let_in(client: httpx.Client, path: str) -> httpx.Response:
+    """The answer, asked for until there is a place: a scrape that is being answered takes one for a moment."""
+    while (answer := client.get(path)).status_code == 503:
+        pass
+    return answer
+
+
 def test_beyond_the_queue_limit_requests_are_refused_at_once_and_probes_are_not(registry: Path, valkey: Valkey) -> None:
+    frozen = valkey.pid()
     with stalled(registry, valkey, max_in_flight=2) as client, ThreadPoolExecutor(2) as pool:
-        waiting = [pool.submit(client.get, f"/recommend/user-{i}") for i in range(2)]
+        waiting = [pool.submit(let_in, client, f"/recommend/user-{i}") for i in range(2)]
         wait_until(lambda: counted(client, "reco_requests_in_flight") == 3)
         start = time.monotonic()
         refused = client.get("/popular")
@@ -51,8 +62,7 @@ def test_beyond_the_queue_limit_requests_are_refused_at_once_and_probes_are_not(
         assert (refused.status_code, refused.json()["error"]) == (503, "busy")
         assert refused.headers["retry-after"] == "1"
         assert client.get("/healthz").status_code == client.get("/readyz").status_code == 200
-        with valkey.client() as redis:
-            redis.execute_command("CLIENT", "UNPAUSE")
+        os.kill(frozen, signal.SIGCONT)
         assert [one.result().status_code for one in waiting] == [200, 200]
         assert client.get("/popular").status_code == 200
 
