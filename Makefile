@@ -32,7 +32,7 @@ demo-check: $(BUNDLES)/current.json  ## the same on a free port: ask, check the 
 	$(BIN)/python -m deploy.demo --registry $(BUNDLES) --figures $(RUNS)/comparison.json --check
 
 test: lint             ## lint and the whole suite: everything CI runs
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: install          ## ruff, mypy --strict, import-linter
 	$(BIN)/ruff check .
