@@ -1,5 +1,6 @@
 """Every Prometheus metric of the service, defined once, on a registry of its own: one application, one registry."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from prometheus_client import (
@@ -15,9 +16,11 @@ from prometheus_client import (
 from starlette.types import Scope
 
 from service.circuit import CircuitState
+from service.resources import anonymous_bytes, memory_limit_bytes
 from service.tallies import Count, Counts, Spread, Spreads
 
 UNMATCHED = "other"  # one label for whatever is not a route of ours: callers must not mint time series
+FAULTS = ("500", "503", "504")  # statuses that are no fault of the caller's
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 SWAP_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 LATENCY_BUCKETS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -113,9 +116,11 @@ class Metrics:
         self.index_fallbacks = Counter(
             "reco_index_fallbacks", "Times the CPU stood in for a GPU: at start, or for one search.", registry=r
         )
-        self.errors = Counter("reco_errors", "Refusals and failures by the code of the answer.", ["code"], registry=r)
-        self.key_reloads = Counter(
-            "reco_api_key_reloads", "Changes of the file of API keys: done, refused.", ["outcome"], registry=r
+        self.errors = self._counter(
+            "reco_errors", "Refusals and failures by the code of the answer.", code=("busy", "internal", "timeout")
+        )
+        self.key_reloads = self._counter(
+            "reco_api_key_reloads", "Changes of the file of API keys: done, refused.", outcome=("done", "refused")
         )
         self.rate_limit_syncs = Counter(
             "reco_rate_limit_syncs",
@@ -123,13 +128,15 @@ class Metrics:
             ["outcome"],
             registry=r,
         )
-        self.rules_reloads = Counter(
-            "reco_rules_reloads", "Changes of the file of rules: done, refused.", ["outcome"], registry=r
+        self.rules_reloads = self._counter(
+            "reco_rules_reloads", "Changes of the file of rules: done, refused.", outcome=("done", "refused")
         )
         self.events = Counter("reco_events", "Events that the log took in, by kind.", ["kind"], registry=r)
         self.events_known = Counter("reco_events_known", "Events that the log had already.", registry=r)
-        self.events_refused = Counter(
-            "reco_events_refused", "Events not taken in: overloaded, event_log_unavailable.", ["reason"], registry=r
+        self.events_refused = self._counter(
+            "reco_events_refused",
+            "Events not taken in: overloaded, event_log_unavailable.",
+            reason=("overloaded", "event_log_unavailable"),
         )
         self.events_waiting = Gauge("reco_events_waiting", "Events waiting to become durable.", registry=r)
         self.event_write_seconds = Histogram(
@@ -141,10 +148,16 @@ class Metrics:
         self.impressions_dropped = Counter(
             "reco_impressions_dropped", "Impressions of our own that the log could not take.", registry=r
         )
-        self.retrain_jobs = Counter(
-            "reco_retrain_jobs", "Retrainings by how they ended: published, refused, failed, cancelled.", ["state"],
+        self.retrain_jobs = self._counter(
+            "reco_retrain_jobs",
+            "Retrainings by how they ended: published, refused, failed, cancelled.",
+            state=("published", "refused", "failed", "cancelled"),
+        )
+        self.retrain_configured = Gauge(
+            "reco_retrain_configured",
+            "1 where data to retrain on are named, so that some replica must lead.",
             registry=r,
-        )  # fmt: skip
+        )
         self.retrain_running = Gauge("reco_retrain_running", "1 while this replica works on a retraining.", registry=r)
         self.retrain_leader = Gauge("reco_retrain_leader", "1 while this replica leads the retraining.", registry=r)
         self.retrain_seconds = Gauge("reco_retrain_seconds", "How long the last retraining took in all.", registry=r)
@@ -155,8 +168,14 @@ class Metrics:
         self.bundle_created = Gauge(
             "reco_bundle_created_timestamp_seconds", "When the bundle that serves was made (unix).", registry=r
         )
-        self.bundle_swaps = Counter(
-            "reco_bundle_swaps", "Bundles taken up while serving: done, failed.", ["outcome"], registry=r
+        self.index_recall = Gauge(
+            "reco_index_recall",
+            "recall@k of the index that serves against exact search, as measured when it was built.",
+            ["at"],
+            registry=r,
+        )
+        self.bundle_swaps = self._counter(
+            "reco_bundle_swaps", "Bundles taken up while serving: done, failed.", outcome=("done", "failed")
         )
         self.bundle_swap_seconds = Histogram(
             "reco_bundle_swap_seconds",
@@ -171,21 +190,45 @@ class Metrics:
             "reco_bundle_damaged", "1 while files of the bundle that serves are not what they were.", registry=r
         )
         self.bundles_open = Gauge("reco_bundles_open", "Bundles open: 2 during a swap, else 1.", registry=r)
-        self.bundle_rollbacks = Counter(
+        self.bundle_rollbacks = self._counter(
             "reco_bundle_rollbacks",
             "Bad bundles withdrawn by this process itself: done, done_by_another, failed.",
-            ["outcome"],
-            registry=r,
+            outcome=("done", "done_by_another", "failed"),
         )
         self.bundle_gates = Counter(
             "reco_bundle_gates", "Bundles at the gate: passed, refused, forced, failed.", ["outcome"], registry=r
         )
+        self.limits = Gauge(
+            "reco_limit", "Most that there may be at once: requests_in_flight, events_waiting.", ["of"], registry=r
+        )
+        self.disk_free = Gauge(
+            "reco_disk_free_ratio",
+            "Free share of the disk under a folder: data, with the event log.",
+            ["folder"],
+            registry=r,
+        )
+        Gauge("reco_memory_anonymous_bytes", "Memory that cannot be dropped and read again.", registry=r).set_function(
+            anonymous_bytes
+        )
+        Gauge("reco_memory_limit_bytes", "What the container may use, else what the machine has.", registry=r).set(
+            memory_limit_bytes()
+        )
+
+    def _counter(self, name: str, documentation: str, **labels: Sequence[str]) -> Counter:
+        """A counter whose series begin at 0: Prometheus sees no increase in one that appears at 1."""
+        ((label, values),) = labels.items()
+        counter = Counter(name, documentation, [label], registry=self.registry)
+        for value in values:
+            counter.labels(value)
+        return counter
 
     def route(self, method: str, route: str, status: int) -> RouteMetrics:
         """The series of one kind of request."""
         key = (method, route, status)
         if key not in self._routes:
             label = method if method in METHODS else "OTHER"
+            for fault in FAULTS:  # at 0 before the first one: see _counter
+                self.requests.labels(label, route, fault)
             self._routes[key] = RouteMetrics(
                 self.requests.labels(label, route, str(status)), self.seconds.labels(label, route)
             )

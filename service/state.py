@@ -57,6 +57,8 @@ async def open_service(settings: Settings, metrics: Metrics, opened: Opened) -> 
     answers = AnswerCache(settings.answer_cache_mb * MEGABYTE)
     recent = Recent(settings.warm_up_requests)
     gate = Gate(settings, metrics, recent, time.time)
+    metrics.limits.labels("requests_in_flight").set(settings.max_in_flight)
+    metrics.limits.labels("events_waiting").set(settings.events_waiting)
     async with (
         open_cache(settings, metrics, rng) as cache,
         open_feedback(settings, metrics) as feedback,

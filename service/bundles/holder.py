@@ -193,6 +193,8 @@ class Holder:
         manifest = self._service.serving.bundle.manifest
         self._metrics.bundle.info({"bundle_id": manifest.bundle_id, "model": manifest.model})
         self._metrics.bundle_created.set(manifest.created_at.timestamp())
+        for name, recall in manifest.index.recall.items():
+            self._metrics.index_recall.labels(name.removeprefix("recall@")).set(recall)
         self._metrics.bundle_behind.set(0)
         self._metrics.bundle_damaged.set(0)
 

@@ -10,6 +10,7 @@ from service.events.log import EventLog
 from service.events.sqlite_log import SqliteLog
 from service.events.stream_log import StreamLog, open_stream
 from service.metrics import Metrics
+from service.resources import free_share
 from service.settings import Settings
 
 FILE = "events.sqlite"
@@ -19,7 +20,9 @@ FILE = "events.sqlite"
 async def open_log(settings: Settings, metrics: Metrics, clock: Callable[[], float]) -> AsyncIterator[EventLog]:
     """The log; InputError where it cannot be used."""
     if settings.event_log == "sqlite":
-        log: SqliteLog | StreamLog = SqliteLog(settings.data_folder / FILE, settings, metrics, clock)
+        folder = settings.data_folder
+        log: SqliteLog | StreamLog = SqliteLog(folder / FILE, settings, metrics, clock)
+        metrics.disk_free.labels("data").set_function(lambda: free_share(folder))
     else:
         log = open_stream(settings, metrics, clock)
     try:

@@ -35,6 +35,7 @@ async def open_retraining(
     if settings.retrain_data is None:
         yield None
         return
+    metrics.retrain_configured.set(1)
     places = Places(
         data=settings.retrain_data.absolute(),
         registry=settings.registry.absolute(),
