@@ -1,0 +1,85 @@
+"""What the service may ask of the Kubernetes API is what it asks, and no more."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stand_in_cluster import Cluster, kubeconfig, running
+
+from deploy.manifests import OVERLAYS, of_kind, one, overlay, pods
+from service.retrain.job import Job
+from service.retrain.kubernetes import KubernetesLauncher
+from service.retrain.launcher import Task
+
+VERBS = {"GET": ("list", "get"), "POST": ("create", "create"), "DELETE": ("deletecollection", "delete")}
+Right = tuple[str, str, str]  # API group, resource, verb
+
+
+def needed(method: str, path: str) -> Right:
+    """The right that the API server asks for before it answers such a call."""
+    group, rest = ("", path.removeprefix("/api/v1/")) if path.startswith("/api/v1/") else ("batch", path[15:])
+    _, _, resource, *of_one = rest.split("/")
+    subresource = f"/{of_one[1]}" if len(of_one) > 1 else ""
+    return group, resource + subresource, VERBS[method][bool(of_one)]
+
+
+def granted(role: dict[str, Any]) -> set[Right]:
+    return {
+        (group, resource, verb)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+def make_task(folder: Path) -> Task:
+    job = Job(
+        id="20260101t000000-00000000", trigger="call", asked_by="me", created_at=0, events_position=0,
+        launcher="kubernetes",
+    )  # fmt: skip
+    return Task(job, Path("/data"), folder / "events", Path("/bundles"), folder)
+
+
+async def whole_life(cluster: Cluster, folder: Path, namespace: str, cron_job: str) -> None:
+    launcher = KubernetesLauncher(namespace, cron_job, config_file=kubeconfig(cluster, folder))
+    task = make_task(folder)
+    handle = await launcher.start(task)
+    assert await launcher.ended(task, handle, {}) is None
+    assert await launcher.tail(task, handle, 2) == ["two", "three"]
+    await launcher.cancel(task, handle)
+    await launcher.close()
+
+
+def setting(manifests: list[dict[str, Any]], name: str) -> str:
+    (settings,) = [one for one in of_kind(manifests, "ConfigMap") if one["metadata"]["name"].startswith("settings")]
+    return str(settings["data"][name])
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_the_service_has_the_rights_that_a_training_takes_from_its_start_to_its_end_and_no_others(
+    name: str, tmp_path: Path
+) -> None:
+    manifests = overlay(name)
+    called = setting(manifests, "RECO_RETRAIN_KUBERNETES_CRONJOB")
+    cron_job = one(manifests, "CronJob", called)
+    cluster = Cluster(cron_job)
+    with running(cluster):
+        asyncio.run(whole_life(cluster, tmp_path, cron_job["metadata"]["namespace"], called))
+    (role,) = of_kind(manifests, "Role")
+    assert {needed(*call) for call in cluster.asked} == granted(role)
+    assert [rule["resourceNames"] for rule in role["rules"] if "cronjobs" in rule["resources"]] == [[called]]
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_the_role_is_the_services_alone_and_no_other_pod_gets_a_token(name: str) -> None:
+    manifests = overlay(name)
+    (binding,) = of_kind(manifests, "RoleBinding")
+    assert [subject["name"] for subject in binding["subjects"]] == ["service"]
+    assert not of_kind(manifests, "ClusterRole") + of_kind(manifests, "ClusterRoleBinding")
+    for account in of_kind(manifests, "ServiceAccount"):
+        assert account["automountServiceAccountToken"] is False
+    tokens = {who: pod["spec"]["automountServiceAccountToken"] for who, pod in pods(manifests)}
+    assert tokens.pop("Deployment anchorrec") is True
+    assert not any(tokens.values())

@@ -1,0 +1,321 @@
+"""The Kubernetes manifests say what the service says of itself."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.manifests import OVERLAYS, Manifest, containers, of_kind, one, overlay, pods
+from deploy.pod_security import violations
+from service.metrics import Metrics
+from service.routes import health
+from service.security.door import NEVER_SHED, OPEN
+from service.settings import PREFIX, Settings, load_settings
+
+SECRETS = {("redis", "url"): "rediss://user:password@redis.example.com:6379/0"}
+CLOSING_S = 10  # what is open when the last request has ended: the log, Redis, a swap
+
+pytestmark = pytest.mark.parametrize("name", OVERLAYS)
+
+
+@pytest.fixture
+def manifests(name: str) -> list[Manifest]:
+    return overlay(name)
+
+
+@pytest.fixture
+def deployment(manifests: list[Manifest]) -> Manifest:
+    return one(manifests, "Deployment", "anchorrec")
+
+
+@pytest.fixture
+def pod(deployment: Manifest) -> Manifest:
+    template: Manifest = deployment["spec"]["template"]
+    return template
+
+
+@pytest.fixture
+def container(pod: Manifest) -> Manifest:
+    (found,) = pod["spec"]["containers"]
+    return found
+
+
+@pytest.fixture
+def settings(manifests: list[Manifest], container: Manifest, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """As the container's process reads them."""
+    for variable, value in environment(manifests, container).items():
+        monkeypatch.setenv(variable, value)
+    return load_settings()
+
+
+def environment(manifests: list[Manifest], container: Manifest) -> dict[str, str]:
+    """All that the kubelet puts into the container's environment."""
+    values: dict[str, str] = {}
+    for source in container.get("envFrom", ()):
+        values |= one(manifests, "ConfigMap", source["configMapRef"]["name"])["data"]
+    for variable in container.get("env", ()):
+        values[variable["name"]] = value_of(manifests, variable)
+    return values
+
+
+def value_of(manifests: list[Manifest], variable: dict[str, Any]) -> str:
+    if "value" in variable:
+        return str(variable["value"])
+    source = variable["valueFrom"]
+    if "fieldRef" in source:
+        assert source["fieldRef"]["fieldPath"] == "metadata.namespace"
+        return str(of_kind(manifests, "Namespace")[0]["metadata"]["name"])
+    secret = source["secretKeyRef"]
+    return SECRETS.get((secret["name"], secret["key"]), "redis://redis:6379/0")
+
+
+def labels_of(template: Manifest) -> dict[str, str]:
+    labels: dict[str, str] = template["metadata"]["labels"]
+    return labels
+
+
+def chosen(manifests: list[Manifest], labels: dict[str, str]) -> set[str]:
+    """Whose pods a selector of labels means."""
+    return {who for who, template in pods(manifests) if labels.items() <= labels_of(template).items()}
+
+
+def policies(manifests: list[Manifest], template: Manifest) -> Iterator[Manifest]:
+    """The specs of the network policies that hold for a pod."""
+    for policy in of_kind(manifests, "NetworkPolicy"):
+        if policy["spec"]["podSelector"].get("matchLabels", {}).items() <= labels_of(template).items():
+            yield policy["spec"]
+
+
+def test_every_variable_is_a_setting_and_together_they_are_valid(settings: Settings, manifests: list[Manifest]) -> None:
+    assert settings.event_log == "redis"  # several replicas
+    assert settings.redis_url is not None
+    assert settings.retrain_kubernetes_namespace == of_kind(manifests, "Namespace")[0]["metadata"]["name"]
+    assert (settings.api_keys_file is None) == settings.admin_open
+
+
+def test_only_the_service_is_given_its_settings(manifests: list[Manifest]) -> None:
+    told = {
+        container["name"]
+        for _, template in pods(manifests)
+        for container in containers(template)
+        if any(variable.startswith(PREFIX) for variable in environment(manifests, container))
+    }
+    assert told == {"service"}
+
+
+def test_no_variable_comes_from_a_service_of_the_namespace(manifests: list[Manifest]) -> None:
+    assert all(template["spec"]["enableServiceLinks"] is False for _, template in pods(manifests))
+
+
+def test_no_secret_is_in_the_manifests(manifests: list[Manifest], name: str) -> None:
+    found = [secret["data"] for secret in of_kind(manifests, "Secret")]
+    assert found == ([{"url": "cmVkaXM6Ly9yZWRpczo2Mzc5LzA="}] if name == "dev" else [])  # redis://redis:6379/0
+
+
+def test_ports_are_those_that_the_service_listens_on(settings: Settings, container: Manifest) -> None:
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports == {"http": settings.port, "admin": settings.admin_port}
+    assert settings.host == settings.admin_host == "0.0.0.0"
+    assert settings.metrics_on_admin
+
+
+def test_every_port_that_is_named_anywhere_is_there(manifests: list[Manifest]) -> None:
+    service = one(manifests, "Service", "anchorrec")
+    by_name = {port["name"]: port for port in service["spec"]["ports"]}
+    for one_service in of_kind(manifests, "Service"):
+        for template in [t for w, t in pods(manifests) if w in chosen(manifests, one_service["spec"]["selector"])]:
+            names = {port["name"] for each in containers(template) for port in each.get("ports", ())}
+            assert {port["targetPort"] for port in one_service["spec"]["ports"]} <= names
+    for ingress in of_kind(manifests, "Ingress"):
+        for path in (path for rule in ingress["spec"]["rules"] for path in rule["http"]["paths"]):
+            assert path["backend"]["service"] == {"name": "anchorrec", "port": {"name": "http"}}
+            assert path["path"] == "/"
+    for monitor in of_kind(manifests, "ServiceMonitor"):
+        assert monitor["spec"]["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
+        assert [(by_name[e["port"]]["targetPort"], e["path"]) for e in monitor["spec"]["endpoints"]] == [
+            ("admin", "/metrics")
+        ]
+
+
+def test_probes_ask_what_answers_without_a_key_and_however_busy_the_service_is(container: Manifest) -> None:
+    asked = {name: container[name]["httpGet"] for name in ("startupProbe", "readinessProbe", "livenessProbe")}
+    assert asked == {
+        "startupProbe": {"path": "/healthz", "port": "http"},
+        "readinessProbe": {"path": "/readyz", "port": "http"},
+        "livenessProbe": {"path": "/healthz", "port": "http"},
+    }
+    paths = {probe["path"] for probe in asked.values()}
+    assert paths <= {route.path for route in health.routes()} & OPEN & NEVER_SHED
+
+
+def test_every_selector_means_the_pods_that_it_is_to_mean(manifests: list[Manifest]) -> None:
+    for kind in ("Deployment", "StatefulSet"):
+        for manifest in of_kind(manifests, kind):
+            selector = manifest["spec"]["selector"]["matchLabels"]
+            assert chosen(manifests, selector) == {f"{kind} {manifest['metadata']['name']}"}
+    ours = {"Deployment anchorrec"}
+    assert chosen(manifests, one(manifests, "Service", "anchorrec")["spec"]["selector"]) == ours
+    for budget in of_kind(manifests, "PodDisruptionBudget"):
+        assert chosen(manifests, budget["spec"]["selector"]["matchLabels"]) == ours
+    for scaler in of_kind(manifests, "HorizontalPodAutoscaler"):
+        assert scaler["spec"]["scaleTargetRef"] == {
+            "apiVersion": "apps/v1", "kind": "Deployment", "name": "anchorrec"
+        }  # fmt: skip
+
+
+def test_replicas_are_spread_over_machines_and_zones(manifests: list[Manifest], pod: Manifest) -> None:
+    spread = pod["spec"]["topologySpreadConstraints"]
+    assert [each["topologyKey"] for each in spread] == ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
+    for each in spread:
+        assert chosen(manifests, each["labelSelector"]["matchLabels"]) == {"Deployment anchorrec"}
+
+
+def test_a_pod_has_the_time_to_drain(settings: Settings, pod: Manifest, container: Manifest) -> None:
+    waits_s = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    in_all_s = waits_s + settings.drain_delay_s + settings.drain_s + CLOSING_S
+    assert pod["spec"]["terminationGracePeriodSeconds"] >= in_all_s
+    probe = container["readinessProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] <= settings.drain_delay_s
+    assert settings.drain_s > settings.request_timeout_s  # the longest answer ends
+
+
+def test_a_rollout_never_has_fewer_replicas_than_before(deployment: Manifest) -> None:
+    assert deployment["spec"]["strategy"] == {
+        "type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}
+    }  # fmt: skip
+
+
+def test_the_cronjob_is_the_hooks_template_and_no_clock(settings: Settings, manifests: list[Manifest]) -> None:
+    cron_job = one(manifests, "CronJob", str(settings.retrain_kubernetes_cronjob))["spec"]
+    assert (cron_job["concurrencyPolicy"], cron_job["suspend"]) == ("Forbid", True)
+    assert cron_job["schedule"] == settings.retrain_schedule
+    assert cron_job["jobTemplate"]["spec"]["activeDeadlineSeconds"] == settings.retrain_timeout_s
+    (container,) = cron_job["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    assert (container["command"], container.get("args")) == (["python", "-m", "trainer"], None)
+
+
+def test_the_trainer_finds_under_its_paths_what_the_service_means_by_them(
+    settings: Settings, manifests: list[Manifest], pod: Manifest, container: Manifest
+) -> None:
+    retrain = settings.data_folder / "retrain"
+    (trainer,) = (template for who, template in pods(manifests) if who == "CronJob retrain")
+    for path in (settings.registry, retrain):
+        assert volume_at(pod, container, path) == volume_at(trainer, trainer["spec"]["containers"][0], path)
+    bench = next(template for who, template in pods(manifests) if who == "Deployment workbench")
+    for template, read_only in ((trainer, True), (bench, False)):
+        at = volume_at(template, template["spec"]["containers"][0], settings.retrain_data or Path())
+        assert at == ("training", "data/current", read_only)
+
+
+def volume_at(template: Manifest, container: Manifest, path: Path) -> tuple[str, str, bool]:
+    """The claim behind a path, the path within it, and whether it may only be read."""
+    mounts = [mount for mount in container["volumeMounts"] if path.is_relative_to(mount["mountPath"])]
+    mount = max(mounts, key=lambda each: len(each["mountPath"]))
+    (volume,) = (each for each in template["spec"]["volumes"] if each["name"] == mount["name"])
+    within = Path(mount.get("subPath", "")) / path.relative_to(mount["mountPath"])
+    return volume["persistentVolumeClaim"]["claimName"], str(within), mount.get("readOnly", False)
+
+
+def test_what_sqlite_keeps_is_on_the_pods_own_disk(settings: Settings, pod: Manifest, container: Manifest) -> None:
+    (mount,) = (each for each in container["volumeMounts"] if each["mountPath"] == str(settings.data_folder))
+    (volume,) = (each for each in pod["spec"]["volumes"] if each["name"] == mount["name"])
+    assert "emptyDir" in volume
+
+
+def test_keys_are_a_folder_so_that_a_changed_secret_arrives(
+    manifests: list[Manifest], pod: Manifest, container: Manifest, name: str
+) -> None:
+    (mount,) = (each for each in container["volumeMounts"] if each["name"] == "api-keys")
+    (volume,) = (each for each in pod["spec"]["volumes"] if each["name"] == "api-keys")
+    assert "subPath" not in mount
+    assert volume["secret"].get("optional", False) == (name == "dev")
+    file = environment(manifests, container)["RECO_API_KEYS_FILE"]
+    assert file == ("" if name == "dev" else f"{mount['mountPath']}/keys.jsonl")
+
+
+def test_scaling_goes_by_cpu_and_by_a_metric_that_there_is(
+    manifests: list[Manifest], settings: Settings, name: str
+) -> None:
+    scalers = of_kind(manifests, "HorizontalPodAutoscaler")
+    assert len(scalers) == (name != "dev")
+    for scaler in scalers:
+        cpu, pods_metric = scaler["spec"]["metrics"]
+        assert cpu["resource"]["name"] == "cpu"
+        metric = pods_metric["pods"]
+        assert f"\n{metric['metric']['name']} ".encode() in Metrics().render()
+        # Long before requests are refused.
+        assert int(metric["target"]["averageValue"]) * 10 < settings.max_in_flight
+
+
+def test_nobody_reaches_anybody_but_by_a_rule(manifests: list[Manifest]) -> None:
+    deny = one(manifests, "NetworkPolicy", "deny")["spec"]
+    assert deny == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    for policy in of_kind(manifests, "NetworkPolicy"):
+        assert {} not in policy["spec"].get("ingress", []) + policy["spec"].get("egress", [])
+    for who in ("CronJob retrain", "Deployment workbench"):
+        template = dict(pods(manifests))[who]
+        assert list(policies(manifests, template)) == [deny]
+
+
+def test_the_service_is_reached_by_who_may_call_and_scrape(manifests: list[Manifest], pod: Manifest) -> None:
+    rules = [rule for policy in policies(manifests, pod) for rule in policy.get("ingress", ())]
+    assert {port["port"]: rule["from"] for rule in rules for port in rule["ports"]} == {
+        "http": [{"namespaceSelector": {"matchLabels": {"anchorrec.io/calls": "true"}}}],
+        "admin": [{"namespaceSelector": {"matchLabels": {"anchorrec.io/scrapes": "true"}}}],
+    }
+
+
+def test_the_service_reaches_dns_redis_and_the_api_server(manifests: list[Manifest], pod: Manifest, name: str) -> None:
+    rules = [rule for policy in policies(manifests, pod) for rule in policy.get("egress", ())]
+    ports = {port["port"] for rule in rules for port in rule["ports"]}
+    assert ports == {53, 443, 6443} | ({"redis"} if name == "dev" else {6379, 6380, 26379})
+
+
+def test_pod_security_restricted_is_enforced_and_admits_every_pod(manifests: list[Manifest]) -> None:
+    (namespace,) = of_kind(manifests, "Namespace")
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert {who: violations(template) for who, template in pods(manifests) if violations(template)} == {}
+
+
+def test_root_is_read_only_and_what_is_written_is_bounded(manifests: list[Manifest], name: str) -> None:
+    for who, template in pods(manifests):
+        for container in containers(template):
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True, who
+            limits, requests = container["resources"]["limits"], container["resources"]["requests"]
+            assert "memory" in limits, who
+            assert {"cpu", "memory"} <= requests.keys(), who
+        if name != "dev":
+            assert all("sizeLimit" in v["emptyDir"] for v in template["spec"]["volumes"] if "emptyDir" in v), who
+
+
+def test_images_have_a_tag_and_none_is_latest(manifests: list[Manifest]) -> None:
+    images = {container["image"] for _, template in pods(manifests) for container in containers(template)}
+    assert all(image.partition(":")[2] not in ("", "latest") for image in images), images
+
+
+def test_a_gpu_is_asked_for_by_who_uses_one(manifests: list[Manifest], name: str) -> None:
+    wanting = {
+        who: (spec.get("nodeSelector"), [each["key"] for each in spec.get("tolerations", ())])
+        for who, template in pods(manifests)
+        for spec in [template["spec"]]
+        if any("nvidia.com/gpu" in each["resources"]["limits"] for each in containers(template))
+    }
+    node = ({"nvidia.com/gpu.present": "true"}, ["nvidia.com/gpu"])
+    assert wanting == ({"Deployment anchorrec": node, "CronJob retrain": node} if name == "gpu" else {})
+
+
+def test_every_exception_from_the_scan_says_why(manifests: list[Manifest]) -> None:
+    for manifest in manifests:
+        for key, value in manifest["metadata"].get("annotations", {}).items():
+            if key.startswith("checkov.io/skip"):
+                check, _, reason = value.partition("=")
+                assert check.startswith("CKV"), value
+                assert len(reason.split()) >= 2, value
+
+
+def test_everything_is_in_one_namespace(manifests: list[Manifest]) -> None:
+    (namespace,) = of_kind(manifests, "Namespace")
+    assert {manifest["metadata"].get("namespace") for manifest in manifests if manifest is not namespace} == {
+        namespace["metadata"]["name"]
+    }
