@@ -2,7 +2,8 @@
 
 An answer is made of a bundle, the rules and hidden items of the moment, and one user's profile. The first two change
 seldom and for everybody: whatever changes them clears the cache. A profile is never changed, only replaced, so the
-same object means the same answer. Only the request id differs, and it is put in front when an answer is sent.
+same object means the same answer. Only the request id differs, and the user's own id where all of whom nothing is
+known are told the same: both are put in front when an answer is sent.
 """
 
 from typing import NamedTuple
@@ -13,11 +14,11 @@ from service.profile import Profile
 
 OVERHEAD_BYTES = 500  # of an entry beside its body: keys, tuples, the table
 
-Key = tuple[str, str, bytes]  # the route, the id in its path, the query string
+Key = tuple[str, str, bytes]  # the route, the id in its path ("" where many share an answer), the query string
 
 
 class Kept(NamedTuple):
-    """One answer without its request id, and what it was made for."""
+    """One answer without what is put in front of it, and what it was made for."""
 
     profile: Profile | None
     rendered: bytes  # its JSON after the opening brace

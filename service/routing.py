@@ -88,13 +88,14 @@ def route(
     role: Role = "read",
     whose: Whose = nobody,
     keep: bool = False,
+    named: str | None = None,
     impressions: bool = False,
     refusals: Sequence[int] = (),
     refusal: type[Refusal] = Refusal,
 ) -> APIRoute:
     """A route of the application.
 
-    What the endpoint returns is sent as JSON with the request's id in front, or as it is where it is Raw.
+    What the endpoint returns is sent as JSON with the request's id (and `named`) in front, or as it is where it is Raw.
 
     Args:
         path: fixed, or with one id: `/items/{item_id:path}`, `/items/{item_id:path}/hidden`.
@@ -102,6 +103,8 @@ def route(
         role: what the caller's key must at least be allowed.
         whose: the id of the user whose profile the endpoint needs; it comes as `call.profile`.
         keep: whether an answer depends on nothing but path, query, profile and what clears the answer cache.
+        named: the answer's field for the id in the path, where that is a user's and all else depends on the profile
+            alone: it is put in when an answer is sent, so that all of whom nothing is known share a kept one.
         impressions: whether its `items` are shown to somebody, who may click: such answers may be logged.
         refusals: statuses of its own that it may refuse with, beside those of every route, in the shape of `refusal`.
     """
@@ -127,6 +130,7 @@ def route(
         role=role,
         whose=whose,
         keep=keep,
+        named=named,
         impressions=impressions,
     )
     return made
@@ -179,6 +183,7 @@ class _Straight:
         role: Role,
         whose: Whose,
         keep: bool,
+        named: str | None,
         impressions: bool,
     ) -> None:
         self._endpoint = endpoint
@@ -188,6 +193,7 @@ class _Straight:
         self.role = role
         self._whose = whose
         self._keep = keep
+        self._named = named
         self._impressions = impressions
         self._body: TypeAdapter[Any] | None = None if body is None else TypeAdapter(body)
         self._replay = self.replay  # bound once, not at every request
@@ -199,7 +205,7 @@ class _Straight:
         epoch = service.answers.epoch  # before anything that an answer is made of is read
         call = await self._call(service, scope, receive)
         if self._keep and (call.profile is not None or self._whose(call) is None):
-            answer: Kept | Raw = await self._kept(service, call, (self._name, call.id, scope["query_string"]), epoch)
+            answer: Kept | Raw = await self._kept(service, call, self._key(call, scope["query_string"]), epoch)
         else:
             answer = await self._made(service, call)
         if isinstance(answer, Raw):
@@ -209,7 +215,10 @@ class _Straight:
         if self._impressions and service.settings.log_impressions:
             user_id, bundle_id = self._whose(call) or "", call.serving.bundle.bundle_id
             service.feedback.shown(call.request_id, user_id, bundle_id, answer.n_items)
-        await send_body(send, self._status, _with_request_id(call.request_id, answer.rendered), JSON)
+        head = {"request_id": call.request_id}
+        if self._named is not None:
+            head[self._named] = call.id
+        await send_body(send, self._status, _headed(head, answer.rendered), JSON)
 
     async def _call(self, service: Service, scope: Scope, receive: Receive) -> Call[Any]:
         principal = principal_of(scope)
@@ -242,6 +251,10 @@ class _Straight:
             call.profile = await serving.users.find(user_id)
         await self._made(service, call)
 
+    def _key(self, call: Call[Any], query: bytes) -> Key:
+        shared = self._named is not None and call.profile is call.serving.users.nobody
+        return self._name, "" if shared else call.id, query
+
     async def _kept(self, service: Service, call: Call[Any], key: Key, epoch: int) -> Kept | Raw:
         """The answer of before, or one made now and kept."""
         found = service.answers.get(key, call.profile)
@@ -262,10 +275,10 @@ class _Straight:
         return Kept(call.profile, rendered, answer.get("source", ""), len(answer.get("items", ())))
 
 
-def _with_request_id(request_id: str, rendered: bytes) -> bytes:
-    """The whole JSON object, the id (which needs no escapes) in front of what comes after the opening brace."""
-    comma = b"" if rendered == b"}" else b","
-    return b'{"request_id":"%b"%b%b' % (request_id.encode(), comma, rendered)
+def _headed(head: dict[str, str], rendered: bytes) -> bytes:
+    """The whole JSON object: these fields in front of what comes after the opening brace."""
+    front = orjson.dumps(head)
+    return front[:-1] + rendered if rendered == b"}" else b"%b,%b" % (front[:-1], rendered)
 
 
 def read_id(raw: str, name: str, longest: int) -> str:

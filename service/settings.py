@@ -166,7 +166,7 @@ class Settings(BaseSettings):
     past_items: Annotated[int, Field(ge=0)] = Field(3, description="past items named in an explanation")
     item_cache: Count = Field(100_000, description="items whose metadata is kept decoded")
     answer_cache_mb: Annotated[int, Field(ge=0)] = Field(
-        64, description="megabytes of whole answers kept while nothing they were made of changes; 0: none are kept"
+        128, description="megabytes of whole answers kept while nothing they were made of changes; 0: none are kept"
     )
     gpu: Literal["auto", "off"] = Field("auto", description="search on a GPU when FAISS sees one")
 

@@ -28,6 +28,7 @@ def routes(settings: Settings) -> list[APIRoute]:
             refusals=settings.unknown_user_statuses,
             whose=lambda call: call.id,
             keep=True,
+            named="user_id",
             impressions=True,
         ),
         route(
@@ -63,7 +64,7 @@ async def recommend(service: Service, call: Call[RecommendQuery]) -> dict[str, A
     answer = listed(serving, service.settings.past_items, profile, ranking, wants)
     if query.explain:
         call.stages.mark("explain")
-    return {"bundle": serving.bundle.bundle_id, "user_id": call.id, **answer}
+    return {"bundle": serving.bundle.bundle_id, **answer}
 
 
 async def session(service: Service, call: Call[Query]) -> dict[str, Any]:

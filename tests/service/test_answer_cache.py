@@ -1,4 +1,5 @@
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import numpy as np
@@ -53,3 +54,20 @@ def test_a_kept_answer_differs_from_the_first_in_its_request_id_alone(client: ht
     assert "kept" in second.headers["Server-Timing"]
     assert (first.json()["request_id"], second.json()["request_id"]) == ("first", "second")
     assert {**first.json(), "request_id": ""} == {**second.json(), "request_id": ""}
+
+
+def test_strangers_share_one_kept_answer_that_calls_each_by_name(client: httpx.Client) -> None:
+    first, second = (client.get(f"/recommend/{quote(name)}?k=4") for name in ("nobody-1", 'no"body\\é-2'))
+    assert "kept" not in first.headers["Server-Timing"]
+    assert "kept" in second.headers["Server-Timing"]
+    assert second.json()["user_id"] == 'no"body\\é-2'
+    without = {"request_id": "", "user_id": ""}
+    assert {**first.json(), **without} == {**second.json(), **without}
+
+
+def test_a_stranger_who_did_something_is_one_no_more(client: httpx.Client) -> None:
+    client.get("/recommend/stranger-a?k=4")
+    client.post("/events", json=[{"user_id": "stranger-b", "item_id": "item-1", "kind": "click"}]).raise_for_status()
+    one, other = (client.get(f"/recommend/stranger-{name}?k=4").json() for name in "ab")
+    assert (one["source"], other["source"]) == ("popular", "fold_in")
+    assert (one["user_id"], other["user_id"]) == ("stranger-a", "stranger-b")
