@@ -1,5 +1,7 @@
 """`python -m loadtests.yardstick`: FastAPI's empty JSON endpoint on the service's own server and settings."""
 
+import gc
+
 from fastapi import FastAPI
 
 from index.cli import run_cli
@@ -19,7 +21,7 @@ async def empty() -> dict[str, str]:
 
 def main() -> None:
     """Serve until SIGTERM."""
-    make_server(app, load_settings()).run()
+    make_server(app, load_settings(), on_listening=gc.freeze).run()
 
 
 if __name__ == "__main__":

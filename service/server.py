@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
@@ -22,13 +23,19 @@ BACKLOG = 4_096
 class Server(uvicorn.Server):
     """uvicorn, that ends slow connections, may listen for admins elsewhere, and says beforehand that it will stop."""
 
-    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
+    def __init__(self, config: uvicorn.Config, settings: Settings, on_listening: Callable[[], None]) -> None:
         super().__init__(config)
         self._settings = settings
+        self._on_listening = on_listening
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until SIGTERM or SIGINT."""
         super().run(sockets or listeners(self._settings))
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Open what the application needs, then listen."""
+        await super().startup(sockets)
+        self._on_listening()
 
     async def on_tick(self, counter: int) -> bool:
         """Look at every connection now and then."""
@@ -69,7 +76,7 @@ def _listen(host: str, port: int) -> socket.socket:
         raise InputError(f"cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}") from None
 
 
-def make_server(app: ASGIApp, settings: Settings) -> Server:
+def make_server(app: ASGIApp, settings: Settings, *, on_listening: Callable[[], None] = lambda: None) -> Server:
     """A server, ready to `run()`. The load test's yardstick stands on the same one, so that only the app differs."""
     limits = Limits(
         max_in_flight=settings.max_in_flight,
@@ -96,4 +103,4 @@ def make_server(app: ASGIApp, settings: Settings) -> Server:
         timeout_graceful_shutdown=round(settings.drain_s),
         backlog=BACKLOG,
     )
-    return Server(config, settings)
+    return Server(config, settings, on_listening)
