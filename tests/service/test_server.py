@@ -1,5 +1,6 @@
 import asyncio
 import socket
+from pathlib import Path
 
 from fastapi import FastAPI
 
@@ -7,7 +8,7 @@ from service.server import make_server
 from service.settings import Settings
 
 
-def test_once_it_listens_and_not_before_what_waits_for_that_is_done():
+def test_once_it_listens_and_not_before_what_waits_for_that_is_done(tmp_path: Path):
     done: list[int] = []
 
     def connect() -> None:
@@ -15,6 +16,6 @@ def test_once_it_listens_and_not_before_what_waits_for_that_is_done():
             done.append(raw.getpeername()[1])
         server.should_exit = True
 
-    server = make_server(FastAPI(), Settings(port=0, drain_delay_s=0), on_listening=connect)
+    server = make_server(FastAPI(), Settings(registry=tmp_path, port=0, drain_delay_s=0), on_listening=connect)
     asyncio.run(server.serve())
     assert len(done) == 1
