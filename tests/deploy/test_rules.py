@@ -1,0 +1,83 @@
+"""The rules for Prometheus: they ask for what a service shows, and every alert can be acted on and has been tried.
+
+What Prometheus makes of them is tried by `make check-alerts`, which needs promtool.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from scraped import Series, missing, unknown_labels
+
+from deploy.rules import FOLDER, Rule, asked, grouping, rules
+
+ALL = list(rules())
+ALERTS = [rule for rule in ALL if rule.alerts]
+RUNBOOK = Path("docs/runbook.md")
+TRIED = Path("tests/deploy/rules")
+
+
+@pytest.mark.parametrize("rule", ALL, ids=str)
+def test_a_rule_asks_for_series_and_labels_that_a_running_service_shows(rule: Rule, series: Series) -> None:
+    assert missing(rule.expr, series) == []
+    assert unknown_labels(rule.expr, series) == set()
+
+
+def test_a_series_or_a_label_that_no_service_shows_is_found_out(series: Series) -> None:
+    expr = 'sum by (nowhere) (rate(reco_requests_total{status="200"}[5m])) / sum(reco_nothing{a="b"})'
+    assert missing(expr, series) == ['reco_nothing{a="b"}']
+    assert unknown_labels(expr, series) == {"nowhere", "a"}
+    assert missing('reco_events_refused_total{reason="mistyped"}', series) != []
+    with pytest.raises(ValueError, match="unclosed"):
+        asked("sum by (rate(")
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=str)
+def test_an_alert_says_how_urgent_it_is_and_what_happened_and_leads_to_its_section(rule: Rule) -> None:
+    assert rule.labels["severity"] in ("page", "ticket")
+    assert rule.annotations["summary"].endswith(".")
+    assert rule.annotations["runbook_url"] == f"{RUNBOOK}#{rule.name.lower()}"
+
+
+def test_the_summary_of_an_alert_names_labels_that_it_has() -> None:
+    for rule in ALERTS:
+        named = set(re.findall(r"\$labels\.(\w+)", rule.annotations["summary"]))
+        if "by (" in rule.expr:  # what is summed has the labels that it was summed by, and no others
+            assert named <= grouping(rule.expr) | {"slo"}, rule.name
+
+
+def test_rules_have_names_of_their_own() -> None:
+    alerts = [rule.name for rule in ALERTS]
+    series = [(rule.name, rule.labels.get("slo")) for rule in ALL if not rule.alerts]
+    assert len(set(alerts)) == len(alerts)
+    assert len(set(series)) == len(series)
+
+
+def test_every_objective_has_all_bad_and_a_budget() -> None:
+    by_slo: dict[str, set[str]] = {}
+    for rule in ALL:
+        if not rule.alerts and "slo" in rule.labels:
+            by_slo.setdefault(rule.labels["slo"], set()).add(rule.name)
+    assert set(by_slo) == {"availability", "latency", "redis", "freshness", "recall"}
+    assert all(names == {"slo:all:rate5m", "slo:bad:rate5m", "slo:budget:ratio"} for names in by_slo.values())
+
+
+def test_every_alert_was_seen_to_fire_and_most_to_be_silent() -> None:
+    fired, silent = set(), set()
+    for file in TRIED.glob("*.yml"):
+        for test in yaml.safe_load(file.read_text())["tests"]:
+            for case in test.get("alert_rule_test", ()):
+                (fired if case["exp_alerts"] else silent).add(case["alertname"])
+    assert fired == {rule.name for rule in ALERTS}
+    assert silent
+
+
+def test_prometheus_reads_both_files_and_scrapes_under_the_name_that_the_alerts_know() -> None:
+    config = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
+    assert {FOLDER / name for name in config["rule_files"]} == set(FOLDER.glob("*.yml")) - {FOLDER / "prometheus.yml"}
+    jobs = {job["job_name"] for job in config["scrape_configs"]}
+    asked_for = {
+        value for rule in ALL for one in asked(rule.expr) for label, _, value in one.matchers if label == "job"
+    }
+    assert asked_for <= jobs
