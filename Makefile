@@ -7,6 +7,7 @@ FUZZ_EXAMPLES ?= 2000
 
 VENV    := .venv
 BIN     := $(VENV)/bin
+CHECKS  := .venv-check
 DEMO    := .demo
 SHOP    := $(DEMO)/shop
 RUNS    := $(DEMO)/runs
@@ -17,7 +18,7 @@ READING  := $(wildcard trainer/data.py trainer/prepare.py trainer/features.py tr
 TRAINING := $(wildcard trainer/*.py trainer/models/*.py) $(patsubst %,trainer/configs/%.toml,popularity lightgcn anchorrec)
 BUNDLING := $(wildcard trainer/export.py index/*.py)
 
-.PHONY: help install demo demo-check test lint format fuzz clean
+.PHONY: help install demo demo-check test lint format fuzz check-deploy clean
 .PHONY: bench-train bench-serve bench-events bench-peers bench-scale soak
 
 help:                  ## this list
@@ -42,6 +43,9 @@ lint: install          ## ruff, mypy --strict, import-linter
 
 fuzz: install          ## FUZZ_EXAMPLES (2000) calls of every operation, as the OpenAPI document allows and forbids them
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest tests/service/test_openapi_fuzz.py
+
+check-deploy: install $(CHECKS)/.installed  ## manifests: kubectl, schemas of three versions of Kubernetes, checkov
+	$(BIN)/python -m deploy.check_manifests --tools $(CHECKS)
 
 format: install        ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
@@ -73,6 +77,12 @@ $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet $(TORCH)
 	$(BIN)/pip install --quiet --editable '.[cpu,trainer,service,dev]'
+	touch $@
+
+# Judges of the manifests, in an environment of their own: they are heavy, and bring other versions of what we use.
+$(CHECKS)/.installed: deploy/check-requirements.txt
+	$(PYTHON) -m venv $(CHECKS)
+	$(CHECKS)/bin/pip install --quiet --requirement $<
 	touch $@
 
 # The demo's line, each step redone only when what it is made of has changed.

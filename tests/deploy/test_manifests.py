@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from deploy.manifests import OVERLAYS, Manifest, containers, of_kind, one, overlay, pods
+from deploy.manifests import OVERLAYS, Manifest, containers, of_kind, one, overlay, parsed, pods
 from deploy.pod_security import violations
+from deploy.prometheus_rule import prometheus_rule
 from service.metrics import Metrics
 from service.routes import health
 from service.security.door import NEVER_SHED, OPEN
@@ -136,6 +137,20 @@ def test_every_port_that_is_named_anywhere_is_there(manifests: list[Manifest]) -
         assert [(by_name[e["port"]]["targetPort"], e["path"]) for e in monitor["spec"]["endpoints"]] == [
             ("admin", "/metrics")
         ]
+
+
+def test_prometheus_is_given_the_rules_as_they_are_and_calls_the_job_as_they_do(
+    manifests: list[Manifest], name: str
+) -> None:
+    rules, monitors = of_kind(manifests, "PrometheusRule"), of_kind(manifests, "ServiceMonitor")
+    assert len(rules) == len(monitors) == (name != "dev")
+    for rule in rules:
+        (made,) = parsed(prometheus_rule())
+        assert rule["spec"] == made["spec"], "python -m deploy.prometheus_rule > deploy/monitoring/prometheusrule.yaml"
+        assert 'up{job="reco"}' in str(rule["spec"])
+    for monitor in monitors:
+        (endpoint,) = monitor["spec"]["endpoints"]
+        assert endpoint["relabelings"] == [{"targetLabel": "job", "replacement": "reco"}]
 
 
 def test_probes_ask_what_answers_without_a_key_and_however_busy_the_service_is(container: Manifest) -> None:
