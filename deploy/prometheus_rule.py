@@ -3,15 +3,14 @@ Prometheus operator takes them. A test fails while the two differ."""
 
 import yaml
 
-from deploy.manifests import FOLDER
+from deploy.rules import FILES, FOLDER
 
-RULES = ("recording.yml", "alerts.yml")
 HEAD = "# Made of deploy/prometheus by `python -m deploy.prometheus_rule`: change the rules there.\n"
 
 
 def prometheus_rule() -> str:
-    """The manifest, with the groups of both files in their order."""
-    files = [yaml.safe_load((FOLDER / "prometheus" / name).read_text()) for name in RULES]
+    """The manifest, with the groups of all files in their order."""
+    files = [yaml.safe_load((FOLDER / name).read_text(encoding="utf-8")) for name in FILES]
     manifest = {
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PrometheusRule",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deploy.manifests import OVERLAYS, Manifest, containers, of_kind, one, overlay, parsed, pods
+from deploy.manifests import FOLDER, OVERLAYS, Manifest, containers, of_kind, one, overlay, parsed, pods
 from deploy.pod_security import violations
 from deploy.prometheus_rule import prometheus_rule
 from service.metrics import Metrics
@@ -147,10 +147,17 @@ def test_prometheus_is_given_the_rules_as_they_are_and_calls_the_job_as_they_do(
     for rule in rules:
         (made,) = parsed(prometheus_rule())
         assert rule["spec"] == made["spec"], "python -m deploy.prometheus_rule > deploy/monitoring/prometheusrule.yaml"
-        assert 'up{job="reco"}' in str(rule["spec"])
-    for monitor in monitors:
-        (endpoint,) = monitor["spec"]["endpoints"]
-        assert endpoint["relabelings"] == [{"targetLabel": "job", "replacement": "reco"}]
+    for monitor in monitors:  # the job is named after the Service
+        assert not {"jobLabel", "relabelings"} & {*monitor["spec"], *monitor["spec"]["endpoints"][0]}
+        assert f'up{{job="{one(manifests, "Service", "anchorrec")["metadata"]["name"]}"}}' in str(rules)
+
+
+def test_grafana_is_given_every_dashboard_as_it_is(manifests: list[Manifest], name: str) -> None:
+    found = [
+        each for each in of_kind(manifests, "ConfigMap") if "grafana_dashboard" in each["metadata"].get("labels", {})
+    ]
+    boards = {path.name: path.read_text() for path in (FOLDER / "grafana" / "dashboards").glob("*.json")}
+    assert found == ([] if name == "dev" else [boards])
 
 
 def test_probes_ask_what_answers_without_a_key_and_however_busy_the_service_is(container: Manifest) -> None:
