@@ -31,14 +31,16 @@ def build(folder: Path) -> str:
     return done.stdout
 
 
+@cache
 def overlay(name: str) -> list[Manifest]:
-    """All manifests of one of our overlays."""
+    """All manifests of one of our overlays, to be read only."""
     return parsed(build(FOLDER / "overlays" / name))
 
 
 def parsed(text: str) -> list[Manifest]:
     """The manifests in a text of several documents."""
-    return [document for document in yaml.safe_load_all(text) if document]
+    # libyaml's loader: dashboards are long.
+    return [document for document in yaml.load_all(text, yaml.CSafeLoader) if document]
 
 
 def of_kind(manifests: Iterable[Manifest], kind: str) -> list[Manifest]:

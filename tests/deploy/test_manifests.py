@@ -153,9 +153,8 @@ def test_prometheus_is_given_the_rules_as_they_are_and_calls_the_job_as_they_do(
 
 
 def test_grafana_is_given_every_dashboard_as_it_is(manifests: list[Manifest], name: str) -> None:
-    found = [
-        each for each in of_kind(manifests, "ConfigMap") if "grafana_dashboard" in each["metadata"].get("labels", {})
-    ]
+    maps = of_kind(manifests, "ConfigMap")
+    found = [each["data"] for each in maps if each["metadata"].get("labels", {}).get("grafana_dashboard") == "1"]
     boards = {path.name: path.read_text() for path in (FOLDER / "grafana" / "dashboards").glob("*.json")}
     assert found == ([] if name == "dev" else [boards])
 
@@ -211,7 +210,7 @@ def test_a_rollout_never_has_fewer_replicas_than_before(deployment: Manifest) ->
 def test_the_cronjob_is_the_hooks_template_and_no_clock(settings: Settings, manifests: list[Manifest]) -> None:
     cron_job = one(manifests, "CronJob", str(settings.retrain_kubernetes_cronjob))["spec"]
     assert (cron_job["concurrencyPolicy"], cron_job["suspend"]) == ("Forbid", True)
-    assert cron_job["schedule"] == settings.retrain_schedule
+    assert settings.retrain_schedule is not None  # the service has the clock
     assert cron_job["jobTemplate"]["spec"]["activeDeadlineSeconds"] == settings.retrain_timeout_s
     (container,) = cron_job["jobTemplate"]["spec"]["template"]["spec"]["containers"]
     assert (container["command"], container.get("args")) == (["python", "-m", "trainer"], None)

@@ -53,14 +53,16 @@ def shop_commands() -> Iterator[list[str]]:
             yield shlex.split(line)[2:]
 
 
+def parsed(module: str, words: list[str]) -> tuple[str, dict[str, Any]]:
+    """The command and its parameters, as the command line reads them; an option that there is not is refused."""
+    command: Any = typer.main.get_command(COMMANDS[module])
+    name = module
+    while hasattr(command, "commands"):
+        name, command, words = command.resolve_command(click.Context(command), words)
+    return name, command.make_context(name, words).params
+
+
 def test_its_shop_is_made_by_commands_that_there_are() -> None:
-    given: list[tuple[str, dict[str, Any]]] = []
-    for module, *words in shop_commands():
-        command: Any = typer.main.get_command(COMMANDS[module])
-        context = click.Context(command)
-        while isinstance(command, click.Group) or hasattr(command, "commands"):
-            name, command, words = command.resolve_command(context, words)
-            assert command is not None
-        given.append((name, command.make_context(name, list(words)).params))  # refuses options that there are not
+    given = [parsed(module, words) for module, *words in shop_commands()]
     assert [name for name, _ in given] == ["shop", "fit", "publish", "export"]
     assert given[0][1]["n_users"] == 300
