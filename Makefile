@@ -18,7 +18,7 @@ READING  := $(wildcard trainer/data.py trainer/prepare.py trainer/features.py tr
 TRAINING := $(wildcard trainer/*.py trainer/models/*.py) $(patsubst %,trainer/configs/%.toml,popularity lightgcn anchorrec)
 BUNDLING := $(wildcard trainer/export.py index/*.py)
 
-.PHONY: help install demo demo-check test lint format fuzz check-deploy clean
+.PHONY: help install demo demo-check test lint format fuzz check-deploy check-alerts clean
 .PHONY: bench-train bench-serve bench-events bench-peers bench-scale soak
 
 help:                  ## this list
@@ -46,6 +46,9 @@ fuzz: install          ## FUZZ_EXAMPLES (2000) calls of every operation, as the 
 
 check-deploy: install $(CHECKS)/.installed  ## manifests: kubectl, schemas of three versions of Kubernetes, checkov
 	$(BIN)/python -m deploy.check_manifests --tools $(CHECKS)
+
+check-alerts: install  ## rules and dashboards: promtool, and a real Prometheus beside two services; 2 minutes, needs apt's prometheus
+	$(BIN)/python -m loadtests.check_alerts
 
 format: install        ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
