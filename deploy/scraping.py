@@ -15,6 +15,7 @@ from deploy.stack import HOST, child, free_port
 from index.errors import InputError
 
 CONFIG = "prometheus.yml"
+JOB = "anchorrec"  # the alerts know it by this name
 PACKAGE = "prometheus"  # of Debian
 
 
@@ -33,7 +34,8 @@ def write_config(folder: Path, ports: Sequence[int], every: str) -> Path:
     """
     config = _read(CONFIG)
     config["global"] = {"scrape_interval": every, "scrape_timeout": every, "evaluation_interval": every}
-    (job,) = config["scrape_configs"]
+    job = next(job for job in config["scrape_configs"] if job["job_name"] == JOB)
+    config["scrape_configs"] = [job]
     del job["dns_sd_configs"]
     job["static_configs"] = [{"targets": [f"{HOST}:{port}" for port in ports]}]
     _write(folder / CONFIG, config)

@@ -66,7 +66,7 @@ def tried() -> Iterator[Line]:
     """What promtool says of the configuration, and of each file of tests."""
     if not TRIED.is_dir():
         raise InputError(f"there is no {TRIED}: run this from the root of the repository")
-    yield _promtool("check", "config", str(FOLDER / CONFIG))
+    yield _promtool("check", "config", "--lint=all", "--lint-fatal", str(FOLDER / CONFIG))
     for path in sorted(TRIED.glob("*.yml")):
         yield _promtool("test", "rules", str(path))
 

@@ -13,6 +13,7 @@ from scraped import Series, missing, unknown_labels
 from servers import publish, serving, wait_until
 
 from deploy.rules import Rule, rules
+from service.settings import Settings
 
 PAGE = Path("docs/runbook.md")
 ALERTS = [rule for rule in rules() if rule.alerts]
@@ -45,6 +46,16 @@ def test_sections_lead_to_sections_and_pages_that_there_are() -> None:
     text = PAGE.read_text()
     assert set(re.findall(r"\bReco[A-Z]\w+", text)) <= {rule.name for rule in ALERTS}
     assert all(Path(page).is_file() for page in re.findall(r"docs/[\w-]+\.md|deploy/[\w/-]+\.yml", text))
+
+
+def test_settings_and_words_of_the_log_are_those_of_the_service() -> None:
+    text = PAGE.read_text()
+    settings = {f"RECO_{name.upper()}" for name in Settings.model_fields}
+    assert set(re.findall(r"\bRECO_[A-Z0-9_]+", text)) <= settings
+    source = "\n".join(path.read_text() for path in Path("service").rglob("*.py"))
+    said = re.findall(r"`((?:API|[a-z]+)(?: [a-z]+)+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    assert len(said) > 5
+    assert [words for words in said if words not in source] == []
 
 
 @pytest.mark.parametrize("query", list(chain.from_iterable(blocks("promql"))))
