@@ -14,15 +14,16 @@ import numpy as np
 from index.engine import Engine, build_engine, read_engine, stored_vectors, write_engine
 from index.errors import InputError
 from index.ranking import (
+    NO_ROWS,
     Array,
     Exclude,
+    best_of,
     checked_exclude,
     checked_k,
     checked_queries,
     checked_rows,
     empty_answer,
     exact_search,
-    fill,
     largest_norm,
     rounding_error,
 )
@@ -39,6 +40,7 @@ SPARE = 16
 MOST_SCORED = 65_536
 SCORED_SHARE = 8
 _WIDEN = 4
+_AT_ONCE = 256  # queries whose candidates are held at once
 RECALL_AT = (20, 100)
 
 
@@ -79,7 +81,7 @@ class ItemIndex:
 
     @classmethod
     def _over(cls, engine: Engine, vectors: Array) -> "ItemIndex":
-        return cls(engine, vectors, largest_norm(vectors), np.empty(0, np.int64))
+        return cls(engine, vectors, largest_norm(vectors), NO_ROWS)
 
     def write(self, path: Path) -> None:
         """Write the index into a new file; what is hidden is not written. OSError where the disk does not take it."""
@@ -118,11 +120,10 @@ class ItemIndex:
             return rows, scores
         if within is not None and self.overflow is not None:  # a GPU search takes no selection of rows
             return self.overflow.search(queries, k, excluded, within)
-        error = rounding_error(queries, self.norm)  # (m,)
         base = None if within is None else self._mask(within)
-        asked = [_Asked(*of_one, base) for of_one in zip(queries, excluded, error, rows, scores, strict=True)]
-        for plan, group in self._plans(asked):
-            self._answer(group, plan)
+        asked = _Asked(queries, excluded, rounding_error(queries, self.norm), base, rows, scores)
+        for plan, places in self._plans(asked):
+            self._answer(asked, places, plan)
         return rows, scores
 
     def _scored(self, n: int) -> bool:
@@ -145,54 +146,70 @@ class ItemIndex:
         mask[rows] = True
         return mask
 
-    def _plans(self, asked: list["_Asked"]) -> Iterator[tuple["_Plan", list["_Asked"]]]:
-        """Queries that are searched alike; a query's plan depends on nothing but itself."""
-        groups: dict[_Plan, list[_Asked]] = {}
-        for one in asked:
-            groups.setdefault(self._plan(one), []).append(one)
-        for plan, group in groups.items():
-            if plan.select:  # a selector holds for one query
-                yield from ((plan, [one]) for one in group)
-            else:
-                yield plan, group
+    def _plans(self, asked: "_Asked") -> Iterator[tuple["_Plan", list[int]]]:
+        """The places of queries that are searched alike; a query's plan depends on nothing but itself."""
+        groups: dict[_Plan, list[int]] = {}
+        for place in range(len(asked.queries)):
+            groups.setdefault(self._plan(asked, place), []).append(place)
+        for plan, places in groups.items():
+            at_once = 1 if plan.select else _AT_ONCE  # a selector holds for one query
+            yield from ((plan, places[i : i + at_once]) for i in range(0, len(places), at_once))
 
-    def _plan(self, one: "_Asked") -> "_Plan":
-        n_excluded = len(one.excluded) + len(self.hidden)
-        select = one.within is not None or (self.engine.takes_selector and n_excluded > MOST_OVERFETCHED)
-        need = len(one.rows) + SPARE + (0 if select else n_excluded)
+    def _plan(self, asked: "_Asked", place: int) -> "_Plan":
+        n_excluded = len(asked.excluded[place]) + len(self.hidden)
+        select = asked.within is not None or (self.engine.takes_selector and n_excluded > MOST_OVERFETCHED)
+        need = asked.rows.shape[1] + SPARE + (0 if select else n_excluded)
         # Rounded up to a power of two, so that queries with unlike histories still share a search.
         return _Plan(min(len(self), 1 << (need - 1).bit_length()), select)
 
-    def _answer(self, group: list["_Asked"], plan: "_Plan") -> None:
+    def _answer(self, asked: "_Asked", places: list[int], plan: "_Plan") -> None:
         """Search, keep what is allowed, and search wider where the cut may have touched the answer."""
         if self.overflow is not None and plan.fetch > self.engine.max_fetch:
-            self.overflow._answer(group, plan)
+            self.overflow._answer(asked, places, plan)
             return
-        queries = np.stack([one.query for one in group])
-        selected = self._allowed(group[0].excluded, group[0].within) if plan.select else None
-        found, found_scores = self.engine.search(queries, plan.fetch, selected)
-        for one, candidates, last_score in zip(group, found, found_scores[:, -1], strict=True):
-            allowed = self._allowed(one.excluded) if selected is None else selected
-            kept = candidates[candidates >= 0]
-            fill(one.rows, one.scores, kept[allowed[kept]], self.vectors, one.query)
-            exhausted = plan.fetch == len(self) or candidates[-1] < 0
-            if exhausted:
-                self._complete(one, allowed)
-            elif not self._settled(one, last_score):
-                self._answer([one], _Plan(min(len(self), plan.fetch * _WIDEN), plan.select))
+        whole = len(places) == len(asked.queries)
+        here = slice(None) if whole else places  # the usual case costs no copies
+        queries = asked.queries[here]  # (p, d)
+        excluded = asked.excluded if whole else [asked.excluded[place] for place in places]
+        selected = self._allowed(excluded[0], asked.within) if plan.select else None
+        found, found_scores = self.engine.search(queries, plan.fetch, selected)  # (p, fetch)
+        allowed = found >= 0 if selected is not None else self._allowed_among(found, excluded)
+        rows, scores = best_of(found, allowed, self.vectors, queries, asked.rows.shape[1])
+        asked.rows[here], asked.scores[here] = rows, scores
+        dry = found[:, -1] < 0 if plan.fetch < len(self) else np.ones(len(places), np.bool_)
+        settled = self._settled(rows[:, -1], scores[:, -1], found_scores[:, -1] + asked.error[here])
+        for place, is_dry, is_settled in zip(places, dry.tolist(), settled.tolist(), strict=True):
+            if is_dry:
+                self._complete(asked, place)
+            elif not is_settled:
+                self._answer(asked, [place], _Plan(min(len(self), plan.fetch * _WIDEN), plan.select))
 
-    def _settled(self, one: "_Asked", last_score: float) -> bool:
-        """Whether no row that the search left out can belong among the k best."""
-        if one.rows[-1] < 0:
-            return False
-        return not self.engine.exact or bool(one.scores[-1] > last_score + one.error)
+    def _settled(self, last: Array, scores: Array, bounds: Array) -> Array:
+        """Whether no row that was left out can belong to an answer, by the last row of each (p,) and its score.
 
-    def _complete(self, one: "_Asked", allowed: Array) -> None:
+        What an exact search left out scores no more than the bound.
+        """
+        whole: Array = last >= 0
+        return whole & (scores > bounds) if self.engine.exact else whole
+
+    def _complete(self, asked: "_Asked", place: int) -> None:
         """An approximate index whose probes ran dry before k rows were found: search exactly instead."""
-        n_found = int(np.count_nonzero(one.rows >= 0))
-        if n_found < min(len(one.rows), int(np.count_nonzero(allowed))):
-            rows, scores = exact_search(self.vectors, one.query, len(one.rows), np.flatnonzero(~allowed))
-            one.rows[:], one.scores[:] = rows[0], scores[0]
+        rows, scores = asked.rows[place], asked.scores[place]
+        allowed = self._allowed(asked.excluded[place], asked.within)
+        if int(np.count_nonzero(rows >= 0)) < min(len(rows), int(np.count_nonzero(allowed))):
+            found = exact_search(self.vectors, asked.queries[place], len(rows), np.flatnonzero(~allowed))
+            rows[:], scores[:] = found[0][0], found[1][0]
+
+    def _allowed_among(self, found: Array, excluded: list[Array]) -> Array:
+        """Which of the rows that were found for each query (p, fetch) may be its answer."""
+        shown = self._allowed(NO_ROWS)
+        allowed: Array = found >= 0
+        for i, left_out in enumerate(excluded):
+            out = left_out[shown[left_out]]
+            shown[out] = False
+            allowed[i] &= shown[found[i]]
+            shown[out] = True
+        return allowed
 
     def _allowed(self, excluded: Array, within: Array | None = None) -> Array:
         allowed = np.ones(len(self), np.bool_) if within is None else within.copy()
@@ -209,14 +226,14 @@ class _Plan(NamedTuple):
 
 
 class _Asked(NamedTuple):
-    """One query of a search, with its places in the answer."""
+    """The m queries of a search, with their places in the answer."""
 
-    query: Array  # (d,)
-    excluded: Array
-    error: float
-    rows: Array  # (k,), written to
-    scores: Array  # (k,), written to
-    within: Array | None = None  # (n,) mask of the only rows that may come back
+    queries: Array  # (m, d)
+    excluded: list[Array]  # m times (e,) rows
+    error: Array  # (m,)
+    within: Array | None  # (n,) mask of the only rows that may come back
+    rows: Array  # (m, k), written to
+    scores: Array  # (m, k), written to
 
 
 def measured_recall(

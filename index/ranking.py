@@ -11,6 +11,7 @@ Array = np.ndarray[Any, Any]
 Exclude: TypeAlias = Array | Sequence[Array] | None
 
 MAX_PADDED_K = 16_384
+NO_ROWS = np.empty(0, np.int64)
 _SCORES_AT_ONCE = 8_000_000
 _UNIT_ROUNDOFF = 2.0**-24
 
@@ -34,8 +35,10 @@ def exact_search(vectors: Array, queries: Array, k: int, exclude: Exclude = None
         block = queries[start : start + at_once] @ vectors.T  # (at_once, n)
         for query, row_scores in enumerate(block, start):
             row_scores[excluded[query]] = -np.inf
-            candidates = _candidates(row_scores, k, 2 * error[query])
-            fill(rows[query], scores[query], candidates, vectors, queries[query])
+            candidates = _candidates(row_scores, k, 2 * error[query])[None]  # (1, c)
+            allowed = np.ones(candidates.shape, np.bool_)
+            found = best_of(candidates, allowed, vectors, queries[query, None], k)
+            rows[query], scores[query] = found[0][0], found[1][0]
     return rows, scores
 
 
@@ -45,16 +48,27 @@ def _candidates(scores: Array, k: int, margin: float) -> Array:
     return np.flatnonzero((scores >= cut - margin) & (scores > -np.inf))
 
 
-def fill(rows_out: Array, scores_out: Array, candidates: Array, vectors: Array, query: Array) -> None:
-    """Score the candidates (c,) again and put the best into the (k,) outputs, ties by lower row.
+def best_of(candidates: Array, allowed: Array, vectors: Array, queries: Array, k: int) -> tuple[Array, Array]:
+    """For each query (m, d) the k best of its candidates (m, c) that are allowed (m, c), ties by lower row.
 
-    Scored by one loop over d for each pair, whatever stands beside it: BLAS would round a row differently with the
-    number of rows in the call, and one query would not agree with many.
+    Rows (m, k) and scores (m, k), filled up with -1 and -inf. Scored by one loop over d for each pair, whatever stands
+    beside it: BLAS would round a row differently with the number of rows in the call, and one query would not agree
+    with many.
     """
-    scores = np.einsum("cd,d->c", vectors[candidates], query)
-    best = np.lexsort((candidates, -scores))[: len(rows_out)]
-    rows_out[: len(best)], rows_out[len(best) :] = candidates[best], -1
-    scores_out[: len(best)], scores_out[len(best) :] = scores[best], -np.inf
+    scores = np.einsum("mcd,md->mc", vectors.take(candidates, axis=0, mode="wrap"), queries)
+    np.copyto(scores, -np.inf, where=~allowed)
+    order = np.lexsort((candidates, -scores))[:, :k]
+    order += scores.shape[1] * np.arange(len(scores))[:, None]  # places in all of them, one query after the other
+    best, rows = scores.take(order), candidates.take(order)
+    np.copyto(rows, -1, where=np.isneginf(best))
+    return (rows, best) if order.shape[1] == k else padded(rows, best, k)
+
+
+def padded(rows: Array, scores: Array, k: int) -> tuple[Array, Array]:
+    """The same answers (m, n), filled up to (m, k)."""
+    rows_out, scores_out = empty_answer(len(rows), k)
+    rows_out[:, : rows.shape[1]], scores_out[:, : rows.shape[1]] = rows, scores
+    return rows_out, scores_out
 
 
 def empty_answer(m: int, k: int) -> tuple[Array, Array]:
@@ -67,7 +81,7 @@ def rounding_error(queries: Array, norm: float) -> Array:
 
     gamma_d · |q| · |v| twice (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1).
     """
-    bound: Array = 2 * queries.shape[1] * _UNIT_ROUNDOFF * norm * np.linalg.norm(queries, axis=1)
+    bound: Array = 2 * queries.shape[1] * _UNIT_ROUNDOFF * norm * np.sqrt(np.einsum("md,md->m", queries, queries))
     return bound
 
 
@@ -98,7 +112,7 @@ def checked_k(k: int, n: int) -> int:
 def checked_exclude(exclude: Exclude, m: int, n: int) -> list[Array]:
     """One array of rows for each of the m queries; a single array holds for all of them."""
     if exclude is None:
-        return [np.empty(0, np.int64)] * m
+        return [NO_ROWS] * m
     if isinstance(exclude, np.ndarray):
         return [checked_rows(exclude, n)] * m
     if len(exclude) != m:
@@ -109,7 +123,7 @@ def checked_exclude(exclude: Exclude, m: int, n: int) -> list[Array]:
 def checked_rows(rows: Array, n: int) -> Array:
     """InputError unless rows is a one-dimensional array of integers in 0..n-1."""
     if rows.size == 0:
-        return np.empty(0, np.int64)
+        return NO_ROWS
     if rows.ndim != 1 or rows.dtype.kind not in "iu":
         raise InputError(f"excluded rows are {rows.dtype} of shape {rows.shape}; expected integers in one dimension")
     if rows.min() < 0 or rows.max() >= n:

@@ -14,7 +14,7 @@ from loadtests.yardstick import PATH
 
 Array = np.ndarray[Any, Any]
 
-WARM_UP = 1_000  # of the kinds that share what the first one has warmed
+WARM_UP = 1_000  # of the kinds that keep no answers, or the same for everybody; of the others, all
 ZIPF = 1.0  # the r-th most active user asks 1/r as often as the first: page views of shops are near to it
 RECOMMEND = "recommend"
 NEWCOMERS = 1_000
@@ -50,8 +50,8 @@ def make_workloads(
     return (
         workload(YARDSTICK, YARDSTICK, [raw(PATH)]),
         of(RECOMMEND, SHIPPED, recommend, n_requests),
-        of("explain", SHIPPED, explain),
-        of("similar", SHIPPED, similar),
+        of("explain", SHIPPED, explain, n_requests),
+        of("similar", SHIPPED, similar, n_requests),
         of("fold-in", SHIPPED, fold_in),
         of("unknown user", SHIPPED, _recommend_to([f"nobody-{number}" for number in range(n_requests)], k)),
         of("recommend, anew", ANEW, recommend, n_requests),

@@ -2,15 +2,17 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from index.batching import BatchingSearcher
 from index.bundle import Bundle
+from index.errors import InputError
 from index.gpu import n_gpus, placed
 from index.item_index import ItemIndex
 from service.metrics import Metrics
+from service.profile import NO_ROWS
 from service.settings import Settings
 
 Array = np.ndarray[Any, Any]
@@ -53,18 +55,60 @@ class _Hiding:
 
 
 class Inline(_Hiding):
-    """Search in the event loop: a tenth of a millisecond at usual sizes, less than handing it to a thread costs."""
+    """Search in the event loop: a tenth of a millisecond at usual sizes, less than handing it to a thread costs.
+
+    Calls of one turn of the loop are searched for together, for each asks after the same vectors.
+    """
+
+    def __init__(self, index: ItemIndex) -> None:
+        super().__init__(index)
+        self._waiting: list[_Waiting] = []
 
     async def __call__(self, vector: Array, k: int, exclude: Array | None) -> Found:
         """One search."""
-        rows, scores = self._index.search(vector, k, exclude)
-        return trimmed(rows[0], scores[0])
+        loop = asyncio.get_running_loop()
+        if not self._waiting:
+            loop.call_soon(self._search)
+        one = _Waiting(vector, k, NO_ROWS if exclude is None else exclude, loop.create_future())
+        self._waiting.append(one)
+        return await one.found
+
+    def _search(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        alike: dict[int, list[_Waiting]] = {}
+        for one in waiting:
+            if not one.found.done():  # its request may have ended meanwhile
+                alike.setdefault(one.k, []).append(one)
+        for k, group in alike.items():
+            self._search_for(group, k)
+
+    def _search_for(self, group: "list[_Waiting]", k: int) -> None:
+        try:
+            found = searched(self._index, [one.vector for one in group], k, [one.exclude for one in group], None)
+        except InputError as error:
+            if len(group) == 1:
+                group[0].found.set_exception(error)
+            else:  # one of them is wrong, and spoils the answer of no other
+                for one in group:
+                    self._search_for([one], k)
+            return
+        for one, answer in zip(group, found, strict=True):
+            one.found.set_result(answer)
 
     async def many(
         self, vectors: Sequence[Array], k: int, exclude: Sequence[Array], within: Array | None = None
     ) -> list[Found]:
         """One search for each vector, at once."""
         return searched(self._index, vectors, k, exclude, within)
+
+
+class _Waiting(NamedTuple):
+    """A search that somebody waits for."""
+
+    vector: Array  # (d,)
+    k: int
+    exclude: Array
+    found: "asyncio.Future[Found]"
 
 
 def searched(

@@ -3,12 +3,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from index.ranking import empty_answer, exact_search, fill, rounding_error
+from index.ranking import best_of, exact_search, rounding_error
 
 
 def scored(vectors: np.ndarray, candidates: np.ndarray, query: np.ndarray) -> dict[int, float]:
-    rows, scores = empty_answer(1, len(candidates))
-    fill(rows[0], scores[0], candidates, vectors, query)
+    allowed = np.ones((1, len(candidates)), np.bool_)
+    rows, scores = best_of(candidates[None], allowed, vectors, query[None], len(candidates))
     return dict(zip(rows[0].tolist(), scores[0].tolist(), strict=True))
 
 
@@ -33,12 +33,23 @@ def test_two_ways_of_summing_differ_by_no_more_than_the_bound(size, seed):
     assert np.abs(one - other).max() <= rounding_error(query[None], norm)[0]
 
 
-def test_what_was_found_before_does_not_stay_in_the_answer():
-    vectors = np.eye(3, dtype=np.float32)
-    rows, scores = np.array([7, 8, 9]), np.array([7, 8, 9], np.float32)
-    fill(rows, scores, np.array([2, 0]), vectors, np.array([1, 0, 2], np.float32))
-    assert rows.tolist() == [2, 0, -1]
-    assert scores.tolist() == [2, 1, -np.inf]
+def test_what_is_not_allowed_and_what_there_is_none_of_is_padding():
+    vectors, queries = np.eye(3, dtype=np.float32), np.array([[1, 0, 2], [1, 3, 2]], np.float32)
+    candidates, allowed = np.array([[2, 0, 1], [0, 1, -1]]), np.array([[True, True, False], [True, True, False]])
+    rows, scores = best_of(candidates, allowed, vectors, queries, 4)
+    assert rows.tolist() == [[2, 0, -1, -1], [1, 0, -1, -1]]
+    assert scores.tolist() == [[2, 1, -np.inf, -np.inf], [3, 1, -np.inf, -np.inf]]
+
+
+@given(m=st.integers(1, 9), c=st.integers(1, 300), size=st.sampled_from([1, 8, 31, 64, 257]), seed=st.integers(0, 999))
+@settings(max_examples=40, deadline=None)
+def test_queries_scored_together_get_what_each_gets_alone(m, c, size, seed):
+    rng = np.random.default_rng(seed)
+    vectors, queries = (rng.standard_normal((n, size), dtype=np.float32) for n in (50, m))
+    candidates, allowed = rng.integers(0, 50, (m, c)), rng.random((m, c)) < 0.8
+    together = best_of(candidates, allowed, vectors, queries, 10)
+    alone = [best_of(candidates[i, None], allowed[i, None], vectors, queries[i, None], 10) for i in range(m)]
+    assert [part.tolist() for part in together] == [np.concatenate(part).tolist() for part in zip(*alone, strict=True)]
 
 
 @pytest.mark.parametrize("n", [1, 5, 300])

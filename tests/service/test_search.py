@@ -1,5 +1,6 @@
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from bundles import make_content
 
 from index.batching import BatchingSearcher
 from index.bundle import Bundle
+from index.errors import InputError
 from index.item_index import ItemIndex
 from service.metrics import Metrics
 from service.search import Batched, Inline, place_search
@@ -38,6 +40,27 @@ def test_the_batching_thread_answers_as_the_event_loop_does() -> None:
         asyncio.run(compare())
     finally:
         searcher.close()
+
+
+def test_calls_of_one_turn_get_what_each_gets_alone_and_a_wrong_one_spoils_no_other() -> None:
+    content = make_content(n_users=30, n_items=50)
+    index = ItemIndex.build(content.item_embeddings)
+    search, vectors = Inline(index), content.user_embeddings
+
+    async def ask() -> list[Any]:
+        calls = [search(vectors[user], 5 + user % 2, np.arange(user % 7)) for user in range(30)]
+        wrong = search(np.full_like(vectors[0], np.nan), 5, None)
+        nobody_waits = asyncio.ensure_future(search(vectors[0], 5, None))
+        await asyncio.sleep(0)
+        nobody_waits.cancel()
+        return await asyncio.gather(*calls, wrong, nobody_waits, return_exceptions=True)
+
+    *found, refused, ended = asyncio.run(ask())
+    for user, (rows, scores) in enumerate(found):
+        alone = index.search(vectors[user], 5 + user % 2, np.arange(user % 7))
+        assert (rows.tolist(), scores.tolist()) == (alone[0][0].tolist(), alone[1][0].tolist())
+    assert isinstance(refused, InputError)
+    assert isinstance(ended, asyncio.CancelledError)
 
 
 @pytest.mark.parametrize("gpu", ["auto", "off"])
