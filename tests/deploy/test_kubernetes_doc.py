@@ -27,6 +27,7 @@ def test_an_overlay_of_ones_own_builds_and_changes_what_it_says(tmp_path: Path) 
     assert container["image"].startswith("images.shop.example/anchorrec-service@sha256:")
     merged = one(manifests, "ConfigMap", container["envFrom"][0]["configMapRef"]["name"])["data"]
     assert (merged["RECO_RETRAIN_SCHEDULE"], merged["RECO_EVENT_LOG"]) == ("0 1 * * 1", "redis")
+    assert merged["RECO_TRUSTED_PROXIES"] == "10.244.0.0/16"
     claims = of_kind(manifests, "PersistentVolumeClaim")
     assert {claim["spec"]["storageClassName"] for claim in claims} == {"shared-files"}
     spec = one(manifests, "Ingress", "anchorrec")["spec"]
