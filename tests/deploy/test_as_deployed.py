@@ -109,9 +109,10 @@ def test_a_retraining_is_a_job_of_the_template_with_the_trainers_arguments_behin
     ((name, job),) = cluster.jobs.items()
     assert name == f"retrain-{job_id}"
     (container,) = job["spec"]["template"]["spec"]["containers"]
-    assert container["command"] == ["python", "-m", "trainer"]
-    assert container["args"][:2] == ["retrain", f"{root}/srv/anchorrec/data/current"]
-    given = dict(zip(container["args"][2::2], container["args"][3::2], strict=True))
+    *command, asked, data = container["args"][:5]
+    assert (command, asked) == (["python", "-m", "trainer"], "retrain")
+    assert data == f"{root}/srv/anchorrec/data/current"
+    given = dict(zip(container["args"][5::2], container["args"][6::2], strict=True))
     assert given["--registry"] == f"{root}/srv/anchorrec/bundles"
     assert given["--events"] == f"{root}/var/lib/anchorrec/retrain/events"
     assert job["spec"]["podFailurePolicy"]["rules"][1]["onExitCodes"]["values"] == [2]  # the client drops nothing of it

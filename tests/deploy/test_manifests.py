@@ -213,7 +213,7 @@ def test_the_cronjob_is_the_hooks_template_and_no_clock(settings: Settings, mani
     assert settings.retrain_schedule is not None  # the service has the clock
     assert cron_job["jobTemplate"]["spec"]["activeDeadlineSeconds"] == settings.retrain_timeout_s
     (container,) = cron_job["jobTemplate"]["spec"]["template"]["spec"]["containers"]
-    assert (container["command"], container.get("args")) == (["python", "-m", "trainer"], None)
+    assert container["args"] == ["python", "-m", "trainer"]
 
 
 def test_the_trainer_finds_under_its_paths_what_the_service_means_by_them(
@@ -313,6 +313,10 @@ def test_root_is_read_only_and_what_is_written_is_bounded(manifests: list[Manife
 def test_images_have_a_tag_and_none_is_latest(manifests: list[Manifest]) -> None:
     images = {container["image"] for _, template in pods(manifests) for container in containers(template)}
     assert all(image.partition(":")[2] not in ("", "latest") for image in images), images
+
+
+def test_no_pod_takes_the_images_init_away(manifests: list[Manifest]) -> None:
+    assert not [each["name"] for _, template in pods(manifests) for each in containers(template) if "command" in each]
 
 
 def test_a_gpu_is_asked_for_by_who_uses_one(manifests: list[Manifest], name: str) -> None:

@@ -46,7 +46,7 @@ def test_its_redis_keeps_events_as_the_service_asks_of_it(tmp_path: Path, change
 def shop_commands() -> Iterator[list[str]]:
     """The words of each `python -m` in the script that makes the shop, the inner ones of $(…) included."""
     deployment = one(overlay("dev"), "Deployment", "anchorrec")["spec"]["template"]["spec"]
-    (script,) = deployment["initContainers"][0]["args"]
+    *_, script = deployment["initContainers"][0]["args"]
     text = script.replace("\\\n", " ").replace('"$(', "bundle\n").replace(')"', "")
     for line in text.splitlines():
         if line.strip().startswith("python -m "):
