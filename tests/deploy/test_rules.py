@@ -10,7 +10,9 @@ import pytest
 import yaml
 from scraped import Series, missing, unknown_labels
 
+from deploy.panels import PAGES
 from deploy.rules import FOLDER, Rule, asked, grouping, rules
+from index.verdict import GateLimits
 
 ALL = list(rules())
 ALERTS = [rule for rule in ALL if rule.alerts]
@@ -61,6 +63,17 @@ def test_every_objective_has_all_bad_and_a_budget() -> None:
             by_slo.setdefault(rule.labels["slo"], set()).add(rule.name)
     assert set(by_slo) == {"availability", "latency", "redis", "freshness", "recall"}
     assert all(names == {"slo:all:rate5m", "slo:bad:rate5m", "slo:budget:ratio"} for names in by_slo.values())
+
+
+def test_limits_that_stand_in_several_places_are_the_same_in_all() -> None:
+    bad = {rule.labels["slo"]: rule.expr for rule in ALL if rule.name == "slo:bad:rate5m"}
+    by_name = {rule.name: rule.expr for rule in ALERTS}
+    assert "48 * 3600" in bad["freshness"]
+    assert "48 * 3600" in by_name["RecoBundleStale"]
+    floor = GateLimits().index_recall_floor  # the gate lets nothing below it through
+    assert bad["recall"].endswith(f"< bool {floor}")
+    assert by_name["RecoRecallLow"].endswith(f"< {floor}")
+    assert bad["latency"].count(PAGES) == 2  # the panel of latencies shows what the objective is about
 
 
 def test_every_alert_was_seen_to_fire_and_most_to_be_silent() -> None:
