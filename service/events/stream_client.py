@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from contextvars import Context
 from typing import Any
 
@@ -58,6 +59,15 @@ class StreamClient:
         sent = [PipelineCommand(i, *command) for i, command in enumerate(commands)]
         await node.execute_pipeline(sent)
         return [command.result for command in sent]
+
+    async def leave(self) -> None:
+        """Close idle connections to one server: under Sentinel each new one asks who the master is.
+
+        A deposed master answers on the old ones, and refuses, until it is told that it is none: ten seconds or more.
+        """
+        if not isinstance(self._client, RedisCluster):
+            with suppress(*FAILURES):
+                await within(self._client.connection_pool.disconnect(inuse_connections=False), CLOSE_S)
 
     def _find_anew(self) -> None:
         """Let a cluster's client learn who holds our keys now; whoever failed does not wait for it."""

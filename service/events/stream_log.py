@@ -25,6 +25,7 @@ from service.settings import Settings
 DAY_S = 86_400
 TIDY_EVERY_S = 60.0
 TIDY_ENTRIES = 1_000  # removed a call: Redis does nothing else meanwhile
+AGAIN_S = 0.1  # between two tries of a write
 SCRIPT_EVENTS = 256  # added a call, likewise: some milliseconds
 SAFE_POLICY = "noeviction"  # any other may drop the stream, or an id by which a repetition is known
 
@@ -55,6 +56,7 @@ class StreamLog:
         self._wanted: dict[str, asyncio.Future[list[Event]]] = {}
         self._reader: asyncio.Task[None] | None = None
         self._tidy_at = 0.0
+        self._away_since: float | None = None  # by the monotonic clock; None while writes succeed
         self._commits = GroupCommit(self._write, self._tidy, metrics, most_waiting=settings.events_waiting)
 
     async def append(self, events: Sequence[Event]) -> Appended:
@@ -133,20 +135,43 @@ class StreamLog:
             ("EVAL", APPEND, 1, *head, *(value for event in some for value in _arguments(event)))
             for some in _chunks(events, SCRIPT_EVENTS)
         ]
-        replies = await self._redis.ask(*scripts, *self._durably())
-        if self._durably():
-            self._require_durable(replies.pop())
+        replies = await self._acknowledged(*scripts, *self._durably())
         places = [start * SCRIPT_EVENTS + place for start, new in enumerate(replies) for place in new]
         return [events[place].event_id for place in places]
+
+    async def _acknowledged(self, *commands: tuple[Any, ...]) -> list[Any]:
+        """The scripts' replies, once what they wrote is durable. Tried again while a new master is being made.
+
+        That costs nothing twice: events are known by their ids. Who comes when the log has been away for as long as a
+        write may take gets one try, so that those who wait do not take the places of those who only read.
+        """
+        patience = self._settings.event_log_timeout_s
+        while True:
+            now = time.monotonic()
+            left = patience if self._away_since is None else self._away_since + patience - now
+            try:
+                replies = await self._redis.ask(*commands, seconds=left if left > 0 else patience)
+            except LogUnavailable:
+                self._away_since = self._away_since or now
+                await self._redis.leave()
+                if time.monotonic() + AGAIN_S > self._away_since + patience:
+                    raise
+                await asyncio.sleep(AGAIN_S)
+                continue
+            self._away_since = None
+            if self._durably():
+                await self._require_durable(replies.pop())
+            return replies
 
     def _durably(self) -> list[tuple[Any, ...]]:
         safe, replicas = int(self._settings.event_log_safe), self._settings.event_log_replicas
         wait_ms = round(self._settings.event_log_timeout_s * 900)  # shorter than ours, so that it says what it lacks
         return [("WAITAOF", safe, replicas, wait_ms)] if safe or replicas else []
 
-    def _require_durable(self, synced: Sequence[int]) -> None:
+    async def _require_durable(self, synced: Sequence[int]) -> None:
         expected = [int(self._settings.event_log_safe), self._settings.event_log_replicas]
         if any(found < least for found, least in zip(synced, expected, strict=True)):
+            await self._redis.leave()  # a master that nobody follows any longer acknowledges nothing ever
             raise LogUnavailable(f"events were synced by {list(synced)} (local, replicas), expected {expected}")
 
     async def _tidy(self) -> None:

@@ -146,6 +146,38 @@ def test_a_killed_redis_has_every_acknowledged_event_when_it_is_back(safe: Valke
     use(safe.url, steps)
 
 
+def test_events_that_come_while_a_new_master_is_made_wait_for_it_and_are_refused_by_none(tmp_path: Path) -> None:
+    with watched(tmp_path) as fleet:
+
+        async def steps(log: EventLog) -> None:
+            await log.append(several(10))
+            with fleet.client(-1) as replica:
+                await asyncio.to_thread(wait_until, lambda: replica.xlen(STREAM) == 10)
+            fleet.kill(0)
+            during = [asyncio.create_task(log.append([made(f"during-{i}")])) for i in range(5)]
+            assert [appended.n_new for appended in await asyncio.gather(*during)] == [1] * 5
+            assert len(await ids(log)) == 15
+
+        use(fleet.url, steps, event_log_safe=False, event_log_timeout_s=20.0)
+
+
+def test_a_log_that_stays_away_is_waited_for_once_and_then_refuses_at_once(safe: Valkey) -> None:
+    async def steps(log: EventLog) -> None:
+        safe.kill()
+        spent = []
+        for i in range(2):
+            begun = time.monotonic()
+            with pytest.raises(LogUnavailable):
+                await log.append([made(str(i))])
+            spent.append(time.monotonic() - begun)
+        assert spent[0] > 1.5
+        assert spent[1] < 0.5
+        await asyncio.to_thread(safe.start)
+        assert (await log.append([made("0")])).n_new == 1
+
+    use(safe.url, steps)
+
+
 def test_a_redis_that_is_away_at_the_start_is_found_when_it_comes(safe: Valkey) -> None:
     safe.kill()
 
