@@ -18,7 +18,7 @@ READING  := $(wildcard trainer/data.py trainer/prepare.py trainer/features.py tr
 TRAINING := $(wildcard trainer/*.py trainer/models/*.py) $(patsubst %,trainer/configs/%.toml,popularity lightgcn anchorrec)
 BUNDLING := $(wildcard trainer/export.py index/*.py)
 
-.PHONY: help install demo demo-check test lint format fuzz check-deploy check-alerts clean
+.PHONY: help install demo demo-check test lint format fuzz rehearsal check-deploy check-alerts clean
 .PHONY: bench-train bench-serve bench-events bench-peers bench-scale soak
 
 help:                  ## this list
@@ -43,6 +43,9 @@ lint: install          ## ruff, mypy --strict, import-linter
 
 fuzz: install          ## FUZZ_EXAMPLES (2000) calls of every operation, as the OpenAPI document allows and forbids them
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest tests/service/test_openapi_fuzz.py
+
+rehearsal: install     ## restarts, kills, a freeze, a full disk, swaps, a retraining, under load; 6 minutes, needs apt's haproxy
+	$(BIN)/python -m deploy.rehearsal
 
 check-deploy: install $(CHECKS)/.installed  ## manifests: kubectl, schemas of three versions of Kubernetes, checkov
 	$(BIN)/python -m deploy.check_manifests --tools $(CHECKS)
