@@ -18,7 +18,7 @@ READING  := $(wildcard trainer/data.py trainer/prepare.py trainer/features.py tr
 TRAINING := $(wildcard trainer/*.py trainer/models/*.py) $(patsubst %,trainer/configs/%.toml,popularity lightgcn anchorrec)
 BUNDLING := $(wildcard trainer/export.py index/*.py)
 
-.PHONY: help install demo demo-check test lint format fuzz rehearsal check-deploy check-alerts clean
+.PHONY: help install demo demo-check test lint format docs fuzz rehearsal check-deploy check-alerts clean
 .PHONY: bench-train bench-serve bench-events bench-peers bench-scale soak
 
 help:                  ## this list
@@ -52,6 +52,9 @@ check-deploy: install $(CHECKS)/.installed  ## manifests: kubectl, schemas of th
 
 check-alerts: install  ## rules and dashboards: promtool, and a real Prometheus beside two services; 2 minutes, needs apt's prometheus
 	$(BIN)/python -m loadtests.check_alerts
+
+docs: install          ## the pages of docs/ as a site in .site, links checked
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 format: install        ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .

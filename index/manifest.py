@@ -108,7 +108,9 @@ def read_manifest(path: Path) -> Manifest:
 def _check_record(path: Path, record: object) -> None:
     found = record.get("format") if isinstance(record, dict) else type(record).__name__
     if found != FORMAT:
-        raise BundleError(f"{path} has bundle format {found!r}; expected {FORMAT}")
+        newer = isinstance(found, int) and found > FORMAT
+        advice = ": a newer trainer wrote it; update what reads it, the service first" if newer else ""
+        raise BundleError(f"{path} has bundle format {found!r}; expected {FORMAT}{advice}")
     assert isinstance(record, dict)
     bundle_id = str(record.get("bundle_id"))
     if not BUNDLE_ID.fullmatch(bundle_id) or bundle_id[-8:] != digest_of(record):

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from service.tracing import Traces
 
 DESCRIPTION = "Recommendations that explain themselves: every score splits into shares by part and by past item."
+# A number: an answer that loses a field, or a call that needs more than before, makes it the next one.
+API_VERSION = "1"
 CORS: Mapping[str, Any] = {
     "allow_methods": ("GET", "POST", "PUT", "DELETE"),
     "allow_headers": ("Authorization", "X-API-Key", "X-Request-Id", "Content-Type", "traceparent"),
@@ -59,6 +61,7 @@ def create_app(settings: Settings, *, opened: Opened | None = None) -> FastAPI:
         security.protect(made)
     app = Documented(
         title="AnchorRec",
+        version=API_VERSION,
         keys=settings.api_keys_file is not None,
         description=DESCRIPTION,
         lifespan=_lifespan(settings, metrics, security, traces, given=[] if opened is None else [opened]),

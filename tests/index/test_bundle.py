@@ -199,7 +199,10 @@ BAD_MANIFESTS = [
     (lambda path: (path / "manifest.json").unlink(), "has no readable manifest.json"),
     (with_text('{"format": 1, "bundle'), "is no JSON"),
     (with_text("[]"), "has bundle format 'list'; expected 1"),
-    (with_text('{"format": 2}'), "has bundle format 2; expected 1"),
+    (
+        with_text('{"format": 2}'),
+        "format 2; expected 1: a newer trainer wrote it; update what reads it",
+    ),
     (with_text('{"format": 1}'), "says bundle 'None'"),
     (better_metrics, "expected them to agree: it was edited"),
     (unknown_key, "colour: Extra inputs are not permitted"),
