@@ -1,4 +1,4 @@
-# The commands that people, the README and CI share. No target needs root.
+# The commands that people, the README and CI share. No target needs root but check-image.
 
 PYTHON ?= python3
 TORCH  ?= torch==2.13.0
@@ -13,12 +13,18 @@ SHOP    := $(DEMO)/shop
 RUNS    := $(DEMO)/runs
 BUNDLES := $(DEMO)/bundles
 
+# How requirements/ is made. TORCH_LINKS is where the CPU build of torch lies.
+LOCK := $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-annotate \
+          --custom-compile-command 'make lock'
+SERVICE_EXTRAS := --extra service --extra tracing --extra kubernetes
+TORCH_LINKS ?= $(or $(PIP_FIND_LINKS),https://download.pytorch.org/whl/cpu/torch/)
+
 READING  := $(wildcard trainer/data.py trainer/prepare.py trainer/features.py trainer/splits.py trainer/datasets/*.py \
               trainer/datasets/shop/*.py trainer/encoders/*.py)
 TRAINING := $(wildcard trainer/*.py trainer/models/*.py) $(patsubst %,trainer/configs/%.toml,popularity lightgcn anchorrec)
 BUNDLING := $(wildcard trainer/export.py index/*.py)
 
-.PHONY: help install demo demo-check test lint format docs fuzz rehearsal check-deploy check-alerts clean
+.PHONY: help install demo demo-check test lint lock format docs fuzz rehearsal check-deploy check-alerts check-image clean
 .PHONY: bench-train bench-serve bench-events bench-peers bench-scale soak
 
 help:                  ## this list
@@ -56,9 +62,21 @@ check-alerts: install  ## rules and dashboards: promtool, and a real Prometheus 
 docs: install          ## the pages of docs/ as a site in .site, links checked
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
+lock: install          ## resolve the images' packages anew, with hashes: requirements/*.lock
+	$(LOCK) requirements/tools.in --output-file requirements/tools.lock
+	$(LOCK) pyproject.toml --extra cpu $(SERVICE_EXTRAS) --output-file requirements/service-cpu.lock
+	$(LOCK) pyproject.toml --extra gpu $(SERVICE_EXTRAS) --output-file requirements/service-gpu.lock
+	echo '$(TORCH)' | $(LOCK) pyproject.toml --extra cpu --extra trainer --constraint - \
+	    --find-links $(TORCH_LINKS) --output-file requirements/trainer-cpu.lock
+	echo '$(TORCH)' | $(LOCK) pyproject.toml --extra cpu --extra trainer --constraint - \
+	    --output-file requirements/trainer-gpu.lock
+
 format: install        ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+check-image: install $(BUNDLES)/current.json  ## the service's image without Docker, in a bare Debian root; needs root, debootstrap
+	$(BIN)/python -m deploy.image --registry $(BUNDLES)
 
 bench-train: install   ## seconds a training step at Amazon Baby's shape, by part; ends with one JSON line
 	$(BIN)/python -m trainer bench
