@@ -16,6 +16,7 @@ from index.errors import InputError
 
 CONFIG = "prometheus.yml"
 JOB = "anchorrec"  # the alerts know it by this name
+TIMEOUT = "1s"  # a replica that hangs is down, and not late
 PACKAGE = "prometheus"  # of Debian
 
 
@@ -30,10 +31,10 @@ def program(name: str) -> str:
 def write_config(folder: Path, ports: Sequence[int], every: str) -> Path:
     """The configuration that ships, with these services of this machine as its targets, and its rules beside it.
 
-    All is looked at `every` so often, whatever intervals are set; windows and patience stay as they ship.
+    All is looked at `every` so often, a second or more, whatever intervals are set; windows and patience stay.
     """
     config = _read(CONFIG)
-    config["global"] = {"scrape_interval": every, "scrape_timeout": every, "evaluation_interval": every}
+    config["global"] = {"scrape_interval": every, "scrape_timeout": TIMEOUT, "evaluation_interval": every}
     job = next(job for job in config["scrape_configs"] if job["job_name"] == JOB)
     config["scrape_configs"] = [job]
     del job["dns_sd_configs"]
@@ -47,17 +48,22 @@ def write_config(folder: Path, ports: Sequence[int], every: str) -> Path:
     return folder / CONFIG
 
 
+def command_line(prometheus: str, folder: Path, port: int, ports: Sequence[int], every: str) -> list[str]:
+    """What starts that Prometheus on `port`; configuration and data are in the folder."""
+    return [
+        prometheus,
+        f"--config.file={write_config(folder, ports, every)}",
+        f"--storage.tsdb.path={folder}/data",
+        f"--web.listen-address={HOST}:{port}",
+    ]
+
+
 @contextmanager
 def prometheus(ports: Sequence[int], every: str = "1s") -> Iterator[httpx.Client]:
     """Prometheus on a free port, ready; its client knows the address. It and its data are gone at the end."""
     with tempfile.TemporaryDirectory(prefix="anchorrec-prometheus-") as folder:
         port = free_port()
-        command = [
-            program("prometheus"),
-            f"--config.file={write_config(Path(folder), ports, every)}",
-            f"--storage.tsdb.path={folder}/data",
-            f"--web.listen-address={HOST}:{port}",
-        ]
+        command = command_line(program("prometheus"), Path(folder), port, ports, every)
         with child(command, port, {}, lambda client: client.get("/-/ready").status_code == httpx.codes.OK) as found:
             yield found.client
 
