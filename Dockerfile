@@ -40,7 +40,7 @@ RUN /opt/tools/bin/pip --python /opt/anchorrec/bin/python install \
 # fifth of the packages. A name that is no longer there fails the build.
 WORKDIR /opt/anchorrec/lib/python3.11/site-packages
 RUN rm -r kubernetes/aio numpy/*/tests pyarrow/tests pyarrow/include \
-    pyarrow/*_flight.* pyarrow/*_substrait.* pyarrow/*arrow_s3.* pyarrow/_s3fs.*
+    pyarrow/*_flight.* pyarrow/*arrow_s3.* pyarrow/_s3fs.*
 COPY index /opt/anchorrec/app/index
 COPY service /opt/anchorrec/app/service
 RUN python -m compileall -q /opt/anchorrec/app

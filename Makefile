@@ -24,7 +24,7 @@ READING  := $(wildcard trainer/data.py trainer/prepare.py trainer/features.py tr
 TRAINING := $(wildcard trainer/*.py trainer/models/*.py) $(patsubst %,trainer/configs/%.toml,popularity lightgcn anchorrec)
 BUNDLING := $(wildcard trainer/export.py index/*.py)
 
-.PHONY: help install demo demo-check test lint lock format docs fuzz rehearsal check-deploy check-alerts check-image clean
+.PHONY: help install demo demo-check test lint lock format docs fuzz rehearsal check-deploy check-alerts check-image check-dependencies audit clean
 .PHONY: bench-train bench-serve bench-events bench-peers bench-scale soak
 
 help:                  ## this list
@@ -77,6 +77,14 @@ format: install        ## let ruff rewrite what it can
 
 check-image: install $(BUNDLES)/current.json  ## the service's image without Docker, in a bare Debian root; needs root, debootstrap
 	$(BIN)/python -m deploy.image --registry $(BUNDLES)
+
+check-dependencies: install  ## licences of all that is installed, against the list in pyproject.toml
+	$(BIN)/pip-licenses --format=csv > /dev/null
+	@echo "every licence is one of those allowed"
+
+audit: install         ## known vulnerabilities of what the images hold; asks PyPI's database, so it needs its JSON interface
+	for lock in service-cpu service-gpu trainer-cpu trainer-gpu tools; do \
+	    $(BIN)/pip-audit --strict --disable-pip --requirement requirements/$$lock.lock || exit 1; done
 
 bench-train: install   ## seconds a training step at Amazon Baby's shape, by part; ends with one JSON line
 	$(BIN)/python -m trainer bench
