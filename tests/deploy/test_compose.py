@@ -1,4 +1,4 @@
-"""deploy/compose.yaml: valid by the Compose specification, and of one mind with the service, the images and the cluster."""
+"""deploy/compose.yaml: valid by the Compose specification, of one mind with the service, the images and the cluster."""
 
 import subprocess
 import sys

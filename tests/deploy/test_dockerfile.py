@@ -10,7 +10,10 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from deploy.image.__main__ import BUDGET_MB
 from deploy.image.dockerfile import Stage, read_stages
+from deploy.image.replay import Context
+from deploy.image.root import enter_namespace
 from deploy.manifests import of_kind, one, overlay
 from index.errors import InputError
 
@@ -122,3 +125,22 @@ def test_arguments_reach_the_stages_that_name_them(tmp_path: Path) -> None:
     )
     stages = read_stages(tmp_path / "Dockerfile", {"A": "3"})
     assert [stage.steps[-1].words for stage in stages.values()] == [("3", "2"), ("$A", "${B}")]
+
+
+def test_copy_sees_what_dockerignore_lets_in_and_nothing_else() -> None:
+    context = Context(HERE)
+    assert context.find("requirements/tools.lock").is_file()
+    with pytest.raises(InputError, match="expected a line !deploy"):
+        context.find("deploy/compose.yaml")
+    assert context.ignored() == ["__pycache__"]
+
+
+def test_the_page_quotes_the_budget_that_the_replay_keeps_to() -> None:
+    page = (HERE / "docs" / "image.md").read_text(encoding="utf-8")
+    assert f"may take {BUDGET_MB} MB" in page
+
+
+def test_without_root_the_replay_says_that_it_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    with pytest.raises(InputError, match="needs root"):
+        enter_namespace()
