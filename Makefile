@@ -4,6 +4,8 @@ PYTHON ?= python3
 TORCH  ?= torch==2.13.0
 PORT   ?= 8000
 FUZZ_EXAMPLES ?= 2000
+PROFILE ?= smoke
+HOST    ?=
 
 VENV    := .venv
 BIN     := $(VENV)/bin
@@ -25,7 +27,7 @@ TRAINING := $(wildcard trainer/*.py trainer/models/*.py) $(patsubst %,trainer/co
 BUNDLING := $(wildcard trainer/export.py index/*.py)
 
 .PHONY: help install demo demo-check test lint lock format docs fuzz rehearsal check-deploy check-alerts check-image check-dependencies audit clean
-.PHONY: bench-train bench-serve bench-events bench-peers bench-scale soak
+.PHONY: bench-train bench-serve bench-events bench-peers bench-scale soak loadtest
 
 help:                  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
@@ -97,6 +99,9 @@ bench-events: install  ## events a second that POST /events makes durable
 
 bench-peers: install   ## the same answer by LitServe, BentoML, mosec, Ray Serve ... beside ours; installs them first
 	$(BIN)/python -m loadtests.bench_peers --venvs .venv-peers
+
+loadtest: install      ## visitors as PROFILE (smoke, steady, spike, soak) says, on HOST or a service of its own; limits fail it
+	$(BIN)/python -m loadtests.loadtest --profile $(PROFILE) $(if $(HOST),--host $(HOST))
 
 soak: install          ## a million requests of every kind: does the service's memory stay what it is?
 	$(BIN)/python -m loadtests.soak

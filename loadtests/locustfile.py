@@ -1,78 +1,153 @@
-"""A Locust user that asks as a shop does: recommendations, some explained, similar items, and people nobody knows.
+"""Visitors of a shop for Locust: they open with recommendations, look closer, click; limits that fail the run.
 
     pip install 'anchorrec[load]'
-    locust -f loadtests/locustfile.py --host http://recommendations.internal:8000 --user-ids users.txt --users 200
+    locust -f loadtests/locustfile.py --headless --host http://recommendations.internal:8000 \\
+        --load-profile steady --user-ids users.txt --html report.html
 
-`--user-ids` (or RECO_LOAD_USER_IDS) names a file with one user id a line; similar items are asked of what was
-recommended. Locust is a closed loop: each of its users waits for an answer before it asks again, so a slow server
-slows its own load and the times look better than callers would find them. Use it to see a deployment under the mix
-that you expect; to find latency limits use the open arrivals of `python -m loadtests.bench_serve`.
+Locust is a closed loop: each of its users waits for an answer before it asks again, so a slow server slows its own
+load and the times look better than callers would find them. It says how a deployment does under the visitors that you
+expect. How much load a service bears, `python -m loadtests.slo` finds out, with open arrivals.
 """
 
 import random
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from locust import FastHttpUser, between, events, task
+from locust import FastHttpUser, LoadTestShape, events, task
 from locust.argument_parser import LocustArgumentParser
+from locust.runners import WorkerRunner
 
-KEPT_ITEMS = 1_000  # recommended items to ask /similar of
+from loadtests.limits import Limits, Route
+from loadtests.profiles import PROFILES
+from loadtests.visits import DRAWN, EVENT, RECOMMEND, SIMILAR, visit, visitors
+
+STRANGERS = 1_000  # visitors where no file names any: the service gets to know them by their events
+SPAWN_RATE = 100.0  # visitors a second at most, on their way to what the profile says
+ROUTES = {RECOMMEND: "/recommend/{user_id}", SIMILAR: "/similar/{item_id}", EVENT: "/events"}
+P99_MS = {RECOMMEND: 50.0, SIMILAR: 50.0, EVENT: 200.0}
+OK = {RECOMMEND: 200, SIMILAR: 200, EVENT: 202}
 
 
 @events.init_command_line_parser.add_listener
 def add_arguments(parser: LocustArgumentParser) -> None:
-    """Add the file of user ids to Locust's own options."""
-    parser.add_argument("--user-ids", env_var="RECO_LOAD_USER_IDS", required=True, help="file with one user id a line")
+    """Add our options to Locust's own."""
+    profiles = "; ".join(f"{name}: {one.what}" for name, one in PROFILES.items())
+    parser.add_argument("--load-profile", choices=list(PROFILES), default="smoke", help=profiles)
+    parser.add_argument("--peak-users", type=int, help="visitors at the peak, where not the profile's own")
+    parser.add_argument("--seconds", type=float, help="of the whole run, where not the profile's own")
+    parser.add_argument("--think-s", type=float, default=1.0, help="seconds between requests of a visitor, on average")
+    parser.add_argument(
+        "--user-ids", env_var="RECO_LOAD_USER_IDS", help="file with one user id a line; without: people nobody knows"
+    )
+    parser.add_argument("--explained", type=float, default=0.1, help="share of recommendations asked with reasons")
+    parser.add_argument("--seed", type=int, default=0, help="of who comes often; the same for all workers")
+    parser.add_argument(
+        "--api-key", env_var="RECO_LOAD_API_KEY", is_secret=True, help="to be shown; it must be one that may write"
+    )
+    parser.add_argument("--max-failures", type=float, default=0.001, help="share of requests that may fail")
+    for kind, ms in P99_MS.items():
+        parser.add_argument(f"--p99-{kind}-ms", type=float, default=ms, help=f"limit for {ROUTES[kind]}")
 
 
 @events.test_start.add_listener
-def read_user_ids(environment: Any, **_: Any) -> None:
-    """Read the ids once for all users."""
-    lines = Path(environment.parsed_options.user_ids).read_text(encoding="utf-8").splitlines()
-    environment.user_ids = [line for line in lines if line]
+def draw_visitors(environment: Any, **_: Any) -> None:
+    """Say who comes, once for all visitors of this process."""
+    options = environment.parsed_options
+    lines = Path(options.user_ids).read_text(encoding="utf-8").splitlines() if options.user_ids else []
+    user_ids = [line for line in lines if line] or [f"visitor-{number}" for number in range(STRANGERS)]
+    environment.visitors = visitors(user_ids, options.seed, random.randrange(DRAWN))
+
+
+@events.quitting.add_listener
+def judge(environment: Any, **_: Any) -> None:
+    """Hold what was found to the limits, and let the exit status say so. Workers only report to their master."""
+    if isinstance(environment.runner, WorkerRunner):
+        return
+    options, stats = environment.parsed_options, environment.stats
+    limits = Limits(options.max_failures, {ROUTES[kind]: getattr(options, f"p99_{kind}_ms") for kind in P99_MS})
+    routes = [
+        Route(one.name, one.num_requests, one.num_failures, one.get_response_time_percentile(0.99))
+        for one in stats.entries.values()
+    ]
+    broken = [*limits.broken(routes), *(f"the locustfile itself failed: {error}" for error in _errors(environment))]
+    for line in broken:
+        print(f"limit broken: {line}", file=sys.stderr)
+    if not broken:
+        print(f"all limits hold: {stats.total.num_requests:,} requests", file=sys.stderr)
+    if getattr(environment.runner, "cpu_warning_emitted", False) or environment.runner.worker_cpu_warning_emitted:
+        print("Locust itself had no CPU left: its times are too long, give it more workers", file=sys.stderr)
+    environment.process_exit_code = 1 if broken else 0
+
+
+def _errors(environment: Any) -> list[str]:
+    return [str(one["msg"]) for one in environment.runner.exceptions.values()]
+
+
+class Course(LoadTestShape):
+    """As many visitors as the profile says."""
+
+    def tick(self) -> tuple[int, float] | None:
+        """How many there should be now; None at the end."""
+        assert self.runner is not None  # Locust sets it before it asks
+        options: Any = self.runner.environment.parsed_options
+        profile = PROFILES[options.load_profile].scaled(options.peak_users, options.seconds)
+        share = self.get_run_time() / profile.seconds
+        return None if share >= 1 else (profile.users_at(share), SPAWN_RATE)
 
 
 class Visitor(FastHttpUser):
-    """One visitor: mostly plain recommendations."""
-
-    wait_time = between(0.5, 2.0)
+    """Makes one visit after another, each as somebody else."""
 
     def on_start(self) -> None:
-        """Start with nothing seen."""
+        """Take what all visits share."""
         self.rng = random.Random()
-        self.items: list[str] = []
+        self.options = self.environment.parsed_options
+        key = self.options.api_key
+        self.headers = {"Authorization": f"Bearer {key}"} if key else {}
 
-    @task(70)
-    def recommend(self) -> None:
-        """Recommendations for a known user, whose items are then worth a closer look."""
-        answer = self._get("/recommend/[user]", f"/recommend/{self._user()}")
-        self.items = (self.items + [item["item_id"] for item in answer.get("items", ())])[-KEPT_ITEMS:]
+    def wait_time(self) -> float:
+        """Think: mostly shortly, now and then for long."""
+        return self.rng.expovariate(1 / self.options.think_s)
 
-    @task(10)
-    def explain(self) -> None:
-        """The same with reasons."""
-        self._get("/recommend/[user]?explain=true", f"/recommend/{self._user()}?explain=true")
+    @task
+    def come(self) -> None:
+        """One visit. Where an answer had no items there is nothing to look at, and the next ones are asked for."""
+        user = next(self.environment.visitors)
+        seen: dict[str, Any] = {}
+        for number, kind in enumerate(visit(self.rng)):
+            if number:
+                self.wait()
+            if kind == RECOMMEND or not seen.get("items"):
+                seen = self.recommend(user)
+            elif kind == SIMILAR:
+                self.similar(seen)
+            else:
+                self.click(user, seen)
 
-    @task(15)
-    def similar(self) -> None:
-        """What is near an item that was recommended."""
-        if self.items:
-            item_id = quote(self.rng.choice(self.items), safe="")
-            self._get("/similar/[item]", f"/similar/{item_id}")
+    def recommend(self, user: str) -> dict[str, Any]:
+        """Recommendations, some with reasons."""
+        reasons = "?explain=true" if self.rng.random() < self.options.explained else ""
+        return self._ask(RECOMMEND, "GET", f"/recommend/{quote(user, safe='')}{reasons}")
 
-    @task(5)
-    def unknown(self) -> None:
-        """Somebody new."""
-        self._get("/recommend/[unknown]", f"/recommend/new-{self.rng.getrandbits(64):x}")
+    def similar(self, seen: dict[str, Any]) -> None:
+        """What is near to something in the answer that the visitor looks at."""
+        item = self.rng.choice(seen["items"])["item_id"]
+        self._ask(SIMILAR, "GET", f"/similar/{quote(item, safe='')}")
 
-    def _user(self) -> str:
-        return quote(self.rng.choice(self.environment.user_ids), safe="")
+    def click(self, user: str, seen: dict[str, Any]) -> None:
+        """Tell that the answer was shown and one of its items clicked, by the request id that joins the two."""
+        of_answer = {"user_id": user, "request_id": seen["request_id"], "bundle": seen["bundle"]}
+        shown = {**of_answer, "kind": "impression", "value": len(seen["items"])}
+        clicked = {**of_answer, "kind": "click", "item_id": self.rng.choice(seen["items"])["item_id"]}
+        self._ask(EVENT, "POST", "/events", json=[shown, clicked])
 
-    def _get(self, name: str, path: str) -> dict[str, Any]:
-        """Ask, under a name without ids, so that Locust's table has one row a kind of request."""
-        with self.client.get(path, name=name, catch_response=True) as response:
-            if response.status_code != 200:
+    def _ask(self, kind: str, method: str, path: str, **body: Any) -> dict[str, Any]:
+        """Ask, under the route's name, so that Locust's table has one row a route; an empty answer where it failed."""
+        call = self.client.request(method, path, name=ROUTES[kind], headers=self.headers, catch_response=True, **body)
+        with call as response:
+            if response.status_code != OK[kind]:
                 response.failure(f"status {response.status_code}")
                 return {}
             answer: dict[str, Any] = response.json()

@@ -1,0 +1,97 @@
+"""`python -m loadtests.loadtest`: Locust on a deployment, or on a service that is started for it; limits fail it."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+
+from deploy.stack import end_by_signals, redis_server
+from index.cli import command_line, run_cli
+from index.errors import InputError
+from loadtests.profiles import PROFILES
+from loadtests.random_bundle import Sizes, publish_random, user_id
+from loadtests.servers import Key, service
+
+LOCUSTFILE = Path(__file__).with_name("locustfile.py")
+
+app = command_line()
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is asked: where, and what Locust must know besides, as its environment."""
+
+    host: str
+    knows: Mapping[str, str]
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def loadtest(
+    context: typer.Context,
+    *,
+    profile: Annotated[str, typer.Option(help=f"{', '.join(PROFILES)}: how many visitors when.")] = "smoke",
+    host: Annotated[str, typer.Option(help="URL of a deployment. [default: a service is started here]")] = "",
+    report: Annotated[Path, typer.Option(help="The HTML report; its folder is made.")] = Path(".load/report.html"),
+    workers: Annotated[int, typer.Option(min=0, help="Worker processes beside a master; 0: one process.")] = 0,
+    items: Annotated[int, typer.Option(min=31, help="Items of the service started here.")] = 5_000,
+    users: Annotated[int, typer.Option(min=1, help="Users of the service started here.")] = 20_000,
+) -> None:
+    """Let visitors come as the profile says, print what they found, write a report, and fail where a limit is broken.
+
+    Options that are not listed here go to Locust: `--peak-users`, `--seconds`, `--think-s`, `--user-ids`,
+    `--max-failures`, `--p99-recommend-ms`, `--p99-similar-ms`, `--p99-event-ms`; the key of a deployment is in
+    RECO_LOAD_API_KEY. `locust -f loadtests/locustfile.py --help` tells of them.
+
+    The exit status is 0 where all limits hold, 1 where one is broken, with a line that says which and by how much.
+
+    Example: python -m loadtests.loadtest --profile spike --peak-users 200 --p99-recommend-ms 100
+    """
+    if profile not in PROFILES:
+        raise InputError(f"profile {profile!r}; expected one of {', '.join(PROFILES)}")
+    end_by_signals()
+    report.parent.mkdir(parents=True, exist_ok=True)
+    options = ["--load-profile", profile, "--html", str(report), *context.args]
+    if workers:
+        options += ["--processes", str(workers)]
+    with deployment(host) if host else own_service(Sizes(n_items=items, n_users=users)) as target:
+        status = locust(target, options)
+    typer.echo(f"report: {report}")
+    sys.exit(status)
+
+
+def locust(target: Target, options: Sequence[str]) -> int:
+    """Run Locust without its pages; its exit status."""
+    command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary"]
+    known = os.environ | dict(target.knows)
+    return subprocess.run([*command, "--host", target.host, *options], env=known, check=False).returncode
+
+
+@contextmanager
+def deployment(host: str) -> Iterator[Target]:
+    """What runs already."""
+    yield Target(host, {})
+
+
+@contextmanager
+def own_service(sizes: Sizes) -> Iterator[Target]:
+    """A real Redis and a service with a random bundle, an API key, and a file of its users; gone at the end."""
+    with tempfile.TemporaryDirectory(prefix="anchorrec-load-") as folder:
+        registry, key = Path(folder) / "bundles", Key.made(Path(folder) / "keys.jsonl")
+        publish_random(registry, sizes, np.random.default_rng(0))
+        ids = Path(folder) / "users.txt"
+        ids.write_text("\n".join(map(user_id, range(sizes.n_users))), encoding="utf-8")
+        with redis_server() as redis, service(registry, redis.connection_url, key) as child:
+            knows = {"RECO_LOAD_API_KEY": key.key, "RECO_LOAD_USER_IDS": str(ids)}
+            yield Target(str(child.client.base_url), knows)
+
+
+if __name__ == "__main__":
+    run_cli(app)

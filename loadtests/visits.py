@@ -1,0 +1,35 @@
+"""What visitors of a shop do: who comes how often, and what one visit asks for."""
+
+import random
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from loadtests.workloads import zipf_rows
+
+RECOMMEND, SIMILAR, EVENT = "recommend", "similar", "event"
+SHARES = {RECOMMEND: 0.80, SIMILAR: 0.12, EVENT: 0.08}  # of all requests
+VISIT_LENGTH = 5.0  # requests of a visit, on average
+DRAWN = 50_000  # visitors, before the same ones come in the same order again
+
+
+def visit(rng: random.Random) -> Iterator[str]:
+    """The kinds of one visit's requests: it opens with recommendations, and has no memory of how long it is already.
+
+    Since each begins with recommendations, fewer of those come later: over many visits the shares are SHARES.
+    """
+    later = {kind: share - (kind == RECOMMEND) / VISIT_LENGTH for kind, share in SHARES.items()}
+    yield RECOMMEND
+    while rng.random() < 1 - 1 / VISIT_LENGTH:
+        yield from rng.choices(list(later), list(later.values()))
+
+
+def visitors(user_ids: Sequence[str], seed: int, start: int) -> Iterator[str]:
+    """Users by Zipf's law without end.
+
+    All that have the same seed agree on who comes often; where each starts in the row of visitors is its own affair.
+    """
+    rows = zipf_rows(len(user_ids), DRAWN, np.random.default_rng(seed)).tolist()
+    while True:
+        yield user_ids[rows[start % DRAWN]]
+        start += 1
