@@ -30,7 +30,7 @@ BUNDLING := $(wildcard trainer/export.py index/*.py)
 .PHONY: bench-train bench-serve bench-events bench-peers bench-scale soak loadtest
 
 help:                  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 20
 
 install: $(VENV)/.installed   ## make .venv with everything in it
 

@@ -88,6 +88,8 @@ class Root:
         run("mount", "--rbind", "/dev", self.path / "dev")
         run("mount", "-t", "tmpfs", "tmpfs", self.path / "tmp")
         run("mount", "-o", "remount,ro", self.path)
+        if not os.statvfs(self.path).f_flag & os.ST_RDONLY:
+            raise InputError(f"{self.path} can be written to; expected a read-only root")
 
     def command(self, words: Sequence[str], user: str | None, workdir: str) -> list[str]:
         """The words as a command line that runs them within; a user other than root has no capability, nor gets one."""
