@@ -98,6 +98,11 @@ def test_no_fault_may_fail_a_request_and_only_a_full_disk_may_refuse_events() ->
     assert [fault.name for fault in FAULTS if fault.limits.refusals] == ["disk-full"]
 
 
+def test_the_page_tells_of_every_fault_and_of_no_other() -> None:
+    page = (HAPROXY_CFG.parents[2] / "docs" / "rehearsal.md").read_text()
+    assert re.findall(r"^\| `([a-z0-9-]+)` \|", page, re.MULTILINE) == [fault.name for fault in FAULTS]
+
+
 def test_acknowledged_events_that_the_log_lacks_are_lost_and_those_it_has_twice_are_doubled() -> None:
     load = Load(0, 1, iter(()), np.random.default_rng(0))
     load.answers += [event(0, "kept"), event(0, "lost"), event(0, "refused", status=503), event(0, "twice")]
