@@ -48,22 +48,17 @@ def write_config(folder: Path, ports: Sequence[int], every: str) -> Path:
     return folder / CONFIG
 
 
-def command_line(prometheus: str, folder: Path, port: int, ports: Sequence[int], every: str) -> list[str]:
-    """What starts that Prometheus on `port`; configuration and data are in the folder."""
-    return [
-        prometheus,
-        f"--config.file={write_config(folder, ports, every)}",
-        f"--storage.tsdb.path={folder}/data",
-        f"--web.listen-address={HOST}:{port}",
-    ]
-
-
 @contextmanager
 def prometheus(ports: Sequence[int], every: str = "1s") -> Iterator[httpx.Client]:
     """Prometheus on a free port, ready; its client knows the address. It and its data are gone at the end."""
     with tempfile.TemporaryDirectory(prefix="anchorrec-prometheus-") as folder:
         port = free_port()
-        command = command_line(program("prometheus"), Path(folder), port, ports, every)
+        command = [
+            program("prometheus"),
+            f"--config.file={write_config(Path(folder), ports, every)}",
+            f"--storage.tsdb.path={folder}/data",
+            f"--web.listen-address={HOST}:{port}",
+        ]
         with child(command, port, {}, lambda client: client.get("/-/ready").status_code == httpx.codes.OK) as found:
             yield found.client
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import httpx
 
 from deploy.rehearsal.process import Process
-from deploy.rehearsal.prometheus import prometheus
 from deploy.rehearsal.redis_fleet import RedisFleet, redis_fleet
 from deploy.rehearsal.shop import Shop, arguments
 from deploy.rehearsal.watching import AlertView, ProxyView
+from deploy.scraping import prometheus
 from deploy.stack import HOST, free_port
 from index.errors import InputError
 
@@ -26,6 +26,7 @@ PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/l
 DRAIN_DELAY_S = 2.0
 POLL_S = 0.05
 START_S = 60.0
+LOOKED_AT_EVERY = "2s"  # by Prometheus: a fault lasts seconds
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,6 @@ class Topology:
     replicas: Mapping[str, Replica]
     redis: RedisFleet
     proxy: Process
-    prometheus: Process | None
     port: int  # of the proxy
     proxy_view: ProxyView
     alerts: AlertView
@@ -67,9 +67,7 @@ class Topology:
         wait_for(self.redis.whole, "Redis with two replicas under Sentinel")
         for replica in self.replicas.values():
             replica.process.start()
-        for process in (self.proxy, self.prometheus):
-            if process is not None:
-                process.start()
+        self.proxy.start()
         wait_for(self.whole, "three replicas behind the proxy", self.running)
 
     def whole(self) -> bool:
@@ -90,8 +88,7 @@ class Topology:
 
     def processes(self) -> list[Process]:
         """All of them, in the order in which they are to end."""
-        beside = [process for process in (self.prometheus, self.proxy) if process is not None]
-        return [*beside, *(replica.process for replica in self.replicas.values()), *self.redis.processes()]
+        return [self.proxy, *(replica.process for replica in self.replicas.values()), *self.redis.processes()]
 
     def post(self, path: str, timeout_s: float = 120.0) -> httpx.Response:
         """Ask for something through the proxy, as an operator would."""
@@ -117,24 +114,17 @@ def wait_for(
 @contextmanager
 def running(shop: Shop, folder: Path) -> Iterator[Topology]:
     """The whole of it, started; ended when this ends, however it does. Logs stay in the folder."""
-    topology = laid_out(shop, folder, haproxy_program=needed("haproxy"), prometheus_program=found("prometheus"))
+    redis = redis_fleet(folder)
+    replicas = {name: _replica(name, folder, shop, redis) for name in NAMES}
+    ports = [replica.port for replica in replicas.values()]
+    proxy, port, metrics = _haproxy(needed("haproxy"), folder, ports)
     with ExitStack() as stack:
+        watcher = stack.enter_context(prometheus(ports, LOOKED_AT_EVERY)) if found("prometheus") else None
+        topology = Topology(shop, replicas, redis, proxy, port, ProxyView(metrics), AlertView(watcher))
         for process in topology.processes():
             stack.callback(process.kill)
         topology.start()
         yield topology
-
-
-def laid_out(shop: Shop, folder: Path, *, haproxy_program: str, prometheus_program: str | None) -> Topology:
-    """Ports, commands and configuration; nothing runs yet."""
-    redis = redis_fleet(folder)
-    replicas = {name: _replica(name, folder, shop, redis) for name in NAMES}
-    proxy, port, metrics = _haproxy(haproxy_program, folder, [replica.port for replica in replicas.values()])
-    watcher, watcher_port = None, None
-    if prometheus_program is not None:
-        ports = [replica.port for replica in replicas.values()]
-        watcher, watcher_port = prometheus(prometheus_program, folder / "prometheus", ports)
-    return Topology(shop, replicas, redis, proxy, watcher, port, ProxyView(metrics), AlertView(watcher_port))
 
 
 def _haproxy(program: str, folder: Path, ports: Sequence[int]) -> tuple[Process, int, int]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from deploy.scraping import ask
 from deploy.stack import HOST
 
 BACKEND = "replicas"  # its name in haproxy.cfg
@@ -52,18 +53,16 @@ class ProxyView:
 
 @dataclass(frozen=True)
 class AlertView:
-    """What Prometheus makes of it; nothing where there is none (port None)."""
+    """What Prometheus makes of it; nothing where there is none."""
 
-    port: int | None
+    prometheus: httpx.Client | None
 
     def within(self, seconds: float) -> Alerts:
         """Those of the last so many seconds."""
-        if self.port is None:
+        if self.prometheus is None:
             return Alerts(frozenset(), frozenset())
         query = f"count by (alertname, alertstate) (count_over_time(ALERTS[{max(1, round(seconds))}s]))"
-        url = f"http://{HOST}:{self.port}/api/v1/query"
-        answer = httpx.get(url, params={"query": query}, timeout=PATIENCE_S).raise_for_status().json()
-        labels = [one["metric"] for one in answer["data"]["result"]]
+        labels = [one for one, _ in ask(self.prometheus, query)]
         firing, pending = (
             frozenset(one["alertname"] for one in labels if one["alertstate"] == state) for state in (FIRING, PENDING)
         )

@@ -18,11 +18,9 @@ from deploy.rehearsal.faults import FAULTS
 from deploy.rehearsal.judging import Limits, Seen, Times, broken, felt_for, p99, seen
 from deploy.rehearsal.load import EVENT, READ, Answer, Asked, Load, requests
 from deploy.rehearsal.process import Process
-from deploy.rehearsal.prometheus import prometheus
 from deploy.rehearsal.report import HEADINGS, cells, check_writable, markdown, write
 from deploy.rehearsal.stage import Outcome, compared
 from deploy.rehearsal.topology import HAPROXY_CFG, NAMES
-from deploy.rules import rules
 from deploy.stack import free_port
 from index.errors import InputError
 from loadtests.workloads import raw
@@ -210,12 +208,6 @@ def test_a_full_disk_is_an_error_to_a_process_and_not_its_end(tmp_path: Path, mo
     (tmp_path / "go").touch()
     wait_until(lambda: process.last_words() == "File too large")
     process.stop()
-
-
-def test_prometheus_has_the_rules_that_ship(tmp_path: Path) -> None:
-    process, _ = prometheus("prometheus", tmp_path / "p", [8001])
-    assert process.command[:2] == ["prometheus", f"--config.file={tmp_path / 'p' / 'prometheus.yml'}"]
-    assert list(rules(tmp_path / "p")) == list(rules())
 
 
 def test_the_proxy_knows_the_replicas_by_the_names_that_we_wait_for() -> None:
