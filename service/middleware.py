@@ -12,7 +12,7 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service import logs
-from service.errors import LATE, REQUEST_ID, ServiceError, describe, error_body
+from service.errors import LATE, REQUEST_ID, ServiceError, ShedError, describe, error_body
 from service.metrics import Metrics, route_of
 from service.stages import STAGES, Stages
 
@@ -123,7 +123,7 @@ class _Exchange:
     async def fail(self, error: Exception) -> None:
         """Answer with the error; where the answer had begun, only the log can tell."""
         status, code, detail = describe(error)
-        if status >= 500:
+        if status >= 500 and not isinstance(error, ShedError):  # those come by the thousand, when time is short
             log.error("request failed", exc_info=error)
         if self._started:
             raise error
