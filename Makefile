@@ -29,8 +29,10 @@ BUNDLING := $(wildcard trainer/export.py index/*.py)
 .PHONY: help install demo demo-check test lint lock format docs fuzz rehearsal check-deploy check-alerts check-image check-dependencies audit clean
 .PHONY: bench-train bench-serve bench-events bench-peers bench-scale soak loadtest
 
+##@ Run it
+
 help:                  ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## */\t/' | expand -t 20
+	@awk -F ':.*## *' '/^##@/ {print "\n" substr($$0, 5)} /^[a-z-]+:.*##/ {printf "  %-20s%s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/.installed   ## make .venv with everything in it
 
@@ -39,6 +41,8 @@ demo: $(BUNDLES)/current.json    ## from nothing to an explaining service on POR
 
 demo-check: $(BUNDLES)/current.json  ## the same on a free port: ask, check the answers, stop
 	$(BIN)/python -m deploy.demo --registry $(BUNDLES) --figures $(RUNS)/comparison.json --check
+
+##@ Check a change
 
 test: lint             ## lint and the whole suite: everything CI runs
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
@@ -61,6 +65,8 @@ check-deploy: install $(CHECKS)/.installed  ## manifests: kubectl, schemas of th
 check-alerts: install  ## rules and dashboards: promtool, and a real Prometheus beside two services; 2 minutes, needs apt's prometheus
 	$(BIN)/python -m loadtests.check_alerts
 
+##@ Work on it
+
 docs: install          ## the pages of docs/ as a site in .site, links checked
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
@@ -77,6 +83,8 @@ format: install        ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+##@ Before a release
+
 check-image: install $(BUNDLES)/current.json  ## the service's image without Docker, in a bare Debian root; needs root, debootstrap
 	$(BIN)/python -m deploy.image --registry $(BUNDLES)
 
@@ -87,6 +95,8 @@ check-dependencies: install  ## licences of all that is installed, against the l
 audit: install         ## known vulnerabilities of what the images hold; asks PyPI's database, so it needs its JSON interface
 	for lock in service-cpu service-gpu trainer-cpu trainer-gpu tools; do \
 	    $(BIN)/pip-audit --strict --disable-pip --requirement requirements/$$lock.lock || exit 1; done
+
+##@ Measure
 
 bench-train: install   ## seconds a training step at Amazon Baby's shape, by part; ends with one JSON line
 	$(BIN)/python -m trainer bench
@@ -108,6 +118,8 @@ soak: install          ## a million requests of every kind: does the service's m
 
 bench-scale: install   ## graphs, steps, an epoch and their memory up to 200,000 items; about half an hour
 	$(BIN)/python -m trainer bench --scale
+
+##@ Tidy up
 
 clean:                 ## forget the demo; .venv stays
 	rm -rf $(DEMO)
