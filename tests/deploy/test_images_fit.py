@@ -1,0 +1,35 @@
+"""The images are made for what the manifests expect of them, and the other way round."""
+
+import re
+
+import pytest
+
+from deploy.manifests import FOLDER, OVERLAYS, containers, of_kind, overlay, pods
+
+DOCKERFILE = (FOLDER.parent / "Dockerfile").read_text(encoding="utf-8")
+OURS = ("anchorrec-service", "anchorrec-trainer")
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_pods_of_our_images_run_as_the_user_that_these_have(name: str) -> None:
+    (user,) = set(re.findall(r"^USER (\d+):\1$", DOCKERFILE, re.M))
+    for _, template in pods(overlay(name)):
+        if any(image in container["image"] for container in containers(template) for image in OURS):
+            context = template["spec"]["securityContext"]
+            assert {str(context[each]) for each in ("runAsUser", "runAsGroup", "fsGroup")} == {user}
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_volumes_are_mounted_where_the_images_have_folders_and_paths_are_the_same_without_them(name: str) -> None:
+    (made,) = re.findall(r"install -d \S+ \d+ \S+ \d+ (.+)", DOCKERFILE)
+    mounted = {
+        mount["mountPath"]
+        for _, template in pods(overlay(name))
+        for container in containers(template)
+        for mount in container["volumeMounts"]
+    }
+    assert set(made.split()) <= mounted
+    told = dict(re.findall(r"\b(RECO_[A-Z]+)=(\S+)", DOCKERFILE))
+    (settings,) = (each["data"] for each in of_kind(overlay(name), "ConfigMap") if "RECO_PORT" in each["data"])
+    assert told
+    assert {variable: settings[variable] for variable in told} == told
