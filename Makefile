@@ -27,7 +27,7 @@ TRAINING := $(wildcard trainer/*.py trainer/models/*.py) $(patsubst %,trainer/co
 BUNDLING := $(wildcard trainer/export.py index/*.py)
 
 .PHONY: help install demo demo-check test lint lock format docs fuzz rehearsal check-deploy check-alerts check-image check-dependencies audit clean
-.PHONY: bench-train bench-serve bench-events bench-peers bench-scale soak loadtest
+.PHONY: bench-train bench-serve bench-events bench-peers bench-scale soak loadtest slo
 
 ##@ Run it
 
@@ -112,6 +112,9 @@ bench-peers: install   ## the same answer by LitServe, BentoML, mosec, Ray Serve
 
 loadtest: install      ## visitors as PROFILE (smoke, steady, spike, soak) says, on HOST or a service of its own; limits fail it
 	$(BIN)/python -m loadtests.loadtest --profile $(PROFILE) $(if $(HOST),--host $(HOST))
+
+slo: install           ## the highest rate at which p99 stays within 50 ms, beside the empty endpoint; ends with one JSON line
+	$(BIN)/python -m loadtests.slo
 
 soak: install          ## a million requests of every kind: does the service's memory stay what it is?
 	$(BIN)/python -m loadtests.soak

@@ -69,12 +69,24 @@ class Bench:
         """Figures of every workload with Poisson arrivals at its rate, over at most so many connections."""
 
         def asking(workload: Workload) -> Asking:
-            arrivals = poisson_arrivals(rates[workload.name], pace.seconds, rng)
-            port = self.servers.children[workload.server].port
-            return open_arrivals(port, workload.requests, arrivals, connections=connections)
+            return self._arriving(workload, rates[workload.name], pace.seconds, connections, rng)
 
         taken = self._rounds(asking, pace.rounds, _punctual_loop, "open arrivals")
         return {name: summarised(measured) for name, measured in taken.items()}
+
+    def arrivals(
+        self, workload: Workload, rate: float, seconds: float, connections: int, rng: np.random.Generator
+    ) -> Measurement:
+        """One workload once, with Poisson arrivals at this rate."""
+        with self.servers.awake(workload.server):
+            asking = self._arriving(workload, rate, seconds, connections, rng)
+            return self._measured(workload, asking, _punctual_loop)
+
+    def _arriving(
+        self, workload: Workload, rate: float, seconds: float, connections: int, rng: np.random.Generator
+    ) -> Asking:
+        port, due = self.servers.children[workload.server].port, poisson_arrivals(rate, seconds, rng)
+        return open_arrivals(port, workload.requests, due, connections=connections)
 
     def _rounds(
         self, asking: Callable[[Workload], Asking], rounds: int, new_loop: NewLoop, what: str

@@ -4,8 +4,10 @@ import random
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import orjson
 
-from loadtests.workloads import zipf_rows
+from loadtests.random_bundle import Sizes, item_id, user_id
+from loadtests.workloads import raw, zipf_rows
 
 RECOMMEND, SIMILAR, EVENT = "recommend", "similar", "event"
 SHARES = {RECOMMEND: 0.80, SIMILAR: 0.12, EVENT: 0.08}  # of all requests
@@ -33,3 +35,21 @@ def visitors(user_ids: Sequence[str], seed: int, start: int) -> Iterator[str]:
     while True:
         yield user_ids[rows[start % DRAWN]]
         start += 1
+
+
+def requests(sizes: Sizes, key: str, n: int, rng: np.random.Generator) -> list[bytes]:
+    """n requests in the same shares, by users and of items by Zipf's law, as they go over the wire.
+
+    Each stands alone: who does not wait for answers has none to look closer at.
+    """
+    users, items = zipf_rows(sizes.n_users, n, rng).tolist(), zipf_rows(sizes.n_items, n, rng).tolist()
+    kinds = rng.choice(list(SHARES), n, p=list(SHARES.values())).tolist()
+    return [
+        _request(kind, user_id(user), item_id(item), key) for kind, user, item in zip(kinds, users, items, strict=True)
+    ]
+
+
+def _request(kind: str, user: str, item: str, key: str) -> bytes:
+    if kind == EVENT:
+        return raw("/events", key=key, body=orjson.dumps({"user_id": user, "item_id": item, "kind": "click"}))
+    return raw(f"/recommend/{user}" if kind == RECOMMEND else f"/similar/{item}", key=key)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from deploy.rehearsal.load import EVENT, READ, Answer
+from deploy.rehearsal.load import READ, Answer
 from loadtests.figures import percentiles
+from loadtests.visits import EVENT
 
 STEP_S = 0.5  # callers' woe is looked at in such steps
 SLOW_AT_LEAST_S = 0.25

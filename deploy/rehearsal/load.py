@@ -17,11 +17,11 @@ from deploy.rehearsal.shop import ITEMS, USERS, item_id, liked_item, user_id
 from deploy.stack import HOST
 from index.errors import InputError
 from loadtests.client import OK, Connection, connect
+from loadtests.visits import EVENT, SHARES, SIMILAR
 from loadtests.workloads import raw, zipf_rows
 
-READ, EVENT = "read", "event"
+READ = "read"
 UNAVAILABLE = 503
-KINDS, SHARES = ("recommend", "similar", EVENT), (0.80, 0.12, 0.08)
 CYCLE = 5_000  # users drawn beforehand
 MOST_WAIT_S = 40.0  # for the last answers: the proxy tries an event three times ten seconds
 MOST_CONNECTIONS = 1_000
@@ -61,13 +61,13 @@ def requests(run: str, rng: np.random.Generator) -> Iterator[Asked]:
     users, items = zipf_rows(USERS, CYCLE, rng).tolist(), zipf_rows(ITEMS, CYCLE, rng).tolist()
     for number in itertools.count():
         user, item = users[number % CYCLE], items[number % CYCLE]
-        kind = rng.choice(KINDS, p=SHARES)
+        kind = rng.choice(list(SHARES), p=list(SHARES.values()))
         if kind == EVENT:
             liked = item_id(liked_item(user, rng))
             event = {"event_id": f"{run}-{number}", "user_id": user_id(user), "item_id": liked, "kind": "click"}
             yield Asked(EVENT, raw("/events", body=orjson.dumps(event)), event)
         else:
-            path = f"/similar/{item_id(item)}" if kind == "similar" else f"/recommend/{user_id(user)}?k=10"
+            path = f"/similar/{item_id(item)}" if kind == SIMILAR else f"/recommend/{user_id(user)}?k=10"
             yield Asked(READ, raw(path))
 
 

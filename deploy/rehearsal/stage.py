@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from deploy.checks import Unmet
 from deploy.rehearsal.faults import Fault, Spare
 from deploy.rehearsal.judging import Seen, Times, broken, seen
-from deploy.rehearsal.load import EVENT, Load
+from deploy.rehearsal.load import Load
 from deploy.rehearsal.topology import Topology, wait_for
+from loadtests.visits import EVENT
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,11 @@ import random
 from collections import Counter
 from itertools import islice
 
+import numpy as np
 import pytest
 
-from loadtests.visits import DRAWN, RECOMMEND, SHARES, VISIT_LENGTH, visit, visitors
+from loadtests.random_bundle import Sizes
+from loadtests.visits import DRAWN, RECOMMEND, SHARES, VISIT_LENGTH, requests, visit, visitors
 
 USERS = [f"user-{number}" for number in range(100)]
 
@@ -30,3 +32,12 @@ def test_some_users_come_far_oftener_and_who_does_is_the_same_wherever_one_begin
 def test_workers_do_not_send_the_same_visitors_at_the_same_time():
     here, there = (list(islice(visitors(USERS, seed=3, start=start), 50)) for start in (0, 1_000))
     assert here != there
+
+
+def test_requests_that_stand_alone_have_the_same_shares():
+    made = requests(Sizes(n_items=50, n_users=40), "reco_key", 20_000, np.random.default_rng(0))
+    kinds = Counter(request.split(b" ")[1].split(b"/")[1].decode() for request in made)
+    assert {"recommend": kinds["recommend"], "similar": kinds["similar"], "event": kinds["events"]} == pytest.approx(
+        {kind: share * 20_000 for kind, share in SHARES.items()}, rel=0.05
+    )
+    assert all(b"Authorization: Bearer reco_key\r\n" in request for request in made)

@@ -1,0 +1,231 @@
+"""`python -m loadtests.slo`: the highest rate at which p99 stays under its limit, beside FastAPI's empty endpoint."""
+
+import math
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import orjson
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from deploy.stack import end_by_signals
+from index.cli import command_line, run_cli
+from loadtests.bench import Bench, Pace
+from loadtests.figures import Figures, Measurement, as_record, percentiles, summarised
+from loadtests.knee import Knee, find_knee
+from loadtests.random_bundle import Sizes, publish_random
+from loadtests.servers import ANEW, SHIPPED, YARDSTICK, Key, available_cores, running
+from loadtests.visits import requests
+from loadtests.workloads import Workload, raw, workload
+from loadtests.yardstick import PATH
+
+CONFIRMED = 3  # measurements at the rate found, the kinds in turn
+FIRST, MOST = 200.0, 20_000.0  # requests a second
+CYCLE = 50_000  # requests of the mix, before they come again
+SHOP, SHOP_ANEW = "shop", "shop, anew"
+
+app = command_line()
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What must hold, and how hard it is looked at."""
+
+    p99_ms: float
+    failures: float  # share
+    seconds: float
+    connections: int
+    tolerance: float
+    samples: int
+    settling_s: float = 0.5  # at each new rate, before anything counts
+
+    def strain(self, one: Measurement) -> float:
+        """p99 over its limit; boundless where more requests failed than may."""
+        if one.failures > self.failures * (one.failures + len(one.latencies)):
+            return math.inf
+        return p99_ms(one) / self.p99_ms
+
+
+def p99_ms(one: Measurement) -> float:
+    """Milliseconds from when requests should have started, which 99% of the good answers do not exceed."""
+    return float(percentiles(one.latencies, (99,))[0]) * 1e3
+
+
+@dataclass
+class Search:
+    """Looks for the knee of one kind of request, and remembers what it saw."""
+
+    bench: Bench
+    workload: Workload
+    objective: Objective
+    rng: np.random.Generator
+    progress: Progress
+    seen: dict[float, list[Measurement]] = field(default_factory=dict)
+
+    def find(self) -> Knee:
+        """Search from a rate that any service bears."""
+        return find_knee(self.strain, first=FIRST, tolerance=self.objective.tolerance, most=MOST)
+
+    def strain(self, rate: float) -> float:
+        """Measure at this rate, told as it goes."""
+        self._arrivals(rate, self.objective.settling_s)
+        one = self._arrivals(rate, max(self.objective.seconds, self.objective.samples / rate))
+        self.seen.setdefault(rate, []).append(one)
+        strain = self.objective.strain(one)
+        told = f"p99 {p99_ms(one):.1f} ms, {one.failures} failed: {'holds' if strain <= 1 else 'breaks'}"
+        self.progress.console.print(f"{self.workload.name}, {rate:,.0f} a second: {told}", highlight=False)
+        return strain
+
+    def limited_by(self, knee: Knee) -> str:
+        """What gave way at the lowest rate that broke."""
+        if knee.broke is None:
+            return f"the search itself: {MOST:,.0f} a second held"
+        broke = self.seen[knee.broke]
+        if sum(math.isinf(self.objective.strain(one)) for one in broke) * 2 > len(broke):
+            return "failures"
+        return summarised(broke).limit
+
+    def _arrivals(self, rate: float, seconds: float) -> Measurement:
+        return self.bench.arrivals(self.workload, rate, seconds, self.objective.connections, self.rng)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one kind of request comes to."""
+
+    knee: Knee
+    limited_by: str
+    figures: Figures | None  # at the rate that held, measured once more; none where none held
+
+
+@app.command()
+def slo(
+    *,
+    p99: Annotated[
+        float, typer.Option("--p99-ms", min=0.1, help="Limit of p99, from when a request should have started.")
+    ] = 50.0,
+    failures: Annotated[float, typer.Option(min=0, max=1, help="Share of requests that may fail.")] = 0.001,
+    seconds: Annotated[float, typer.Option(min=0.2, help="Of one measurement; longer where the rate is low.")] = 3.0,
+    samples: Annotated[
+        int, typer.Option(min=100, help="Of a measurement at least: of 1,000 ten lie above p99.")
+    ] = 1_000,
+    tolerance: Annotated[
+        float, typer.Option(min=0.01, help="How near to each other a rate that holds and one that breaks must be.")
+    ] = 0.05,
+    connections: Annotated[int, typer.Option(min=1, help="Keep-alive connections; more arrivals than that wait.")] = 64,
+    items: Annotated[int, typer.Option(min=31, help="Items of the random bundle.")] = 20_000,
+    users: Annotated[int, typer.Option(min=1, help="Users of the random bundle.")] = 100_000,
+    seed: Annotated[int, typer.Option(help="Of the bundle, of who asks, and of the arrivals.")] = 0,
+) -> None:
+    """Raise the rate of open arrivals until p99 breaks its limit, then close in on the border. Takes some minutes.
+
+    Arrivals come by a Poisson process, whatever the server does, and are timed from when they should have started:
+    waiting counts. Asked is what a shop asks (80% recommendations, 12% similar items, 8% events, users by Zipf's law)
+    of the service as shipped and "anew", without its cache of answers; and FastAPI's empty endpoint, the yardstick.
+    At each rate half a second settles it before a measurement; near the border the median of three counts. The rates
+    found are then measured three times more, in turn: these are the figures of the table.
+
+    "Limited by" says what was out of breath at the lowest rate that broke: where it is the client, the server bears
+    more than was found. The last line is one of JSON.
+
+    Example: python -m loadtests.slo --p99-ms 20 --seconds 5
+    """
+    end_by_signals()
+    objective, rng = Objective(p99, failures, seconds, connections, tolerance, samples), np.random.default_rng(seed)
+    sizes, cores = Sizes(items, users), available_cores()
+    with tempfile.TemporaryDirectory(prefix="anchorrec-slo-") as folder:
+        registry, key = Path(folder) / "bundles", Key.made(Path(folder) / "keys.jsonl")
+        publish_random(registry, sizes, rng)
+        with running(registry, cores, key, (SHIPPED, ANEW)) as servers:
+            bench = Bench(servers, workloads(sizes, key.key, rng))
+            bench.warm_up()
+            found = explored(bench, objective, rng)
+    show(found, objective)
+    record = {"slo": asdict(objective), **asdict(sizes), "cores": asdict(cores), "found": as_json(found)}
+    typer.echo(orjson.dumps(record).decode())
+
+
+def workloads(sizes: Sizes, key: str, rng: np.random.Generator) -> tuple[Workload, ...]:
+    """The yardstick, and a shop's mix for both services."""
+    mix = requests(sizes, key, CYCLE, rng)
+    return (
+        workload(YARDSTICK, YARDSTICK, [raw(PATH)]),
+        workload(SHOP, SHIPPED, mix, len(mix)),
+        workload(SHOP_ANEW, ANEW, mix),
+    )
+
+
+def explored(bench: Bench, objective: Objective, rng: np.random.Generator) -> dict[str, Found]:
+    """The knee of every kind of request, and what it is like there, measured in turn."""
+    knees: dict[str, Knee] = {}
+    limits: dict[str, str] = {}
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        for one in progress.track(bench.workloads, description="searching"):
+            search = Search(bench, one, objective, rng, progress)
+            knees[one.name] = search.find()
+            limits[one.name] = search.limited_by(knees[one.name])
+    rates = {name: knee.held for name, knee in knees.items() if knee.held is not None}
+    steady = Bench(bench.servers, tuple(one for one in bench.workloads if one.name in rates))
+    pace = Pace(objective.seconds, CONFIRMED)
+    figures = steady.open(rates, objective.connections, pace, rng) if rates else {}
+    return {name: Found(knee, limits[name], figures.get(name)) for name, knee in knees.items()}
+
+
+def show(found: Mapping[str, Found], objective: Objective) -> None:
+    """Print the table, and where the figures are not to be believed."""
+    console = Console(width=150)
+    table = Table("asked", title=f"highest rate with p99 within {objective.p99_ms:g} ms, open arrivals")
+    for heading in ("requests/s", "of empty", "p50 ms", "p95 ms", "p99 ms", "failed", "server", "client", "kept"):
+        table.add_column(heading, justify="right")
+    table.add_column("limited by")
+    for name, one in found.items():
+        table.add_row(name, *_cells(one, found[YARDSTICK].knee.held), one.limited_by)
+    console.print(table)
+    for name, one in found.items():
+        if one.figures and one.figures.p99_ms > objective.p99_ms:
+            console.print(
+                f"{name}: measured again, p99 was above its limit: ask for longer, or on a quieter machine",
+                style="yellow",
+            )
+
+
+def _cells(one: Found, empty: float | None) -> Sequence[str]:
+    held, figures = one.knee.held, one.figures
+    if held is None or figures is None:
+        return ("none", *[""] * 8)
+    return (
+        f"{held:,.0f}",
+        f"{held / empty:.2f}" if empty else "",
+        *(f"{ms:.1f}" for ms in (figures.p50_ms, figures.p95_ms, figures.p99_ms)),
+        str(figures.failures),
+        f"{figures.server_busy:.0%}",
+        f"{figures.client_busy:.0%}",
+        f"{figures.kept:.0%}",
+    )
+
+
+def as_json(found: Mapping[str, Found]) -> dict[str, dict[str, Any]]:
+    """The same for programs."""
+    figures = as_record({name: one.figures for name, one in found.items() if one.figures})
+    empty = found[YARDSTICK].knee.held
+    return {
+        name: {
+            "rate": one.knee.held and round(one.knee.held, 1),
+            "broke_at": one.knee.broke and round(one.knee.broke, 1),
+            "of_empty": round(one.knee.held / empty, 3) if one.knee.held and empty else None,
+            "limited_by": one.limited_by,
+            "at_rate": figures.get(name),
+        }
+        for name, one in found.items()
+    }
+
+
+if __name__ == "__main__":
+    run_cli(app)

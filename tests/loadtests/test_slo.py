@@ -1,0 +1,99 @@
+"""The run for the highest rate, against a real server whose capacity is known because it only waits."""
+
+import asyncio
+import math
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import numpy as np
+import pytest
+import redis
+from rich.progress import Progress
+
+from deploy.stack import Child
+from loadtests.bench import Bench
+from loadtests.figures import Measurement
+from loadtests.knee import Knee
+from loadtests.servers import YARDSTICK, Servers
+from loadtests.slo import Objective, Search, as_json, explored, show
+from loadtests.workloads import raw, workload
+
+OBJECTIVE = Objective(100, 0.01, seconds=0.6, connections=64, tolerance=0.25, samples=100, settling_s=0.1)
+ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
+
+
+@contextmanager
+def one_at_a_time(capacity: float) -> Iterator[int]:
+    """The port of a server that gives each request 1 / capacity seconds, one after the other, by the clock."""
+    loop, free_at = asyncio.new_event_loop(), 0.0
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal free_at
+        try:
+            while await reader.readuntil(b"\r\n\r\n"):
+                free_at = max(free_at, loop.time()) + 1 / capacity
+                await asyncio.sleep(free_at - loop.time())
+                writer.write(ANSWER)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    listening = loop.run_until_complete(asyncio.start_server(serve, "127.0.0.1", 0))
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield listening.sockets[0].getsockname()[1]
+    loop.call_soon_threadsafe(listening.close)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    with one_at_a_time(500) as port, httpx.Client() as client:
+        children = {YARDSTICK: Child(client, port, os.getpid())}
+        servers = Servers(children, f"127.0.0.1:{port}", redis.Redis(port=port))  # which nobody asks
+        yield Bench(servers, (workload(YARDSTICK, YARDSTICK, [raw("/")]),))
+
+
+def test_the_capacity_of_a_server_is_found_and_told(bench: Bench, capsys: pytest.CaptureFixture[str]):
+    found = explored(bench, OBJECTIVE, np.random.default_rng(0))
+    record = as_json(found)[YARDSTICK]
+    # A burst may go above what lasts: in 0.6 s at 1.3 times the capacity the queue has just grown to the limit.
+    assert 250 <= record["rate"] <= 660
+    assert record["rate"] < record["broke_at"] <= 800
+    assert record["of_empty"] == 1
+    assert record["at_rate"]["failures"] == 0
+    assert record["at_rate"]["requests_per_second"] == pytest.approx(record["rate"], rel=0.3)
+    out, err = capsys.readouterr()
+    show(found, OBJECTIVE)
+    assert "empty, 800 a second: p99 " in err
+    assert f"{record['rate']:,.0f}" in out + capsys.readouterr().out
+
+
+def measured(*, failures: int = 0, p99_ms: float = 10, server: float = 0.1, client: float = 0.1) -> Measurement:
+    latencies = np.full(1_000 - failures, p99_ms / 1e3)
+    return Measurement(latencies, failures, 1.0, server, client, redis_reads=0, redis_hits=0)
+
+
+def test_strain_is_p99_over_its_limit_and_boundless_where_too_many_fail():
+    assert OBJECTIVE.strain(measured(p99_ms=50)) == pytest.approx(0.5)
+    assert OBJECTIVE.strain(measured(p99_ms=300, failures=10)) == pytest.approx(3)
+    assert OBJECTIVE.strain(measured(failures=11)) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("broke", "limit"),
+    [
+        (measured(server=0.97, client=0.4), "the server"),
+        (measured(server=0.5, client=0.95), "the client"),
+        (measured(server=0.5, client=0.4), "others on this machine"),
+        (measured(server=0.97, failures=500), "failures"),
+    ],
+)
+def test_what_was_out_of_breath_where_it_broke_is_the_limit(bench: Bench, broke: Measurement, limit: str):
+    search = Search(bench, bench.workloads[0], OBJECTIVE, np.random.default_rng(0), Progress(), {100.0: [broke] * 3})
+    assert search.limited_by(Knee(80.0, 100.0)) == limit
+    assert search.limited_by(Knee(20_000.0, None)) == "the search itself: 20,000 a second held"
