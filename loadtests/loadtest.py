@@ -16,6 +16,7 @@ import typer
 from deploy.stack import end_by_signals, redis_server
 from index.cli import command_line, run_cli
 from index.errors import InputError
+from loadtests.locust_options import told
 from loadtests.profiles import PROFILES
 from loadtests.random_bundle import Sizes, publish_random, user_id
 from loadtests.servers import Key, service
@@ -33,7 +34,19 @@ class Target:
     knows: Mapping[str, str]
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+HELP = f"""Let visitors come as the profile says, print what they found, write a report; fail where a limit is broken.
+
+The exit status is 0 where all limits hold, 1 where one is broken, with a line that says which and by how much.
+
+What is not listed below goes to Locust: its own options, and these.
+
+{told()}
+
+Example: python -m loadtests.loadtest --profile spike --peak-users 200 --p99-recommend-ms 100
+"""
+
+
+@app.command(help=HELP, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def loadtest(
     context: typer.Context,
     *,
@@ -44,16 +57,7 @@ def loadtest(
     items: Annotated[int, typer.Option(min=31, help="Items of the service started here.")] = 5_000,
     users: Annotated[int, typer.Option(min=1, help="Users of the service started here.")] = 20_000,
 ) -> None:
-    """Let visitors come as the profile says, print what they found, write a report, and fail where a limit is broken.
-
-    Options that are not listed here go to Locust: `--peak-users`, `--seconds`, `--think-s`, `--user-ids`,
-    `--max-failures`, `--p99-recommend-ms`, `--p99-similar-ms`, `--p99-event-ms`; the key of a deployment is in
-    RECO_LOAD_API_KEY. `locust -f loadtests/locustfile.py --help` tells of them.
-
-    The exit status is 0 where all limits hold, 1 where one is broken, with a line that says which and by how much.
-
-    Example: python -m loadtests.loadtest --profile spike --peak-users 200 --p99-recommend-ms 100
-    """
+    """Start what is to be asked, where no host is given, and Locust."""
     if profile not in PROFILES:
         raise InputError(f"profile {profile!r}; expected one of {', '.join(PROFILES)}")
     end_by_signals()

@@ -12,7 +12,7 @@ expect. How much load a service bears, `python -m loadtests.slo` finds out, with
 import random
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote
 
 from locust import FastHttpUser, LoadTestShape, events, task
@@ -20,44 +20,54 @@ from locust.argument_parser import LocustArgumentParser
 from locust.runners import WorkerRunner
 
 from loadtests.limits import Limits, Route
+from loadtests.locust_options import OPTIONS, P99_MS, ROUTES
 from loadtests.profiles import PROFILES
 from loadtests.visits import DRAWN, EVENT, RECOMMEND, SIMILAR, visit, visitors
 
 STRANGERS = 1_000  # visitors where no file names any: the service gets to know them by their events
 SPAWN_RATE = 100.0  # visitors a second at most, on their way to what the profile says
-ROUTES = {RECOMMEND: "/recommend/{user_id}", SIMILAR: "/similar/{item_id}", EVENT: "/events"}
-P99_MS = {RECOMMEND: 50.0, SIMILAR: 50.0, EVENT: 200.0}
 OK = {RECOMMEND: 200, SIMILAR: 200, EVENT: 202}
 
 
 @events.init_command_line_parser.add_listener
 def add_arguments(parser: LocustArgumentParser) -> None:
     """Add our options to Locust's own."""
-    profiles = "; ".join(f"{name}: {one.what}" for name, one in PROFILES.items())
-    parser.add_argument("--load-profile", choices=list(PROFILES), default="smoke", help=profiles)
-    parser.add_argument("--peak-users", type=int, help="visitors at the peak, where not the profile's own")
-    parser.add_argument("--seconds", type=float, help="of the whole run, where not the profile's own")
-    parser.add_argument("--think-s", type=float, default=1.0, help="seconds between requests of a visitor, on average")
-    parser.add_argument(
-        "--user-ids", env_var="RECO_LOAD_USER_IDS", help="file with one user id a line; without: people nobody knows"
-    )
-    parser.add_argument("--explained", type=float, default=0.1, help="share of recommendations asked with reasons")
-    parser.add_argument("--seed", type=int, default=0, help="of who comes often; the same for all workers")
-    parser.add_argument(
-        "--api-key", env_var="RECO_LOAD_API_KEY", is_secret=True, help="to be shown; it must be one that may write"
-    )
-    parser.add_argument("--max-failures", type=float, default=0.001, help="share of requests that may fail")
-    for kind, ms in P99_MS.items():
-        parser.add_argument(f"--p99-{kind}-ms", type=float, default=ms, help=f"limit for {ROUTES[kind]}")
+    for one in OPTIONS:
+        parser.add_argument(
+            one.name, type=one.type, default=one.default, help=one.help, env_var=one.variable, is_secret=one.secret
+        )
+
+
+@events.init.add_listener
+def check_user_ids(environment: Any, **_: Any) -> None:
+    """Refuse a file that names nobody before anybody comes; workers have their options only later."""
+    path = environment.parsed_options.user_ids
+    try:
+        found = read_user_ids(path)
+    except (OSError, UnicodeError) as error:
+        _refuse(f"--user-ids {path} cannot be read: {error}")
+    if not found:
+        _refuse(f"--user-ids {path} names nobody; expected one user id a line")
 
 
 @events.test_start.add_listener
 def draw_visitors(environment: Any, **_: Any) -> None:
     """Say who comes, once for all visitors of this process."""
     options = environment.parsed_options
-    lines = Path(options.user_ids).read_text(encoding="utf-8").splitlines() if options.user_ids else []
-    user_ids = [line for line in lines if line] or [f"visitor-{number}" for number in range(STRANGERS)]
-    environment.visitors = visitors(user_ids, options.seed, random.randrange(DRAWN))
+    environment.visitors = visitors(read_user_ids(options.user_ids), options.seed, random.randrange(DRAWN))
+
+
+def _refuse(what: str) -> NoReturn:
+    # Locust lets listeners fail and goes on; only an exit ends it.
+    print(f"error: {what}", file=sys.stderr)
+    sys.exit(2)
+
+
+def read_user_ids(path: str | None) -> list[str]:
+    """The ids in the file; people nobody knows where no file is named."""
+    if not path:
+        return [f"visitor-{number}" for number in range(STRANGERS)]
+    return [line for line in Path(path).read_text(encoding="utf-8").splitlines() if line]
 
 
 @events.quitting.add_listener

@@ -60,6 +60,15 @@ def test_a_key_that_is_not_known_makes_every_request_a_failure(target: Target, t
     assert "requests failed, 100.00%: 99.90% above the 0.10% allowed" in done.stderr
 
 
+def test_a_file_of_users_that_names_nobody_is_refused_before_anybody_comes(tmp_path: Path):
+    nobody = tmp_path / "users.txt"
+    nobody.write_text("\n\n")
+    done = loadtest(Target("http://127.0.0.1:9", {}), tmp_path / "report.html", "--user-ids", str(nobody))
+    assert done.returncode == 2
+    assert f"error: --user-ids {nobody} names nobody; expected one user id a line\n" in done.stderr
+    assert "Shape test starting" not in done.stderr
+
+
 def test_a_profile_that_is_none_is_refused_before_anything_starts():
     refused = CliRunner().invoke(app, ["--profile", "spikes"]).exception
     assert isinstance(refused, InputError)

@@ -1,0 +1,48 @@
+"""The page on load tests: its options exist, its profiles are those of the code."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from loadtests.profiles import PROFILES
+
+PAGE = (Path(__file__).parents[2] / "docs" / "load-testing.md").read_text(encoding="utf-8")
+MAKEFILE = (Path(__file__).parents[2] / "Makefile").read_text(encoding="utf-8")
+LOCUST = ["locust"]
+
+
+@pytest.fixture(scope="module")
+def help_of_all() -> str:
+    """What the commands on the page say of themselves, without line breaks."""
+    commands = (LOCUST, ["loadtests.loadtest"], ["loadtests.slo"])
+    asked = [
+        subprocess.run(
+            [sys.executable, "-m", *command, "--help"],
+            env={"COLUMNS": "300", "TERM": "dumb"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        for command in commands
+    ]
+    return " ".join(one.stdout for one in asked)
+
+
+def test_every_option_on_the_page_exists(help_of_all: str):
+    options = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", PAGE))
+    assert {"--p99-ms", "--workers", "--expect-workers"} <= options
+    assert {option for option in options if not re.search(rf"{option}\b", help_of_all)} == set()
+
+
+def test_the_table_of_profiles_is_the_code():
+    rows = dict(re.findall(r"^\| `(\w+)` \| (\d+ \| \d+) \|", PAGE, re.MULTILINE))
+    assert rows == {name: f"{one.peak_users} | {one.seconds:g}" for name, one in PROFILES.items()}
+
+
+def test_the_make_targets_on_the_page_exist():
+    targets = set(re.findall(r"\bmake ([a-z-]+)", PAGE))
+    assert {"loadtest", "slo"} <= targets
+    assert {target for target in targets if not re.search(rf"^{target}:", MAKEFILE, re.MULTILINE)} == set()
