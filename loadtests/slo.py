@@ -28,6 +28,7 @@ from loadtests.yardstick import PATH
 CONFIRMED = 3  # measurements at the rate found, the kinds in turn
 MOST_LOWERED = 12  # times; after that the machine is not fit to measure on
 FIRST, MOST = 200.0, 20_000.0  # requests a second
+SETTLING = 30  # requests at least: of arrivals by chance none may come in half a second
 CYCLE = 50_000  # requests of the mix, before they come again
 SHOP, SHOP_ANEW = "shop", "shop, anew"
 
@@ -79,7 +80,7 @@ class Search:
 
     def strain(self, rate: float) -> float:
         """Measure at this rate, told as it goes."""
-        self._arrivals(rate, self.objective.settling_s)
+        self._arrivals(rate, max(self.objective.settling_s, SETTLING / rate))
         one = self._arrivals(rate, max(self.objective.seconds, self.objective.samples / rate))
         self.seen.setdefault(rate, []).append(one)
         strain = self.objective.strain(one)
