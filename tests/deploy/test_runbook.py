@@ -48,11 +48,12 @@ def test_sections_lead_to_sections_and_pages_that_there_are() -> None:
     assert all(Path(page).is_file() for page in re.findall(r"docs/[\w-]+\.md|deploy/[\w/-]+\.yml", text))
 
 
-def test_settings_and_words_of_the_log_are_those_of_the_service() -> None:
+def test_settings_words_of_the_log_and_targets_of_make_are_what_there_is() -> None:
     text = PAGE.read_text()
     settings = {f"RECO_{name.upper()}" for name in Settings.model_fields}
     assert set(re.findall(r"\bRECO_[A-Z0-9_]+", text)) <= settings
     source = "\n".join(path.read_text() for path in Path("service").rglob("*.py"))
+    source += re.sub(r"(?m)^([a-z-]+):", r"make \1", Path("Makefile").read_text())
     said = re.findall(r"`((?:API|[a-z]+)(?: [a-z]+)+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
     assert len(said) > 5
     assert [words for words in said if words not in source] == []
