@@ -34,7 +34,7 @@ from index.cli import command_line, run_cli
 FOLDER = Path(__file__).parent / "grafana" / "dashboards"
 BOARDS = {"serving": ("AnchorRec: serving", SERVING), "learning": ("AnchorRec: bundle, retraining, events", LEARNING)}
 PROMETHEUS = DataSourceRef(type_val="prometheus", uid="${datasource}")
-PLACEHOLDERS = {"in": 'namespace=~"$namespace"', "rate": "$__rate_interval"}
+VARIABLES = {"in": 'namespace=~"$namespace"', "rate": "$__rate_interval"}
 COLUMNS, HIGH = 24, 7
 
 app = command_line()
@@ -91,7 +91,7 @@ def _panel(shown: Shown) -> "stat.Panel | timeseries.Panel":
     panel = _number(shown) if shown.at_once else _lines(shown)
     panel = panel.title(shown.title).description(shown.about).unit(shown.unit).datasource(PROMETHEUS)
     for letter, (legend, query) in zip("ABCDEF", shown.queries.items(), strict=False):
-        expr = Template(query).substitute(PLACEHOLDERS)
+        expr = Template(query).substitute(VARIABLES)
         target = Dataquery().ref_id(letter).expr(expr).legend_format(legend).datasource(PROMETHEUS)
         panel = panel.with_target(target.instant() if shown.at_once else target.range())
     return panel
@@ -118,7 +118,7 @@ def queries() -> Iterator[tuple[str, str]]:
     for name, (_, rows) in BOARDS.items():
         for shown in chain.from_iterable(rows.values()):
             for legend, query in shown.queries.items():
-                yield f"{name}: {shown.title}: {legend}", Template(query).substitute(PLACEHOLDERS)
+                yield f"{name}: {shown.title}: {legend}", Template(query).substitute(VARIABLES)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A real Redis (Valkey) and the service beside it, as child processes that never outlive this one's end."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -22,6 +23,7 @@ HOST = "127.0.0.1"
 START_S = 60.0
 STOP_S = 30.0
 POLL_S = 0.05
+PORTS = range(10_240, 22_768)  # a cluster's bus is 10,000 above, both below the ports that outgoing connections get
 SERVICE = ("service", "run")
 
 
@@ -48,7 +50,10 @@ def stack(registry: Path, port: int) -> Iterator[httpx.Client]:
 @contextmanager
 def redis_server() -> Iterator[ValkeyServer]:
     """A Redis (Valkey) on a free port; it and its files are gone at the end."""
-    with tempfile.TemporaryDirectory(prefix="anchorrec-redis-") as folder, ValkeyServer(data_dir=Path(folder)) as redis:
+    with (
+        tempfile.TemporaryDirectory(prefix="anchorrec-redis-") as folder,
+        ValkeyServer(port=free_port(), data_dir=Path(folder)) as redis,
+    ):
         yield redis
 
 
@@ -93,10 +98,12 @@ def child(
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on now, drawn at random: several processes may look for one at the same time."""
+    while True:
+        port = random.SystemRandom().choice(PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((HOST, port))
+            return port
 
 
 def _check_free(port: int) -> None:

@@ -1,6 +1,6 @@
 """One thread that searches, and the requests of all others batched onto it: what a GPU index needs.
 
-On one CPU thread batching gains nothing; there ItemIndex.search is called directly.
+On the CPU no thread is needed: there the service searches in its event loop, for the calls of one turn together.
 """
 
 from collections.abc import Callable

@@ -40,7 +40,7 @@ SPARE = 16
 MOST_SCORED = 65_536
 SCORED_SHARE = 8
 _WIDEN = 4
-_AT_ONCE = 256  # queries whose candidates are held at once
+_AT_ONCE = 65_536  # candidates whose vectors are held at once, of all queries together
 RECALL_AT = (20, 100)
 
 
@@ -152,7 +152,7 @@ class ItemIndex:
         for place in range(len(asked.queries)):
             groups.setdefault(self._plan(asked, place), []).append(place)
         for plan, places in groups.items():
-            at_once = 1 if plan.select else _AT_ONCE  # a selector holds for one query
+            at_once = 1 if plan.select else max(1, _AT_ONCE // plan.fetch)  # a selector holds for one query
             yield from ((plan, places[i : i + at_once]) for i in range(0, len(places), at_once))
 
     def _plan(self, asked: "_Asked", place: int) -> "_Plan":

@@ -106,7 +106,7 @@ def _told(sentinel: redis.Redis) -> dict[str, Any]:
 
 
 def _started(stack: ExitStack, folder: Path, config: dict[str, str]) -> ValkeyServer:
-    server = ValkeyServer(data_dir=folder, config=config)  # it picks a port that leaves room for a cluster's bus
+    server = ValkeyServer(port=free_port(), data_dir=folder, config=config)
     server.start()
     stack.callback(server.terminate)
     return server

