@@ -28,7 +28,7 @@ NO_ANSWERS = {"RECO_ANSWER_CACHE_MB": "0"}
 SETTINGS: Mapping[str, Mapping[str, str]] = {
     SHIPPED: {},
     ANEW: NO_ANSWERS,
-    BARE: {**NO_ANSWERS, "RECO_LRU_USERS": "1"},
+    BARE: {**NO_ANSWERS, "RECO_PROFILE_CACHE_MB": "0"},
 }
 
 
@@ -103,15 +103,7 @@ class Servers:
 
     def redis_reads(self, name: str) -> dict[str, float]:
         """How many vectors this service has asked of Redis so far, by outcome; nothing of what is no service."""
-        if name not in SETTINGS:
-            return {}
-        text = self.children[name].client.get("/metrics").raise_for_status().text
-        return {
-            sample.labels["outcome"]: sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-            if sample.name == "reco_redis_reads_total"
-        }
+        return counted(self.children[name], "reco_redis_reads_total", "outcome") if name in SETTINGS else {}
 
 
 @contextmanager
@@ -138,6 +130,17 @@ def service(registry: Path, redis_url: str, key: Key, name: str = SHIPPED) -> It
     with server(SERVICE, registry, free_port(), redis_url, settings=settings) as child:
         child.client.headers["Authorization"] = f"Bearer {key.key}"
         yield child
+
+
+def counted(service: Child, name: str, label: str) -> dict[str, float]:
+    """What the service's own metrics say, by the value of a label."""
+    text = service.client.get("/metrics").raise_for_status().text
+    return {
+        sample.labels[label]: sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.name == name
+    }
 
 
 def available_cores() -> Cores:

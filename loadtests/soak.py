@@ -4,7 +4,7 @@ import asyncio
 import random
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -26,11 +26,13 @@ from index.cli import command_line, run_cli
 from loadtests.client import GRACE_S, LOST, Connection, connect
 from loadtests.mixture import Asked, mixture
 from loadtests.random_bundle import Sizes, publish_random
-from loadtests.servers import SHIPPED, Key, available_cores, running
+from loadtests.servers import SHIPPED, Key, available_cores, counted, running
 
 MEGABYTE = 1_000_000
 LOOKS = 100  # at the memory, in equal steps
 LOOKS_TOLD = 10  # one of so many is told
+FULL = 0.98  # of what a cache may hold; the next answer may not fit into the rest
+MOST_WARM_UPS = 10  # one after another, until every cache is full
 CONNECTIONS = 16
 
 Answered = Callable[[Asked, int], None]
@@ -81,10 +83,10 @@ class Soaked:
 def soak(
     *,
     requests: Annotated[int, typer.Option(min=100, help="How many are asked while memory is looked at.")] = 1_000_000,
-    warm_up: Annotated[int, typer.Option(min=0, help="How many before, to fill every cache.")] = 200_000,
+    warm_up: Annotated[int, typer.Option(min=0, help="How many before, again until every cache is full.")] = 100_000,
     most_growth_mb: Annotated[
         float, typer.Option(min=0, help="Megabytes by which resident memory may grow after the warm-up.")
-    ] = 50.0,
+    ] = 10.0,
     items: Annotated[int, typer.Option(min=31, help="Items of the random bundle.")] = 20_000,
     users: Annotated[int, typer.Option(min=1, help="Users of the random bundle.")] = 100_000,
     seen: Annotated[int, typer.Option(min=1, help="Items that each user has seen.")] = 30,
@@ -94,9 +96,9 @@ def soak(
 ) -> None:
     """Ask at full speed, with and without explanations, similar items, events, unknown ids, refusals of every kind.
 
-    Prints how much memory the service holds at the start (after the warm-up), in the middle and at the end, and every
-    answer by its status; then one line of JSON. The exit status is 1 where memory grew by more than it may, or where
-    an answer had another status than it should.
+    Prints how full the service's caches are after the warm-up, how much memory it holds then, in the middle and at the
+    end, and every answer by its status; then one line of JSON. The exit status is 1 where memory grew by more than it
+    may, or where an answer had another status than it should.
 
     Example: python -m loadtests.soak --requests 20000 --warm-up 5000 --users 2000
     """
@@ -107,18 +109,20 @@ def soak(
         publish_random(registry, sizes, np.random.default_rng(seed))
         with running(registry, available_cores(), key, (SHIPPED,)) as servers:
             service, asked = servers.children[SHIPPED], mixture(sizes, key.key, random.Random(seed))
-            fill(Soaked(), service, asked, warm_up, connections=connections, what="warming up")
-            found = Soaked()
+            warmed_up = fill_caches(service, asked, warm_up, connections=connections)
+            full, found = fullness(service), Soaked()
             with suppress(KeyboardInterrupt):  # whoever ends it early still gets to know what was found
                 fill(found, service, asked, requests, connections=connections, what="asking")
-    Console(width=100).print(memory_table(found), answers_table(found))
+    Console(width=100).print(caches_line(warmed_up, full), memory_table(found), answers_table(found))
     record = {
         "soak": requests,
-        "warm_up": warm_up,
+        "warm_up": warmed_up,
+        "caches_full": full,
         **asdict(sizes),
         "connections": connections,
         "requests_per_second": round(found.asked / found.seconds),
         "memory_mb": {when: asdict(one) for when, one in found.milestones.items()},
+        "resident_mb": [one.resident for one in found.memory[::LOOKS_TOLD]],
         "growth_mb": round(found.growth_mb, 1),
         "most_growth_mb": most_growth_mb,
         "answers": _by_name(found.answers),
@@ -128,6 +132,28 @@ def soak(
     typer.echo(orjson.dumps(record).decode())
     if found.growth_mb > most_growth_mb or found.failures or found.asked < requests:
         raise typer.Exit(1)
+
+
+def fill_caches(service: Child, asked: Iterator[Asked], n: int, *, connections: int) -> int:
+    """Ask n requests again and again until every cache is full, and once more. How many were asked.
+
+    A cache that fills looks like a leak, and so does one that has just become full: its tables grow once more.
+    """
+    for times in range(MOST_WARM_UPS):
+        was_full = min(fullness(service).values()) >= FULL
+        fill(Soaked(), service, asked, n, connections=connections, what="warming up")
+        if was_full:
+            return (times + 1) * n
+    return MOST_WARM_UPS * n
+
+
+def fullness(service: Child) -> dict[str, float]:
+    """Which share each cache holds of what it may, by the service's own metrics."""
+    most = counted(service, "reco_limit", "of")
+    return {
+        of: round(held / most[f"{of}_bytes"], 3) if most[f"{of}_bytes"] else 1.0
+        for of, held in counted(service, "reco_kept_bytes", "of").items()
+    }
 
 
 def fill(found: Soaked, service: Child, asked: Iterator[Asked], n: int, *, connections: int, what: str) -> None:
@@ -197,6 +223,12 @@ def memory(pid: int) -> Memory:
     """What the process holds now."""
     found = psutil.Process(pid).memory_info()
     return Memory(round(found.rss / MEGABYTE, 1), round((found.rss - found.shared) / MEGABYTE, 1))
+
+
+def caches_line(warmed_up: int, full: Mapping[str, float]) -> str:
+    """How full the caches were when memory was first looked at."""
+    caches = ", ".join(f"{of} {share:.0%}" for of, share in full.items())
+    return f"caches after {warmed_up:,} requests of warm-up: {caches} full"
 
 
 def memory_table(found: Soaked) -> Table:

@@ -33,6 +33,11 @@ class AnswerCache:
         self._kept: LRUCache[Key, Kept] = LRUCache(max_bytes, getsizeof=_size)
         self.epoch = 0
 
+    @property
+    def n_bytes(self) -> int:
+        """About how much memory the answers take."""
+        return int(self._kept.currsize)
+
     def clear(self) -> None:
         """Forget all, and whatever is being made at this moment: something that every answer depends on has changed."""
         self.epoch += 1

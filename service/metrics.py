@@ -199,7 +199,10 @@ class Metrics:
             "reco_bundle_gates", "Bundles at the gate: passed, refused, forced, failed.", ["outcome"], registry=r
         )
         self.limits = Gauge(
-            "reco_limit", "Most that there may be at once: requests_in_flight, events_waiting.", ["of"], registry=r
+            "reco_limit",
+            "Most that there may be at once: requests_in_flight, events_waiting, answers_bytes, profiles_bytes.",
+            ["of"],
+            registry=r,
         )
         self.disk_free = Gauge(
             "reco_disk_free_ratio",
@@ -207,6 +210,11 @@ class Metrics:
             ["folder"],
             registry=r,
         )
+        self._define_memory()
+
+    def _define_memory(self) -> None:
+        r = self.registry
+        self.kept_bytes = Gauge("reco_kept_bytes", "What is kept in memory: answers, profiles.", ["of"], registry=r)
         Gauge("reco_memory_anonymous_bytes", "Memory that cannot be dropped and read again.", registry=r).set_function(
             anonymous_bytes
         )

@@ -18,6 +18,10 @@ Source = Literal["user", "fold_in", "session"]
 
 NO_ROWS = np.empty(0, np.int64)
 
+# Measured: what resident memory grew by for each of 40,000 profiles, their arrays' numbers left out.
+ITSELF_BYTES = 80
+ARRAY_BYTES = 130
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Profile:
@@ -36,9 +40,20 @@ class Profile:
         return bool(self.vector.any())
 
     @property
+    def n_bytes(self) -> int:
+        """About how much memory it takes. What looks into a bundle's arrays takes none there."""
+        arrays = (self.vector, self.own, self.past, self.weights, self.excluded)
+        return ITSELF_BYTES + sum(ARRAY_BYTES + _held(one) for one in arrays if one is not NO_ROWS)
+
+    @property
     def scale(self) -> float:
         """By which the weighted sum over the past enters the vector."""
         return scale_of(float(np.abs(self.weights).sum()))
+
+
+def _held(array: Array) -> int:
+    """The bytes that are kept for this array alone; one out of Redis lies in the reply."""
+    return 0 if isinstance(array.base, np.ndarray) else array.nbytes
 
 
 def scale_of(weight: float) -> float:

@@ -16,6 +16,7 @@ from service.redis_client import kind_of
 from service.security.buckets import Burst, PerSecond
 
 PREFIX = "RECO_"
+MEGABYTE = 1_000_000
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -122,7 +123,9 @@ class Settings(BaseSettings):
         False, description="write an impression for every answer of /recommend, batches apart"
     )
 
-    lru_users: Count = Field(50_000, description="users whose whole profile is kept in memory")
+    profile_cache_mb: Annotated[float, Field(ge=0)] = Field(
+        48.0, description="megabytes of users' whole profiles kept in memory; 0: none are kept"
+    )
     lru_stale_s: Seconds = Field(
         5.0, description="how old a profile in memory may be while news of other replicas cannot be heard"
     )

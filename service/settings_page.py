@@ -14,7 +14,7 @@ HEADINGS = {
     "verify_bundle": "Bundles",
     "redis_url": "Redis",
     "event_log": "Events",
-    "lru_users": "Users and trending",
+    "profile_cache_mb": "Users and trending",
     "k_default": "Answers",
     "retrain_data": "Retraining",
     "api_keys_file": "Security",

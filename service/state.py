@@ -18,13 +18,12 @@ from service.metrics import Metrics
 from service.retrain.hook import Retraining
 from service.retrain.setup import open_retraining
 from service.serving import Serving, make_serving
-from service.settings import Settings
+from service.settings import MEGABYTE, Settings
 from service.standing import StandingRules, watching
 from service.vector_cache import VectorCache, open_cache
 
 __all__ = ["STATE", "Service", "Serving", "open_service"]
 
-MEGABYTE = 1_000_000
 STATE = "service"  # the key in the lifespan state
 
 
@@ -59,6 +58,9 @@ async def open_service(settings: Settings, metrics: Metrics, opened: Opened) -> 
     gate = Gate(settings, metrics, recent, time.time)
     metrics.limits.labels("requests_in_flight").set(settings.max_in_flight)
     metrics.limits.labels("events_waiting").set(settings.events_waiting)
+    metrics.limits.labels("answers_bytes").set(settings.answer_cache_mb * MEGABYTE)
+    metrics.limits.labels("profiles_bytes").set(settings.profile_cache_mb * MEGABYTE)
+    metrics.kept_bytes.labels("answers").set_function(lambda: answers.n_bytes)
     async with (
         open_cache(settings, metrics, rng) as cache,
         open_feedback(settings, metrics) as feedback,

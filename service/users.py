@@ -13,7 +13,7 @@ from service.live.kept import OUTDATED, KeptProfiles, Trust
 from service.live.past import Weighing, with_events
 from service.metrics import Metrics
 from service.profile import NO_ROWS, Profile, fold_in, trained
-from service.settings import Settings
+from service.settings import MEGABYTE, Settings
 from service.vector_cache import VectorCache
 from service.vector_keys import Vector, user_key
 
@@ -42,11 +42,16 @@ class Users:
         self._settings = settings
         self._events_in_redis = settings.event_log == "redis"
         self._weighing = Weighing.of(settings)
-        self._kept = KeptProfiles(settings.lru_users, trust)
         self._loading: dict[str, asyncio.Task[Profile]] = {}
         self._counts = {name: metrics.vectors.labels(name) for name in ("memory", "redis", "bundle", "fold_in", "none")}
         self._unread = metrics.events_unread
         self.nobody = fold_in(bundle, NO_ROWS, NO_ROWS, source="fold_in")  # of whom nothing is known; it ranks nothing
+        self._kept = KeptProfiles(settings.profile_cache_mb * MEGABYTE, trust, self.nobody)
+
+    @property
+    def n_bytes(self) -> int:
+        """About how much memory the profiles take that are kept."""
+        return self._kept.n_bytes
 
     def peek(self, user_id: str) -> Profile | None:
         """The profile if it is kept in memory and surely up to date: no await, no Redis. Refuses as `find` does."""

@@ -26,19 +26,24 @@ class Trust:
 
 
 OUTDATED = -math.inf
+ENTRY_BYTES = 250  # of an entry beside its profile: the id, the tuple, the table
 
 
 class _Entry(NamedTuple):
     profile: Profile
     at: float  # when reading it began; OUTDATED once the user did something since
+    n_bytes: int
 
 
 class KeptProfiles:
-    """The users asked for last, at most so many."""
+    """The users asked for last, up to a number of bytes: a profile grows with its user's past and events."""
 
-    def __init__(self, most: int, trust: Trust) -> None:
-        self._most = most
+    def __init__(self, max_bytes: float, trust: Trust, nobody: Profile) -> None:
+        """`nobody` is the one profile that many users share."""
+        self._max_bytes = max_bytes
         self._trust = trust
+        self._nobody = nobody
+        self.n_bytes = 0
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
 
     def __len__(self) -> int:
@@ -65,17 +70,21 @@ class KeptProfiles:
         held = self._entries.get(user_id)
         if at == OUTDATED and held is not None and held.at != OUTDATED:  # a later reading was quicker
             return
-        self._entries[user_id] = _Entry(profile, at)
+        n_bytes = ENTRY_BYTES + (0 if profile is self._nobody else profile.n_bytes)
+        self._entries[user_id] = _Entry(profile, at, n_bytes)
         self._entries.move_to_end(user_id)
-        if len(self._entries) > self._most:
-            self._entries.popitem(last=False)
+        self.n_bytes += n_bytes - (0 if held is None else held.n_bytes)
+        while self.n_bytes > self._max_bytes:
+            _, forgotten = self._entries.popitem(last=False)
+            self.n_bytes -= forgotten.n_bytes
 
     def drop(self, user_id: str) -> None:
         """The user did something: what is kept is a last resort from now on."""
         entry = self._entries.get(user_id)
         if entry is not None:
-            self._entries[user_id] = _Entry(entry.profile, OUTDATED)
+            self._entries[user_id] = entry._replace(at=OUTDATED)
 
     def clear(self) -> None:
         """Forget everybody."""
         self._entries.clear()
+        self.n_bytes = 0

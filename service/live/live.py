@@ -56,6 +56,7 @@ class Live:
         self._clock = clock
         self._users: WeakSet[Users] = WeakSet()
         self._serving: WeakSet[Serving] = WeakSet()
+        metrics.kept_bytes.labels("profiles").set_function(lambda: sum(users.n_bytes for users in self._users))
         self.trust = Trust(time.monotonic, settings.lru_stale_s)
         self.trending = Trending(
             Weighing.of(settings).kinds, most_hours=settings.trending_hours, most_counts=settings.trending_counts

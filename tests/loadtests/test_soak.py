@@ -6,12 +6,15 @@ import random
 import subprocess
 import sys
 from itertools import islice
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from loadtests.mixture import Asked, mixture
-from loadtests.random_bundle import Sizes
-from loadtests.soak import Memory, Soaked, ask_all
+from loadtests.random_bundle import Sizes, publish_random
+from loadtests.servers import BARE, Key, available_cores, running
+from loadtests.soak import FULL, MOST_WARM_UPS, Memory, Soaked, ask_all, fill_caches, fullness
 
 SMALL = ["--requests", "1000", "--items", "300", "--users", "500", "--seen", "5", "--size", "16"]
 
@@ -35,6 +38,9 @@ def test_every_answer_has_the_status_that_it_should_and_memory_within_bounds_is_
     assert {"events: 202", "explain: 200", "unknown item: 404", "bad event: 422", "no key: 401"} <= set(
         record["answers"]
     )
+    assert record["warm_up"] == MOST_WARM_UPS * 200  # for so few users the caches have room to spare
+    assert 0 < min(record["caches_full"].values()) <= max(record["caches_full"].values()) < FULL
+    assert len(record["resident_mb"]) == 11
     assert record["memory_mb"]["most"]["resident"] >= record["memory_mb"]["start"]["resident"] > 10
 
 
@@ -62,6 +68,15 @@ def test_a_soak_that_is_ended_early_says_what_it_found_and_is_no_success():
     assert record["never_asked"] > 0
     assert sum(record["answers"].values()) + record["never_asked"] == 30_000
     assert record["failures"] == {}
+
+
+def test_the_warm_up_ends_when_every_cache_is_full_as_one_is_that_may_hold_nothing(tmp_path: Path):
+    sizes, key = Sizes(300, 500, 5, 16), Key.made(tmp_path / "keys.jsonl")
+    publish_random(tmp_path / "bundles", sizes, np.random.default_rng(0))
+    with running(tmp_path / "bundles", available_cores(), key, (BARE,)) as servers:
+        service, asked = servers.children[BARE], mixture(sizes, key.key, random.Random(0))
+        assert fill_caches(service, asked, 100, connections=2) == 100
+        assert fullness(service) == {"answers": 1.0, "profiles": 1.0}
 
 
 @pytest.mark.parametrize(

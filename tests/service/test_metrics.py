@@ -32,12 +32,19 @@ def test_the_first_request_of_a_route_puts_its_failures_at_0() -> None:
 
 
 def test_a_scrape_tells_recall_limits_memory_and_disk(tmp_path: Path) -> None:
-    bundle = publish(tmp_path)
-    with serving(registry=tmp_path, max_in_flight=77, events_waiting=88) as client:
+    bundle, caches = publish(tmp_path), {"answer_cache_mb": 3, "profile_cache_mb": 0.5}
+    with serving(registry=tmp_path, max_in_flight=77, events_waiting=88, **caches) as client:
         for name, recall in bundle.manifest.index.recall.items():
             assert counted(client, f'reco_index_recall{{at="{name.removeprefix("recall@")}"}}') == recall > 0
         assert counted(client, 'reco_limit{of="requests_in_flight"}') == 77
         assert counted(client, 'reco_limit{of="events_waiting"}') == 88
+        assert counted(client, 'reco_limit{of="answers_bytes"}') == 3_000_000
+        assert counted(client, 'reco_limit{of="profiles_bytes"}') == 500_000
+        assert counted(client, 'reco_kept_bytes{of="answers"}') == 0
+        assert counted(client, 'reco_kept_bytes{of="profiles"}') == 0
+        client.get("/recommend/user-1").raise_for_status()
+        assert 500 < counted(client, 'reco_kept_bytes{of="answers"}') < 10_000
+        assert 500 < counted(client, 'reco_kept_bytes{of="profiles"}') < 10_000
         assert 0 < counted(client, 'reco_disk_free_ratio{folder="data"}') < 1
         assert 0 < counted(client, "reco_memory_anonymous_bytes") < counted(client, "reco_memory_limit_bytes")
         assert counted(client, "reco_retrain_configured") == 0

@@ -19,6 +19,16 @@ def test_a_trained_profile_is_the_row_of_the_bundle_or_the_vector_of_the_cache(b
     assert trained(bundle, 1, cached).vector is cached
 
 
+def test_a_profile_takes_memory_for_what_is_its_own_and_not_for_what_it_looks_into(bundle: Bundle) -> None:
+    row, past = 1, bundle.seen(1)
+    copied = fold_in(bundle, past.astype(np.int64), np.ones(len(past)), source="fold_in", own=bundle.user_own[row])
+    in_a_reply = np.frombuffer(bundle.user_embeddings[row].tobytes(), "<f4")
+    looks = trained(bundle, row).n_bytes
+    assert trained(bundle, row, in_a_reply).n_bytes == looks + in_a_reply.nbytes
+    assert copied.n_bytes == looks + copied.vector.nbytes + 8 * len(past)
+    assert looks > 4 * len(past)
+
+
 @given(scale=st.floats(0.01, 100))
 def test_the_weights_of_a_past_count_by_the_root_of_their_size(bundle: Bundle, scale: float) -> None:
     past = np.arange(4)

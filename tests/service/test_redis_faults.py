@@ -17,7 +17,7 @@ READS = 'reco_redis_reads_total{{outcome="{}"}}'
 @pytest.fixture
 def cached(registry: Path, valkey: Valkey) -> Iterator[httpx.Client]:
     settings = {"redis_url": valkey.url, "redis_retry_s": 0.2, "redis_budget_ms": 50}
-    with serving(registry=registry, lru_users=1, **settings) as client:  # so that Redis is asked nearly every time
+    with serving(registry=registry, profile_cache_mb=0, **settings) as client:  # so that Redis is asked every time
         yield client
 
 

@@ -106,13 +106,13 @@ FORGETTING = ("flushed", "of other types")
 
 
 @pytest.mark.parametrize(
-    ("fault", "lru_users"), [*((fault, 1) for fault in FAULTS), ("killed", 1_000), ("frozen", 1_000)]
+    ("fault", "profile_cache_mb"), [*((fault, 0) for fault in FAULTS), ("killed", 1), ("frozen", 1)]
 )
 def test_whatever_happens_to_redis_answers_are_right_and_in_time_and_events_are_felt_again(
-    registry: Path, bundle: Bundle, tmp_path: Path, fault: str, lru_users: int
+    registry: Path, bundle: Bundle, tmp_path: Path, fault: str, profile_cache_mb: int
 ) -> None:
     valkey = Valkey(tmp_path / "valkey", config={"appendonly": "yes", "appendfsync": "always"}).start()
-    settings = SETTINGS | {"redis_url": valkey.url, "lru_users": lru_users, "data": tmp_path / "data"}
+    settings = SETTINGS | {"redis_url": valkey.url, "profile_cache_mb": profile_cache_mb, "data": tmp_path / "data"}
     truth = Truth(bundle)
     try:
         with process(registry, tmp_path / "log", **settings) as (_, client):
@@ -175,7 +175,7 @@ def test_vectors_that_one_bundle_left_in_redis_never_meet_another_bundle(valkey:
     firsts: list[list[str]] = []
     for seed in (1, 2, 1):
         bundle = publish(tmp_path, make_content(seed=seed))
-        with serving(registry=tmp_path, redis_url=valkey.url, lru_users=1) as client:
+        with serving(registry=tmp_path, redis_url=valkey.url, profile_cache_mb=0) as client:
             for _ in range(2):  # the second time from Redis
                 found = [first(client, f"user-{row}") for row in range(29)]
                 assert found == [best(bundle, row) for row in range(29)]

@@ -94,7 +94,8 @@ def test_a_profile_in_memory_is_believed_only_so_long_while_nothing_can_be_heard
 ) -> None:
     now = 100.0
     trust = Trust(lambda: now, stale_s=5)
-    kept, profile = KeptProfiles(10, trust), trained(bundle, 3)
+    nobody, profile = trained(bundle, 0), trained(bundle, 3)
+    kept = KeptProfiles(10_000, trust, nobody)
     kept.put("user-3", profile, trust.now())
     trust.hears = True
     now = 1_000_000.0
@@ -175,7 +176,7 @@ def test_a_redis_that_was_flushed_has_no_events_and_neither_has_anybody_in_memor
 def test_another_type_under_one_users_events_spoils_nobody_elses(
     bundle: Bundle, valkey: Valkey, tmp_path: Path, kind: str
 ) -> None:
-    @use(bundle, tmp_path, valkey.url, lru_users=1)
+    @use(bundle, tmp_path, valkey.url, profile_cache_mb=0)
     async def _(one: World, other: World) -> None:
         await one.did("user-3", "item-7")
         await one.did("user-4", "item-7")

@@ -14,7 +14,9 @@ from index.bundle import Bundle
 from service.errors import UnknownUserError
 from service.events.event import Event
 from service.events.log import LogUnavailable
-from service.profile import Profile
+from service.live.kept import ENTRY_BYTES, OUTDATED, KeptProfiles, Trust
+from service.profile import Profile, trained
+from service.settings import MEGABYTE
 
 KINDS = ("view", "click", "like", "purchase", "dislike", "impression", "something-else")
 run_number = itertools.count()
@@ -44,7 +46,7 @@ def test_whatever_users_do_and_whenever_they_ask_they_get_the_profile_of_the_for
     async def run() -> None:
         done: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
         folder = tmp_path_factory.mktemp("log")
-        async with replica(bundle, folder, lru_users=2, live_poll_s=60) as world:
+        async with replica(bundle, folder, profile_cache_mb=0.002, live_poll_s=60) as world:
             for step, (user_id, item_id, kind) in steps:
                 if step == "both":
                     await asyncio.gather(world.users.find(user_id), world.did(user_id, item_id, kind))
@@ -134,11 +136,60 @@ def test_an_unknown_user_may_be_an_error_if_the_operator_says_so(bundle: Bundle,
 def test_users_beyond_the_bound_are_forgotten_the_one_asked_for_least_lately_first(
     bundle: Bundle, tmp_path: Path
 ) -> None:
-    @lively(bundle, tmp_path, lru_users=2)
+    room_for_two = 2.5 * (ENTRY_BYTES + trained(bundle, 1).n_bytes) / MEGABYTE
+
+    @lively(bundle, tmp_path, profile_cache_mb=room_for_two)
     async def _(world: World) -> None:
         for user_id in ("user-1", "user-2", "user-1", "user-3"):
             await world.users.find(user_id)
         assert [world.users.peek(f"user-{i}") is not None for i in (1, 2, 3)] == [True, False, True]
+
+
+def test_events_make_profiles_larger_and_fewer_and_take_no_more_memory(bundle: Bundle, tmp_path: Path) -> None:
+    @lively(bundle, tmp_path, profile_cache_mb=0.015)
+    async def _(world: World) -> None:
+        async def kept() -> int:
+            for user in range(30):
+                await world.users.find(f"user-{user}")
+            assert 0.014 < world.counted("reco_kept_bytes", of="profiles") / MEGABYTE <= 0.015
+            return sum(world.users.peek(f"user-{user}") is not None for user in range(30))
+
+        before = await kept()
+        for item in range(20):
+            await asyncio.gather(*(world.did(f"user-{user}", f"item-{item}") for user in range(30)))
+        assert 5 < await kept() < before < 30
+
+
+def test_strangers_take_little_memory_since_all_of_them_are_one_nobody(bundle: Bundle, tmp_path: Path) -> None:
+    @lively(bundle, tmp_path)
+    async def _(world: World) -> None:
+        for i in range(10):
+            await world.users.find(f"stranger-{i}")
+        assert world.users.n_bytes == 10 * ENTRY_BYTES
+
+
+held = st.tuples(st.sampled_from("abcdef"), st.sampled_from(("put", "overtaken", "drop", "get")), st.integers(0, 29))
+
+
+@given(acts=st.lists(held, max_size=60))
+def test_what_profiles_take_is_counted_right_whatever_happens_and_never_more_than_it_may(
+    bundle: Bundle, acts: list[tuple[str, str, int]]
+) -> None:
+    nobody, most = trained(bundle, 0), 4_000
+    kept = KeptProfiles(most, Trust(lambda: 0.0, 1.0), nobody)
+    for user_id, act, row in acts:
+        if act == "drop":
+            kept.drop(user_id)
+        elif act == "get":
+            kept.get(user_id)
+        else:
+            kept.put(user_id, nobody if row == 0 else trained(bundle, row), OUTDATED if act == "overtaken" else 0.0)
+        there = [found for user in "abcdef" if (found := kept.last_known(user)) is not None]
+        sizes = [ENTRY_BYTES + (0 if one is nobody else one.n_bytes) for one in there]
+        assert (len(kept), kept.n_bytes) == (len(there), sum(sizes))
+        assert kept.n_bytes <= most
+    kept.clear()
+    assert (len(kept), kept.n_bytes) == (0, 0)
 
 
 def test_many_who_ask_for_one_user_at_once_wait_for_one_reading(bundle: Bundle, tmp_path: Path) -> None:
