@@ -18,7 +18,7 @@ BUNDLES := $(DEMO)/bundles
 # How requirements/ is made. TORCH_LINKS is where the CPU build of torch lies.
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-annotate \
           --custom-compile-command 'make lock'
-SERVICE_EXTRAS := --extra service --extra tracing --extra kubernetes
+SERVICE_EXTRAS := --extra service --extra tracing --extra kubernetes --extra bucket
 TORCH_LINKS ?= $(or $(PIP_FIND_LINKS),https://download.pytorch.org/whl/cpu/torch/)
 
 READING  := $(wildcard trainer/data.py trainer/prepare.py trainer/features.py trainer/splits.py trainer/datasets/*.py \
@@ -74,9 +74,9 @@ lock: install          ## resolve the images' packages anew, with hashes: requir
 	$(LOCK) requirements/tools.in --output-file requirements/tools.lock
 	$(LOCK) pyproject.toml --extra cpu $(SERVICE_EXTRAS) --output-file requirements/service-cpu.lock
 	$(LOCK) pyproject.toml --extra gpu $(SERVICE_EXTRAS) --output-file requirements/service-gpu.lock
-	echo '$(TORCH)' | $(LOCK) pyproject.toml --extra cpu --extra trainer --constraint - \
+	echo '$(TORCH)' | $(LOCK) pyproject.toml --extra cpu --extra trainer --extra bucket --constraint - \
 	    --find-links $(TORCH_LINKS) --output-file requirements/trainer-cpu.lock
-	echo '$(TORCH)' | $(LOCK) pyproject.toml --extra cpu --extra trainer --constraint - \
+	echo '$(TORCH)' | $(LOCK) pyproject.toml --extra cpu --extra trainer --extra bucket --constraint - \
 	    --output-file requirements/trainer-gpu.lock
 
 format: install        ## let ruff rewrite what it can

@@ -14,15 +14,15 @@ from rich.console import Console
 
 from index.bench import measure
 from index.bundle import open_bundle, read_manifest
-from index.cli import command_line, run_cli
+from index.cli import COPIES, Copies, command_line, run_cli
 from index.engine import use_threads
 from index.errors import InputError
 from index.gate import GateReport, pass_gate
 from index.gpu import placed
 from index.item_index import ItemIndex
-from index.manifest import MANIFEST
+from index.manifest import BUNDLE_ID, MANIFEST
 from index.records import Gated, Move
-from index.registry import Registry
+from index.registry import Registry, find_bundle, open_registry
 from index.report import bench_table, bundle_summary, registry_table
 from index.sibling import with_index
 from index.verdict import GateLimits, limits_from
@@ -35,10 +35,13 @@ app = command_line(
     "Exit status: 0 done, 1 the gate refused, 2 wrong input."
 )
 
-BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle's folder, REGISTRY/BUNDLE_ID.")]
+BundlePlace = Annotated[str, typer.Argument(metavar="BUNDLE", help="A bundle, REGISTRY/BUNDLE_ID: a path or a URL.")]
+RegistryPlace = Annotated[
+    str,
+    typer.Argument(metavar="REGISTRY", help="What holds the bundles: a folder, or a bucket such as s3://shop/bundles."),
+]
 BY = "command line"
 
-RegistryPath = Annotated[Path, typer.Argument(metavar="REGISTRY", help="The folder that holds the bundles.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead.")]
 Limits = Annotated[
     list[str] | None,
@@ -62,11 +65,13 @@ Threads = Annotated[int, typer.Option(min=1, help="Threads for FAISS. 1 makes an
 
 @app.command()
 def build(
-    bundle: BundlePath,
+    bundle: BundlePlace,
+    *,
     factory: Annotated[str, typer.Option(help="FAISS factory string, such as Flat, IVF64,Flat or HNSW32.")],
     nprobe: Nprobe = None,
     ef_search: EfSearch = None,
     threads: Threads = 1,
+    copies: Copies = COPIES,
 ) -> None:
     """Make a sibling bundle with another search index and print its recall against exact search.
 
@@ -75,37 +80,42 @@ def build(
     Example: python -m index build bundles/20260101T120000Z-anchorrec-1a2b3c4d --factory IVF64,Flat --nprobe 8
     """
     use_threads(threads)
+    registry, bundle_id = find_bundle(bundle, copies, progress=True)
+    old = registry.fetched(bundle_id)
     with Console(stderr=True).status(f"building {factory}"):
-        path = with_index(bundle, factory, created_at=datetime.now(UTC), nprobe=nprobe, ef_search=ef_search)
+        path = with_index(old, factory, created_at=datetime.now(UTC), nprobe=nprobe, ef_search=ef_search)
     recall = read_manifest(path).index.recall
-    typer.echo(f"{path}\n" + "  ".join(f"{name} {value:.4f}" for name, value in recall.items()))
+    typer.echo(f"{registry.take_in(path)}\n" + "  ".join(f"{name} {value:.4f}" for name, value in recall.items()))
 
 
 @app.command()
 def inspect(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="A bundle's folder, or a registry.")],
+    place: Annotated[str, typer.Argument(metavar="PLACE", help="A bundle, or a registry: a path or a URL.")],
     as_json: AsJson = False,
     verify: Annotated[bool, typer.Option(help="Check the sum of every file of a bundle.")] = True,
+    copies: Copies = COPIES,
 ) -> None:
     """Show what a bundle holds, or which bundles a registry has and which of them serves.
 
     Examples: python -m index inspect bundles; python -m index inspect bundles/20260101T120000Z-anchorrec-1a2b3c4d
     """
-    if (path / MANIFEST).exists() or not path.is_dir():
+    if _names_bundle(place):
+        path = _fetched(place, copies)
         manifest = open_bundle(path, verify=verify).manifest
         typer.echo(manifest.model_dump_json(indent=2)) if as_json else Console().print(bundle_summary(path, manifest))
         return
-    registry = Registry(path)
+    registry = open_registry(place, copies)
     known = {"bundle": registry.current_id(), "history": registry.history(), "bundles": registry.ids()}
     typer.echo(json.dumps(known, indent=2)) if as_json else Console().print(registry_table(registry))
 
 
 @app.command()
 def gate(
-    bundle: BundlePath,
+    bundle: BundlePlace,
     limit: Limits = None,
     replay: Replay = None,
     as_json: AsJson = False,
+    copies: Copies = COPIES,
 ) -> None:
     """Ask everything that publish would ask, and publish nothing. Exit status 1 where the bundle fails.
 
@@ -115,7 +125,7 @@ def gate(
 
     Example: python -m index gate bundles/20260101T120000Z-anchorrec-1a2b3c4d --limit metric_margin=0.02
     """
-    report = _gate(bundle, limit, replay)
+    report = _gate(*find_bundle(bundle, copies, progress=True), limit, replay)
     typer.echo(report.model_dump_json(indent=2) if as_json else str(report))
     if not report.passed:
         raise typer.Exit(1)
@@ -123,18 +133,20 @@ def gate(
 
 @app.command()
 def publish(
-    bundle: BundlePath,
+    bundle: BundlePlace,
     limit: Limits = None,
     replay: Replay = None,
+    copies: Copies = COPIES,
     force: Annotated[bool, typer.Option("--force", help="Publish what fails the gate's limits as well.")] = False,
 ) -> None:
     """Ask the gate, then let the bundle serve. A refused bundle leaves the current one serving: exit status 1.
 
     Example: python -m index publish bundles/20260101T120000Z-anchorrec-1a2b3c4d
     """
-    report = _gate(bundle, limit, replay)
+    registry, bundle_id = find_bundle(bundle, copies, progress=True)
+    report = _gate(registry, bundle_id, limit, replay)
     typer.echo(str(report))
-    registry, now = Registry(bundle.absolute().parent), datetime.now(UTC)
+    now = datetime.now(UTC)
     if registry.holds(report.bundle_id):
         registry.keep_report(report.bundle_id, Gated(at=now, report=report))
     if not report.passed and not force:
@@ -142,23 +154,25 @@ def publish(
         raise typer.Exit(1)
     why = "" if report.passed else f"forced, though {', '.join(check.name for check in report.failures)} failed"
     registry.publish(report.bundle_id, Move(at=now, by=BY, why=why))
+    registry.forget_copies(report.bundle_id, *registry.earlier()[-1:])
     typer.echo(f"serving: {report.bundle_id}" + ("" if report.passed else " (forced)"))
 
 
 @app.command()
-def rollback(registry: RegistryPath) -> None:
+def rollback(registry: RegistryPlace, copies: Copies = COPIES) -> None:
     """Let the bundle serve again that served before the current one.
 
     Example: python -m index rollback bundles
     """
     move = Move(at=datetime.now(UTC), by=BY, why="rolled back to")
-    typer.echo(f"serving: {Registry(registry).rollback(move)}")
+    typer.echo(f"serving: {open_registry(registry, copies, progress=True).rollback(move)}")
 
 
 @app.command()
 def prune(
-    registry: RegistryPath,
+    registry: RegistryPlace,
     keep: Annotated[int, typer.Option(min=0, help="How many of the newest bundles stay.")] = 5,
+    copies: Copies = COPIES,
 ) -> None:
     """Remove old bundles, and what killed writers left.
 
@@ -166,13 +180,13 @@ def prune(
 
     Example: python -m index prune bundles --keep 3
     """
-    removed = Registry(registry).prune(keep)
+    removed = open_registry(registry, copies).prune(keep)
     typer.echo("\n".join(f"removed {bundle_id}" for bundle_id in removed) or "nothing to remove")
 
 
 @app.command()
 def bench(
-    bundle: BundlePath,
+    bundle: BundlePlace,
     *,
     factory: Annotated[
         list[str] | None, typer.Option(help="FAISS factory string; repeatable. The bundle's own where not given.")
@@ -186,13 +200,14 @@ def bench(
     gpu: Annotated[bool, typer.Option("--gpu", help="Search on a GPU where FAISS sees one.")] = False,
     seed: Annotated[int, typer.Option(help="Draws the users and the excluded rows.")] = 0,
     as_json: AsJson = False,
+    copies: Copies = COPIES,
 ) -> None:
     """Measure queries a second, latency and recall, by the number of rows that each query leaves out.
 
     Example: python -m index bench bundles/20260101T120000Z-anchorrec-1a2b3c4d --factory Flat --factory IVF64,Flat
     """
     use_threads(threads)
-    opened = open_bundle(bundle, verify=False)
+    opened = open_bundle(_fetched(bundle, copies), verify=False)
     rng = np.random.default_rng(seed)
     queries = opened.user_embeddings[rng.integers(len(opened.user_ids), size=n_queries)]
     counts = _excluded_counts(excluded or (30, 1_024, 10_000), len(opened.item_ids))
@@ -209,14 +224,25 @@ def bench(
     typer.echo(json.dumps([asdict(line) for line in lines])) if as_json else Console().print(bench_table(lines, k))
 
 
-def _gate(bundle: Path, limits: list[str] | None, replay: Path | None) -> GateReport:
-    registry = Registry(bundle.absolute().parent)
-    serving = registry.current_id()
-    current = None if serving is None else registry.folder / serving
+def _names_bundle(place: str) -> bool:
+    """Whether a place is a bundle, or would have to be one; else it is a registry."""
+    if "://" in place:
+        return BUNDLE_ID.fullmatch(place.rstrip("/").rpartition("/")[2]) is not None
+    return (Path(place) / MANIFEST).exists() or not Path(place).is_dir()
+
+
+def _fetched(bundle: str, copies: Path) -> Path:
+    registry, bundle_id = find_bundle(bundle, copies, progress=True)
+    return registry.fetched(bundle_id)
+
+
+def _gate(registry: Registry, bundle_id: str, limits: list[str] | None, replay: Path | None) -> GateReport:
+    serving, path = registry.current_id(), registry.fetched(bundle_id)
+    current = None if serving is None else registry.fetched(serving)
     asked = () if replay is None else _lines(replay)
     use_threads(1)  # as the service searches
     with Console(stderr=True).status("asking the gate"):
-        return pass_gate(bundle.absolute(), current, limits_from(limits or ()), replay=asked)
+        return pass_gate(path, current, limits_from(limits or ()), replay=asked)
 
 
 def _lines(file: Path) -> list[str]:

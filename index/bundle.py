@@ -16,7 +16,7 @@ from index.content import BundleContent
 from index.ids import IdTable, PackedStrings
 from index.item_index import ItemIndex
 from index.layout import layout
-from index.manifest import INDEX, MANIFEST, BundleError, Manifest, read_manifest
+from index.manifest import INDEX, MANIFEST, BundleError, Manifest, check_names, read_manifest
 from index.storage import files_under, map_array, read_array, sha256_of
 from index.writing import write_bundle
 
@@ -112,11 +112,8 @@ def open_bundle(path: Path, *, verify: bool = True, mapped: bool = True) -> Bund
 
 
 def _check_files(path: Path, manifest: Manifest) -> None:
-    expected = {*layout(manifest.sizes), INDEX}
-    if expected != set(manifest.files):
-        names = ", ".join(sorted(expected ^ set(manifest.files)))
-        raise BundleError(f"{path / MANIFEST} lists other files than a bundle of its parts has: {names}")
-    found = set(files_under(path)) - {MANIFEST}
+    check_names(manifest, str(path))
+    expected, found = set(manifest.files), set(files_under(path)) - {MANIFEST}
     for wrong, what in ((expected - found, "lacks"), (found - expected, "has, beyond its manifest,")):
         if wrong:
             raise BundleError(f"{path} {what} {', '.join(sorted(wrong))}; expected the manifest's files and no others")

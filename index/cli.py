@@ -2,10 +2,15 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from index.errors import InputError
+
+COPIES = Path("~/.cache/anchorrec")
+Copies = Annotated[Path, typer.Option(help="Where bundles of a bucket are fetched to; a folder of this process alone.")]
 
 
 def command_line(help_text: str | None = None) -> typer.Typer:

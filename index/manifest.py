@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from index.errors import InputError
-from index.layout import Sizes
+from index.layout import Sizes, layout
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -91,30 +91,44 @@ def read_manifest(path: Path) -> Manifest:
     """The manifest alone; BundleError where it is missing, of another format, or edited."""
     try:
         text = (path / MANIFEST).read_bytes()
-        record = json.loads(text)
     except OSError as error:
         raise BundleError(f"{path} has no readable {MANIFEST} ({error.strerror}); expected a bundle folder") from error
+    return parse_manifest(text, str(path))
+
+
+def parse_manifest(text: bytes, bundle: str) -> Manifest:
+    """What a manifest's bytes say; BundleError, naming the bundle, where they are of another format or edited."""
+    try:
+        record = json.loads(text)
     except ValueError as error:
-        raise BundleError(f"{path / MANIFEST} is no JSON ({error}); it is truncated or edited") from error
-    _check_record(path, record)
+        raise BundleError(f"{bundle}/{MANIFEST} is no JSON ({error}); it is truncated or edited") from error
+    _check_record(bundle, record)
     try:
         return Manifest.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise BundleError(f"{path / MANIFEST}, {where}: {first['msg']}") from error
+        raise BundleError(f"{bundle}/{MANIFEST}, {where}: {first['msg']}") from error
 
 
-def _check_record(path: Path, record: object) -> None:
+def _check_record(bundle: str, record: object) -> None:
     found = record.get("format") if isinstance(record, dict) else type(record).__name__
     if found != FORMAT:
         newer = isinstance(found, int) and found > FORMAT
         advice = ": a newer trainer wrote it; update what reads it, the service first" if newer else ""
-        raise BundleError(f"{path} has bundle format {found!r}; expected {FORMAT}{advice}")
+        raise BundleError(f"{bundle} has bundle format {found!r}; expected {FORMAT}{advice}")
     assert isinstance(record, dict)
     bundle_id = str(record.get("bundle_id"))
     if not BUNDLE_ID.fullmatch(bundle_id) or bundle_id[-8:] != digest_of(record):
         raise BundleError(
-            f"{path / MANIFEST} says bundle {bundle_id!r}, but its content has the digest {digest_of(record)}; "
+            f"{bundle}/{MANIFEST} says bundle {bundle_id!r}, but its content has the digest {digest_of(record)}; "
             "expected them to agree: it was edited"
         )
+
+
+def check_names(manifest: Manifest, bundle: str) -> None:
+    """BundleError where the manifest names other files than a bundle of its parts has."""
+    expected = {*layout(manifest.sizes), INDEX}
+    if expected != set(manifest.files):
+        names = ", ".join(sorted(expected ^ set(manifest.files)))
+        raise BundleError(f"{bundle}/{MANIFEST} lists other files than a bundle of its parts has: {names}")

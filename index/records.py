@@ -4,11 +4,8 @@
 bundle that was rolled back by itself: nobody takes it up again until somebody publishes it by hand.
 """
 
-from pathlib import Path
-
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from index.storage import replace_file
 from index.verdict import GateReport
 
 FOLDER = "records"
@@ -41,25 +38,14 @@ class Record(_Record):
     withdrawn: Move | None = None
 
 
-def read_record(registry: Path, bundle_id: str) -> Record:
-    """The record; an empty one where there is none, or none that can be read: a record must not bar a bundle."""
+def name_of(bundle_id: str) -> str:
+    """The file of a bundle's record, by its name in the registry."""
+    return f"{FOLDER}/{bundle_id}.json"
+
+
+def parsed(data: bytes) -> Record:
+    """The record; an empty one where it cannot be read: a record must not bar a bundle."""
     try:
-        return Record.model_validate_json(_path(registry, bundle_id).read_bytes())
-    except (OSError, ValidationError):
+        return Record.model_validate_json(data)
+    except ValidationError:
         return Record()
-
-
-def write_record(registry: Path, bundle_id: str, record: Record) -> None:
-    """Replace the record in one step; OSError where the disk does not take it. The caller holds the registry's lock."""
-    path = _path(registry, bundle_id)
-    path.parent.mkdir(exist_ok=True)
-    replace_file(path, record.model_dump_json(indent=2).encode())
-
-
-def remove_record(registry: Path, bundle_id: str) -> None:
-    """Forget it with its bundle."""
-    _path(registry, bundle_id).unlink(missing_ok=True)
-
-
-def _path(registry: Path, bundle_id: str) -> Path:
-    return registry / FOLDER / f"{bundle_id}.json"

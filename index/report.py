@@ -7,8 +7,7 @@ from rich.console import Group
 from rich.table import Table
 
 from index.bench import Measurement
-from index.bundle import BundleError, read_manifest
-from index.manifest import Manifest
+from index.manifest import BundleError, Manifest
 from index.registry import Registry
 
 # A stamp, a model's name of ten letters and eight digits.
@@ -53,19 +52,19 @@ def _metric_names(manifest: Manifest) -> list[str]:
 
 def registry_table(registry: Registry) -> Table:
     """All bundles, newest first, and the part that each plays."""
-    table = Table("", title=str(registry.folder), title_justify="left")
+    table = Table("", title=str(registry), title_justify="left")
     table.add_column("bundle", overflow="fold", min_width=MIN_ID_WIDTH)  # an id is there to be copied: never cut short
     for name in ("model", "index", "valid recall@20"):
         table.add_column(name, overflow="fold")
     roles = dict.fromkeys(registry.history()[-1:], "rollback") | {registry.current_id(): "serves"}
     for bundle_id in registry.ids():
-        table.add_row(roles.get(bundle_id, ""), bundle_id, *_row(registry.path(bundle_id)))
+        table.add_row(roles.get(bundle_id, ""), bundle_id, *_row(registry, bundle_id))
     return table
 
 
-def _row(path: Path) -> tuple[str, ...]:
+def _row(registry: Registry, bundle_id: str) -> tuple[str, ...]:
     try:
-        manifest = read_manifest(path)
+        manifest = registry.manifest(bundle_id)
     except BundleError:
         return ("unreadable", "", "")
     recall = manifest.metrics.get("valid", {}).get("recall@20")

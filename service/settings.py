@@ -10,7 +10,9 @@ from croniter import croniter
 from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from index.cli import COPIES
 from index.errors import InputError
+from index.registry import Registry, absolute, open_registry
 from index.verdict import GateLimits
 from service.redis_client import kind_of
 from service.security.buckets import Burst, PerSecond
@@ -25,6 +27,10 @@ def _split(found: object) -> object:
     return tuple(name.strip() for name in found.split(",") if name.strip()) if isinstance(found, str) else found
 
 
+def _as_text(found: object) -> object:
+    return str(found) if isinstance(found, Path) else found
+
+
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Seconds = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -37,9 +43,15 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True, hide_input_in_errors=True
     )
 
-    registry: Path = Field(description="folder of bundles; its pointer says which one serves")
+    registry: Annotated[str, BeforeValidator(_as_text)] = Field(
+        description="what holds the bundles, a folder or a bucket (s3://shop/bundles); its pointer says which serves"
+    )
+    registry_copies: Path | None = Field(
+        None, description="folder that the bundles of a bucket are fetched to; this process's own"
+    )
     data: Path | None = Field(
-        None, description="folder of what the service itself keeps (events, jobs); unset: `service` in the registry"
+        None,
+        description="folder of what the service itself keeps (events, jobs); unset: `service` in the registry's folder",
     )
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
@@ -269,7 +281,11 @@ class Settings(BaseSettings):
     @property
     def data_folder(self) -> Path:
         """Where the service keeps what is its own; may not exist yet."""
-        return self.data or self.registry / "service"
+        return self.data or Path(self.registry) / "service"
+
+    def open_registry(self) -> Registry:
+        """The bundles, one object for the whole process; InputError where the URL cannot be understood."""
+        return open_registry(absolute(self.registry), self.registry_copies or COPIES)
 
     @property
     def unknown_user_statuses(self) -> tuple[int, ...]:
@@ -283,6 +299,13 @@ class Settings(BaseSettings):
         if url is not None:
             kind_of(url.get_secret_value())
         return url
+
+    @model_validator(mode="after")
+    def _places_beside_a_bucket(self) -> "Settings":
+        for name in ("data", "registry_copies") if "://" in self.registry else ():
+            if getattr(self, name) is None:
+                raise ValueError(f"registry={self.registry} is no folder, so {PREFIX}{name.upper()} must name one")
+        return self
 
     @model_validator(mode="after")
     def _metrics_somewhere(self) -> "Settings":

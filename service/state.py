@@ -55,7 +55,7 @@ async def open_service(settings: Settings, metrics: Metrics, opened: Opened) -> 
     rng = random.Random()  # jitter only: replicas must not agree on it
     answers = AnswerCache(settings.answer_cache_mb * MEGABYTE)
     recent = Recent(settings.warm_up_requests)
-    gate = Gate(settings, metrics, recent, time.time)
+    gate = Gate(settings, opened.registry, metrics, recent, time.time)
     metrics.limits.labels("requests_in_flight").set(settings.max_in_flight)
     metrics.limits.labels("events_waiting").set(settings.events_waiting)
     metrics.limits.labels("answers_bytes").set(settings.answer_cache_mb * MEGABYTE)
@@ -65,7 +65,7 @@ async def open_service(settings: Settings, metrics: Metrics, opened: Opened) -> 
         open_cache(settings, metrics, rng) as cache,
         open_feedback(settings, metrics) as feedback,
         open_live(settings, metrics, feedback, answers.clear) as live,
-        open_retraining(settings, metrics, feedback.log, gate.judge) as retraining,
+        open_retraining(settings, opened.registry, metrics, feedback.log, gate.judge) as retraining,
     ):
         bundle = opened.bundle
         serving = make_serving(bundle, live.users_of(bundle, cache), settings, metrics)

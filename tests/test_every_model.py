@@ -45,7 +45,7 @@ def exported(dataset: Dataset, name: str, folder: Path) -> Path:
     run = RunFolder(folder / name)
     if run.result() is None:
         fit(dataset, load_config(name, SMALL), run)
-    return export_run(run, folder / "bundles", created_at=NOW)
+    return export_run(run, Registry(folder / "bundles"), created_at=NOW)
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -79,6 +79,6 @@ def test_lgmrec_exports_the_same_vectors_whenever_it_is_asked_though_it_trains_w
     dataset: Dataset, tmp_path: Path
 ) -> None:
     first = open_bundle(exported(dataset, "lgmrec", tmp_path))
-    second = open_bundle(export_run(RunFolder(tmp_path / "lgmrec"), tmp_path / "again", created_at=NOW))
+    second = open_bundle(export_run(RunFolder(tmp_path / "lgmrec"), Registry(tmp_path / "again"), created_at=NOW))
     assert np.array_equal(first.user_embeddings, second.user_embeddings)
     assert np.array_equal(first.item_embeddings, second.item_embeddings)

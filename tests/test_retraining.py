@@ -27,7 +27,7 @@ def first_bundle(folder: Path) -> Path:
     schema = {"event_id": pl.String, "user_id": pl.String, "item_id": pl.String, "kind": pl.String,
               "timestamp": pl.Float64, "position": pl.Int64}  # fmt: skip
     pl.DataFrame(schema=schema).write_parquet(folder / "none.parquet")
-    order = Order(data.path, folder / "none.parquet", folder / "bundles", load_config("lightgcn", SETTINGS))
+    order = Order(data.path, folder / "none.parquet", Registry(folder / "bundles"), load_config("lightgcn", SETTINGS))
     made = retrain(order, folder / "first", now=datetime.now(UTC))
     Registry(folder / "bundles").publish(made.bundle)
     return folder / "bundles"

@@ -11,8 +11,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from index.cli import command_line, run_cli
+from index.cli import COPIES, Copies, command_line, run_cli
 from index.errors import InputError
+from index.registry import absolute, open_registry
 from trainer.config import load_config, shipped_configs
 from trainer.datasets.cli import prepare_app
 
@@ -29,6 +30,9 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder made by `fi
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override one setting, e.g. --set training.epochs=50. Repeatable."),
+]
+RegistryPlace = Annotated[
+    str, typer.Option(help="Holds the bundles that the service reads: a folder, or a bucket such as s3://shop/bundles.")
 ]
 CONFIG_HELP = f"A TOML file, or one that ships: {', '.join(shipped_configs())}."
 
@@ -240,23 +244,26 @@ def analyze(
 @app.command()
 def export(
     run: Run,
-    registry: Annotated[Path, typer.Option(help="Folder of bundles that the service reads.")],
+    registry: RegistryPlace,
     factory: Annotated[str, typer.Option(help="FAISS factory string of the search index.")] = "Flat",
     trend_half_life_days: Annotated[float, typer.Option(min=0.001, help="Half-life of the popularity trend.")] = 30.0,
+    copies: Copies = COPIES,
 ) -> None:
     """Write a finished run as a bundle with its search index. It goes live with `python -m index publish`."""
     from trainer.export import export_run
     from trainer.run_folder import RunFolder
 
     created_at = datetime.now(UTC)
+    bundles = open_registry(registry, copies, progress=True)
     path = export_run(
         RunFolder(run),
-        registry,
+        bundles,
         created_at=created_at,
         factory=factory,
         trend_half_life_days=trend_half_life_days,
     )
-    print(path)
+    bundles.forget_copies(path.name)
+    print(bundles.location(path.name))
 
 
 @app.command()
@@ -266,7 +273,7 @@ def retrain(
     events: Annotated[
         Path, typer.Option(metavar="PATH", help="Parquet of `python -m service export-events`, or a folder of it.")
     ],
-    registry: Annotated[Path, typer.Option(help="Folder of bundles that the service reads.")],
+    registry: RegistryPlace,
     out: Annotated[Path, typer.Option(help="Folder of this retraining; an interrupted one in it is resumed.")],
     config: Annotated[str, typer.Option(help=CONFIG_HELP)] = "anchorrec",
     overrides: Overrides = None,
@@ -280,6 +287,7 @@ def retrain(
     ] = None,
     factory: Annotated[str, typer.Option(help="FAISS factory string of the search index.")] = "Flat",
     trend_half_life_days: Annotated[float, typer.Option(min=0.001, help="Half-life of the popularity trend.")] = 30.0,
+    copies: Copies = COPIES,
 ) -> None:
     """Merge the service's event log into the data, train, and write a bundle. It is not published.
 
@@ -295,7 +303,7 @@ def retrain(
     order = retraining.Order(
         data=data,
         events=events,
-        registry=registry,
+        registry=open_registry(absolute(registry), copies, progress=True),
         config=load_config(config, tuple(overrides or ())),
         positive=tuple(positive.split(",")),
         merging=Merging(valid_share=valid_share, seed=split_seed),
@@ -303,7 +311,9 @@ def retrain(
         factory=factory,
         trend_half_life_days=trend_half_life_days,
     )
-    print(json.dumps(asdict(retraining.retrain(order, out, now=datetime.now(UTC)))))
+    retrained = retraining.retrain(order, out, now=datetime.now(UTC))
+    order.registry.forget_copies(retrained.bundle)
+    print(json.dumps(asdict(retrained)))
 
 
 @app.command()

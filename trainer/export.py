@@ -13,6 +13,7 @@ import torch
 from index.bundle import BundleContent, write_bundle
 from index.errors import InputError
 from index.ranking import unit_rows
+from index.registry import Registry
 from trainer.config import RunConfig
 from trainer.data import NO_TIME, Dataset
 from trainer.fit import make_model
@@ -28,7 +29,7 @@ SECONDS_A_DAY = 86_400.0
 
 def export_run(
     folder: RunFolder,
-    registry: Path,
+    registry: Registry,
     *,
     created_at: datetime,
     factory: str = "Flat",
@@ -36,11 +37,11 @@ def export_run(
     metrics: Mapping[str, Mapping[str, float]] | None = None,
     events_position: int | None = None,
 ) -> Path:
-    """Write the best state of a finished run as a bundle, with its index, into a registry folder; it is not published.
+    """Write the best state of a finished run as a bundle, with its index, into a registry; it is not published.
 
     Args:
         folder: a run that `fit` has finished.
-        registry: folder of bundles; made if need be.
+        registry: takes the bundle in; its folder is made if need be.
         created_at: goes into the bundle id and the manifest.
         factory: FAISS factory string of the index.
         trend_half_life_days: age at which an interaction counts half in the popularity trend.
@@ -48,7 +49,7 @@ def export_run(
         events_position: of the last event in the log that the data know of.
 
     Returns:
-        The bundle's folder.
+        The bundle's folder on this machine.
 
     Raises:
         InputError: the run is not finished, or its data set is gone or has changed.
@@ -59,7 +60,9 @@ def export_run(
     dataset = folder.dataset()
     content = bundle_content(folder, folder.config(), dataset, result, trend_half_life_days)
     content = replace(content, metrics={**content.metrics, **(metrics or {})}, events_position=events_position)
-    return write_bundle(registry, content, created_at=created_at, factory=factory)
+    path = write_bundle(registry.folder, content, created_at=created_at, factory=factory)
+    registry.take_in(path)
+    return path
 
 
 def bundle_content(

@@ -39,7 +39,7 @@ class Order:
 
     data: Path
     events: Path
-    registry: Path
+    registry: Registry
     config: RunConfig
     positive: tuple[str, ...] = DEFAULT_POSITIVE
     merging: Merging = field(default_factory=Merging)
@@ -78,7 +78,7 @@ def retrain(order: Order, out: Path, *, now: datetime) -> Retrained:
 
 
 def _carry_out(order: Order, old: Dataset, out: Path, created_at: datetime) -> Retrained:
-    for parent in (out, order.registry):
+    for parent in (out, order.registry.folder):
         remove_leftovers(parent)  # of a killed predecessor
     dataset, feedback = _merged(order, old, out / "data")
     folder = RunFolder(out / "run")
@@ -95,7 +95,7 @@ def _carry_out(order: Order, old: Dataset, out: Path, created_at: datetime) -> R
         metrics=_to_beat(order, dataset),
         events_position=feedback.last_position,
     )
-    retrained = Retrained(path.name, str(path.resolve()), feedback.last_position, feedback.counts)
+    retrained = Retrained(path.name, order.registry.location(path.name), feedback.last_position, feedback.counts)
     replace_file(out / RESULT, json.dumps(asdict(retrained), indent=1).encode())
     return retrained
 
@@ -128,7 +128,7 @@ def _record(order: Order, old: Dataset) -> dict[str, Any]:
     record = {
         "data": old.fingerprint,
         "events": [sha256_of(file) for file in event_files(order.events)],
-        "registry": str(order.registry.resolve()),
+        "registry": str(order.registry),
         "configuration": order.config.model_dump(mode="json"),
         "positive kinds": list(order.positive),
         "validation share": order.merging.valid_share,
@@ -141,13 +141,13 @@ def _record(order: Order, old: Dataset) -> dict[str, Any]:
     return plain
 
 
-def _done(out: Path, registry: Path) -> Retrained | None:
+def _done(out: Path, registry: Registry) -> Retrained | None:
     """The result of a finished retraining whose bundle is still there."""
     file = out / RESULT
     if not file.is_file():
         return None
     retrained = Retrained(**json.loads(file.read_text()))
-    return retrained if retrained.bundle in Registry(registry).ids() else None
+    return retrained if registry.holds(retrained.bundle) else None
 
 
 def _merged(order: Order, old: Dataset, folder: Path) -> tuple[Dataset, Feedback]:
@@ -162,7 +162,7 @@ def _merged(order: Order, old: Dataset, folder: Path) -> tuple[Dataset, Feedback
 
 def _to_beat(order: Order, dataset: Dataset) -> Mapping[str, Mapping[str, float]]:
     """The figures of the bundle that serves on the new validation split, by the name under which the gate looks."""
-    registry = Registry(order.registry)
+    registry = order.registry
     current = registry.current_id()
     if current is None:
         return {}

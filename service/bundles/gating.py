@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
-from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -33,21 +32,23 @@ class GateFailed(ServiceError):  # noqa: N818
 class Gate:
     """Asks the gate as this service is set up, keeps what it said in the registry, and counts it."""
 
-    def __init__(self, settings: Settings, metrics: Metrics, recent: Recent, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, settings: Settings, registry: Registry, metrics: Metrics, recent: Recent, clock: Callable[[], float]
+    ) -> None:
         self._settings = settings
         self._counts = {name: metrics.bundle_gates.labels(name) for name in ("passed", "refused", "forced", "failed")}
         self._recent = recent
         self._clock = clock
-        self._registry = Registry(settings.registry)
+        self._registry = registry
 
     async def judge(self, bundle_id: str, *, force: bool = False) -> GateReport:
         """The report on a bundle of the registry; `force` says that a bad one will be published all the same.
 
         GateFailed where there is none; InputError where there is no such bundle, or the report cannot be kept.
         """
-        path = await asyncio.to_thread(self._registry.path, bundle_id)  # refuses what is no id
+        await asyncio.to_thread(self._registry.path, bundle_id)  # refuses what is no id, fetches what is not here
         try:
-            report = await ask_gate(path.absolute(), self._recent.user_ids(), self._settings)
+            report = await ask_gate(self._registry.location(bundle_id), self._recent.user_ids(), self._settings)
         except GateFailed:
             self._counts["failed"].inc()
             raise
@@ -57,13 +58,15 @@ class Gate:
         return report
 
 
-async def ask_gate(path: Path, users: Sequence[str], settings: Settings) -> GateReport:
-    """The gate's report on the bundle at `path` against the one that serves; `users` were asked for of late.
+async def ask_gate(location: str, users: Sequence[str], settings: Settings) -> GateReport:
+    """The gate's report on the bundle at a path or URL against the one that serves; `users` were asked for of late.
 
     It runs at a low priority, so that requests do not wait for it. GateFailed where it ends without a report.
     """
     limits = [word for limit in as_words(settings.gate) for word in ("--limit", limit)]
-    command = (sys.executable, "-m", "index", "gate", str(path), "--json", "--replay", "-", *limits)
+    command = (sys.executable, "-m", "index", "gate", location, "--json", "--replay", "-", *limits)
+    if settings.registry_copies is not None:
+        command += ("--copies", str(settings.registry_copies))
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
     with suppress(OSError):

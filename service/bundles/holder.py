@@ -17,7 +17,7 @@ import structlog
 
 from index.errors import InputError
 from index.paging import page_in
-from index.registry import Pointer, Registry
+from index.registry import Pointer
 from service.bundles.errors import SwapFailedError
 from service.bundles.opening import Opened, open_sealed
 from service.bundles.retries import Retries
@@ -54,7 +54,7 @@ class Holder:
     """The one place that changes `service.serving`. `swapping` is held by whoever is about to."""
 
     def __init__(self, service: "Service", opened: Opened, clock: Callable[[], float]) -> None:
-        self.registry = Registry(service.settings.registry)
+        self.registry = opened.registry
         self.swapping = asyncio.Lock()
         self.opened = opened
         self.trouble: Trouble | None = None

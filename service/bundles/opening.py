@@ -17,6 +17,7 @@ log = structlog.get_logger()
 class Opened:
     """An open bundle, and the seal that its files had before it was opened."""
 
+    registry: Registry
     bundle: Bundle
     seal: Seal
     verified: bool
@@ -31,7 +32,7 @@ def open_sealed(registry: Registry, bundle_id: str, settings: Settings, *, verif
     bundle = open_bundle(path, verify=verify, mapped=settings.bundle_files == "mapped")
     if bundle.bundle_id != bundle_id:
         raise InputError(f"{path} holds bundle {bundle.bundle_id}; expected {bundle_id}: the folder was renamed")
-    return Opened(bundle, seal, verify)
+    return Opened(registry, bundle, seal, verify)
 
 
 def open_published(settings: Settings) -> Opened:
@@ -39,7 +40,7 @@ def open_published(settings: Settings) -> Opened:
 
     InputError where none can be served: of the published one.
     """
-    registry = Registry(settings.registry)
+    registry = settings.open_registry()
     wanted, pointer = registry.current().name, registry.pointer()
     passed_over: dict[str, str] = {}
     for bundle_id in [wanted, *(registry.earlier()[::-1] if settings.bundle_fallback else ())]:

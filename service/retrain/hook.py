@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from index.manifest import BundleError, read_manifest
-from index.registry import Registry
+from index.manifest import BundleError
 from service.errors import ServiceError
 from service.events.log import EventLog
 from service.retrain.control import Control
@@ -115,10 +114,10 @@ class Retraining:
         return await self.events.count_since(position)
 
     def _trained_position(self) -> int:
-        registry = Registry(self.places.registry)
+        registry = self.places.registry
         current = registry.current_id()
         try:
-            return 0 if current is None else read_manifest(registry.folder / current).events_position or 0
+            return registry.manifest(current).events_position or 0 if current and registry.holds(current) else 0
         except BundleError:  # damaged since it was opened
             return 0
 

@@ -137,10 +137,10 @@ def _client(config_file: Path | None) -> ApiClient:
     """By the kubeconfig, or by the account of the pod that we run in; InputError says what is missing."""
     try:
         if config_file is not None:
-            client: ApiClient = new_client_from_config(str(config_file))  # type: ignore[no-untyped-call]
+            client: ApiClient = new_client_from_config(str(config_file))
             return client
         configuration = Configuration()
-        load_incluster_config(configuration)  # type: ignore[no-untyped-call]
+        load_incluster_config(configuration)
         return ApiClient(configuration)
     except ConfigException as error:
         raise InputError(f"the Kubernetes API cannot be found: {error}") from None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from index.registry import Registry
 from service.errors import ServiceError
 from service.retrain.job import Handle, Job
 
@@ -33,7 +34,7 @@ class Task:
     job: Job
     data: Path
     events: Path  # a folder of Parquet files
-    registry: Path
+    registry: Registry
     folder: Path  # of the job
 
     @property
@@ -50,7 +51,8 @@ class Task:
     def arguments(self) -> list[str]:
         """Of `python -m trainer`."""
         fixed = ["--events", self.events, "--registry", self.registry, "--out", self.out]
-        return ["retrain", str(self.data), *map(str, fixed), *self.job.arguments]
+        copies = ["--copies", self.folder / "copies"] if self.registry.is_remote else []
+        return ["retrain", str(self.data), *map(str, [*fixed, *copies]), *self.job.arguments]
 
     def result(self) -> dict[str, Any] | None:
         """What the trainer wrote when it was done."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
+from index.registry import Registry
 from service.errors import ServiceError
 from service.events.log import EventLog
 from service.metrics import Metrics
@@ -29,7 +30,13 @@ OWN_TRAINER = (sys.executable, "-m", "trainer")
 
 @asynccontextmanager
 async def open_retraining(
-    settings: Settings, metrics: Metrics, events: EventLog, judge: Judge, *, clock: Callable[[], float] = time.time
+    settings: Settings,
+    registry: Registry,
+    metrics: Metrics,
+    events: EventLog,
+    judge: Judge,
+    *,
+    clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Retraining | None]:
     """The hook with its background task; None where no data to train on are named."""
     if settings.retrain_data is None:
@@ -38,7 +45,7 @@ async def open_retraining(
     metrics.retrain_configured.set(1)
     places = Places(
         data=settings.retrain_data.absolute(),
-        registry=settings.registry.absolute(),
+        registry=registry,
         folder=settings.data_folder.absolute() / "retrain",
     )
     control, launcher = open_control(settings, clock), open_launcher(settings, clock)

@@ -8,6 +8,7 @@ from shutil import rmtree
 
 import structlog
 
+from index.errors import InputError
 from service.errors import ServiceError
 from service.metrics import Metrics
 from service.retrain.control import Control
@@ -46,8 +47,8 @@ class Supervisor:
                     await self._lead(token)
             except LeaseLostError:
                 log.warning("another replica leads the retraining now")
-            except ServiceError as error:
-                log.warning("retraining pauses", error=error.detail)
+            except (ServiceError, InputError) as error:
+                log.warning("retraining pauses", error=str(error))
             except Exception as error:  # the outermost edge of this task: it must outlive whatever happened
                 log.error("retraining failed unexpectedly", exc_info=error)
             await self._rest()

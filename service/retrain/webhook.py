@@ -8,8 +8,7 @@ from typing import Any
 import httpx
 from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from index.manifest import BundleError, read_manifest
-from index.registry import Registry
+from index.manifest import BundleError
 from service.retrain.job import Handle
 from service.retrain.launcher import Ended, LauncherError, LauncherUnavailableError, Task
 from service.retrain.signature import signed
@@ -111,11 +110,10 @@ def _appeared(task: Task) -> str | None:
     result = task.result()
     if result is not None:
         return str(result["bundle"])
-    registry = Registry(task.registry)
-    for bundle_id in registry.ids():
+    for bundle_id in task.registry.ids():
         if bundle_id not in task.job.bundles_before:
             try:
-                position = read_manifest(registry.path(bundle_id)).events_position
+                position = task.registry.manifest(bundle_id).events_position
             except BundleError:  # the gate would say so of this job's own
                 continue
             if position is not None and position >= task.job.events_position:

@@ -38,7 +38,7 @@ class Places:
     """Where things lie."""
 
     data: Path
-    registry: Path
+    registry: Registry
     folder: Path  # of all jobs
 
     @property
@@ -93,7 +93,7 @@ class Work:
         await self._check_cancelled(job)
         job = await self._enter(job, "gating", "publishing")
         move = Move(at=datetime.fromtimestamp(self.clock(), UTC), by=job.asked_by, why=f"retraining {job.id}")
-        await asyncio.to_thread(Registry(self.places.registry).publish, report.bundle_id, move)
+        await asyncio.to_thread(self.places.registry.publish, report.bundle_id, move)
         return await self._end(job, "published", "")
 
     async def _begin(self, job: Job) -> Job:
@@ -102,7 +102,7 @@ class Work:
         task = self.places.task(job)
         await asyncio.to_thread(task.folder.mkdir, parents=True, exist_ok=True)
         reached = await extend_archive(task.events, self.events)
-        before = tuple(await asyncio.to_thread(Registry(self.places.registry).ids))
+        before = tuple(await asyncio.to_thread(self.places.registry.ids))
         job = job.model_copy(update={"events_position": reached, "bundles_before": before})
         job = await self._enter(job, "running", "training")
         handle = await self.launcher.start(self.places.task(job))

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi.routing import APIRoute
 from pydantic import Field
 
-from index.bundle import BundleError, read_manifest
+from index.bundle import BundleError
 from index.records import Move
 from index.registry import Registry
 from service.bundles.answers import BundleInfo, BundlesAnswer, GateRefusal, PublishAnswer
@@ -122,8 +122,8 @@ def _info(registry: Registry, bundle_id: str, role: str) -> dict[str, Any]:
         "withdrawn": _plain(record.withdrawn),
     }
     try:
-        manifest = read_manifest(registry.folder / bundle_id)
-        known["bytes"] = sum((registry.folder / bundle_id / name).stat().st_size for name in manifest.files)
+        manifest = registry.manifest(bundle_id)
+        known["bytes"] = registry.size(bundle_id)
     except (BundleError, OSError) as error:
         return known | {"unreadable": str(error)}
     sizes = ("model", "created_at", "metrics", "n_users", "n_items", "n_interactions")

@@ -18,7 +18,7 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("RECO_PORT", "8123")
     monkeypatch.setenv("RECO_REDIS_URL", "unix:///run/redis.sock")
     settings = load_settings()
-    assert (settings.registry, settings.port, settings.k_default) == (Path("bundles"), 8123, 10)
+    assert (settings.registry, settings.port, settings.k_default) == ("bundles", 8123, 10)
     assert settings.redis_url is not None
 
 

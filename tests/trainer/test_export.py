@@ -9,6 +9,7 @@ from worlds import topic_of, topics_dataset
 
 from index.bundle import open_bundle
 from index.errors import InputError
+from index.registry import Registry
 from trainer.config import load_config
 from trainer.evaluate import Truth, ranking_metrics
 from trainer.export import compact, export_run, popularity, seen_lists
@@ -32,7 +33,7 @@ def world(tmp_path_factory):
             load_config(name, (*OVERRIDES, "model.l2_weight=0.01") if name == "anchorrec" else OVERRIDES),
             folder,
         )
-        bundles[name] = open_bundle(export_run(folder, root / "bundles", created_at=NOW))
+        bundles[name] = open_bundle(export_run(folder, Registry(root / "bundles"), created_at=NOW))
     return dataset, bundles, root
 
 
@@ -138,12 +139,12 @@ def test_an_unfinished_run_is_not_exported(world, tmp_path):
     dataset, _, root = world
     RunFolder(tmp_path / "begun").claim(load_config("bpr"), dataset)
     with pytest.raises(InputError, match="not finished"):
-        export_run(RunFolder(tmp_path / "begun"), root / "bundles", created_at=NOW)
+        export_run(RunFolder(tmp_path / "begun"), Registry(root / "bundles"), created_at=NOW)
 
 
 def test_what_is_no_run_folder_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"not finished"):
-        export_run(RunFolder(tmp_path), tmp_path / "bundles", created_at=NOW)
+        export_run(RunFolder(tmp_path), Registry(tmp_path / "bundles"), created_at=NOW)
 
 
 def test_a_run_whose_data_have_changed_since_is_refused(tmp_path):
@@ -156,4 +157,4 @@ def test_a_run_whose_data_have_changed_since_is_refused(tmp_path):
         if file.is_file():
             (tmp_path / "data" / file.relative_to(topics)).write_bytes(file.read_bytes())
     with pytest.raises(InputError, match="has changed since the run"):
-        export_run(folder, tmp_path / "bundles", created_at=NOW)
+        export_run(folder, Registry(tmp_path / "bundles"), created_at=NOW)

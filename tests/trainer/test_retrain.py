@@ -83,7 +83,7 @@ def unseen(old, user_id):
 
 
 def order(old, tmp_path, *events, **options):
-    fields = {"config": load_config("lightgcn", QUICK), "registry": tmp_path / "bundles", **options}
+    fields = {"config": load_config("lightgcn", QUICK), "registry": Registry(tmp_path / "bundles"), **options}
     return Order(data=old.path, events=write_events(tmp_path / "events.parquet", *events), **fields)
 
 
