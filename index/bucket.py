@@ -11,6 +11,7 @@ against the manifest's sum. Credentials, endpoint and region come from where the
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -18,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from shutil import rmtree
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import quote
 
 import obstore
@@ -33,20 +34,23 @@ from index.shelf import ChangedError, Sheet
 from index.storage import TEMPORARY_PREFIX, files_under, remove_leftovers, sync, sync_tree, temporary_folder
 
 if TYPE_CHECKING:
+    from obstore import GetResult
     from obstore.store import ClientConfig, RetryConfig
 
 NO_BUCKET = "NoSuchBucket"  # in the answer of S3; what is asked for is told as missing otherwise
 SCHEMES = ("s3", "gs", "az")
 URL = re.compile(r"(s3|gs|az)://[^/?#]+(/[^?#]*)?")
 # Plain HTTP is for whoever names an endpoint by http://; all others are asked by HTTPS.
-CLIENT: "ClientConfig" = {"connect_timeout": "5s", "timeout": "60s", "allow_http": True}
-RETRIES: "RetryConfig" = {"max_retries": 4, "retry_timeout": timedelta(seconds=30)}
-NO_RETRIES: "RetryConfig" = {"max_retries": 0, "retry_timeout": timedelta(seconds=30)}
+CLIENT: "ClientConfig" = {"connect_timeout": "5s", "timeout": "10s", "allow_http": True}
+CARRIER: "ClientConfig" = {**CLIENT, "timeout": "60s"}  # a piece of a file may take longer than a question
+RETRIES: "RetryConfig" = {"max_retries": 4, "retry_timeout": timedelta(seconds=15)}
+NO_RETRIES: "RetryConfig" = {"max_retries": 0, "retry_timeout": timedelta(seconds=15)}
 LISTED_AT_ONCE = 1_000  # as many as stores answer with
 AT_ONCE = 8  # files that are on their way together
 PIECE = 16 << 20  # bytes of one request: a piece that is lost is asked for again, and not the whole file
 LEFT_FOR_GOOD = timedelta(days=1)  # an upload that has not ended by then is not going to
 
+T = TypeVar("T")
 Store = S3Store | GCSStore | AzureStore
 OnBytes = Callable[[int], None]
 
@@ -92,10 +96,12 @@ class Bucket:
         self.url = url.rstrip("/")
         self.folder = folder
         self._watch = watch
-        self._store = _opened(self.url, RETRIES)
+        self._store = _opened(self.url, CLIENT, RETRIES)
+        self._carrier = _opened(self.url, CARRIER, RETRIES)
         # A conditional write that is sent again after a lost answer would be refused because of itself.
-        self._once = _opened(self.url, NO_RETRIES)
+        self._once = _opened(self.url, CLIENT, NO_RETRIES)
         self._manifests: dict[str, Manifest] = {}
+        self._used = Counter[str]()
         self._fetching = Lock()
 
     def __str__(self) -> str:
@@ -111,10 +117,7 @@ class Bucket:
 
     def holds(self, bundle_id: str) -> bool:
         """See Shelf."""
-        found = None
-        with self._perhaps():
-            found = obstore.head(self._store, f"{bundle_id}/{MANIFEST}")
-        return found is not None
+        return self._unless_missing(lambda: obstore.head(self._store, f"{bundle_id}/{MANIFEST}")) is not None
 
     def location(self, bundle_id: str) -> str:
         """See Shelf."""
@@ -171,7 +174,7 @@ class Bucket:
         with path.open("xb") as file:
             for start in range(0, size, PIECE):
                 with self._asking():
-                    piece = obstore.get_range(self._store, key, start=start, end=min(size, start + PIECE))
+                    piece = obstore.get_range(self._carrier, key, start=start, end=min(size, start + PIECE))
                 file.write(piece)
                 sums.update(piece)
                 tell(len(piece))
@@ -184,7 +187,7 @@ class Bucket:
 
             def one(name: str) -> None:
                 with self._asking():
-                    obstore.put(self._store, f"{path.name}/{name}", files[name])
+                    obstore.put(self._carrier, f"{path.name}/{name}", files[name])
                 tell(files[name].stat().st_size)
 
             _each(one, files.keys() - {MANIFEST})
@@ -212,9 +215,19 @@ class Bucket:
             with self._asking():
                 obstore.delete(self._store, doomed)
 
+    @contextmanager
+    def using(self, bundle_id: str) -> Iterator[None]:
+        """See Shelf."""
+        self._used[bundle_id] += 1
+        try:
+            yield
+        finally:
+            self._used[bundle_id] -= 1
+
     def forget_copies(self, kept: set[str]) -> None:
         """See Shelf. Whoever has a copy open keeps its memory maps."""
         with self._fetching:
+            kept = kept | set(+self._used)
             remove_leftovers(self.folder)
             copies = [path for path in self.folder.glob("*") if BUNDLE_ID.fullmatch(path.name)]
             for copy in copies:
@@ -224,12 +237,7 @@ class Bucket:
 
     def read(self, name: str) -> Sheet | None:
         """See Shelf; the version is the store's own."""
-        sheet = None
-        with self._perhaps():
-            found = obstore.get(self._store, name)
-            version = {key: found.meta[key] for key in ("e_tag", "version") if found.meta[key] is not None}
-            sheet = Sheet(bytes(found.bytes()), version)
-        return sheet
+        return self._unless_missing(lambda: _sheet(obstore.get(self._store, name)))
 
     def replace(self, name: str, data: bytes, before: Sheet | None) -> None:
         """See Shelf. An answer that gets lost is a BucketError, though the file may have been replaced."""
@@ -241,8 +249,7 @@ class Bucket:
 
     def remove(self, name: str) -> None:
         """See Shelf."""
-        with self._perhaps():
-            obstore.delete(self._store, name)
+        self._unless_missing(lambda: obstore.delete(self._store, name))
 
     def changing(self) -> AbstractContextManager[None]:
         """See Shelf: nobody is kept out, `replace` finds out."""
@@ -270,24 +277,29 @@ class Bucket:
         except (FileNotFoundError, BaseError) as error:
             raise BucketError(f"{self.url}: {_words(error)}") from error
 
-    @contextmanager
-    def _perhaps(self) -> Iterator[None]:
-        """Asks for what need not be there; a bucket that is not there must not look like an empty one."""
+    def _unless_missing(self, ask: Callable[[], T]) -> T | None:
+        """Ask for what need not be there. A bucket that is not there must not look like an empty one."""
         with self._asking():
             try:
-                yield
+                return ask()
             except FileNotFoundError as error:
                 if NO_BUCKET in str(error):
                     raise
+                return None
 
 
-def _opened(url: str, retries: "RetryConfig") -> Store:
+def _opened(url: str, client: "ClientConfig", retries: "RetryConfig") -> Store:
     try:
-        store = from_url(url, client_options=CLIENT, retry_config=retries)
+        store = from_url(url, client_options=client, retry_config=retries)
     except (BaseError, ValueError) as error:
         raise BucketError(f"{url}: {_words(error)}") from error
     assert isinstance(store, Store)
     return store
+
+
+def _sheet(found: "GetResult") -> Sheet:
+    version = {key: found.meta[key] for key in ("e_tag", "version") if found.meta[key] is not None}
+    return Sheet(bytes(found.bytes()), version)
 
 
 def _words(error: Exception) -> str:

@@ -7,7 +7,7 @@ What is known of a bundle beside it (the gate's report, who published it) stands
 """
 
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -100,8 +100,12 @@ class Registry:
         except OSError as error:
             raise InputError(f"cannot write into {self}: {error.strerror or error}") from error
 
+    def using(self, bundle_id: str) -> AbstractContextManager[None]:
+        """Until it ends, what was fetched of the bundle stays on this machine."""
+        return self._shelf.using(bundle_id)
+
     def forget_copies(self, *kept: str | None) -> None:
-        """Remove the copies that were fetched to this machine, but for these bundles; a folder has none."""
+        """Remove what was fetched to this machine, but for these bundles and those in use; a folder has no copies."""
         self._shelf.forget_copies({bundle_id for bundle_id in kept if bundle_id})
 
     def pointer(self) -> Pointer | None:

@@ -1,7 +1,7 @@
 """Where a registry's bundles and its few small files lie: here a folder, in index/bucket.py a bucket."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import rmtree
@@ -73,8 +73,12 @@ class Shelf(Protocol):
         """Remove what writers that died left behind."""
         ...
 
+    def using(self, bundle_id: str) -> AbstractContextManager[None]:
+        """Until it ends, a copy of the bundle is not forgotten."""
+        ...
+
     def forget_copies(self, kept: set[str]) -> None:
-        """Remove what `fetch` brought to this machine, but for these bundles."""
+        """Remove what `fetch` brought to this machine, but for these bundles and those in use."""
         ...
 
     def read(self, name: str) -> Sheet | None:
@@ -145,8 +149,12 @@ class FolderShelf:
         """See Shelf."""
         remove_leftovers(self.folder)
 
-    def forget_copies(self, kept: set[str]) -> None:
+    def using(self, bundle_id: str) -> AbstractContextManager[None]:
         """See Shelf: there are no copies."""
+        return nullcontext()
+
+    def forget_copies(self, kept: set[str]) -> None:
+        """See Shelf: there are none."""
 
     def read(self, name: str) -> Sheet | None:
         """See Shelf."""

@@ -34,7 +34,7 @@ def environment(variables: dict[str, Any]) -> dict[str, str]:
 
 @contextmanager
 def process(
-    registry: Path,
+    registry: Path | str,
     log: Path,
     *,
     port: int | None = None,

@@ -48,7 +48,8 @@ class Gate:
         """
         await asyncio.to_thread(self._registry.path, bundle_id)  # refuses what is no id, fetches what is not here
         try:
-            report = await ask_gate(self._registry.location(bundle_id), self._recent.user_ids(), self._settings)
+            with self._registry.using(bundle_id):
+                report = await ask_gate(self._registry.location(bundle_id), self._recent.user_ids(), self._settings)
         except GateFailed:
             self._counts["failed"].inc()
             raise

@@ -68,6 +68,7 @@ class Holder:
         self._news = asyncio.Event()
         self._show()
         self._pointer = opened.pointer  # as it was at the last look
+        self._tidied = ""  # what served when copies of others were last forgotten
         for bundle_id, error in opened.passed_over.items():
             self._fail(bundle_id, error)
             self._metrics.bundle_behind.set(1)
@@ -111,6 +112,11 @@ class Holder:
         if wanted is not None and behind and self._retries.due(wanted.bundle):
             with suppress(SwapFailedError):  # told already
                 await self._swap(wanted, went_back=last is not None and wanted.precedes(last))
+        if wanted is not None and self._tidied != self.bundle_id:
+            self._tidied = self.bundle_id
+            with suppress(OSError):  # a copy more than needed is no trouble
+                kept = (self.bundle_id, wanted.bundle, *wanted.history[-1:])
+                await asyncio.to_thread(self.registry.forget_copies, *kept)
 
     def _wanted(self) -> Pointer | None:
         """The pointer; None where it names nothing, or what was withdrawn.

@@ -2,6 +2,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from s3 import ObjectStore, object_store
 
 from index.engine import use_threads
 
@@ -18,3 +19,9 @@ def no_waiting_for_the_disk() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda handle: None)
         yield
+
+
+@pytest.fixture(scope="session")
+def store() -> Iterator[ObjectStore]:
+    with object_store() as running:
+        yield running

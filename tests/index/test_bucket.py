@@ -16,7 +16,7 @@ import obstore
 import pytest
 from bundles import write_small_bundle
 from obstore.store import from_url
-from s3 import ObjectStore, object_store
+from s3 import ObjectStore
 
 from index import bucket
 from index.bucket import Bucket, BucketError
@@ -27,12 +27,6 @@ from index.registry import POINTER, Registry, find_bundle, open_registry
 from index.shelf import ChangedError
 
 TINY = {"n_users": 2, "n_items": 3, "embedding_size": 2}
-
-
-@pytest.fixture(scope="module")
-def store():
-    with object_store() as running:
-        yield running
 
 
 class Shop:
@@ -101,6 +95,15 @@ def test_copies_are_forgotten_but_for_those_in_use_and_fetched_again_when_asked_
     assert [path.name for path in shop.replica.folder.iterdir()] == [shop.new]
     assert bundle.item_embeddings.sum(), "whoever has it open keeps it"
     assert open_bundle(shop.replica.path(shop.old)).bundle_id == shop.old
+
+
+def test_a_copy_in_use_is_not_forgotten(shop):
+    shop.replica.path(shop.old)
+    with shop.replica.using(shop.old):
+        shop.replica.forget_copies()
+        assert [path.name for path in shop.replica.folder.iterdir()] == [shop.old]
+    shop.replica.forget_copies()
+    assert list(shop.replica.folder.iterdir()) == []
 
 
 @pytest.mark.parametrize("damage", ["edited", "cut short", "gone"])

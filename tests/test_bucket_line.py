@@ -1,0 +1,143 @@
+"""Trainer, index and service with nothing in common but a bucket: what one machine makes, another serves."""
+
+import time
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from bundles import write_small_bundle
+from processes import process, run, stop
+from retrainings import ended, started
+from s3 import ObjectStore, object_store
+from servers import counted, serving, wait_until
+from test_retraining import ARGUMENTS, SETTINGS
+from worlds import topic_of, topics_dataset
+
+from index.bundle import open_bundle
+from index.registry import Registry, open_registry
+from trainer.config import load_config
+from trainer.retrain import Order, retrain
+
+
+@pytest.fixture(scope="module")
+def store():
+    with object_store() as running:
+        yield running
+
+
+class Shop:
+    """A bucket with two small bundles, the first one published by a machine that has gone since."""
+
+    def __init__(self, store: ObjectStore, folder: Path) -> None:
+        self.url = f"{store.bucket()}/bundles"
+        self.registry = open_registry(self.url, folder / "trainer")
+        paths = [write_small_bundle(self.registry.folder, after_seconds=n, seed=n) for n in range(2)]
+        self.first, self.second = (path.name for path in paths)
+        for path in paths:
+            self.registry.take_in(path)
+        self.registry.publish(self.first)
+
+    def replica(self, folder: Path, name: str, **settings: object):
+        places = {"data": folder / name, "registry_copies": folder / f"copies-{name}"}
+        return process(self.url, folder / f"log-{name}", **places, **settings)
+
+    def copies(self, folder: Path, name: str) -> set[str]:
+        return {path.name for path in (folder / f"copies-{name}").glob("*/*")}
+
+
+@pytest.fixture
+def shop(store, tmp_path) -> Shop:
+    return Shop(store, tmp_path)
+
+
+def serving_ids(clients) -> set[str]:
+    return {client.get("/recommend/user-3").json()["bundle"] for client in clients}
+
+
+def test_replicas_follow_the_bucket_within_five_seconds_and_keep_copies_of_what_they_may_need(shop, tmp_path):
+    with ExitStack() as stack:
+        clients = [stack.enter_context(shop.replica(tmp_path, name, admin_open=True))[1] for name in "ab"]
+        assert serving_ids(clients) == {shop.first}
+        shop.registry.publish(shop.second)
+        published = time.monotonic()
+        wait_until(lambda: serving_ids(clients) == {shop.second})
+        assert time.monotonic() - published < 5
+        answer = clients[0].get("/bundles").json()
+        assert [(one["bundle_id"], one["role"]) for one in answer["bundles"]] == [
+            (shop.second, "serves"),
+            (shop.first, "rollback"),
+        ]
+        assert all(one["bytes"] > 10_000 for one in answer["bundles"])
+        assert clients[1].post("/bundles/rollback").json()["published"] == shop.first
+        wait_until(lambda: serving_ids(clients) == {shop.first})
+        wait_until(lambda: shop.copies(tmp_path, "a") == shop.copies(tmp_path, "b") == {shop.first})
+        answer = clients[0].post(f"/bundles/{shop.second}/publish?force=true", timeout=60).json()
+        assert (answer["published"], answer["swapped"]) == (shop.second, True)
+        assert {check["name"] for check in answer["gate"]["checks"]} >= {"files and sums", "overlap of lists"}
+        wait_until(lambda: serving_ids(clients) == {shop.second})
+
+
+def test_while_the_store_is_away_answers_go_on_and_afterwards_news_are_noticed(shop, store, tmp_path):
+    with shop.replica(tmp_path, "a", admin_open=True, bundle_poll_s=0.1) as (running, client):
+        store.freeze()
+        try:
+            for n in range(50):
+                answer = client.get(f"/recommend/user-{n % 30}", timeout=2)
+                assert (answer.status_code, answer.json()["bundle"]) == (200, shop.first)
+            assert client.get("/readyz", timeout=2).status_code == 200
+        finally:
+            store.thaw()
+        shop.registry.publish(shop.second)
+        wait_until(lambda: serving_ids([client]) == {shop.second}, 20)
+        assert counted(client, "reco_bundle_behind") == 0
+        stop(running)
+
+
+def test_a_bundle_that_is_damaged_on_its_way_is_not_taken_up(shop, tmp_path):
+    import obstore
+    from obstore.store import from_url
+
+    obstore.put(from_url(shop.url, client_options={"allow_http": True}), f"{shop.second}/fold_in.npy", b"?")
+    with shop.replica(tmp_path, "a", admin_open=True) as (_, client):
+        refused = client.post(f"/bundles/{shop.second}/publish", timeout=60)
+        assert refused.status_code == 503
+        assert "fold_in.npy has sha256" in refused.json()["detail"]
+        assert client.get("/recommend/user-3").json()["bundle"] == shop.first
+        assert shop.copies(tmp_path, "a") == {shop.first}
+    assert shop.registry.current_id() == shop.first
+
+
+def test_a_service_that_is_not_told_where_to_keep_copies_does_not_start(shop):
+    ended_at = run("run", registry=shop.url, data="/tmp")
+    assert ended_at.returncode == 2
+    assert "RECO_REGISTRY_COPIES must name one" in ended_at.stderr
+
+
+def test_the_retraining_loop_runs_through_the_bucket(store, tmp_path):
+    import polars as pl
+
+    data, url = topics_dataset(tmp_path / "dataset"), f"{store.bucket()}/bundles"
+    schema = {"event_id": pl.String, "user_id": pl.String, "item_id": pl.String, "kind": pl.String,
+              "timestamp": pl.Float64, "position": pl.Int64}  # fmt: skip
+    pl.DataFrame(schema=schema).write_parquet(tmp_path / "none.parquet")
+    registry = open_registry(url, tmp_path / "trainer")
+    order = Order(data.path, tmp_path / "none.parquet", registry, load_config("lightgcn", SETTINGS))
+    registry.publish(retrain(order, tmp_path / "first", now=datetime.now(UTC)).bundle)
+    before, mine = registry.current_id(), [f"item/{item}" for item in range(0, 40, 4)]
+    settings = {
+        "registry": url, "registry_copies": tmp_path / "copies", "data": tmp_path / "kept",
+        "retrain_data": data.path, "retrain_arguments": ARGUMENTS, "retrain_poll_s": 0.05, "retrain_lease_s": 15,
+        "gate": {"metric_margin": 0.5},
+    }  # fmt: skip
+    with serving(**settings) as client:
+        likes = [{"user_id": "a stranger", "item_id": item, "kind": "like"} for item in mine]
+        assert client.post("/events", json=likes).status_code == 202
+        job = ended(client, started(client))
+        assert job["state"] == "published", (job["reason"], job["log"])
+        wait_until(lambda: client.get("/readyz").json()["bundle"] != before)
+        answer = client.get("/recommend/a stranger?k=2").json()
+        assert {topic_of(item["item_id"]) for item in answer["items"]} == {0}
+    made = Registry(tmp_path / "kept" / "retrain" / job["id"] / "copies" / url.replace("/", "%2F").replace(":", "%3A"))
+    assert made.ids() == [job["bundle"]], "of what the trainer fetched and made it keeps the new bundle alone"
+    assert open_bundle(open_registry(url, tmp_path / "elsewhere").current()).bundle_id == job["bundle"]
