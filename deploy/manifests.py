@@ -13,7 +13,7 @@ import yaml
 from index.errors import InputError
 
 FOLDER = Path(__file__).parent
-OVERLAYS = ("dev", "cpu", "gpu")
+OVERLAYS = ("dev", "cpu", "bucket", "gpu")
 
 Manifest = dict[str, Any]
 

@@ -110,10 +110,12 @@ class KubernetesLauncher:
         if not pods:
             return []
         newest = max(pods, key=lambda pod: str(pod.metadata.creation_timestamp))
-        text: str = api.read_namespaced_pod_log(
-            newest.metadata.name, self._namespace, tail_lines=lines, _request_timeout=TIMEOUT_S
+        # As bytes: of a text some versions of the client make the spelling of its bytes.
+        log = api.read_namespaced_pod_log(
+            newest.metadata.name, self._namespace, tail_lines=lines, _request_timeout=TIMEOUT_S, _preload_content=False
         )
-        return text.splitlines()
+        text: bytes = log.data
+        return text.decode(errors="replace").splitlines()
 
     def _delete(self, name: str) -> None:
         BatchV1Api(self._client).delete_namespaced_job(

@@ -8,6 +8,7 @@ import pytest
 from stand_in_cluster import Cluster, kubeconfig, running
 
 from deploy.manifests import OVERLAYS, of_kind, one, overlay, pods
+from index.registry import Registry
 from service.retrain.job import Job
 from service.retrain.kubernetes import KubernetesLauncher
 from service.retrain.launcher import Task
@@ -39,7 +40,7 @@ def make_task(folder: Path) -> Task:
         id="20260101t000000-00000000", trigger="call", asked_by="me", created_at=0, events_position=0,
         launcher="kubernetes",
     )  # fmt: skip
-    return Task(job, Path("/data"), folder / "events", Path("/bundles"), folder)
+    return Task(job, Path("/data"), folder / "events", Registry(Path("/bundles")), folder)
 
 
 async def whole_life(cluster: Cluster, folder: Path, namespace: str, cron_job: str) -> None:
