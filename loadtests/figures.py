@@ -54,6 +54,7 @@ class Figures:
     p50_ms: float  # percentiles of all rounds together
     p95_ms: float
     p99_ms: float
+    p99_of_rounds_ms: tuple[float, float, float]  # low, median, high: somebody else's burst of work is in one of them
     server_cpu_us: float  # a request
     server_busy: float  # share of one core
     client_busy: float
@@ -81,6 +82,7 @@ def summarised(rounds: Sequence[Measurement], yardstick: Sequence[Measurement] =
         p50_ms=float(p50),
         p95_ms=float(p95),
         p99_ms=float(p99),
+        p99_of_rounds_ms=_spread([float(percentiles(one.latencies, (99,))[0]) * 1e3 for one in rounds]),
         server_cpu_us=_cpu_us(rounds),
         server_busy=sum(one.server_cpu for one in rounds) / seconds,
         client_busy=sum(one.client_cpu for one in rounds) / seconds,
@@ -92,6 +94,10 @@ def summarised(rounds: Sequence[Measurement], yardstick: Sequence[Measurement] =
 def _ratio(rounds: Sequence[Measurement], yardstick: Sequence[Measurement]) -> Ratio:
     ratios = [mine.rate / empty.rate for mine, empty in zip(rounds, yardstick, strict=True)]
     return Ratio(float(np.median(ratios)), min(ratios), max(ratios), _cpu_us(yardstick) / _cpu_us(rounds))
+
+
+def _spread(values: Sequence[float]) -> tuple[float, float, float]:
+    return min(values), float(np.median(values)), max(values)
 
 
 def _cpu_us(rounds: Sequence[Measurement]) -> float:
@@ -106,7 +112,7 @@ def percentiles(values: Array, percents: Sequence[float]) -> Array:
 
 def figures_table(figures: Mapping[str, Figures], *, title: str, absent: Iterable[str] = ()) -> Table:
     """One row a kind of request, and one for each that could not be measured."""
-    headings = ("requests/s", "ratio", "low..high", "by CPU", "p50 ms", "p95 ms", "p99 ms", "CPU us")
+    headings = ("requests/s", "ratio", "low..high", "by CPU", "p50 ms", "p95 ms", "p99 ms", "of rounds", "CPU us")
     table = Table("request", title=title, title_justify="left")
     for heading in (*headings, "server", "client", "Redis hits", "kept", "failed"):
         table.add_column(heading, justify="right")
@@ -123,6 +129,7 @@ def _cells(one: Figures) -> list[str]:
         f"{one.requests_per_second:,.0f}",
         *(("", "", "") if ratio is None else _ratio_cells(ratio)),
         *(f"{ms:.2f}" for ms in (one.p50_ms, one.p95_ms, one.p99_ms)),
+        "{1:.1f} ({0:.1f}..{2:.1f})".format(*one.p99_of_rounds_ms),
         f"{one.server_cpu_us:.0f}",
         f"{one.server_busy:.0%}",
         f"{one.client_busy:.0%}",
@@ -152,4 +159,6 @@ def as_record(figures: Mapping[str, Figures]) -> dict[str, dict[str, Any]]:
 def _rounded(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _rounded(one) for key, one in value.items()}
+    if isinstance(value, tuple):
+        return [_rounded(one) for one in value]
     return round(value, 3) if isinstance(value, float) else value

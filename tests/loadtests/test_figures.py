@@ -49,6 +49,13 @@ def test_cpu_a_request_and_percentiles_are_of_all_rounds_together():
     assert (figures.p50_ms, figures.p99_ms) == (50, 99)
 
 
+def test_one_round_in_which_the_machine_stood_still_is_told_apart_from_the_others():
+    stalled = measured(100, latencies=np.full(100, 0.2))
+    figures = summarised([measured(100), stalled, measured(100)])
+    assert figures.p99_of_rounds_ms == (99, 99, 200)
+    assert figures.p99_ms == 200
+
+
 @pytest.mark.parametrize(
     ("server_cpu", "client_cpu", "limit"),
     [(0.98, 0.4, None), (0.6, 0.97, "the client"), (0.4, 0.2, "others on this machine")],
