@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
 NO_BUCKET = "NoSuchBucket"  # in the answer of S3; what is asked for is told as missing otherwise
-SCHEMES = ("s3", "gs", "az")
 URL = re.compile(r"(s3|gs|az)://[^/?#]+(/[^?#]*)?")
 # Plain HTTP is for whoever names an endpoint by http://; all others are asked by HTTPS.
 CLIENT: "ClientConfig" = {"connect_timeout": "5s", "timeout": "10s", "allow_http": True}
@@ -92,7 +91,9 @@ class Bucket:
 
     def __init__(self, url: str, folder: Path, *, watch: Watch = unwatched) -> None:
         if not URL.fullmatch(url):
-            raise InputError(f"{url[:120]!r} names no bucket; expected a URL such as s3://bucket/bundles ({SCHEMES})")
+            raise InputError(
+                f"{url[:120]!r} names no bucket; expected a URL such as s3://bucket/bundles, or gs://, az://"
+            )
         self.url = url.rstrip("/")
         self.folder = folder
         self._watch = watch

@@ -112,9 +112,8 @@ def show(closed: Mapping[int, Mapping[str, Figures]], opened: Mapping[str, Figur
         console.print(figures_table(figures, title=f"closed loop, {n} connections"))
         for line in caveats(figures):
             console.print(line, style="yellow", highlight=False)
-    console.print(
-        figures_table(opened, title=f"open arrivals at {OPEN_LOAD:.0%} of that, timed from the intended start")
-    )
+    title = f"open arrivals at {OPEN_LOAD:.0%} of that, timed from the intended start"
+    console.print(figures_table(opened, title=title, rounds=True))
 
 
 if __name__ == "__main__":

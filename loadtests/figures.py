@@ -110,14 +110,17 @@ def percentiles(values: Array, percents: Sequence[float]) -> Array:
     return found
 
 
-def figures_table(figures: Mapping[str, Figures], *, title: str, absent: Iterable[str] = ()) -> Table:
-    """One row a kind of request, and one for each that could not be measured."""
-    headings = ("requests/s", "ratio", "low..high", "by CPU", "p50 ms", "p95 ms", "p99 ms", "of rounds", "CPU us")
+def figures_table(
+    figures: Mapping[str, Figures], *, title: str, absent: Iterable[str] = (), rounds: bool = False
+) -> Table:
+    """One row a kind of request, and one for each that could not be measured; `rounds` adds the p99 of the rounds."""
+    asked = ("requests/s", "ratio", "low..high", "by CPU", "p50 ms", "p95 ms", "p99 ms", "CPU us")
+    beside = ("server", "client", "Redis hits", "kept", "failed")
     table = Table("request", title=title, title_justify="left")
-    for heading in (*headings, "server", "client", "Redis hits", "kept", "failed"):
+    for heading in (*asked, *beside, *(["p99 of rounds"] if rounds else [])):
         table.add_column(heading, justify="right")
     for name, one in figures.items():
-        table.add_row(name, *_cells(one))
+        table.add_row(name, *_cells(one), *([_range(one.p99_of_rounds_ms)] if rounds else []))
     for name in absent:
         table.add_row(name, "does not run")
     return table
@@ -129,7 +132,6 @@ def _cells(one: Figures) -> list[str]:
         f"{one.requests_per_second:,.0f}",
         *(("", "", "") if ratio is None else _ratio_cells(ratio)),
         *(f"{ms:.2f}" for ms in (one.p50_ms, one.p95_ms, one.p99_ms)),
-        "{1:.1f} ({0:.1f}..{2:.1f})".format(*one.p99_of_rounds_ms),
         f"{one.server_cpu_us:.0f}",
         f"{one.server_busy:.0%}",
         f"{one.client_busy:.0%}",
@@ -137,6 +139,10 @@ def _cells(one: Figures) -> list[str]:
         f"{one.kept:.0%}" if one.kept else "",
         str(one.failures),
     ]
+
+
+def _range(spread: tuple[float, float, float]) -> str:
+    return "{1:.1f} ({0:.1f}..{2:.1f})".format(*spread)
 
 
 def _ratio_cells(ratio: Ratio) -> tuple[str, str, str]:
