@@ -28,7 +28,8 @@ BUDGET_MB = 400  # of the service's site-packages with DEVICE=cpu
 BUILD_TOOLS = ("pip", "pip3", "gcc", "cc", "make", "git", "curl", "wget")
 # What a request does not show: that what was left out of the packages is not missed.
 EXPORT = ("python", "-m", "service", "export-events", "--out", "/tmp/events.parquet")
-IMPORTS = (("python", "-c", "import service.retrain.kubernetes"), ("python", "-c", "import service.tracing"))
+NEEDED = ("service.retrain.kubernetes", "service.tracing", "index.bucket")  # by some settings, and by no request
+IMPORTS = tuple(("python", "-c", f"import {module}") for module in NEEDED)
 
 app = command_line()
 
