@@ -90,8 +90,10 @@ def of_other_types(valkey: Valkey) -> nullcontext[None]:
         for key in client.scan_iter():
             if not (b":events}:" in key and b":user:" not in key):
                 kind = client.type(key)
-                client.delete(key)
-                client.set(key, "x") if kind != b"string" else client.lpush(key, "x")
+                with client.pipeline(transaction=True) as at_once:  # or the service writes it anew between the two
+                    at_once.delete(key)
+                    at_once.set(key, "x") if kind != b"string" else at_once.lpush(key, "x")
+                    at_once.execute()
     return nullcontext()
 
 
