@@ -1,10 +1,11 @@
 """Asks the running servers, kind by kind in turn, and takes down what it cost."""
 
 import asyncio
+import gc
 import selectors
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -25,6 +26,9 @@ NewLoop = Callable[[], asyncio.AbstractEventLoop]
 
 WARM_UP_S = 30.0
 WARM_UP_CONNECTIONS = 16
+PROBE_S = 0.5  # of a closed loop before and after open arrivals, to know what the server can do at that time
+STEADY = 0.85  # the slower of the two over the quicker: below, the machine has changed its speed in between
+TRIES = 2  # times the rounds that are wanted, where the machine does not keep its speed
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,20 @@ class Pace:
 
 
 QUICK = Pace(seconds=0.3, rounds=1)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Open arrivals at a share of what the server could do just before, and whether it still could just after."""
+
+    measured: Measurement
+    before: float  # answers a second
+    after: float
+
+    @property
+    def steady(self) -> bool:
+        """Whether the load was what it was meant to be."""
+        return min(self.before, self.after) >= STEADY * max(self.before, self.after)
 
 
 @dataclass(frozen=True)
@@ -74,13 +92,30 @@ class Bench:
         taken = self._rounds(asking, pace.rounds, _punctual_loop, "open arrivals")
         return {name: summarised(measured) for name, measured in taken.items()}
 
+    def loaded(self, share: float, connections: int, pace: Pace, rng: np.random.Generator) -> dict[str, list[Loaded]]:
+        """Every workload with Poisson arrivals at this share of what a closed loop finds at that very time.
+
+        In turn, until each has its steady rounds, or has been tried `TRIES` times as often. All are returned.
+        """
+        taken: dict[str, list[Loaded]] = {workload.name: [] for workload in self.workloads}
+        for number in range(1, TRIES * pace.rounds + 1):
+            lacking = [one for one in self.workloads if sum(done.steady for done in taken[one.name]) < pace.rounds]
+            for workload in _shown(lacking, f"open arrivals, round {number}"):
+                before = self._most(workload, connections)
+                measured = self.arrivals(workload, share * before, pace.seconds, connections, rng)
+                taken[workload.name].append(Loaded(measured, before, self._most(workload, connections)))
+        return taken
+
+    def _most(self, workload: Workload, connections: int) -> float:
+        port = self.servers.children[workload.server].port
+        asking = closed_loop(port, workload.requests, connections=connections, seconds=PROBE_S)
+        return self._measured(workload, asking, uvloop.new_event_loop).rate
+
     def arrivals(
         self, workload: Workload, rate: float, seconds: float, connections: int, rng: np.random.Generator
     ) -> Measurement:
         """One workload once, with Poisson arrivals at this rate."""
-        with self.servers.awake(workload.server):
-            asking = self._arriving(workload, rate, seconds, connections, rng)
-            return self._measured(workload, asking, _punctual_loop)
+        return self._measured(workload, self._arriving(workload, rate, seconds, connections, rng), _punctual_loop)
 
     def _arriving(
         self, workload: Workload, rate: float, seconds: float, connections: int, rng: np.random.Generator
@@ -93,12 +128,15 @@ class Bench:
     ) -> dict[str, list[Measurement]]:
         taken: dict[str, list[Measurement]] = {workload.name: [] for workload in self.workloads}
         for workload in _shown(self.workloads * rounds, what):
-            cache = self.servers.cold_cache() if workload.cold else nullcontext()
-            with cache, self.servers.awake(workload.server):
-                taken[workload.name].append(self._measured(workload, asking(workload), new_loop))
+            taken[workload.name].append(self._measured(workload, asking(workload), new_loop))
         return taken
 
     def _measured(self, workload: Workload, asking: Asking, new_loop: NewLoop) -> Measurement:
+        cache = self.servers.cold_cache() if workload.cold else nullcontext()
+        with cache, self.servers.awake(workload.server), _no_collection():
+            return self._taken_down(workload, asking, new_loop)
+
+    def _taken_down(self, workload: Workload, asking: Asking, new_loop: NewLoop) -> Measurement:
         name = workload.server
         pid, reads = self.servers.children[name].pid, self.servers.redis_reads(name)
         server, client = cpu_seconds(pid), time.process_time()
@@ -124,6 +162,17 @@ class Bench:
 def _run(asking: Asking, new_loop: NewLoop) -> Answers:
     with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(asking)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Python collects no garbage meanwhile: the client would stand still for it, and the server be blamed."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _punctual_loop() -> asyncio.AbstractEventLoop:

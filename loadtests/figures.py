@@ -111,16 +111,23 @@ def percentiles(values: Array, percents: Sequence[float]) -> Array:
 
 
 def figures_table(
-    figures: Mapping[str, Figures], *, title: str, absent: Iterable[str] = (), rounds: bool = False
+    figures: Mapping[str, Figures],
+    *,
+    title: str,
+    absent: Iterable[str] = (),
+    steady: Mapping[str, tuple[int, int]] | None = None,
 ) -> Table:
-    """One row a kind of request, and one for each that could not be measured; `rounds` adds the p99 of the rounds."""
+    """One row a kind of request, and one for each that could not be measured.
+
+    `steady`, of each kind how many rounds of how many were, adds that and the p99 of the rounds.
+    """
     asked = ("requests/s", "ratio", "low..high", "by CPU", "p50 ms", "p95 ms", "p99 ms", "CPU us")
     beside = ("server", "client", "Redis hits", "kept", "failed")
     table = Table("request", title=title, title_justify="left")
-    for heading in (*asked, *beside, *(["p99 of rounds"] if rounds else [])):
+    for heading in (*asked, *beside, *(["p99 of rounds", "steady"] if steady else [])):
         table.add_column(heading, justify="right")
     for name, one in figures.items():
-        table.add_row(name, *_cells(one), *([_range(one.p99_of_rounds_ms)] if rounds else []))
+        table.add_row(name, *_cells(one), *(_round_cells(one, steady[name]) if steady else ()))
     for name in absent:
         table.add_row(name, "does not run")
     return table
@@ -141,8 +148,8 @@ def _cells(one: Figures) -> list[str]:
     ]
 
 
-def _range(spread: tuple[float, float, float]) -> str:
-    return "{1:.1f} ({0:.1f}..{2:.1f})".format(*spread)
+def _round_cells(one: Figures, steady: tuple[int, int]) -> tuple[str, str]:
+    return "{1:.1f} ({0:.1f}..{2:.1f})".format(*one.p99_of_rounds_ms), "{} of {}".format(*steady)
 
 
 def _ratio_cells(ratio: Ratio) -> tuple[str, str, str]:

@@ -4,6 +4,12 @@ import json
 import subprocess
 import sys
 
+import numpy as np
+
+from loadtests.bench import Loaded
+from loadtests.bench_serve import counted
+from loadtests.figures import Measurement
+
 KINDS = ["empty", "recommend", "explain", "similar", "fold-in", "unknown user"]
 KINDS += ["recommend, anew", "explain, anew", "similar, anew", "fold-in, anew", "100 seen, anew"]
 KINDS += ["recommend, bare", "fold-in, bare", "cold cache"]
@@ -36,6 +42,8 @@ def test_a_quick_run_ends_with_one_line_of_figures_and_without_a_failure():
     closed = record["closed"]["8"]
     assert all(one["to_yardstick"]["median"] > 0 for one in closed.values())
     assert closed["empty"]["to_yardstick"]["median"] == 1
+    assert list(record["steady_rounds"]) == KINDS
+    assert all(0 <= steady <= asked and asked in (1, 2) for steady, asked in record["steady_rounds"].values())
     assert closed["recommend, bare"]["redis_hits"] > 0.9
     assert closed["cold cache"]["redis_hits"] < 0.1
     assert closed["unknown user"]["redis_hits"] is None
@@ -47,3 +55,17 @@ def test_sizes_that_no_bundle_can_have_are_one_line():
     done = run("--items", "5", "--seen", "6", "--quick")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: 6 seen per user of 5 items")
+
+
+def loaded(before: float, after: float, latency_s: float) -> Loaded:
+    return Loaded(Measurement(np.array([latency_s]), 0, 1.0, 1.0, 0.1, 0, 0), before, after)
+
+
+def test_a_round_counts_where_the_machine_kept_its_speed():
+    rounds = [loaded(1_000, 1_100, 1.0), loaded(1_000, 1_300, 2.0), loaded(1_000, 800, 3.0), loaded(900, 1_000, 4.0)]
+    assert [one.latencies[0] for one in counted(rounds)] == [1.0, 4.0]
+
+
+def test_where_no_round_was_steady_all_count():
+    rounds = [loaded(1_000, 2_000, 1.0), loaded(2_000, 1_000, 2.0)]
+    assert [one.latencies[0] for one in counted(rounds)] == [1.0, 2.0]
