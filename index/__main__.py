@@ -154,8 +154,8 @@ def publish(
         raise typer.Exit(1)
     why = "" if report.passed else f"forced, though {', '.join(check.name for check in report.failures)} failed"
     registry.publish(report.bundle_id, Move(at=now, by=BY, why=why))
-    registry.forget_copies(report.bundle_id, *registry.earlier()[-1:])
     typer.echo(f"serving: {report.bundle_id}" + ("" if report.passed else " (forced)"))
+    registry.forget_copies(report.bundle_id, *registry.earlier()[-1:])
 
 
 @app.command()

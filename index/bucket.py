@@ -30,14 +30,14 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 
 from index.errors import InputError
 from index.manifest import BUNDLE_ID, MANIFEST, BundleError, Manifest, check_names, parse_manifest
-from index.shelf import ChangedError, Sheet
+from index.shelf import AwayError, ChangedError, Sheet
 from index.storage import TEMPORARY_PREFIX, files_under, remove_leftovers, sync, sync_tree, temporary_folder
 
 if TYPE_CHECKING:
     from obstore import GetResult
     from obstore.store import ClientConfig, RetryConfig
 
-NO_BUCKET = "NoSuchBucket"  # in the answer of S3; what is asked for is told as missing otherwise
+NO_BUCKET = re.compile("NoSuchBucket|ContainerNotFound")  # S3 and Google, Azure; another 404 is of what is asked for
 URL = re.compile(r"(s3|gs|az)://[^/?#]+(/[^?#]*)?")
 # Plain HTTP is for whoever names an endpoint by http://; all others are asked by HTTPS.
 CLIENT: "ClientConfig" = {"connect_timeout": "5s", "timeout": "10s", "allow_http": True}
@@ -52,10 +52,6 @@ LEFT_FOR_GOOD = timedelta(days=1)  # an upload that has not ended by then is not
 T = TypeVar("T")
 Store = S3Store | GCSStore | AzureStore
 OnBytes = Callable[[int], None]
-
-
-class BucketError(InputError):
-    """The bucket does not answer, or not as it should. The message names it and says what it answered."""
 
 
 class Watch(Protocol):
@@ -203,14 +199,16 @@ class Bucket:
 
     def remove_leftovers(self) -> None:
         """See Shelf: uploads that did not end, a day after they last went on."""
-        whole, newest = set(self.ids()), dict[str, datetime]()
+        whole, newest = set[str](), dict[str, datetime]()
         names: list[str] = []
         for found in self._listed(""):
             bundle_id, _, rest = found["path"].partition("/")
-            if rest and BUNDLE_ID.fullmatch(bundle_id) and bundle_id not in whole:
+            if rest and BUNDLE_ID.fullmatch(bundle_id):
                 names.append(found["path"])
                 newest[bundle_id] = max(newest.get(bundle_id, found["last_modified"]), found["last_modified"])
-        old = {one for one, last in newest.items() if datetime.now(UTC) - last > LEFT_FOR_GOOD}
+                if rest == MANIFEST:
+                    whole.add(bundle_id)
+        old = {one for one, last in newest.items() if datetime.now(UTC) - last > LEFT_FOR_GOOD} - whole
         doomed = [name for name in names if name.partition("/")[0] in old]
         if doomed:
             with self._asking():
@@ -241,7 +239,7 @@ class Bucket:
         return self._unless_missing(lambda: _sheet(obstore.get(self._store, name)))
 
     def replace(self, name: str, data: bytes, before: Sheet | None) -> None:
-        """See Shelf. An answer that gets lost is a BucketError, though the file may have been replaced."""
+        """See Shelf. An answer that gets lost is an AwayError, though the file may have been replaced."""
         with self._asking():
             try:
                 obstore.put(self._once, name, data, mode="create" if before is None else before.version)
@@ -276,7 +274,7 @@ class Bucket:
         try:
             yield
         except (FileNotFoundError, BaseError) as error:
-            raise BucketError(f"{self.url}: {_words(error)}") from error
+            raise AwayError(f"{self.url}: {_words(error)}") from error
 
     def _unless_missing(self, ask: Callable[[], T]) -> T | None:
         """Ask for what need not be there. A bucket that is not there must not look like an empty one."""
@@ -284,7 +282,7 @@ class Bucket:
             try:
                 return ask()
             except FileNotFoundError as error:
-                if NO_BUCKET in str(error):
+                if NO_BUCKET.search(str(error)):
                     raise
                 return None
 
@@ -293,7 +291,7 @@ def _opened(url: str, client: "ClientConfig", retries: "RetryConfig") -> Store:
     try:
         store = from_url(url, client_options=client, retry_config=retries)
     except (BaseError, ValueError) as error:
-        raise BucketError(f"{url}: {_words(error)}") from error
+        raise AwayError(f"{url}: {_words(error)}") from error
     assert isinstance(store, Store)
     return store
 
@@ -305,7 +303,7 @@ def _sheet(found: "GetResult") -> Sheet:
 
 def _words(error: Exception) -> str:
     """What happened, without what the store's library found on its way there."""
-    return "there is no such bucket" if NO_BUCKET in str(error) else str(error).strip().split("\n")[0][:300]
+    return "there is no such bucket" if NO_BUCKET.search(str(error)) else str(error).strip().split("\n")[0][:300]
 
 
 def _each(do: Callable[[str], None], names: Any) -> None:

@@ -21,6 +21,7 @@ from index.errors import InputError
 from index.manifest import BUNDLE_ID
 from index.records import Gated, Move, Record
 from index.shelf import ChangedError, FolderShelf, Sheet, Shelf
+from index.storage import replace_file
 
 POINTER = "current.json"
 MOST_HISTORY = 50  # ids that are remembered; nobody goes further back
@@ -107,6 +108,15 @@ class Registry:
     def forget_copies(self, *kept: str | None) -> None:
         """Remove what was fetched to this machine, but for these bundles and those in use; a folder has no copies."""
         self._shelf.forget_copies({bundle_id for bundle_id in kept if bundle_id})
+
+    def remember(self, pointer: Pointer) -> None:
+        """Keep beside the copies what serves on this machine, for a start while the place is away."""
+        if self.is_remote:
+            replace_file(self.folder / POINTER, pointer.model_dump_json().encode())
+
+    def remembered(self) -> "Registry":
+        """The copies of this machine as a registry of their own, whose pointer is what was last remembered."""
+        return Registry(self.folder)
 
     def pointer(self) -> Pointer | None:
         """The pointer as it is now, None before the first publish; InputError where it is damaged."""

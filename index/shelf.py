@@ -14,6 +14,10 @@ from index.storage import TEMPORARY_PREFIX, locked, remove_leftovers, replace_fi
 LOCK = ".lock"
 
 
+class AwayError(InputError):
+    """The place does not answer, or not as it should. The message names it and says what it answered."""
+
+
 class ChangedError(Exception):
     """A file was replaced by somebody else since it was read: begin again from what it is now."""
 

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -22,8 +22,7 @@ from loadtests.workloads import events, make_workloads
 CONNECTIONS = [16, 64]
 HEAVY = [1_024, 10_000]
 OPEN_LOAD = 0.7  # of what a closed loop finds just before
-OPEN_LONGER = 2  # times the seconds of a closed loop: a percentile of waiting needs more of it
-OPEN_ROUNDS = 5  # of them the median: what else the machine does comes in bursts
+OPEN_ROUNDS = 7  # of them the median: what else the machine does comes in bursts
 
 app = command_line()
 
@@ -71,7 +70,7 @@ def bench_serve(
     """
     end_by_signals()
     pace, n_requests = (QUICK, 2_000) if quick else (Pace(seconds, rounds), requests)
-    open_pace = Pace(pace.seconds * OPEN_LONGER, OPEN_ROUNDS if pace.rounds > 1 else 1)
+    open_pace = replace(pace, rounds=OPEN_ROUNDS if pace.rounds > 1 else 1)
     sizes = Sizes(items, users, seen, size, tuple(heavy or [n for n in HEAVY if n <= items]))
     rng, cores = np.random.default_rng(seed), available_cores()
     with tempfile.TemporaryDirectory(prefix="anchorrec-bench-") as folder:
@@ -118,7 +117,7 @@ def show(
     steady: Mapping[str, tuple[int, int]],
 ) -> None:
     """Print the tables, and what to bear in mind beside them."""
-    console = Console(width=170)
+    console = Console(width=185)
     for n, figures in closed.items():
         console.print(figures_table(figures, title=f"closed loop, {n} connections"))
         for line in caveats(figures):

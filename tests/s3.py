@@ -49,9 +49,12 @@ class ObjectStore:
 
     def bucket(self) -> str:
         """A new bucket; its URL."""
-        name = f"shop-{uuid4().hex[:12]}"
-        httpx.put(f"{self.address}/{name}").raise_for_status()
-        return f"s3://{name}"
+        return self.make(f"s3://shop-{uuid4().hex[:12]}")
+
+    def make(self, url: str) -> str:
+        """The bucket of a URL."""
+        httpx.put(f"{self.address}/{url.split('/')[2]}").raise_for_status()
+        return url
 
     def freeze(self) -> None:
         assert self.process is not None

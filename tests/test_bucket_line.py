@@ -43,7 +43,7 @@ class Shop:
         return process(self.url, folder / f"log-{name}", **places, **settings)
 
     def copies(self, folder: Path, name: str) -> set[str]:
-        return {path.name for path in (folder / f"copies-{name}").glob("*/*")}
+        return {path.parent.name for path in (folder / f"copies-{name}").glob("*/*/manifest.json")}
 
 
 @pytest.fixture
@@ -91,6 +91,23 @@ def test_while_the_store_is_away_answers_go_on_and_afterwards_news_are_noticed(s
         shop.registry.publish(shop.second)
         wait_until(lambda: serving_ids([client]) == {shop.second}, 20)
         assert counted(client, "reco_bundle_behind") == 0
+        stop(running)
+
+
+def test_a_process_that_starts_while_the_store_is_away_serves_what_served_on_its_machine(shop, store, tmp_path):
+    with shop.replica(tmp_path, "a", bundle_poll_s=0.1) as (running, client):
+        wait_until(lambda: list((tmp_path / "copies-a").glob("*/current.json")))
+        running.kill()
+    store.stop()
+    with shop.replica(tmp_path, "a", bundle_poll_s=0.1) as (running, client):
+        assert serving_ids([client]) == {shop.first}
+        assert client.get("/readyz").status_code == 200
+        assert "the registry is away; what served here before does" in (tmp_path / "log-a").read_text()
+        store.start().make(shop.url)
+        shop.registry.take_in(shop.registry.folder / shop.second)
+        shop.registry.publish(shop.second)
+        wait_until(lambda: serving_ids([client]) == {shop.second}, 40)
+        wait_until(lambda: shop.copies(tmp_path, "a") == {shop.second})
         stop(running)
 
 

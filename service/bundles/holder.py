@@ -115,8 +115,7 @@ class Holder:
         if wanted is not None and self._tidied != self.bundle_id:
             self._tidied = self.bundle_id
             with suppress(OSError):  # a copy more than needed is no trouble
-                kept = (self.bundle_id, wanted.bundle, *wanted.history[-1:])
-                await asyncio.to_thread(self.registry.forget_copies, *kept)
+                await asyncio.to_thread(self._tidy, wanted)
 
     def _wanted(self) -> Pointer | None:
         """The pointer; None where it names nothing, or what was withdrawn.
@@ -128,6 +127,12 @@ class Holder:
         if pointer is None or self.registry.record(pointer.bundle).withdrawn is not None:
             return None
         return pointer
+
+    def _tidy(self, wanted: Pointer) -> None:
+        """See to what a start needs that finds the registry away, and let go of other copies."""
+        serving = self.bundle_id
+        self.registry.remember(wanted if wanted.bundle == serving else Pointer(bundle=serving))
+        self.registry.forget_copies(serving, wanted.bundle, *wanted.history[-1:])
 
     async def _swap(self, wanted: Pointer, *, went_back: bool) -> None:
         async with self.swapping:

@@ -8,6 +8,7 @@ from index.bundle import Bundle, open_bundle
 from index.errors import InputError
 from index.registry import Pointer, Registry
 from index.seal import Seal
+from index.shelf import AwayError
 from service.settings import Settings
 
 log = structlog.get_logger()
@@ -38,9 +39,21 @@ def open_sealed(registry: Registry, bundle_id: str, settings: Settings, *, verif
 def open_published(settings: Settings) -> Opened:
     """The bundle that the registry's pointer names; the newest earlier one that is whole, where the operator allows.
 
+    While the registry is away: what served on this machine before, of which the copies are here.
     InputError where none can be served: of the published one.
     """
     registry = settings.open_registry()
+    try:
+        return _open_published(registry, settings)
+    except AwayError as error:
+        copies = registry.remembered()
+        if copies.pointer() is None:
+            raise
+        log.error("the registry is away; what served here before does", registry=str(registry), error=str(error))
+        return replace(_open_published(copies, settings), registry=registry)
+
+
+def _open_published(registry: Registry, settings: Settings) -> Opened:
     wanted, pointer = registry.current().name, registry.pointer()
     passed_over: dict[str, str] = {}
     for bundle_id in [wanted, *(registry.earlier()[::-1] if settings.bundle_fallback else ())]:

@@ -19,12 +19,12 @@ from obstore.store import from_url
 from s3 import ObjectStore
 
 from index import bucket
-from index.bucket import Bucket, BucketError
+from index.bucket import Bucket
 from index.bundle import BundleError, open_bundle
 from index.errors import InputError
 from index.manifest import MANIFEST, digest_of, record_bytes
 from index.registry import POINTER, Registry, find_bundle, open_registry
-from index.shelf import ChangedError
+from index.shelf import AwayError, ChangedError
 
 TINY = {"n_users": 2, "n_items": 3, "embedding_size": 2}
 
@@ -196,7 +196,7 @@ def test_a_publish_that_always_loses_says_so(shop, monkeypatch):
 def test_a_bucket_that_is_not_there_is_no_empty_one(store, tmp_path):
     nowhere = open_registry("s3://nobody-has-this/bundles", tmp_path)
     for ask in (nowhere.ids, nowhere.current_id, lambda: nowhere.publish("20260101T120000Z-x-00000000")):
-        with pytest.raises(BucketError, match="s3://nobody-has-this/bundles: there is no such bucket"):
+        with pytest.raises(AwayError, match="s3://nobody-has-this/bundles: there is no such bucket"):
             ask()
 
 
@@ -205,7 +205,7 @@ def test_a_store_that_does_not_answer_is_a_sentence_and_not_a_trace(tmp_path, mo
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setattr(bucket, "RETRIES", bucket.NO_RETRIES)
-    with pytest.raises(BucketError, match=r"^s3://shop/bundles: .*GET http://127\.0\.0\.1:9/shop") as refused:
+    with pytest.raises(AwayError, match=r"^s3://shop/bundles: .*GET http://127\.0\.0\.1:9/shop") as refused:
         open_registry("s3://shop/bundles", tmp_path).current_id()
     assert "\n" not in str(refused.value)
     assert "secret" not in str(refused.value)
