@@ -26,7 +26,7 @@ READING  := $(wildcard trainer/data.py trainer/prepare.py trainer/features.py tr
 TRAINING := $(wildcard trainer/*.py trainer/models/*.py) $(patsubst %,trainer/configs/%.toml,popularity lightgcn anchorrec)
 BUNDLING := $(wildcard trainer/export.py index/*.py)
 
-.PHONY: help install demo demo-check test lint lock format docs fuzz rehearsal check-deploy check-alerts check-image check-dependencies audit clean
+.PHONY: help install demo demo-check test lint lock format docs fuzz rehearsal check-deploy check-alerts check-azure check-image check-dependencies audit clean
 .PHONY: bench-train bench-serve bench-events bench-peers bench-scale soak loadtest slo
 
 ##@ Run it
@@ -65,6 +65,14 @@ check-deploy: install $(CHECKS)/.installed  ## manifests: kubectl, schemas of th
 check-alerts: install  ## rules and dashboards: promtool, and a real Prometheus beside two services; 2 minutes, needs apt's prometheus
 	$(BIN)/python -m loadtests.check_alerts
 
+check-azure: install $(CHECKS)/node_modules/.bin/azurite-blob  ## registries in buckets against Azure's emulator, as `make test` does against S3's; needs npm
+	TEST_OBJECT_STORE=azurite TEST_AZURITE=$(abspath $(CHECKS))/node_modules/.bin/azurite-blob $(BIN)/python -m pytest \
+	    tests/index/test_bucket.py tests/index/test_registry.py tests/test_bucket_line.py
+
+$(CHECKS)/node_modules/.bin/azurite-blob:
+	npm install --prefix $(CHECKS) --no-save --no-fund --no-audit azurite@3
+
+##@ Work on it
 ##@ Work on it
 
 docs: install          ## the pages of docs/ as a site in .site, links checked

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 from bundles import write_small_bundle
+from object_stores import ObjectStore, object_store
 from processes import process, run, stop
 from retrainings import ended, started
-from s3 import ObjectStore, object_store
 from servers import counted, serving, wait_until
 from test_retraining import ARGUMENTS, SETTINGS
 from worlds import topics_dataset

@@ -2,7 +2,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from s3 import ObjectStore, object_store
+from object_stores import ObjectStore, object_store
 
 from index.engine import use_threads
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import obstore
 import pytest
 from bundles import write_small_bundle
+from object_stores import ObjectStore
 from obstore.store import from_url
-from s3 import ObjectStore
 
 from index import bucket
 from index.bucket import Bucket
@@ -194,9 +194,10 @@ def test_a_publish_that_always_loses_says_so(shop, monkeypatch):
 
 
 def test_a_bucket_that_is_not_there_is_no_empty_one(store, tmp_path):
-    nowhere = open_registry("s3://nobody-has-this/bundles", tmp_path)
+    url = f"{store.scheme}://nobody-has-this/bundles"
+    nowhere = open_registry(url, tmp_path)
     for ask in (nowhere.ids, nowhere.current_id, lambda: nowhere.publish("20260101T120000Z-x-00000000")):
-        with pytest.raises(AwayError, match="s3://nobody-has-this/bundles: there is no such bucket"):
+        with pytest.raises(AwayError, match=f"{url}: there is no such bucket"):
             ask()
 
 
