@@ -101,14 +101,14 @@ class Bench:
         for number in range(1, TRIES * pace.rounds + 1):
             lacking = [one for one in self.workloads if sum(done.steady for done in taken[one.name]) < pace.rounds]
             for workload in _shown(lacking, f"open arrivals, round {number}"):
-                before = self._most(workload, connections)
+                before = self._most(workload, connections, pace)
                 measured = self.arrivals(workload, share * before, pace.seconds, connections, rng)
-                taken[workload.name].append(Loaded(measured, before, self._most(workload, connections)))
+                taken[workload.name].append(Loaded(measured, before, self._most(workload, connections, pace)))
         return taken
 
-    def _most(self, workload: Workload, connections: int) -> float:
+    def _most(self, workload: Workload, connections: int, pace: Pace) -> float:
         port = self.servers.children[workload.server].port
-        asking = closed_loop(port, workload.requests, connections=connections, seconds=PROBE_S)
+        asking = closed_loop(port, workload.requests, connections=connections, seconds=min(PROBE_S, pace.seconds))
         return self._measured(workload, asking, uvloop.new_event_loop).rate
 
     def arrivals(

@@ -13,15 +13,15 @@ from rich.console import Console
 
 from deploy.stack import end_by_signals
 from index.cli import command_line, run_cli
+from index.errors import InputError
 from loadtests.bench import QUICK, Bench, Loaded, Pace
 from loadtests.figures import Figures, Measurement, as_record, caveats, figures_table, summarised
 from loadtests.random_bundle import Sizes, publish_random
-from loadtests.servers import SETTINGS, Key, Servers, available_cores, running
-from loadtests.workloads import events, make_workloads
+from loadtests.servers import SETTINGS, YARDSTICK, Key, Servers, available_cores, running
+from loadtests.workloads import Workload, events, make_workloads
 
 CONNECTIONS = [16, 64]
 HEAVY = [1_024, 10_000]
-OPEN_LOAD = 0.7  # of what a closed loop finds just before
 OPEN_ROUNDS = 7  # of them the median: what else the machine does comes in bursts
 
 app = command_line()
@@ -48,6 +48,12 @@ def bench_serve(
     seconds: Annotated[float, typer.Option(min=0.1, help="Of one measurement in one round.")] = 1.0,
     rounds: Annotated[int, typer.Option(min=1, help="How often each is measured, in turn.")] = 4,
     requests: Annotated[int, typer.Option(min=1, help="Draws from Zipf's law, asked again and again.")] = 20_000,
+    load: Annotated[
+        float, typer.Option(min=0.01, max=1.5, help="Of open arrivals, over what a closed loop finds.")
+    ] = 0.7,
+    row: Annotated[
+        list[str] | None, typer.Option(help="A row of the tables that is wanted; repeatable. [default: all]")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the bundle, of who asks, and of the arrivals.")] = 0,
     quick: Annotated[
         bool, typer.Option("--quick", help="One round of 0.3 s and 2,000 requests: shows that it works, and no more.")
@@ -61,12 +67,12 @@ def bench_serve(
 
     First a closed loop over keep-alive connections finds the most that the server can do, kind by kind in turn, so
     that a ratio compares what was measured within the same few seconds. Then Poisson arrivals, timed from their
-    intended start, find how long callers wait: at 70% of what a closed loop finds just before. Where one just after
+    intended start, find how long callers wait: at --load of what a closed loop finds just before. Where one just after
     finds another speed by more than 15%, the machine has changed, and the round does not count.
 
     On a machine that others use, believe "by CPU" (the yardstick's CPU a request over ours) before "ratio".
 
-    Example: python -m loadtests.bench_serve --connections 32 --seconds 0.5 --rounds 10
+    Example: python -m loadtests.bench_serve --connections 32 --row recommend --row "explain, anew" --load 0.5
     """
     end_by_signals()
     pace, n_requests = (QUICK, 2_000) if quick else (Pace(seconds, rounds), requests)
@@ -75,16 +81,17 @@ def bench_serve(
     rng, cores = np.random.default_rng(seed), available_cores()
     with tempfile.TemporaryDirectory(prefix="anchorrec-bench-") as folder:
         registry, key = Path(folder) / "bundles", Key.made(Path(folder) / "keys.jsonl")
+        workloads = wanted(make_workloads(sizes, k=k, n_requests=n_requests, key=key.key, rng=rng), row)
         publish_random(registry, sizes, rng)
         with running(registry, cores, key) as servers:
-            bench = Bench(servers, make_workloads(sizes, k=k, n_requests=n_requests, key=key.key, rng=rng))
+            bench = Bench(servers, workloads)
             send_events(servers, sizes, rng)
             bench.warm_up()
             closed = {n: bench.closed(n, pace) for n in sorted(set(connections or CONNECTIONS))}
-            loaded = bench.loaded(OPEN_LOAD, max(closed), open_pace, rng)
+            loaded = bench.loaded(load, max(closed), open_pace, rng)
     opened = {name: summarised(counted(rounds)) for name, rounds in loaded.items()}
     steady = {name: (sum(one.steady for one in rounds), len(rounds)) for name, rounds in loaded.items()}
-    show(closed, opened, steady)
+    show(closed, opened, steady, load)
     record = {
         "bench": "serve",
         **asdict(sizes),
@@ -92,11 +99,20 @@ def bench_serve(
         "cores": asdict(cores),
         "closed": {str(n): as_record(figures) for n, figures in closed.items()},
         "limits": {str(n): {name: one.limit for name, one in figures.items()} for n, figures in closed.items()},
-        "open_load": OPEN_LOAD,
+        "open_load": load,
         "open": as_record(opened),
         "steady_rounds": steady,
     }
     typer.echo(orjson.dumps(record).decode())
+
+
+def wanted(workloads: tuple[Workload, ...], rows: list[str] | None) -> tuple[Workload, ...]:
+    """Those of the rows, and the yardstick beside them; InputError where there is no such row."""
+    names = [one.name for one in workloads]
+    for row in rows or ():
+        if row not in names:
+            raise InputError(f"--row: {row!r} is not known; expected some of {'; '.join(names)}")
+    return tuple(one for one in workloads if rows is None or one.name in {YARDSTICK, *rows})
 
 
 def send_events(servers: Servers, sizes: Sizes, rng: np.random.Generator) -> None:
@@ -115,6 +131,7 @@ def show(
     closed: Mapping[int, Mapping[str, Figures]],
     opened: Mapping[str, Figures],
     steady: Mapping[str, tuple[int, int]],
+    load: float,
 ) -> None:
     """Print the tables, and what to bear in mind beside them."""
     console = Console(width=185)
@@ -122,7 +139,7 @@ def show(
         console.print(figures_table(figures, title=f"closed loop, {n} connections"))
         for line in caveats(figures):
             console.print(line, style="yellow", highlight=False)
-    title = f"open arrivals at {OPEN_LOAD:.0%} of what a closed loop finds just before, from the intended start"
+    title = f"open arrivals at {load:.0%} of what a closed loop finds just before, from the intended start"
     console.print(figures_table(opened, title=title, steady=steady))
 
 

@@ -22,7 +22,7 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
         [sys.executable, "-m", "loadtests.bench_serve", *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
 
@@ -55,6 +55,21 @@ def test_sizes_that_no_bundle_can_have_are_one_line():
     done = run("--items", "5", "--seen", "6", "--quick")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: 6 seen per user of 5 items")
+
+
+def test_rows_are_chosen_by_name_and_measured_beside_the_yardstick():
+    done = run(*SMALL, "--row", "recommend, anew", "--load", "0.5")
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = json.loads(done.stdout.splitlines()[-1])
+    assert list(record["closed"]["8"]) == list(record["open"]) == ["empty", "recommend, anew"]
+    assert record["open_load"] == 0.5
+    assert "open arrivals at 50% of what" in done.stdout
+
+
+def test_a_row_that_does_not_exist_is_refused_with_those_that_do():
+    done = run(*SMALL, "--row", "recomend")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "'recomend' is not known; expected some of empty; recommend; explain; similar" in done.stderr
 
 
 def loaded(before: float, after: float, latency_s: float) -> Loaded:
