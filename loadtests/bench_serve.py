@@ -59,7 +59,7 @@ def bench_serve(
         bool, typer.Option("--quick", help="One round of 0.3 s and 2,000 requests: shows that it works, and no more.")
     ] = False,
 ) -> None:
-    """Measure the service over real sockets; print tables, then one line of JSON. Takes six to ten minutes.
+    """Measure the service over real sockets; print tables, then one line of JSON. Takes six to twelve minutes.
 
     A random bundle is published in a temporary folder. Redis, the yardstick (FastAPI's empty JSON endpoint on the same
     uvicorn) and the service are started: those that answer on one core, the client and Redis on another. The service
