@@ -1,16 +1,13 @@
 """Asks the running servers, kind by kind in turn, and takes down what it cost."""
 
-import asyncio
 import gc
-import selectors
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
-import uvloop
 from rich.console import Console
 from rich.progress import track
 
@@ -21,14 +18,13 @@ from loadtests.servers import YARDSTICK, Servers, cpu_seconds
 from loadtests.workloads import Workload
 
 T = TypeVar("T")
-Asking = Coroutine[Any, Any, Answers]
-NewLoop = Callable[[], asyncio.AbstractEventLoop]
+Asking = Callable[[], Answers]
 
 WARM_UP_S = 30.0
 WARM_UP_CONNECTIONS = 16
 PROBE_S = 0.5  # of a closed loop before and after open arrivals, to know what the server can do at that time
-STEADY = 0.85  # the slower of the two over the quicker: below, the machine has changed its speed in between
-TRIES = 2  # times the rounds that are wanted, where the machine does not keep its speed
+STEADY = 0.85  # the smaller of two speeds, or of two loads, over the larger: below, the machine has changed its speed
+TRIES = 3  # times the rounds that are wanted, where the machine does not keep its speed
 
 
 @dataclass(frozen=True)
@@ -44,16 +40,17 @@ QUICK = Pace(seconds=0.3, rounds=1)
 
 @dataclass(frozen=True)
 class Loaded:
-    """Open arrivals at a share of what the server could do just before, and whether it still could just after."""
+    """Open arrivals at a share of what the server could do just before, and what it could do just after."""
 
     measured: Measurement
+    share: float
     before: float  # answers a second
     after: float
 
     @property
     def steady(self) -> bool:
-        """Whether the load was what it was meant to be."""
-        return min(self.before, self.after) >= STEADY * max(self.before, self.after)
+        """Whether the load was what it was meant to be: as quick after as before, and busy for that share meanwhile."""
+        return _alike(self.before, self.after) and _alike(self.measured.server_busy, self.share)
 
 
 @dataclass(frozen=True)
@@ -67,29 +64,27 @@ class Bench:
         """Ask beforehand, so that Redis and the service's own caches hold what they will."""
         for workload in _shown(self.workloads, "warming up"):
             asked, port = iter(workload.warm_up), self.servers.children[workload.server].port
-            asking = closed_loop(port, asked, connections=WARM_UP_CONNECTIONS, seconds=WARM_UP_S)
             with self.servers.awake(workload.server):
-                _run(asking, uvloop.new_event_loop)
+                closed_loop(port, asked, connections=WARM_UP_CONNECTIONS, seconds=WARM_UP_S)
 
     def closed(self, connections: int, pace: Pace) -> dict[str, Figures]:
         """Figures of every workload in a closed loop, beside the yardstick."""
-
-        def asking(workload: Workload) -> Asking:
-            port = self.servers.children[workload.server].port
-            return closed_loop(port, workload.requests, connections=connections, seconds=pace.seconds)
-
-        taken = self._rounds(asking, pace.rounds, uvloop.new_event_loop, f"{connections} connections")
+        taken = self._rounds(
+            lambda workload: self._closed(workload, connections, pace.seconds),
+            pace.rounds,
+            f"{connections} connections",
+        )
         return {name: summarised(measured, taken[YARDSTICK]) for name, measured in taken.items()}
 
     def open(
         self, rates: Mapping[str, float], connections: int, pace: Pace, rng: np.random.Generator
     ) -> dict[str, Figures]:
         """Figures of every workload with Poisson arrivals at its rate, over at most so many connections."""
-
-        def asking(workload: Workload) -> Asking:
-            return self._arriving(workload, rates[workload.name], pace.seconds, connections, rng)
-
-        taken = self._rounds(asking, pace.rounds, _punctual_loop, "open arrivals")
+        taken = self._rounds(
+            lambda workload: self._arriving(workload, rates[workload.name], pace.seconds, connections, rng),
+            pace.rounds,
+            "open arrivals",
+        )
         return {name: summarised(measured) for name, measured in taken.items()}
 
     def loaded(self, share: float, connections: int, pace: Pace, rng: np.random.Generator) -> dict[str, list[Loaded]]:
@@ -101,46 +96,56 @@ class Bench:
         for number in range(1, TRIES * pace.rounds + 1):
             lacking = [one for one in self.workloads if sum(done.steady for done in taken[one.name]) < pace.rounds]
             for workload in _shown(lacking, f"open arrivals, round {number}"):
-                before = self._most(workload, connections, pace)
-                measured = self.arrivals(workload, share * before, pace.seconds, connections, rng)
-                taken[workload.name].append(Loaded(measured, before, self._most(workload, connections, pace)))
+                with self.servers.awake(workload.server):
+                    taken[workload.name].append(self._loaded(workload, share, connections, pace.seconds, rng))
         return taken
 
-    def _most(self, workload: Workload, connections: int, pace: Pace) -> float:
-        port = self.servers.children[workload.server].port
-        asking = closed_loop(port, workload.requests, connections=connections, seconds=min(PROBE_S, pace.seconds))
-        return self._measured(workload, asking, uvloop.new_event_loop).rate
+    def _loaded(
+        self, workload: Workload, share: float, connections: int, seconds: float, rng: np.random.Generator
+    ) -> Loaded:
+        probe_s = min(PROBE_S, seconds)
+        before = self._closed(workload, connections, probe_s).rate
+        measured = self._arriving(workload, share * before, seconds, connections, rng)
+        return Loaded(measured, share, before, self._closed(workload, connections, probe_s).rate)
 
     def arrivals(
         self, workload: Workload, rate: float, seconds: float, connections: int, rng: np.random.Generator
     ) -> Measurement:
         """One workload once, with Poisson arrivals at this rate."""
-        return self._measured(workload, self._arriving(workload, rate, seconds, connections, rng), _punctual_loop)
-
-    def _arriving(
-        self, workload: Workload, rate: float, seconds: float, connections: int, rng: np.random.Generator
-    ) -> Asking:
-        port, due = self.servers.children[workload.server].port, poisson_arrivals(rate, seconds, rng)
-        return open_arrivals(port, workload.requests, due, connections=connections)
+        with self.servers.awake(workload.server):
+            return self._arriving(workload, rate, seconds, connections, rng)
 
     def _rounds(
-        self, asking: Callable[[Workload], Asking], rounds: int, new_loop: NewLoop, what: str
+        self, measure: Callable[[Workload], Measurement], rounds: int, what: str
     ) -> dict[str, list[Measurement]]:
         taken: dict[str, list[Measurement]] = {workload.name: [] for workload in self.workloads}
         for workload in _shown(self.workloads * rounds, what):
-            taken[workload.name].append(self._measured(workload, asking(workload), new_loop))
+            with self.servers.awake(workload.server):
+                taken[workload.name].append(measure(workload))
         return taken
 
-    def _measured(self, workload: Workload, asking: Asking, new_loop: NewLoop) -> Measurement:
-        cache = self.servers.cold_cache() if workload.cold else nullcontext()
-        with cache, self.servers.awake(workload.server), _no_collection():
-            return self._taken_down(workload, asking, new_loop)
+    def _closed(self, workload: Workload, connections: int, seconds: float) -> Measurement:
+        port = self.servers.children[workload.server].port
+        return self._measured(
+            workload, lambda: closed_loop(port, workload.requests, connections=connections, seconds=seconds)
+        )
 
-    def _taken_down(self, workload: Workload, asking: Asking, new_loop: NewLoop) -> Measurement:
+    def _arriving(
+        self, workload: Workload, rate: float, seconds: float, connections: int, rng: np.random.Generator
+    ) -> Measurement:
+        port, due = self.servers.children[workload.server].port, poisson_arrivals(rate, seconds, rng)
+        return self._measured(workload, lambda: open_arrivals(port, workload.requests, due, connections=connections))
+
+    def _measured(self, workload: Workload, asking: Asking) -> Measurement:
+        cache = self.servers.cold_cache() if workload.cold else nullcontext()
+        with cache, _no_collection():
+            return self._taken_down(workload, asking)
+
+    def _taken_down(self, workload: Workload, asking: Asking) -> Measurement:
         name = workload.server
         pid, reads = self.servers.children[name].pid, self.servers.redis_reads(name)
         server, client = cpu_seconds(pid), time.process_time()
-        answers = _run(asking, new_loop)
+        answers = asking()
         client, server = time.process_time() - client, cpu_seconds(pid) - server
         if not answers.latencies:
             raise InputError(
@@ -152,16 +157,15 @@ class Bench:
             failures=answers.failures,
             seconds=answers.seconds,
             server_cpu=server,
-            client_cpu=client,
+            client_cpu=client - answers.idle,
             redis_reads=sum(asked.values()),
             redis_hits=asked.get("hit", 0),
             kept=answers.kept,
         )
 
 
-def _run(asking: Asking, new_loop: NewLoop) -> Answers:
-    with asyncio.Runner(loop_factory=new_loop) as runner:
-        return runner.run(asking)
+def _alike(one: float, other: float) -> bool:
+    return min(one, other) >= STEADY * max(one, other)
 
 
 @contextmanager
@@ -173,11 +177,6 @@ def _no_collection() -> Iterator[None]:
         yield
     finally:
         gc.enable()
-
-
-def _punctual_loop() -> asyncio.AbstractEventLoop:
-    """A loop whose timers are good to microseconds: epoll, and so uvloop, rounds them to milliseconds."""
-    return asyncio.SelectorEventLoop(selectors.SelectSelector())
 
 
 def _shown(steps: Sequence[T], what: str) -> Sequence[T]:

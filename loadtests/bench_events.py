@@ -1,6 +1,5 @@
 """`python -m loadtests.bench_events`: how many events a second POST /events makes durable."""
 
-import asyncio
 import itertools
 import tempfile
 from collections.abc import Iterator
@@ -51,7 +50,7 @@ def bench_events(
 
 def _measure(port: int, pid: int, batch: int, connections: int, seconds: float) -> dict[str, Any]:
     before = cpu_seconds(pid)
-    answers = asyncio.run(closed_loop(port, _requests(batch), connections=connections, seconds=seconds))
+    answers = closed_loop(port, _requests(batch), connections=connections, seconds=seconds)
     cpu = cpu_seconds(pid) - before
     n = len(answers.latencies) * batch
     p50, p99 = np.percentile(answers.latencies or [np.nan], (50, 99)) * 1000

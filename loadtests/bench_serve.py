@@ -59,16 +59,18 @@ def bench_serve(
         bool, typer.Option("--quick", help="One round of 0.3 s and 2,000 requests: shows that it works, and no more.")
     ] = False,
 ) -> None:
-    """Measure the service over real sockets; print tables, then one line of JSON. Takes six to twelve minutes.
+    """Measure the service over real sockets; print tables, then one line of JSON. Takes eight to twenty minutes.
 
     A random bundle is published in a temporary folder. Redis, the yardstick (FastAPI's empty JSON endpoint on the same
     uvicorn) and the service are started: those that answer on one core, the client and Redis on another. The service
     runs three times: as shipped; "anew", without its cache of answers; "bare", without its memory of users either.
+    Those that are not asked stand still: an idle service looks about every few milliseconds, and others wait for that.
 
     First a closed loop over keep-alive connections finds the most that the server can do, kind by kind in turn, so
     that a ratio compares what was measured within the same few seconds. Then Poisson arrivals, timed from their
     intended start, find how long callers wait: at --load of what a closed loop finds just before. Where one just after
-    finds another speed by more than 15%, the machine has changed, and the round does not count.
+    finds another speed by more than 15%, or the server was busy by 15% more or less than --load, the machine has
+    changed, and the round does not count (the line of JSON has them all).
 
     On a machine that others use, believe "by CPU" (the yardstick's CPU a request over ours) before "ratio".
 
@@ -84,11 +86,12 @@ def bench_serve(
         workloads = wanted(make_workloads(sizes, k=k, n_requests=n_requests, key=key.key, rng=rng), row)
         publish_random(registry, sizes, rng)
         with running(registry, cores, key) as servers:
-            bench = Bench(servers, workloads)
             send_events(servers, sizes, rng)
-            bench.warm_up()
-            closed = {n: bench.closed(n, pace) for n in sorted(set(connections or CONNECTIONS))}
-            loaded = bench.loaded(load, max(closed), open_pace, rng)
+            with servers.pausing(servers.children) as paused:
+                bench = Bench(paused, workloads)
+                bench.warm_up()
+                closed = {n: bench.closed(n, pace) for n in sorted(set(connections or CONNECTIONS))}
+                loaded = bench.loaded(load, max(closed), open_pace, rng)
     opened = {name: summarised(counted(rounds)) for name, rounds in loaded.items()}
     steady = {name: (sum(one.steady for one in rounds), len(rounds)) for name, rounds in loaded.items()}
     show(closed, opened, steady, load)
@@ -101,7 +104,7 @@ def bench_serve(
         "limits": {str(n): {name: one.limit for name, one in figures.items()} for n, figures in closed.items()},
         "open_load": load,
         "open": as_record(opened),
-        "steady_rounds": steady,
+        "open_rounds": {name: [as_told(one) for one in rounds] for name, rounds in loaded.items()},
     }
     typer.echo(orjson.dumps(record).decode())
 
@@ -125,6 +128,13 @@ def send_events(servers: Servers, sizes: Sizes, rng: np.random.Generator) -> Non
 def counted(rounds: Sequence[Loaded]) -> list[Measurement]:
     """The steady rounds; all of them where none was, which the table says beside them."""
     return [one.measured for one in rounds if one.steady] or [one.measured for one in rounds]
+
+
+def as_told(one: Loaded) -> dict[str, float | bool]:
+    """One round for programs."""
+    measured = one.measured
+    figures = {"before": one.before, "after": one.after, "busy": measured.server_busy, "p99_ms": measured.p99_ms}
+    return {**{name: round(value, 2) for name, value in figures.items()}, "steady": one.steady}
 
 
 def show(

@@ -1,25 +1,38 @@
-"""A client that takes little time of its own: raw asyncio protocols over keep-alive connections.
+"""A client that takes little time of its own: keep-alive sockets on one epoll, and nothing between them and the caller.
 
 A closed loop asks as soon as it is answered and so finds what a server can do; it slows its own load where the server
 is slow, and so says nothing of waiting. Open arrivals come when they come, and are timed from when they should have.
 """
 
-import asyncio
+import select
+import socket
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any, cast
+from types import TracebackType
+from typing import Any, NamedTuple, Self, TypeVar
 
 import httptools
 import numpy as np
 
 Array = np.ndarray[Any, Any]
+T = TypeVar("T")
 
 OK = range(200, 300)
 LOST = 0  # stands for the status of an answer that never came
-GRACE_S = 20.0  # after the last request, how long its answer is waited for
+GRACE_S = 20.0  # without any answer, after which those that are under way are given up
 KEPT = b"kept;dur="  # stands in Server-Timing where the service sent an answer that it had kept
+RECEIVED = 65_536  # bytes at a time
+AWAKE_S = 0.002  # before an arrival the client stays awake: epoll counts in whole milliseconds, and waking takes time
+
+
+class Answer(NamedTuple):
+    """What came back for one request."""
+
+    status: int
+    seconds: float  # from when it was asked, or should have been
+    kept: bool  # the service had made it before
 
 
 @dataclass
@@ -30,151 +43,203 @@ class Answers:
     failures: int = 0
     kept: int = 0  # good ones that the service had made before
     seconds: float = 0.0  # from the first request to the last answer
+    idle: float = 0.0  # seconds of CPU for which the client stayed awake and had nothing to do
 
-    def add(self, status: int, seconds: float, kept: bool) -> None:
+    def add(self, answer: Answer) -> None:
         """Count one answer."""
-        if status in OK:
-            self.latencies.append(seconds)
-            self.kept += kept
+        if answer.status in OK:
+            self.latencies.append(answer.seconds)
+            self.kept += answer.kept
         else:
             self.failures += 1
 
 
-OnAnswer = Callable[["Connection", int, float], None]
+class Connection:
+    """One keep-alive connection to a port of this machine, with at most one request under way."""
 
-
-class Connection(asyncio.Protocol):
-    """One keep-alive connection with at most one request under way."""
-
-    def __init__(self, on_answer: OnAnswer) -> None:
-        self._on_answer = on_answer
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port))
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._parser = httptools.HttpResponseParser(self)
         self._asked_at: float | None = None
-        self.kept = False  # the answer that has just come
-        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._answer: Answer | None = None
+        self._kept = False
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the way out."""
-        self._transport = cast(asyncio.Transport, transport)
+    def fileno(self) -> int:
+        """For epoll; below 0 once closed."""
+        return self._socket.fileno()
+
+    @property
+    def closed(self) -> bool:
+        """By either side."""
+        return self.fileno() < 0
 
     def ask(self, request: bytes, at: float) -> None:
-        """Send a request whose latency counts from `at`; on a connection that is gone it is lost at once."""
-        self._asked_at, self.kept = at, False
-        if self.closed.done():
-            self._answer(LOST)
-        else:
-            self._transport.write(request)
+        """Send a request whose latency counts from `at`; OSError where the connection is gone."""
+        self._asked_at, self._kept = at, False
+        self._socket.sendall(request)
 
-    def close(self) -> None:
-        """Ask nothing more; what is under way is lost."""
-        self._transport.abort()
-
-    def data_received(self, data: bytes) -> None:
-        """Feed the parser, which calls on_message_complete alone: headers would cost time that is the server's."""
-        if KEPT in data:
-            self.kept = True
+    def receive(self) -> Answer | None:
+        """Read what has come: the answer, if it is whole now. A connection that ends or says no HTTP is closed."""
         try:
+            data = self._socket.recv(RECEIVED)
+            if KEPT in data:
+                self._kept = True
             self._parser.feed_data(data)
-        except httptools.HttpParserError:
-            self.close()
+        except (OSError, httptools.HttpParserError):
+            data = b""
+        if not data:
+            return self.lose()
+        answer, self._answer = self._answer, None
+        return answer
+
+    def lose(self) -> Answer | None:
+        """Close; the answer that will not come, where one was under way."""
+        self._socket.close()
+        self._end(LOST)
+        answer, self._answer = self._answer, None
+        return answer
 
     def on_message_complete(self) -> None:
-        """Hand on the answer that has just become whole."""
-        self._answer(self._parser.get_status_code())
+        """The parser calls this and nothing else: to be told of headers would cost time that is the server's."""
+        self._end(self._parser.get_status_code())
 
-    def connection_lost(self, error: Exception | None) -> None:
-        """A request that was under way is lost."""
-        self.closed.set_result(None)
-        self._answer(LOST)
-
-    def _answer(self, status: int) -> None:
+    def _end(self, status: int) -> None:
         if self._asked_at is not None:
-            seconds, self._asked_at = perf_counter() - self._asked_at, None
-            self._on_answer(self, status, seconds)
+            self._answer = Answer(status, perf_counter() - self._asked_at, self._kept)
+            self._asked_at = None
 
 
-async def closed_loop(port: int, requests: Iterator[bytes], *, connections: int, seconds: float) -> Answers:
+class Pool:
+    """Connections to one port, and what is under way on them."""
+
+    def __init__(self, port: int, n: int = 0) -> None:
+        self.under_way = 0  # requests
+        self._port = port
+        self._lost: list[tuple[Connection, Answer]] = []
+        self._by_number: dict[int, Connection] = {}
+        self._epoll = select.epoll()
+        self.connections = [self.open() for _ in range(n)]  # those it began with
+
+    def open(self) -> Connection:
+        """One connection more; OSError where the port takes none."""
+        connection = Connection(self._port)
+        self._by_number[connection.fileno()] = connection
+        self._epoll.register(connection.fileno(), select.EPOLLIN)
+        return connection
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        for connection in self._by_number.values():
+            connection.lose()
+        self._epoll.close()
+
+    def ask(self, connection: Connection, request: bytes, at: float) -> None:
+        """Send a request whose latency counts from `at`; on a connection that is gone it is lost at once."""
+        self.under_way += 1
+        try:
+            connection.ask(request, at)
+        except OSError:
+            lost = connection.lose()
+            if lost is not None:
+                self._lost.append((connection, lost))
+
+    def answers(self, timeout_s: float) -> list[tuple[Connection, Answer]]:
+        """Those that have come; where there is none, wait so long for one. A lost one has the status `LOST`."""
+        found, self._lost = self._lost, []
+        for number, _ in self._epoll.poll(0 if found else timeout_s):
+            connection = self._by_number[number]
+            answer = connection.receive()
+            if answer is not None:
+                found.append((connection, answer))
+        self.under_way -= len(found)
+        return found
+
+
+def ask_all(
+    pool: Pool, requests: Iterator[T], *, message: Callable[[T], bytes], on_answer: Callable[[T, Answer], None]
+) -> int:
+    """Keep every connection asking until the requests run out. How many were given up.
+
+    A connection that is lost is not replaced; a server that answers nothing for `GRACE_S` is given up.
+    """
+    under_way: dict[Connection, T] = {}
+
+    def ask_next(connection: Connection) -> None:
+        for request in requests:
+            under_way[connection] = request
+            pool.ask(connection, message(request), perf_counter())
+            return
+
+    for connection in pool.connections:
+        ask_next(connection)
+    answered_at = perf_counter()
+    while under_way and perf_counter() < answered_at + GRACE_S:
+        for connection, answer in pool.answers(GRACE_S):
+            answered_at = perf_counter()
+            on_answer(under_way.pop(connection), answer)
+            if answer.status != LOST:
+                ask_next(connection)
+    return len(under_way)
+
+
+def closed_loop(port: int, requests: Iterator[bytes], *, connections: int, seconds: float) -> Answers:
     """Keep every connection asking for so many seconds, or until the requests run out."""
     answers = Answers()
 
-    def go_on(connection: Connection, status: int, latency: float) -> None:
-        answers.add(status, latency, connection.kept)
-        if status != LOST:  # a lost connection is not replaced: a run with failures is void as it is
-            ask_next(connection)
+    def in_time() -> Iterator[bytes]:
+        while perf_counter() < start + seconds:
+            request = next(requests, None)
+            if request is None:
+                return
+            yield request
 
-    def ask_next(connection: Connection) -> None:
-        now = perf_counter()
-        request = next(requests, None) if now < end else None
-        if request is None:
-            connection.close()
-        else:
-            connection.ask(request, now)
+    def count(_: bytes, answer: Answer) -> None:
+        answers.add(answer)
 
-    pool = await connect(port, connections, go_on)
-    start = perf_counter()
-    end = start + seconds
-    for connection in pool:
-        ask_next(connection)
-    await _gone(pool, seconds + GRACE_S)
-    answers.seconds = perf_counter() - start
+    with Pool(port, connections) as pool:
+        start = perf_counter()
+        given_up = ask_all(pool, in_time(), message=bytes, on_answer=count)
+        answers.failures += given_up
+        answers.seconds = perf_counter() - start
     return answers
 
 
-async def open_arrivals(port: int, requests: Iterator[bytes], arrivals: Array, *, connections: int) -> Answers:
+def open_arrivals(port: int, requests: Iterator[bytes], arrivals: Array, *, connections: int) -> Answers:
     """Ask at the arrivals (n,), ascending seconds from now, whatever the server does.
 
-    Where all connections are taken an arrival waits for one, and its latency still counts from when it came.
+    Where all connections are taken an arrival waits for one, and its latency still counts from when it came. The client
+    does not sleep while an arrival is near: to be woken takes time, which would count as the server's.
     """
-    answers = Answers()
-    waiting: deque[float] = deque()
-
-    def go_on(connection: Connection, status: int, latency: float) -> None:
-        answers.add(status, latency, connection.kept)
-        if status == LOST:
-            return
-        if waiting:
-            connection.ask(next(requests), waiting.popleft())
-        else:
-            free.append(connection)
-
-    pool = await connect(port, connections, go_on)
-    free = list(pool)
-    start = perf_counter()
-    for at in (start + arrivals).tolist():
-        early = at - perf_counter()
-        if early > 0:
-            await asyncio.sleep(early)
-        if free:
-            free.pop().ask(next(requests), at)
-        else:
-            waiting.append(at)
-    await _answered(answers, len(arrivals))
-    answers.seconds = perf_counter() - start
+    answers, waiting = Answers(), deque[float]()
+    with Pool(port, connections) as pool:
+        free = list(pool.connections)
+        start = answered_at = perf_counter()
+        due = deque((start + arrivals).tolist())
+        while due or (waiting and free) or pool.under_way:
+            now = perf_counter()
+            if not due and now > answered_at + GRACE_S:
+                break
+            while due and due[0] <= now:
+                waiting.append(due.popleft())
+            while free and waiting:
+                pool.ask(free.pop(), next(requests), waiting.popleft())
+            asked_at = perf_counter()
+            sleep_s = max(0.0, due[0] - asked_at - AWAKE_S) if due else 0.0
+            found = pool.answers(sleep_s)
+            if found:
+                answered_at = perf_counter()
+            elif not sleep_s:
+                answers.idle += perf_counter() - asked_at
+            for connection, answer in found:
+                answers.add(answer)
+                if answer.status != LOST:
+                    free.append(connection)
+        answers.seconds = perf_counter() - start
     answers.failures = len(arrivals) - len(answers.latencies)  # with those that nobody waits for any longer
-    await _gone(pool, 0)
     return answers
-
-
-async def connect(port: int, n: int, on_answer: OnAnswer) -> list[Connection]:
-    """So many connections to a port of this machine."""
-    loop = asyncio.get_running_loop()
-    made = [await loop.create_connection(lambda: Connection(on_answer), "127.0.0.1", port) for _ in range(n)]
-    return [protocol for _, protocol in made]
-
-
-async def _gone(pool: list[Connection], seconds: float) -> None:
-    """Wait until all connections have ended; those that do not are cut, and what they asked is lost."""
-    ends = [connection.closed for connection in pool]
-    await asyncio.wait(ends, timeout=seconds)
-    for connection in pool:
-        connection.close()
-    await asyncio.wait(ends)
-
-
-async def _answered(answers: Answers, n: int) -> None:
-    end = perf_counter() + GRACE_S
-    while len(answers.latencies) + answers.failures < n and perf_counter() < end:
-        await asyncio.sleep(0.001)
 
 
 def poisson_arrivals(rate: float, seconds: float, rng: np.random.Generator) -> Array:

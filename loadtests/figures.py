@@ -22,7 +22,7 @@ class Measurement:
     failures: int
     seconds: float
     server_cpu: float  # seconds of CPU
-    client_cpu: float  # seconds of CPU
+    client_cpu: float  # seconds of CPU, without those in which it only waited
     redis_reads: float  # vectors that the service asked of Redis
     redis_hits: float  # and how many of them it had
     kept: int = 0  # answers that the service had made before
@@ -31,6 +31,16 @@ class Measurement:
     def rate(self) -> float:
         """Good answers a second."""
         return len(self.latencies) / self.seconds
+
+    @property
+    def server_busy(self) -> float:
+        """Share of one core."""
+        return self.server_cpu / self.seconds
+
+    @property
+    def p99_ms(self) -> float:
+        """Milliseconds that 99% of the good answers did not exceed."""
+        return float(percentiles(self.latencies, (99,))[0]) * 1e3
 
 
 @dataclass(frozen=True)
@@ -82,7 +92,7 @@ def summarised(rounds: Sequence[Measurement], yardstick: Sequence[Measurement] =
         p50_ms=float(p50),
         p95_ms=float(p95),
         p99_ms=float(p99),
-        p99_of_rounds_ms=_spread([float(percentiles(one.latencies, (99,))[0]) * 1e3 for one in rounds]),
+        p99_of_rounds_ms=_spread([one.p99_ms for one in rounds]),
         server_cpu_us=_cpu_us(rounds),
         server_busy=sum(one.server_cpu for one in rounds) / seconds,
         client_busy=sum(one.client_cpu for one in rounds) / seconds,

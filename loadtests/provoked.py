@@ -1,11 +1,12 @@
 """Two services beside Redis, under a little load, to which things happen that somebody should be told of."""
 
-import asyncio
 import random
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 import httpx
@@ -36,18 +37,14 @@ class Provoked:
 
     def load(self, rate: float, seconds: float, seed: int) -> None:
         """Requests of every kind, so many a second to each."""
-        asyncio.run(self._load(rate, seconds, seed))
 
-    async def _load(self, rate: float, seconds: float, seed: int) -> None:
-        rng = np.random.default_rng(seed)
-        asked = (one.request for one in mixture(SIZES, NO_KEY, random.Random(seed)))
-        arrivals = [poisson_arrivals(rate, seconds, rng) for _ in self.services]
-        await asyncio.gather(
-            *(
-                open_arrivals(service.port, asked, when, connections=CONNECTIONS)
-                for service, when in zip(self.services, arrivals, strict=True)
-            )
-        )
+        def ask(service: Child, seed: int) -> None:
+            asked = (one.request for one in mixture(SIZES, NO_KEY, random.Random(seed)))
+            arrivals = poisson_arrivals(rate, seconds, np.random.default_rng(seed))
+            open_arrivals(service.port, asked, arrivals, connections=CONNECTIONS)
+
+        with ThreadPoolExecutor() as threads:
+            list(threads.map(ask, self.services, count(seed)))
 
     def provoke(self) -> None:
         """The gate refuses a bundle, which is published by force; a retraining fails; a file of rules is wrong."""

@@ -17,7 +17,7 @@ from rich.table import Table
 from deploy.stack import end_by_signals
 from index.cli import command_line, run_cli
 from loadtests.bench import Bench, Pace
-from loadtests.figures import Figures, Measurement, as_record, percentiles, summarised
+from loadtests.figures import Figures, Measurement, as_record, summarised
 from loadtests.knee import Knee, find_knee
 from loadtests.random_bundle import Sizes, publish_random
 from loadtests.servers import ANEW, SHIPPED, YARDSTICK, Key, available_cores, running
@@ -55,12 +55,7 @@ class Objective:
         """p99 over its limit; boundless where more requests failed than may."""
         if one.failures > self.failures * (one.failures + len(one.latencies)):
             return math.inf
-        return p99_ms(one) / self.p99_ms
-
-
-def p99_ms(one: Measurement) -> float:
-    """Milliseconds from when requests should have started, which 99% of the good answers do not exceed."""
-    return float(percentiles(one.latencies, (99,))[0]) * 1e3
+        return one.p99_ms / self.p99_ms
 
 
 @dataclass
@@ -84,7 +79,7 @@ class Search:
         one = self._arrivals(rate, max(self.objective.seconds, self.objective.samples / rate))
         self.seen.setdefault(rate, []).append(one)
         strain = self.objective.strain(one)
-        told = f"p99 {p99_ms(one):.1f} ms, {one.failures} failed: {'holds' if strain <= 1 else 'breaks'}"
+        told = f"p99 {one.p99_ms:.1f} ms, {one.failures} failed: {'holds' if strain <= 1 else 'breaks'}"
         self.progress.console.print(f"{self.workload.name}, {rate:,.0f} a second: {told}", highlight=False)
         return strain
 

@@ -1,13 +1,13 @@
 """`python -m loadtests.soak`: does the service's memory stay what it is, over a million requests of every kind?"""
 
-import asyncio
 import random
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated
@@ -16,14 +16,13 @@ import numpy as np
 import orjson
 import psutil
 import typer
-import uvloop
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
 from deploy.stack import Child, end_by_signals
 from index.cli import command_line, run_cli
-from loadtests.client import GRACE_S, LOST, Connection, connect
+from loadtests.client import Answer, Pool, ask_all
 from loadtests.mixture import Asked, mixture
 from loadtests.random_bundle import Sizes, publish_random
 from loadtests.servers import SHIPPED, Key, available_cores, counted, running
@@ -34,8 +33,6 @@ LOOKS_TOLD = 10  # one of so many is told
 FULL = 0.98  # of what a cache may hold; the next answer may not fit into the rest
 MOST_WARM_UPS = 10  # one after another, until every cache is full
 CONNECTIONS = 16
-
-Answered = Callable[[Asked, int], None]
 
 app = command_line()
 
@@ -163,8 +160,8 @@ def fill(found: Soaked, service: Child, asked: Iterator[Asked], n: int, *, conne
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(what, total=n)
 
-        def answered(one: Asked, status: int) -> None:
-            found.add(one, status)
+        def answered(one: Asked, answer: Answer) -> None:
+            found.add(one, answer.status)
             if found.asked % step == 0:
                 found.memory.append(memory(service.pid))
                 progress.update(task, completed=found.asked)
@@ -172,51 +169,10 @@ def fill(found: Soaked, service: Child, asked: Iterator[Asked], n: int, *, conne
                 progress.console.print(f"{what}: {found.asked:,} of {n:,}, {found.memory[-1].resident:.1f} MB resident")
 
         try:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(ask_all(service.port, islice(asked, n), connections, answered))
+            with Pool(service.port, connections) as pool:
+                ask_all(pool, islice(asked, n), message=attrgetter("request"), on_answer=answered)
         finally:
             found.seconds = perf_counter() - began
-
-
-async def ask_all(port: int, requests: Iterator[Asked], connections: int, answered: Answered) -> None:
-    """Keep every connection asking until the requests run out. One that is lost is a failure, and stays away."""
-    under_way: dict[Connection, Asked] = {}
-    answers = 0
-
-    def go_on(connection: Connection, status: int, _: float) -> None:
-        nonlocal answers
-        asked = under_way.pop(connection, None)
-        if asked is None:  # given up
-            return
-        answers += 1
-        answered(asked, status)
-        if status != LOST:
-            ask_next(connection)
-
-    def ask_next(connection: Connection) -> None:
-        asked = next(requests, None)
-        if asked is None:
-            connection.close()
-            return
-        under_way[connection] = asked
-        connection.ask(asked.request, perf_counter())
-
-    pool = await connect(port, connections, go_on)
-    for connection in pool:
-        ask_next(connection)
-    ends = [connection.closed for connection in pool]
-    try:
-        before = -1
-        while under_way and answers > before:  # a server that answers nothing for so long is given up
-            before = answers
-            await asyncio.wait(ends, timeout=GRACE_S)
-    except asyncio.CancelledError:
-        under_way.clear()
-        raise
-    finally:
-        for connection in pool:
-            connection.close()
-        await asyncio.wait(ends)
 
 
 def memory(pid: int) -> Memory:

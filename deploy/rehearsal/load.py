@@ -1,10 +1,10 @@
 """Steady open arrivals through the proxy, from a thread of its own: what was asked, when, and what came of it."""
 
-import asyncio
 import itertools
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -16,7 +16,7 @@ import orjson
 from deploy.rehearsal.shop import ITEMS, USERS, item_id, liked_item, user_id
 from deploy.stack import HOST
 from index.errors import InputError
-from loadtests.client import OK, Connection, connect
+from loadtests.client import LOST, OK, Connection, Pool
 from loadtests.visits import EVENT, SHARES, SIMILAR
 from loadtests.workloads import raw, zipf_rows
 
@@ -26,6 +26,7 @@ CYCLE = 5_000  # users drawn beforehand
 MOST_WAIT_S = 40.0  # for the last answers: the proxy tries an event three times ten seconds
 MOST_CONNECTIONS = 1_000
 RESENDING_S = 30.0
+LOOK_S = 0.05
 
 
 class Asked(NamedTuple):
@@ -41,7 +42,7 @@ class Answer(NamedTuple):
 
     due: float  # when it was to be asked
     kind: str
-    status: int  # 0: the connection broke, or nothing came
+    status: int  # LOST: the connection broke, or nothing came
     seconds: float  # from when it was due
     event_id: str
 
@@ -86,9 +87,8 @@ class Load:
         """Nothing is asked yet."""
         self._free: list[Connection] = []
         self._under_way: dict[Connection, tuple[Asked, float]] = {}
-        self._opening: set[asyncio.Task[None]] = set()
         self._ending = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="load", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="load", daemon=True)
 
     def __enter__(self) -> Self:
         """Begin."""
@@ -108,7 +108,7 @@ class Load:
         while any(due <= now for _, due in list(self._under_way.values())):
             if time.perf_counter() > now + MOST_WAIT_S:
                 raise InputError("the proxy leaves requests without any answer")
-            time.sleep(0.05)
+            time.sleep(LOOK_S)
 
     def send_again(self) -> int:
         """Send what was refused once more, as its sender would; how many there were."""
@@ -121,49 +121,48 @@ class Load:
             self.answers += [Answer(due, EVENT, 202, seconds, event["event_id"]) for event in waiting]
         return len(waiting)
 
-    async def _run(self) -> None:
-        due = time.perf_counter()
-        while not self._ending.is_set():
-            due += self.rng.exponential(1 / self.rate)
-            await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            self._ask(next(self.asked), due)
-        end = time.perf_counter() + MOST_WAIT_S
-        while (self._under_way or self._opening) and time.perf_counter() < end:
-            await asyncio.sleep(0.05)
-        for connection in [*self._under_way, *self._free]:
-            connection.close()
-        await asyncio.sleep(0)  # what they close is told in the next turn of the loop
+    def _run(self) -> None:
+        with Pool(self.port) as pool:
+            due = time.perf_counter()
+            while not self._ending.is_set():
+                due += self.rng.exponential(1 / self.rate)
+                while (early := due - time.perf_counter()) > 0:
+                    self._take(pool, early)
+                self._ask(pool, next(self.asked), due)
+            end = time.perf_counter() + MOST_WAIT_S
+            while self._under_way and time.perf_counter() < end:
+                self._take(pool, LOOK_S)
+        for asked, due in self._under_way.values():
+            self._note(asked, due, LOST, time.perf_counter() - due)
+        self._under_way.clear()
 
-    def _ask(self, asked: Asked, due: float) -> None:
-        while self._free:
-            connection = self._free.pop()  # the last one used: those below may have been closed meanwhile
-            if not connection.closed.done():
-                self._send(connection, asked, due)
-                return
-        task = asyncio.ensure_future(self._open_and_send(asked, due))
-        self._opening.add(task)
-        task.add_done_callback(self._opening.discard)
+    def _take(self, pool: Pool, seconds: float) -> None:
+        """What has been answered, or is within so many seconds."""
+        for connection, answer in pool.answers(seconds):
+            asked, due = self._under_way.pop(connection)
+            self._note(asked, due, answer.status, answer.seconds)
+            if not connection.closed:
+                self._free.append(connection)
 
-    async def _open_and_send(self, asked: Asked, due: float) -> None:
-        if len(self._under_way) >= MOST_CONNECTIONS:
-            self._note(asked, due, 0, time.perf_counter() - due)
+    def _ask(self, pool: Pool, asked: Asked, due: float) -> None:
+        connection = self._connection(pool)
+        if connection is None:
+            self._note(asked, due, LOST, time.perf_counter() - due)
             return
-        try:
-            (connection,) = await connect(self.port, 1, self._answered)
-        except OSError:
-            self._note(asked, due, 0, time.perf_counter() - due)
-            return
-        self._send(connection, asked, due)
-
-    def _send(self, connection: Connection, asked: Asked, due: float) -> None:
         self._under_way[connection] = (asked, due)
-        connection.ask(asked.request, due)
+        pool.ask(connection, asked.request, due)
 
-    def _answered(self, connection: Connection, status: int, seconds: float) -> None:
-        asked, due = self._under_way.pop(connection)
-        self._note(asked, due, status, seconds)
-        if not connection.closed.done():
-            self._free.append(connection)
+    def _connection(self, pool: Pool) -> Connection | None:
+        """The free one that was used last, for those before it may have been closed meanwhile, or else a new one."""
+        while self._free:
+            connection = self._free.pop()
+            if not connection.closed:
+                return connection
+        if len(self._under_way) >= MOST_CONNECTIONS:
+            return None
+        with suppress(OSError):
+            return pool.open()
+        return None
 
     def _note(self, asked: Asked, due: float, status: int, seconds: float) -> None:
         answer = Answer(due, asked.kind, status, seconds, asked.event["event_id"] if asked.event else "")

@@ -15,7 +15,7 @@ def said(status: int, *more: str) -> bytes:
     return "\r\n".join([f"HTTP/1.1 {status} said", "content-length: 2", *more, "", "{}"]).encode()
 
 
-async def asked(reply: Reply, ask: Callable[[int], Awaitable[Answers]]) -> Answers:
+async def asked(reply: Reply, ask: Callable[[int], Answers]) -> Answers:
     """Ask a server that does `reply` for each request."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -26,7 +26,7 @@ async def asked(reply: Reply, ask: Callable[[int], Awaitable[Answers]]) -> Answe
             writer.close()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        return await ask(server.sockets[0].getsockname()[1])
+        return await asyncio.to_thread(ask, server.sockets[0].getsockname()[1])
 
 
 def test_a_closed_loop_counts_every_answer_that_is_not_200_as_a_failure():
@@ -102,6 +102,17 @@ def test_open_arrivals_do_not_slow_down_with_the_server():
     answers = asyncio.run(asked(reply, lambda port: open_arrivals(port, repeat(ASK), arrivals, connections=20)))
     assert len(answers.latencies) == 20
     assert answers.seconds < 2  # one after the other they would take 4
+    assert 0.1 < answers.idle < answers.seconds, "the client stays awake for the last answers, and says so"
+
+
+def test_the_client_sleeps_while_the_next_arrival_is_far():
+    async def reply(writer: asyncio.StreamWriter) -> None:
+        writer.write(said(200))
+
+    arrivals = np.array([0.0, 1.0])
+    answers = asyncio.run(asked(reply, lambda port: open_arrivals(port, repeat(ASK), arrivals, connections=1)))
+    assert (len(answers.latencies), answers.failures) == (2, 0)
+    assert answers.idle < 0.5
 
 
 def test_an_open_arrival_on_a_lost_connection_is_a_failure():

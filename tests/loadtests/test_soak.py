@@ -6,15 +6,17 @@ import random
 import subprocess
 import sys
 from itertools import islice
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from loadtests.client import Answer, Pool, ask_all
 from loadtests.mixture import Asked, mixture
 from loadtests.random_bundle import Sizes, publish_random
 from loadtests.servers import BARE, Key, available_cores, running
-from loadtests.soak import FULL, MOST_WARM_UPS, Memory, Soaked, ask_all, fill_caches, fullness
+from loadtests.soak import FULL, MOST_WARM_UPS, Memory, Soaked, fill_caches, fullness
 
 SMALL = ["--requests", "1000", "--items", "300", "--users", "500", "--seen", "5", "--size", "16"]
 
@@ -99,7 +101,14 @@ def asked_of(replies: list[bytes], requests: list[Asked]) -> Soaked:
 
     async def ask() -> None:
         async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-            await ask_all(server.sockets[0].getsockname()[1], iter(requests), 1, found.add)
+            await asyncio.to_thread(ask_one_by_one, server.sockets[0].getsockname()[1])
+
+    def ask_one_by_one(port: int) -> None:
+        with Pool(port, 1) as pool:
+            ask_all(pool, iter(requests), message=attrgetter("request"), on_answer=count)
+
+    def count(asked: Asked, answer: Answer) -> None:
+        found.add(asked, answer.status)
 
     asyncio.run(ask())
     return found
