@@ -187,10 +187,11 @@ LEARNING: Rows = {
             {"{{bundle_id}}": "count by (bundle_id) (reco_bundle_info{$in})"},
         ),
         Shown(
-            "Behind the registry, damaged, open at once",
+            "Behind the registry, without it, damaged, open at once",
             "none",
             {
                 "behind": "sum(reco_bundle_behind{$in})",
+                "registry away": "sum(reco_registry_away{$in})",
                 "damaged": "sum(reco_bundle_damaged{$in})",
                 "most open": "max(reco_bundles_open{$in})",
             },

@@ -186,6 +186,7 @@ class Metrics:
         self.bundle_behind = Gauge(
             "reco_bundle_behind", "1 while the registry names another bundle than serves here.", registry=r
         )
+        self.registry_away = Gauge("reco_registry_away", "1 while the registry of bundles cannot be read.", registry=r)
         self.bundle_damaged = Gauge(
             "reco_bundle_damaged", "1 while files of the bundle that serves are not what they were.", registry=r
         )

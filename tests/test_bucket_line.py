@@ -103,11 +103,13 @@ def test_a_process_that_starts_while_the_store_is_away_serves_what_served_on_its
         assert serving_ids([client]) == {shop.first}
         assert client.get("/readyz").status_code == 200
         assert "the registry is away; what served here before does" in (tmp_path / "log-a").read_text()
+        wait_until(lambda: counted(client, "reco_registry_away") == 1, 60)
         store.start().make(shop.url)
         shop.registry.take_in(shop.registry.folder / shop.second)
         shop.registry.publish(shop.second)
         wait_until(lambda: serving_ids([client]) == {shop.second}, 40)
         wait_until(lambda: shop.copies(tmp_path, "a") == {shop.second})
+        assert counted(client, "reco_registry_away") == 0
         stop(running)
 
 

@@ -68,6 +68,7 @@ class Holder:
         self._news = asyncio.Event()
         self._show()
         self._pointer = opened.pointer  # as it was at the last look
+        self._away = ""  # why the registry could not be read at the last look
         self._tidied = ""  # what served when copies of others were last forgotten
         for bundle_id, error in opened.passed_over.items():
             self._fail(bundle_id, error)
@@ -103,9 +104,9 @@ class Holder:
         try:
             wanted = await asyncio.to_thread(self._wanted)
         except REGISTRY_ERRORS as error:
-            if self.trouble is None or self.trouble.error != str(error):  # once, and not at every look
-                self._fail(self.bundle_id, str(error))
+            self._show_registry(str(error))
             return
+        self._show_registry("")
         last, self._pointer = self._pointer, wanted
         behind = wanted is not None and wanted.bundle != self.bundle_id
         self._metrics.bundle_behind.set(behind)
@@ -199,6 +200,15 @@ class Holder:
             log.error("the bundle that serves is damaged on disk", bundle=self.bundle_id, damage=damage)
         self.damage = damage
         self._metrics.bundle_damaged.set(bool(damage))
+
+    def _show_registry(self, away: str) -> None:
+        """Why the registry cannot be read, logged once an outage; empty: it can."""
+        if away and not self._away:
+            log.error("the registry cannot be read", registry=str(self.registry), serving=self.bundle_id, error=away)
+        elif self._away and not away:
+            log.info("the registry can be read again", registry=str(self.registry))
+        self._away = away
+        self._metrics.registry_away.set(bool(away))
 
     def _show(self) -> None:
         manifest = self._service.serving.bundle.manifest

@@ -204,11 +204,13 @@ def test_a_pointer_that_is_damaged_is_told_and_the_bundle_serves_on(two):
         good = (two.folder / "current.json").read_bytes()
         (two.folder / "current.json").write_bytes(b"{")
         wait_until(lambda: client.get("/bundles").status_code == 503)
-        wait_until(lambda: counted(client, 'reco_bundle_swaps_total{outcome="failed"}') == 1)
+        wait_until(lambda: counted(client, "reco_registry_away") == 1)
         assert client.get("/recommend/user-3").status_code == 200
         (two.folder / "current.json").write_bytes(good)
         two.registry.publish(two.second.name)
         wait_until(lambda: client.get("/readyz").json()["bundle"] == two.second.name)
+        assert counted(client, "reco_registry_away") == 0
+        assert counted(client, 'reco_bundle_swaps_total{outcome="failed"}') == 0, "no bundle was at fault"
 
 
 def test_a_registry_behind_a_symbolic_link_may_be_exchanged_whole(two, tmp_path):
