@@ -1,5 +1,6 @@
 """What the gate learns from lists: a sample of users is answered by the new bundle, and by the one that serves."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,16 +30,18 @@ class Lists:
         return len(np.unique(self.rows[self.rows >= 0])) / min(n_items, self.rows.size)
 
 
-def lists_of(bundle: Bundle, index: ItemIndex, users: Array, limits: GateLimits, timer: Timer) -> Lists:
+def lists_of(
+    bundle: Bundle, index: ItemIndex, users: Array, k: int, *, timer: Timer, most_ms: float = math.inf
+) -> Lists:
     """Search for every user row alone, as a request does; again, where it takes longer than it may."""
-    rows = np.empty((len(users), limits.list_length), np.int64)
+    rows = np.empty((len(users), k), np.int64)
     seconds = np.full(len(users), np.inf)
     for i, user in enumerate(users.tolist()):
         for _ in range(ASKED):
             start = timer()
-            found, _ = index.search(bundle.user_embeddings[user], limits.list_length, bundle.seen(user))
+            found, _ = index.search(bundle.user_embeddings[user], k, bundle.seen(user))
             seconds[i] = min(seconds[i], timer() - start)
-            if seconds[i] * 1000 <= limits.search_p99_ms:
+            if seconds[i] * 1000 <= most_ms:
                 break
         rows[i] = found[0]
     return Lists(rows, seconds)
@@ -70,7 +73,7 @@ def list_checks(
 ) -> Iterator[GateCheck]:
     """How long the searches take, how much of the catalogue they show, and how far they keep to what is shown now."""
     users = sampled_users(bundle, current, replay, limits.sample_users)
-    lists = lists_of(bundle, index, users, limits, timer)
+    lists = lists_of(bundle, index, users, limits.list_length, timer=timer, most_ms=limits.search_p99_ms)
     p99 = float(np.percentile(lists.seconds, 99)) * 1000
     yield GateCheck(
         name="search p99",
@@ -87,7 +90,7 @@ def list_checks(
         yield GateCheck(name="overlap of lists", passed=True, found="not measured", required=why)
         return
     both = known >= 0
-    old = lists_of(current, current.index(), known[both], limits, timer)
+    old = lists_of(current, current.index(), known[both], limits.list_length, timer=timer)
     yield _coverage(lists, bundle, old.shown_share(len(current.item_ids)), limits)
     yield _overlap(bundle, lists.rows[both], current, old.rows, limits)
 
