@@ -14,7 +14,7 @@ from deploy.stack import HOST, free_port
 
 NAME = "shop"  # by which Sentinel knows the master
 SERVERS = 3
-DOWN_MS = 500  # silence after which a server counts as dead
+DOWN_MS = 1_000  # silence after which a server counts as dead; a new master that forks may be silent for half of that
 PATIENCE_S = 5.0
 STREAM = "{reco:events}:stream"
 
