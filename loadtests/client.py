@@ -71,7 +71,7 @@ class Connection:
 
     @property
     def closed(self) -> bool:
-        """By either side."""
+        """By either side, as far as `receive` has met it."""
         return self.fileno() < 0
 
     def ask(self, request: bytes, at: float) -> None:
@@ -88,17 +88,13 @@ class Connection:
             self._parser.feed_data(data)
         except (OSError, httptools.HttpParserError):
             data = b""
-        if not data:
-            return self.lose()
-        answer, self._answer = self._answer, None
-        return answer
+        return self._taken() if data else self.lose()
 
     def lose(self) -> Answer | None:
         """Close; the answer that will not come, where one was under way."""
         self._socket.close()
         self._end(LOST)
-        answer, self._answer = self._answer, None
-        return answer
+        return self._taken()
 
     def on_message_complete(self) -> None:
         """The parser calls this and nothing else: to be told of headers would cost time that is the server's."""
@@ -108,6 +104,10 @@ class Connection:
         if self._asked_at is not None:
             self._answer = Answer(status, perf_counter() - self._asked_at, self._kept)
             self._asked_at = None
+
+    def _taken(self) -> Answer | None:
+        answer, self._answer = self._answer, None
+        return answer
 
 
 class Pool:
