@@ -24,7 +24,6 @@ WARM_UP_S = 30.0
 WARM_UP_CONNECTIONS = 16
 PROBE_S = 0.5  # of a closed loop before and after open arrivals, to know what the server can do at that time
 STEADY = 0.85  # the smaller of two speeds, or of two loads, over the larger: below, the machine has changed its speed
-TRIES = 3  # times the rounds that are wanted, where the machine does not keep its speed
 
 
 @dataclass(frozen=True)
@@ -33,9 +32,10 @@ class Pace:
 
     seconds: float
     rounds: int
+    tries: int = 3  # times the rounds that are wanted, where the machine does not keep its speed
 
 
-QUICK = Pace(seconds=0.3, rounds=1)
+QUICK = Pace(seconds=0.3, rounds=1, tries=1)
 
 
 @dataclass(frozen=True)
@@ -90,10 +90,10 @@ class Bench:
     def loaded(self, share: float, connections: int, pace: Pace, rng: np.random.Generator) -> dict[str, list[Loaded]]:
         """Every workload with Poisson arrivals at this share of what a closed loop finds at that very time.
 
-        In turn, until each has its steady rounds, or has been tried `TRIES` times as often. All are returned.
+        In turn, until each has its steady rounds, or has had its tries. All are returned.
         """
         taken: dict[str, list[Loaded]] = {workload.name: [] for workload in self.workloads}
-        for number in range(1, TRIES * pace.rounds + 1):
+        for number in range(1, pace.tries * pace.rounds + 1):
             lacking = [one for one in self.workloads if sum(done.steady for done in taken[one.name]) < pace.rounds]
             for workload in _shown(lacking, f"open arrivals, round {number}"):
                 with self.servers.awake(workload.server):
