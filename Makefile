@@ -54,10 +54,10 @@ lint: install          ## ruff, mypy --strict, import-linter
 	$(BIN)/lint-imports
 
 fuzz: install          ## FUZZ_EXAMPLES (2000) calls of every operation, as the OpenAPI document allows and forbids them
-	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest tests/service/test_openapi_fuzz.py
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest tests/service/http/test_openapi_fuzz.py
 
 rehearsal: install     ## restarts, kills, a freeze, a full disk, swaps, a retraining, under load; 6 minutes, needs apt's haproxy
-	$(BIN)/python -m deploy.rehearsal
+	$(BIN)/python -m loadtests.rehearsal
 
 check-deploy: install $(CHECKS)/.installed  ## manifests: kubectl, schemas of three versions of Kubernetes, checkov
 	$(BIN)/python -m deploy.check_manifests --tools $(CHECKS)

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from deploy.checks import World, examples, run_checks
 from deploy.figures import Figures, beaten_clearly, figures_table, read_figures
-from deploy.stack import end_by_signals, free_port, stack, until_interrupted
+from deploy.processes import end_by_signals, free_port, stack, until_interrupted
 from index.bundle import Bundle, open_bundle
 from index.cli import command_line, run_cli
 from index.registry import Registry

@@ -10,8 +10,8 @@ from typing import Any
 import httpx
 import yaml
 
+from deploy.processes import HOST, child, free_port
 from deploy.rules import FILES, FOLDER
-from deploy.stack import HOST, child, free_port
 from index.errors import InputError
 
 CONFIG = "prometheus.yml"

@@ -18,14 +18,14 @@ from index.cli import COPIES, Copies, command_line, run_cli
 from index.engine import use_threads
 from index.errors import InputError
 from index.gate import GateReport, pass_gate
+from index.gate_report import GateLimits, limits_from
 from index.gpu import placed
 from index.item_index import ItemIndex
 from index.manifest import BUNDLE_ID, MANIFEST
 from index.records import Gated, Move
 from index.registry import Registry, find_bundle, open_registry
+from index.reindex import with_index
 from index.report import bench_table, bundle_summary, registry_table
-from index.sibling import with_index
-from index.verdict import GateLimits, limits_from
 
 app = command_line(
     "Look at bundles, give them another search index, and decide which one serves.\n\n"

@@ -28,9 +28,9 @@ from obstore.store import AzureStore, GCSStore, S3Store, from_url
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from index.bundle_store import AwayError, ChangedError, Sheet
 from index.errors import InputError
 from index.manifest import BUNDLE_ID, MANIFEST, BundleError, Manifest, check_names, parse_manifest
-from index.shelf import AwayError, ChangedError, Sheet
 from index.storage import TEMPORARY_PREFIX, files_under, remove_leftovers, sync, sync_tree, temporary_folder
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def shown(what: str, n_bytes: int) -> Iterator[OnBytes]:
 
 
 class Bucket:
-    """A Shelf (index/shelf.py) below one URL, and the folder of this machine that copies are kept in.
+    """A Shelf (index/bundle_store.py) below one URL, and the folder of this machine that copies are kept in.
 
     May be used by several threads. A folder for copies belongs to one process: `forget_copies` empties it.
     """

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from index.bundle import Bundle
+from index.gate_report import GateCheck, GateLimits
 from index.item_index import ItemIndex
-from index.verdict import GateCheck, GateLimits
 
 Array = np.ndarray[Any, Any]
 Timer = Callable[[], float]

@@ -10,11 +10,11 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from index.errors import InputError
+from index.gate_report import TOLERANCE
 from index.ids import IdTable, PackedStrings
-from index.laws import fold_in_error, part_sum_error
+from index.invariants import fold_in_error, part_sum_error
 from index.layout import Sizes, check_array, layout
 from index.manifest import MODALITIES, PARTS
-from index.verdict import TOLERANCE
 
 Array = np.ndarray[Any, Any]
 

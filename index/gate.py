@@ -7,11 +7,11 @@ from pathlib import Path
 from index.bundle import Bundle, BundleError, open_bundle
 from index.comparison import Timer, list_checks, size_checks
 from index.errors import InputError
+from index.gate_report import DEFAULT_LIMITS, GateCheck, GateLimits, GateReport
+from index.invariants import fold_in_error, part_sum_error
 from index.item_index import ItemIndex, measured_recall
-from index.laws import fold_in_error, part_sum_error
 from index.layout import not_finite
 from index.manifest import Manifest
-from index.verdict import DEFAULT_LIMITS, GateCheck, GateLimits, GateReport
 
 __all__ = ["GateCheck", "GateLimits", "GateReport", "on_our_data", "pass_gate"]
 

@@ -6,7 +6,7 @@ bundle that was rolled back by itself: nobody takes it up again until somebody p
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from index.verdict import GateReport
+from index.gate_report import GateReport
 
 FOLDER = "records"
 

@@ -2,7 +2,8 @@
 
 `current.json` = {"bundle": id, "history": [ids that served before, oldest first]}. It is replaced in one step, after
 all else is durable, so at every moment it names a whole bundle. Changes are made by one process at a time: by a lock
-in a folder, in a bucket by giving up where another was quicker and beginning again (index/shelf.py, index/bucket.py).
+in a folder, in a bucket by giving up where another was quicker and beginning again (index/bundle_store.py,
+index/bucket.py).
 What is known of a bundle beside it (the gate's report, who published it) stands in records/ (index/records.py).
 """
 
@@ -17,10 +18,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from index import records
 from index.bundle import BundleError, Manifest, open_bundle
+from index.bundle_store import ChangedError, FolderShelf, Sheet, Shelf
 from index.errors import InputError
 from index.manifest import BUNDLE_ID
 from index.records import Gated, Move, Record
-from index.shelf import ChangedError, FolderShelf, Sheet, Shelf
 from index.storage import replace_file
 
 POINTER = "current.json"

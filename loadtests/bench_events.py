@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from deploy.stack import SERVICE, end_by_signals, free_port, redis_server, server
+from deploy.processes import SERVICE, end_by_signals, free_port, redis_server, server
 from index.cli import command_line, run_cli
 from loadtests.client import closed_loop
 from loadtests.random_bundle import Sizes, publish_random

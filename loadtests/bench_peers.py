@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from deploy.stack import Child, end_by_signals
+from deploy.processes import Child, end_by_signals
 from index.bundle import open_bundle
 from index.cli import command_line, run_cli
 from index.errors import InputError

@@ -11,7 +11,7 @@ import orjson
 import typer
 from rich.console import Console
 
-from deploy.stack import end_by_signals
+from deploy.processes import end_by_signals
 from index.cli import command_line, run_cli
 from index.errors import InputError
 from loadtests.bench import QUICK, Bench, Loaded, Pace

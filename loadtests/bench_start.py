@@ -15,7 +15,7 @@ import orjson
 import psutil
 import typer
 
-from deploy.stack import free_port
+from deploy.processes import free_port
 from index.cli import command_line, run_cli
 from loadtests.random_bundle import Sizes, publish_random
 

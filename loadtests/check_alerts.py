@@ -13,9 +13,9 @@ import typer
 from rich.console import Console
 
 from deploy.dashboards import queries
+from deploy.processes import end_by_signals
 from deploy.rules import FOLDER, Rule, asked, rules
 from deploy.scraping import CONFIG, ask, program, prometheus
-from deploy.stack import end_by_signals
 from index.cli import command_line, run_cli
 from index.errors import InputError
 from loadtests.provoked import FIRING, PENDING, Provoked, provoked

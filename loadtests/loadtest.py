@@ -13,7 +13,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from deploy.stack import end_by_signals, redis_server
+from deploy.processes import end_by_signals, redis_server
 from index.cli import command_line, run_cli
 from index.errors import InputError
 from loadtests.locust_options import told

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-from deploy.stack import SERVICE, Child, free_port, redis_server, server
+from deploy.processes import SERVICE, Child, free_port, redis_server, server
 from index.bundle import write_bundle
 from loadtests.client import open_arrivals, poisson_arrivals
 from loadtests.mixture import mixture

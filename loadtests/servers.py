@@ -12,9 +12,9 @@ import psutil
 import redis
 from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.stack import SERVICE, Child, free_port, redis_server, server
+from deploy.processes import SERVICE, Child, free_port, redis_server, server
 from loadtests.yardstick import PATH
-from service.security.keys import new_key
+from service.http.security.keys import new_key
 
 WAKING_S = 0.2  # what was due meanwhile is done at once
 YARDSTICK_MODULE = ("loadtests.yardstick",)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from deploy.stack import end_by_signals
+from deploy.processes import end_by_signals
 from index.cli import command_line, run_cli
 from loadtests.bench import Bench, Pace
 from loadtests.figures import Figures, Measurement, as_record, summarised

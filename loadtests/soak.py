@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from deploy.stack import Child, end_by_signals
+from deploy.processes import Child, end_by_signals
 from index.cli import command_line, run_cli
 from loadtests.client import Answer, Pool, ask_all
 from loadtests.mixture import Asked, mixture

@@ -5,7 +5,7 @@ import gc
 from fastapi import FastAPI
 
 from index.cli import run_cli
-from service.server import make_server
+from service.http.server import make_server
 from service.settings import load_settings
 
 PATH = "/empty"

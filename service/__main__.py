@@ -14,16 +14,16 @@ from fastapi import FastAPI
 
 from index.cli import command_line, run_cli
 from service.app import create_app
-from service.bundles.opening import open_published
+from service.bundles.open_published import open_published
 from service.events.export import export_all
-from service.events.opening import check_log
-from service.logs import configure_logging
+from service.events.open_log import check_log
+from service.http.security.keys import new_key as make_key
+from service.http.server import make_server
 from service.principal import Role
-from service.security.keys import new_key as make_key
-from service.server import make_server
+from service.ranking.rules_file import check_rules
 from service.settings import Settings, load_settings
 from service.settings_page import settings_page
-from service.standing import check_rules
+from service.telemetry.logs import configure_logging
 
 app = command_line("Answer HTTP from the published bundle. Settings come from RECO_* variables: see `settings`.")
 

@@ -15,20 +15,20 @@ from starlette.middleware.cors import CORSMiddleware
 from threadpoolctl import threadpool_limits
 
 from index.errors import InputError
-from service.bundles.opening import Opened, open_published
-from service.dispatch import Dispatch
+from service.bundles.open_published import Opened, open_published
 from service.errors import ServiceError, describe, error_body, request_id_of
-from service.metrics import Metrics
-from service.middleware import Observed
-from service.openapi import Documented
-from service.routes import bundles, events, health, items, popular, recommend, retrain, similar, users
-from service.security.door import Guarded
-from service.security.setup import Security
+from service.http.dispatch import Dispatch
+from service.http.middleware import Observed
+from service.http.openapi import Documented
+from service.http.routes import bundles, events, health, items, popular, recommend, retrain, similar, users
+from service.http.security.admission import Guarded
+from service.http.security.assembly import Security
 from service.settings import Settings
 from service.state import STATE, open_service
+from service.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
-    from service.tracing import Traces
+    from service.telemetry.tracing import Traces
 
 DESCRIPTION = "Recommendations that explain themselves: every score splits into shares by part and by past item."
 # A number: an answer that loses a field, or a call that needs more than before, makes it the next one.
@@ -87,7 +87,7 @@ def _traces(settings: Settings) -> "Traces | None":
     if settings.otlp_endpoint is None:
         return None
     try:
-        from service.tracing import open_traces  # noqa: PLC0415 - comes with an extra
+        from service.telemetry.tracing import open_traces  # noqa: PLC0415 - comes with an extra
     except ImportError as error:
         raise InputError(f"RECO_OTLP_ENDPOINT needs pip install 'anchorrec[tracing]': {error}") from None
     return open_traces(settings.otlp_endpoint, share=settings.otlp_share, wall_ns=time.time_ns, rng=random.Random())

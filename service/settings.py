@@ -12,10 +12,10 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from index.cli import COPIES
 from index.errors import InputError
+from index.gate_report import GateLimits
 from index.registry import Registry, absolute, open_registry
-from index.verdict import GateLimits
-from service.redis_client import kind_of
-from service.security.buckets import Burst, PerSecond
+from service.http.security.rate_limit import Burst, PerSecond
+from service.redis.client import kind_of
 
 PREFIX = "RECO_"
 MEGABYTE = 1_000_000

@@ -6,21 +6,21 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from service.answer_cache import AnswerCache
-from service.bundles.bundles import Bundles, followed_bundles
-from service.bundles.gating import Gate
-from service.bundles.opening import Opened
+from service.bundles.gate_process import Gate
+from service.bundles.lifecycle import Bundles, followed_bundles
+from service.bundles.loaded import Serving, make_serving
+from service.bundles.open_published import Opened
 from service.bundles.warmup import Recent
 from service.events.intake import Feedback
-from service.events.opening import open_feedback
-from service.live.live import Live, open_live
-from service.metrics import Metrics
+from service.events.open_log import open_feedback
+from service.live import Live, open_live
+from service.ranking.rules_file import StandingRules, watching
+from service.response_cache import AnswerCache
+from service.retrain.assembly import open_retraining
 from service.retrain.hook import Retraining
-from service.retrain.setup import open_retraining
-from service.serving import Serving, make_serving
 from service.settings import MEGABYTE, Settings
-from service.standing import StandingRules, watching
-from service.vector_cache import VectorCache, open_cache
+from service.telemetry.metrics import Metrics
+from service.users.vector_cache import VectorCache, open_cache
 
 __all__ = ["STATE", "Service", "Serving", "open_service"]
 

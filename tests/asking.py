@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 from hypothesis import strategies as st
 
-from service.schemas import BatchAnswer, SessionAnswer
+from service.http.responses import BatchAnswer, SessionAnswer
 
 N_ITEMS, N_USERS = 40, 30  # of tests/bundles.py
 

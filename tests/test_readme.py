@@ -16,7 +16,7 @@ from PIL import Image
 from servers import wait_until
 from worlds import topic_of, topics_source
 
-from deploy.stack import free_port
+from deploy.processes import free_port
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.stack import free_port
+from deploy.processes import free_port
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 (SESSION,) = re.findall(r"```console\n(.*?)```", README, re.DOTALL)

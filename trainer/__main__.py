@@ -189,7 +189,7 @@ def evaluate(
 
     Example: python -m trainer evaluate runs/anchorrec --ks 10,20 --users per-user.parquet
     """
-    from trainer.measure import check_suffix, figures_frame, measure_run, users_frame, write_frame
+    from trainer.evaluate_run import check_suffix, figures_frame, measure_run, users_frame, write_frame
     from trainer.run_folder import RunFolder
     from trainer.tables import measurement_table
 

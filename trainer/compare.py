@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from index.storage import replace_file
-from trainer.grid import Plan, Results, Versus, check_choice, make_plan, paired_tests, run_plan
-from trainer.judge import figure_names
+from trainer.evaluator import figure_names
+from trainer.experiment_matrix import Plan, Results, Versus, check_choice, make_plan, paired_tests, run_plan
 from trainer.tables import (
     TITLE,
     chosen_settings,

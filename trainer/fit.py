@@ -13,8 +13,8 @@ from index.errors import InputError
 from trainer.config import RunConfig, TrainingSettings
 from trainer.data import Dataset
 from trainer.device import choose_device, compile_steps
+from trainer.evaluator import Judge, Measurement
 from trainer.inputs import build_inputs
-from trainer.judge import Judge, Measurement
 from trainer.memory import peak_gb, reset_peak
 from trainer.models import Recommender, build_model
 from trainer.parallel import WHOLE, Share, first_does, sum_gradients, sum_terms

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from index.bundle import Bundle
-from index.laws import folded
+from index.invariants import folded
 from trainer.data import Dataset
 from trainer.evaluate import Truth, rank_items, ranking_metrics
 from trainer.export import seen_lists

@@ -21,10 +21,10 @@ from index.storage import TEMPORARY_PREFIX, locked, remove_leftovers, replace_fi
 from trainer.config import RunConfig
 from trainer.data import Dataset, load_dataset
 from trainer.datasets.events import DEFAULT_POSITIVE, Feedback, event_files, read_feedback
+from trainer.evaluator import list_lengths
 from trainer.export import export_run
 from trainer.fit import fit
 from trainer.incumbent import measure_bundle
-from trainer.judge import list_lengths
 from trainer.merge import Merging, merge_feedback
 from trainer.progress import say
 from trainer.run_folder import RunFolder

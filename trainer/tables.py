@@ -11,8 +11,8 @@ from rich.console import JustifyMethod
 from rich.table import Table
 
 from trainer.config import RunConfig
-from trainer.grid import Cell, Results, Versus
-from trainer.judge import Measurement
+from trainer.evaluator import Measurement
+from trainer.experiment_matrix import Cell, Results, Versus
 from trainer.run_folder import RunResult
 
 USUAL_K = 20

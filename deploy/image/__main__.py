@@ -18,7 +18,7 @@ from deploy.demo import checked
 from deploy.image.dockerfile import Step, read_stages
 from deploy.image.replay import Context, Image, Replay
 from deploy.image.root import bare_debian, enter_namespace, run
-from deploy.stack import child, end_by_signals, free_port, redis_server
+from deploy.processes import child, end_by_signals, free_port, redis_server
 from index.bundle import open_bundle
 from index.cli import command_line, run_cli
 from index.errors import InputError
@@ -28,7 +28,11 @@ BUDGET_MB = 400  # of the service's site-packages with DEVICE=cpu
 BUILD_TOOLS = ("pip", "pip3", "gcc", "cc", "make", "git", "curl", "wget")
 # What a request does not show: that what was left out of the packages is not missed.
 EXPORT = ("python", "-m", "service", "export-events", "--out", "/tmp/events.parquet")
-NEEDED = ("service.retrain.kubernetes", "service.tracing", "index.bucket")  # by some settings, and by no request
+NEEDED = (
+    "service.retrain.kubernetes",
+    "service.telemetry.tracing",
+    "index.bucket",
+)  # by some settings, and by no request
 IMPORTS = tuple(("python", "-c", f"import {module}") for module in NEEDED)
 
 app = command_line()

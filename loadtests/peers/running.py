@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 
-from deploy.stack import Child, child, free_port
+from deploy.processes import Child, child, free_port
 from index.bundle import Bundle
 from index.errors import InputError
 from loadtests.peers.catalogue import BUNDLE, PORT

@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from index.verdict import GateCheck
-from service.schemas import Answer, Refusal
+from index.gate_report import GateCheck
+from service.http.responses import Answer, Refusal
 
 
 class Gate(BaseModel):

@@ -1,7 +1,7 @@
 """What the service refuses or fails to do with bundles."""
 
-from index.verdict import GateReport
-from service.bundles.gating import as_json
+from index.gate_report import GateReport
+from service.bundles.gate_process import as_json
 from service.errors import ServiceError
 
 

@@ -7,8 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from index.errors import InputError
+from index.gate_report import GateReport
 from index.records import Move
-from index.verdict import GateReport
 from service.bundles.errors import (
     GateRefusedError,
     PublishingBusyError,
@@ -17,8 +17,8 @@ from service.bundles.errors import (
     SwapFailedError,
     UnknownBundleError,
 )
-from service.bundles.gating import Gate
-from service.bundles.holder import REGISTRY_ERRORS, Holder
+from service.bundles.gate_process import Gate
+from service.bundles.swapper import REGISTRY_ERRORS, Holder
 
 if TYPE_CHECKING:
     from service.state import Service

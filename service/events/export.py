@@ -13,9 +13,9 @@ from index.errors import InputError
 from index.storage import replacing
 from service.events.event import Event
 from service.events.log import EventLog, LogUnavailable
-from service.events.opening import open_log
-from service.metrics import Metrics
+from service.events.open_log import open_log
 from service.settings import Settings
+from service.telemetry.metrics import Metrics
 
 CHUNK = 10_000  # events read and written at once: bounds memory at any length of the log
 COLUMNS = ("user_id", "item_id", "kind", "value", "timestamp", "event_id", "request_id", "bundle")

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from service.errors import ServiceError
 from service.events.event import Event
 from service.events.log import Appended, LogUnavailable, Overloaded
-from service.metrics import Metrics
+from service.telemetry.metrics import Metrics
 
 MOST_TOGETHER = 4_096  # events a write: bounds how long the first of them waits for the last
 

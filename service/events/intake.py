@@ -11,8 +11,8 @@ import structlog
 from service.errors import InvalidRequestError, ServiceError
 from service.events.event import IMPRESSION, Event, GivenEvent, kind_label
 from service.events.log import Appended, EventLog
-from service.metrics import Metrics
 from service.settings import Settings
+from service.telemetry.metrics import Metrics
 
 Listener = Callable[[Sequence[Event]], None]
 

@@ -16,8 +16,8 @@ from service.events.group_commit import GroupCommit
 from service.events.log import Appended, Count, LogUnavailable
 from service.events.quality import bucket_of
 from service.events.schema import COLUMNS, OF_PROFILE, connect, prepare
-from service.metrics import Metrics
 from service.settings import Settings
+from service.telemetry.metrics import Metrics
 
 T = TypeVar("T")
 

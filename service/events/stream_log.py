@@ -11,16 +11,16 @@ import structlog
 from redis.exceptions import RedisError
 
 from index.errors import InputError
-from service.circuit import Circuit
 from service.events.event import CLICK, IMPRESSION, PROFILE, Event, kind_label
 from service.events.group_commit import GroupCommit
 from service.events.log import Appended, Count, LogUnavailable
 from service.events.quality import bucket_of
 from service.events.stream_client import StreamClient
 from service.events.stream_scripts import APPEND, MARK_EXPORTED, TIDY
-from service.metrics import Metrics
-from service.redis_client import connect
+from service.redis.circuit_breaker import Circuit
+from service.redis.client import connect
 from service.settings import Settings
+from service.telemetry.metrics import Metrics
 
 DAY_S = 86_400
 TIDY_EVERY_S = 60.0

@@ -2,9 +2,9 @@
 
 from pydantic import BaseModel, Field
 
-from index.verdict import GateReport
+from index.gate_report import GateReport
+from service.http.responses import Reply
 from service.retrain.job import Stage, State, Trigger
-from service.schemas import Reply
 
 
 class ShownJob(BaseModel):

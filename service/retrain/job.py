@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from index.verdict import GateReport
+from index.gate_report import GateReport
 
 State = Literal["queued", "running", "gating", "published", "refused", "failed", "cancelled"]
 Trigger = Literal["call", "events", "schedule"]

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import Any
 
-from service.redis_client import FAILURES, RedisClient
+from service.redis.client import FAILURES, RedisClient
 from service.retrain.control import KEPT_JOBS, ControlUnavailableError, Word
 from service.retrain.job import Job
 

@@ -10,11 +10,11 @@ import structlog
 
 from index.errors import InputError
 from service.errors import ServiceError
-from service.metrics import Metrics
 from service.retrain.control import Control
 from service.retrain.job import Job, Trigger
 from service.retrain.triggers import Triggers
 from service.retrain.work import LeaseLostError, Places, Work
+from service.telemetry.metrics import Metrics
 
 SHARE = 3  # renewals a lease: two may fail before it runs out
 

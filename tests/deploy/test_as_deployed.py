@@ -11,8 +11,8 @@ from servers import Valkey, publish, wait_until
 from stand_in_cluster import Cluster, kubeconfig, running
 
 from deploy.manifests import Manifest, of_kind, one, overlay
-from deploy.stack import HOST, child, free_port
-from service.security.keys import new_key
+from deploy.processes import HOST, child, free_port
+from service.http.security.keys import new_key
 
 AWAY = ("/srv/anchorrec", "/var/lib/anchorrec", "/etc/anchorrec")
 

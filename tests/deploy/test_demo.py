@@ -13,7 +13,7 @@ from bundles import make_content
 from servers import publish, serving, wait_until
 
 from deploy.checks import CHECKS, World, run_checks
-from deploy.stack import free_port
+from deploy.processes import free_port
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.manifests import FOLDER, build, of_kind, one, overlay, parsed
-from service.metrics import Metrics
+from service.telemetry.metrics import Metrics
 
 PAGE = (FOLDER.parent / "docs" / "kubernetes.md").read_text(encoding="utf-8")
 

@@ -9,10 +9,10 @@ import pytest
 from deploy.manifests import FOLDER, OVERLAYS, Manifest, containers, of_kind, one, overlay, parsed, pods
 from deploy.pod_security import violations
 from deploy.prometheus_rule import prometheus_rule
-from service.metrics import Metrics
-from service.routes import health
-from service.security.door import NEVER_SHED, OPEN
+from service.http.routes import health
+from service.http.security.admission import NEVER_SHED, OPEN
 from service.settings import PREFIX, Settings, load_settings
+from service.telemetry.metrics import Metrics
 
 SECRETS = {("redis", "url"): "rediss://user:password@redis.example.com:6379/0"}
 CLOSING_S = 10  # what is open when the last request has ended: the log, Redis, a swap

@@ -13,7 +13,7 @@ from servers import Valkey
 from deploy.manifests import one, overlay
 from index.__main__ import app as index_commands
 from index.errors import InputError
-from service.events.opening import check_log
+from service.events.open_log import check_log
 from service.settings import Settings
 from trainer.__main__ import app as trainer_commands
 

@@ -12,7 +12,7 @@ from scraped import Series, missing, unknown_labels
 
 from deploy.panels import PAGES
 from deploy.rules import FOLDER, Rule, asked, grouping, rules
-from index.verdict import GateLimits
+from index.gate_report import GateLimits
 
 ALL = list(rules())
 ALERTS = [rule for rule in ALL if rule.alerts]

@@ -21,10 +21,10 @@ from obstore.store import from_url
 from index import bucket
 from index.bucket import Bucket
 from index.bundle import BundleError, open_bundle
+from index.bundle_store import AwayError, ChangedError
 from index.errors import InputError
 from index.manifest import MANIFEST, digest_of, record_bytes
 from index.registry import POINTER, Registry, find_bundle, open_registry
-from index.shelf import AwayError, ChangedError
 
 TINY = {"n_users": 2, "n_items": 3, "embedding_size": 2}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from bundles import write_small_bundle
 
 from index.bundle import open_bundle
-from index.verdict import limits_table
+from index.gate_report import limits_table
 
 PAGE = (Path(__file__).parents[2] / "docs" / "bundle.md").read_text()
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from index.bundle import open_bundle
-from index.laws import part_sum_error
+from index.gate_report import TOLERANCE
+from index.invariants import part_sum_error
 from index.manifest import FORMAT
-from index.verdict import TOLERANCE
 
 (WRITTEN,) = Path(__file__).with_name(f"bundle_of_format_{FORMAT}").iterdir()
 

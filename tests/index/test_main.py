@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from index.__main__ import app
 from index.errors import InputError
+from index.gate_report import GateLimits, as_words, limits_from
 from index.registry import Registry
-from index.verdict import GateLimits, as_words, limits_from
 
 LOW = {"valid": {"recall@20": 0.01}}
 

@@ -15,10 +15,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from index.bundle import BundleError, open_bundle
 from index.errors import InputError
+from index.gate_report import GateCheck, GateReport
 from index.records import Gated, Move, Record
 from index.registry import MOST_HISTORY, POINTER, Registry, open_registry
 from index.storage import TEMPORARY_PREFIX
-from index.verdict import GateCheck, GateReport
 
 AT = datetime(2026, 1, 3, tzinfo=UTC)
 FELL = Move(at=AT, by="replica-1", why="errors")

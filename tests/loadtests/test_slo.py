@@ -13,7 +13,7 @@ import pytest
 import redis
 from rich.progress import Progress
 
-from deploy.stack import Child
+from deploy.processes import Child
 from loadtests.bench import Bench
 from loadtests.figures import Measurement
 from loadtests.knee import Knee

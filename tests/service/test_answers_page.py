@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.standing import read_rules
+from service.ranking.rules_file import read_rules
 
 PAGE = (Path(__file__).parents[2] / "docs" / "answers.md").read_text()
 EXAMPLES = re.findall(r"```http\n(\w+) (\S+)\n(.*?)```\n```json\n(.*?)```", PAGE, re.DOTALL)

@@ -11,7 +11,7 @@ from bundles import make_content
 from servers import counted, publish, serving
 
 from index.bundle import Bundle
-from service.schemas import Ready
+from service.http.responses import Ready
 
 STRANGE_IDS = [
     "a/b",

@@ -12,7 +12,7 @@ import pytest
 from processes import process, run, stop
 from servers import Valkey, counted, publish, wait_until
 
-from deploy.stack import free_port
+from deploy.processes import free_port
 from index.registry import Registry
 
 

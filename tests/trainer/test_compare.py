@@ -13,7 +13,7 @@ from worlds import topics_dataset
 from index.errors import InputError
 from trainer.__main__ import app
 from trainer.compare import compare_runs
-from trainer.grid import Cell, make_plan
+from trainer.experiment_matrix import Cell, make_plan
 from trainer.model_settings import ModelBase
 from trainer.run_folder import RunFolder
 

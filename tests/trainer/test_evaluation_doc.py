@@ -10,7 +10,7 @@ from worlds import topics_dataset
 
 from trainer.__main__ import app
 from trainer.config import EvaluationSettings
-from trainer.judge import METRICS
+from trainer.evaluator import METRICS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
 

@@ -13,13 +13,13 @@ import pytest
 from processes import process, run
 from servers import counted, serving, wait_until
 
-from deploy.stack import free_port
+from deploy.processes import free_port
 from index.errors import InputError
 from index.records import Move
-from service.bundles.opening import open_published
-from service.metrics import Metrics
-from service.serving import make_serving
+from service.bundles.loaded import make_serving
+from service.bundles.open_published import open_published
 from service.settings import Settings
+from service.telemetry.metrics import Metrics
 
 
 def damage(bundle: Path, name: str = "user_own.npy") -> None:

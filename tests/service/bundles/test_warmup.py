@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.bundles.retries import FIRST_S, LONGEST_S, Retries
+from service.bundles.backoff import FIRST_S, LONGEST_S, Retries
 from service.bundles.warmup import FEWEST_TIMED, Asked, Recent, WarmUp, warm_up
 from service.errors import UnknownItemError
 

@@ -14,9 +14,9 @@ from index.errors import InputError
 from service.events import export
 from service.events.export import export_events
 from service.events.log import EventLog
-from service.events.opening import open_log
-from service.metrics import Metrics
+from service.events.open_log import open_log
 from service.settings import Settings
+from service.telemetry.metrics import Metrics
 from trainer.datasets.events import read_feedback
 
 

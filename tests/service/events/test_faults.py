@@ -13,7 +13,7 @@ import httpx
 from processes import process
 from servers import Valkey, serving, wait_until
 
-from deploy.stack import free_port
+from deploy.processes import free_port
 
 EVENTS, BATCH, CALLERS = 10_000, 50, 8
 

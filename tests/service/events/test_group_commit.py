@@ -7,7 +7,7 @@ from made_events import made, several
 from service.events.event import Event
 from service.events.group_commit import MOST_TOGETHER, GroupCommit
 from service.events.log import LogUnavailable
-from service.metrics import Metrics
+from service.telemetry.metrics import Metrics
 
 
 class Disk:

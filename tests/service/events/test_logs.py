@@ -13,10 +13,10 @@ from servers import Valkey
 
 from service.events.event import KINDS, Event
 from service.events.log import Count, EventLog, Overloaded
-from service.events.opening import open_log
+from service.events.open_log import open_log
 from service.events.quality import quality
-from service.metrics import Metrics
 from service.settings import Settings
+from service.telemetry.metrics import Metrics
 
 Steps = Callable[[EventLog], Awaitable[None]]
 Use = Callable[..., None]

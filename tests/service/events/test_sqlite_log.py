@@ -12,11 +12,11 @@ from made_events import made, several
 from index.errors import InputError
 from service.events.event import Event
 from service.events.log import LogUnavailable
-from service.events.opening import FILE
+from service.events.open_log import FILE
 from service.events.schema import BUSY_MS
 from service.events.sqlite_log import SqliteLog
-from service.metrics import Metrics
 from service.settings import Settings
+from service.telemetry.metrics import Metrics
 
 
 def opened(folder: Path) -> SqliteLog:

@@ -16,9 +16,9 @@ from servers import Valkey, wait_until
 
 from index.errors import InputError
 from service.events.log import EventLog, LogUnavailable
-from service.events.opening import open_log
-from service.metrics import Metrics
+from service.events.open_log import open_log
 from service.settings import Settings
+from service.telemetry.metrics import Metrics
 
 SAFE = {"appendonly": "yes", "appendfsync": "always"}
 STREAM = "{reco:events}:stream"

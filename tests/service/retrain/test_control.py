@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from servers import Valkey
 
-from service.redis_client import connect
+from service.redis.client import connect
 from service.retrain import control as control_module
 from service.retrain.control import Control, ControlUnavailableError
 from service.retrain.job import Job

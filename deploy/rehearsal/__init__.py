@@ -1,1 +1,0 @@
-"""What happens on a bad day, made to happen on purpose under load, and judged: `python -m deploy.rehearsal`."""

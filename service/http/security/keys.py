@@ -1,0 +1,112 @@
+"""API keys: the file that names them, and how a new one is made.
+
+One JSON object a line, so that a key is added with `>>` and taken away by deleting its line:
+
+    {"name": "shop", "role": "write", "hash": "sha256:…", "expires": "2027-01-01T00:00:00Z"}
+
+Only the hash of a key is kept. A key has 256 random bits, so a fast hash is as good as a slow one: there is nothing to
+guess. Lines that begin with # and empty ones are passed over.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+import orjson
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from index.errors import InputError
+from service.http.security.rate_limit import Burst, PerSecond, Rate, rate_of
+from service.principal import Principal, Role
+
+PREFIX = "reco_"  # lets scanners of source code and logs recognise a key that has strayed
+SCHEME = "sha256:"
+
+
+class KeyLine(BaseModel):
+    """One line of the file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    role: Role
+    hash: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+    expires: AwareDatetime | None = None
+    rate_limit_per_s: PerSecond | None = None
+    rate_limit_burst: Burst | None = None
+
+    @model_validator(mode="after")
+    def _burst_of_a_rate(self) -> "KeyLine":
+        if self.rate_limit_burst is not None and self.rate_limit_per_s is None:
+            raise ValueError("rate_limit_burst needs rate_limit_per_s")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """A key that is taken, by its digest."""
+
+    digest: bytes
+    principal: Principal
+    expires: float | None  # unix seconds
+    rate: Rate | None  # None: as the settings say
+
+
+def digest_of(key: bytes) -> bytes:
+    """What is kept and compared instead of the key."""
+    return hashlib.sha256(key).digest()
+
+
+def new_key(name: str, role: Role, expires: datetime | None = None) -> tuple[str, str]:
+    """A fresh key, and its line for the file. The key stands nowhere else."""
+    key = PREFIX + secrets.token_urlsafe(32)
+    line = {"name": name, "role": role, "hash": SCHEME + digest_of(key.encode()).hex(), "expires": expires}
+    try:
+        made = KeyLine.model_validate(line)
+    except ValidationError as error:
+        raise InputError(_sentence(error)) from None
+    return key, made.model_dump_json(exclude_none=True)
+
+
+def read_keys(text: str) -> Mapping[bytes, ApiKey]:
+    """The keys of a file by their digest; InputError names the line and never repeats what stands in it.
+
+    Two keys may have one name while one replaces the other; they must then agree in all but hash and expiry, as a
+    name has one role and one rate.
+    """
+    found: dict[bytes, ApiKey] = {}
+    by_name: dict[str, tuple[object, ...]] = {}
+    for number, line in _lines(text):
+        key, rights = _api_key(line), (line.role, line.rate_limit_per_s, line.rate_limit_burst)
+        if key.digest in found:
+            raise InputError(f"line {number}: this hash stands on a line above")
+        if by_name.setdefault(line.name, rights) != rights:
+            raise InputError(f"line {number}: {line.name!r} has another role or rate on a line above")
+        found[key.digest] = key
+    if not found:
+        raise InputError("holds no key; expected one JSON object a line, as `python -m service new-key` prints it")
+    return found
+
+
+def _lines(text: str) -> Iterator[tuple[int, KeyLine]]:
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        try:
+            yield number, KeyLine.model_validate(orjson.loads(line))
+        except orjson.JSONDecodeError:
+            raise InputError(f"line {number}: expected a JSON object") from None
+        except ValidationError as error:
+            raise InputError(f"line {number}: {_sentence(error)}") from None
+
+
+def _api_key(line: KeyLine) -> ApiKey:
+    expires = None if line.expires is None else line.expires.timestamp()
+    digest, principal = bytes.fromhex(line.hash.removeprefix(SCHEME)), Principal(line.name, line.role)
+    return ApiKey(digest, principal, expires, rate_of(line.rate_limit_per_s, line.rate_limit_burst))
+
+
+def _sentence(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'line'}: {e['msg']}" for e in error.errors(include_input=False))

@@ -1,0 +1,1 @@
+"""From a profile to ranked, explained items. No HTTP, no Redis."""

@@ -1,0 +1,52 @@
+"""Scores outside the search: of single items, of rules, and the unit that boosts are given in."""
+
+import math
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from service.ranking.constraints import Terms
+
+Array = np.ndarray[Any, Any]
+
+SAMPLE = 4_096  # items from which the spread of scores is known, to about 1 %
+
+
+class Scoring:
+    """Scores of a bundle's items for a vector, or, where there is none, by popularity."""
+
+    def __init__(self, embeddings: Array, popularity: Array) -> None:
+        self.embeddings = embeddings  # (n_items, d)
+        self.popularity = popularity  # (n_items,)
+
+    def __len__(self) -> int:
+        return len(self.embeddings)
+
+    def of(self, vector: Array | None, rows: Array) -> Array:
+        """The scores (r,) of these rows, float32."""
+        if vector is None:
+            return self.popularity[rows].astype(np.float32)
+        scored: Array = np.einsum("rd,d->r", self.embeddings[rows], vector)  # to the bit as the search scores
+        return scored
+
+    def unit(self, vector: Array | None) -> float:
+        """The standard deviation of the scores of all items: in this unit boosts are given."""
+        if vector is None:
+            return float(self.popularity.std())
+        variance = float(vector @ self._covariance @ vector)
+        return math.sqrt(max(0.0, variance))
+
+    def shares(self, terms: Terms, vector: Array | None) -> Array:
+        """What boosts add to the score of every item, (n_items,) float32."""
+        shares = np.zeros(len(self), np.float32)
+        rows, amounts = terms.boosted
+        if len(rows):
+            shares[rows] = amounts * self.unit(vector)
+        return shares
+
+    @cached_property
+    def _covariance(self) -> Array:
+        n, d = self.embeddings.shape
+        sample = self.embeddings[np.linspace(0, n - 1, min(n, SAMPLE)).astype(np.int64)].astype(np.float64)
+        return np.cov(sample, rowvar=False, bias=True).reshape(d, d)

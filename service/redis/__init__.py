@@ -1,0 +1,1 @@
+"""The Redis client, its circuit breaker, and messages between replicas."""

@@ -1,0 +1,1 @@
+"""User profiles: looked up by id, cached, folded in from events."""

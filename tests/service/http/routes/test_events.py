@@ -1,0 +1,241 @@
+"""Feedback over HTTP: what is taken in, what is refused and why, and what /quality makes of it."""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from servers import counted, serving, wait_until
+
+from service.events.event import GivenEvent
+from service.events.intake import Feedback
+from service.events.open_log import open_feedback
+from service.http.routes.events import EventsAnswer, QualityAnswer
+from service.settings import Settings
+from service.telemetry.metrics import Metrics
+
+CLICK = {"user_id": "ann", "item_id": "item-1", "kind": "click"}
+
+
+@pytest.fixture
+def client(registry: Path, tmp_path: Path) -> Iterator[httpx.Client]:
+    limits = {"events_max_batch": 50, "id_max_chars": 64}
+    with serving(registry=registry, data=tmp_path, log_impressions=True, **limits) as client:
+        yield client
+
+
+def held(folder: Path) -> list[tuple[Any, ...]]:
+    with closing(sqlite3.connect(folder / "events.sqlite")) as log:
+        columns = "event_id, user_id, item_id, kind, value, timestamp, request_id, bundle"
+        return log.execute(f"SELECT {columns} FROM events ORDER BY position").fetchall()
+
+
+def test_an_event_is_on_disk_when_it_is_answered(client: httpx.Client, tmp_path: Path) -> None:
+    full = CLICK | {"event_id": "e1", "value": 2.5, "timestamp": 12.25, "request_id": "r1", "bundle": "b1"}
+    response = client.post("/events", json=full)
+    answer = EventsAnswer.model_validate(response.json())
+    assert (response.status_code, answer.accepted, answer.duplicates, answer.unknown_items) == (202, 1, 0, [])
+    assert answer.request_id == response.headers["x-request-id"]
+    assert held(tmp_path) == [("e1", "ann", "item-1", "click", 2.5, 12.25, "r1", "b1")]
+
+
+@pytest.mark.parametrize("shape", ["one", "list", "events"])
+def test_one_event_or_many_may_come_in_three_shapes(client: httpx.Client, shape: str) -> None:
+    two = [CLICK, CLICK | {"item_id": "item-2"}]
+    body: Any = {"one": CLICK, "list": two, "events": {"events": two}}[shape]
+    assert client.post("/events", json=body).json()["accepted"] == (1 if shape == "one" else 2)
+
+
+def test_an_empty_list_is_taken_in_as_nothing(client: httpx.Client) -> None:
+    assert client.post("/events", json=[]).json()["accepted"] == 0
+
+
+def test_the_same_event_counts_once_and_events_without_an_id_are_never_the_same(client: httpx.Client) -> None:
+    named = CLICK | {"event_id": "e1"}
+    assert client.post("/events", json=[named, named, CLICK]).json()["duplicates"] == 1
+    again = client.post("/events", json=[named, CLICK]).json()
+    assert (again["accepted"], again["duplicates"]) == (1, 1)
+    assert counted(client, 'reco_events_total{kind="click"}') == 3
+    assert counted(client, "reco_events_known_total") == 2
+
+
+def test_unknown_items_users_and_kinds_are_taken_in_and_items_named(client: httpx.Client, tmp_path: Path) -> None:
+    events = [
+        {"user_id": "用户七", "item_id": "of the next bundle", "kind": "click"},
+        {"user_id": "nul\x00", "item_id": "of the next bundle", "kind": "added.to-cart_2"},
+        CLICK,
+    ]
+    assert client.post("/events", json=events).json()["unknown_items"] == ["of the next bundle"]
+    assert [row[1] for row in held(tmp_path)] == ["用户七", "nul\x00", "ann"]
+    assert counted(client, 'reco_events_total{kind="other"}') == 1
+
+
+def test_a_missing_timestamp_is_the_time_of_acceptance(client: httpx.Client, tmp_path: Path) -> None:
+    client.post("/events", json=CLICK)
+    assert abs(held(tmp_path)[0][5] - time.time()) < 60
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"kind": None}, "body: event.kind: input should be a valid string"),
+        ({"kind": "No Kind"}, "body: event.kind: string should match pattern"),
+        ({"item_id": ""}, "body: event: user_id or item_id is empty"),
+        ({"user_id": ""}, "user_id or item_id is empty"),
+        ({"kind": "impression", "value": 0}, "the number of items shown, 1 to 100000"),
+        ({"user": "ann"}, "event.user: extra inputs are not permitted"),
+        ({"user_id": "x" * 65}, "event 0: user_id has 65 characters, the limit is 64"),
+        ({"item_id": "ж" * 65}, "event 0: item_id has 65 characters, the limit is 64"),
+        ({"timestamp": -1}, "timestamp: input should be greater than or equal to 0"),
+        ({"timestamp": 1.8e12}, "ahead of our clock, the limit is 86400 s; expected unix seconds"),
+        ({"request_id": "a b"}, "request_id: string should match pattern"),
+        ({"event_id": ""}, "event_id: string should have at least 1 character"),
+    ],
+)
+def test_a_bad_event_is_refused_by_name_and_nothing_of_its_batch_is_kept(
+    client: httpx.Client, tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    response = client.post("/events", json=CLICK | change)
+    assert response.status_code == 422
+    assert said in response.json()["detail"]
+    assert client.post("/events", json=[CLICK, CLICK | change]).status_code == 422
+    assert held(tmp_path) == []
+
+
+@pytest.mark.parametrize("body", [b"", b"[", b"3", b"null", b'"a"', b'[{"a": NaN}]', b'{"events": 3}', b"\xff"])
+def test_what_is_no_event_is_refused(client: httpx.Client, body: bytes) -> None:
+    response = client.post("/events", content=body)
+    assert (response.status_code, response.json()["error"]) == (422, "invalid_request")
+
+
+def test_a_batch_beyond_the_limit_is_refused_and_the_limit_named(client: httpx.Client) -> None:
+    response = client.post("/events", json=[CLICK] * 51)
+    assert (response.status_code, response.json()["detail"]) == (422, "body: has 51 events, the limit is 50")
+
+
+def test_more_than_may_wait_is_429_with_the_time_to_come_again(registry: Path, tmp_path: Path) -> None:
+    with (
+        serving(registry=registry, data=tmp_path, events_waiting=1) as client,
+        closing(sqlite3.connect(tmp_path / "events.sqlite", isolation_level=None)) as other,
+    ):
+        other.execute("BEGIN IMMEDIATE")  # the log's writer has to wait for this one
+        with httpx.Client(base_url=client.base_url) as second:
+            waiting = asyncio.run(_post_and_leave(str(client.base_url)))
+            assert waiting == "waits"
+            wait_until(lambda: counted(client, "reco_events_waiting") == 1)
+            response = second.post("/events", json=CLICK)
+        other.execute("ROLLBACK")
+        wait_until(lambda: counted(client, "reco_events_waiting") == 0)
+        assert (response.status_code, response.headers["retry-after"]) == (429, "1")
+        assert response.json()["error"] == "overloaded"
+        assert counted(client, 'reco_events_refused_total{reason="overloaded"}') == 1
+    assert len(held(tmp_path)) == 1  # the first one: taken in, though its caller had gone
+
+
+async def _post_and_leave(url: str) -> str:
+    async with httpx.AsyncClient(base_url=url, timeout=0.3) as client:
+        try:
+            await client.post("/events", json=CLICK)
+        except httpx.ReadTimeout:
+            return "waits"
+    return "answered"
+
+
+def test_answers_shown_and_clicked_are_joined_and_told_by_bundle(client: httpx.Client) -> None:
+    client.get("/recommend/user-0?k=4")  # once before, so that one of the five is kept already
+    answers = [client.get(f"/recommend/user-{i}?k=4").json() for i in range(5)]
+    wait_until(lambda: counted(client, 'reco_events_total{kind="impression"}') == 6)
+    clicked = answers[2]
+    fields = {"user_id": "user-2", "kind": "click", "request_id": clicked["request_id"]}
+    client.post("/events", json=[fields | {"item_id": item["item_id"]} for item in clicked["items"][:3]])
+    found = QualityAnswer.model_validate(client.get("/quality").json())
+    (shown, nameless) = found.bundles
+    assert shown.bundle == clicked["bundle"]
+    assert (shown.answers, shown.items_shown, shown.clicks, shown.hit_rate) == (6, 24, 3, 1 / 6)
+    assert shown.click_through_rate == 3 / 24
+    assert (nameless.bundle, nameless.events) == (None, {"click": 3})
+    assert found.overall.events == {"click": 3, "impression": 6}
+    assert found.until - found.since >= 86_400
+    later = client.get(f"/quality?since={time.time() + 900}").json()
+    assert (later["overall"]["answers"], later["bundles"]) == (0, [])
+
+
+def test_answers_to_a_session_are_shown_to_nobody_we_know_or_to_the_user_it_names(
+    client: httpx.Client, tmp_path: Path
+) -> None:
+    for session in ({"items": [{"item_id": "item-3"}]}, {"items": [{"item_id": "item-3"}], "user_id": "ann"}):
+        assert client.post("/recommend", json=session).status_code == 200
+    wait_until(lambda: counted(client, 'reco_events_total{kind="impression"}') == 2)
+    assert [row[1:5] for row in held(tmp_path)] == [("", "", "impression", 10.0), ("ann", "", "impression", 10.0)]
+
+
+@pytest.mark.parametrize("since", ["yesterday", "-1", "inf", "nan", "9.4e307"])
+def test_a_window_that_begins_nowhere_is_refused(client: httpx.Client, since: str) -> None:
+    assert client.get(f"/quality?since={since}").status_code == 422
+
+
+def test_answers_are_not_noted_unless_the_operator_says_so(registry: Path, tmp_path: Path) -> None:
+    with serving(registry=registry, data=tmp_path) as client:
+        client.get("/recommend/user-1")
+        client.post("/events", json=CLICK)
+        assert [row[3] for row in held(tmp_path)] == ["click"]
+
+
+def feedback(folder: Path, steps: Any, clock: Callable[[], float] = lambda: 1e9, **changes: Any) -> Metrics:
+    metrics = Metrics()
+
+    async def run() -> None:
+        settings = Settings(registry=folder, log_impressions=True, **changes)
+        async with open_feedback(settings, metrics, clock) as opened:
+            await steps(opened)
+
+    asyncio.run(run())
+    return metrics
+
+
+def test_listeners_hear_of_new_events_once_they_are_durable_and_of_no_other(tmp_path: Path) -> None:
+    async def steps(feedback: Feedback) -> None:
+        heard: list[str] = []
+
+        def hear(events: Any) -> None:
+            on_disk = [row[0] for row in held(tmp_path / "service")]
+            heard.extend(event.event_id for event in events if event.event_id in on_disk)
+
+        feedback.listeners.append(hear)
+        for event_id in ("a", "a", "b"):
+            await feedback.take([GivenEvent(event_id=event_id, **CLICK)])
+        assert heard == ["a", "b"]
+
+    feedback(tmp_path, steps)
+
+
+def test_a_clock_that_jumps_changes_neither_order_nor_what_is_taken_in(tmp_path: Path) -> None:
+    now = 1e9
+
+    async def steps(feedback: Feedback) -> None:
+        nonlocal now
+        for i, jump in enumerate((0, 10**8, -(10**8), -(10**7), 3)):
+            now += jump
+            assert (await feedback.take([GivenEvent(event_id=str(i), **CLICK)])).n_new == 1
+        assert [event.event_id for _, event in await feedback.log.read(0, 10)] == ["0", "1", "2", "3", "4"]
+        assert [event.event_id for event in await feedback.log.of_user("ann")] == ["0", "1", "2", "3", "4"]
+
+    feedback(tmp_path, steps, clock=lambda: now)
+
+
+def test_noted_answers_beyond_the_bound_are_dropped_and_counted_and_the_rest_is_written_at_the_end(
+    tmp_path: Path,
+) -> None:
+    async def steps(feedback: Feedback) -> None:
+        for i in range(30):
+            feedback.shown(f"r{i}", "ann", "b1", 10)
+        feedback.shown("empty", "ann", "b1", 0)
+
+    metrics = feedback(tmp_path, steps, events_waiting=20)
+    assert metrics.registry.get_sample_value("reco_impressions_dropped_total") == 10
+    assert len(held(tmp_path / "service")) == 20

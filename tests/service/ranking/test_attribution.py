@@ -1,0 +1,134 @@
+import numpy as np
+from bundles import make_content
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from index.bundle import BundleContent
+from index.manifest import PARTS
+from service.ranking.attribution import count_in_common, explain, largest, ranks_without
+from service.ranking.profile import NO_ROWS, Profile, scale_of
+
+TO_THE_SCORE = 1e-4
+
+
+def seen_of(content: BundleContent, user: int) -> np.ndarray:
+    return content.seen_items[content.seen_offsets[user] : content.seen_offsets[user + 1]]
+
+
+def profile_of(content: BundleContent, user: int) -> Profile:
+    seen = seen_of(content, user)
+    return Profile("user", content.user_embeddings[user], content.user_own[user], seen, np.ones(len(seen), np.float32))
+
+
+def brute_rank(content: BundleContent, user: int, item: int, without: int, *, exclude_seen: bool) -> int:
+    """Make the user anew without one past item and sort the whole catalogue."""
+    rest = [row for row in seen_of(content, user).tolist() if row != without]
+    vector = content.user_own[user].astype(np.float64)
+    if rest:
+        vector = vector + len(rest) ** -0.5 * content.fold_in[rest].astype(np.float64).sum(axis=0)
+    scores = content.item_embeddings.astype(np.float64) @ vector
+    shown = [row for row in range(len(scores)) if not (exclude_seen and row in rest)]
+    return 1 + sum(scores[row] > scores[item] for row in shown)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10_000),
+    size=st.integers(1, 24),
+    names=st.sets(st.sampled_from(PARTS), min_size=1),
+    most=st.integers(0, 5),
+)
+def test_both_sums_give_the_score_whatever_the_bundle(seed: int, size: int, names: set[str], most: int) -> None:
+    content = make_content(n_users=5, n_items=20, embedding_size=size, seed=seed)
+    parts = {name: content.item_parts[name] for name in sorted(names)}
+    items = np.sum(list(parts.values()), axis=0)
+    for user in range(5):  # the last has no past
+        profile = profile_of(content, user)
+        past = content.fold_in[profile.past]
+        found = explain(profile, past, items=items, parts=parts, most=most)
+        scores = items @ profile.vector
+        assert np.allclose(sum(found.parts.values()), scores, rtol=0, atol=TO_THE_SCORE)
+        by_past = found.own + found.contributions.sum(axis=0) + found.others
+        assert np.allclose(by_past, scores, rtol=1e-5, atol=TO_THE_SCORE)
+        assert len(found.past) == min(most, len(past))
+
+
+def test_a_score_of_small_numbers_splits_as_by_hand() -> None:
+    own, past = np.float32([1, 0]), np.float32([[2, 0], [0, 4], [0, 0], [2, 4]])
+    vector = own + scale_of(4) * past.sum(axis=0)  # [1, 0] + [4, 8] / 2 = [3, 4]
+    found = explain(
+        Profile("user", vector, own, np.arange(4), np.ones(4, np.float32)),
+        past,
+        items=np.float32([[1, 1]]),
+        parts={"text": np.float32([[1, 0]]), "image": np.float32([[0, 1]])},
+        most=2,
+    )
+    assert {name: share.tolist() for name, share in found.parts.items()} == {"text": [3.0], "image": [4.0]}
+    assert (found.own.tolist(), found.others.tolist()) == ([1.0], [1.0])
+    assert (found.past[:, 0].tolist(), found.contributions[:, 0].tolist()) == ([3, 1], [3.0, 2.0])
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), exclude_seen=st.booleans())
+def test_counterfactual_ranks_are_those_of_a_catalogue_sorted_anew(seed: int, exclude_seen: bool) -> None:
+    content = make_content(n_users=3, n_items=25, embedding_size=6, seed=seed)
+    for user in range(2):
+        seen = seen_of(content, user)
+        rows = np.setdiff1d(np.arange(25), seen)[:6] if exclude_seen else np.arange(6)
+        past = content.fold_in[seen]
+        positions = largest(past @ content.item_embeddings[rows].T, 3)
+        found = ranks_without(
+            profile_of(content, user),
+            past,
+            embeddings=content.item_embeddings,
+            rows=rows,
+            past=positions,
+            hidden=seen if exclude_seen else NO_ROWS,
+            freed=np.ones(len(seen), np.bool_),
+        )
+        for j, i in np.ndindex(positions.shape):
+            without = int(seen[positions[j, i]])
+            assert found[j, i] == brute_rank(content, user, int(rows[i]), without, exclude_seen=exclude_seen)
+
+
+def test_a_catalogue_beyond_one_chunk_is_ranked_like_one_within(monkeypatch: object) -> None:
+    content = make_content(n_users=3, n_items=40, embedding_size=6, seed=3)
+    seen, rows = seen_of(content, 0), np.arange(5)
+    profile, past = profile_of(content, 0), content.fold_in[seen]
+    positions = largest(past @ content.item_embeddings[rows].T, 3)
+
+    def ranks() -> list[list[int]]:
+        ranks: list[list[int]] = ranks_without(
+            profile,
+            past,
+            embeddings=content.item_embeddings,
+            rows=rows,
+            past=positions,
+            hidden=seen,
+            freed=np.ones(len(seen), np.bool_),
+        ).tolist()
+        return ranks
+
+    whole = ranks()
+    monkeypatch.setattr("service.ranking.attribution.ITEM_CHUNK", 7)  # type: ignore[attr-defined]
+    assert ranks() == whole
+
+
+def test_a_user_left_without_any_vector_ranks_nothing() -> None:
+    item = np.float32([[1.0, 0.0]])
+    profile = Profile("user", item[0], np.zeros(2, np.float32), np.array([0]), np.ones(1, np.float32))
+    ranks = ranks_without(
+        profile,
+        item,
+        embeddings=item,
+        rows=np.array([0]),
+        past=np.array([[0]]),
+        hidden=NO_ROWS,
+        freed=np.ones(1, np.bool_),
+    )
+    assert ranks.tolist() == [[0]]
+
+
+@given(st.sets(st.integers(0, 30)), st.sets(st.integers(0, 30)))
+def test_users_in_common_are_counted_as_sets_would(some: set[int], others: set[int]) -> None:
+    assert count_in_common(np.array(sorted(some), np.int32), np.array(sorted(others), np.int32)) == len(some & others)

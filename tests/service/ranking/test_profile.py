@@ -1,0 +1,48 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from index.bundle import Bundle
+from service.ranking.profile import fold_in, trained
+
+
+def test_folding_in_what_training_saw_gives_back_every_trained_user(bundle: Bundle) -> None:
+    for row in range(len(bundle.user_embeddings)):
+        past = bundle.seen(row)
+        found = fold_in(bundle, past, np.ones(len(past)), source="user", own=bundle.user_own[row])
+        np.testing.assert_allclose(found.vector, bundle.user_embeddings[row], rtol=1e-5, atol=1e-6)
+
+
+def test_a_trained_profile_is_the_row_of_the_bundle_or_the_vector_of_the_cache(bundle: Bundle) -> None:
+    assert trained(bundle, 1).vector.tolist() == bundle.user_embeddings[1].tolist()
+    cached = np.arange(bundle.user_embeddings.shape[1], dtype=np.float32)
+    assert trained(bundle, 1, cached).vector is cached
+
+
+def test_a_profile_takes_memory_for_what_is_its_own_and_not_for_what_it_looks_into(bundle: Bundle) -> None:
+    row, past = 1, bundle.seen(1)
+    copied = fold_in(bundle, past.astype(np.int64), np.ones(len(past)), source="fold_in", own=bundle.user_own[row])
+    in_a_reply = np.frombuffer(bundle.user_embeddings[row].tobytes(), "<f4")
+    looks = trained(bundle, row).n_bytes
+    assert trained(bundle, row, in_a_reply).n_bytes == looks + in_a_reply.nbytes
+    assert copied.n_bytes == looks + copied.vector.nbytes + 8 * len(past)
+    assert looks > 4 * len(past)
+
+
+@given(scale=st.floats(0.01, 100))
+def test_the_weights_of_a_past_count_by_the_root_of_their_size(bundle: Bundle, scale: float) -> None:
+    past = np.arange(4)
+    one = fold_in(bundle, past, np.ones(4), source="session")
+    other = fold_in(bundle, past, np.full(4, scale), source="session")
+    np.testing.assert_allclose(other.vector, one.vector * scale**0.5, rtol=1e-4)
+
+
+def test_a_dislike_takes_away_what_a_like_adds(bundle: Bundle) -> None:
+    liked = fold_in(bundle, np.array([2]), np.array([1.0]), source="session")
+    disliked = fold_in(bundle, np.array([2]), np.array([-1.0]), source="session")
+    np.testing.assert_allclose(disliked.vector, -liked.vector)
+
+
+def test_nobody_knows_a_profile_without_a_past(bundle: Bundle) -> None:
+    nobody = fold_in(bundle, np.empty(0, np.int64), np.empty(0), source="fold_in")
+    assert (nobody.known, nobody.scale) == (False, 0.0)

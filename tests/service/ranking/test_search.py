@@ -1,0 +1,77 @@
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from bundles import make_content
+
+from index.batching import BatchingSearcher
+from index.bundle import Bundle
+from index.errors import InputError
+from index.item_index import ItemIndex
+from service.ranking.search import Batched, Inline, place_search
+from service.settings import Settings
+from service.telemetry.metrics import Metrics
+
+
+def test_the_batching_thread_answers_as_the_event_loop_does() -> None:
+    content = make_content(n_users=30, n_items=50)
+    index = ItemIndex.build(content.item_embeddings)
+    searcher = BatchingSearcher(index)
+    here, there = Inline(index), Batched(searcher, index)
+
+    async def compare() -> None:
+        vectors = content.user_embeddings
+        hidden = [np.arange(user % 7) for user in range(30)]
+        many = await asyncio.gather(*(there(vectors[user], 60, hidden[user]) for user in range(30)))
+        for user, (rows, scores) in enumerate(many):
+            alone = await here(vectors[user], 60, hidden[user])
+            assert rows.tolist() == alone[0].tolist()
+            assert scores.tolist() == alone[1].tolist()
+            assert len(rows) == 50 - user % 7  # no padding
+        for within in (None, np.arange(0, 50, 2)):
+            asked = (list(vectors), 9, hidden, within)
+            both = zip(await here.many(*asked), await there.many(*asked), strict=True)
+            assert all(one[0].tolist() == other[0].tolist() for one, other in both)
+        assert await here.many([], 9, []) == []
+
+    try:
+        asyncio.run(compare())
+    finally:
+        searcher.close()
+
+
+def test_calls_of_one_turn_get_what_each_gets_alone_and_a_wrong_one_spoils_no_other() -> None:
+    content = make_content(n_users=30, n_items=50)
+    index = ItemIndex.build(content.item_embeddings)
+    search, vectors = Inline(index), content.user_embeddings
+
+    async def ask() -> list[Any]:
+        calls = [search(vectors[user], 5 + user % 2, np.arange(user % 7)) for user in range(30)]
+        wrong = search(np.full_like(vectors[0], np.nan), 5, None)
+        nobody_waits = asyncio.ensure_future(search(vectors[0], 5, None))
+        await asyncio.sleep(0)
+        nobody_waits.cancel()
+        return await asyncio.gather(*calls, wrong, nobody_waits, return_exceptions=True)
+
+    *found, refused, ended = asyncio.run(ask())
+    for user, (rows, scores) in enumerate(found):
+        alone = index.search(vectors[user], 5 + user % 2, np.arange(user % 7))
+        assert (rows.tolist(), scores.tolist()) == (alone[0][0].tolist(), alone[1][0].tolist())
+    assert isinstance(refused, InputError)
+    assert isinstance(ended, asyncio.CancelledError)
+
+
+@pytest.mark.parametrize("gpu", ["auto", "off"])
+def test_without_a_gpu_the_index_is_searched_on_the_cpu(bundle: Bundle, gpu: str) -> None:
+    async def ask() -> tuple[str, list[int]]:
+        settings = Settings(registry=Path("none"), gpu=gpu)  # type: ignore[arg-type]
+        search, device, close = place_search(settings, Metrics(), bundle)
+        rows, _ = await search(bundle.user_embeddings[3], 5, None)
+        close()
+        return device, rows.tolist()
+
+    device, rows = asyncio.run(ask())
+    assert device == "cpu"
+    assert rows == np.argsort(-(bundle.item_embeddings @ bundle.user_embeddings[3]))[:5].tolist()
