@@ -15,13 +15,13 @@ from starlette.middleware.cors import CORSMiddleware
 from threadpoolctl import threadpool_limits
 
 from index.errors import InputError
-from service.bundles.open_published import Opened, open_published
+from service.bundles.open_published import OpenedBundle, open_published
 from service.errors import ServiceError, describe, error_body, request_id_of
-from service.http.dispatch import Dispatch
-from service.http.middleware import Observed
-from service.http.openapi import Documented
+from service.http.middleware import ObservabilityMiddleware
+from service.http.openapi import DocumentedApp
+from service.http.route import DispatchMiddleware
 from service.http.routes import bundles, events, health, items, popular, recommend, retrain, similar, users
-from service.http.security.admission import Guarded
+from service.http.security.admission import AdmissionMiddleware
 from service.http.security.assembly import Security
 from service.settings import Settings
 from service.state import STATE, open_service
@@ -41,7 +41,7 @@ CORS: Mapping[str, Any] = {
 HANDLED = (ServiceError, HTTPException, RequestValidationError)
 
 
-def create_app(settings: Settings, *, opened: Opened | None = None) -> FastAPI:
+def create_app(settings: Settings, *, opened: OpenedBundle | None = None) -> FastAPI:
     """The service over the published bundle, or over the one given (the command line opens it beforehand)."""
     metrics = Metrics()
     security = Security(settings, metrics)
@@ -59,7 +59,7 @@ def create_app(settings: Settings, *, opened: Opened | None = None) -> FastAPI:
     ]
     for made in ours:
         security.protect(made)
-    app = Documented(
+    app = DocumentedApp(
         title="AnchorRec",
         version=API_VERSION,
         keys=settings.api_keys_file is not None,
@@ -72,9 +72,9 @@ def create_app(settings: Settings, *, opened: Opened | None = None) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False},  # ours cost a tenth, and know our stages
         routes=[*ours],
     )
-    app.add_middleware(Dispatch, routes=ours)
-    app.add_middleware(Guarded, door=security.door)
-    app.add_middleware(Observed, metrics=metrics, traces=traces)
+    app.add_middleware(DispatchMiddleware, routes=ours)
+    app.add_middleware(AdmissionMiddleware, door=security.door)
+    app.add_middleware(ObservabilityMiddleware, metrics=metrics, traces=traces)
     if settings.cors_origins:  # outermost, so that a page may read a refusal too
         app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, **CORS)
     for kind in HANDLED:
@@ -97,7 +97,7 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]
 
 
 def _lifespan(
-    settings: Settings, metrics: Metrics, security: Security, traces: "Traces | None", *, given: list[Opened]
+    settings: Settings, metrics: Metrics, security: Security, traces: "Traces | None", *, given: list[OpenedBundle]
 ) -> Lifespan:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:

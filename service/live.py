@@ -5,35 +5,32 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from index.bundle import Bundle
+from service.bundles.loaded import LoadedBundle
 from service.events.event import PROFILE, Event
-from service.events.follower import Follower
+from service.events.follower import EventFollower
+from service.events.freshness import EventFreshness
 from service.events.intake import Feedback
 from service.events.trending import HOUR_S, Trending
 from service.hidden.hidden_items import HiddenItems
 from service.hidden.redis_store import KIND as HIDDEN
-from service.hidden.redis_store import HiddenInRedis
+from service.hidden.redis_store import RedisHiddenItems
 from service.ranking.constraints import rows_of
-from service.redis.client import FAILURES, RedisClient, connect
-from service.redis.pubsub import Signals
+from service.redis.client import CLOSE_S, FAILURES, RedisClient, connect, within
+from service.redis.pubsub import PubSub
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
-from service.users.fold_in_events import Weighing
-from service.users.lookup import Users
-from service.users.profile_cache import Trust
-from service.users.vector_cache import CLOSE_S, VectorCache, within
-
-if TYPE_CHECKING:
-    from service.state import Serving
+from service.users.fold_in_events import EventWeights
+from service.users.lookup import UserLookup
+from service.users.vector_cache import VectorCache
 
 FILE = "control.sqlite"
 USERS = "users"  # the kind of signal that names users who did something
 
 
-class Live:
+class LiveUpdates:
     """What is learned between trainings, and whatever bundle must hear of it.
 
     `on_change` is called when answers to everybody may be others than before.
@@ -54,23 +51,23 @@ class Live:
         self._feedback = feedback
         self._on_change = on_change
         self._clock = clock
-        self._users: WeakSet[Users] = WeakSet()
-        self._serving: WeakSet[Serving] = WeakSet()
+        self._users: WeakSet[UserLookup] = WeakSet()
+        self._serving: WeakSet[LoadedBundle] = WeakSet()
         metrics.kept_bytes.labels("profiles").set_function(lambda: sum(users.n_bytes for users in self._users))
-        self.trust = Trust(time.monotonic, settings.lru_stale_s)
+        self.freshness = EventFreshness(time.monotonic, settings.lru_stale_s)
         self.trending = Trending(
-            Weighing.of(settings).kinds, most_hours=settings.trending_hours, most_counts=settings.trending_counts
+            EventWeights.of(settings).kinds, most_hours=settings.trending_hours, most_counts=settings.trending_counts
         )
-        self.signals, shared = None, None
+        self.pubsub, shared = None, None
         if redis is not None:
-            self.signals = Signals(redis, settings.namespace, secrets.token_hex(8), metrics)
-            self.signals.handlers.update({USERS: self._drop, HIDDEN: self._look_at_hidden})
-            shared = HiddenInRedis(redis, settings.namespace, self.signals)
+            self.pubsub = PubSub(redis, settings.namespace, secrets.token_hex(8), metrics)
+            self.pubsub.handlers.update({USERS: self._drop, HIDDEN: self._look_at_hidden})
+            shared = RedisHiddenItems(redis, settings.namespace, self.pubsub)
         self.hidden = HiddenItems(settings.data_folder / FILE, shared, metrics, self._hide)
         self._hidden_news = asyncio.Event()
-        self.follower = Follower(
+        self.follower = EventFollower(
             feedback.log,
-            self.trust,
+            self.freshness,
             metrics,
             since=clock() - settings.trending_hours * HOUR_S,
             poll_s=settings.live_poll_s,
@@ -83,23 +80,23 @@ class Live:
         """Unix seconds."""
         return self._clock()
 
-    def users_of(self, bundle: Bundle, cache: VectorCache | None) -> Users:
-        """The users of a bundle, told of every event as long as anybody holds them."""
-        users = Users(
-            bundle, cache, self._feedback.log, trust=self.trust, settings=self._settings, metrics=self._metrics
+    def lookup_for(self, bundle: Bundle, cache: VectorCache | None) -> UserLookup:
+        """The users of a bundle; every event reaches them while the bundle is loaded."""
+        users = UserLookup(
+            bundle, cache, self._feedback.log, freshness=self.freshness, settings=self._settings, metrics=self._metrics
         )
         self._users.add(users)
         return users
 
-    def attach(self, serving: "Serving") -> None:
+    def attach(self, loaded: LoadedBundle) -> None:
         """Hide from a bundle, before it serves, what is hidden now, and tell it of every change while it lives."""
-        self._serving.add(serving)
+        self._serving.add(loaded)
         if self.hidden.ids:
-            serving.hide(rows_of(self.hidden.ids, serving.bundle.item_ids))
+            loaded.hide(rows_of(self.hidden.ids, loaded.bundle.item_ids))
 
     def _hide(self, ids: frozenset[str]) -> None:
-        for serving in self._serving:
-            serving.hide(rows_of(ids, serving.bundle.item_ids))
+        for loaded in self._serving:
+            loaded.hide(rows_of(ids, loaded.bundle.item_ids))
         self._on_change()
 
     def _look_at_hidden(self, _: Sequence[str]) -> None:
@@ -109,8 +106,8 @@ class Live:
         """Events that this replica took in, before its caller is told so."""
         user_ids = _users_in(events)
         self._drop(user_ids)
-        if self.signals is not None and self._settings.event_log == "redis":
-            self.signals.send(USERS, user_ids)
+        if self.pubsub is not None and self._settings.event_log == "redis":
+            self.pubsub.send(USERS, user_ids)
 
     def _followed(self, events: Sequence[Event]) -> None:
         """Events of all replicas, as the log has them."""
@@ -146,19 +143,19 @@ async def open_live(
     feedback: Feedback,
     on_change: Callable[[], None],
     clock: Callable[[], float] = time.time,
-) -> AsyncIterator[Live]:
+) -> AsyncIterator[LiveUpdates]:
     """What is live, followed until the end."""
     async with AsyncExitStack() as stack:
         redis = None
         if settings.redis_url is not None:
             redis = connect(settings.redis_url.get_secret_value())
             stack.push_async_callback(_close, redis)
-        live = Live(settings, metrics, feedback, redis=redis, on_change=on_change, clock=clock)
+        live = LiveUpdates(settings, metrics, feedback, redis=redis, on_change=on_change, clock=clock)
         await live.hidden.poll()
         work = [live.follower.run()]  # begins at once, and does not hold up the start
-        if live.signals is not None:
-            stack.push_async_callback(live.signals.close)
-            work += [live.signals.listen(), live.follow_hidden()]
+        if live.pubsub is not None:
+            stack.push_async_callback(live.pubsub.close)
+            work += [live.pubsub.listen(), live.follow_hidden()]
         tasks = [asyncio.create_task(one) for one in work]
         try:
             yield live

@@ -21,16 +21,16 @@ class Principal:
     role: Role
 
 
-ANYBODY = Principal("anybody", "write")
+ANONYMOUS = Principal("anybody", "write")
 """Whoever calls a service that asks for no keys."""
 
-ANYBODY_ADMIN = Principal("anybody", "admin")
+ANONYMOUS_ADMIN = Principal("anybody", "admin")
 """The same, where the operator opened the admin calls too."""
 
 
 def principal_of(scope: Scope) -> Principal:
     """Who sent the request."""
-    found: Principal = scope.get(PRINCIPAL, ANYBODY)
+    found: Principal = scope.get(PRINCIPAL, ANONYMOUS)
     return found
 
 
@@ -38,7 +38,7 @@ def require(principal: Principal, role: Role) -> None:
     """ForbiddenError where the principal may not do what the role may."""
     if RANK[principal.role] >= RANK[role]:
         return
-    if principal is ANYBODY:
+    if principal is ANONYMOUS:
         raise ForbiddenError(
             f"this is for callers of role {role}: give them keys (RECO_API_KEYS_FILE), or open it (RECO_ADMIN_OPEN)"
         )

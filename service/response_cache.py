@@ -17,7 +17,7 @@ OVERHEAD_BYTES = 500  # of an entry beside its body: keys, tuples, the table
 Key = tuple[str, str, bytes]  # the route, the id in its path ("" where many share an answer), the query string
 
 
-class Kept(NamedTuple):
+class CachedResponse(NamedTuple):
     """One answer without what is put in front of it, and what it was made for."""
 
     profile: Profile | None
@@ -26,11 +26,11 @@ class Kept(NamedTuple):
     n_items: int = 0  # that it shows
 
 
-class AnswerCache:
+class ResponseCache:
     """The answers asked for last, up to a number of bytes."""
 
     def __init__(self, max_bytes: int) -> None:
-        self._kept: LRUCache[Key, Kept] = LRUCache(max_bytes, getsizeof=_size)
+        self._kept: LRUCache[Key, CachedResponse] = LRUCache(max_bytes, getsizeof=_size)
         self.epoch = 0
 
     @property
@@ -43,16 +43,16 @@ class AnswerCache:
         self.epoch += 1
         self._kept.clear()
 
-    def get(self, key: Key, profile: Profile | None) -> Kept | None:
+    def get(self, key: Key, profile: Profile | None) -> CachedResponse | None:
         """What was answered, if it was answered from this very profile."""
         kept = self._kept.get(key)
         return kept if kept is not None and kept.profile is profile else None
 
-    def put(self, key: Key, kept: Kept, epoch: int) -> None:
+    def put(self, key: Key, kept: CachedResponse, epoch: int) -> None:
         """Keep an answer, unless it was begun in another epoch than this one, or is larger than the cache."""
         if epoch == self.epoch and _size(kept) <= self._kept.maxsize:
             self._kept[key] = kept
 
 
-def _size(kept: Kept) -> int:
+def _size(kept: CachedResponse) -> int:
     return len(kept.rendered) + OVERHEAD_BYTES

@@ -2,34 +2,25 @@
 
 from pydantic import BaseModel
 
-from service.settings import PREFIX, Settings
+from service.settings import GROUPS, PREFIX
 
 HEAD = """# Settings of the service
 
 Read once at start from the environment. This page is what `python -m service settings` prints.
+
 """
-# Each by the first setting under it, in the order of the class.
-HEADINGS = {
-    "registry": "The process",
-    "verify_bundle": "Bundles",
-    "redis_url": "Redis",
-    "event_log": "Events",
-    "profile_cache_mb": "Users and trending",
-    "k_default": "Answers",
-    "retrain_data": "Retraining",
-    "api_keys_file": "Security",
-    "max_in_flight": "Limits and operation",
-}
-BREAK = "\n"
 TABLE = "| variable | default | meaning |\n|---|---|---|"
 
 
 def settings_page() -> str:
-    """The whole page."""
-    lines = [HEAD]
-    for name, field in Settings.model_fields.items():
-        if name in HEADINGS:
-            lines.append(f"{'' if len(lines) == 1 else BREAK}## {HEADINGS[name]}\n\n{TABLE}")
+    """The whole page: one table a group."""
+    return HEAD + "\n\n".join(_section(title, group) for title, group in GROUPS)
+
+
+def _section(title: str, group: type[BaseModel]) -> str:
+    lines = [f"## {title}\n\n{TABLE}"]
+    for name in group.__annotations__:
+        field = group.model_fields[name]
         default = "required" if field.is_required() else _shown(field.default)
         lines.append(f"| `{PREFIX}{name.upper()}` | {default} | {field.description} |")
     return "\n".join(lines)

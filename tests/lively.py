@@ -1,4 +1,4 @@
-"""Users, their events and what follows them, as the service ties them together, without HTTP."""
+"""UserLookup, their events and what follows them, as the service ties them together, without HTTP."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -13,10 +13,10 @@ from index.bundle import Bundle
 from service.events.event import POSITIVE, GivenEvent
 from service.events.intake import Feedback
 from service.events.open_log import open_feedback
-from service.live import Live, open_live
+from service.live import LiveUpdates, open_live
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
-from service.users.lookup import Users
+from service.users.lookup import UserLookup
 
 Array = np.ndarray[Any, Any]
 
@@ -25,9 +25,9 @@ Array = np.ndarray[Any, Any]
 class World:
     """One replica."""
 
-    users: Users
+    users: UserLookup
     feedback: Feedback
-    live: Live
+    live: LiveUpdates
     metrics: Metrics
 
     async def did(self, user_id: str, item_id: str, kind: str = "click", **more: Any) -> None:
@@ -52,8 +52,8 @@ async def replica(bundle: Bundle, folder: Path, **changes: Any) -> AsyncIterator
         open_feedback(settings, metrics) as feedback,
         open_live(settings, metrics, feedback, lambda: None) as live,
     ):
-        world = World(live.users_of(bundle, None), feedback, live, metrics)
-        await until(lambda: live.trust.hears)
+        world = World(live.lookup_for(bundle, None), feedback, live, metrics)
+        await until(lambda: live.freshness.follows_events)
         yield world
 
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from index.gate_report import GateReport, as_words
 from index.records import Gated
 from index.registry import Registry
-from service.bundles.warmup import Recent
+from service.bundles.warmup import RecentRequests
 from service.errors import ServiceError
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -29,11 +29,16 @@ class GateFailed(ServiceError):  # noqa: N818
     code = "gate_failed"
 
 
-class Gate:
+class GateRunner:
     """Asks the gate as this service is set up, keeps what it said in the registry, and counts it."""
 
     def __init__(
-        self, settings: Settings, registry: Registry, metrics: Metrics, recent: Recent, clock: Callable[[], float]
+        self,
+        settings: Settings,
+        registry: Registry,
+        metrics: Metrics,
+        recent: RecentRequests,
+        clock: Callable[[], float],
     ) -> None:
         self._settings = settings
         self._counts = {name: metrics.bundle_gates.labels(name) for name in ("passed", "refused", "forced", "failed")}
@@ -49,7 +54,7 @@ class Gate:
         await asyncio.to_thread(self._registry.path, bundle_id)  # refuses what is no id, fetches what is not here
         try:
             with self._registry.using(bundle_id):
-                report = await ask_gate(self._registry.location(bundle_id), self._recent.user_ids(), self._settings)
+                report = await run_gate(self._registry.location(bundle_id), self._recent.user_ids(), self._settings)
         except GateFailed:
             self._counts["failed"].inc()
             raise
@@ -59,7 +64,7 @@ class Gate:
         return report
 
 
-async def ask_gate(location: str, users: Sequence[str], settings: Settings) -> GateReport:
+async def run_gate(location: str, users: Sequence[str], settings: Settings) -> GateReport:
     """The gate's report on the bundle at a path or URL against the one that serves; `users` were asked for of late.
 
     It runs at a low priority, so that requests do not wait for it. GateFailed where it ends without a report.

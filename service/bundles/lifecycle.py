@@ -1,4 +1,4 @@
-"""Everything about bundles in one running process, opened and ended in one place."""
+"""Starts and stops everything that follows, publishes and monitors bundles in one process."""
 
 import asyncio
 import socket
@@ -6,42 +6,47 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from service.bundles.gate_process import Gate
-from service.bundles.monitor import Guard
-from service.bundles.open_published import Opened
+from service.bundles.current import CurrentBundle
+from service.bundles.gate_process import GateRunner
+from service.bundles.loader import BundleLoader
+from service.bundles.monitor import BundleMonitor
+from service.bundles.open_published import OpenedBundle
 from service.bundles.publishing import Publishing
-from service.bundles.swapper import Holder
-
-if TYPE_CHECKING:
-    from service.state import Service
+from service.bundles.swapper import BundleSwapper
+from service.redis.pubsub import PubSub
 
 
 @dataclass(frozen=True)
-class Bundles:
-    """What the routes and whoever makes new bundles need."""
+class BundleLifecycle:
+    """What routes and retraining need: swaps and publishing."""
 
-    holder: Holder
+    swapper: BundleSwapper
     publishing: Publishing
 
 
 @asynccontextmanager
-async def followed_bundles(
-    service: "Service", opened: Opened, gate: Gate, clock: Callable[[], float] = time.time
-) -> AsyncIterator[Bundles]:
-    """Follow the registry's pointer and guard what serves, until the end."""
-    holder = Holder(service, opened, clock)
-    del opened  # the holder lets go of it when another bundle serves
-    publishing = Publishing(service, holder, gate)
-    guard = Guard(service, holder, publishing, name=socket.gethostname())
-    work = (holder.follow(), guard.look_after_files(), service.serving.neighbours.build())
+async def bundle_lifecycle(
+    current: CurrentBundle,
+    opened: OpenedBundle,
+    loader: BundleLoader,
+    *,
+    gate: GateRunner,
+    pubsub: PubSub | None,
+    clock: Callable[[], float] = time.time,
+) -> AsyncIterator[BundleLifecycle]:
+    """Follow the registry's pointer and monitor the current bundle, until the end."""
+    swapper = BundleSwapper(current, opened, loader, clock)
+    del opened  # the swapper drops it when another bundle serves
+    publishing = Publishing(swapper, gate, pubsub)
+    monitor = BundleMonitor(swapper, publishing, loader.settings, loader.metrics, replica=socket.gethostname())
+    work = (swapper.follow(), monitor.watch_files(), current.loaded.similar_items.build())
     tasks = [asyncio.create_task(one) for one in work]
     try:
-        yield Bundles(holder, publishing)
+        yield BundleLifecycle(swapper, publishing)
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await guard.close()
+        await monitor.close()
         await publishing.close()

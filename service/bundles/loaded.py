@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 
 from index.bundle import Bundle
-from service.ranking.facets import Catalogue
-from service.ranking.item_metadata import Items
+from service.ranking.facets import FacetStore
+from service.ranking.item_metadata import ItemMetadata
 from service.ranking.ranker import Ranker
 from service.ranking.recommender import Recommender
 from service.ranking.search import place_search
-from service.ranking.similar import Neighbours
+from service.ranking.similar import SimilarItems
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
-from service.users.lookup import Users
+from service.users.lookup import UserLookup
 
 Array = np.ndarray[Any, Any]
 
@@ -26,18 +26,18 @@ GRACE_S = 0.05  # after the last request: until nobody else holds a part of it f
 
 
 @dataclass(frozen=True, eq=False)
-class Serving:
+class LoadedBundle:
     """All that answers from one bundle; whoever holds it meets no other bundle.
 
     Nothing in it may refer to it: when the last request that holds it ends, it goes, and its end begins.
     """
 
     bundle: Bundle
-    items: Items
-    users: Users
+    items: ItemMetadata
+    users: UserLookup
     recommender: Recommender
-    neighbours: Neighbours
-    catalogue: Catalogue
+    similar_items: SimilarItems
+    facet_store: FacetStore
     ranker: Ranker
     device: str  # cpu or gpu
 
@@ -49,27 +49,31 @@ class Serving:
     def hide(self, rows: Array) -> None:
         """Let exactly these item rows appear in no answer; whoever calls this clears the answer cache."""
         self.recommender.hide(rows)
-        self.neighbours.hide(rows)
+        self.similar_items.hide(rows)
 
 
-def make_serving(bundle: Bundle, users: Users, settings: Settings, metrics: Metrics) -> Serving:
+def load_bundle(bundle: Bundle, users: UserLookup, settings: Settings, metrics: Metrics) -> LoadedBundle:
     """All that answers from the bundle. Reads much of it: for a thread, where requests are being answered."""
     search, device, close = place_search(settings, metrics, bundle)
-    items, neighbours, catalogue = Items(bundle, settings.item_cache), Neighbours(bundle), Catalogue(bundle)
+    items, similar_items, facet_store = (
+        ItemMetadata(bundle, settings.item_cache),
+        SimilarItems(bundle),
+        FacetStore(bundle),
+    )
     recommender = Recommender(bundle, items, search)
     ranker = Ranker(
-        recommender.scoring, recommender.by_popularity, search, neighbours, catalogue, pool=settings.diversity_pool
+        recommender.scoring, recommender.by_popularity, search, similar_items, facet_store, pool=settings.diversity_pool
     )
-    serving = Serving(bundle, items, users, recommender, neighbours, catalogue, ranker, device)
+    loaded = LoadedBundle(bundle, items, users, recommender, similar_items, facet_store, ranker, device)
     metrics.bundles_open.inc()
-    _end_after(serving, close, metrics.bundles_open.dec)
-    return serving
+    _end_after(loaded, close, metrics.bundles_open.dec)
+    return loaded
 
 
-def _end_after(serving: Serving, *steps: Callable[[], None]) -> None:
-    parts = list(vars(serving).values())
+def _end_after(loaded: LoadedBundle, *steps: Callable[[], None]) -> None:
+    parts = list(vars(loaded).values())
     # At the process's end nothing needs to be closed, and no thread can be started.
-    weakref.finalize(serving, _in_thread, parts, steps).atexit = False
+    weakref.finalize(loaded, _in_thread, parts, steps).atexit = False
 
 
 def _in_thread(parts: list[Any], steps: tuple[Callable[[], None], ...]) -> None:

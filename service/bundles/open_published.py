@@ -15,28 +15,28 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
-class Opened:
+class OpenedBundle:
     """An open bundle, and the seal that its files had before it was opened."""
 
     registry: Registry
     bundle: Bundle
-    seal: Seal
+    stamps: Seal
     verified: bool
     pointer: Pointer | None = None  # as it was before a start
     passed_over: dict[str, str] = field(default_factory=dict)  # by bundle id, what was wrong with it
 
 
-def open_sealed(registry: Registry, bundle_id: str, settings: Settings, *, verify: bool) -> Opened:
+def open_verified(registry: Registry, bundle_id: str, settings: Settings, *, verify: bool) -> OpenedBundle:
     """Open one bundle as the settings say. InputError where it must not be served; OSError where it cannot be read."""
     path = registry.path(bundle_id)
-    seal = Seal.of(path)
+    stamps = Seal.of(path)
     bundle = open_bundle(path, verify=verify, mapped=settings.bundle_files == "mapped")
     if bundle.bundle_id != bundle_id:
         raise InputError(f"{path} holds bundle {bundle.bundle_id}; expected {bundle_id}: the folder was renamed")
-    return Opened(registry, bundle, seal, verify)
+    return OpenedBundle(registry, bundle, stamps, verify)
 
 
-def open_published(settings: Settings) -> Opened:
+def open_published(settings: Settings) -> OpenedBundle:
     """The bundle that the registry's pointer names; the newest earlier one that is whole, where the operator allows.
 
     While the registry is away: what served on this machine before, of which the copies are here.
@@ -53,12 +53,12 @@ def open_published(settings: Settings) -> Opened:
         return replace(_open_published(copies, settings), registry=registry)
 
 
-def _open_published(registry: Registry, settings: Settings) -> Opened:
+def _open_published(registry: Registry, settings: Settings) -> OpenedBundle:
     wanted, pointer = registry.current().name, registry.pointer()
     passed_over: dict[str, str] = {}
     for bundle_id in [wanted, *(registry.earlier()[::-1] if settings.bundle_fallback else ())]:
         try:
-            opened = open_sealed(registry, bundle_id, settings, verify=settings.verify_bundle == "start")
+            opened = open_verified(registry, bundle_id, settings, verify=settings.verify_bundle == "start")
         except (InputError, OSError) as error:
             passed_over[bundle_id] = str(error)
             continue

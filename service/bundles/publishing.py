@@ -1,10 +1,10 @@
-"""Publish and rollback by call, one at a time in a process: gate, own swap made ready, pointer, swap, news."""
+"""Publishes and rolls back, one at a time in a process: gate, prepare, move the pointer, swap, notify replicas."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from index.errors import InputError
 from index.gate_report import GateReport
@@ -17,117 +17,117 @@ from service.bundles.errors import (
     SwapFailedError,
     UnknownBundleError,
 )
-from service.bundles.gate_process import Gate
-from service.bundles.swapper import REGISTRY_ERRORS, Holder
-
-if TYPE_CHECKING:
-    from service.state import Service
+from service.bundles.gate_process import GateRunner
+from service.bundles.swapper import REGISTRY_ERRORS, BundleSwapper
+from service.redis.pubsub import PubSub
 
 T = TypeVar("T")
-NEWS = "bundle"  # the kind of signal that says: look at the pointer
+POINTER_MOVED = "bundle"  # the kind of message that makes replicas poll the pointer
 
 
 @dataclass(frozen=True)
-class Done:
+class PublishOutcome:
     """What a publish or a rollback did."""
 
     bundle: str  # that the pointer names now
-    swapped: bool  # whether this process took it up by this call
+    swapped: bool  # whether this process swapped to it in this request
     report: GateReport | None = None
     forced: bool = False
 
 
 class Publishing:
-    """Whoever asks for what is under way already waits for it; anything else is refused until it is done."""
+    """Runs one publish or rollback at a time. An equal request waits for the one that runs; another is refused."""
 
-    def __init__(self, service: "Service", holder: Holder, gate: Gate) -> None:
-        self._service = service
-        self._holder = holder
+    def __init__(self, swapper: BundleSwapper, gate: GateRunner, pubsub: PubSub | None) -> None:
+        self._swapper = swapper
         self._gate = gate
-        self._registry = holder.registry
-        self._working: tuple[str, asyncio.Task[Done]] | None = None
-        if service.live.signals is not None:
-            service.live.signals.handlers[NEWS] = lambda _: holder.look()
+        self._pubsub = pubsub
+        self._registry = swapper.registry
+        self._running: tuple[str, asyncio.Task[PublishOutcome]] | None = None
+        if pubsub is not None:
+            pubsub.handlers[POINTER_MOVED] = lambda _: swapper.poll_now()
 
-    async def publish(self, bundle_id: str, *, by: str, force: bool = False) -> Done:
-        """Let a bundle serve, here and on all replicas; with `force` though the gate refuses it.
+    async def publish(self, bundle_id: str, *, by: str, force: bool = False) -> PublishOutcome:
+        """Publish a bundle here and to all replicas; with `force` even where the gate refuses it.
 
-        Nothing is published that fails the gate or that this process could not take up. What serves already is done
-        already. GateRefusedError, SwapFailedError, UnknownBundleError, PublishingBusyError, RegistryError, GateFailed.
+        Nothing is published that fails the gate or that this process could not serve. A bundle that serves already is
+        published already. Raises GateRefusedError, SwapFailedError, UnknownBundleError, PublishingBusyError,
+        RegistryError, GateFailed.
         """
         what = f"publish {bundle_id}{' by force' if force else ''}"
-        return await self._alone(what, partial(self._publish, bundle_id, by, force))
+        return await self._exclusively(what, partial(self._publish, bundle_id, by, force))
 
-    async def roll_back(self, *, by: str, leaving: str | None = None) -> Done:
-        """Let the bundle serve that served before; nothing is done where another than `leaving` serves."""
-        return await self._alone(f"rollback of {leaving or 'what serves'}", partial(self._roll_back, by, leaving))
+    async def roll_back(self, *, by: str, leaving: str | None = None) -> PublishOutcome:
+        """Publish the bundle before again; does nothing where a bundle other than `leaving` serves."""
+        return await self._exclusively(f"rollback of {leaving or 'what serves'}", partial(self._roll_back, by, leaving))
 
     async def close(self) -> None:
-        """End what is under way; the registry is changed in one step, so it is before it or after it."""
-        if self._working is not None:
-            self._working[1].cancel()
-            await asyncio.gather(self._working[1], return_exceptions=True)
+        """Cancel what runs; the registry changes in one step, so it is in the state before or after it."""
+        if self._running is not None:
+            self._running[1].cancel()
+            await asyncio.gather(self._running[1], return_exceptions=True)
 
-    async def _alone(self, what: str, work: Callable[[], Coroutine[Any, Any, Done]]) -> Done:
-        if self._working is None:
+    async def _exclusively(self, what: str, work: Callable[[], Coroutine[Any, Any, PublishOutcome]]) -> PublishOutcome:
+        if self._running is None:
             task = asyncio.create_task(work())
             task.add_done_callback(self._ended)
-            self._working = (what, task)
-        elif self._working[0] != what:
-            raise PublishingBusyError(f"{self._working[0]} is under way")
-        return await asyncio.shield(self._working[1])  # a caller that leaves does not end it
+            self._running = (what, task)
+        elif self._running[0] != what:
+            raise PublishingBusyError(f"{self._running[0]} is under way")
+        return await asyncio.shield(self._running[1])  # a caller that disconnects does not cancel it
 
-    def _ended(self, task: "asyncio.Task[Done]") -> None:
-        self._working = None
+    def _ended(self, task: "asyncio.Task[PublishOutcome]") -> None:
+        self._running = None
         if not task.cancelled():
-            task.exception()  # looked at, should every caller have left
+            task.exception()  # retrieved even where every caller has disconnected
 
-    async def _publish(self, bundle_id: str, by: str, force: bool) -> Done:
-        if not await self.do(self._registry.holds, bundle_id):
+    async def _publish(self, bundle_id: str, by: str, force: bool) -> PublishOutcome:
+        if not await self.with_registry(self._registry.holds, bundle_id):
             raise UnknownBundleError(f"the registry has no bundle {bundle_id[:120]!r}; GET /bundles lists them")
-        holder = self._holder
-        current, record = await self.do(self._registry.current_id), await self.do(self._registry.record, bundle_id)
-        if current == bundle_id == holder.bundle_id and record.withdrawn is None:
-            return Done(bundle_id, swapped=False, report=None if record.gate is None else record.gate.report)
+        swapper = self._swapper
+        published = await self.with_registry(self._registry.current_id)
+        record = await self.with_registry(self._registry.record, bundle_id)
+        if published == bundle_id == swapper.bundle_id and record.withdrawn is None:
+            return PublishOutcome(bundle_id, swapped=False, report=None if record.gate is None else record.gate.report)
         try:
             report = await self._gate.judge(bundle_id, force=force)
         except REGISTRY_ERRORS as error:
             raise RegistryError(str(error)) from error
         if not report.passed and not force:
             raise GateRefusedError(report)
-        async with holder.swapping:
-            ready = None if bundle_id == holder.bundle_id else await holder.prepared(bundle_id)
+        async with swapper.swapping:
+            prepared = None if bundle_id == swapper.bundle_id else await swapper.prepare(bundle_id)
             failed = ", ".join(check.name for check in report.failures)
-            move = Move(at=holder.now(), by=by, why=f"forced, though {failed} failed" if failed else "")
-            await self.do(self._registry.publish, bundle_id, move)
-            if ready is not None:
-                holder.take(ready, watched=True)
-        self.tell(bundle_id)
-        return Done(bundle_id, swapped=ready is not None, report=report, forced=not report.passed)
+            move = Move(at=swapper.now(), by=by, why=f"forced, though {failed} failed" if failed else "")
+            await self.with_registry(self._registry.publish, bundle_id, move)
+            if prepared is not None:
+                swapper.swap_to(prepared, canary=True)
+        self.notify_replicas(bundle_id)
+        return PublishOutcome(bundle_id, swapped=prepared is not None, report=report, forced=not report.passed)
 
-    async def _roll_back(self, by: str, leaving: str | None) -> Done:
-        holder, before = self._holder, self._holder.bundle_id
-        move = Move(at=holder.now(), by=by, why="rolled back to")
+    async def _roll_back(self, by: str, leaving: str | None) -> PublishOutcome:
+        swapper, before = self._swapper, self._swapper.bundle_id
+        move = Move(at=swapper.now(), by=by, why="rolled back to")
         try:
             target = await asyncio.to_thread(partial(self._registry.rollback, move, leaving=leaving))
         except InputError as error:
             raise RollbackRefusedError(str(error)) from error
-        self.tell(target)
-        holder.look()  # whatever failed before is tried again
-        await holder.settle()
-        if holder.bundle_id != target:
-            told = "" if holder.trouble is None else f": {holder.trouble.error}"
-            raise SwapFailedError(f"the pointer names {target}, but {holder.bundle_id} serves here{told}")
-        return Done(target, swapped=target != before)
+        self.notify_replicas(target)
+        swapper.poll_now()  # retries what failed before
+        await swapper.poll()
+        if swapper.bundle_id != target:
+            reason = "" if swapper.failure is None else f": {swapper.failure.error}"
+            raise SwapFailedError(f"the pointer names {target}, but {swapper.bundle_id} serves here{reason}")
+        return PublishOutcome(target, swapped=target != before)
 
-    def tell(self, bundle_id: str) -> None:
-        """Let the other replicas look at the pointer now and not at their next look."""
-        if self._service.live.signals is not None:
-            self._service.live.signals.send(NEWS, [bundle_id])
+    def notify_replicas(self, bundle_id: str) -> None:
+        """Make the other replicas poll the pointer now."""
+        if self._pubsub is not None:
+            self._pubsub.send(POINTER_MOVED, [bundle_id])
 
-    async def do(self, change: Callable[..., T], *arguments: Any) -> T:
-        """Something with the registry, in a thread; RegistryError where it cannot be done."""
+    async def with_registry(self, operation: Callable[..., T], *arguments: Any) -> T:
+        """Run an operation of the registry in a thread; RegistryError where it fails."""
         try:
-            return await asyncio.to_thread(change, *arguments)
+            return await asyncio.to_thread(operation, *arguments)
         except REGISTRY_ERRORS as error:
             raise RegistryError(str(error)) from error

@@ -1,27 +1,25 @@
-"""What was asked of late is asked of a new bundle before anybody else asks: it fills caches, and shows what fails."""
+"""Replays recent requests against a new bundle before it takes traffic: this fills caches and finds failures."""
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import structlog
 
+from service.bundles.loaded import LoadedBundle
 from service.errors import ServiceError
-
-if TYPE_CHECKING:
-    from service.state import Service, Serving
 
 FEWEST_TIMED = 50  # requests below which the slowest one says nothing of the bundle
 
 log = structlog.get_logger()
 
-Replay = Callable[["Service", "Serving", str, Any], Awaitable[None]]
+Replay = Callable[[LoadedBundle, str, Any], Awaitable[None]]
 
 
-class Asked(NamedTuple):
-    """One request that was answered: how to make its answer anew, its id and query, and whether the id is a user's."""
+class RecordedRequest(NamedTuple):
+    """One request that was answered: how to replay it, its id and query, and whether the id is a user's."""
 
     replay: Replay
     id: str
@@ -29,28 +27,28 @@ class Asked(NamedTuple):
     personal: bool
 
 
-class Recent:
-    """The requests asked last, at most so many. Appending is all that a request pays."""
+class RecentRequests:
+    """The latest requests, up to a number. A request pays one append for it."""
 
     def __init__(self, most: int) -> None:
-        self._asked: deque[Asked] = deque(maxlen=most)
-        self.note = self._asked.append
+        self._requests: deque[RecordedRequest] = deque(maxlen=most)
+        self.record = self._requests.append
 
     def __len__(self) -> int:
-        return len(self._asked)
+        return len(self._requests)
 
-    def sample(self) -> list[Asked]:
-        """As they are now, oldest first."""
-        return list(self._asked)
+    def sample(self) -> list[RecordedRequest]:
+        """All of them now, oldest first."""
+        return list(self._requests)
 
     def user_ids(self) -> list[str]:
-        """The users among them, each once, those asked for last first."""
-        return list(dict.fromkeys(asked.id for asked in reversed(self._asked) if asked.personal))
+        """The users among them, each once, the latest first."""
+        return list(dict.fromkeys(request.id for request in reversed(self._requests) if request.personal))
 
 
 @dataclass(frozen=True)
 class WarmUp:
-    """What came of it."""
+    """The outcome of a replay."""
 
     n_requests: int
     failures: tuple[str, ...]  # each kind of failure once
@@ -59,28 +57,28 @@ class WarmUp:
     def complaint(self, most_ms: float) -> str:
         """Why the bundle must not serve; empty where it may."""
         if self.failures:
-            return f"of {self.n_requests} requests asked of late some fail: {'; '.join(self.failures)}"
+            return f"of {self.n_requests} recent requests some fail: {'; '.join(self.failures)}"
         if self.p99_ms > most_ms:
-            return f"requests asked of late take {self.p99_ms:.0f} ms (p99 of {self.n_requests}), limit {most_ms:g} ms"
+            return f"recent requests take {self.p99_ms:.0f} ms (p99 of {self.n_requests}), limit {most_ms:g} ms"
         return ""
 
 
-async def warm_up(service: "Service", serving: "Serving", asked: Iterable[Asked], timer: Callable[[], float]) -> WarmUp:
-    """Answer them from what does not serve yet, once to fill its caches and once more by the clock.
+async def warm_up(loaded: LoadedBundle, requests: Iterable[RecordedRequest], timer: Callable[[], float]) -> WarmUp:
+    """Answer the requests from a bundle that does not serve yet: once to fill its caches, once more with the timer.
 
-    Each runs as any request would, so those of callers come in between.
+    Each replay runs as any request would, so callers' requests run in between.
     """
-    sample = list(asked)
+    sample = list(requests)
     failures: dict[str, None] = {}
     seconds = []
-    for one in [*sample, *sample]:
+    for request in [*sample, *sample]:
         start = timer()
         try:
-            await one.replay(service, serving, one.id, one.query)
-        except ServiceError:  # an answer too: the new bundle may lack the item
+            await request.replay(loaded, request.id, request.query)
+        except ServiceError:  # a valid response too: the new bundle may lack the item
             pass
-        except Exception as error:  # where a request would end, and the caller would get a 500
-            log.warning("replayed request failed", bundle=serving.bundle.bundle_id, exc_info=error)
+        except Exception as error:  # what would be a 500 to a caller
+            log.warning("replayed request failed", bundle=loaded.bundle.bundle_id, exc_info=error)
             failures[f"{type(error).__name__}: {error}"[:200]] = None
         seconds.append(timer() - start)
     timed = seconds[len(sample) :]

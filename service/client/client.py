@@ -24,7 +24,7 @@ from tenacity import (
 )
 
 from service.client import endpoints as calls
-from service.client.endpoints import Ask
+from service.client.endpoints import ClientRequest
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -103,7 +103,7 @@ KINDS: dict[int, type[Refused]] = {
 class _Method(Generic[P, T]):
     """A call as a method of both clients: with its answer in one, to be awaited in the other."""
 
-    def __init__(self, build: Callable[P, Ask[T]]) -> None:
+    def __init__(self, build: Callable[P, ClientRequest[T]]) -> None:
         self._build = build
         self.__doc__ = build.__doc__
 
@@ -160,12 +160,12 @@ class Client(_Calls):
         self._retries = retries
         self._timeout_s = timeout_s
 
-    def ask(self, ask: Ask[T]) -> T:
+    def ask(self, ask: ClientRequest[T]) -> T:
         """Make one call; a ClientError says what came instead of an answer."""
         answer: T = Retrying(**_patience(ask, self._retries))(self._once, ask)
         return answer
 
-    def _once(self, ask: Ask[T]) -> T:
+    def _once(self, ask: ClientRequest[T]) -> T:
         try:
             response = self._http.request(ask.method, ask.path, **_sent(ask, self._timeout_s))
         except httpx.TransportError as error:
@@ -193,12 +193,12 @@ class AsyncClient(_Calls):
         self._retries = retries
         self._timeout_s = timeout_s
 
-    async def ask(self, ask: Ask[T]) -> T:
+    async def ask(self, ask: ClientRequest[T]) -> T:
         """Make one call; a ClientError says what came instead of an answer."""
         answer: T = await AsyncRetrying(**_patience(ask, self._retries))(self._once, ask)
         return answer
 
-    async def _once(self, ask: Ask[T]) -> T:
+    async def _once(self, ask: ClientRequest[T]) -> T:
         try:
             response = await self._http.request(ask.method, ask.path, **_sent(ask, self._timeout_s))
         except httpx.TransportError as error:
@@ -222,7 +222,7 @@ def _headers(api_key: str | None) -> dict[str, str]:
     return {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
 
 
-def _sent(ask: Ask[Any], timeout_s: float) -> dict[str, Any]:
+def _sent(ask: ClientRequest[Any], timeout_s: float) -> dict[str, Any]:
     timeout = httpx.Timeout(timeout_s, read=max(timeout_s, ask.timeout_s))
     return {"params": {name: _text(value) for name, value in ask.query.items()}, "json": ask.body, "timeout": timeout}
 
@@ -236,7 +236,7 @@ def _unreachable(error: httpx.TransportError) -> Unreachable:
     return Unreachable(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
 
 
-def _read(ask: Ask[T], response: httpx.Response) -> T:
+def _read(ask: ClientRequest[T], response: httpx.Response) -> T:
     if not response.is_success:
         raise _refused(response)
     try:
@@ -256,7 +256,7 @@ def _refused(response: httpx.Response) -> Refused:
     return KINDS.get(status, Refused)(status, code, detail, request_id, float(after) if after.isdecimal() else None)
 
 
-def _patience(ask: Ask[Any], retries: int) -> dict[str, Any]:
+def _patience(ask: ClientRequest[Any], retries: int) -> dict[str, Any]:
     return {
         "stop": stop_after_attempt(1 + retries if ask.safe else 1),
         "wait": _pause,

@@ -8,17 +8,21 @@ from urllib.parse import quote
 
 from pydantic import BaseModel
 
-from service.bundles.answers import BundlesAnswer, PublishAnswer
 from service.events.event import GivenEvent
 from service.http.responses import (
     Alive,
     BatchAnswer,
+    BundlesAnswer,
     By,
     EventsAnswer,
+    FullJobAnswer,
     HiddenAnswer,
     HiddenList,
     ItemAnswer,
+    JobAnswer,
+    JobsAnswer,
     PopularAnswer,
+    PublishAnswer,
     QualityAnswer,
     Ready,
     RecommendAnswer,
@@ -27,7 +31,6 @@ from service.http.responses import (
     TrendingAnswer,
     UserAnswer,
 )
-from service.retrain.answers import FullJobAnswer, JobAnswer, JobsAnswer
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -35,7 +38,7 @@ SWAP_S = 900.0  # the gate, opening and warming up
 
 
 @dataclass(frozen=True)
-class Ask(Generic[T]):
+class ClientRequest(Generic[T]):
     """One call. `safe`: sent twice it does no more than sent once."""
 
     method: str
@@ -80,9 +83,9 @@ class Options(Paging, total=False):
     seed: int
 
 
-def recommend(user_id: str, **options: Unpack[Options]) -> Ask[RecommendAnswer]:
+def recommend(user_id: str, **options: Unpack[Options]) -> ClientRequest[RecommendAnswer]:
     """The best items for a user."""
-    return Ask("GET", _path("recommend", user_id), RecommendAnswer, options)
+    return ClientRequest("GET", _path("recommend", user_id), RecommendAnswer, options)
 
 
 def recommend_session(
@@ -93,18 +96,20 @@ def recommend_session(
     user_id: str | None = None,
     rules: Mapping[str, Any] | None = None,
     **options: Unpack[Options],
-) -> Ask[SessionAnswer]:
+) -> ClientRequest[SessionAnswer]:
     """The best items for a session: items looked at, oldest first, each alone or with its weight."""
     looked = [{"item_id": one} if isinstance(one, str) else {"item_id": one[0], "weight": one[1]} for one in items]
     body = {"items": looked, "liked": liked, "disliked": disliked, "user_id": user_id, "rules": rules, **options}
-    return Ask("POST", "/recommend", SessionAnswer, {}, _given(body))
+    return ClientRequest("POST", "/recommend", SessionAnswer, {}, _given(body))
 
 
 def recommend_batch(
     user_ids: Sequence[str], *, rules: Mapping[str, Any] | None = None, **options: Unpack[Options]
-) -> Ask[BatchAnswer]:
+) -> ClientRequest[BatchAnswer]:
     """The best items for many users, in one search."""
-    return Ask("POST", "/recommend/batch", BatchAnswer, {}, _given({"user_ids": user_ids, "rules": rules, **options}))
+    return ClientRequest(
+        "POST", "/recommend/batch", BatchAnswer, {}, _given({"user_ids": user_ids, "rules": rules, **options})
+    )
 
 
 def similar(
@@ -114,109 +119,109 @@ def similar(
     explain: bool = False,
     user_id: str | None = None,
     **paging: Unpack[Paging],
-) -> Ask[SimilarAnswer]:
+) -> ClientRequest[SimilarAnswer]:
     """The nearest items, without what the user had where one is named."""
     query = _given({"by": by, "explain": explain, "user_id": user_id, **paging})
-    return Ask("GET", _path("similar", item_id), SimilarAnswer, query)
+    return ClientRequest("GET", _path("similar", item_id), SimilarAnswer, query)
 
 
-def item(item_id: str) -> Ask[ItemAnswer]:
+def item(item_id: str) -> ClientRequest[ItemAnswer]:
     """All that the service knows of an item; NotFound where it knows none."""
-    return Ask("GET", _path("items", item_id), ItemAnswer, {})
+    return ClientRequest("GET", _path("items", item_id), ItemAnswer, {})
 
 
-def popular(**options: Unpack[Paging]) -> Ask[PopularAnswer]:
+def popular(**options: Unpack[Paging]) -> ClientRequest[PopularAnswer]:
     """What everybody likes."""
-    return Ask("GET", "/popular", PopularAnswer, options)
+    return ClientRequest("GET", "/popular", PopularAnswer, options)
 
 
-def trending(half_life_hours: float | None = None, **options: Unpack[Paging]) -> Ask[TrendingAnswer]:
+def trending(half_life_hours: float | None = None, **options: Unpack[Paging]) -> ClientRequest[TrendingAnswer]:
     """What is on the rise."""
-    return Ask("GET", "/trending", TrendingAnswer, _given({"half_life_hours": half_life_hours, **options}))
+    return ClientRequest("GET", "/trending", TrendingAnswer, _given({"half_life_hours": half_life_hours, **options}))
 
 
-def user(user_id: str) -> Ask[UserAnswer]:
+def user(user_id: str) -> ClientRequest[UserAnswer]:
     """What the service knows of a user, and how fresh it is."""
-    return Ask("GET", _path("users", user_id), UserAnswer, {})
+    return ClientRequest("GET", _path("users", user_id), UserAnswer, {})
 
 
-def hide_item(item_id: str) -> Ask[HiddenAnswer]:
+def hide_item(item_id: str) -> ClientRequest[HiddenAnswer]:
     """Show an item to nobody any more, on every replica (admin)."""
-    return Ask("PUT", _path("items", item_id, "/hidden"), HiddenAnswer, {})
+    return ClientRequest("PUT", _path("items", item_id, "/hidden"), HiddenAnswer, {})
 
 
-def show_item(item_id: str) -> Ask[HiddenAnswer]:
+def show_item(item_id: str) -> ClientRequest[HiddenAnswer]:
     """Let a hidden item be shown again (admin)."""
-    return Ask("DELETE", _path("items", item_id, "/hidden"), HiddenAnswer, {})
+    return ClientRequest("DELETE", _path("items", item_id, "/hidden"), HiddenAnswer, {})
 
 
-def hidden_items(**part: Unpack[Part]) -> Ask[HiddenList]:
+def hidden_items(**part: Unpack[Part]) -> ClientRequest[HiddenList]:
     """The ids of hidden items, ascending."""
-    return Ask("GET", "/hidden", HiddenList, part)
+    return ClientRequest("GET", "/hidden", HiddenList, part)
 
 
-def send_events(events: GivenEvent | Iterable[GivenEvent]) -> Ask[EventsAnswer]:
+def send_events(events: GivenEvent | Iterable[GivenEvent]) -> ClientRequest[EventsAnswer]:
     """Feedback; durable when this returns. Events without an id get one here, so that a retry counts nothing twice."""
     given = [events] if isinstance(events, GivenEvent) else events
     body = [{"event_id": uuid.uuid4().hex, **event.model_dump(exclude_none=True)} for event in given]
-    return Ask("POST", "/events", EventsAnswer, {}, {"events": body})
+    return ClientRequest("POST", "/events", EventsAnswer, {}, {"events": body})
 
 
-def quality(since: float | None = None) -> Ask[QualityAnswer]:
+def quality(since: float | None = None) -> ClientRequest[QualityAnswer]:
     """Click-through and hit rate by bundle, since a time in unix seconds."""
-    return Ask("GET", "/quality", QualityAnswer, _given({"since": since}))
+    return ClientRequest("GET", "/quality", QualityAnswer, _given({"since": since}))
 
 
-def bundles() -> Ask[BundlesAnswer]:
+def bundles() -> ClientRequest[BundlesAnswer]:
     """Every bundle of the registry, and which of them serves."""
-    return Ask("GET", "/bundles", BundlesAnswer, {})
+    return ClientRequest("GET", "/bundles", BundlesAnswer, {})
 
 
-def publish(bundle_id: str, *, force: bool = False) -> Ask[PublishAnswer]:
+def publish(bundle_id: str, *, force: bool = False) -> ClientRequest[PublishAnswer]:
     """Let a bundle serve, past the gate (admin); Conflict where the gate or the process refuses it."""
     path = _path("bundles", bundle_id, "/publish")
-    return Ask("POST", path, PublishAnswer, {"force": force}, safe=False, timeout_s=SWAP_S)
+    return ClientRequest("POST", path, PublishAnswer, {"force": force}, safe=False, timeout_s=SWAP_S)
 
 
-def rollback(*, leaving: str | None = None) -> Ask[PublishAnswer]:
+def rollback(*, leaving: str | None = None) -> ClientRequest[PublishAnswer]:
     """Let the bundle serve again that served before (admin); with `leaving`, only while that one is published."""
     query = _given({"leaving": leaving})
-    return Ask("POST", "/bundles/rollback", PublishAnswer, query, safe=leaving is not None, timeout_s=SWAP_S)
+    return ClientRequest("POST", "/bundles/rollback", PublishAnswer, query, safe=leaving is not None, timeout_s=SWAP_S)
 
 
-def retrain() -> Ask[JobAnswer]:
+def retrain() -> ClientRequest[JobAnswer]:
     """Begin a retraining (admin). Not sent twice: a second one would be refused, and the first one's id lost."""
-    return Ask("POST", "/retrain", JobAnswer, {}, safe=False)
+    return ClientRequest("POST", "/retrain", JobAnswer, {}, safe=False)
 
 
-def retrainings(limit: int | None = None) -> Ask[JobsAnswer]:
+def retrainings(limit: int | None = None) -> ClientRequest[JobsAnswer]:
     """Retrainings, newest first (admin)."""
-    return Ask("GET", "/retrain", JobsAnswer, _given({"limit": limit}))
+    return ClientRequest("GET", "/retrain", JobsAnswer, _given({"limit": limit}))
 
 
-def retraining(job: str, *, log_lines: int | None = None) -> Ask[FullJobAnswer]:
+def retraining(job: str, *, log_lines: int | None = None) -> ClientRequest[FullJobAnswer]:
     """One retraining: its state, stages, gate report, bundle, and the end of its log (admin)."""
-    return Ask("GET", _path("retrain", job), FullJobAnswer, _given({"log_lines": log_lines}))
+    return ClientRequest("GET", _path("retrain", job), FullJobAnswer, _given({"log_lines": log_lines}))
 
 
-def cancel_retraining(job: str) -> Ask[JobAnswer]:
+def cancel_retraining(job: str) -> ClientRequest[JobAnswer]:
     """End a retraining; what it made is not published (admin)."""
-    return Ask("DELETE", _path("retrain", job), JobAnswer, {})
+    return ClientRequest("DELETE", _path("retrain", job), JobAnswer, {})
 
 
-def healthz() -> Ask[Alive]:
+def healthz() -> ClientRequest[Alive]:
     """Whether the process is alive."""
-    return Ask("GET", "/healthz", Alive, {})
+    return ClientRequest("GET", "/healthz", Alive, {})
 
 
-def readyz() -> Ask[Ready]:
+def readyz() -> ClientRequest[Ready]:
     """Whether the service can answer; ServiceUnavailable where it cannot."""
-    return Ask("GET", "/readyz", Ready, {})
+    return ClientRequest("GET", "/readyz", Ready, {})
 
 
-def metrics() -> Ask[str]:
+def metrics() -> ClientRequest[str]:
     """What Prometheus scrapes."""
-    return Ask("GET", "/metrics", str, {})
+    return ClientRequest("GET", "/metrics", str, {})
 
 
 def _path(noun: str, found_id: str, verb: str = "") -> str:

@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 import structlog
 
 from service.events.event import Event
+from service.events.freshness import EventFreshness
 from service.events.log import EventLog, LogUnavailable
-from service.redis.client import FAILURES
+from service.redis.client import FAILURES, within
 from service.telemetry.metrics import Metrics
-from service.users.profile_cache import Trust
-from service.users.vector_cache import within
 
 PAGE = 1_000
 READ_S = 2.0  # for a page; with the pause between looks, the longest that unheard events go unnoticed
@@ -22,7 +21,7 @@ READ_S = 2.0  # for a page; with the pause between looks, the longest that unhea
 log = structlog.get_logger()
 
 
-class Follower:
+class EventFollower:
     """Follows one log from about `since` (unix seconds) on, and says by `trust.hears` whether it is up to date.
 
     `on_events` gets every event once, in order; `on_loss` is called when the log turns out to be another, shorter one.
@@ -31,7 +30,7 @@ class Follower:
     def __init__(
         self,
         log: EventLog,
-        trust: Trust,
+        freshness: EventFreshness,
         metrics: Metrics,
         *,
         since: float,
@@ -40,7 +39,7 @@ class Follower:
         on_loss: Callable[[], None],
     ) -> None:
         self._log = log
-        self._trust = trust
+        self._trust = freshness
         self._since = since
         self._poll_s = poll_s
         self._on_events = on_events
@@ -61,16 +60,16 @@ class Follower:
             while await self._page():
                 await asyncio.sleep(0)
         except (LogUnavailable, *FAILURES) as error:
-            if self._trust.hears:
+            if self._trust.follows_events:
                 log.warning("new events cannot be read", error=repr(error)[:200])
-            self._told(hears=False)
+            self._told(follows_events=False)
             return
-        self._told(hears=True)
+        self._told(follows_events=True)
 
-    def _told(self, *, hears: bool) -> None:
-        self._trust.hears = hears
-        self._hears.set(hears)
-        self._polls["done" if hears else "error"].inc()
+    def _told(self, *, follows_events: bool) -> None:
+        self._trust.follows_events = follows_events
+        self._hears.set(follows_events)
+        self._polls["done" if follows_events else "error"].inc()
 
     async def _page(self) -> bool:
         """Read one page; whether there may be more."""

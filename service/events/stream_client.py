@@ -11,8 +11,7 @@ from redis.asyncio import RedisCluster
 from redis.asyncio.cluster import PipelineCommand
 
 from service.events.log import LogUnavailable
-from service.redis.client import FAILURES, RedisClient, refresh
-from service.users.vector_cache import within
+from service.redis.client import FAILURES, RedisClient, refresh, within
 
 WRONG_TYPE = "WRONGTYPE"  # how such a reply begins
 CLOSE_S = 1.0  # a hanging server may not hold up our own stop

@@ -17,7 +17,7 @@ from service.events.log import Appended, Count, LogUnavailable
 from service.events.quality import bucket_of
 from service.events.stream_client import StreamClient
 from service.events.stream_scripts import APPEND, MARK_EXPORTED, TIDY
-from service.redis.circuit_breaker import Circuit
+from service.redis.circuit_breaker import CircuitBreaker
 from service.redis.client import connect
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -46,7 +46,7 @@ class StreamLog:
         self._prefix = _prefix(settings)
         self._stream = stream_of(settings)
         self._ttl = max(1, round(settings.event_retention_days * DAY_S))
-        self._circuit = Circuit(
+        self._circuit = CircuitBreaker(
             failures=settings.redis_failures,
             retry_s=settings.redis_retry_s,
             clock=time.monotonic,

@@ -7,7 +7,7 @@ from pathlib import Path
 import structlog
 
 from service.errors import ServiceError
-from service.hidden.redis_store import HiddenInRedis
+from service.hidden.redis_store import RedisHiddenItems
 from service.hidden.sqlite_store import HiddenFile
 from service.redis.client import FAILURES
 from service.telemetry.metrics import Metrics
@@ -33,7 +33,7 @@ class HiddenItems:
     """
 
     def __init__(
-        self, path: Path, shared: HiddenInRedis | None, metrics: Metrics, on_change: Callable[[frozenset[str]], None]
+        self, path: Path, shared: RedisHiddenItems | None, metrics: Metrics, on_change: Callable[[frozenset[str]], None]
     ) -> None:
         self._file = HiddenFile(path)
         self._shared = shared

@@ -8,9 +8,8 @@ import secrets
 from collections.abc import Iterable
 from typing import Any
 
-from service.redis.client import RedisClient
-from service.redis.pubsub import Signals
-from service.users.vector_cache import within
+from service.redis.client import RedisClient, within
+from service.redis.pubsub import PubSub
 
 ANSWER_S = 1.0
 KIND = "hidden"  # of the signal
@@ -47,13 +46,13 @@ return {{found, redis.call('SMEMBERS', KEYS[1])}}
 """
 
 
-class HiddenInRedis:
+class RedisHiddenItems:
     """Every call may raise what Redis raises: then nothing is known, and nothing was promised."""
 
-    def __init__(self, redis: RedisClient, namespace: str, signals: Signals) -> None:
+    def __init__(self, redis: RedisClient, namespace: str, pubsub: PubSub) -> None:
         self._redis = redis
         self._keys = (f"{{{namespace}:hidden}}", f"{{{namespace}:hidden}}:mark")
-        self._signals = signals
+        self._signals = pubsub
         self._mark = b""  # as it was when the whole set was read last
 
     async def set(self, item_id: str, *, hidden: bool, known: Iterable[str]) -> None:

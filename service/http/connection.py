@@ -15,7 +15,7 @@ LONGEST_TARGET = 65_535
 
 
 @dataclass(frozen=True)
-class Limits:
+class ConnectionLimits:
     """What one connection may cost."""
 
     max_in_flight: int  # requests, of all connections together
@@ -25,7 +25,7 @@ class Limits:
     idle_s: float  # for a first request to begin
 
 
-class Joined:
+class JoinedWrites:
     """A transport that sends what is written in one turn of the loop with one system call.
 
     uvicorn writes an answer's head and body apart and uvloop sends each at once; a call into the kernel costs a fifth
@@ -61,13 +61,13 @@ class HeadTooLongError(Exception):
     """Raised inside the parser's callback: it ends the parsing."""
 
 
-class Protocol(HttpToolsProtocol):
+class HttpConnection(HttpToolsProtocol):
     """Sends an answer at once, keeps the limits, and refuses what cannot be parsed with the JSON of every other error.
 
     No request arms a timer: `sweep` looks at every connection twice a second.
     """
 
-    def __init__(self, *args: Any, limits: Limits, **options: Any) -> None:
+    def __init__(self, *args: Any, limits: ConnectionLimits, **options: Any) -> None:
         super().__init__(*args, **options)
         self._limits = limits
         self._task: asyncio.Task[None] | None = None
@@ -81,7 +81,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Stand between uvicorn and the socket."""
-        super().connection_made(cast(asyncio.Transport, Joined(transport)))
+        super().connection_made(cast(asyncio.Transport, JoinedWrites(transport)))
 
     def data_received(self, data: bytes) -> None:
         """Parse, but not a head without end."""

@@ -4,7 +4,7 @@ import asyncio
 import re
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,15 +12,15 @@ import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import LATE, REQUEST_ID, ServiceError, ShedError, describe, error_body
+from service.http.sending import JSON, send_body
 from service.telemetry import logs
 from service.telemetry.metrics import Metrics, route_of
-from service.telemetry.timings import STAGES, Stages
+from service.telemetry.timings import TIMINGS, Timings
 
 if TYPE_CHECKING:  # comes with an extra
     from service.telemetry.tracing import Traces
 
 SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-JSON = b"application/json"
 LONGEST_LOGGED_PATH = 200
 SECURE_HEADERS = (  # answers are a person's own, and no page
     (b"cache-control", b"no-store"),
@@ -33,7 +33,7 @@ log = structlog.get_logger()
 
 
 @dataclass
-class Observed:
+class ObservabilityMiddleware:
     """Plain ASGI middleware; a request costs it a counter and a histogram observation for each stage."""
 
     app: ASGIApp
@@ -47,7 +47,7 @@ class Observed:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        exchange = _Exchange(scope, send, Stages(self.clock), self._request_id(scope), self.metrics)
+        exchange = _Exchange(scope, send, Timings(self.clock), self._request_id(scope), self.metrics)
         self.metrics.in_flight += 1
         try:
             await self.app(scope, receive, exchange.send)
@@ -67,12 +67,12 @@ class Observed:
 
     def _observe(self, scope: Scope, exchange: "_Exchange") -> None:
         route = route_of(scope)
-        seconds = self.clock() - exchange.stages.start
+        seconds = self.clock() - exchange.timings.start
         self.metrics.route(scope["method"], route, exchange.status).observe(seconds)
-        for stage, spent in exchange.stages.marks:
-            self.metrics.stages.labels(stage).observe(spent)
+        for stage, spent in exchange.timings.marks:
+            self.metrics.timings.labels(stage).observe(spent)
         if self.traces is not None:
-            self.traces.record(scope, exchange.stages, exchange.status)
+            self.traces.record(scope, exchange.timings, exchange.status)
         log.debug(
             "request",
             method=scope["method"],
@@ -94,13 +94,13 @@ def _taken_back(scope: Scope) -> ServiceError:
 class _Exchange:
     """One request and its answer, as they pass through the middleware."""
 
-    def __init__(self, scope: Scope, send: Send, stages: Stages, request_id: str, metrics: Metrics) -> None:
+    def __init__(self, scope: Scope, send: Send, timings: Timings, request_id: str, metrics: Metrics) -> None:
         # Routes match on the undecoded path, so that a %2F inside an id is not a separator.
         scope["path"] = scope["raw_path"].decode("ascii")
-        scope[STAGES] = stages
+        scope[TIMINGS] = timings
         scope[REQUEST_ID] = request_id
         logs.request_id.set(request_id)
-        self.stages = stages
+        self.timings = timings
         self.status = 500  # what a request without an answer counts as
         self._request_id = request_id
         self._metrics = metrics
@@ -116,7 +116,7 @@ class _Exchange:
                 *message["headers"],
                 *SECURE_HEADERS,
                 (b"x-request-id", self._request_id.encode()),
-                (b"server-timing", self.stages.header()),
+                (b"server-timing", self.timings.header()),
             ]
         await self._send(message)
 
@@ -133,12 +133,3 @@ class _Exchange:
         await send_body(
             self.send, status, error_body(code, detail, self._request_id, getattr(error, "more", None)), JSON, headers
         )
-
-
-async def send_body(
-    send: Send, status: int, body: bytes, content_type: bytes, more_headers: Sequence[tuple[bytes, bytes]] = ()
-) -> None:
-    """Send one whole answer."""
-    headers = [(b"content-type", content_type), (b"content-length", str(len(body)).encode()), *more_headers]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -11,7 +11,7 @@ SCHEMES = {
 EITHER: list[dict[str, list[str]]] = [{"bearer": []}, {"header": []}]
 
 
-class Documented(FastAPI):
+class DocumentedApp(FastAPI):
     """FastAPI whose document asks for a key where the service does.
 
     Which role a call needs stands beside it as `x-role`.

@@ -5,7 +5,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, create_model, model_validator
 
-from service.http.responses import By, ListQuery, limited
+from service.http.responses import By, ListQuery
 from service.ranking.constraints import Filters
 from service.ranking.diversity import Order
 from service.ranking.rules import NO_RULES, ItemId, Rules, requirements
@@ -115,7 +115,14 @@ class BatchBody(RuledBody):
     user_ids: tuple[str, ...] = Field(min_length=1)
 
 
+Q = TypeVar("Q", bound=ListQuery)
 P = TypeVar("P", bound=PagedQuery)
+
+
+def limited(model: type[Q], settings: Settings) -> type[Q]:
+    """The query model with the default and the limit of k that the operator set."""
+    k = Field(settings.k_default, ge=1, le=settings.k_max, description="items in the answer, at most")
+    return create_model(model.__name__, __base__=model, __doc__=model.__doc__, k=(int, k))
 
 
 def bounded(model: type[P], settings: Settings) -> type[P]:

@@ -1,12 +1,12 @@
 """What goes in and out over HTTP. Queries are validated by these models; answers are only documented by them."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from datetime import datetime
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field
 
-if TYPE_CHECKING:  # a client imports this file, and needs nothing else of the service
-    from service.settings import Settings
-
+from index.gate_report import GateCheck, GateReport
+from service.retrain.job import Stage, State, Trigger
 
 By = Literal["fused", "id", "text", "image", "multimodal"]  # spaces that bundles may have
 
@@ -21,15 +21,6 @@ class ListQuery(Query):
     """How many items."""
 
     k: int
-
-
-Q = TypeVar("Q", bound=ListQuery)
-
-
-def limited(model: type[Q], settings: "Settings") -> type[Q]:
-    """The query model with the default and the limit of k that the operator set."""
-    k = Field(settings.k_default, ge=1, le=settings.k_max, description="items in the answer, at most")
-    return create_model(model.__name__, __base__=model, __doc__=model.__doc__, k=(int, k))
 
 
 class Reply(BaseModel):
@@ -270,3 +261,108 @@ class Refusal(BaseModel):
     error: str
     detail: str
     request_id: str
+
+
+class Gate(BaseModel):
+    """What the gate said of a bundle."""
+
+    passed: bool
+    bundle_id: str
+    checks: list[GateCheck]
+
+
+class GateRefusal(Refusal):
+    """Why nothing was published."""
+
+    gate: Gate | None = Field(None, description="where it was the gate that refused")
+
+
+class PublishAnswer(Answer):
+    """Answer of a publish or a rollback, given once this process serves what is published."""
+
+    published: str = Field(description="the bundle that the registry names")
+    swapped: bool = Field(description="whether this process took it up by this call; false: it served already")
+    forced: bool = Field(description="whether the gate had refused it")
+    gate: Gate | None
+
+
+class MoveInfo(BaseModel):
+    """Somebody let a bundle serve, or something took it away."""
+
+    at: datetime
+    by: str
+    why: str
+
+
+class BundleInfo(BaseModel):
+    """One bundle of the registry; all but the first three are null where its manifest cannot be read."""
+
+    bundle_id: str
+    role: str = Field(description="serves, published (but another serves here), rollback, or empty")
+    unreadable: str | None = Field(description="why its manifest cannot be read")
+    model: str | None
+    created_at: datetime | None
+    metrics: dict[str, dict[str, float]] | None
+    n_users: int | None
+    n_items: int | None
+    n_interactions: int | None
+    index: dict[str, Any] | None
+    bytes: int | None = Field(description="of all its files")
+    gate: Gate | None = Field(description="the gate's last report")
+    gated_at: datetime | None
+    published: MoveInfo | None = Field(description="who published it last, and when")
+    withdrawn: MoveInfo | None = Field(description="why it was rolled back by itself; it waits to be published by hand")
+
+
+class TroubleInfo(BaseModel):
+    """A swap that failed."""
+
+    bundle: str
+    at: datetime
+    error: str
+
+
+class BundlesAnswer(Answer):
+    """Answer of GET /bundles."""
+
+    published: str | None = Field(description="the bundle that the registry names")
+    history: list[str] = Field(description="bundles published before, oldest first; a rollback goes to the last")
+    verified: bool = Field(description="whether the sums of the bundle that serves were checked")
+    damage: list[str] = Field(description="what is wrong with its files on disk")
+    trouble: TroubleInfo | None = Field(description="the last swap that failed, until one goes well")
+    bundles: list[BundleInfo] = Field(description="newest first")
+
+
+class ShownJob(BaseModel):
+    """One retraining."""
+
+    id: str
+    state: State
+    trigger: Trigger
+    asked_by: str
+    created_at: float = Field(description="unix seconds, as all times here")
+    events_position: int = Field(description="how far into the event log the training reads")
+    launcher: str
+    arguments: tuple[str, ...]
+    stages: tuple[Stage, ...]
+    bundle: str | None
+    gate: GateReport | None
+    reason: str = Field(description="why it was refused, failed or cancelled")
+
+
+class JobAnswer(Reply):
+    """Answer of POST and DELETE."""
+
+    job: ShownJob
+
+
+class FullJobAnswer(JobAnswer):
+    """Answer of GET /retrain/{job}."""
+
+    log: list[str]
+
+
+class JobsAnswer(Reply):
+    """Answer of GET /retrain."""
+
+    jobs: list[ShownJob]

@@ -9,8 +9,8 @@ import inspect
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Annotated, Any, Generic, Literal, TypeVar, get_origin
+from functools import lru_cache, partial
+from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar, get_origin
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 import fastapi
@@ -19,20 +19,22 @@ from annotated_types import MaxLen
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.responses import JSONResponse, PlainTextResponse
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.bundles.warmup import Asked
-from service.errors import BodyTooLargeError, InvalidRequestError, request_id_of, sentence
-from service.http.middleware import JSON, send_body
+from service.bundles.loaded import LoadedBundle
+from service.bundles.warmup import RecordedRequest
+from service.errors import BodyTooLargeError, InvalidRequestError, MethodNotAllowedError, request_id_of, sentence
 from service.http.responses import Query, Refusal
-from service.principal import ANYBODY, Principal, Role, principal_of, require
+from service.http.sending import JSON, send_body
+from service.principal import ANONYMOUS, Principal, Role, principal_of, require
 from service.ranking.profile import Profile
-from service.response_cache import Kept, Key
-from service.state import STATE, Service, Serving
-from service.telemetry.timings import STAGES, Stages
+from service.response_cache import CachedResponse, Key
+from service.state import STATE, Service
+from service.telemetry.timings import TIMINGS, Timings
 
 Q = TypeVar("Q", bound=Query)
 
+PATH_PARAMS, ROUTE = "path_params", "route"  # where ASGI frameworks leave them in the scope
 SPARE_PARAMETERS = 64  # in a query, beyond those that its model has room for
 QUERY_CACHE = 1_024  # query strings repeat from request to request
 LONGEST_CACHED = 256  # bytes; a long query string is one caller's own and does not come again
@@ -48,12 +50,12 @@ Method = Literal["GET", "POST", "PUT", "DELETE"]
 class Call(Generic[Q]):
     """One request as an endpoint sees it."""
 
-    serving: Serving  # what answers this request to its end, whatever is published meanwhile
+    loaded: LoadedBundle  # what answers this request to its end, whatever is published meanwhile
     id: str  # the decoded id in the path, "" where the route has none
     query: Q
     body: Any  # what the route's body type says, None where it takes none
     request_id: str
-    stages: Stages
+    timings: Timings
     principal: Principal
     profile: Profile | None = None  # of the user that the route asks for, None where nothing is known of that user
     headers: Sequence[tuple[bytes, bytes]] = ()  # names in lower case
@@ -64,7 +66,7 @@ Endpoint = Callable[[Service, Call[Any]], Awaitable[Any]]
 Whose = Callable[[Call[Any]], str | None]
 
 
-def nobody(_: Call[Any]) -> None:
+def no_user(_: Call[Any]) -> None:
     """Of a route whose answers depend on no user."""
 
 
@@ -86,7 +88,7 @@ def route(
     answer: type[BaseModel] | None,
     status: int = 200,
     role: Role = "read",
-    whose: Whose = nobody,
+    whose: Whose = no_user,
     keep: bool = False,
     named: str | None = None,
     impressions: bool = False,
@@ -120,7 +122,7 @@ def route(
     )
     names = list(made.param_convertors)
     id_name = names[0] if names else None
-    made.app = _Straight(
+    made.app = _DirectEndpoint(
         endpoint,
         path,
         query=query,
@@ -145,7 +147,7 @@ def _refused(statuses: Sequence[int], model: type[Refusal] = Refusal) -> dict[in
 def role_of(made: APIRoute) -> Role:
     """What a caller's key must at least be allowed, to be answered by a route of ours."""
     straight = made.app
-    if not isinstance(straight, _Straight):
+    if not isinstance(straight, _DirectEndpoint):
         raise TypeError(f"{made.path} was not made by route()")
     return straight.role
 
@@ -168,7 +170,7 @@ def _documented(path: str, endpoint: Endpoint, query: type[Query], body: Any) ->
     return stand_in
 
 
-class _Straight:
+class _DirectEndpoint:
     """The ASGI application of one route."""
 
     def __init__(
@@ -202,10 +204,12 @@ class _Straight:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         service: Service = scope["state"][STATE]
-        epoch = service.answers.epoch  # before anything that an answer is made of is read
+        epoch = service.responses.epoch  # before anything that an answer is made of is read
         call = await self._call(service, scope, receive)
         if self._keep and (call.profile is not None or self._whose(call) is None):
-            answer: Kept | Raw = await self._kept(service, call, self._key(call, scope["query_string"]), epoch)
+            answer: CachedResponse | Raw = await self._kept(
+                service, call, self._key(call, scope["query_string"]), epoch
+            )
         else:
             answer = await self._made(service, call)
         if isinstance(answer, Raw):
@@ -213,7 +217,7 @@ class _Straight:
             return
         service.metrics.count_answer(answer.source)
         if self._impressions and service.settings.log_impressions:
-            user_id, bundle_id = self._whose(call) or "", call.serving.bundle.bundle_id
+            user_id, bundle_id = self._whose(call) or "", call.loaded.bundle.bundle_id
             service.feedback.shown(call.request_id, user_id, bundle_id, answer.n_items)
         head = {"request_id": call.request_id}
         if self._named is not None:
@@ -231,48 +235,48 @@ class _Straight:
             raw = await read_body(scope, receive, limits.body_max_bytes)
             body = parse_body(raw, self._body)
         call = Call(
-            service.serving, found, query, body, request_id_of(scope), scope[STAGES], principal,
+            service.current.loaded, found, query, body, request_id_of(scope), scope[TIMINGS], principal,
             headers=scope["headers"], raw=raw,
         )  # fmt: skip
         user_id = self._whose(call)
         if user_id is not None:
-            users = call.serving.users
+            users = call.loaded.users
             call.profile = users.peek(user_id) or await users.find(user_id)
-            call.stages.mark("user")
+            call.timings.mark("user")
         if self._keep:
-            service.recent.note(Asked(self._replay, found, query, user_id is not None))
+            service.recent.record(RecordedRequest(partial(self._replay, service), found, query, user_id is not None))
         return call
 
-    async def replay(self, service: Service, serving: Serving, found: str, query: Query) -> None:
-        """Make an answer from what may not serve yet, and forget it."""
-        call = Call(serving, found, query, None, "", Stages(time.perf_counter), ANYBODY)
+    async def replay(self, service: Service, loaded: LoadedBundle, found: str, query: Query) -> None:
+        """Answer a recorded request from a bundle that may not serve yet, and drop the response."""
+        call = Call(loaded, found, query, None, "", Timings(time.perf_counter), ANONYMOUS)
         user_id = self._whose(call)
         if user_id is not None:
-            call.profile = await serving.users.find(user_id)
+            call.profile = await loaded.users.find(user_id)
         await self._made(service, call)
 
     def _key(self, call: Call[Any], query: bytes) -> Key:
-        shared = self._named is not None and call.profile is call.serving.users.nobody
+        shared = self._named is not None and call.profile is call.loaded.users.unknown_profile
         return self._name, "" if shared else call.id, query
 
-    async def _kept(self, service: Service, call: Call[Any], key: Key, epoch: int) -> Kept | Raw:
+    async def _kept(self, service: Service, call: Call[Any], key: Key, epoch: int) -> CachedResponse | Raw:
         """The answer of before, or one made now and kept."""
-        found = service.answers.get(key, call.profile)
+        found = service.responses.get(key, call.profile)
         if found is not None:
-            call.stages.mark("kept")
+            call.timings.mark("kept")
             return found
         made = await self._made(service, call)
-        if isinstance(made, Kept):
-            service.answers.put(key, made, epoch)
+        if isinstance(made, CachedResponse):
+            service.responses.put(key, made, epoch)
         return made
 
-    async def _made(self, service: Service, call: Call[Any]) -> Kept | Raw:
+    async def _made(self, service: Service, call: Call[Any]) -> CachedResponse | Raw:
         answer = await self._endpoint(service, call)
         if isinstance(answer, Raw):
             return answer
         rendered = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)[1:]
-        call.stages.mark("render")
-        return Kept(call.profile, rendered, answer.get("source", ""), len(answer.get("items", ())))
+        call.timings.mark("render")
+        return CachedResponse(call.profile, rendered, answer.get("source", ""), len(answer.get("items", ())))
 
 
 def _headed(head: dict[str, str], rendered: bytes) -> bytes:
@@ -356,3 +360,73 @@ def parse_body(body: bytes, kind: TypeAdapter[Any]) -> Any:
         return kind.validate_json(body, strict=True)
     except ValidationError as error:
         raise InvalidRequestError("body: " + sentence(error.errors(include_url=False, include_context=False))) from None
+
+
+class _Entry(NamedTuple):
+    route: APIRoute
+    prefix: str  # up to the id
+    id_name: str
+    suffix: str  # after the id
+
+    def id_in(self, path: str) -> str | None:
+        """The id as it stands in the path, or None where the path is not of this shape."""
+        if not (path.startswith(self.prefix) and path.endswith(self.suffix)):
+            return None
+        end = len(path) - len(self.suffix)
+        return path[len(self.prefix) : end] if end >= len(self.prefix) else None
+
+
+class DispatchMiddleware:
+    """Plain ASGI middleware that answers for the routes it knows."""
+
+    def __init__(self, app: ASGIApp, routes: Sequence[APIRoute]) -> None:
+        self._app = app
+        self._fixed: dict[tuple[str, str], APIRoute] = {}
+        self._with_id: dict[tuple[str, str], list[_Entry]] = {}
+        for route in routes:
+            for method in route.methods or ():
+                self._add(method, route)
+        for entries in self._with_id.values():
+            entries.sort(key=lambda entry: len(entry.prefix) + len(entry.suffix), reverse=True)  # most definite first
+
+    def _add(self, method: str, route: APIRoute) -> None:
+        prefix, brace, rest = route.path_format.partition("{")
+        if not brace:
+            self._fixed[method, prefix] = route
+            return
+        id_name, _, suffix = rest.partition("}")
+        self._with_id.setdefault((method, first_word(prefix)), []).append(_Entry(route, prefix, id_name, suffix))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or hand it on; MethodNotAllowedError where the path alone is one of ours."""
+        if scope["type"] == "http" and self._found(scope):
+            await scope[ROUTE].app(scope, receive, send)
+            return
+        allowed = self._allowed(scope["path"]) if scope["type"] == "http" else []
+        if allowed:
+            raise MethodNotAllowedError(allowed)
+        await self._app(scope, receive, send)
+
+    def _allowed(self, path: str) -> list[str]:
+        """The methods that some route of ours answers under this path."""
+        methods = {method for method, _ in (*self._fixed, *self._with_id)}
+        return sorted(method for method in methods if self._found({"method": method, "path": path}))
+
+    def _found(self, scope: Scope) -> bool:
+        """Whether the request is for a route of ours; what is found out of it is put into the scope."""
+        method, path = scope["method"], scope["path"]
+        fixed = self._fixed.get((method, path))
+        if fixed is not None:
+            scope[ROUTE], scope[PATH_PARAMS] = fixed, {}
+            return True
+        for entry in self._with_id.get((method, first_word(path)), ()):
+            found = entry.id_in(path)
+            if found is not None:
+                scope[ROUTE], scope[PATH_PARAMS] = entry.route, {entry.id_name: found}
+                return True
+        return False
+
+
+def first_word(path: str) -> str:
+    """`items` of `/items/a/b/hidden`."""
+    return path[1 : path.find("/", 1)] if "/" in path[1:] else path[1:]

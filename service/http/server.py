@@ -11,7 +11,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from index.errors import InputError
-from service.http.connection import Limits, Protocol
+from service.http.connection import ConnectionLimits, HttpConnection
 from service.settings import Settings
 from service.state import STATE
 
@@ -58,7 +58,7 @@ class Server(uvicorn.Server):
             return
         now = asyncio.get_running_loop().time()
         for connection in list(self.server_state.connections):
-            cast(Protocol, connection).sweep(now)
+            cast(HttpConnection, connection).sweep(now)
 
 
 def listeners(settings: Settings) -> list[socket.socket] | None:
@@ -78,7 +78,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def make_server(app: ASGIApp, settings: Settings, *, on_listening: Callable[[], None] = lambda: None) -> Server:
     """A server, ready to `run()`. The load test's yardstick stands on the same one, so that only the app differs."""
-    limits = Limits(
+    limits = ConnectionLimits(
         max_in_flight=settings.max_in_flight,
         head_max_bytes=settings.head_max_bytes,
         read_timeout_s=settings.read_timeout_s,
@@ -90,7 +90,7 @@ def make_server(app: ASGIApp, settings: Settings, *, on_listening: Callable[[], 
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http=cast("type[Protocol]", partial(Protocol, limits=limits)),
+        http=cast("type[HttpConnection]", partial(HttpConnection, limits=limits)),
         lifespan="on",
         workers=1,
         log_config=None,

@@ -30,7 +30,7 @@ class Explanation:
     others: Array  # (k,): what the rest of the past adds; own + contributions + others is the score
 
 
-def explain(
+def attribute(
     profile: Profile, past_vectors: Array, *, items: Array, parts: Mapping[str, Array], most: int
 ) -> Explanation:
     """Split k scores: past_vectors (s, d) = fold_in of the profile's past, items and each part (k, d)."""

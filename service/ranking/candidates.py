@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from service.ranking.constraints import Terms
+from service.ranking.constraints import Constraints
 from service.ranking.diversity import with_pins
 from service.ranking.profile import NO_ROWS, Profile
 from service.ranking.recommender import Ranking, left_out
@@ -38,19 +38,19 @@ class Candidates:
         )
 
 
-class Person:
+class RankingContext:
     """Whom one list is for, under the terms of its call."""
 
     def __init__(
-        self, profile: Profile | None, terms: Terms, scoring: Scoring, *, hidden: Array, exclude_seen: bool
+        self, profile: Profile | None, constraints: Constraints, scoring: Scoring, *, hidden: Array, exclude_seen: bool
     ) -> None:
         self.vector = profile.vector if profile is not None and profile.known else None
         self._source = "popular" if self.vector is None or profile is None else profile.source
-        self.terms = terms
+        self.constraints = constraints
         self._scoring = scoring
         never = NO_ROWS if profile is None else profile.excluded
-        refused = np.concatenate([terms.excluded, never, hidden])
-        self._pins = [pin for pin in terms.pins if _may_stand(pin[1], refused, terms.within)]
+        refused = np.concatenate([constraints.excluded, never, hidden])
+        self._pins = [pin for pin in constraints.pins if _may_stand(pin[1], refused, constraints.within)]
         pinned = np.array([row for _, row in self._pins], np.int64)
         seen = left_out(profile, exclude_seen=exclude_seen)
         self.without = np.concatenate([seen, refused, pinned])  # rows that do not come for their score
@@ -61,21 +61,21 @@ class Person:
 
     def shown(self) -> Array:
         """A mask (n_items,) of what may come for its score."""
-        mask = self.terms.admits(len(self._scoring))
+        mask = self.constraints.admits(len(self._scoring))
         mask[self.without] = False
         return mask
 
     def best(self, rows: Array, scores: Array, n: int) -> Candidates:
         """The n best of what was found (r,) among items that no rule raises, and of those that one does."""
         plain = Candidates(rows, scores.astype(np.float32), np.zeros(len(rows), np.float32))
-        boosted, _ = self.terms.boosted
+        boosted, _ = self.constraints.boosted
         if not len(boosted):
             return plain
         both = plain.followed_by(self._scored(boosted[self.shown()[boosted]]))
         return both[np.lexsort((both.rows, -both.scores))[:n]]
 
     def _scored(self, rows: Array) -> Candidates:
-        shares = self._scoring.shares(self.terms, self.vector)[rows]
+        shares = self._scoring.shares(self.constraints, self.vector)[rows]
         return Candidates(rows, self._scoring.of(self.vector, rows) + shares, shares)
 
     def ranking(self, chosen: Candidates, offset: int, depth: int) -> Ranking:
@@ -86,7 +86,7 @@ class Person:
             chosen = both[with_pins(range(len(chosen)), pins, depth)]
         page = chosen[offset:depth]
         pinned = frozenset(row for _, row in self._pins)
-        return Ranking(page.rows, page.scores, self._source, page.shares if self.terms.boosts else None, pinned)
+        return Ranking(page.rows, page.scores, self._source, page.shares if self.constraints.boosts else None, pinned)
 
 
 def _may_stand(row: int, refused: Array, within: Array | None) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from index.ids import IdTable
-from service.ranking.facets import CATEGORY, Catalogue, Facets, common
+from service.ranking.facets import CATEGORY, Facets, FacetStore, common
 from service.ranking.profile import NO_ROWS
 from service.ranking.rules import Choice, Pin, Rules
 
@@ -16,8 +16,8 @@ Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Terms:
-    """Under which an answer is given, whoever it is for. `Terms()` are none at all."""
+class Constraints:
+    """Under which an answer is given, whoever it is for. `Constraints()` are none at all."""
 
     within: Array | None = None  # ascending rows that alone may be shown; None: every row
     excluded: Array = field(default_factory=lambda: NO_ROWS)  # rows that may not
@@ -29,11 +29,11 @@ class Terms:
         """Whether they change nothing."""
         return self.within is None and not (len(self.excluded) or self.boosts or self.pins)
 
-    def with_(self, others: "Terms") -> "Terms":
+    def with_(self, others: "Constraints") -> "Constraints":
         """Both at once; where pins meet, these come first."""
         groups = [one.within for one in (self, others) if one.within is not None]
         pinned = {row for _, row in self.pins}
-        return Terms(
+        return Constraints(
             common(groups),
             np.concatenate([self.excluded, others.excluded]),
             self.boosts + others.boosts,
@@ -60,7 +60,7 @@ class Terms:
         return mask
 
 
-NO_TERMS = Terms()
+NO_CONSTRAINTS = Constraints()
 
 
 @dataclass(frozen=True)
@@ -72,25 +72,25 @@ class Filters:
     exclude: Sequence[str] = ()  # item ids; those that the bundle lacks are nothing to leave out
 
 
-async def filtered(filters: Filters, item_ids: IdTable, catalogue: Catalogue) -> Terms:
+async def filter_constraints(filters: Filters, item_ids: IdTable, facet_store: FacetStore) -> Constraints:
     """The terms of filters: categories are alternatives, and so are values of one attribute."""
     excluded = rows_of(filters.exclude, item_ids)
     if not (filters.categories or filters.required):
-        return Terms(None, excluded)
-    facets = await catalogue.facets()
+        return Constraints(None, excluded)
+    facets = await facet_store.facets()
     groups = _required(filters.required, facets)
     if filters.categories:
         groups.append(facets.rows_with(CATEGORY, filters.categories))
-    return Terms(common(groups), excluded)
+    return Constraints(common(groups), excluded)
 
 
-async def ruled(rules: Rules, item_ids: IdTable, catalogue: Catalogue) -> Terms:
+async def rule_constraints(rules: Rules, item_ids: IdTable, facet_store: FacetStore) -> Constraints:
     """The terms of rules. InvalidRequestError where they name an attribute that no item has."""
     chosen: list[Choice] = [*rules.boost, *rules.block, *rules.require]
-    facets = await catalogue.facets() if any(one.item_id is None for one in chosen) else None
+    facets = await facet_store.facets() if any(one.item_id is None for one in chosen) else None
     boosts = [(_chosen(one, item_ids, facets), one.by) for one in rules.boost]
     blocked = [_chosen(one, item_ids, facets) for one in rules.block]
-    return Terms(
+    return Constraints(
         common(_required([one.facet for one in rules.require], facets)) if facets and rules.require else None,
         np.unique(np.concatenate([NO_ROWS, *blocked])),
         tuple((rows, by) for rows, by in boosts if len(rows)),

@@ -32,7 +32,7 @@ class Past:
     source: str  # of the profile
 
 
-def tell(
+def render_explanations(
     found: Explanation,
     past: Past,
     name: Callable[[int], tuple[str, str]],
@@ -45,11 +45,11 @@ def tell(
 
     shares (k,) is what rules add to each score, where any could; pinned (k,) says whom a rule put in its place.
     """
-    parts = listed(np.stack(list(found.parts.values())))  # k lists, one share a part
-    weights = None if (past.weights == 1).all() else listed(past.weights)
-    rows, contributions = past.rows.T.tolist(), listed(found.contributions)
-    own, others = listed(found.own), listed(found.others)
-    by_rules = None if shares is None else listed(shares)
+    parts = rounded(np.stack(list(found.parts.values())))  # k lists, one share a part
+    weights = None if (past.weights == 1).all() else rounded(past.weights)
+    rows, contributions = past.rows.T.tolist(), rounded(found.contributions)
+    own, others = rounded(found.own), rounded(found.others)
+    by_rules = None if shares is None else rounded(shares)
     for i, by_part in enumerate(parts):
         items = [_past_item(name(row), share) for row, share in zip(rows[i], contributions[i], strict=True)]
         if weights is not None:
@@ -68,11 +68,11 @@ def tell(
         if by_rules is not None:
             told["rules"] = by_rules[i]
         if by_rules is not None or pinned:
-            told["sentence"] += of_rules(told.get("rules", 0.0), pinned=bool(pinned) and pinned[i])
+            told["sentence"] += rules_clause(told.get("rules", 0.0), pinned=bool(pinned) and pinned[i])
         yield told
 
 
-def listed(values: Array) -> list[Any]:
+def rounded(values: Array) -> list[Any]:
     """The values (k,), or each column of (n, k), as rounded Python numbers: numpy's own are slow one by one."""
     rounded: list[Any] = np.round(values.astype(np.float64), DECIMALS).T.tolist()
     return rounded
@@ -99,7 +99,7 @@ def causes_of(items: Sequence[Mapping[str, Any]], source: str) -> list[str]:
     return [*causes, f"you did not like {' and '.join(disliked)}"] if disliked else causes
 
 
-def of_rules(share: float, *, pinned: bool) -> str:
+def rules_clause(share: float, *, pinned: bool) -> str:
     """What rules did to an item, as an own sentence; nothing where they did nothing."""
     if pinned:
         return " A rule put it in this place."

@@ -65,7 +65,7 @@ class Facets:
         return ", ".join(sorted(self.known))
 
 
-class Catalogue:
+class FacetStore:
     """The facets of one bundle, built once, when they are first needed."""
 
     def __init__(self, bundle: Bundle) -> None:

@@ -11,7 +11,7 @@ from index.bundle import Bundle
 SHOWN = ("title", "category", "image")
 
 
-class Items:
+class ItemMetadata:
     """Metadata by item row; `shown(row)` is `{item_id, title, category, image}`, shared: copy before changing."""
 
     def __init__(self, bundle: Bundle, cache_size: int) -> None:

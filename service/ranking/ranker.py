@@ -5,15 +5,15 @@ from typing import Any
 
 import numpy as np
 
-from service.ranking.candidates import Candidates, Person
-from service.ranking.constraints import Terms
+from service.ranking.candidates import Candidates, RankingContext
+from service.ranking.constraints import Constraints
 from service.ranking.diversity import Caps, Order, arranged, jittered
-from service.ranking.facets import CATEGORY, Catalogue, Facets
+from service.ranking.facets import CATEGORY, Facets, FacetStore
 from service.ranking.profile import Profile
 from service.ranking.recommender import Ranking
 from service.ranking.scoring import Scoring
 from service.ranking.search import Search
-from service.ranking.similar import Neighbours
+from service.ranking.similar import SimilarItems
 
 Array = np.ndarray[Any, Any]
 
@@ -26,16 +26,16 @@ class Ranker:
         scoring: Scoring,
         by_popularity: Array,
         search: Search,
-        neighbours: Neighbours,
-        catalogue: Catalogue,
+        similar_items: SimilarItems,
+        facet_store: FacetStore,
         *,
         pool: int,
     ) -> None:
         self._scoring = scoring
         self._by_popularity = by_popularity  # (n_items,) rows, the most popular first
         self._search = search
-        self._neighbours = neighbours
-        self._catalogue = catalogue
+        self._neighbours = similar_items
+        self._catalogue = facet_store
         self._pool = pool
 
     async def rank(
@@ -45,19 +45,22 @@ class Ranker:
         offset: int = 0,
         *,
         exclude_seen: bool,
-        terms: Terms,
+        constraints: Constraints,
         order: Order,
     ) -> list[Ranking]:
         """For each profile the items from place offset + 1 on, at most k; one search for all of them."""
         depth = offset + k
         hidden, facets = self._search.hidden, await self._facets(order)
-        people = [Person(one, terms, self._scoring, hidden=hidden, exclude_seen=exclude_seen) for one in profiles]
-        found = await self._best(people, depth if order.plain else max(depth, self._pool), terms)
+        contexts = [
+            RankingContext(one, constraints, self._scoring, hidden=hidden, exclude_seen=exclude_seen)
+            for one in profiles
+        ]
+        found = await self._best(contexts, depth if order.plain else max(depth, self._pool), constraints)
         rankings = []
-        for person, candidates in zip(people, found, strict=True):
+        for context, candidates in zip(contexts, found, strict=True):
             if not order.plain:
-                candidates = await self._ordered(person, candidates, depth, order, facets)  # noqa: PLW2901
-            rankings.append(person.ranking(candidates, offset, depth))
+                candidates = await self._ordered(context, candidates, depth, order, facets)  # noqa: PLW2901
+            rankings.append(context.ranking(candidates, offset, depth))
         return rankings
 
     async def _facets(self, order: Order) -> Facets | None:
@@ -68,28 +71,32 @@ class Ranker:
         facets.rows_with(CATEGORY, ())  # InvalidRequestError where there are too many of them
         return facets
 
-    async def _best(self, people: Sequence[Person], n: int, terms: Terms) -> list[Candidates]:
+    async def _best(self, contexts: Sequence[RankingContext], n: int, constraints: Constraints) -> list[Candidates]:
         """The n best candidates of each."""
-        boosted, _ = terms.boosted
-        known = [(one.vector, np.concatenate([one.without, boosted])) for one in people if one.vector is not None]
-        found = iter(await self._search.many([v for v, _ in known], n, [without for _, without in known], terms.within))
-        return [one.best(*(self._popular(one, n, boosted) if one.vector is None else next(found)), n) for one in people]
+        boosted, _ = constraints.boosted
+        known = [(one.vector, np.concatenate([one.without, boosted])) for one in contexts if one.vector is not None]
+        found = iter(
+            await self._search.many([v for v, _ in known], n, [without for _, without in known], constraints.within)
+        )
+        return [
+            one.best(*(self._popular(one, n, boosted) if one.vector is None else next(found)), n) for one in contexts
+        ]
 
-    def _popular(self, person: Person, n: int, boosted: Array) -> tuple[Array, Array]:
-        mask = person.shown()
+    def _popular(self, context: RankingContext, n: int, boosted: Array) -> tuple[Array, Array]:
+        mask = context.shown()
         mask[boosted] = False
         rows = self._by_popularity[mask[self._by_popularity]][:n]
         return rows, self._scoring.of(None, rows)
 
     async def _ordered(
-        self, person: Person, candidates: Candidates, depth: int, order: Order, facets: Facets | None
+        self, context: RankingContext, candidates: Candidates, depth: int, order: Order, facets: Facets | None
     ) -> Candidates:
         """The candidates in the order asked for; where a cap leaves too few, more are searched for."""
         caps = Caps(order.category_cap)
         chosen = self._arranged(candidates, depth, caps, order, facets)
         while facets is not None and len(chosen) < depth and len(candidates):
-            person.leave_out(np.concatenate([candidates.rows, *map(facets.rows_of_category, caps.full())]))
-            (candidates,) = await self._best([person], depth, person.terms)
+            context.leave_out(np.concatenate([candidates.rows, *map(facets.rows_of_category, caps.full())]))
+            (candidates,) = await self._best([context], depth, context.constraints)
             chosen = chosen.followed_by(_by_score(candidates, depth - len(chosen), caps, facets))
         return chosen
 

@@ -7,10 +7,10 @@ from typing import Any, Literal
 import numpy as np
 
 from index.bundle import Bundle
-from service.ranking.attribution import explain, ranks_without
-from service.ranking.constraints import NO_TERMS, Terms
-from service.ranking.explanation_text import Past, listed, of_rules, tell
-from service.ranking.item_metadata import Items
+from service.ranking.attribution import attribute, ranks_without
+from service.ranking.constraints import NO_CONSTRAINTS, Constraints
+from service.ranking.explanation_text import Past, render_explanations, rounded, rules_clause
+from service.ranking.item_metadata import ItemMetadata
 from service.ranking.profile import NO_ROWS, Profile, Source
 from service.ranking.scoring import Scoring
 from service.ranking.search import Search
@@ -20,7 +20,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True)
 class Ranking:
-    """Items best first, and what ranked them."""
+    """ItemMetadata best first, and what ranked them."""
 
     rows: Array  # (<= k,)
     scores: Array  # (<= k,), the rules' shares included
@@ -32,7 +32,7 @@ class Ranking:
 class Recommender:
     """Ranks by inner product for a user who has a vector, by popularity for anyone else."""
 
-    def __init__(self, bundle: Bundle, items: Items, search: Search) -> None:
+    def __init__(self, bundle: Bundle, items: ItemMetadata, search: Search) -> None:
         self._bundle = bundle
         self._items = items
         self._search = search
@@ -79,7 +79,7 @@ class Recommender:
         most: int,
         exclude_seen: bool,
         counterfactual: bool,
-        terms: Terms = NO_TERMS,
+        constraints: Constraints = NO_CONSTRAINTS,
     ) -> Iterator[dict[str, Any]]:
         """For each ranked item: a sentence, shares by part, the past items that add most, the user's own term.
 
@@ -89,19 +89,26 @@ class Recommender:
         bundle, rows = self._bundle, ranking.rows
         past_vectors = bundle.fold_in[profile.past]
         parts = {name: part[rows] for name, part in bundle.item_parts.items()}
-        found = explain(profile, past_vectors, items=bundle.item_embeddings[rows], parts=parts, most=most)
+        found = attribute(profile, past_vectors, items=bundle.item_embeddings[rows], parts=parts, most=most)
         ranks = None
         if counterfactual:
-            ranks = self._ranks_without(profile, past_vectors, rows, found.past, terms, exclude_seen=exclude_seen)
+            ranks = self._ranks_without(profile, past_vectors, rows, found.past, constraints, exclude_seen=exclude_seen)
         past = Past(profile.past[found.past], profile.weights[found.past], profile.source)
         pinned = [row in ranking.pinned for row in rows.tolist()] if ranking.pinned else ()
-        return tell(found, past, self._items.name, ranks, shares=ranking.shares, pinned=pinned)
+        return render_explanations(found, past, self._items.name, ranks, shares=ranking.shares, pinned=pinned)
 
     def _ranks_without(
-        self, profile: Profile, past_vectors: Array, rows: Array, past: Array, terms: Terms, *, exclude_seen: bool
+        self,
+        profile: Profile,
+        past_vectors: Array,
+        rows: Array,
+        past: Array,
+        constraints: Constraints,
+        *,
+        exclude_seen: bool,
     ) -> Array:
         """The rank of each row under the terms if one past item were taken away, (n, k) for past (n, k) positions."""
-        shown = self._shown(profile, terms)
+        shown = self._shown(profile, constraints)
         hidden = np.flatnonzero(~shown)
         return ranks_without(
             profile,
@@ -111,23 +118,23 @@ class Recommender:
             past=past,
             hidden=np.concatenate([profile.past, hidden]) if exclude_seen else hidden,
             freed=shown[profile.past],
-            shares=self.scoring.shares(terms, profile.vector) if terms.boosts else None,
+            shares=self.scoring.shares(constraints, profile.vector) if constraints.boosts else None,
         )
 
-    def _shown(self, profile: Profile, terms: Terms) -> Array:
+    def _shown(self, profile: Profile, constraints: Constraints) -> Array:
         """A mask (n_items,) of what may be shown to somebody who has seen nothing."""
-        shown = terms.admits(len(self.popularity))
+        shown = constraints.admits(len(self.popularity))
         shown[profile.excluded] = False
         shown[self._search.hidden] = False
         return shown
 
     def explain_popular(self, ranking: Ranking) -> Iterator[dict[str, Any]]:
         """Why a popular item was shown: only how many had it, and what rules did."""
-        shares = [None] * len(ranking.rows) if ranking.shares is None else listed(ranking.shares)
+        shares = [None] * len(ranking.rows) if ranking.shares is None else rounded(ranking.shares)
         for row, count, share in zip(ranking.rows.tolist(), self.counts(ranking.rows), shares, strict=True):
             people = "1 person" if count == 1 else f"{count} people"
             why = f"Popular: {people} had it; nothing is known of your own taste yet."
-            why += of_rules(share or 0.0, pinned=row in ranking.pinned)
+            why += rules_clause(share or 0.0, pinned=row in ranking.pinned)
             yield {"sentence": why} if share is None else {"sentence": why, "rules": share}
 
 

@@ -18,15 +18,15 @@ from pydantic import ValidationError
 from index.bundle import Bundle
 from index.errors import InputError
 from service.errors import InvalidRequestError, sentence
-from service.ranking.constraints import NO_TERMS, Terms, ruled
-from service.ranking.facets import Catalogue
+from service.ranking.constraints import NO_CONSTRAINTS, Constraints, rule_constraints
+from service.ranking.facets import FacetStore
 from service.ranking.rules import NO_RULES, Rules
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
 READERS: dict[str, Callable[[str], Any]] = {".json": json.loads, ".toml": tomllib.loads}
 
-Current = Callable[[], tuple[Bundle, Catalogue]]  # what serves now
+Current = Callable[[], tuple[Bundle, FacetStore]]  # what serves now
 
 log = structlog.get_logger()
 
@@ -46,11 +46,11 @@ def read_rules(path: Path) -> Rules:
 
 def check_rules(settings: Settings, bundle: Bundle) -> None:
     """InputError where the file of rules is wrong, or not for this bundle: before anything else is opened."""
-    rules = StandingRules(settings.rules_file, Metrics(), on_change=lambda: None)
-    asyncio.run(rules.terms(bundle, Catalogue(bundle)))
+    rules = RulesFile(settings.rules_file, Metrics(), on_change=lambda: None)
+    asyncio.run(rules.constraints(bundle, FacetStore(bundle)))
 
 
-class StandingRules:
+class RulesFile:
     """The rules in force, as terms of whatever bundle serves."""
 
     def __init__(self, path: Path | None, metrics: Metrics, *, on_change: Callable[[], None]) -> None:
@@ -59,28 +59,30 @@ class StandingRules:
         self._reloads = metrics.rules_reloads
         self._stamp = None if path is None else _stamp(path)  # before it is read: what changes meanwhile is seen
         self._take(NO_RULES if path is None else read_rules(path))
-        self._terms: WeakKeyDictionary[Catalogue, tuple[Rules, Terms]] = WeakKeyDictionary()  # while a bundle serves
+        self._terms: WeakKeyDictionary[FacetStore, tuple[Rules, Constraints]] = (
+            WeakKeyDictionary()
+        )  # while a bundle serves
 
     def _take(self, rules: Rules) -> None:
         self._rules = rules
         self.none = not any(rules.entries().values())  # asked for by every call
 
-    async def terms(self, bundle: Bundle, catalogue: Catalogue) -> Terms:
+    async def constraints(self, bundle: Bundle, facet_store: FacetStore) -> Constraints:
         """The rules in rows of the bundle. InputError where they name an attribute that none of its items has."""
         if self.none:
-            return NO_TERMS
-        rules, known = self._rules, self._terms.get(catalogue)
+            return NO_CONSTRAINTS
+        rules, known = self._rules, self._terms.get(facet_store)
         if known is not None and known[0] is rules:
             return known[1]
-        return await self._resolved(rules, bundle, catalogue)
+        return await self._resolved(rules, bundle, facet_store)
 
-    async def _resolved(self, rules: Rules, bundle: Bundle, catalogue: Catalogue) -> Terms:
+    async def _resolved(self, rules: Rules, bundle: Bundle, facet_store: FacetStore) -> Constraints:
         try:
-            terms = await ruled(rules, bundle.item_ids, catalogue)
+            constraints = await rule_constraints(rules, bundle.item_ids, facet_store)
         except InvalidRequestError as error:
             raise InputError(f"{self._path}, bundle {bundle.bundle_id}: {error.detail}") from None
-        self._terms[catalogue] = (rules, terms)
-        return terms
+        self._terms[facet_store] = (rules, constraints)
+        return constraints
 
     async def refresh(self, current: Current) -> None:
         """Take the file as it is now, if it changed and is right."""
@@ -104,8 +106,8 @@ class StandingRules:
 
 
 @asynccontextmanager
-async def watching(rules: StandingRules, current: Current, settings: Settings) -> AsyncIterator[None]:
-    """Look at the file of rules again and again, until the end."""
+async def reload_rules(rules: RulesFile, current: Current, settings: Settings) -> AsyncIterator[None]:
+    """Reload the rules file when it changes, until the end."""
 
     async def watch() -> None:
         while True:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from service.ranking.constraints import Terms
+from service.ranking.constraints import Constraints
 
 Array = np.ndarray[Any, Any]
 
@@ -37,10 +37,10 @@ class Scoring:
         variance = float(vector @ self._covariance @ vector)
         return math.sqrt(max(0.0, variance))
 
-    def shares(self, terms: Terms, vector: Array | None) -> Array:
+    def shares(self, constraints: Constraints, vector: Array | None) -> Array:
         """What boosts add to the score of every item, (n_items,) float32."""
         shares = np.zeros(len(self), np.float32)
-        rows, amounts = terms.boosted
+        rows, amounts = constraints.boosted
         if len(rows):
             shares[rows] = amounts * self.unit(vector)
         return shares

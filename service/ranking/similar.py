@@ -31,7 +31,7 @@ class Space:
         self.search.hide(np.union1d(rows, self.unknown))
 
 
-class Neighbours:
+class SimilarItems:
     """Nearest items in every space that the bundle has; a space is built when it is first needed, in a thread.
 
     Building reads all vectors of a space and copies them into an index: seconds in large catalogues, which a start

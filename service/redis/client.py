@@ -1,6 +1,8 @@
 """One way to reach Redis, whether it is one server, one that Sentinel watches, or a cluster."""
 
-from typing import Any, TypeAlias
+import asyncio
+from collections.abc import Awaitable
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import SplitResult, urlsplit
 
 from redis.asyncio import ConnectionPool, Redis, RedisCluster
@@ -12,14 +14,20 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from index.errors import InputError
+from service.settings_types import redis_kind
+
+T = TypeVar("T")
 
 RedisClient: TypeAlias = Redis | RedisCluster
 
 SINGLE, SENTINEL, CLUSTER = "", "sentinel", "cluster"  # what may follow the + of a scheme
-SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 DEFAULT_PORT = {SENTINEL: 26379, CLUSTER: 6379}
 CONNECTIONS = 8  # of one client: one reads, one writes, and those being closed after a timeout
 SENTINEL_S = 0.5  # for one sentinel to say where the master is, before the next one is asked
+
+LAST_LOOKS = 4  # turns of the loop from bytes on the socket to a parsed reply
+CANCEL_S = 0.02  # how long a cancelled call may take to end before it is cancelled again
+CLOSE_S = 1.0  # a hanging server may not hold up our own stop
 
 # RuntimeError: what uvloop raises for a write on a transport that the server has just closed.
 FAILURES = (RedisError, OSError, TimeoutError, RuntimeError)
@@ -32,7 +40,7 @@ def connect(url: str, *, connections: int = CONNECTIONS) -> RedisClient:
     """
     options = {"protocol": 2, "driver_info": None, "retry": Retry(NoBackoff(), 0), "max_connections": connections}
     try:
-        kind = kind_of(url)
+        kind = redis_kind(url)
         if kind == SENTINEL:
             return _sentinel(urlsplit(url), options)
         if kind == CLUSTER:
@@ -40,14 +48,6 @@ def connect(url: str, *, connections: int = CONNECTIONS) -> RedisClient:
         return Redis(connection_pool=ConnectionPool.from_url(url, **options))
     except ValueError as error:
         raise InputError(f"RECO_REDIS_URL: {error}") from None
-
-
-def kind_of(url: str) -> str:
-    """`sentinel`, `cluster`, or an empty string for one server; ValueError names the schemes there are."""
-    scheme = urlsplit(url).scheme
-    if scheme not in SCHEMES:
-        raise ValueError(f"expected a URL with one of the schemes {', '.join(SCHEMES)}")
-    return scheme.partition("+")[2]
 
 
 async def refresh(client: RedisClient) -> None:
@@ -100,3 +100,22 @@ def _parsed(url: SplitResult, host: str, kind: str) -> dict[str, Any]:
     query = f"?{url.query}" if url.query else ""
     parsed: dict[str, Any] = dict(parse_url(f"{url.scheme.partition('+')[0]}://{secret}{at}{host}/{query}"))
     return {"host": "localhost", "port": DEFAULT_PORT[kind], **parsed}
+
+
+async def within(work: Awaitable[T], seconds: float) -> T:
+    """The result of the work, or TimeoutError and the work cancelled.
+
+    A busy event loop runs its timers before it reads what has come meanwhile, so what looks late is looked at once
+    more before it is given up.
+    """
+    task = asyncio.ensure_future(work)
+    await asyncio.wait((task,), timeout=seconds)
+    for _ in range(LAST_LOOKS):
+        if not task.done():
+            await asyncio.sleep(0)
+    if task.done():
+        return task.result()
+    while not task.done():  # redis-py has been seen to swallow a cancellation while it opens a connection
+        task.cancel()
+        await asyncio.wait((task,), timeout=CANCEL_S)
+    raise TimeoutError(f"no answer within {seconds * 1000:g} ms")

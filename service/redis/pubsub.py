@@ -13,9 +13,8 @@ from typing import Any
 import orjson
 import structlog
 
-from service.redis.client import FAILURES, RedisClient, refresh
+from service.redis.client import FAILURES, RedisClient, refresh, within
 from service.telemetry.metrics import Metrics
-from service.users.vector_cache import within
 
 Handler = Callable[[list[str]], None]
 
@@ -28,7 +27,7 @@ RETRY_S = 0.5
 log = structlog.get_logger()
 
 
-class Signals:
+class PubSub:
     """Sends to all other replicas and calls a handler for what they send: `handlers[kind](ids)`."""
 
     def __init__(self, redis: RedisClient, namespace: str, replica: str, metrics: Metrics) -> None:

@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 Labels = tuple[str, ...]
 
 
-class Count:
+class Counter:
     """One series of a counter."""
 
     __slots__ = ("value",)
@@ -28,18 +28,18 @@ class Count:
         self.value += 1
 
 
-class Counts(Collector):
+class CounterFamily(Collector):
     """A counter with labels."""
 
     def __init__(self, name: str, documentation: str, labels: Sequence[str], registry: CollectorRegistry) -> None:
         self._named = (name, documentation)
         self._labels = labels
-        self._series: dict[Labels, Count] = {}
+        self._series: dict[Labels, Counter] = {}
         registry.register(self)
 
-    def labels(self, *values: str) -> Count:
+    def labels(self, *values: str) -> Counter:
         """The series of these label values; whoever counts often keeps it."""
-        return self._series.setdefault(values, Count())
+        return self._series.setdefault(values, Counter())
 
     def describe(self) -> Iterable[Metric]:
         """What registering checks the name by."""
@@ -53,7 +53,7 @@ class Counts(Collector):
         yield family
 
 
-class Spread:
+class Histogram:
     """One series of a histogram."""
 
     __slots__ = ("_bounds", "counts", "sum")
@@ -64,12 +64,12 @@ class Spread:
         self.sum = 0.0
 
     def observe(self, value: float) -> None:
-        """Count a value in its bucket."""
+        """Counter a value in its bucket."""
         self.counts[bisect_left(self._bounds, value)] += 1
         self.sum += value
 
 
-class Spreads(Collector):
+class HistogramFamily(Collector):
     """A histogram with labels."""
 
     def __init__(
@@ -84,14 +84,14 @@ class Spreads(Collector):
         self._named = (name, documentation)
         self._labels = labels
         self._bounds = tuple(bounds)
-        self._series: dict[Labels, Spread] = {}
+        self._series: dict[Labels, Histogram] = {}
         registry.register(self)
 
-    def labels(self, *values: str) -> Spread:
+    def labels(self, *values: str) -> Histogram:
         """The series of these label values; whoever observes often keeps it."""
         found = self._series.get(values)
         if found is None:
-            found = self._series[values] = Spread(self._bounds)
+            found = self._series[values] = Histogram(self._bounds)
         return found
 
     def describe(self) -> Iterable[Metric]:

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-STAGES = "stages"  # where the stages stand in the ASGI scope
+TIMINGS = "stages"  # where the stages stand in the ASGI scope
 
 
 @dataclass(slots=True)
-class Stages:
+class Timings:
     """How long each stage of one request took; becomes the Server-Timing header."""
 
     clock: Callable[[], float]

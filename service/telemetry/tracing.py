@@ -21,7 +21,7 @@ from starlette.types import Scope
 from service.errors import request_id_of
 from service.principal import principal_of
 from service.telemetry.metrics import route_of
-from service.telemetry.timings import Stages
+from service.telemetry.timings import Timings
 
 NAME = "anchorrec"
 EXPORT_S = 3.0  # for one batch, and so for the last one when the process ends
@@ -43,14 +43,14 @@ class Traces:
         self._wall_ns = wall_ns
         self._rng = rng
 
-    def record(self, scope: Scope, stages: Stages, status: int) -> None:
+    def record(self, scope: Scope, timings: Timings, status: int) -> None:
         """Make the spans of a request that has just been answered, below the caller's span where it names one."""
         given = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in W3C}
         context = TraceContextTextMapPropagator().extract(given) if given else None
         if not _has_caller(context) and self._rng.random() >= self._share:
             return  # a sampler would say so too, at twenty times the cost
         end = self._wall_ns()
-        start = end - _ns(stages.clock() - stages.start)
+        start = end - _ns(timings.clock() - timings.start)
         method, route = scope["method"], route_of(scope)
         span = self._tracer.start_span(
             f"{method} {route}",
@@ -63,12 +63,12 @@ class Traces:
             span.set_attributes({"request_id": request_id_of(scope), "caller": principal_of(scope).name})
             if status >= 500:
                 span.set_status(Status(StatusCode.ERROR))
-            self._record_stages(span, stages, start)
+            self._record_stages(span, timings, start)
         span.end(end)
 
-    def _record_stages(self, span: trace.Span, stages: Stages, start: int) -> None:
+    def _record_stages(self, span: trace.Span, timings: Timings, start: int) -> None:
         below = trace.set_span_in_context(span)
-        for name, seconds in stages.marks:
+        for name, seconds in timings.marks:
             child = self._tracer.start_span(name, context=below, start_time=start)
             start += _ns(seconds)
             child.end(start)

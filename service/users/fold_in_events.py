@@ -14,14 +14,14 @@ DAY_S = 86_400.0
 
 
 @dataclass(frozen=True)
-class Weighing:
+class EventWeights:
     """How much an event counts: by its kind, and by how much older it is than the user's newest one."""
 
     kinds: Mapping[str, float]
     half_life_s: float | None = None
 
     @classmethod
-    def of(cls, settings: Settings) -> "Weighing":
+    def of(cls, settings: Settings) -> "EventWeights":
         """As the operator set it; by default every event weighs 1, and the fold-in is exact."""
         days = settings.event_half_life_days
         kinds = {kind: getattr(settings, f"event_weight_{kind}") for kind in POSITIVE}
@@ -32,7 +32,9 @@ class Weighing:
         return 1.0 if self.half_life_s is None else 0.5 ** (max(0.0, seconds) / self.half_life_s)
 
 
-def with_events(bundle: Bundle, user_row: int | None, events: Sequence[Event], weighing: Weighing) -> Profile | None:
+def with_events(
+    bundle: Bundle, user_row: int | None, events: Sequence[Event], weighing: EventWeights
+) -> Profile | None:
     """The profile that training and these events, oldest first, give; None where no event is of an item it knows.
 
     Ages run back from the user's newest event and not from now, so a profile stays right as long as no event comes.

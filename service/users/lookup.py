@@ -1,4 +1,4 @@
-"""Users by their outside id: kept in memory, else made of the log's events, of Redis, of the bundle's row."""
+"""UserLookup by their outside id: kept in memory, else made of the log's events, of Redis, of the bundle's row."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -8,17 +8,18 @@ from functools import partial
 from index.bundle import Bundle
 from service.errors import UnknownUserError
 from service.events.event import Event
+from service.events.freshness import EventFreshness
 from service.events.log import EventLog, LogUnavailable
 from service.ranking.profile import NO_ROWS, Profile, fold_in, trained
 from service.settings import MEGABYTE, Settings
 from service.telemetry.metrics import Metrics
-from service.users.fold_in_events import Weighing, with_events
-from service.users.profile_cache import OUTDATED, KeptProfiles, Trust
+from service.users.fold_in_events import EventWeights, with_events
+from service.users.profile_cache import OUTDATED, ProfileCache
 from service.users.vector_cache import VectorCache
 from service.users.vector_keys import Vector, user_key
 
 
-class Users:
+class UserLookup:
     """The profiles of one bundle's users: one of bundle A never meets the index of bundle B.
 
     A profile is never changed, only replaced: the same object is the same knowledge. Whoever learns of new events
@@ -31,22 +32,24 @@ class Users:
         cache: VectorCache | None,
         log: EventLog,
         *,
-        trust: Trust,
+        freshness: EventFreshness,
         settings: Settings,
         metrics: Metrics,
     ) -> None:
         self._bundle = bundle
         self._cache = cache
         self._log = log
-        self._trust = trust
+        self._trust = freshness
         self._settings = settings
         self._events_in_redis = settings.event_log == "redis"
-        self._weighing = Weighing.of(settings)
+        self._weighing = EventWeights.of(settings)
         self._loading: dict[str, asyncio.Task[Profile]] = {}
         self._counts = {name: metrics.vectors.labels(name) for name in ("memory", "redis", "bundle", "fold_in", "none")}
         self._unread = metrics.events_unread
-        self.nobody = fold_in(bundle, NO_ROWS, NO_ROWS, source="fold_in")  # of whom nothing is known; it ranks nothing
-        self._kept = KeptProfiles(settings.profile_cache_mb * MEGABYTE, trust, self.nobody)
+        self.unknown_profile = fold_in(
+            bundle, NO_ROWS, NO_ROWS, source="fold_in"
+        )  # of whom nothing is known; it ranks nothing
+        self._kept = ProfileCache(settings.profile_cache_mb * MEGABYTE, freshness, self.unknown_profile)
 
     @property
     def n_bytes(self) -> int:
@@ -79,7 +82,7 @@ class Users:
         return found
 
     def _refuse_unknown(self, user_id: str, found: Profile) -> None:
-        if found is self.nobody and self._settings.unknown_user == "404":
+        if found is self.unknown_profile and self._settings.unknown_user == "404":
             raise UnknownUserError(f"user_id: nothing is known of {user_id[:80]!r}")
 
     def drop(self, user_ids: Iterable[str]) -> None:
@@ -130,7 +133,7 @@ class Users:
             return profile
         if row is None:
             self._counts["none"].inc()
-            return self.nobody
+            return self.unknown_profile
         return trained(self._bundle, row, await self._vector(user_id, row) if vector is None else vector)
 
     async def _vector(self, user_id: str, row: int) -> Vector:

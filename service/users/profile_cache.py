@@ -2,28 +2,10 @@
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import NamedTuple
 
+from service.events.freshness import EventFreshness
 from service.ranking.profile import Profile
-
-
-class Trust:
-    """Whether this process hears of every new event within moments, so that what it keeps may be believed."""
-
-    def __init__(self, clock: Callable[[], float], stale_s: float) -> None:
-        self.hears = False  # until somebody finds out
-        self._clock = clock
-        self._stale_s = stale_s
-
-    def now(self) -> float:
-        """The clock by which entries are dated, in seconds."""
-        return self._clock()
-
-    def holds(self, at: float) -> bool:
-        """Whether what was read at that time may still be believed."""
-        return self.hears or self._clock() - at <= self._stale_s
-
 
 OUTDATED = -math.inf
 ENTRY_BYTES = 250  # of an entry beside its profile: the id, the tuple, the table
@@ -35,14 +17,14 @@ class _Entry(NamedTuple):
     n_bytes: int
 
 
-class KeptProfiles:
+class ProfileCache:
     """The users asked for last, up to a number of bytes: a profile grows with its user's past and events."""
 
-    def __init__(self, max_bytes: float, trust: Trust, nobody: Profile) -> None:
+    def __init__(self, max_bytes: float, freshness: EventFreshness, unknown_profile: Profile) -> None:
         """`nobody` is the one profile that many users share."""
         self._max_bytes = max_bytes
-        self._trust = trust
-        self._nobody = nobody
+        self._trust = freshness
+        self._nobody = unknown_profile
         self.n_bytes = 0
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
 
@@ -52,7 +34,7 @@ class KeptProfiles:
     def get(self, user_id: str) -> Profile | None:
         """The user's profile if it is kept and may be believed."""
         entry = self._entries.get(user_id)
-        if entry is None or entry.at == OUTDATED or not (self._trust.hears or self._trust.holds(entry.at)):
+        if entry is None or entry.at == OUTDATED or not (self._trust.follows_events or self._trust.holds(entry.at)):
             return None
         self._entries.move_to_end(user_id)
         return entry.profile

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import Context
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 import structlog
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from service.redis.circuit_breaker import Circuit, CircuitState
-from service.redis.client import FAILURES, RedisClient, connect, read_many, refresh
+from service.redis.circuit_breaker import BreakerState, CircuitBreaker
+from service.redis.client import CLOSE_S, FAILURES, RedisClient, connect, read_many, refresh, within
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.users.vector_keys import Vector, decode_vector
@@ -25,21 +25,18 @@ READ_OUTCOMES = ("hit", "miss", "bad", "late", "error", "skipped")
 WRITE_OUTCOMES = ("done", "error", "dropped")
 WRITE_BATCH = 256  # vectors a pipeline
 WRITE_S = 1.0  # nobody waits for a write, so it may take longer than a read
-LAST_LOOKS = 4  # turns of the loop from bytes on the socket to a parsed reply
-CANCEL_S = 0.02  # how long a cancelled call may take to end before it is cancelled again
-CLOSE_S = 1.0  # a hanging server may not hold up our own stop
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
-class Failed:
+class ReadFailure:
     """Redis did not answer; the outcome that is counted for each request that waited."""
 
     outcome: str
 
 
-Reply = bytes | str | None | Failed  # str only to redis-py's annotations: replies are not decoded
+Reply = bytes | str | None | ReadFailure  # str only to redis-py's annotations: replies are not decoded
 
 
 class VectorCache:
@@ -50,7 +47,7 @@ class VectorCache:
     """
 
     def __init__(
-        self, redis: RedisClient, circuit: Circuit, settings: Settings, metrics: Metrics, rng: random.Random
+        self, redis: RedisClient, circuit: CircuitBreaker, settings: Settings, metrics: Metrics, rng: random.Random
     ) -> None:
         self._redis = redis
         self._circuit = circuit
@@ -72,8 +69,8 @@ class VectorCache:
 
     async def get(self, key: bytes, own: Vector) -> tuple[Vector, bool]:
         """The vector under the key and True; or `own` and False, which is then written where Redis lacks it."""
-        reply = await self._ask(key) if self._circuit.allows() else Failed("skipped")
-        if isinstance(reply, Failed):
+        reply = await self._ask(key) if self._circuit.allows() else ReadFailure("skipped")
+        if isinstance(reply, ReadFailure):
             self._reads[reply.outcome].inc()
             return own, False
         vector = None if reply is None else decode_vector(reply, len(own))
@@ -109,13 +106,13 @@ class VectorCache:
         """Whatever ended the reader, nobody waits for it any longer."""
         for future in (*batch.values(), *self._wanted.values()):
             if not future.done():
-                future.set_result(Failed("error"))
+                future.set_result(ReadFailure("error"))
         self._wanted = {}
 
     async def _fetch(self, keys: list[bytes]) -> Sequence[Reply]:
         """One MGET. A connection cut short by the budget is closed, so no reply meets a later question."""
-        if self._circuit.state is CircuitState.OPEN:  # opened while these keys waited
-            return [Failed("skipped")] * len(keys)
+        if self._circuit.state is BreakerState.OPEN:  # opened while these keys waited
+            return [ReadFailure("skipped")] * len(keys)
         try:
             replies = await within(read_many(self._redis, keys), self._budget_s)
         except FAILURES as error:
@@ -123,12 +120,12 @@ class VectorCache:
         self._circuit.succeeded()
         return replies
 
-    def _failed(self, error: Exception) -> Failed:
+    def _failed(self, error: Exception) -> ReadFailure:
         self._circuit.failed()
         log.warning("redis failed", error=repr(error)[:200], circuit=self.state)
         if self._refresher is None:
             self._refresher = _background(self._refresh())
-        return Failed("late" if isinstance(error, (TimeoutError, RedisTimeoutError)) else "error")
+        return ReadFailure("late" if isinstance(error, (TimeoutError, RedisTimeoutError)) else "error")
 
     def _put(self, key: bytes, vector: Vector) -> None:
         """Queue a write; dropped where the queue is full."""
@@ -149,7 +146,7 @@ class VectorCache:
 
     async def _store(self, items: list[tuple[bytes, bytes]]) -> None:
         """One pipeline of SET. A refusal (memory full, read-only replica) is counted, but reads still work."""
-        if self._circuit.state is not CircuitState.CLOSED:
+        if self._circuit.state is not BreakerState.CLOSED:
             self._writes["dropped"].inc(len(items))
             return
         pipeline = self._redis.pipeline(transaction=False)
@@ -199,32 +196,13 @@ def _background(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     return asyncio.get_running_loop().create_task(work, context=Context())
 
 
-async def within(work: Awaitable[T], seconds: float) -> T:
-    """The result of the work, or TimeoutError and the work cancelled.
-
-    A busy event loop runs its timers before it reads what has come meanwhile, so what looks late is looked at once
-    more before it is given up.
-    """
-    task = asyncio.ensure_future(work)
-    await asyncio.wait((task,), timeout=seconds)
-    for _ in range(LAST_LOOKS):
-        if not task.done():
-            await asyncio.sleep(0)
-    if task.done():
-        return task.result()
-    while not task.done():  # redis-py has been seen to swallow a cancellation while it opens a connection
-        task.cancel()
-        await asyncio.wait((task,), timeout=CANCEL_S)
-    raise TimeoutError(f"no answer within {seconds * 1000:g} ms")
-
-
 @asynccontextmanager
 async def open_cache(settings: Settings, metrics: Metrics, rng: random.Random) -> AsyncIterator[VectorCache | None]:
     """The cache that the settings ask for, closed at the end; None without a Redis."""
     if settings.redis_url is None:
         yield None
         return
-    circuit = Circuit(
+    circuit = CircuitBreaker(
         failures=settings.redis_failures,
         retry_s=settings.redis_retry_s,
         clock=time.monotonic,

@@ -14,8 +14,9 @@ from servers import Valkey
 
 from index.bundle import Bundle
 from service.errors import ServiceError
+from service.events.freshness import EventFreshness
 from service.ranking.profile import trained
-from service.users.profile_cache import KeptProfiles, Trust
+from service.users.profile_cache import ProfileCache
 
 SHARED = {"event_log": "redis", "event_log_safe": False, "redis_budget_ms": 2_000, "redis_retry_s": 0.1}
 
@@ -30,7 +31,7 @@ def use(bundle: Bundle, folder: Path, url: str, **changes: Any) -> Any:
                 worlds = [
                     await stack.enter_async_context(replica(bundle, folder / name, **fields)) for name in ("a", "b")
                 ]
-                await until(lambda: all(world.live.signals and world.live.signals.listening for world in worlds))
+                await until(lambda: all(world.live.pubsub and world.live.pubsub.listening for world in worlds))
                 await steps(*worlds)
 
         asyncio.run(go())
@@ -83,8 +84,8 @@ def test_where_the_news_is_lost_the_log_itself_tells_the_other_replica(
             with valkey.client() as client:
                 for message in ("", "x", "[]", '{"from": 1}', '{"from": "x", "kind": "users", "ids": [1, null]}'):
                     client.publish("reco:news", message)
-        assert one.live.signals is not None
-        monkeypatch.setattr(one.live.signals, "send", lambda kind, ids: None)
+        assert one.live.pubsub is not None
+        monkeypatch.setattr(one.live.pubsub, "send", lambda kind, ids: None)
         await one.did("user-3", "item-7")
         await learns(other, bundle, "user-3", ("item-7", "click"))
 
@@ -93,16 +94,16 @@ def test_a_profile_in_memory_is_believed_only_so_long_while_nothing_can_be_heard
     bundle: Bundle,
 ) -> None:
     now = 100.0
-    trust = Trust(lambda: now, stale_s=5)
+    freshness = EventFreshness(lambda: now, stale_s=5)
     nobody, profile = trained(bundle, 0), trained(bundle, 3)
-    kept = KeptProfiles(10_000, trust, nobody)
-    kept.put("user-3", profile, trust.now())
-    trust.hears = True
+    kept = ProfileCache(10_000, freshness, nobody)
+    kept.put("user-3", profile, freshness.now())
+    freshness.follows_events = True
     now = 1_000_000.0
     assert kept.get("user-3") is profile
-    trust.hears = False
+    freshness.follows_events = False
     assert kept.get("user-3") is None
-    kept.put("user-3", profile, trust.now())
+    kept.put("user-3", profile, freshness.now())
     now += 5
     assert kept.get("user-3") is profile
     now += 0.1
@@ -121,11 +122,11 @@ def test_news_flows_again_after_redis_was_killed_and_what_was_missed_is_caught_u
         await one.did("user-3", "item-7")
         await learns(other, bundle, "user-3", ("item-7", "click"))
         valkey.kill()
-        await until(lambda: not other.live.trust.hears)
+        await until(lambda: not other.live.freshness.follows_events)
         assert await knows(other, bundle, "user-3", ("item-7", "click"))
         await asyncio.to_thread(valkey.start)
-        await until(lambda: one.live.trust.hears and other.live.trust.hears)
-        await until(lambda: other.live.signals is not None and other.live.signals.listening)
+        await until(lambda: one.live.freshness.follows_events and other.live.freshness.follows_events)
+        await until(lambda: other.live.pubsub is not None and other.live.pubsub.listening)
         await one.did("user-3", "item-8", "dislike")
         await learns(other, bundle, "user-3", ("item-7", "click"), ("item-8", "dislike"))
 
@@ -144,7 +145,7 @@ def test_a_frozen_redis_is_noticed_and_the_users_in_memory_are_answered_at_once(
         await learns(other, bundle, "user-3", ("item-7", "click"))
         os.kill(pid, signal.SIGSTOP)
         try:
-            await until(lambda: not other.live.trust.hears)
+            await until(lambda: not other.live.freshness.follows_events)
             await asyncio.sleep(0.5)
             start = loop.time()
             for _ in range(50):  # too old to be believed, and yet better than a past without the event
@@ -153,7 +154,7 @@ def test_a_frozen_redis_is_noticed_and_the_users_in_memory_are_answered_at_once(
             assert loop.time() - start < 2
         finally:
             os.kill(pid, signal.SIGCONT)
-        await until(lambda: other.live.trust.hears)
+        await until(lambda: other.live.freshness.follows_events)
         await learns(other, bundle, "user-5")
 
 

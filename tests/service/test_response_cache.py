@@ -5,7 +5,7 @@ import httpx
 import numpy as np
 
 from service.ranking.profile import Profile
-from service.response_cache import OVERHEAD_BYTES, AnswerCache, Kept
+from service.response_cache import OVERHEAD_BYTES, CachedResponse, ResponseCache
 
 KEY = ("/recommend/{user_id}", "ann", b"k=3")
 
@@ -15,32 +15,34 @@ def profile() -> Profile:
 
 
 def test_an_answer_is_kept_for_the_very_profile_it_was_made_from() -> None:
-    cache, ann = AnswerCache(10_000), profile()
-    cache.put(KEY, Kept(ann, b"{}", "user"), cache.epoch)
-    assert cache.get(KEY, ann) == Kept(ann, b"{}", "user")
+    cache, ann = ResponseCache(10_000), profile()
+    cache.put(KEY, CachedResponse(ann, b"{}", "user"), cache.epoch)
+    assert cache.get(KEY, ann) == CachedResponse(ann, b"{}", "user")
     assert cache.get(KEY, profile()) is None  # equal in every number, and yet another one
     assert cache.get((KEY[0], "bob", KEY[2]), ann) is None
 
 
 def test_what_was_begun_before_a_change_for_all_is_not_kept_after_it() -> None:
-    cache, ann = AnswerCache(10_000), profile()
+    cache, ann = ResponseCache(10_000), profile()
     begun = cache.epoch
-    cache.put(KEY, Kept(ann, b"{}", "user"), begun)
+    cache.put(KEY, CachedResponse(ann, b"{}", "user"), begun)
     cache.clear()
     assert cache.get(KEY, ann) is None
-    cache.put(KEY, Kept(ann, b"{}", "user"), begun)
+    cache.put(KEY, CachedResponse(ann, b"{}", "user"), begun)
     assert cache.get(KEY, ann) is None
 
 
 def test_the_answers_asked_for_least_lately_go_first_and_memory_stays_bounded() -> None:
-    cache, ann = AnswerCache(3 * (100 + OVERHEAD_BYTES)), profile()
+    cache, ann = ResponseCache(3 * (100 + OVERHEAD_BYTES)), profile()
     keys = [(KEY[0], f"user {i}", b"") for i in range(4)]
     for key in keys[:3]:
-        cache.put(key, Kept(ann, b"x" * 100, "user"), cache.epoch)
+        cache.put(key, CachedResponse(ann, b"x" * 100, "user"), cache.epoch)
     cache.get(keys[0], ann)
-    cache.put(keys[3], Kept(ann, b"x" * 100, "user"), cache.epoch)
+    cache.put(keys[3], CachedResponse(ann, b"x" * 100, "user"), cache.epoch)
     assert [cache.get(key, ann) is not None for key in keys] == [True, False, True, True]
-    cache.put(KEY, Kept(ann, b"x" * 10_000, "user"), cache.epoch)  # larger than all there is: not kept, nothing lost
+    cache.put(
+        KEY, CachedResponse(ann, b"x" * 10_000, "user"), cache.epoch
+    )  # larger than all there is: not kept, nothing lost
     assert cache.get(KEY, ann) is None
     assert cache.get(keys[3], ann) is not None
 

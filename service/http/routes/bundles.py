@@ -8,10 +8,9 @@ from pydantic import Field
 from index.bundle import BundleError
 from index.records import Move
 from index.registry import Registry
-from service.bundles.answers import BundleInfo, BundlesAnswer, GateRefusal, PublishAnswer
 from service.bundles.gate_process import as_json
-from service.bundles.publishing import Done
-from service.http.responses import Query
+from service.bundles.publishing import PublishOutcome
+from service.http.responses import BundleInfo, BundlesAnswer, GateRefusal, PublishAnswer, Query
 from service.http.route import Call, route
 from service.state import Service
 
@@ -60,15 +59,15 @@ def routes() -> list[APIRoute]:
 
 async def bundles(service: Service, call: Call[Query]) -> dict[str, Any]:
     """Every bundle of the registry, which of them serves, and what is known of each."""
-    holder, serving = service.bundles.holder, call.serving.bundle.bundle_id
-    trouble = holder.trouble
+    swapper, loaded = service.bundles.swapper, call.loaded.bundle.bundle_id
+    failure = swapper.failure
     return {
-        "bundle": serving,
+        "bundle": loaded,
         "source": SOURCE,
-        "verified": holder.opened.verified,
-        "damage": holder.damage,
-        "trouble": None if trouble is None else vars(trouble),
-        **await service.bundles.publishing.do(_listed, holder.registry, serving),
+        "verified": swapper.opened.verified,
+        "damage": swapper.damage,
+        "trouble": None if failure is None else vars(failure),
+        **await service.bundles.publishing.with_registry(_list_bundles, swapper.registry, loaded),
     }
 
 
@@ -79,18 +78,18 @@ async def publish(service: Service, call: Call[PublishQuery]) -> dict[str, Any]:
     nothing is changed. Other replicas follow within seconds.
     """
     done = await service.bundles.publishing.publish(call.id, by=call.principal.name, force=call.query.force)
-    return _told(service, done)
+    return _publish_answer(service, done)
 
 
 async def rollback(service: Service, call: Call[RollbackQuery]) -> dict[str, Any]:
     """Let the bundle serve again that served before."""
     done = await service.bundles.publishing.roll_back(by=call.principal.name, leaving=call.query.leaving)
-    return _told(service, done)
+    return _publish_answer(service, done)
 
 
-def _told(service: Service, done: Done) -> dict[str, Any]:
+def _publish_answer(service: Service, done: PublishOutcome) -> dict[str, Any]:
     return {
-        "bundle": service.serving.bundle.bundle_id,
+        "bundle": service.current.loaded.bundle.bundle_id,
         "source": SOURCE,
         "published": done.bundle,
         "swapped": done.swapped,
@@ -99,10 +98,10 @@ def _told(service: Service, done: Done) -> dict[str, Any]:
     }
 
 
-def _listed(registry: Registry, serving: str) -> dict[str, Any]:
+def _list_bundles(registry: Registry, loaded: str) -> dict[str, Any]:
     pointer = registry.pointer()
     published = None if pointer is None else pointer.bundle
-    roles = dict.fromkeys(registry.earlier()[-1:], "rollback") | {published: "published"} | {serving: "serves"}
+    roles = dict.fromkeys(registry.earlier()[-1:], "rollback") | {published: "published"} | {loaded: "serves"}
     return {
         "published": published,
         "history": [] if pointer is None else pointer.history,

@@ -68,16 +68,16 @@ async def events(service: Service, call: Call[Query]) -> dict[str, Any]:
 
     Sent again with the same event_id, an event counts once. 429 and 503 say when to send again: nothing was taken in.
     """
-    serving, given = call.serving, _listed(call.body)
+    loaded, given = call.loaded, _listed(call.body)
     appended = await service.feedback.take(given)
-    call.stages.mark("log")
+    call.timings.mark("log")
     named = dict.fromkeys(event.item_id for event in given if event.item_id)
     return {
-        "bundle": serving.bundle.bundle_id,
+        "bundle": loaded.bundle.bundle_id,
         "source": "events",
         "accepted": appended.n_new,
         "duplicates": appended.n_known,
-        "unknown_items": [item_id for item_id in named if serving.items.row(item_id) is None],
+        "unknown_items": [item_id for item_id in named if loaded.items.row(item_id) is None],
     }
 
 
@@ -93,7 +93,7 @@ async def figures(service: Service, call: Call[QualityQuery]) -> dict[str, Any]:
     since = bucket_of(now - WINDOW_S if call.query.since is None else call.query.since)
     found = quality(await service.feedback.log.counts_since(since))
     return {
-        "bundle": call.serving.bundle.bundle_id,
+        "bundle": call.loaded.bundle.bundle_id,
         "source": "events",
         "since": since,
         "until": now,

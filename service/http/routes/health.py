@@ -29,7 +29,7 @@ async def readyz(service: Service, call: Call[Query]) -> dict[str, Any]:
     """The service can answer, with or without Redis, and from which bundle. A process about to end is not ready."""
     if service.draining:
         raise DrainingError("the process is about to end")
-    serving, manifest = call.serving, call.serving.bundle.manifest
+    loaded, manifest = call.loaded, call.loaded.bundle.manifest
     return {
         "bundle": manifest.bundle_id,
         "source": "bundle",
@@ -37,18 +37,18 @@ async def readyz(service: Service, call: Call[Query]) -> dict[str, Any]:
         "model": manifest.model,
         "fold_in": manifest.fold_in,
         "redis": "off" if service.cache is None else service.cache.state,
-        "index": {**manifest.index.model_dump(), "device": serving.device},
-        "spaces": serving.neighbours.spaces,
+        "index": {**manifest.index.model_dump(), "device": loaded.device},
+        "spaces": loaded.similar_items.spaces,
         "files": _files(service),
     }
 
 
 def _files(service: Service) -> str:
-    """What is known of the files of the bundle that serves; damage is told, and ends nothing."""
-    holder = service.bundles.holder
-    if holder.damage:
-        return f"damaged: {holder.damage[0]}"
-    return "verified" if holder.opened.verified else "not verified"
+    """What is known of the files of the bundle that serves; damage is reported while the bundle serves on."""
+    swapper = service.bundles.swapper
+    if swapper.damage:
+        return f"damaged: {swapper.damage[0]}"
+    return "verified" if swapper.opened.verified else "not verified"
 
 
 async def metrics(service: Service, call: Call[Query]) -> Raw:

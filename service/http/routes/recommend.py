@@ -5,8 +5,9 @@ from typing import Any
 
 from fastapi.routing import APIRoute
 
+from service.bundles.loaded import LoadedBundle
 from service.errors import ServiceError
-from service.http.lists import Wanted, listed, ranked, wanted
+from service.http.lists import ListRequest, list_request, rank, render_list
 from service.http.requests import BatchBody, RecommendQuery, SessionBody, bounded
 from service.http.responses import BatchAnswer, Query, RecommendAnswer, SessionAnswer
 from service.http.route import Call, checked_id, route
@@ -14,7 +15,7 @@ from service.ranking.profile import Profile
 from service.ranking.rules import Rules
 from service.ranking.session import Session, SessionWeights, session_profile, unknown_items
 from service.settings import Settings
-from service.state import Service, Serving
+from service.state import Service
 
 
 def routes(settings: Settings) -> list[APIRoute]:
@@ -53,18 +54,18 @@ def routes(settings: Settings) -> list[APIRoute]:
 
 async def recommend(service: Service, call: Call[RecommendQuery]) -> dict[str, Any]:
     """The best items for a user; for an unknown user the most popular ones, with `source` saying so."""
-    serving, query, profile = call.serving, call.query, call.profile
+    loaded, query, profile = call.loaded, call.query, call.profile
     if query.plain and service.rules.none:
-        wants = Wanted(query)
-        ranking = await serving.recommender.recommend(profile, query.k, exclude_seen=query.exclude_seen)
+        wants = ListRequest(query)
+        ranking = await loaded.recommender.recommend(profile, query.k, exclude_seen=query.exclude_seen)
     else:
-        wants = await wanted(service, serving, query)
-        (ranking,) = await ranked(serving, [profile], wants)
-    call.stages.mark("search")
-    answer = listed(serving, service.settings.past_items, profile, ranking, wants)
+        wants = await list_request(service, loaded, query)
+        (ranking,) = await rank(loaded, [profile], wants)
+    call.timings.mark("search")
+    answer = render_list(loaded, service.settings.past_items, profile, ranking, wants)
     if query.explain:
-        call.stages.mark("explain")
-    return {"bundle": serving.bundle.bundle_id, **answer}
+        call.timings.mark("explain")
+    return {"bundle": loaded.bundle.bundle_id, **answer}
 
 
 async def session(service: Service, call: Call[Query]) -> dict[str, Any]:
@@ -72,51 +73,51 @@ async def session(service: Service, call: Call[Query]) -> dict[str, Any]:
 
     Where the bundle knows nothing that the session names, the answer is the user's, or what is popular.
     """
-    serving, settings = call.serving, service.settings
+    loaded, settings = call.loaded, service.settings
     body: SessionBody = call.body
     given = Session([(item.item_id, item.weight) for item in body.items], body.liked, body.disliked)
     weights = SessionWeights(settings.session_like_weight, settings.session_dislike_weight)
-    profile = session_profile(serving.bundle, call.profile, given, weights)
-    wants = await wanted(service, serving, body, body.rules)
-    (ranking,) = await ranked(serving, [profile], wants)
-    call.stages.mark("search")
+    profile = session_profile(loaded.bundle, call.profile, given, weights)
+    wants = await list_request(service, loaded, body, body.rules)
+    (ranking,) = await rank(loaded, [profile], wants)
+    call.timings.mark("search")
     return {
-        "bundle": serving.bundle.bundle_id,
+        "bundle": loaded.bundle.bundle_id,
         "user_id": body.user_id,
-        "unknown_items": unknown_items(serving.bundle, [*given.ids, *_named(body.rules)]),
-        **listed(serving, settings.past_items, profile, ranking, wants),
+        "unknown_items": unknown_items(loaded.bundle, [*given.ids, *_named(body.rules)]),
+        **render_list(loaded, settings.past_items, profile, ranking, wants),
     }
 
 
 async def batch(service: Service, call: Call[Query]) -> dict[str, Any]:
     """The best items for many users, by one search; a user whose id is wrong fails alone."""
-    serving, most = call.serving, service.settings.past_items
+    loaded, most = call.loaded, service.settings.past_items
     body: BatchBody = call.body
     asked = list(dict.fromkeys(body.user_ids))
-    found = await asyncio.gather(*(_found(serving, user_id, service.settings) for user_id in asked))
+    found = await asyncio.gather(*(_found(loaded, user_id, service.settings) for user_id in asked))
     people = dict(zip(asked, found, strict=True))
     profiles = {user_id: one for user_id, one in people.items() if isinstance(one, Profile)}
     refused = {user_id: one for user_id, one in people.items() if not isinstance(one, Profile)}
-    call.stages.mark("user")
-    wants = await wanted(service, serving, body, body.rules)
-    rankings = await ranked(serving, list(profiles.values()), wants)
-    call.stages.mark("search")
+    call.timings.mark("user")
+    wants = await list_request(service, loaded, body, body.rules)
+    rankings = await rank(loaded, list(profiles.values()), wants)
+    call.timings.mark("search")
     lists = {}
     for (user_id, profile), ranking in zip(profiles.items(), rankings, strict=True):
-        lists[user_id] = listed(serving, most, profile, ranking, wants)
+        lists[user_id] = render_list(loaded, most, profile, ranking, wants)
         await asyncio.sleep(0)  # many explanations are long work: others are answered in between
     return {
-        "bundle": serving.bundle.bundle_id,
+        "bundle": loaded.bundle.bundle_id,
         "source": "batch",
-        "unknown_items": unknown_items(serving.bundle, _named(body.rules)),
+        "unknown_items": unknown_items(loaded.bundle, _named(body.rules)),
         "answers": [{"user_id": one, **(lists[one] if one in lists else refused[one])} for one in body.user_ids],
     }
 
 
-async def _found(serving: Serving, user_id: str, settings: Settings) -> Profile | dict[str, str]:
+async def _found(loaded: LoadedBundle, user_id: str, settings: Settings) -> Profile | dict[str, str]:
     """The user's profile, or what a call for that user alone would be refused with."""
     try:
-        return await serving.users.find(checked_id(user_id, "user_id", settings.id_max_chars))
+        return await loaded.users.find(checked_id(user_id, "user_id", settings.id_max_chars))
     except ServiceError as error:
         return {"error": error.code, "detail": error.detail}
 

@@ -5,9 +5,8 @@ from typing import Any
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from service.http.responses import Query
+from service.http.responses import FullJobAnswer, JobAnswer, JobsAnswer, Query, ShownJob
 from service.http.route import Call, route
-from service.retrain.answers import FullJobAnswer, JobAnswer, JobsAnswer, ShownJob
 from service.retrain.hook import Retraining, RetrainingOffError
 from service.retrain.job import Job
 from service.retrain.signature import verify

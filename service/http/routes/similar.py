@@ -5,15 +5,16 @@ from typing import Any
 import numpy as np
 from fastapi.routing import APIRoute
 
+from service.bundles.loaded import LoadedBundle
 from service.errors import UnknownItemError
 from service.http.requests import SimilarQuery, bounded
 from service.http.responses import SimilarAnswer
 from service.http.route import Call, route
-from service.ranking.constraints import NO_TERMS, filtered
+from service.ranking.constraints import NO_CONSTRAINTS, filter_constraints
 from service.ranking.profile import NO_ROWS
 from service.ranking.recommender import left_out
 from service.settings import Settings
-from service.state import Service, Serving
+from service.state import Service
 
 Array = np.ndarray[Any, Any]
 
@@ -35,22 +36,26 @@ def routes(settings: Settings) -> list[APIRoute]:
 
 async def similar(service: Service, call: Call[SimilarQuery]) -> dict[str, Any]:
     """The nearest items by cosine, over all the model learned (fused), the ID part, or one modality."""
-    serving, query = call.serving, call.query
-    row = known_row(serving, call.id)
-    terms = await filtered(query.filters, serving.bundle.item_ids, serving.catalogue) if query.filtering else NO_TERMS
-    without = np.concatenate([terms.excluded, left_out(call.profile, exclude_seen=True)])
-    found = await serving.neighbours.nearest(
-        row, query.offset + query.k, query.by, without=without, within=terms.within
+    loaded, query = call.loaded, call.query
+    row = known_row(loaded, call.id)
+    constraints = (
+        await filter_constraints(query.filters, loaded.bundle.item_ids, loaded.facet_store)
+        if query.filtering
+        else NO_CONSTRAINTS
     )
-    call.stages.mark("search")
+    without = np.concatenate([constraints.excluded, left_out(call.profile, exclude_seen=True)])
+    found = await loaded.similar_items.nearest(
+        row, query.offset + query.k, query.by, without=without, within=constraints.within
+    )
+    call.timings.mark("search")
     rows, scores = (NO_ROWS, NO_ROWS) if found is None else (found[0][query.offset :], found[1][query.offset :])
-    items = serving.items.ranked(rows.tolist(), list(scores), first=query.offset + 1)
+    items = loaded.items.ranked(rows.tolist(), list(scores), first=query.offset + 1)
     if query.explain:
-        for item, likeness in zip(items, _likeness(serving, row, rows), strict=True):
+        for item, likeness in zip(items, _likeness(loaded, row, rows), strict=True):
             item["explanation"] = likeness
-        call.stages.mark("explain")
+        call.timings.mark("explain")
     answer = {
-        "bundle": serving.bundle.bundle_id,
+        "bundle": loaded.bundle.bundle_id,
         "source": query.by,
         "item_id": call.id,
         "by": query.by,
@@ -62,18 +67,18 @@ async def similar(service: Service, call: Call[SimilarQuery]) -> dict[str, Any]:
     return answer
 
 
-def _likeness(serving: Serving, row: int, rows: Array) -> list[dict[str, Any]]:
-    cosines = serving.neighbours.cosines(row, rows)
-    shared = serving.neighbours.users_in_common(row, rows)
+def _likeness(loaded: LoadedBundle, row: int, rows: Array) -> list[dict[str, Any]]:
+    cosines = loaded.similar_items.cosines(row, rows)
+    shared = loaded.similar_items.users_in_common(row, rows)
     return [
         {"cosines": {name: values[i] for name, values in cosines.items()}, "users_in_common": users}
         for i, users in enumerate(shared)
     ]
 
 
-def known_row(serving: Serving, item_id: str) -> int:
+def known_row(loaded: LoadedBundle, item_id: str) -> int:
     """The item's row; UnknownItemError where the bundle lacks it."""
-    row = serving.items.row(item_id)
+    row = loaded.items.row(item_id)
     if row is None:
         raise UnknownItemError(f"item_id: this bundle has no item {item_id[:80]!r}")
     return row

@@ -17,16 +17,16 @@ def routes(settings: Settings) -> list[APIRoute]:
 
 async def user(service: Service, call: Call[Query]) -> dict[str, Any]:
     """Where the user's vector comes from, of what it is made, and how fresh that is; the vector itself is not told."""
-    serving, now = call.serving, service.live.now()
-    kept = serving.users.peek(call.id) is not None
-    profile, events = await serving.users.find(call.id), await serving.users.events(call.id)
-    made_at = serving.bundle.manifest.created_at.timestamp()
+    loaded, now = call.loaded, service.live.now()
+    kept = loaded.users.peek(call.id) is not None
+    profile, events = await loaded.users.find(call.id), await loaded.users.events(call.id)
+    made_at = loaded.bundle.manifest.created_at.timestamp()
     newest = max((event.timestamp for event in events), default=None)
     return {
-        "bundle": serving.bundle.bundle_id,
+        "bundle": loaded.bundle.bundle_id,
         "source": profile.source if profile.known else "popular",
         "user_id": call.id,
-        "trained": serving.bundle.user_ids.row(call.id) is not None,
+        "trained": loaded.bundle.user_ids.row(call.id) is not None,
         "in_memory": kept,
         "seen": len(profile.past),
         "excluded": len(profile.excluded),

@@ -7,12 +7,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import PATIENT, ServiceError, request_id_of
 from service.http.security.audit import Audit
-from service.principal import ANYBODY, principal_of
+from service.principal import ANONYMOUS, principal_of
 
 READING = ("GET", "HEAD")
 
 
-class OnlyOnPort:
+class AdminPortOnly:
     """Answers on one port; on any other the route is not there."""
 
     def __init__(self, app: ASGIApp, port: int) -> None:
@@ -39,7 +39,7 @@ class Audited:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one call."""
         scope[PATIENT] = True
-        if principal_of(scope) is ANYBODY:
+        if principal_of(scope) is ANONYMOUS:
             await self._app(scope, receive, send)
             return
         facts = _facts(scope)

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import OVERLOADED, RateLimitedError, ShedError, UnauthorizedError
 from service.http.security.keyring import Keyring
-from service.http.security.rate_limit import Buckets, Rate
+from service.http.security.rate_limit import Rate, TokenBuckets
 from service.principal import PRINCIPAL, Principal
 
 # Probes ask often and hold no key; the documentation is read in a browser.
@@ -17,7 +17,7 @@ NEVER_SHED = frozenset({"/healthz", "/readyz", "/metrics"})
 ADDRESSES = 16_384  # whose names are kept made
 
 
-class Door:
+class Admission:
     """Lets a request in as a principal, or refuses it. Nothing here waits."""
 
     def __init__(
@@ -26,7 +26,7 @@ class Door:
         keys: Keyring | None,
         anybody: Principal,
         rate: Rate | None,
-        buckets: Buckets,
+        buckets: TokenBuckets,
         open_paths: frozenset[str] = OPEN,
     ) -> None:
         self._keys = keys
@@ -101,10 +101,10 @@ def network_of(address: str) -> str:
     return str(ipaddress.ip_network((parsed, 64), strict=False).network_address)
 
 
-class Guarded:
+class AdmissionMiddleware:
     """Plain ASGI middleware: what follows meets only requests that the door let in."""
 
-    def __init__(self, app: ASGIApp, door: Door) -> None:
+    def __init__(self, app: ASGIApp, door: Admission) -> None:
         self._app = app
         self._door = door
 

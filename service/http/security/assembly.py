@@ -9,17 +9,16 @@ from typing import Any
 from fastapi.routing import APIRoute
 
 from service.http.route import role_of
-from service.http.security.admin import Audited, OnlyOnPort
-from service.http.security.admission import OPEN, Door
+from service.http.security.admin import AdminPortOnly, Audited
+from service.http.security.admission import OPEN, Admission
 from service.http.security.audit import Audit
 from service.http.security.keyring import Keyring
-from service.http.security.rate_limit import Buckets, rate_of
-from service.http.security.shared_rate_limit import SharedBuckets
-from service.principal import ANYBODY, ANYBODY_ADMIN
-from service.redis.client import FAILURES, RedisClient, connect
+from service.http.security.rate_limit import TokenBuckets, rate_of
+from service.http.security.shared_rate_limit import SharedTokenBuckets
+from service.principal import ANONYMOUS, ANONYMOUS_ADMIN
+from service.redis.client import CLOSE_S, FAILURES, RedisClient, connect, within
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
-from service.users.vector_cache import CLOSE_S, within
 
 METRICS = "/metrics"
 
@@ -30,13 +29,13 @@ class Security:
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings = settings
         self._metrics = metrics
-        self._buckets = Buckets(time.monotonic)
+        self._buckets = TokenBuckets(time.monotonic)
         self._keys = None
         if settings.api_keys_file is not None:
             self._keys = Keyring(settings.api_keys_file, clock=time.time, on_reload=self._reloaded)
-        self.door = Door(
+        self.door = Admission(
             keys=self._keys,
-            anybody=ANYBODY_ADMIN if settings.admin_open else ANYBODY,
+            anybody=ANONYMOUS_ADMIN if settings.admin_open else ANONYMOUS,
             rate=rate_of(settings.rate_limit_per_s, settings.rate_limit_burst),
             buckets=self._buckets,
             open_paths=OPEN | {METRICS} if settings.metrics_on_admin else OPEN,
@@ -49,7 +48,7 @@ class Security:
         if role == "admin":
             route.app = Audited(route.app, self.audit)
         if port is not None and (role == "admin" or (route.path == METRICS and self._settings.metrics_on_admin)):
-            route.app = OnlyOnPort(route.app, port)
+            route.app = AdminPortOnly(route.app, port)
 
     def _reloaded(self, outcome: str) -> None:
         self._metrics.key_reloads.labels(outcome).inc()
@@ -74,6 +73,6 @@ class Security:
         if self._keys is not None:
             work.append(self._keys.watch(self._settings.api_keys_reload_s))
         if redis is not None:
-            shared = SharedBuckets(self._buckets, redis, self._settings.namespace, self._metrics, time.monotonic)
+            shared = SharedTokenBuckets(self._buckets, redis, self._settings.namespace, self._metrics, time.monotonic)
             work.append(shared.keep_in_step())
         return work

@@ -18,8 +18,9 @@ import orjson
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from index.errors import InputError
-from service.http.security.rate_limit import Burst, PerSecond, Rate, rate_of
+from service.http.security.rate_limit import Rate, rate_of
 from service.principal import Principal, Role
+from service.settings_types import Burst, PerSecond
 
 PREFIX = "reco_"  # lets scanners of source code and logs recognise a key that has strayed
 SCHEME = "sha256:"

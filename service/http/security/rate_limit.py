@@ -3,12 +3,6 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
-
-from pydantic import Field
-
-PerSecond = Annotated[float, Field(gt=0)]
-Burst = Annotated[int, Field(ge=1)]
 
 MOST_BUCKETS = 65_536  # callers remembered; whoever is forgotten starts with a full bucket
 
@@ -26,8 +20,8 @@ def rate_of(per_s: float | None, burst: int | None) -> Rate | None:
     return None if per_s is None else Rate(per_s, burst or math.ceil(per_s))
 
 
-class Bucket:
-    """The tokens of one caller. May be in debt: see `SharedBuckets`."""
+class TokenBucket:
+    """The tokens of one caller. May be in debt: see `SharedTokenBuckets`."""
 
     __slots__ = ("at", "rate", "spent", "tokens")
 
@@ -54,14 +48,14 @@ class Bucket:
         self.tokens, self.at = tokens - self.spent, now
 
 
-class Buckets:
+class TokenBuckets:
     """One bucket a caller, by name. A request costs it a microsecond and waits for nothing."""
 
     def __init__(self, clock: Callable[[], float], most: int = MOST_BUCKETS) -> None:
         self._clock = clock
         self._most = most
-        self._buckets: dict[str, Bucket] = {}
-        self.asked: dict[str, Bucket] | None = None  # since somebody last took this away; None: nobody does
+        self._buckets: dict[str, TokenBucket] = {}
+        self.asked: dict[str, TokenBucket] | None = None  # since somebody last took this away; None: nobody does
 
     def take(self, name: str, rate: Rate) -> float:
         """Take one of the caller's tokens and give 0, or the seconds until there is one."""
@@ -75,8 +69,8 @@ class Buckets:
             self.asked[name] = bucket
         return bucket.take(now)
 
-    def _new(self, name: str, rate: Rate, now: float) -> Bucket:
+    def _new(self, name: str, rate: Rate, now: float) -> TokenBucket:
         if len(self._buckets) >= self._most:  # the longest known goes: to order them by use would cost each request
             del self._buckets[next(iter(self._buckets))]
-        bucket = self._buckets[name] = Bucket(rate, now)
+        bucket = self._buckets[name] = TokenBucket(rate, now)
         return bucket

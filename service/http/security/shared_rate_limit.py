@@ -11,10 +11,9 @@ from collections.abc import Callable, Mapping
 
 import structlog
 
-from service.http.security.rate_limit import Bucket, Buckets
-from service.redis.client import FAILURES, RedisClient
+from service.http.security.rate_limit import TokenBucket, TokenBuckets
+from service.redis.client import FAILURES, RedisClient, within
 from service.telemetry.metrics import Metrics
-from service.users.vector_cache import within
 
 EVERY_S = 0.1
 RETRY_S = 1.0
@@ -39,11 +38,11 @@ return tostring(tokens)
 log = structlog.get_logger()
 
 
-class SharedBuckets:
+class SharedTokenBuckets:
     """Keeps the buckets of this replica in step with those of all others."""
 
     def __init__(
-        self, buckets: Buckets, redis: RedisClient, namespace: str, metrics: Metrics, clock: Callable[[], float]
+        self, buckets: TokenBuckets, redis: RedisClient, namespace: str, metrics: Metrics, clock: Callable[[], float]
     ) -> None:
         self._buckets = buckets
         buckets.asked = {}
@@ -66,7 +65,7 @@ class SharedBuckets:
         for start in range(0, len(names), MOST_AT_ONCE):
             await self._settle({name: asked[name] for name in names[start : start + MOST_AT_ONCE]})
 
-    async def _settle(self, asked: Mapping[str, Bucket]) -> None:
+    async def _settle(self, asked: Mapping[str, TokenBucket]) -> None:
         pipeline = self._redis.pipeline(transaction=False)
         for name, bucket in asked.items():
             key = f"{self._namespace}:rate:{name}"

@@ -16,7 +16,7 @@ from servers import counted, serving, wait_until
 from deploy.processes import free_port
 from index.errors import InputError
 from index.records import Move
-from service.bundles.loaded import make_serving
+from service.bundles.loaded import load_bundle
 from service.bundles.open_published import open_published
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -138,9 +138,11 @@ def test_what_served_goes_when_its_last_reference_does_without_any_garbage_colle
     opened = open_published(settings)
     gc.disable()
     try:
-        serving_one = make_serving(opened.bundle, None, settings, metrics)  # type: ignore[arg-type]
+        serving_one = load_bundle(opened.bundle, None, settings, metrics)  # type: ignore[arg-type]
         serving_one.items.ranked([1, 2], [0.5, 0.4])
-        gone = [weakref.ref(part) for part in (serving_one, opened.bundle, serving_one.items, serving_one.neighbours)]
+        gone = [
+            weakref.ref(part) for part in (serving_one, opened.bundle, serving_one.items, serving_one.similar_items)
+        ]
         assert metrics.bundles_open._value.get() == 1
         del serving_one, opened
         wait_until(lambda: not any(ref() for ref in gone))

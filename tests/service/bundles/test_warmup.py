@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.bundles.backoff import FIRST_S, LONGEST_S, Retries
-from service.bundles.warmup import FEWEST_TIMED, Asked, Recent, WarmUp, warm_up
+from service.bundles.backoff import FIRST_S, LONGEST_S, Backoff
+from service.bundles.warmup import FEWEST_TIMED, RecentRequests, RecordedRequest, WarmUp, warm_up
 from service.errors import UnknownItemError
 
 
@@ -28,19 +28,19 @@ async def nothing(*_: object) -> None:
     return None
 
 
-def asked(user_id: str, *, personal: bool = True, replay=nothing) -> Asked:
-    return Asked(replay, user_id, None, personal)
+def asked(user_id: str, *, personal: bool = True, replay=nothing) -> RecordedRequest:
+    return RecordedRequest(replay, user_id, None, personal)
 
 
-def warmed(sample: list[Asked], timer) -> WarmUp:
+def warmed(sample: list[RecordedRequest], timer) -> WarmUp:
     return asyncio.run(warm_up(None, Bundle, sample, timer))  # type: ignore[arg-type]
 
 
 @given(st.lists(st.tuples(st.text("abc", min_size=1, max_size=2), st.booleans())), st.integers(0, 5))
 def test_the_sample_is_the_last_requests_and_its_users_are_each_named_once(requests, most):
-    recent = Recent(most)
+    recent = RecentRequests(most)
     for user_id, personal in requests:
-        recent.note(asked(user_id, personal=personal))
+        recent.record(asked(user_id, personal=personal))
     kept = requests[-most:] if most else []
     assert [(one.id, one.personal) for one in recent.sample()] == kept
     users = recent.user_ids()
@@ -84,7 +84,7 @@ def test_each_kind_of_failure_is_told_once():
 
 def test_what_fails_is_tried_again_ever_more_seldom_until_something_changes():
     clock = Clock()
-    retries = Retries(clock)
+    retries = Backoff(clock)
     waits = []
     for _ in range(9):
         assert retries.due("bad")

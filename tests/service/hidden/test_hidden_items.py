@@ -12,9 +12,9 @@ from servers import Valkey
 
 from index.errors import InputError
 from service.hidden.hidden_items import HiddenItems, HiddenUnavailable
-from service.hidden.redis_store import HiddenInRedis
+from service.hidden.redis_store import RedisHiddenItems
 from service.redis.client import connect
-from service.redis.pubsub import Signals
+from service.redis.pubsub import PubSub
 from service.telemetry.metrics import Metrics
 
 SET, MARK = "{reco:hidden}", "{reco:hidden}:mark"
@@ -26,7 +26,7 @@ async def hidden(folder: Path, url: str | None = None, told: list[frozenset[str]
     metrics, redis = Metrics(), None if url is None else connect(url)
     shared = None
     if redis is not None:
-        shared = HiddenInRedis(redis, "reco", Signals(redis, "reco", folder.name, metrics))
+        shared = RedisHiddenItems(redis, "reco", PubSub(redis, "reco", folder.name, metrics))
     try:
         found = HiddenItems(folder / "control.sqlite", shared, metrics, (told if told is not None else []).append)
         await found.poll()

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from service.http.connection import Joined
+from service.http.connection import JoinedWrites
 
 
 class Recorder(asyncio.Transport):
@@ -31,7 +31,7 @@ def written(*turns: Callable[[Any], None]) -> list[bytes]:
 
     async def run() -> list[bytes]:
         recorder = Recorder()
-        joined = Joined(recorder)
+        joined = JoinedWrites(recorder)
         for turn in turns:
             turn(joined)
             await asyncio.sleep(0)

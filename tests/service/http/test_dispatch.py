@@ -5,7 +5,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from service.errors import MethodNotAllowedError
-from service.http.dispatch import Dispatch
+from service.http.route import DispatchMiddleware
 
 
 def answering(name: str) -> Any:
@@ -33,7 +33,7 @@ ROUTES = [
 
 def answer(method: str, path: str) -> Any:
     scope = {"type": "http", "method": method, "path": path}
-    asyncio.run(Dispatch(answering("FastAPI"), ROUTES)(scope, None, None))  # type: ignore[arg-type]
+    asyncio.run(DispatchMiddleware(answering("FastAPI"), ROUTES)(scope, None, None))  # type: ignore[arg-type]
     return scope["answered"]
 
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from index.bundle import BundleContent
 from index.manifest import PARTS
-from service.ranking.attribution import count_in_common, explain, largest, ranks_without
+from service.ranking.attribution import attribute, count_in_common, largest, ranks_without
 from service.ranking.profile import NO_ROWS, Profile, scale_of
 
 TO_THE_SCORE = 1e-4
@@ -45,7 +45,7 @@ def test_both_sums_give_the_score_whatever_the_bundle(seed: int, size: int, name
     for user in range(5):  # the last has no past
         profile = profile_of(content, user)
         past = content.fold_in[profile.past]
-        found = explain(profile, past, items=items, parts=parts, most=most)
+        found = attribute(profile, past, items=items, parts=parts, most=most)
         scores = items @ profile.vector
         assert np.allclose(sum(found.parts.values()), scores, rtol=0, atol=TO_THE_SCORE)
         by_past = found.own + found.contributions.sum(axis=0) + found.others
@@ -56,7 +56,7 @@ def test_both_sums_give_the_score_whatever_the_bundle(seed: int, size: int, name
 def test_a_score_of_small_numbers_splits_as_by_hand() -> None:
     own, past = np.float32([1, 0]), np.float32([[2, 0], [0, 4], [0, 0], [2, 4]])
     vector = own + scale_of(4) * past.sum(axis=0)  # [1, 0] + [4, 8] / 2 = [3, 4]
-    found = explain(
+    found = attribute(
         Profile("user", vector, own, np.arange(4), np.ones(4, np.float32)),
         past,
         items=np.float32([[1, 1]]),

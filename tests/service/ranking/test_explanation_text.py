@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.ranking.attribution import Explanation
-from service.ranking.explanation_text import LOOKS_LIKE, Past, causes_of, of_rules, reason, tell
+from service.ranking.explanation_text import LOOKS_LIKE, Past, causes_of, reason, render_explanations, rules_clause
 
 share = st.floats(-5, 5, width=32)
 
@@ -54,7 +54,7 @@ def test_an_explanation_is_told_item_by_item() -> None:
         others=np.float32([0.5, 0.25]),
     )
     past = Past(np.array([[7, 8]]), np.ones((1, 2)), "user")
-    told = list(tell(found, past, lambda row: (f"i{row}", f"Film {row}"), np.array([[4, 0]])))
+    told = list(render_explanations(found, past, lambda row: (f"i{row}", f"Film {row}"), np.array([[4, 0]])))
     assert told[0] == {
         "sentence": "Because you had Film 7; mostly its description.",
         "parts": {"id": 1.0, "text": 3.0},
@@ -75,7 +75,7 @@ def test_what_was_disliked_is_told_apart_and_what_a_session_looked_at_is_not_cal
 
 
 def test_rules_say_what_they_did_to_an_item() -> None:
-    assert of_rules(0.0, pinned=False) == ""
-    assert of_rules(0.3, pinned=False) == " A rule moved it up."
-    assert of_rules(-0.3, pinned=False) == " A rule moved it down."
-    assert of_rules(0.3, pinned=True) == " A rule put it in this place."
+    assert rules_clause(0.0, pinned=False) == ""
+    assert rules_clause(0.3, pinned=False) == " A rule moved it up."
+    assert rules_clause(-0.3, pinned=False) == " A rule moved it down."
+    assert rules_clause(0.3, pinned=True) == " A rule put it in this place."

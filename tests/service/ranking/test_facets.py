@@ -12,7 +12,7 @@ from index.bundle import Bundle
 from index.ids import PackedStrings
 from service.errors import InvalidRequestError
 from service.ranking import facets as catalogue
-from service.ranking.facets import CATEGORY, Catalogue, Facets, common, facets_of
+from service.ranking.facets import CATEGORY, Facets, FacetStore, common, facets_of
 
 
 def facets(attributes: list[dict[str, Any]], categories: list[str] | None = None) -> Facets:
@@ -73,7 +73,7 @@ def test_what_is_common_is_what_sets_have_in_common(groups: list[set[int]]) -> N
 
 def test_whoever_comes_while_the_facets_are_made_gets_the_same_ones(bundle: Bundle) -> None:
     async def ask() -> None:
-        found = Catalogue(bundle)
+        found = FacetStore(bundle)
         leaver = asyncio.create_task(found.facets())
         await asyncio.sleep(0)
         leaver.cancel()  # does not take them from the others

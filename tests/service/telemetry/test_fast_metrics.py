@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
-from service.telemetry.fast_metrics import Counts, Spreads
+from service.telemetry.fast_metrics import CounterFamily, HistogramFamily
 
 BOUNDS = (0.001, 0.01, 0.5, 1.0, 10.0)
 
@@ -16,7 +16,7 @@ def text(registry: CollectorRegistry) -> list[str]:
 @given(st.lists(st.tuples(st.sampled_from(["user", 'a"b\\c', ""]), st.floats(0, 20) | st.sampled_from(BOUNDS))))
 def test_a_histogram_is_rendered_as_prometheus_own(observed: list[tuple[str, float]]) -> None:
     ours, theirs = CollectorRegistry(), CollectorRegistry()
-    spreads = Spreads("x_seconds", "Time.", ["stage"], ours, bounds=BOUNDS)
+    spreads = HistogramFamily("x_seconds", "Time.", ["stage"], ours, bounds=BOUNDS)
     histogram = Histogram("x_seconds", "Time.", ["stage"], registry=theirs, buckets=BOUNDS)
     for stage, value in observed:
         spreads.labels(stage).observe(value)
@@ -27,7 +27,7 @@ def test_a_histogram_is_rendered_as_prometheus_own(observed: list[tuple[str, flo
 @given(st.lists(st.tuples(st.sampled_from(["GET", "POST"]), st.sampled_from(["200", "404"]))))
 def test_a_counter_is_rendered_as_prometheus_own(counted: list[tuple[str, str]]) -> None:
     ours, theirs = CollectorRegistry(), CollectorRegistry()
-    counts = Counts("x", "Number.", ["method", "status"], ours)
+    counts = CounterFamily("x", "Number.", ["method", "status"], ours)
     counter = Counter("x", "Number.", ["method", "status"], registry=theirs)
     for labels in counted:
         counts.labels(*labels).inc()
@@ -37,8 +37,8 @@ def test_a_counter_is_rendered_as_prometheus_own(counted: list[tuple[str, str]])
 
 def test_two_metrics_of_one_name_are_refused() -> None:
     registry = CollectorRegistry()
-    Counts("x", "Number.", [], registry)
-    Spreads("y", "Time.", [], registry, bounds=BOUNDS)
+    CounterFamily("x", "Number.", [], registry)
+    HistogramFamily("y", "Time.", [], registry, bounds=BOUNDS)
     for name in ("x", "y"):
         with pytest.raises(ValueError, match="Duplicated"):
             Histogram(name, "Another.", registry=registry)

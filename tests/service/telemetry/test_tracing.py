@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 from servers import serving
 
-from service.telemetry.timings import Stages
+from service.telemetry.timings import Timings
 from service.telemetry.tracing import Traces
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -36,7 +36,7 @@ def recorded(
 ) -> list[ReadableSpan]:
     """The spans of one request that began at second 1000 and took 0.3 of one: 0.1 for `user`, 0.2 for `search`."""
     kept, clock = InMemorySpanExporter(), Clock()
-    stages = Stages(clock)
+    stages = Timings(clock)
     for stage, seconds in (("user", 0.1), ("search", 0.2)):
         clock.now += seconds
         stages.mark(stage)

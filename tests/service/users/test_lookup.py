@@ -13,10 +13,11 @@ from lively import World, naive, replica
 from index.bundle import Bundle
 from service.errors import UnknownUserError
 from service.events.event import Event
+from service.events.freshness import EventFreshness
 from service.events.log import LogUnavailable
 from service.ranking.profile import Profile, trained
 from service.settings import MEGABYTE
-from service.users.profile_cache import ENTRY_BYTES, OUTDATED, KeptProfiles, Trust
+from service.users.profile_cache import ENTRY_BYTES, OUTDATED, ProfileCache
 
 KINDS = ("view", "click", "like", "purchase", "dislike", "impression", "something-else")
 run_number = itertools.count()
@@ -115,10 +116,10 @@ def test_an_impression_changes_nothing(bundle: Bundle, tmp_path: Path) -> None:
 def test_nobody_is_known_until_an_event_and_then_folded_in(bundle: Bundle, tmp_path: Path) -> None:
     @lively(bundle, tmp_path)
     async def _(world: World) -> None:
-        assert await world.users.find("new") is world.users.nobody
-        assert not world.users.nobody.known
+        assert await world.users.find("new") is world.users.unknown_profile
+        assert not world.users.unknown_profile.known
         await world.did("new", "gone")  # an item that this bundle lacks says nothing
-        assert await world.users.find("new") is world.users.nobody
+        assert await world.users.find("new") is world.users.unknown_profile
         await world.did("new", "item-7")
         np.testing.assert_allclose((await world.users.find("new")).vector, bundle.fold_in[7], rtol=1e-6)
 
@@ -176,7 +177,7 @@ def test_what_profiles_take_is_counted_right_whatever_happens_and_never_more_tha
     bundle: Bundle, acts: list[tuple[str, str, int]]
 ) -> None:
     nobody, most = trained(bundle, 0), 4_000
-    kept = KeptProfiles(most, Trust(lambda: 0.0, 1.0), nobody)
+    kept = ProfileCache(most, EventFreshness(lambda: 0.0, 1.0), nobody)
     for user_id, act, row in acts:
         if act == "drop":
             kept.drop(user_id)
@@ -237,13 +238,13 @@ def test_while_the_log_cannot_be_read_users_are_answered_from_what_is_known_and_
         async def broken(_: str) -> list[Event]:
             raise LogUnavailable("away")
 
-        world.live.trust.hears = False
+        world.live.freshness.follows_events = False
         await asyncio.sleep(0.01)
         with monkeypatch.context() as patched:
             patched.setattr(world.feedback.log, "of_user", broken)
             assert await world.users.find("user-3") is known  # older than allowed, and yet the best there is
             assert (await world.users.find("user-4")).source == "user"
-        world.live.trust.hears = True
+        world.live.freshness.follows_events = True
         assert world.users.peek("user-4") is None
         assert world.counted("reco_events_unread_total") == 2
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from servers import Valkey
 
-from service.http.security.rate_limit import Buckets, Rate
-from service.http.security.shared_rate_limit import SharedBuckets
+from service.http.security.rate_limit import Rate, TokenBuckets
+from service.http.security.shared_rate_limit import SharedTokenBuckets
 from service.redis.client import connect
 from service.telemetry.metrics import Metrics
 
@@ -18,14 +18,14 @@ class Clock:
         return self.now
 
 
-def taken(buckets: Buckets, rate: Rate, times: int, name: str = "shop") -> int:
+def taken(buckets: TokenBuckets, rate: Rate, times: int, name: str = "shop") -> int:
     """How many of so many requests at once are let in."""
     return sum(buckets.take(name, rate) == 0 for _ in range(times))
 
 
 def test_a_burst_is_let_in_and_then_so_many_a_second() -> None:
     clock = Clock()
-    buckets, rate = Buckets(clock), Rate(10, 20)
+    buckets, rate = TokenBuckets(clock), Rate(10, 20)
     assert taken(buckets, rate, 100) == 20
     clock.now += 0.35
     assert taken(buckets, rate, 100) == 3
@@ -35,7 +35,7 @@ def test_a_burst_is_let_in_and_then_so_many_a_second() -> None:
 
 def test_whoever_is_refused_is_told_when_it_will_not_be() -> None:
     clock = Clock()
-    buckets, rate = Buckets(clock), Rate(4, 1)
+    buckets, rate = TokenBuckets(clock), Rate(4, 1)
     assert buckets.take("shop", rate) == 0
     wait = buckets.take("shop", rate)
     assert wait == pytest.approx(0.25)
@@ -44,20 +44,20 @@ def test_whoever_is_refused_is_told_when_it_will_not_be() -> None:
 
 
 def test_one_caller_does_not_spend_what_is_anothers() -> None:
-    buckets, rate = Buckets(Clock()), Rate(1, 5)
+    buckets, rate = TokenBuckets(Clock()), Rate(1, 5)
     assert taken(buckets, rate, 10, "a") == 5
     assert taken(buckets, rate, 10, "b") == 5
 
 
 def test_a_new_rate_holds_from_the_next_request_and_fills_nothing_up() -> None:
-    buckets = Buckets(Clock())
+    buckets = TokenBuckets(Clock())
     assert taken(buckets, Rate(10, 20), 18) == 18
     assert taken(buckets, Rate(10, 1), 5) == 1
     assert taken(buckets, Rate(10, 100), 5) == 0
 
 
 def test_callers_are_remembered_up_to_a_bound() -> None:
-    buckets, rate = Buckets(Clock(), most=3), Rate(1, 1)
+    buckets, rate = TokenBuckets(Clock(), most=3), Rate(1, 1)
     for name in "abcd":
         assert taken(buckets, rate, 2, name) == 1
     assert taken(buckets, rate, 2, "d") == 0
@@ -69,7 +69,7 @@ def test_never_more_than_the_burst_and_the_rate_over_any_time(
     per_s: float, burst: int, asked: list[tuple[float, int]]
 ) -> None:
     clock = Clock()
-    buckets, rate, let_in = Buckets(clock), Rate(per_s, burst), 0
+    buckets, rate, let_in = TokenBuckets(clock), Rate(per_s, burst), 0
     for pause, times in asked:
         clock.now += pause
         let_in += taken(buckets, rate, times)
@@ -82,9 +82,9 @@ class Replica:
     def __init__(self, url: str) -> None:
         self.clock = Clock()
         self.metrics = Metrics()
-        self.buckets = Buckets(self.clock)
+        self.buckets = TokenBuckets(self.clock)
         self.redis = connect(url)
-        self.shared = SharedBuckets(self.buckets, self.redis, "reco", self.metrics, self.clock)
+        self.shared = SharedTokenBuckets(self.buckets, self.redis, "reco", self.metrics, self.clock)
 
     def syncs(self, outcome: str) -> float:
         return self.metrics.registry.get_sample_value("reco_rate_limit_syncs_total", {"outcome": outcome}) or 0

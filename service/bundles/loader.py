@@ -1,0 +1,47 @@
+"""Loads an open bundle: builds what answers from it, and warms it up before it replaces the one that serves."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from index.bundle import Bundle
+from index.errors import InputError
+from index.paging import page_in
+from service.bundles.loaded import LoadedBundle, load_bundle
+from service.bundles.warmup import RecentRequests, warm_up
+from service.ranking.rules_file import RulesFile
+from service.settings import MEGABYTE, Settings
+from service.telemetry.metrics import Metrics
+from service.users.lookup import UserLookup
+
+
+@dataclass(frozen=True)
+class BundleLoader:
+    """Everything beside the bundle itself that a loaded bundle is built with."""
+
+    settings: Settings
+    metrics: Metrics
+    lookup_for: Callable[[Bundle], UserLookup]
+    attach: Callable[[LoadedBundle], None]  # hides what is hidden now, and later changes too
+    rules: RulesFile
+    recent: RecentRequests
+
+    async def load(self, bundle: Bundle) -> LoadedBundle:
+        """The bundle ready to answer, cold. InputError where the rules file names an attribute that it lacks."""
+        users = self.lookup_for(bundle)
+        loaded = await asyncio.to_thread(load_bundle, bundle, users, self.settings, self.metrics)
+        self.attach(loaded)
+        await self.rules.constraints(bundle, loaded.facet_store)
+        return loaded
+
+    async def load_warm(self, bundle: Bundle) -> LoadedBundle:
+        """The bundle loaded, read into memory and tried with recent requests. InputError where these fail or lag."""
+        loaded = await self.load(bundle)
+        await loaded.similar_items.build()
+        if bundle.mapped:
+            await asyncio.to_thread(page_in, bundle, self.settings.warm_up_mb * MEGABYTE)
+        result = await warm_up(loaded, self.recent.sample(), time.perf_counter)
+        if complaint := result.complaint(self.settings.warm_up_p99_ms):
+            raise InputError(complaint)
+        return loaded
