@@ -151,7 +151,7 @@ def test_a_bundle_that_fails_requests_asked_of_late_is_not_published(two):
         client.get("/recommend/user-3")
         refused = published(client, mute)
         assert (refused.status_code, refused.json()["error"]) == (409, "swap_failed")
-        assert "of 1 requests asked of late some fail: JSONDecodeError" in refused.json()["detail"]
+        assert "of 1 recent requests some fail: JSONDecodeError" in refused.json()["detail"]
         assert client.get("/recommend/user-3").status_code == 200
 
 

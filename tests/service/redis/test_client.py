@@ -11,7 +11,8 @@ from redis.asyncio import RedisCluster
 from servers import Valkey
 
 from index.errors import InputError
-from service.redis.client import connect, kind_of, read_many
+from service.redis.client import connect, read_many
+from service.settings_types import redis_kind
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.users.vector_cache import open_cache
@@ -75,7 +76,7 @@ def test_one_server_is_read_in_one_round_trip(valkey: Valkey) -> None:
 
 
 def test_a_url_says_what_is_behind_it() -> None:
-    assert [kind_of(url) for url in ("redis://h", "rediss+cluster://h", "redis+sentinel://h/x")] == [
+    assert [redis_kind(url) for url in ("redis://h", "rediss+cluster://h", "redis+sentinel://h/x")] == [
         "",
         "cluster",
         "sentinel",
