@@ -74,13 +74,14 @@ def info_nce(
         counts: (n,) how often each of them stands in the batch; None for once each.
     """
     rows, targets = normalize(rows, eps=1e-12) / temperature, normalize(targets, eps=1e-12)
-    share = rows.new_full((len(rows),), 1.0 / len(rows)) if counts is None else counts / counts.sum()
-    often = None if counts is None else counts.to(rows.dtype).log()
+    often = None if counts is None else counts.to(rows.dtype)  # whole numbers would divide into float32
+    share = rows.new_full((len(rows),), 1.0 / len(rows)) if often is None else often / often.sum()
+    bias = None if often is None else often.log()
     own = (rows * targets).sum(dim=1)
-    towards = (share * (log_sum_exp(rows, targets, often) - own)).sum()
+    towards = (share * (log_sum_exp(rows, targets, bias) - own)).sum()
     if not both_directions:
         return towards
-    return 0.5 * (towards + (share * (log_sum_exp(targets, rows, often) - own)).sum())
+    return 0.5 * (towards + (share * (log_sum_exp(targets, rows, bias) - own)).sum())
 
 
 def log_sum_exp(rows: Tensor, targets: Tensor, bias: Tensor | None = None) -> Tensor:
