@@ -38,7 +38,7 @@ class World:
         return self.metrics.registry.get_sample_value(name, labels) or 0.0
 
 
-async def until(condition: Callable[[], object], seconds: float = 5) -> None:
+async def until(condition: Callable[[], object], seconds: float = 60) -> None:
     """Wait for the condition, or fail."""
     async with asyncio.timeout(seconds):
         while not condition():

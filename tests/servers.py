@@ -109,7 +109,7 @@ def counted(client: httpx.Client, series: str) -> float:
     return 0.0
 
 
-def wait_until(condition: Any, seconds: float = 10) -> None:
+def wait_until(condition: Any, seconds: float = 60) -> None:
     """Wait for the condition, or fail."""
     end = time.monotonic() + seconds
     while not condition():
