@@ -1,4 +1,4 @@
-"""Losses: pure functions of tensors, each named after its source (MODELS.md, section 2)."""
+"""Losses: pure functions of tensors, each named after its source (docs/models.md#losses)."""
 
 from typing import Any
 
@@ -65,7 +65,7 @@ def info_nce(
     both_directions: bool = False,
     counts: Tensor | None = None,
 ) -> Tensor:
-    """NCE: each row against its own target among all targets of the batch (paper, equation 2). Inputs (B, d).
+    """NCE: each row against its own target among all targets of the batch ("Anchored Alignment", eq. 2). Inputs (B, d).
 
     Args:
         rows, targets: (n, d).
@@ -122,7 +122,7 @@ class _SumsExp(torch.autograd.Function):
 def similarity_gap(
     embeddings: Tensor, unit_features: Tensor, counts: Tensor | None = None, *, sampled_rows: int | None = 256
 ) -> Tensor:
-    """AMP (paper, equation 3): mean over pairs r != s of a batch of (cos(h_r, h_s) - cos(f_r, f_s))^2.
+    """AMP ("Anchored Alignment", eq. 3): mean over pairs r != s of a batch of (cos(h_r, h_s) - cos(f_r, f_s))^2.
 
     The gradient is exact. The part without gradient would cost more than all the rest of a step, so beyond
     `sampled_rows` items it is estimated, without bias, from that many of them.
