@@ -51,7 +51,7 @@ def process(
             stderr=file,
         )
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             wait_until(lambda: answers(client) or running.poll() is not None)
             yield running, client
     finally:

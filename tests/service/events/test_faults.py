@@ -37,7 +37,7 @@ class Callers:
         await asyncio.gather(*(self._caller() for _ in range(CALLERS)))
 
     async def _caller(self) -> None:
-        async with httpx.AsyncClient(base_url=self._url, timeout=10) as client:
+        async with httpx.AsyncClient(base_url=self._url, timeout=60) as client:
             while self._left:
                 await self._deliver(client, batch(self._left.pop()))
 
