@@ -52,7 +52,7 @@ def cluster(folder: Path) -> Iterator[Fleet]:
         first = clients[0].execute_command("CLUSTER", "MYID")
         wait_until(lambda: first in clients[3].execute_command("CLUSTER", "NODES"))
         _follow(clients[3], first)
-        wait_until(lambda: all(_whole(client) for client in clients), 20)
+        wait_until(lambda: all(_whole(client) for client in clients))
         yield fleet
 
 
@@ -92,8 +92,8 @@ def watched(folder: Path) -> Iterator[Fleet]:
         stack.callback(process.kill)
         fleet = Fleet(f"redis+sentinel://127.0.0.1:{port}/shop", [master, replica])
         sentinel = redis.Redis(port=port)
-        wait_until(lambda: _told(sentinel).get("num-slaves") == 1, 20)
-        wait_until(lambda: fleet.client(1).info("replication")["master_link_status"] == "up", 20)
+        wait_until(lambda: _told(sentinel).get("num-slaves") == 1)
+        wait_until(lambda: fleet.client(1).info("replication")["master_link_status"] == "up")
         yield fleet
 
 

@@ -38,7 +38,7 @@ class World:
         return self.metrics.registry.get_sample_value(name, labels) or 0.0
 
 
-async def until(condition: Callable[[], object], seconds: float = 5) -> None:
+async def until(condition: Callable[[], object], seconds: float = 60) -> None:
     """Wait for the condition, or fail."""
     async with asyncio.timeout(seconds):
         while not condition():
@@ -58,7 +58,7 @@ async def replica(bundle: Bundle, folder: Path, **changes: Any) -> AsyncIterator
 
 
 def naive(bundle: Bundle, user_id: str, events: Sequence[tuple[str, str]]) -> tuple[Array, set[int], set[int]]:
-    """Vector, past and excluded rows after events (item_id, kind), by the formula of SERVING.md, one by one."""
+    """Vector, past and excluded rows after events (item_id, kind), by the fold-in formula of docs/bundle.md."""
     row = bundle.user_ids.row(user_id)
     past = set() if row is None else set(bundle.seen(row).tolist())
     excluded: set[int] = set()

@@ -1,4 +1,4 @@
-"""AnchorRec written down as its formulas stand (MODELS.md 3.11 and 3.12): dense matrices, every pair, no short cut.
+"""AnchorRec written down as its formulas stand (docs/anchorrec.md#equations): dense matrices, every pair, no short cut.
 
 It is what the fast model is compared with, and records files of the kind that `verify-golden` replays, of any size.
 Names of parameters are the released code's.

@@ -1,4 +1,4 @@
-"""LATTICE, SMORE and DA-MRS written out densely in double precision, equation by equation (MODELS.md 3.4, 3.7, 3.9).
+"""LATTICE, SMORE and DA-MRS written out densely, equation by equation (docs/models.md#equations), in double precision.
 
 Nothing here is shared with the trainer: parameters come as a dictionary of its names, data as plain tensors.
 """

@@ -51,8 +51,8 @@ def process(
             stderr=file,
         )
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
-            wait_until(lambda: answers(client) or running.poll() is not None, 30)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+            wait_until(lambda: answers(client) or running.poll() is not None)
             yield running, client
     finally:
         running.kill()
@@ -69,4 +69,4 @@ def answers(client: httpx.Client) -> bool:
 def stop(running: "subprocess.Popen[bytes]") -> None:
     """Ask the process to end; it ends by the signal it was sent, as a shell or a kubelet expects."""
     running.send_signal(signal.SIGTERM)
-    assert running.wait(10) == -signal.SIGTERM
+    assert running.wait(60) == -signal.SIGTERM

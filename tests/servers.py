@@ -62,7 +62,7 @@ def _served(**settings: Any) -> Iterator[httpx.Client]:
     try:
         wait_until(lambda: server.started or not thread.is_alive())
         port = server.servers[0].sockets[0].getsockname()[1]
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
             yield client
     finally:
         server.should_exit = True
@@ -109,7 +109,7 @@ def counted(client: httpx.Client, series: str) -> float:
     return 0.0
 
 
-def wait_until(condition: Any, seconds: float = 10) -> None:
+def wait_until(condition: Any, seconds: float = 60) -> None:
     """Wait for the condition, or fail."""
     end = time.monotonic() + seconds
     while not condition():

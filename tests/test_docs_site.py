@@ -10,5 +10,5 @@ def test_the_pages_build_as_a_site_without_a_warning(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", ROOT / "mkdocs.yml"]
     built = subprocess.run([*command, "--site-dir", tmp_path], capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
-    for page in (ROOT / "docs").glob("*.md"):
-        assert (tmp_path / page.stem / "index.html").is_file()
+    for page in (ROOT / "docs").rglob("*.md"):
+        assert (tmp_path / page.relative_to(ROOT / "docs").with_suffix("") / "index.html").is_file()

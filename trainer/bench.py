@@ -36,7 +36,7 @@ REFERENCE_S = {
     "damrs": 1.08,
     "lattice": 0.20,
 }
-"""Seconds of one step of each reference implementation at Baby's shape on two cores (MODELS.md, section 4).
+"""Seconds of a reference implementation's step at Baby's shape (docs/measurements/models.md#a-training-step).
 
 LATTICE's first step of an epoch takes 35 there.
 """

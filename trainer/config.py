@@ -45,7 +45,7 @@ class EvaluationSettings(Settings):
 
     ks: tuple[Size, ...] = (5, 10, 20, 50)
     mask_valid_at_test: bool = False
-    """Leave a user's validation items out of the candidates at test; off as published (MODELS.md 1.7)."""
+    """Leave a user's validation items out of the candidates at test; off in the published figures."""
     cold_at_most: Annotated[int, Field(ge=0)] = 5
     """An item with at most so many training interactions is cold."""
     tail_share: Annotated[float, Field(gt=0, lt=1)] = 0.2

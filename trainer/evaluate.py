@@ -1,4 +1,4 @@
-"""Full-ranking evaluation: pure functions of embeddings, ranked rows and truth (MODELS.md 1.7; docs/evaluation.md)."""
+"""Full-ranking evaluation: pure functions of embeddings, ranked rows and truth (docs/evaluation.md)."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -96,7 +96,7 @@ def ranking_metrics(ranked: Array, truth: Truth, ks: tuple[int, ...]) -> dict[st
 
 
 def per_user_metrics(hit: Array, n_held_out: Array, ks: tuple[int, ...]) -> dict[str, Array]:
-    """recall, ndcg, precision, map (MODELS.md 1.7), mrr and hit at each k before averaging, each (m,).
+    """The metrics of docs/evaluation.md#metrics at each k of each user, before averaging, each (m,).
 
     Args:
         hit: (m, k_max) from `hits`.

@@ -1,4 +1,4 @@
-"""A fitted model taken apart into a bundle (HOUSE.md, section 2)."""
+"""Takes a fitted model apart into a bundle (docs/bundle.md)."""
 
 import json
 from collections.abc import Mapping

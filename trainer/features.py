@@ -51,7 +51,7 @@ def checked_features(modality: str, features: NDArray[np.floating], item_ids: Se
 def with_mean_for_zero_rows(modality: str, features: FeatureArray) -> tuple[FeatureArray, int]:
     """Give every all-zero row the mean of the others; also return how many there were.
 
-    An item without picture or text should be like the average item, not orthogonal to all (MODELS.md 1.1).
+    An item without picture or text should be like the average item, not orthogonal to all.
     """
     present: NDArray[np.bool_] = np.any(features != 0, axis=1)
     n_missing = int(len(features) - present.sum())

@@ -33,7 +33,7 @@ def without_repeats(interactions: pl.DataFrame, keep: Repeated) -> pl.DataFrame:
 
 
 def k_core(interactions: pl.DataFrame, k: int) -> pl.DataFrame:
-    """Drop users and items with fewer than k interactions, together, until none is left (MODELS.md 1.2.1)."""
+    """Drop users and items with fewer than k interactions, together, until none is left."""
     while True:
         enough = [pl.len().over(name) >= k for name in ("user_id", "item_id")]
         kept = interactions.filter(*enough)

@@ -100,7 +100,7 @@ def inverse_root(sums: Any) -> Array:
 
 
 def item_graph(nearest: Nearest) -> sp.csr_matrix:
-    """KW_k (MODELS.md, section 2): cosine-weighted kNN graph of items, scaled by row sums on both sides.
+    """KW_k (docs/models.md#graphs): cosine-weighted kNN graph of items, scaled by row sums on both sides.
 
     Both factors are row sums: the graph is directed. A row whose negative cosines outweigh the item's own 1 is
     scaled to 0, where the reference has no number.
@@ -117,7 +117,7 @@ def item_graph(nearest: Nearest) -> sp.csr_matrix:
 
 
 def binary_graph(nearest: Nearest) -> sp.csr_matrix:
-    """KB_k (MODELS.md, section 2): each item's k nearest with the same value 1/k, itself included."""
+    """KB_k (docs/models.md#graphs): each item's k nearest with the same value 1/k, itself included."""
     n_items, k = nearest.rows.shape
     indptr = np.arange(0, n_items * k + 1, k)
     values = np.full(n_items * k, 1.0 / k, np.float32)
@@ -140,7 +140,7 @@ def by_row_counts(edges: sp.csr_matrix) -> sp.csr_matrix:
 
 
 def companion_graph(interactions: sp.csr_matrix, n_companions: int, min_shared: int) -> sp.csr_matrix:
-    """Edges of DA-MRS's behaviour graph (MODELS.md 3.9): an item, and those that shared the most users with it.
+    """Edges of DA-MRS's behaviour graph (docs/models.md#da-mrs): an item, and those that shared the most users with it.
 
     Args:
         interactions: R (n_users, n_items), binary.
@@ -164,7 +164,7 @@ def companion_graph(interactions: sp.csr_matrix, n_companions: int, min_shared: 
 
 
 def agreement_graphs(one: Array, other: Array, k: int) -> tuple[sp.csr_matrix, sp.csr_matrix]:
-    """Edges of DA-MRS's denoised content graphs (MODELS.md 3.9): pairs that are alike in both modalities.
+    """Edges of DA-MRS's denoised content graphs (docs/models.md#da-mrs): pairs that are alike in both modalities.
 
     A pair is kept where its cosine reaches the mean over all pairs in both; of what is left an item gets its k
     nearest in each modality. Similarities are made a block of rows at a time, never all at once.

@@ -1,4 +1,4 @@
-"""Losses: pure functions of tensors, each named after its source (MODELS.md, section 2)."""
+"""Losses: pure functions of tensors, each named after its source (docs/models.md#losses)."""
 
 from typing import Any
 
@@ -65,7 +65,7 @@ def info_nce(
     both_directions: bool = False,
     counts: Tensor | None = None,
 ) -> Tensor:
-    """NCE: each row against its own target among all targets of the batch (paper, equation 2). Inputs (B, d).
+    """NCE: each row against its own target among all targets of the batch ("Anchored Alignment", eq. 2). Inputs (B, d).
 
     Args:
         rows, targets: (n, d).
@@ -74,13 +74,14 @@ def info_nce(
         counts: (n,) how often each of them stands in the batch; None for once each.
     """
     rows, targets = normalize(rows, eps=1e-12) / temperature, normalize(targets, eps=1e-12)
-    share = rows.new_full((len(rows),), 1.0 / len(rows)) if counts is None else counts / counts.sum()
-    often = None if counts is None else counts.to(rows.dtype).log()
+    often = None if counts is None else counts.to(rows.dtype)  # whole numbers would divide into float32
+    share = rows.new_full((len(rows),), 1.0 / len(rows)) if often is None else often / often.sum()
+    bias = None if often is None else often.log()
     own = (rows * targets).sum(dim=1)
-    towards = (share * (log_sum_exp(rows, targets, often) - own)).sum()
+    towards = (share * (log_sum_exp(rows, targets, bias) - own)).sum()
     if not both_directions:
         return towards
-    return 0.5 * (towards + (share * (log_sum_exp(targets, rows, often) - own)).sum())
+    return 0.5 * (towards + (share * (log_sum_exp(targets, rows, bias) - own)).sum())
 
 
 def log_sum_exp(rows: Tensor, targets: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -121,7 +122,7 @@ class _SumsExp(torch.autograd.Function):
 def similarity_gap(
     embeddings: Tensor, unit_features: Tensor, counts: Tensor | None = None, *, sampled_rows: int | None = 256
 ) -> Tensor:
-    """AMP (paper, equation 3): mean over pairs r != s of a batch of (cos(h_r, h_s) - cos(f_r, f_s))^2.
+    """AMP ("Anchored Alignment", eq. 3): mean over pairs r != s of a batch of (cos(h_r, h_s) - cos(f_r, f_s))^2.
 
     The gradient is exact. The part without gradient would cost more than all the rest of a step, so beyond
     `sampled_rows` items it is estimated, without bias, from that many of them.

@@ -1,4 +1,4 @@
-"""The settings of every model, frozen; what each of them means is in MODELS.md and in the model's own file."""
+"""The settings of every model, frozen; docs/models.md has the equations that they enter."""
 
 from typing import Annotated, Any, ClassVar, Literal, get_args
 
@@ -35,7 +35,7 @@ class PopularitySettings(ModelBase):
 
 
 class BPRSettings(ModelBase):
-    """Matrix factorisation by Bayesian personalised ranking (MODELS.md 3.1)."""
+    """Matrix factorisation by Bayesian personalised ranking (docs/models.md#bpr)."""
 
     name: Literal["bpr"] = "bpr"
     embedding_size: Size = 64
@@ -43,7 +43,7 @@ class BPRSettings(ModelBase):
 
 
 class LightGCNSettings(ModelBase):
-    """LightGCN (MODELS.md 3.2)."""
+    """LightGCN (docs/models.md#lightgcn)."""
 
     name: Literal["lightgcn"] = "lightgcn"
     embedding_size: Size = 64
@@ -56,7 +56,7 @@ Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
 class VBPRSettings(ModelBase):
-    """VBPR: BPR whose items also have a projection of their features (MODELS.md 3.3)."""
+    """VBPR: BPR whose items also have a projection of their features (docs/models.md#vbpr)."""
 
     needs = 1
 
@@ -68,7 +68,7 @@ class VBPRSettings(ModelBase):
 
 
 class LATTICESettings(ModelBase):
-    """LATTICE: item graphs learned from projected features, renewed each epoch (MODELS.md 3.4)."""
+    """LATTICE: item graphs learned from projected features, renewed each epoch (docs/models.md#lattice)."""
 
     needs = 1
 
@@ -85,7 +85,7 @@ class LATTICESettings(ModelBase):
 
 
 class FREEDOMSettings(ModelBase):
-    """FREEDOM: a frozen item graph, and a user-item graph thinned anew each epoch (MODELS.md 3.5)."""
+    """FREEDOM: a frozen item graph, and a user-item graph thinned at each epoch (docs/models.md#freedom)."""
 
     needs = 1
 
@@ -104,7 +104,7 @@ class FREEDOMSettings(ModelBase):
 
 
 class LGMRecSettings(ModelBase):
-    """LGMRec: local graphs, and a hypergraph of latent interests (MODELS.md 3.6)."""
+    """LGMRec: local graphs, and a hypergraph of latent interests (docs/models.md#lgmrec)."""
 
     takes = SINGLE_MODALITIES
     needs = 2
@@ -124,7 +124,7 @@ class LGMRecSettings(ModelBase):
 
 
 class SMORESettings(ModelBase):
-    """SMORE: modalities denoised and fused in the frequency domain (MODELS.md 3.7)."""
+    """SMORE: modalities denoised and fused in the frequency domain (docs/models.md#smore)."""
 
     takes = SINGLE_MODALITIES
     needs = 2
@@ -142,7 +142,7 @@ class SMORESettings(ModelBase):
 
 
 class BM3Settings(ModelBase):
-    """BM3: bootstrapped views of users, items and features; no negatives (MODELS.md 3.8)."""
+    """BM3: bootstrapped views of users, items and features; no negatives (docs/models.md#bm3)."""
 
     needs = 1
 
@@ -157,7 +157,7 @@ class BM3Settings(ModelBase):
 
 
 class DAMRSSettings(ModelBase):
-    """DA-MRS: item graphs denoised by agreement of the modalities, and by behaviour (MODELS.md 3.9)."""
+    """DA-MRS: item graphs denoised by agreement of the modalities, and by behaviour (docs/models.md#da-mrs)."""
 
     takes = SINGLE_MODALITIES
     needs = 2
@@ -175,7 +175,7 @@ class DAMRSSettings(ModelBase):
 
 
 class AlignRecSettings(ModelBase):
-    """AlignRec: one fused modality aligned with the ID embeddings (MODELS.md 3.10)."""
+    """AlignRec: one fused modality aligned with the ID embeddings (docs/models.md#alignrec)."""
 
     takes = ("multimodal",)
     needs = 1
@@ -209,10 +209,10 @@ class ModalityWeights(Settings):
 
 
 class AnchorRecSettings(ModelBase):
-    """AnchorRec. What the paper's text leaves open (MODELS.md 3.12) is a setting; the defaults are our reading of it.
+    """AnchorRec (docs/anchorrec.md#equations). Choices that the paper leaves open are settings with our defaults.
 
-    `variant = "official"` changes the defaults to those of the released code (MODELS.md 3.11): see OFFICIAL. A
-    setting given beside it still wins, so every difference between the two can be switched by itself.
+    `variant = "official"` changes the defaults to OFFICIAL, those of the released code. A setting given beside it
+    still wins, so every difference between the two can be switched separately.
     """
 
     name: Literal["anchorrec"] = "anchorrec"

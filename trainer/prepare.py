@@ -162,7 +162,7 @@ def _split(interactions: pl.DataFrame, recipe: Recipe) -> pl.DataFrame:
 
 
 def _without_cold_start_users(labelled: pl.DataFrame) -> pl.DataFrame:
-    """Drop what is held out of users who have nothing to train on (MODELS.md 1.2.4)."""
+    """Drop what is held out of users who have nothing to train on."""
     kept = labelled.filter((pl.col("split") == TRAIN).any().over("user_id"))
     if kept.is_empty():
         raise InputError(f"the split leaves nothing to train on: none of {len(labelled):,} interactions is labelled 0")

@@ -77,7 +77,7 @@ class PairSampler:
 
 
 class MMRecSampler:
-    """The MMRec toolbox's draws, bit for bit (MODELS.md 1.3, 1.4), from generators of its own.
+    """The MMRec toolbox's draws, bit for bit (docs/training.md#samplers), from generators of its own.
 
     One stream of permutations compounds over the epochs and one of Python's draws runs through them, so an epoch that
     is not the next one costs the draws of all those before it.

@@ -3,7 +3,7 @@
     vector = own + scale · sum over the past of weight · fold_in[item],   scale = (sum of |weight|)^-1/2
 
 With weights of one the scale is d_u^-1/2, and this is the very vector that the model gives with the item side held
-fixed (SERVING.md, section 3). A weight below one lets an old event count less; a negative one is a dislike.
+fixed (docs/bundle.md). A weight below one lets an old event count less; a negative one is a dislike.
 """
 
 from dataclasses import dataclass, field

@@ -24,7 +24,7 @@ class Counter:
         self.value = 0
 
     def inc(self) -> None:
-        """Count one more."""
+        """Counter one more."""
         self.value += 1
 
 

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -50,11 +49,10 @@ def test_sigterm_lets_a_request_in_flight_end(registry: Path, valkey: Valkey, tm
 
 
 def test_sigterm_ends_an_idle_service_at_once(registry: Path, tmp_path: Path) -> None:
-    with process(registry, tmp_path / "log") as (running, client):
+    patient = {"keep_alive_s": 600, "drain_s": 600}  # far longer than a test waits for the end
+    with process(registry, tmp_path / "log", **patient) as (running, client):
         client.get("/recommend/user-1")  # its connection is kept open
-        start = time.monotonic()
         stop(running)
-        assert time.monotonic() - start < 2
 
 
 def test_sigterm_says_not_ready_for_a_while_on_both_ports_and_still_answers(registry: Path, tmp_path: Path) -> None:
@@ -70,7 +68,7 @@ def test_sigterm_says_not_ready_for_a_while_on_both_ports_and_still_answers(regi
         assert admin.get("/readyz").status_code == 503
         with httpx.Client(base_url=client.base_url) as newcomer:
             assert newcomer.get("/popular").status_code == 200
-        assert running.wait(10) == -signal.SIGTERM
+        assert running.wait(60) == -signal.SIGTERM
 
 
 def test_a_port_that_is_taken_is_one_line_and_no_start(registry: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch.nn.functional import normalize
 
@@ -128,6 +128,7 @@ def test_the_released_form_compares_unnormalised_products():
 
 
 @given(st.integers(0, 10**6), st.integers(1, 30), st.integers(1, 9), st.sampled_from([0.05, 0.2, 1.0]))
+@example(630, 20, 4, 0.05)  # its loss of 11 shows shares that were rounded to float32 on the way
 def test_info_nce_of_a_batch_is_that_of_its_rows_however_often_they_repeat(seed, n_drawn, n_rows, temperature):
     a, b = (random_rows(seed + i, n_rows, 4).requires_grad_() for i in range(2))
     drawn = torch.from_numpy(np.random.default_rng(seed).integers(0, n_rows, n_drawn))

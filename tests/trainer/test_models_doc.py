@@ -14,26 +14,37 @@ from trainer.golden import MODELS, TOLERANCE
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+MEASURED = (ROOT / "docs" / "measurements" / "models.md").read_text(encoding="utf-8")
 OWN = [name for name in shipped_configs() if load_config(name).model.name == name and name != "popularity"]
 
 
-def rows_of(heading: str) -> dict[str, list[str]]:
-    """The table whose first line begins so: first cell, without backticks, -> all cells."""
-    table = PAGE[PAGE.index(heading) :].split("\n\n")[0].splitlines()[2:]
+def rows_of(page: str, heading: str) -> dict[str, list[str]]:
+    """The table of the page whose first line begins so: first cell, without backticks, -> all cells."""
+    table = page[page.index(heading) :].split("\n\n", maxsplit=1)[0].splitlines()[2:]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
     return {row[0].strip("`"): row for row in cells}
 
 
 def test_every_model_has_a_row_and_the_readme_names_it():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert set(rows_of("| name | what an item")) == set(OWN)
+    assert set(rows_of(PAGE, "| name | what an item")) == set(OWN)
     assert all(f"`{name}`" in readme for name in OWN)
 
 
 def test_every_golden_comparison_is_told_and_within_its_tolerance():
-    told = rows_of("| golden |")
+    told = rows_of(MEASURED, "|golden|")
     assert {name.split(",")[0] for name in told} == set(MODELS)
     assert all(float(row[1]) <= TOLERANCE for row in told.values())
+
+
+@pytest.mark.parametrize("heading", ["|model|valid recall@20|", "|model|test recall@20|"])
+def test_the_measured_tables_have_a_row_for_every_model(heading):
+    assert {name.split(",")[0] for name in rows_of(MEASURED, heading)} >= {*OWN, "popularity"}
+
+
+def test_every_model_has_a_section_of_equations():
+    sections = PAGE[PAGE.index("## Equations") :].split("\n### ")[1:]
+    assert {section.splitlines()[0].lower().replace("-", "") for section in sections} == {*OWN, "graphs", "losses"}
 
 
 def test_the_commands_that_compare_and_tune_are_known(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ FROZEN_TABLES = WIDTHS["image"] + WIDTHS["text"]  # an item, where the reference
 TWO_PROJECTIONS = FROZEN_TABLES * 64 + 2 * 64
 UNUSED_IN_ALIGNREC = (64 * 64 + 64) + 64 + (64 * 64 + 64)  # query_common and gate_mm_prefer: created, never used
 
-PUBLISHED = {  # MODELS.md, section 6.1: Baby, Sports, Office, Games
+PUBLISHED = {  # by the AnchorRec authors' logs: Baby, Sports, Office, Games
     "vbpr": (3_226_944, 6_018_176, 1_069_504, 4_080_576),
     "lattice": (33_566_530, 85_979_330, 11_597_250, 50_335_810),
     "freedom": (33_566_528, 85_979_328, 11_597_248, 50_335_808),

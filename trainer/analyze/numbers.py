@@ -1,4 +1,4 @@
-"""What the figures measure: pure functions of item vectors, neighbour rows and interactions (MODELS.md 5)."""
+"""What the figures measure (docs/analysis.md): functions of item vectors, neighbour rows and interactions."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple

@@ -63,7 +63,7 @@ def open_study(paths: Sequence[Path], *, trained_tables: bool = False) -> Study:
     Args:
         paths: folders of finished runs.
         trained_tables: add the spaces "trained text" and "trained image", the feature tables that training moved:
-            what the released scripts call h^t and h^v (MODELS.md 5).
+            what the released scripts call h^t and h^v (docs/analysis.md).
 
     Raises:
         InputError: a folder holds no finished run, runs are of different data, or `trained_tables` finds none.

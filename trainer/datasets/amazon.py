@@ -1,4 +1,4 @@
-"""The Amazon dumps of 2014, filtered as the papers did (MODELS.md 1.2): reviews or ratings, metadata, images."""
+"""Reads and filters the Amazon dumps of 2014 (docs/data.md#amazon-dumps-of-2014) as the papers did."""
 
 import ast
 import gzip
@@ -136,7 +136,7 @@ def _literal(line: str) -> dict[str, Any] | None:
 
 
 def _description(record: dict[str, Any]) -> dict[str, str]:
-    """Text is title, brand, categories and description, in this order (MODELS.md 1.1)."""
+    """Text is title, brand, categories and description, in the order of the published features."""
     paths = [path for path in record.get("categories") or [] if path]
     words = [record.get("title"), record.get("brand"), *_flat(paths), record.get("description")]
     known = {"brand": record.get("brand"), "price": record.get("price"), "image_url": record.get("imUrl")}

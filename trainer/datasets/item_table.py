@@ -23,7 +23,7 @@ from trainer.datasets.columns import (
 )
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-TEXT_ROLES = (TITLE, BRAND, CATEGORY, DESCRIPTION)  # the order of the papers' texts (MODELS.md 1.1)
+TEXT_ROLES = (TITLE, BRAND, CATEGORY, DESCRIPTION)  # the order of the published text features
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""MMRec's layout as it is (MODELS.md 1.1): integer ids, given labels, features whose rows are the item ids."""
+"""MMRec's layout (docs/data.md#mmrecs-layout): integer ids, given labels, features whose rows are the item ids."""
 
 from dataclasses import asdict
 from pathlib import Path

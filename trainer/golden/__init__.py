@@ -1,4 +1,4 @@
-"""Replays the numbers of the public reference implementations (MODELS.md, section 8) through our models."""
+"""Replays recorded numbers of the reference implementations (docs/models.md#beside-the-references)."""
 
 from trainer.golden.correspondence import MODELS
 from trainer.golden.replay import TOLERANCE, verify_golden

@@ -1,4 +1,4 @@
-"""AlignRec, its recommendation part (Liu et al., 2024; MODELS.md 3.10)."""
+"""AlignRec, its recommendation part (Liu et al., 2024; docs/models.md#alignrec)."""
 
 import torch
 from torch import Tensor, nn

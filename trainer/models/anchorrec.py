@@ -1,9 +1,9 @@
-"""AnchorRec ("Anchored Alignment", PAPER.txt): alignment to a multimodal anchor, off to one side.
+"""AnchorRec ("Anchored Alignment", section 3): alignment to a multimodal anchor in a projection domain.
 
 Each modality keeps an embedding of its own (`origin`), gated by the item's ID embedding and smoothed over the kNN
 graph of its features. Alignment happens only between small MLP projections of these, so the origins stay apart.
 
-The paper's model (MODELS.md 3.12) and the released code's (3.11) are this one file under different settings.
+The paper's model and the released code's are this one file under different settings (docs/anchorrec.md).
 """
 
 from collections.abc import Callable
@@ -92,7 +92,7 @@ class AnchorRec(Recommender):
         raw = self._raw_features_of(modality, rows)  # a copy
         return normalize(raw) if self._settings.train_features else raw.div_(self._norms[modality][rows])
 
-    # Origins: the collaborative refinement of section 3.2
+    # Origins: the paper's collaborative refinement, section 3.2
 
     def _origins(self) -> Origins:
         n_layers = self._settings.n_layers
@@ -256,7 +256,7 @@ class AnchorRec(Recommender):
     # What leaves the model
 
     def factors(self) -> Factors:
-        """Parts id, multimodal, text, image, anchor; fold-in by MODELS.md 3.12."""
+        """Parts id, multimodal, text, image, anchor; exact fold-in (docs/anchorrec.md#equations)."""
         origins = self._origins()
         n_terms = self._settings.n_layers + 1
         parts = self._item_parts(origins)

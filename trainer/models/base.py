@@ -37,7 +37,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Factors:
-    """A trained model taken apart exactly, as the bundle holds it (HOUSE.md, section 2).
+    """A trained model taken apart exactly, as the bundle holds it (docs/bundle.md).
 
     item embedding = sum of the parts; user embedding = user_own + d_u^-1/2 * sum of fold_in over the user's items.
     """

@@ -1,4 +1,4 @@
-"""BM3 (Zhou et al., 2023; MODELS.md 3.8)."""
+"""BM3 (Zhou et al., 2023; docs/models.md#bm3)."""
 
 from torch import Tensor, nn
 

@@ -1,4 +1,4 @@
-"""BPR matrix factorisation (Rendle et al., 2012; MODELS.md 3.1)."""
+"""BPR matrix factorisation (Rendle et al., 2012; docs/models.md#bpr)."""
 
 from torch import Tensor
 

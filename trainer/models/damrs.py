@@ -1,4 +1,4 @@
-"""DA-MRS over LightGCN (Xv et al., 2024; MODELS.md 3.9)."""
+"""DA-MRS over LightGCN (Xv et al., 2024; docs/models.md#da-mrs)."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

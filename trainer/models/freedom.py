@@ -1,4 +1,4 @@
-"""FREEDOM (Zhou and Shen, 2023; MODELS.md 3.5)."""
+"""FREEDOM (Zhou and Shen, 2023; docs/models.md#freedom)."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""LATTICE over LightGCN (Zhang et al., 2021; MODELS.md 3.4)."""
+"""LATTICE over LightGCN (Zhang et al., 2021; docs/models.md#lattice)."""
 
 from typing import NamedTuple
 

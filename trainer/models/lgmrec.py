@@ -1,4 +1,4 @@
-"""LGMRec over LightGCN (Guo et al., 2024; MODELS.md 3.6)."""
+"""LGMRec over LightGCN (Guo et al., 2024; docs/models.md#lgmrec)."""
 
 from typing import NamedTuple
 

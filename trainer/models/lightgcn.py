@@ -1,4 +1,4 @@
-"""LightGCN (He et al., 2020; MODELS.md 3.2)."""
+"""LightGCN (He et al., 2020; docs/models.md#lightgcn)."""
 
 from torch import Tensor
 
@@ -32,7 +32,7 @@ class LightGCN(OverInteractions):
         return self._settings.reg_weight * losses.frobenius_penalty(*rows)
 
     def factors(self) -> Factors:
-        """One part, `id`; fold-in by SERVING.md section 3."""
+        """One part, `id`; exact fold-in (docs/bundle.md)."""
         propagated = self._propagate()
         n_terms = self._settings.n_layers + 1
         return exact_factors(

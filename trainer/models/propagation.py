@@ -53,7 +53,7 @@ class OverInteractions(Recommender):
 
 
 def fold_in_rows(contributions: Tensor, item_degrees: Tensor) -> Tensor:
-    """d_i^-1/2 times what item i hands to its users (SERVING.md, section 3); an unseen item counts as seen once."""
+    """The bundle's `fold_in` rows (docs/bundle.md): d_i^-1/2 times what item i hands on, d_i at least 1."""
     return contributions * item_degrees.clamp(min=1).rsqrt()[:, None]
 
 

@@ -1,4 +1,4 @@
-"""SMORE (Ong and Khong, 2025; MODELS.md 3.7)."""
+"""SMORE (Ong and Khong, 2025; docs/models.md#smore)."""
 
 from collections.abc import Mapping
 

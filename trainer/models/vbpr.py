@@ -1,4 +1,4 @@
-"""VBPR (He and McAuley, 2016; MODELS.md 3.3)."""
+"""VBPR (He and McAuley, 2016; docs/models.md#vbpr)."""
 
 import torch
 from torch import Tensor, nn

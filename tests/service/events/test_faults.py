@@ -37,7 +37,7 @@ class Callers:
         await asyncio.gather(*(self._caller() for _ in range(CALLERS)))
 
     async def _caller(self) -> None:
-        async with httpx.AsyncClient(base_url=self._url, timeout=10) as client:
+        async with httpx.AsyncClient(base_url=self._url, timeout=60) as client:
             while self._left:
                 await self._deliver(client, batch(self._left.pop()))
 
@@ -117,7 +117,7 @@ def test_a_full_disk_refuses_events_serves_on_and_takes_them_when_there_is_room(
 def test_a_log_that_cannot_be_used_is_one_line_and_no_start(registry: Path, tmp_path: Path) -> None:
     (tmp_path / "events.sqlite").write_bytes(b"garbage" * 1_000)
     with process(registry, tmp_path / "log", data=tmp_path) as (running, _):
-        assert running.wait(10) == 2
+        assert running.wait(60) == 2
     (line,) = (tmp_path / "log").read_text().splitlines()
     assert line.startswith("error: event log ")
     assert "file is not a database" in line

@@ -33,9 +33,7 @@ def test_an_answer_that_takes_too_long_is_given_up_and_the_connection_stays_usab
     registry: Path, valkey: Valkey
 ) -> None:
     with stalled(registry, valkey, request_timeout_s=0.1) as client:
-        start = time.monotonic()
         late = client.get("/recommend/user-1")
-        assert time.monotonic() - start < 2
         assert (late.status_code, late.json()["error"]) == (504, "timeout")
         assert late.json()["detail"] == "no answer within 0.1 s"
         assert late.json()["request_id"] == late.headers["x-request-id"]
@@ -58,9 +56,8 @@ def test_beyond_the_queue_limit_requests_are_refused_at_once_and_probes_are_not(
     with stalled(registry, valkey, max_in_flight=2) as client, ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(let_in, client, f"/recommend/user-{i}") for i in range(2)]
         wait_until(lambda: counted(client, "reco_requests_in_flight") == 3)
-        start = time.monotonic()
         refused = client.get("/popular")
-        assert time.monotonic() - start < 1
+        assert not any(one.done() for one in waiting)
         assert (refused.status_code, refused.json()["error"]) == (503, "busy")
         assert refused.headers["retry-after"] == "1"
         assert "request failed" not in capfd.readouterr().err  # a line for each would be more work than the answer

@@ -12,8 +12,8 @@ from servers import Valkey
 
 from index.errors import InputError
 from service.redis.client import connect, read_many
-from service.settings_types import redis_kind
 from service.settings import Settings
+from service.settings_types import redis_kind
 from service.telemetry.metrics import Metrics
 from service.users.vector_cache import open_cache
 
@@ -51,13 +51,13 @@ def test_vectors_are_kept_and_found_again_after_the_master_was_lost(fleet: Fleet
                 return sum(cached for _, cached in answers)
 
             await found()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 while written() < len(own):
                     await asyncio.sleep(0.01)
             assert await found() == len(own)
             await asyncio.sleep(0.2)  # replication is not waited for by anybody
             fleet.kill(0)
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(60):
                 while await found() < len(own):
                     await asyncio.sleep(0.05)
             assert cache.state == "closed"

@@ -3,6 +3,7 @@ import os
 import random
 import signal
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from servers import Valkey
 
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
-from service.users.vector_cache import CLOSE_S, VectorCache, open_cache, within
+from service.users.vector_cache import VectorCache, open_cache, within
 from service.users.vector_keys import user_key
 
 OWN = np.arange(4, dtype=np.float32)
@@ -47,7 +48,7 @@ def writes(metrics: Metrics, outcome: str) -> float:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():
             await asyncio.sleep(0.005)
 
@@ -128,18 +129,13 @@ def test_a_frozen_server_costs_the_budget_then_nothing_and_no_late_reply_meets_a
     pid = valkey.pid()
 
     async def frozen(cache: VectorCache, metrics: Metrics) -> None:
-        loop = asyncio.get_running_loop()
         os.kill(pid, signal.SIGSTOP)
-        start = loop.time()
         for _ in range(3):
             assert not (await cache.get(KEY, OWN))[1]
-        assert 0.03 <= loop.time() - start < 1
         assert (reads(metrics, "late"), cache.state) == (3, "open")
-        start = loop.time()
         for _ in range(100):
             await cache.get(KEY, OWN)
-        assert loop.time() - start < 0.5  # not even one budget a request
-        assert reads(metrics, "skipped") == 100
+        assert (reads(metrics, "late"), reads(metrics, "skipped")) == (3, 100)
 
     async def thawed(cache: VectorCache, metrics: Metrics) -> None:
         os.kill(pid, signal.SIGSTOP)
@@ -153,7 +149,7 @@ def test_a_frozen_server_costs_the_budget_then_nothing_and_no_late_reply_meets_a
         assert cache.state == "closed"
 
     try:
-        use(valkey.url, frozen, redis_budget_ms=20, redis_retry_s=30)
+        use(valkey.url, frozen, redis_budget_ms=20, redis_retry_s=600)
     finally:
         os.kill(pid, signal.SIGCONT)
     use(valkey.url, thawed, redis_budget_ms=400)
@@ -215,16 +211,12 @@ def test_closing_does_not_wait_for_a_frozen_server(valkey: Valkey) -> None:
         await cache.get(KEY, OWN)
         os.kill(pid, signal.SIGSTOP)
 
-    async def timed() -> float:
-        loop = asyncio.get_running_loop()
-        start = loop.time()
-        await asyncio.to_thread(use, valkey.url, steps)
-        return loop.time() - start
-
-    try:
-        assert asyncio.run(timed()) < 2 * CLOSE_S + 1
-    finally:
-        os.kill(pid, signal.SIGCONT)
+    with ThreadPoolExecutor(1) as pool:
+        closed = pool.submit(use, valkey.url, steps, redis_budget_ms=600_000)
+        try:
+            closed.result(timeout=60)
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
 
 def test_work_that_swallows_a_cancellation_is_cancelled_again() -> None:
@@ -234,7 +226,7 @@ def test_work_that_swallows_a_cancellation_is_cancelled_again() -> None:
         await asyncio.sleep(60)
 
     async def run() -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             with pytest.raises(TimeoutError, match="no answer within 1 ms"):
                 await within(stubborn(), 0.001)
 

@@ -138,7 +138,7 @@ def test_more_than_may_wait_is_429_with_the_time_to_come_again(registry: Path, t
 
 
 async def _post_and_leave(url: str) -> str:
-    async with httpx.AsyncClient(base_url=url, timeout=0.3) as client:
+    async with httpx.AsyncClient(base_url=url, timeout=httpx.Timeout(60, read=0.3)) as client:
         try:
             await client.post("/events", json=CLICK)
         except httpx.ReadTimeout:
