@@ -21,7 +21,7 @@ class ConnectionLimits:
     max_in_flight: int  # requests of all connections together
     head_max_bytes: int  # request line and headers
     read_timeout_s: float  # for a request to arrive, or a response to be read by the client
-    request_timeout_s: float  # for a response to begin
+    request_timeout_s: float  # for a response to be complete
     idle_s: float  # for the first request of a connection to begin
 
 
