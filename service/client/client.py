@@ -1,8 +1,8 @@
 """The typed clients of the service: `Client` is synchronous, `AsyncClient` asynchronous.
 
     with Client("http://localhost:8000", api_key=key) as client:
-        answer = client.recommend("u42", k=5, explain=True)
-        client.send_events(GivenEvent(user_id="u42", item_id=answer.items[0].item_id, kind="click"))
+        response = client.recommend("u42", k=5, explain=True)
+        client.send_events(GivenEvent(user_id="u42", item_id=response.items[0].item_id, kind="click"))
 
 Idempotent requests are retried after 429, 502, 503, 504 or a broken connection, with exponential backoff or after the
 service's Retry-After. The others are sent once.

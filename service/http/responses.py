@@ -72,20 +72,20 @@ class RecommendedItem(RankedItem):
     pinned: bool | None = Field(None, description="true where a rule fixed the item's rank")
 
 
-class Listed(BaseModel):
-    """How many items are missing from a list."""
+class ListAnswer(Answer):
+    """A response with one list of items, which may have fewer than k."""
 
     missing: int = Field(description="how many items fewer than k the list has, as no more match the request")
 
 
-class RecommendAnswer(Listed, Answer):
+class RecommendAnswer(ListAnswer):
     """Response of GET /recommend."""
 
     user_id: str
     items: list[RecommendedItem]
 
 
-class SessionAnswer(Listed, Answer):
+class SessionAnswer(ListAnswer):
     """Response of POST /recommend."""
 
     user_id: str | None
@@ -124,7 +124,7 @@ class SimilarItem(RankedItem):
     explanation: Likeness | None = None
 
 
-class SimilarAnswer(Listed, Answer):
+class SimilarAnswer(ListAnswer):
     """Response of /similar."""
 
     item_id: str

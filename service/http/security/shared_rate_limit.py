@@ -25,9 +25,9 @@ SPEND = """
 local rate, burst, spent = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
-local kept = redis.pcall('HMGET', KEYS[1], 'tokens', 'at')
-if kept.err then redis.call('DEL', KEYS[1]); kept = {} end
-local tokens, at = tonumber(kept[1] or burst) or burst, tonumber(kept[2] or now) or now
+local stored = redis.pcall('HMGET', KEYS[1], 'tokens', 'at')
+if stored.err then redis.call('DEL', KEYS[1]); stored = {} end
+local tokens, at = tonumber(stored[1] or burst) or burst, tonumber(stored[2] or now) or now
 tokens = math.min(burst, tokens + math.max(0, now - at) * rate) - spent
 tokens = math.max(tokens, -10 * burst)
 redis.call('HSET', KEYS[1], 'tokens', tostring(tokens), 'at', string.format('%.6f', now))
