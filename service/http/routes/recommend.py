@@ -1,18 +1,22 @@
 """GET /recommend/{user_id}, POST /recommend and /recommend/batch: items for a user, a session, several users."""
 
 import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi.routing import APIRoute
 
 from service.bundles.loaded import LoadedBundle
 from service.errors import ServiceError
-from service.http.lists import ListRequest, list_request, rank, render_list
 from service.http.parameters import Query
 from service.http.requests import BatchBody, RecommendQuery, SessionBody, with_limits
 from service.http.responses import BatchAnswer, RecommendAnswer, SessionAnswer
 from service.http.route import Request, check_id, route, user_in_path
+from service.ranking.constraints import NO_CONSTRAINTS, Constraints, filter_constraints, rule_constraints
+from service.ranking.diversity import BY_SCORE, Order
 from service.ranking.profile import Profile
+from service.ranking.recommender import Ranking
 from service.ranking.rules import Rules
 from service.ranking.session import Session, SessionWeights, session_profile, unknown_items
 from service.settings import HttpSettings, Settings
@@ -57,16 +61,16 @@ async def recommend(service: Service, request: Request[RecommendQuery]) -> dict[
     """The best items for a user; for an unknown user the most popular ones, with the source `popular`."""
     loaded, query, profile = request.loaded, request.query, request.profile
     if query.plain and service.rules.none:
-        listing = ListRequest(query)
+        listing = _ListRequest(query)
         ranking = await loaded.recommender.recommend(profile, query.k, exclude_seen=query.exclude_seen)
     else:
-        listing = await list_request(service, loaded, query)
-        (ranking,) = await rank(loaded, [profile], listing)
+        listing = await _list_request(service, loaded, query)
+        (ranking,) = await _rank(loaded, [profile], listing)
     request.timings.mark("search")
-    answer = render_list(loaded, service.settings.past_items, profile, ranking, listing)
+    fields = _render_list(loaded, service.settings.past_items, profile, ranking, listing)
     if query.explain:
         request.timings.mark("explain")
-    return {"bundle": loaded.bundle.bundle_id, **answer}
+    return {"bundle": loaded.bundle.bundle_id, **fields}
 
 
 async def session(service: Service, request: Request[Query]) -> dict[str, Any]:
@@ -79,14 +83,14 @@ async def session(service: Service, request: Request[Query]) -> dict[str, Any]:
     session_items = Session([(item.item_id, item.weight) for item in body.items], body.liked, body.disliked)
     weights = SessionWeights(settings.session_like_weight, settings.session_dislike_weight)
     profile = session_profile(loaded.bundle, request.profile, session_items, weights)
-    listing = await list_request(service, loaded, body, body.rules)
-    (ranking,) = await rank(loaded, [profile], listing)
+    listing = await _list_request(service, loaded, body, body.rules)
+    (ranking,) = await _rank(loaded, [profile], listing)
     request.timings.mark("search")
     return {
         "bundle": loaded.bundle.bundle_id,
         "user_id": body.user_id,
         "unknown_items": unknown_items(loaded.bundle, [*session_items.ids, *_item_ids(body.rules)]),
-        **render_list(loaded, settings.past_items, profile, ranking, listing),
+        **_render_list(loaded, settings.past_items, profile, ranking, listing),
     }
 
 
@@ -100,12 +104,12 @@ async def batch(service: Service, request: Request[Query]) -> dict[str, Any]:
     profiles = {user_id: profile for user_id, profile in by_user.items() if isinstance(profile, Profile)}
     errors = {user_id: error for user_id, error in by_user.items() if not isinstance(error, Profile)}
     request.timings.mark("user")
-    listing = await list_request(service, loaded, body, body.rules)
-    rankings = await rank(loaded, list(profiles.values()), listing)
+    listing = await _list_request(service, loaded, body, body.rules)
+    rankings = await _rank(loaded, list(profiles.values()), listing)
     request.timings.mark("search")
     lists = {}
     for (user_id, profile), ranking in zip(profiles.items(), rankings, strict=True):
-        lists[user_id] = render_list(loaded, max_past_items, profile, ranking, listing)
+        lists[user_id] = _render_list(loaded, max_past_items, profile, ranking, listing)
         await asyncio.sleep(0)  # many explanations take long: let other requests run in between
     return {
         "bundle": loaded.bundle.bundle_id,
@@ -127,3 +131,68 @@ def _item_ids(rules: Rules) -> list[str]:
     """The items that the rules name by id."""
     selected = [rule.item_id for rule in (*rules.boost, *rules.block) if rule.item_id is not None]
     return [*(pin.item_id for pin in rules.pin), *selected]
+
+
+@dataclass(frozen=True)
+class _ListRequest:
+    """The list that one request is for; the constraints hold rows of the bundle that answers it."""
+
+    query: RecommendQuery
+    constraints: Constraints = NO_CONSTRAINTS
+    order: Order = BY_SCORE
+
+
+async def _list_request(
+    service: Service, loaded: LoadedBundle, query: RecommendQuery, rules: Rules | None = None
+) -> _ListRequest:
+    """Combine the request's filters and rules with the rules file; the request's pins win over those of the file."""
+    file_constraints = await service.rules.constraints(loaded.bundle, loaded.facet_store)
+    constraints = await filter_constraints(query.filters, loaded.bundle.item_ids, loaded.facet_store)
+    if rules is not None:
+        constraints = constraints.with_(await rule_constraints(rules, loaded.bundle.item_ids, loaded.facet_store))
+    return _ListRequest(query, constraints.with_(file_constraints), query.order)
+
+
+async def _rank(loaded: LoadedBundle, profiles: Sequence[Profile | None], listing: _ListRequest) -> list[Ranking]:
+    """A ranking for each profile, by one search for all."""
+    query = listing.query
+    return await loaded.ranker.rank(
+        profiles,
+        query.k,
+        query.offset,
+        exclude_seen=query.exclude_seen,
+        constraints=listing.constraints,
+        order=listing.order,
+    )
+
+
+def _render_list(
+    loaded: LoadedBundle, max_past_items: int, profile: Profile | None, ranking: Ranking, listing: _ListRequest
+) -> dict[str, Any]:
+    """The fields of a response that hold one ranking; an explanation names at most `max_past_items`."""
+    query = listing.query
+    items = loaded.items.ranked(ranking.rows.tolist(), list(ranking.scores), first=query.offset + 1)
+    if ranking.pinned:
+        for item, row in zip(items, ranking.rows.tolist(), strict=True):
+            if row in ranking.pinned:
+                item["pinned"] = True
+    if query.explain:
+        explanations = _explain(loaded, max_past_items, profile, ranking, listing)
+        for item, explanation in zip(items, explanations, strict=True):
+            item["explanation"] = explanation
+    return {"source": ranking.source, "missing": query.k - len(items), "items": items}
+
+
+def _explain(
+    loaded: LoadedBundle, max_past_items: int, profile: Profile | None, ranking: Ranking, listing: _ListRequest
+) -> Iterator[dict[str, Any]]:
+    if profile is None or ranking.source == "popular":
+        return loaded.recommender.explain_popular(ranking)
+    return loaded.recommender.explain(
+        profile,
+        ranking,
+        most=max_past_items,
+        exclude_seen=listing.query.exclude_seen,
+        counterfactual=listing.query.counterfactual,
+        constraints=listing.constraints,
+    )
