@@ -1,4 +1,4 @@
-"""`python -m service`: the command line of the service."""
+"""The command line of the service: `python -m service`."""
 
 import asyncio
 import faulthandler
@@ -25,17 +25,19 @@ from service.settings import Settings, load_settings
 from service.settings_page import settings_page
 from service.telemetry.logs import configure_logging
 
-app = command_line("Answer HTTP from the published bundle. Settings come from RECO_* variables: see `settings`.")
+app = command_line(
+    "Serve the published bundle over HTTP. Settings are RECO_* environment variables, listed by `settings`."
+)
 
 
 @app.command()
 def run() -> None:
-    """Serve until SIGTERM or SIGINT, then let the requests in flight end."""
+    """Serve until SIGTERM or SIGINT, then finish the requests in flight."""
     settings = load_settings()
     configure_logging(settings.log_level)
-    faulthandler.enable()  # a file cut short under a memory map ends the process: at least it says where
+    faulthandler.enable()  # a truncated memory-mapped file kills the process: this prints where
     check_log(settings)
-    # What has been made by then stays to the end: a collection that walked through it held up answers for 0.1 s.
+    # Objects made by then live to the end: a garbage collection over them delayed responses by 0.1 s.
     server = make_server(_app(settings), settings, on_listening=gc.freeze)
     server.run()
     if not server.started:
@@ -43,7 +45,7 @@ def run() -> None:
 
 
 def _app(settings: Settings) -> FastAPI:
-    """The application over the published bundle. No name here outlives the call: the bundle must be free to go."""
+    """A function of its own, so that no local variable of `run` keeps the first bundle open after a swap."""
     opened = open_published(settings)
     check_rules(settings, opened.bundle)
     return create_app(settings, opened=opened)
@@ -51,11 +53,11 @@ def _app(settings: Settings) -> FastAPI:
 
 @app.command()
 def new_key(
-    name: Annotated[str, typer.Argument(help="who will hold the key: letters, digits and . _ -")],
-    role: Annotated[Role, typer.Option(help="what it may do; each role may also do what those before it may")],
-    expires: Annotated[datetime | None, typer.Option(help="when it stops being taken (UTC)")] = None,
+    name: Annotated[str, typer.Argument(help="name of the key's owner: letters, digits and . _ -")],
+    role: Annotated[Role, typer.Option(help="what the key may do; each role includes those before it")],
+    expires: Annotated[datetime | None, typer.Option(help="when the key expires (UTC)")] = None,
 ) -> None:
-    """Make an API key: the key itself goes to standard error, once; its line for the file to standard output.
+    """Make an API key: print the key to standard error, once, and its line for the file to standard output.
 
     `python -m service new-key shop --role read >> keys.jsonl` adds it to the file that RECO_API_KEYS_FILE names.
     """
@@ -66,15 +68,15 @@ def new_key(
 
 @app.command()
 def export_events(
-    out: Annotated[Path, typer.Option(help="the Parquet file to write; it appears in one step, once it is whole")],
+    out: Annotated[Path, typer.Option(help="Parquet file to write; it is created atomically")],
     after: Annotated[
-        int, typer.Option(min=0, help="begin after this position: the last_position of the last export")
+        int, typer.Option(min=0, help="export events after this position: the last_position of the previous export")
     ] = 0,
 ) -> None:
-    """Write the event log as Parquet, for training, beside a service that runs or without one.
+    """Export the event log as Parquet, for training, whether or not a service is running.
 
-    Exported events may be removed from the log once they are old (RECO_EVENT_RETENTION_DAYS, RECO_EVENTS_KEPT). The
-    line on standard output says how many events the file holds and up to which position.
+    Exported events may later be removed from the log (RECO_EVENT_RETENTION_DAYS, RECO_EVENTS_KEPT). The line on
+    standard output has the number of events in the file and their last position.
     """
     exported = asyncio.run(export_all(load_settings(), out, after))
     typer.echo(json.dumps({"file": str(out), **exported._asdict()}))
@@ -82,7 +84,7 @@ def export_events(
 
 @app.command()
 def settings() -> None:
-    """Show every setting, its default and its meaning, as the page docs/settings.md."""
+    """Print every setting, its default and its meaning: the page docs/settings.md."""
     typer.echo(settings_page())
 
 

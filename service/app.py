@@ -1,4 +1,4 @@
-"""The application: routes, one middleware, one error handler, and a lifespan that opens what they need."""
+"""Builds the application: routes, middleware, one error handler, and the lifespan that opens the service."""
 
 import asyncio
 import random
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import faiss
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from threadpoolctl import threadpool_limits
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from service.telemetry.tracing import Traces
 
 DESCRIPTION = "Recommendations that explain themselves: every score splits into shares by part and by past item."
-# A number: an answer that loses a field, or a call that needs more than before, makes it the next one.
+# Incremented when a response loses a field or a request needs a new one.
 API_VERSION = "1"
 CORS: Mapping[str, Any] = {
     "allow_methods": ("GET", "POST", "PUT", "DELETE"),
@@ -42,48 +43,53 @@ HANDLED = (ServiceError, HTTPException, RequestValidationError)
 
 
 def create_app(settings: Settings, *, opened: OpenedBundle | None = None) -> FastAPI:
-    """The service over the published bundle, or over the one given (the command line opens it beforehand)."""
+    """The application; it serves `opened`, or opens the published bundle when it starts."""
     metrics = Metrics()
     security = Security(settings, metrics)
     traces = _traces(settings)
-    ours = [
-        *recommend.routes(settings),
-        *similar.routes(settings),
-        *items.routes(settings),
-        *popular.routes(settings),
-        *users.routes(settings),
-        *events.routes(settings),
-        *retrain.routes(),
-        *bundles.routes(),
-        *health.routes(),
-    ]
-    for made in ours:
-        security.protect(made)
+    routes = _routes(settings)
+    for route in routes:
+        security.protect(route)
     app = DocumentedApp(
         title="AnchorRec",
         version=API_VERSION,
         keys=settings.api_keys_file is not None,
         description=DESCRIPTION,
-        lifespan=_lifespan(settings, metrics, security, traces, given=[] if opened is None else [opened]),
+        lifespan=_lifespan(settings, metrics, security, traces, opened=[] if opened is None else [opened]),
         docs_url="/docs" if settings.docs else None,
         openapi_url="/openapi.json" if settings.docs else None,
         redoc_url=None,
         redirect_slashes=False,  # a trailing slash may belong to an id
-        telemetry={"tracing": False, "metrics": False, "logs": False},  # ours cost a tenth, and know our stages
-        routes=[*ours],
+        telemetry={"tracing": False, "metrics": False, "logs": False},  # ours cost a tenth, and time our stages
+        routes=[*routes],
     )
-    app.add_middleware(DispatchMiddleware, routes=ours)
-    app.add_middleware(AdmissionMiddleware, door=security.door)
+    # The last one added is the outermost.
+    app.add_middleware(DispatchMiddleware, routes=routes)
+    app.add_middleware(AdmissionMiddleware, admission=security.admission)
     app.add_middleware(ObservabilityMiddleware, metrics=metrics, traces=traces)
-    if settings.cors_origins:  # outermost, so that a page may read a refusal too
+    if settings.cors_origins:  # around all others, so that a page can read errors too
         app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, **CORS)
-    for kind in HANDLED:
-        app.add_exception_handler(kind, _refuse)
+    for error_class in HANDLED:
+        app.add_exception_handler(error_class, _error_response)
     return app
 
 
+def _routes(settings: Settings) -> list[APIRoute]:
+    return [
+        *recommend.routes(settings),
+        *similar.routes(settings),
+        *items.routes(settings),
+        *popular.routes(settings),
+        *users.routes(settings),
+        *events.routes(),
+        *retrain.routes(),
+        *bundles.routes(),
+        *health.routes(),
+    ]
+
+
 def _traces(settings: Settings) -> "Traces | None":
-    """Where the settings name a collector. InputError where the library for it is not installed."""
+    """The tracer, where a collector is configured; InputError where its library is not installed."""
     if settings.otlp_endpoint is None:
         return None
     try:
@@ -97,17 +103,17 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]
 
 
 def _lifespan(
-    settings: Settings, metrics: Metrics, security: Security, traces: "Traces | None", *, given: list[OpenedBundle]
+    settings: Settings, metrics: Metrics, security: Security, traces: "Traces | None", *, opened: list[OpenedBundle]
 ) -> Lifespan:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        # Requests are the parallelism; a search that spread over the cores would only wait for itself.
+        # Requests run in parallel already: a search on several cores would only compete with others.
         faiss.omp_set_num_threads(1)
         threadpool_limits(1, user_api="blas")
-        # Taken out of the list: whoever kept it would keep the first bundle open when another serves.
-        opening = open_service(settings, metrics, given.pop() if given else open_published(settings))
+        # Popped, as a reference from here would keep the first bundle open after a swap.
+        opening = open_service(settings, metrics, opened.pop() if opened else open_published(settings))
         try:
-            async with opening as service, security.kept():
+            async with opening as service, security.running():
                 yield {STATE: service}
         finally:
             if traces is not None:
@@ -116,8 +122,8 @@ def _lifespan(
     return lifespan
 
 
-async def _refuse(request: Request, error: Exception) -> Response:
-    """The one handler: every refusal leaves in one shape."""
+async def _error_response(request: Request, error: Exception) -> Response:
+    """The handler of every error that reaches the application."""
     status, code, detail = describe(error)
     body = error_body(code, detail, request_id_of(request.scope), getattr(error, "more", None))
     return Response(body, status, getattr(error, "headers", None), "application/json")

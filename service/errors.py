@@ -1,4 +1,4 @@
-"""One base for everything the service refuses, one shape for every refusal."""
+"""The errors of the service, and the one JSON shape in which every error is sent."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,19 +8,20 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
-MOST_FINDINGS = 5  # named in one refusal; a body may be wrong in thousands of places
-REQUEST_ID = "request_id"  # where the middleware leaves the id in the ASGI scope
-OVERLOADED = "overloaded"  # in the scope of a request that came when too many were waiting
-LATE = "late"  # in the scope of a request that was ended, the error to answer with
-PATIENT = "patient"  # in the scope of a request that may take any time
+MAX_PROBLEMS = 5  # named in one error; a body may be wrong in thousands of places
+# Keys of the ASGI scope.
+REQUEST_ID = "request_id"
+OVERLOADED = "overloaded"  # set where too many requests were in flight when this one arrived
+TIMED_OUT = "timed_out"  # holds the error to respond with after the request was cancelled
+NO_TIMEOUT = "no_timeout"  # set where the request may take any time
 
 
 class ServiceError(Exception):
-    """A request that cannot be answered; becomes `{"error": code, "detail": text, "request_id": id}`."""
+    """A request that fails; sent as `{"error": code, "detail": text, "request_id": id}`."""
 
     status = 500
     code = "internal"
-    more: Mapping[str, Any] = {}  # what goes beside the three
+    more: Mapping[str, Any] = {}  # further fields of the JSON
 
     def __init__(self, detail: str, *, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -29,28 +30,28 @@ class ServiceError(Exception):
 
 
 class InvalidRequestError(ServiceError):
-    """A parameter or an id breaks a limit; the detail names it."""
+    """A parameter, an id or a body is invalid; the detail names it."""
 
     status = 422
     code = "invalid_request"
 
 
 class UnknownItemError(ServiceError):
-    """The bundle holds no such item."""
+    """The bundle has no item of this id."""
 
     status = 404
     code = "unknown_item"
 
 
 class UnknownUserError(ServiceError):
-    """Nothing is known of the user, and the operator wants that said instead of popular items."""
+    """The user is unknown, and the operator chose this error over popular items."""
 
     status = 404
     code = "unknown_user"
 
 
 class UnauthorizedError(ServiceError):
-    """The caller shows no API key, or one that is not taken."""
+    """The request has no valid API key."""
 
     status = 401
     code = "unauthorized"
@@ -60,49 +61,49 @@ class UnauthorizedError(ServiceError):
 
 
 class ForbiddenError(ServiceError):
-    """The caller is known and may not do this."""
+    """The caller's role does not allow this."""
 
     status = 403
     code = "forbidden"
 
 
 class RateLimitedError(ServiceError):
-    """The caller asks more often than it may."""
+    """The caller exceeds its rate limit."""
 
     status = 429
     code = "rate_limited"
 
 
 class ShedError(ServiceError):
-    """More requests wait than can be answered in good time; this one is not begun."""
+    """Too many requests are in flight; this one is not started."""
 
     status = 503
     code = "busy"
 
 
 class DrainingError(ServiceError):
-    """The process is about to end and wants no new requests."""
+    """The process is shutting down and should get no new requests."""
 
     status = 503
     code = "draining"
 
 
-class LateError(ServiceError):
-    """The answer took longer than the operator allows."""
+class ResponseTimeoutError(ServiceError):
+    """The response took longer than RECO_REQUEST_TIMEOUT_S."""
 
     status = 504
     code = "timeout"
 
 
 class SlowClientError(ServiceError):
-    """The request took too long to arrive."""
+    """The request took longer to arrive than RECO_READ_TIMEOUT_S."""
 
     status = 408
     code = "slow_request"
 
 
 class MethodNotAllowedError(ServiceError):
-    """The path is one of ours, the method is none that it answers."""
+    """The path exists, but not with this method."""
 
     status = 405
     code = "method_not_allowed"
@@ -112,7 +113,7 @@ class MethodNotAllowedError(ServiceError):
 
 
 class BodyTooLargeError(ServiceError):
-    """The body is longer than the operator allows."""
+    """The body is longer than RECO_BODY_MAX_BYTES."""
 
     status = 413
     code = "body_too_large"
@@ -125,7 +126,7 @@ HTTP_CODES: Mapping[int, tuple[str, str]] = {
 
 
 def describe(error: Exception) -> tuple[int, str, str]:
-    """Status, code and text of an error. What nobody foresaw is a 500 that tells the caller nothing more."""
+    """Status, code and text of an error. An unexpected error is a 500 without details."""
     if isinstance(error, ServiceError):
         return error.status, error.code, error.detail
     if isinstance(error, RequestValidationError):
@@ -133,27 +134,27 @@ def describe(error: Exception) -> tuple[int, str, str]:
     if isinstance(error, HTTPException):
         code, detail = HTTP_CODES.get(error.status_code, ("http_error", str(error.detail)))
         return error.status_code, code, detail
-    return ServiceError.status, ServiceError.code, "the service failed; its log has this request id"
+    return ServiceError.status, ServiceError.code, "the service failed; its log has the details under this request id"
 
 
 def error_body(code: str, detail: str, request_id: str, more: Mapping[str, Any] | None = None) -> bytes:
-    """The one shape of an error."""
+    """The JSON of an error."""
     return orjson.dumps({"error": code, "detail": detail, "request_id": request_id, **(more or {})})
 
 
 def sentence(errors: Sequence[Any]) -> str:
-    """Pydantic's findings as one line: what was found and what was expected."""
-    told = "; ".join(_finding(error) for error in errors[:MOST_FINDINGS])
-    return told if len(errors) <= MOST_FINDINGS else f"{told}; and {len(errors) - MOST_FINDINGS} more"
+    """Pydantic's errors as one line: what was found and what was expected."""
+    problems = "; ".join(_problem(error) for error in errors[:MAX_PROBLEMS])
+    return problems if len(errors) <= MAX_PROBLEMS else f"{problems}; and {len(errors) - MAX_PROBLEMS} more"
 
 
-def _finding(error: Mapping[str, Any]) -> str:
+def _problem(error: Mapping[str, Any]) -> str:
     name = ".".join(str(part) for part in error["loc"]) or "request"
     found = "" if error["type"] == "missing" else f", found {str(error['input'])[:80]!r}"
-    said = error["msg"].removeprefix("Value error, ")
-    return f"{name}: {said[:1].lower()}{said[1:]}{found}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{name}: {message[:1].lower()}{message[1:]}{found}"
 
 
 def request_id_of(scope: Scope) -> str:
-    """The id of the request that this scope belongs to."""
+    """The id that the middleware gave the request."""
     return str(scope.get(REQUEST_ID, ""))

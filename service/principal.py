@@ -1,4 +1,4 @@
-"""Who calls, and what they may do."""
+"""The caller of a request, and the roles that say what it may do."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -9,37 +9,38 @@ from service.errors import ForbiddenError
 
 Role = Literal["read", "write", "admin"]
 
-PRINCIPAL = "principal"  # where it stands in the ASGI scope
-RANK = {role: rank for rank, role in enumerate(get_args(Role))}  # each role may also do what those before it may
+PRINCIPAL = "principal"  # key of the ASGI scope
+RANK = {role: rank for rank, role in enumerate(get_args(Role))}  # each role includes those before it
+LOWEST_ROLE: Role = "read"
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A caller by the name of its key, never the key itself."""
+    """A caller, by the name of its key."""
 
     name: str
     role: Role
 
 
-ANONYMOUS = Principal("anybody", "write")
-"""Whoever calls a service that asks for no keys."""
+ANONYMOUS = Principal("anonymous", "write")
+"""Any caller of a service without API keys."""
 
-ANONYMOUS_ADMIN = Principal("anybody", "admin")
-"""The same, where the operator opened the admin calls too."""
+ANONYMOUS_ADMIN = Principal("anonymous", "admin")
+"""Any caller of a service without API keys whose operator opened the admin routes."""
 
 
 def principal_of(scope: Scope) -> Principal:
-    """Who sent the request."""
-    found: Principal = scope.get(PRINCIPAL, ANONYMOUS)
-    return found
+    """The caller of a request."""
+    principal: Principal = scope.get(PRINCIPAL, ANONYMOUS)
+    return principal
 
 
 def require(principal: Principal, role: Role) -> None:
-    """ForbiddenError where the principal may not do what the role may."""
+    """ForbiddenError where the principal's role does not include this one."""
     if RANK[principal.role] >= RANK[role]:
         return
     if principal is ANONYMOUS:
         raise ForbiddenError(
-            f"this is for callers of role {role}: give them keys (RECO_API_KEYS_FILE), or open it (RECO_ADMIN_OPEN)"
+            f"this needs role {role}: configure API keys (RECO_API_KEYS_FILE), or open admin routes (RECO_ADMIN_OPEN)"
         )
     raise ForbiddenError(f"this needs a key of role {role}; {principal.name!r} has role {principal.role}")

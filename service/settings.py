@@ -1,7 +1,7 @@
-"""The settings of the service, in one group a room: read once at the start from RECO_* variables, frozen.
+"""The settings of the service, read once at start from RECO_* environment variables, in one frozen group per room.
 
-A room is handed its group: the parameter's type says which settings it may read. A group that extends another may read
-that one's settings too. An unknown RECO_* variable is an error, since it is most likely a typo.
+A function takes the group that it needs, so that its signature says which settings it may read; a group that extends
+another includes its settings. An unknown RECO_* variable is an error, since it is most likely a typo.
 """
 
 import difflib
@@ -35,87 +35,91 @@ MEGABYTE = 1_000_000
 Count = Annotated[int, Field(ge=1)]
 
 
-def _split(found: object) -> object:
-    return tuple(name.strip() for name in found.split(",") if name.strip()) if isinstance(found, str) else found
+def _split_names(value: object) -> object:
+    return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
 
 
-def _as_text(found: object) -> object:
-    return str(found) if isinstance(found, Path) else found
+def _path_to_text(value: object) -> object:
+    return str(value) if isinstance(value, Path) else value
 
 
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split_names)]
 Seconds = Annotated[float, Field(gt=0)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class _Group(BaseModel):
-    """Base of the groups."""
-
     model_config = ConfigDict(frozen=True)
 
 
 class ProcessSettings(_Group):
-    """Where bundles and the service's own data are."""
+    """The registry, the data folder and the log level."""
 
-    registry: Annotated[str, BeforeValidator(_as_text)] = Field(
-        description="what holds the bundles, a folder or a bucket (s3://shop/bundles); its pointer says which serves"
+    registry: Annotated[str, BeforeValidator(_path_to_text)] = Field(
+        description="folder or bucket (s3://shop/bundles) with the bundles and the pointer to the published one"
     )
     registry_copies: Path | None = Field(
-        None, description="folder that the bundles of a bucket are fetched to; this process's own"
+        None, description="folder that bundles of a bucket are downloaded to; not shared with other processes"
     )
     data: Path | None = Field(
         None,
-        description="folder of what the service itself keeps (events, jobs); unset: `service` in the registry's folder",
+        description="folder of the service's own data (events, jobs); unset: `service` in the registry's folder",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="lowest level that is logged; debug logs each request"
+        "info", description="lowest level to log; debug logs every request"
     )
 
     @property
     def data_folder(self) -> Path:
-        """Where the service keeps what is its own; may not exist yet."""
+        """The folder of the service's own data; it may not exist yet."""
         return self.data or Path(self.registry) / "service"
 
     def open_registry(self) -> Registry:
-        """The bundles, one object for the whole process; InputError where the URL cannot be understood."""
+        """The registry, one object for the whole process; InputError where its URL is invalid."""
         return open_registry(absolute(self.registry), self.registry_copies or COPIES)
 
     @model_validator(mode="after")
-    def _places_beside_a_bucket(self) -> Self:
+    def _folders_with_a_bucket(self) -> Self:
         for name in ("data", "registry_copies") if "://" in self.registry else ():
             if getattr(self, name) is None:
-                raise ValueError(f"registry={self.registry} is no folder, so {PREFIX}{name.upper()} must name one")
+                raise ValueError(f"registry={self.registry} is not a folder, so {PREFIX}{name.upper()} must name one")
         return self
 
 
 class HttpSettings(_Group):
-    """The server: addresses, limits, time-outs, documentation, traces."""
+    """The server: addresses, limits, timeouts, documentation, response cache, traces."""
 
     host: str = Field("127.0.0.1", description="address to listen on")
-    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    max_in_flight: Count = Field(512, description="requests waiting or being answered; more are refused at once (503)")
-    request_timeout_s: Seconds = Field(10.0, description="longest that an answer may take (504); admin calls apart")
-    read_timeout_s: Seconds = Field(10.0, description="longest that a request may take to arrive, an answer to leave")
-    head_max_bytes: Count = Field(65_536, description="longest request line and headers together")
-    body_max_bytes: Count = Field(1_048_576, description="longest body of a request")
-    id_max_chars: Count = Field(512, description="longest user or item id")
-    keep_alive_s: Count = Field(75, description="how long an idle connection is kept open")
-    drain_s: Seconds = Field(20.0, description="after SIGTERM, how long requests in flight may take to end")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0: any free one")
+    max_in_flight: Count = Field(
+        512, description="maximum number of requests in flight; further ones are refused immediately (503)"
+    )
+    request_timeout_s: Seconds = Field(10.0, description="timeout of a response (504); admin requests have none")
+    read_timeout_s: Seconds = Field(
+        10.0, description="timeout for receiving a request (408), and for sending a response"
+    )
+    head_max_bytes: Count = Field(65_536, description="maximum size of the request line and headers together")
+    body_max_bytes: Count = Field(1_048_576, description="maximum size of a request body")
+    id_max_chars: Count = Field(512, description="maximum length of a user or item id")
+    keep_alive_s: Count = Field(75, description="seconds after which an idle connection is closed")
+    drain_s: Seconds = Field(20.0, description="after SIGTERM, how long requests in flight may take to finish")
     drain_delay_s: Annotated[float, Field(ge=0)] = Field(
-        0.0, description="after SIGTERM, how long /readyz says 503 before connections are refused"
+        0.0, description="after SIGTERM, how long /readyz responds 503 before new connections are refused"
     )
     trusted_proxies: Names = Field(
-        (), description="addresses or networks, with commas, whose X-Forwarded-For is believed"
+        (), description="comma-separated addresses or networks whose X-Forwarded-For is trusted"
     )
-    cors_origins: Names = Field((), description="origins, with commas, whose pages may call; none: no CORS")
+    cors_origins: Names = Field((), description="comma-separated origins whose pages may send requests; none: no CORS")
     docs: bool = Field(True, description="serve /docs and /openapi.json")
     answer_cache_mb: Annotated[int, Field(ge=0)] = Field(
-        128, description="megabytes of whole answers kept while nothing they were made of changes; 0: none are kept"
+        128, description="size of the response cache in megabytes; 0: no responses are cached"
     )
     otlp_endpoint: str | None = Field(
-        None, pattern="^https?://", description="OpenTelemetry collector, as http://collector:4318; unset: no traces"
+        None,
+        pattern="^https?://",
+        description="URL of an OpenTelemetry collector, such as http://collector:4318; unset: no traces",
     )
-    otlp_share: float = Field(1.0, ge=0, le=1, description="share of requests traced, where the caller does not say")
+    otlp_share: float = Field(1.0, ge=0, le=1, description="share of requests to trace where the caller did not decide")
 
 
 class RedisSettings(_Group):
@@ -126,15 +130,19 @@ class RedisSettings(_Group):
         description="`redis://`, `rediss://` or `unix://`; `redis+sentinel://host,host/NAME` under Sentinel, "
         "`redis+cluster://host,host` for a cluster (`rediss+` with TLS); unset: no Redis",
     )
-    namespace: str = Field("reco", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="first part of every Redis key")
-    redis_ttl_s: Count = Field(86_400, description="how long Redis keeps a user vector")
+    namespace: str = Field("reco", pattern=r"^[A-Za-z0-9_.-]{1,64}$", description="prefix of every Redis key")
+    redis_ttl_s: Count = Field(86_400, description="time to live of a user vector in Redis")
     redis_ttl_jitter: float = Field(
-        0.1, ge=0, lt=1, description="share by which a time to live varies, so that keys do not expire at once"
+        0.1, ge=0, lt=1, description="random variation of the time to live, so that keys do not expire together"
     )
-    redis_budget_ms: Seconds = Field(10.0, description="how long a request waits for Redis")
-    redis_failures: Count = Field(3, description="failures in a row after which Redis is left alone")
-    redis_retry_s: Seconds = Field(1.0, description="how long Redis is left alone before one request tries it again")
-    redis_pending_writes: Count = Field(1_024, description="vectors waiting to be written; more are dropped")
+    redis_budget_ms: Seconds = Field(10.0, description="timeout of a read from Redis by a request")
+    redis_failures: Count = Field(3, description="consecutive failures after which the circuit to Redis opens")
+    redis_retry_s: Seconds = Field(
+        1.0, description="how long the circuit stays open before one request tries Redis again"
+    )
+    redis_pending_writes: Count = Field(
+        1_024, description="maximum number of vectors waiting to be written; further ones are dropped"
+    )
 
     @field_validator("redis_url")
     @classmethod
@@ -149,30 +157,30 @@ class SecuritySettings(RedisSettings):
     """API keys, rate limits, the admin port and the audit log."""
 
     api_keys_file: Path | None = Field(
-        None, description="file of API keys, read anew when it changes (docs/security.md); unset: no key is asked for"
+        None, description="file of API keys, reloaded when it changes (docs/security.md); unset: no key is required"
     )
-    api_keys_reload_s: Seconds = Field(1.0, description="how often the file of API keys is looked at")
-    admin_open: bool = Field(False, description="without API keys: let anybody call what is for admins")
+    api_keys_reload_s: Seconds = Field(1.0, description="interval between reloads of the file of API keys")
+    admin_open: bool = Field(False, description="without API keys: allow admin requests from every caller")
     rate_limit_per_s: PerSecond | None = Field(
-        None, description="requests a second of one key (without keys: one client address); unset: no limit"
+        None, description="requests per second of one key (without keys: of one client address); unset: no limit"
     )
     rate_limit_burst: Burst | None = Field(
-        None, description="requests that may come at once after a pause; unset: a second's worth"
+        None, description="requests allowed at once after a pause; unset: those of one second"
     )
-    admin_host: str = Field("127.0.0.1", description="address to listen on for admins, with admin_port")
+    admin_host: str = Field("127.0.0.1", description="address to listen on with admin_port")
     admin_port: int | None = Field(
         None,
         ge=1,
         le=65535,
-        description="port on which alone admin calls are answered; unset: the one port",
+        description="separate port for admin requests, which then get 404 on the main port; unset: the main port",
     )
-    metrics_on_admin: bool = Field(False, description="answer /metrics on admin_port only, without a key")
+    metrics_on_admin: bool = Field(False, description="serve /metrics on admin_port only, without a key")
     audit_file: Path | None = Field(
-        None, description="file to which each admin call is added as a line of JSON; unset: the log alone has it"
+        None, description="file to which each admin request is appended as a line of JSON; unset: only the log has it"
     )
 
     @model_validator(mode="after")
-    def _metrics_somewhere(self) -> Self:
+    def _metrics_have_a_port(self) -> Self:
         if self.metrics_on_admin and self.admin_port is None:
             raise ValueError("metrics_on_admin needs an admin_port")
         return self
@@ -182,84 +190,98 @@ class EventSettings(RedisSettings, ProcessSettings):
     """The event log."""
 
     event_log: Literal["sqlite", "redis"] = Field(
-        "sqlite", description="where events are kept: a file in the data folder, or a Redis Stream for several replicas"
+        "sqlite",
+        description="where events are stored: a file in the data folder, or a Redis Stream for several replicas",
     )
     event_log_safe: bool = Field(
-        True, description="event_log=redis: answer once the append-only file is synced, refuse a Redis that may lose it"
+        True,
+        description="event_log=redis: respond once the append-only file is synced; refuse a Redis that may lose events",
     )
     event_log_replicas: Annotated[int, Field(ge=0)] = Field(
-        0, description="event_log=redis: replicas of Redis that must have synced an event too"
+        0, description="event_log=redis: number of Redis replicas that must also have synced an event"
     )
-    event_log_timeout_s: Seconds = Field(5.0, description="event_log=redis: how long a write may take before it is 503")
-    events_max_batch: Count = Field(1_000, description="most events in one call of POST /events")
-    events_waiting: Count = Field(10_000, description="events waiting to be written; more are refused with 429")
-    events_per_user: Count = Field(100, description="latest events of a user that the profile is made of")
-    event_future_s: Seconds = Field(86_400, description="how far ahead of our clock an event's timestamp may be")
+    event_log_timeout_s: Seconds = Field(5.0, description="event_log=redis: timeout of a write (503)")
+    events_max_batch: Count = Field(1_000, description="maximum number of events in one POST /events")
+    events_waiting: Count = Field(
+        10_000, description="maximum number of events waiting to be written; further ones are refused (429)"
+    )
+    events_per_user: Count = Field(100, description="number of a user's latest events that the profile is made from")
+    event_future_s: Seconds = Field(86_400, description="how far an event's timestamp may be in the future")
     event_retention_days: Seconds = Field(
-        90, description="days after which an exported event is removed from the log, and so the figures of /quality"
+        90, description="days after which exported events and the figures of /quality are removed"
     )
-    events_kept: Count = Field(1_000_000, description="events in the log beyond which exported ones are removed")
+    events_kept: Count = Field(
+        1_000_000, description="number of events in the log above which exported ones are removed"
+    )
     log_impressions: bool = Field(
-        False, description="write an impression for every answer of /recommend, batches apart"
+        False, description="log an impression for every response of /recommend except batches"
     )
 
 
 class UserSettings(EventSettings):
-    """What is known of users between trainings, and trending items."""
+    """User profiles between trainings, the weights of events, and trending items."""
 
     profile_cache_mb: Annotated[float, Field(ge=0)] = Field(
-        48.0, description="megabytes of users' whole profiles kept in memory; 0: none are kept"
+        48.0, description="size of the cache of user profiles in megabytes; 0: none are cached"
     )
     lru_stale_s: Seconds = Field(
-        5.0, description="how old a profile in memory may be while news of other replicas cannot be heard"
+        5.0, description="maximum age of a cached profile while messages from other replicas cannot be received"
     )
-    live_poll_s: Seconds = Field(1.0, description="how often the log is looked into for events that were not heard of")
-    unknown_user: Literal["popular", "404"] = Field("popular", description="what a user gets of whom nothing is known")
+    live_poll_s: Seconds = Field(
+        1.0, description="interval between polls of the event log, which find events whose message was lost"
+    )
+    unknown_user: Literal["popular", "404"] = Field(
+        "popular", description="response for an unknown user: popular items, or an error"
+    )
     event_half_life_days: Seconds | None = Field(
-        None, description="age beside the user's newest event at which an event counts half; unset: all count alike"
+        None, description="half-life of an event's weight, relative to the user's newest event; unset: all count alike"
     )
-    event_weight_view: Weight = Field(1.0, description="what a view counts in a user's profile and in /trending")
-    event_weight_click: Weight = Field(1.0, description="what a click counts")
-    event_weight_like: Weight = Field(1.0, description="what a like counts")
-    event_weight_purchase: Weight = Field(1.0, description="what a purchase counts")
-    trending_half_life_hours: Seconds = Field(24.0, description="half-life of an event in /trending, if none is asked")
-    trending_hours: Count = Field(720, description="hours of events that /trending remembers")
-    trending_counts: Count = Field(100_000, description="counts by item and hour that are kept; the oldest hours go")
+    event_weight_view: Weight = Field(1.0, description="weight of a view in user profiles and in /trending")
+    event_weight_click: Weight = Field(1.0, description="weight of a click")
+    event_weight_like: Weight = Field(1.0, description="weight of a like")
+    event_weight_purchase: Weight = Field(1.0, description="weight of a purchase")
+    trending_half_life_hours: Seconds = Field(
+        24.0, description="half-life of an event in /trending, where the request has none"
+    )
+    trending_hours: Count = Field(720, description="age in hours up to which events count in /trending")
+    trending_counts: Count = Field(
+        100_000, description="maximum number of counts by item and hour; the oldest hours are evicted"
+    )
 
     @property
     def unknown_user_statuses(self) -> tuple[int, ...]:
-        """What an answer for a user may be refused with, where nothing is known of the user."""
+        """The statuses of an error for an unknown user."""
         return (404,) if self.unknown_user == "404" else ()
 
 
 class RankingSettings(_Group):
     """Lists of items: their limits, rules, diversity, sessions, search."""
 
-    k_default: Count = Field(10, description="items in an answer that names no k")
-    k_max: Count = Field(500, description="most items in an answer")
-    depth_max: Count = Field(1_000, description="deepest place that paging reaches: offset + k")
-    batch_max: Count = Field(100, description="most users in one call of POST /recommend/batch")
+    k_default: Count = Field(10, description="items in a response to a request without k")
+    k_max: Count = Field(500, description="maximum number of items in a response")
+    depth_max: Count = Field(1_000, description="maximum of offset + k")
+    batch_max: Count = Field(100, description="maximum number of users in one POST /recommend/batch")
     entries_max: Count = Field(
         500,
-        description="most entries in each list of a call: items of a session, filters, exclusions, rules of a kind",
+        description="maximum number of entries in each list of a request: session items, filters, rules of a kind",
     )
     diversity_pool: Count = Field(
         200,
-        description="candidates among which diversity and a seed choose; behind them the order is by score",
+        description="number of best-scored candidates that diversity and a seed may reorder",
     )
     session_like_weight: Annotated[float, Field(gt=0, le=1_000)] = Field(
-        2.0, description="what a liked item of a session weighs beside one that was only looked at"
+        2.0, description="weight of a liked item of a session, relative to a viewed one"
     )
     session_dislike_weight: Annotated[float, Field(ge=0, le=1_000)] = Field(
-        0.5, description="how much a disliked item speaks against what is like it; 0: it is only left out"
+        0.5, description="negative weight of a disliked item of a session; 0: the item is only left out"
     )
     rules_file: Path | None = Field(
-        None, description="standing rules, .json or .toml (docs/answers.md), read anew when it changes; unset: none"
+        None, description="file of rules, .json or .toml (docs/answers.md), reloaded when it changes; unset: none"
     )
-    rules_reload_s: Seconds = Field(1.0, description="how often the file of rules is looked at")
-    past_items: Annotated[int, Field(ge=0)] = Field(3, description="past items named in an explanation")
-    item_cache: Count = Field(100_000, description="items whose metadata is kept decoded")
-    gpu: Literal["auto", "off"] = Field("auto", description="search on a GPU when FAISS sees one")
+    rules_reload_s: Seconds = Field(1.0, description="interval between reloads of the file of rules")
+    past_items: Annotated[int, Field(ge=0)] = Field(3, description="number of past items named in an explanation")
+    item_cache: Count = Field(100_000, description="number of items whose decoded metadata is cached")
+    gpu: Literal["auto", "off"] = Field("auto", description="search on a GPU where FAISS finds one")
 
     @model_validator(mode="after")
     def _default_within_max(self) -> Self:
@@ -275,39 +297,41 @@ class BundleSettings(ProcessSettings):
 
     verify_bundle: Literal["start", "background", "off"] = Field(
         "background",
-        description="when the sums of all files are checked: before a start, behind it, or never; before a swap "
-        "unless never",
+        description="when all checksums are verified: before serving, after the start, or never; a swap verifies "
+        "first unless off",
     )
     bundle_files: Literal["mapped", "memory"] = Field(
-        "mapped", description="memory: read it all, so that nothing done to the files can end the process (SIGBUS)"
+        "mapped", description="memory: read all files, so that a truncated file cannot kill the process (SIGBUS)"
     )
     bundle_fallback: bool = Field(
-        True, description="serve an earlier bundle where the published one is damaged when the process starts"
+        True, description="serve an earlier bundle where the published one is damaged at start"
     )
-    bundle_poll_s: Seconds = Field(2.0, description="how often the registry's pointer is looked at")
-    bundle_check_s: Seconds = Field(10.0, description="how often sizes and times of the bundle's files are looked at")
-    bundle_sums_hours: Seconds = Field(24.0, description="how often all sums are checked while serving")
+    bundle_poll_s: Seconds = Field(2.0, description="interval between polls of the registry's pointer")
+    bundle_check_s: Seconds = Field(
+        10.0, description="interval between checks of sizes and times of the bundle's files"
+    )
+    bundle_sums_hours: Seconds = Field(24.0, description="interval between checks of all checksums while serving")
     warm_up_requests: Annotated[int, Field(ge=0, le=10_000)] = Field(
-        200, description="requests asked last that a new bundle must answer before it serves"
+        200, description="number of recent requests replayed against a new bundle before it serves"
     )
-    warm_up_p99_ms: Seconds = Field(1_000.0, description="most milliseconds that 99 of 100 of them may take")
+    warm_up_p99_ms: Seconds = Field(1_000.0, description="maximum p99 of the replayed requests")
     warm_up_mb: Annotated[int, Field(ge=0)] = Field(
-        2_048, description="megabytes of a new bundle that are read into memory before it serves"
+        2_048, description="megabytes of a new bundle to read into memory before it serves"
     )
     gate: GateLimits = Field(
-        GateLimits(), description='limits of the gate that differ from docs/bundle.md: `{"metric_margin": 0.1}`'
+        GateLimits(), description='limits of the gate that differ from docs/bundle.md, such as `{"metric_margin": 0.1}`'
     )
-    gate_timeout_s: Seconds = Field(600.0, description="longest that the gate may take")
+    gate_timeout_s: Seconds = Field(600.0, description="timeout of the gate")
     watch_s: Annotated[float, Field(ge=0)] = Field(
-        120.0, description="how long a newly published bundle is watched and may be rolled back by itself; 0: never"
+        120.0, description="how long a new bundle is monitored and may be rolled back automatically; 0: never"
     )
-    watch_min_requests: Count = Field(100, description="requests below which nothing is said of it")
+    watch_min_requests: Count = Field(100, description="number of requests below which a bundle is not judged")
     watch_max_error_share: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.02, description="share of answers 500 and 504 beyond which it is rolled back"
+        0.02, description="share of responses with 500 or 504 above which it is rolled back"
     )
-    watch_max_p99_ms: Seconds = Field(100.0, description="p99 of its answers up to which all is well")
+    watch_max_p99_ms: Seconds = Field(100.0, description="p99 of its responses up to which it is not rolled back")
     watch_max_p99_ratio: Annotated[float, Field(ge=1)] = Field(
-        3.0, description="beyond that, how many times the p99 of the bundle before it may be"
+        3.0, description="above watch_max_p99_ms, maximum ratio of its p99 to that of the previous bundle"
     )
 
 
@@ -315,45 +339,48 @@ class RetrainSettings(EventSettings):
     """Retraining."""
 
     retrain_data: Path | None = Field(
-        None, description="prepared dataset that retraining begins from (docs/retraining.md); unset: no retraining"
+        None, description="prepared dataset that retraining starts from (docs/retraining.md); unset: no retraining"
     )
     retrain_launcher: Literal["process", "kubernetes", "webhook"] = Field(
-        "process", description="who trains: a process beside the service, a Kubernetes Job, an outside system"
+        "process", description="what trains: a process on the same machine, a Kubernetes Job, an external system"
     )
     retrain_arguments: str = Field(
         "",
-        description="further arguments of `trainer retrain`, as in a shell: --config lightgcn --set training.epochs=9",
+        description="more arguments of `trainer retrain`, in shell syntax: --config lightgcn --set training.epochs=9",
     )
     retrain_warm_start: bool = Field(
-        False, description="begin with the parameters of the last published job that had the same arguments"
+        False, description="start from the parameters of the last published job with the same arguments"
     )
     retrain_after_events: Count | None = Field(
-        None, description="new events after which a retraining begins by itself; unset: never"
+        None, description="number of new events that starts a retraining automatically; unset: never"
     )
     retrain_schedule: str | None = Field(
-        None, description="cron expression, in UTC, of retrainings that begin by themselves; unset: never"
+        None, description="cron expression, in UTC, of automatic retrainings; unset: never"
     )
-    retrain_timeout_s: Seconds = Field(86_400, description="how long a training may take before it is ended")
-    retrain_keep: Count = Field(3, description="ended jobs whose folders (data, checkpoints, log) are kept")
+    retrain_timeout_s: Seconds = Field(86_400, description="timeout of a training")
+    retrain_keep: Count = Field(3, description="number of ended jobs whose folders (data, checkpoints, log) are kept")
     retrain_lease_s: Seconds = Field(
-        15.0, description="how long a replica that leads the retraining may be silent before another takes over"
+        15.0, description="time without a heartbeat of the leading replica after which another takes over"
     )
-    retrain_poll_s: Seconds = Field(1.0, description="how often a training and the triggers are looked at")
+    retrain_poll_s: Seconds = Field(1.0, description="interval between polls of a training and of the triggers")
     retrain_command: str | None = Field(
-        None, description="process: command that stands for `python -m trainer`; unset: that, with our own Python"
+        None,
+        description="process: command that replaces `python -m trainer`; unset: that, with the service's own Python",
     )
-    retrain_niceness: Annotated[int, Field(ge=0, le=19)] = Field(
-        10, description="process: how far the trainer stands back for others"
+    retrain_niceness: Annotated[int, Field(ge=0, le=19)] = Field(10, description="process: niceness of the trainer")
+    retrain_kubernetes_namespace: str = Field(
+        "default", description="kubernetes: namespace of the CronJob and the Jobs"
     )
-    retrain_kubernetes_namespace: str = Field("default", description="kubernetes: where CronJob and Jobs are")
     retrain_kubernetes_cronjob: str | None = Field(
-        None, description="kubernetes: the CronJob whose template a Job is made from"
+        None, description="kubernetes: the CronJob whose template Jobs are made from"
     )
     retrain_kubernetes_config: Path | None = Field(
-        None, description="kubernetes: a kubeconfig; unset: the service account of our pod"
+        None, description="kubernetes: path of a kubeconfig; unset: the service account of the pod"
     )
-    retrain_webhook_url: str | None = Field(None, description="webhook: where trainings are asked for")
-    retrain_webhook_secret: SecretStr | None = Field(None, description="webhook: what both directions are signed with")
+    retrain_webhook_url: str | None = Field(None, description="webhook: URL to which training requests are sent")
+    retrain_webhook_secret: SecretStr | None = Field(
+        None, description="webhook: secret that signs messages in both directions"
+    )
 
     @field_validator("retrain_schedule")
     @classmethod
@@ -365,7 +392,7 @@ class RetrainSettings(EventSettings):
     @field_validator("retrain_arguments", "retrain_command")
     @classmethod
     def _shell_words(cls, words: str | None) -> str | None:
-        shlex.split(words or "")  # ValueError says what is not closed
+        shlex.split(words or "")  # ValueError on an unclosed quotation
         return words
 
     @model_validator(mode="after")
@@ -397,7 +424,7 @@ GROUPS: tuple[tuple[str, type[BaseModel]], ...] = (
 class Settings(
     RetrainSettings, BundleSettings, RankingSettings, UserSettings, SecuritySettings, HttpSettings, BaseSettings
 ):
-    """The settings of one service process; each field is the environment variable RECO_<FIELD>."""
+    """All settings of one service process; each field is the environment variable RECO_<FIELD>."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True, hide_input_in_errors=True
@@ -412,12 +439,12 @@ class Settings(
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments first, then the environment; no files that nobody remembers."""
+        """Arguments first, then the environment; no .env or secrets files."""
         return init_settings, env_settings
 
 
 def load_settings() -> Settings:
-    """The settings that the environment asks for; InputError names the variable and what it should be."""
+    """The settings of the environment; InputError names the wrong variable and what was expected."""
     _refuse_unknown(sorted(os.environ))
     try:
         return Settings()  # type: ignore[call-arg]  # the registry comes from the environment

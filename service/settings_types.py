@@ -1,4 +1,4 @@
-"""Types of settings that more than one room reads, and the check of a Redis URL's scheme."""
+"""Types shared by settings and API keys, and the check of a Redis URL's scheme."""
 
 from typing import Annotated
 from urllib.parse import urlsplit

@@ -1,4 +1,4 @@
-"""Everything that one running service holds; the ASGI lifespan hands it to every request."""
+"""The state of a running service, which the ASGI lifespan passes to every request."""
 
 import random
 import time
@@ -29,10 +29,10 @@ STATE = "service"  # the key in the lifespan state
 
 @dataclass
 class Service:
-    """The process: its settings, metrics, connections, and the bundle that serves.
+    """The settings, metrics, connections, caches and current bundle of one process.
 
-    `current.loaded` may change after any await: a request is answered from the one in its `Call`. Whatever changes
-    the responses of all users (another bundle, hidden items, rules) clears `responses`.
+    `current.loaded` may change after any await, so a request uses the one in its `Request`. A change that affects the
+    responses of all users (another bundle, hidden items, rules) clears `responses`.
     """
 
     settings: Settings
@@ -45,13 +45,13 @@ class Service:
     retraining: Retraining | None  # None where no data to train on is configured
     recent: RecentRequests
     current: CurrentBundle
-    draining: bool = False  # about to end: answers what arrives, and reports itself as not ready
+    draining: bool = False  # shutting down: answers requests, and reports not ready
     bundles: BundleLifecycle = field(init=False)  # what replaces the current bundle
 
 
 @asynccontextmanager
 async def open_service(settings: Settings, metrics: Metrics, opened: OpenedBundle) -> AsyncIterator[Service]:
-    """Everything that a request needs, opened now and closed at the end."""
+    """Open everything that a request needs, and close it at the end."""
     rng = random.Random()  # jitter only: replicas must not agree on it
     responses = ResponseCache(settings.answer_cache_mb * MEGABYTE)
     recent = RecentRequests(settings.warm_up_requests)
@@ -71,7 +71,7 @@ async def open_service(settings: Settings, metrics: Metrics, opened: OpenedBundl
             reload_rules(rules, lambda: (current.loaded.bundle, current.loaded.facet_store), settings),
             bundle_lifecycle(current, opened, loader, gate=gate, pubsub=live.pubsub) as service.bundles,
         ):
-            del opened  # else the first bundle would stay open when another serves
+            del opened  # a reference from here would keep the first bundle open after a swap
             yield service
 
 

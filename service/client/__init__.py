@@ -1,4 +1,4 @@
-"""The typed Python client; needs `pip install 'anchorrec[client]'` and nothing else of the service."""
+"""The typed Python client of the service; it needs only `pip install 'anchorrec[client]'`."""
 
 from service.client.client import (
     AsyncClient,

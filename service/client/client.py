@@ -1,11 +1,11 @@
-"""A typed client of the service, for programs that wait (`Client`) and for those that do not (`AsyncClient`).
+"""The typed clients of the service: `Client` is synchronous, `AsyncClient` asynchronous.
 
     with Client("http://localhost:8000", api_key=key) as client:
-        answer = client.recommend("u42", k=5, explain=True)
-        client.send_events(GivenEvent(user_id="u42", item_id=answer.items[0].item_id, kind="click"))
+        response = client.recommend("u42", k=5, explain=True)
+        client.send_events(GivenEvent(user_id="u42", item_id=response.items[0].item_id, kind="click"))
 
-Calls that do no more when sent twice are sent again after a refusal that will pass (429, 502, 503, 504) or a broken
-connection, after a growing pause or the one that the service names. The others are sent once.
+Idempotent requests are retried after 429, 502, 503, 504 or a broken connection, with exponential backoff or after the
+service's Retry-After. The others are sent once.
 """
 
 from collections.abc import Awaitable, Callable
@@ -23,68 +23,68 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from service.client import endpoints as calls
+from service.client import endpoints
 from service.client.endpoints import ClientRequest
 
 T = TypeVar("T")
 P = ParamSpec("P")
 
-FIRST_PAUSE_S = 0.1  # at most; it is drawn
-LONGEST_PAUSE_S = 2.0  # of our own; the service may name a longer one
-MOST_PATIENCE_S = 10.0  # a longer pause that the service names is left to the caller
-PASSING = frozenset({429, 502, 503, 504})
+FIRST_BACKOFF_S = 0.1  # at most: backoff is random
+MAX_BACKOFF_S = 2.0  # Retry-After may be longer
+MAX_RETRY_AFTER_S = 10.0  # with a longer Retry-After the error goes to the caller
+TRANSIENT = frozenset({429, 502, 503, 504})
 
 
 class ClientError(Exception):
-    """The call was not answered as asked."""
+    """The request failed."""
 
 
-class Unreachable(ClientError):  # noqa: N818 - what happened, as of all below
-    """No answer came: no connection, or it broke, or it took too long."""
+class Unreachable(ClientError):  # noqa: N818 - these names say what happened
+    """No response: the connection failed, broke or timed out."""
 
 
 class UnexpectedAnswer(ClientError):  # noqa: N818
-    """What came is not what this client knows: another service, or another version of it."""
+    """The response has an unknown shape: it is of another service or of another version."""
 
 
 class Refused(ClientError):  # noqa: N818
-    """The service refused. `code` and `detail` are its words, `request_id` finds the request in its log."""
+    """The service responded with an error: its `code`, `detail`, and the `request_id` to find in its log."""
 
     def __init__(self, status: int, code: str, detail: str, request_id: str, retry_after: float | None) -> None:
         super().__init__(f"{status} {code}: {detail} (request {request_id})")
         self.status, self.code, self.detail, self.request_id = status, code, detail, request_id
-        self.retry_after = retry_after  # seconds, where the service names them
+        self.retry_after = retry_after  # seconds, where the response has the header
 
 
 class InvalidRequest(Refused):
-    """A parameter, an id or the body breaks a limit."""
+    """A parameter, an id or the body is invalid."""
 
 
 class Unauthorized(Refused):
-    """No API key, or none that is taken."""
+    """The API key is missing or invalid."""
 
 
 class Forbidden(Refused):
-    """The key's role does not suffice."""
+    """The key's role does not allow the request."""
 
 
 class NotFound(Refused):
-    """The service knows no such item, bundle, job or route."""
+    """The item, bundle, job or route does not exist."""
 
 
 class Conflict(Refused):
-    """It cannot be done as things stand: the gate refuses a bundle, a retraining runs already or is switched off."""
+    """The current state forbids it: the gate refuses the bundle, or a retraining runs already or is not configured."""
 
 
 class RateLimited(Refused):
-    """More calls than the key may make; `retry_after` says when to come back."""
+    """The key's rate limit is exceeded; retry after `retry_after` seconds."""
 
 
 class ServiceUnavailable(Refused):
-    """The service cannot answer now: too busy, about to end, or a part of it away."""
+    """The service is overloaded, shutting down, or lacks something that it needs, such as its event log."""
 
 
-KINDS: dict[int, type[Refused]] = {
+ERROR_BY_STATUS: dict[int, type[Refused]] = {
     400: InvalidRequest,
     401: Unauthorized,
     403: Forbidden,
@@ -100,8 +100,8 @@ KINDS: dict[int, type[Refused]] = {
 }
 
 
-class _Method(Generic[P, T]):
-    """A call as a method of both clients: with its answer in one, to be awaited in the other."""
+class _EndpointMethod(Generic[P, T]):
+    """A descriptor that turns a function of endpoints.py into a method of both clients."""
 
     def __init__(self, build: Callable[P, ClientRequest[T]]) -> None:
         self._build = build
@@ -117,63 +117,62 @@ class _Method(Generic[P, T]):
         if client is None:
             return self
 
-        def call(*args: P.args, **options: P.kwargs) -> Any:
-            return client.ask(self._build(*args, **options))
+        def method(*args: P.args, **options: P.kwargs) -> Any:
+            return client.send(self._build(*args, **options))
 
-        call.__doc__ = self.__doc__
-        return call
-
-
-class _Calls:
-    """What both clients can be asked."""
-
-    recommend = _Method(calls.recommend)
-    recommend_session = _Method(calls.recommend_session)
-    recommend_batch = _Method(calls.recommend_batch)
-    similar = _Method(calls.similar)
-    item = _Method(calls.item)
-    popular = _Method(calls.popular)
-    trending = _Method(calls.trending)
-    user = _Method(calls.user)
-    hide_item = _Method(calls.hide_item)
-    show_item = _Method(calls.show_item)
-    hidden_items = _Method(calls.hidden_items)
-    send_events = _Method(calls.send_events)
-    quality = _Method(calls.quality)
-    bundles = _Method(calls.bundles)
-    publish = _Method(calls.publish)
-    rollback = _Method(calls.rollback)
-    retrain = _Method(calls.retrain)
-    retrainings = _Method(calls.retrainings)
-    retraining = _Method(calls.retraining)
-    cancel_retraining = _Method(calls.cancel_retraining)
-    healthz = _Method(calls.healthz)
-    readyz = _Method(calls.readyz)
-    metrics = _Method(calls.metrics)
+        method.__doc__ = self.__doc__
+        return method
 
 
-class Client(_Calls):
-    """A client that waits. May be used by several threads."""
+class _Endpoints:
+    """The methods of both clients, one for each endpoint of the service."""
+
+    recommend = _EndpointMethod(endpoints.recommend)
+    recommend_session = _EndpointMethod(endpoints.recommend_session)
+    recommend_batch = _EndpointMethod(endpoints.recommend_batch)
+    similar = _EndpointMethod(endpoints.similar)
+    item = _EndpointMethod(endpoints.item)
+    popular = _EndpointMethod(endpoints.popular)
+    trending = _EndpointMethod(endpoints.trending)
+    user = _EndpointMethod(endpoints.user)
+    hide_item = _EndpointMethod(endpoints.hide_item)
+    show_item = _EndpointMethod(endpoints.show_item)
+    hidden_items = _EndpointMethod(endpoints.hidden_items)
+    send_events = _EndpointMethod(endpoints.send_events)
+    quality = _EndpointMethod(endpoints.quality)
+    bundles = _EndpointMethod(endpoints.bundles)
+    publish = _EndpointMethod(endpoints.publish)
+    rollback = _EndpointMethod(endpoints.rollback)
+    retrain = _EndpointMethod(endpoints.retrain)
+    retrainings = _EndpointMethod(endpoints.retrainings)
+    retraining = _EndpointMethod(endpoints.retraining)
+    cancel_retraining = _EndpointMethod(endpoints.cancel_retraining)
+    healthz = _EndpointMethod(endpoints.healthz)
+    readyz = _EndpointMethod(endpoints.readyz)
+    metrics = _EndpointMethod(endpoints.metrics)
+
+
+class Client(_Endpoints):
+    """The synchronous client; threads may share one."""
 
     def __init__(self, base_url: str, *, api_key: str | None = None, timeout_s: float = 10.0, retries: int = 3) -> None:
         self._http = httpx.Client(base_url=base_url, headers=_headers(api_key), timeout=timeout_s)
         self._retries = retries
         self._timeout_s = timeout_s
 
-    def ask(self, ask: ClientRequest[T]) -> T:
-        """Make one call; a ClientError says what came instead of an answer."""
-        answer: T = Retrying(**_patience(ask, self._retries))(self._once, ask)
-        return answer
+    def send(self, request: ClientRequest[T]) -> T:
+        """Send a request, with retries, and return its response; ClientError where it fails."""
+        response: T = Retrying(**_retry_options(request, self._retries))(self._send_once, request)
+        return response
 
-    def _once(self, ask: ClientRequest[T]) -> T:
+    def _send_once(self, request: ClientRequest[T]) -> T:
         try:
-            response = self._http.request(ask.method, ask.path, **_sent(ask, self._timeout_s))
+            response = self._http.request(request.method, request.path, **_request_options(request, self._timeout_s))
         except httpx.TransportError as error:
             raise _unreachable(error) from error
-        return _read(ask, response)
+        return _parse(request, response)
 
     def close(self) -> None:
-        """Close the connections."""
         self._http.close()
 
     def __enter__(self) -> Self:
@@ -185,28 +184,29 @@ class Client(_Calls):
         self.close()
 
 
-class AsyncClient(_Calls):
-    """A client to be awaited."""
+class AsyncClient(_Endpoints):
+    """The asynchronous client."""
 
     def __init__(self, base_url: str, *, api_key: str | None = None, timeout_s: float = 10.0, retries: int = 3) -> None:
         self._http = httpx.AsyncClient(base_url=base_url, headers=_headers(api_key), timeout=timeout_s)
         self._retries = retries
         self._timeout_s = timeout_s
 
-    async def ask(self, ask: ClientRequest[T]) -> T:
-        """Make one call; a ClientError says what came instead of an answer."""
-        answer: T = await AsyncRetrying(**_patience(ask, self._retries))(self._once, ask)
-        return answer
+    async def send(self, request: ClientRequest[T]) -> T:
+        """Send a request, with retries, and return its response; ClientError where it fails."""
+        response: T = await AsyncRetrying(**_retry_options(request, self._retries))(self._send_once, request)
+        return response
 
-    async def _once(self, ask: ClientRequest[T]) -> T:
+    async def _send_once(self, request: ClientRequest[T]) -> T:
         try:
-            response = await self._http.request(ask.method, ask.path, **_sent(ask, self._timeout_s))
+            response = await self._http.request(
+                request.method, request.path, **_request_options(request, self._timeout_s)
+            )
         except httpx.TransportError as error:
             raise _unreachable(error) from error
-        return _read(ask, response)
+        return _parse(request, response)
 
     async def close(self) -> None:
-        """Close the connections."""
         await self._http.aclose()
 
     async def __aenter__(self) -> Self:
@@ -222,13 +222,14 @@ def _headers(api_key: str | None) -> dict[str, str]:
     return {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
 
 
-def _sent(ask: ClientRequest[Any], timeout_s: float) -> dict[str, Any]:
-    timeout = httpx.Timeout(timeout_s, read=max(timeout_s, ask.timeout_s))
-    return {"params": {name: _text(value) for name, value in ask.query.items()}, "json": ask.body, "timeout": timeout}
+def _request_options(request: ClientRequest[Any], timeout_s: float) -> dict[str, Any]:
+    timeout = httpx.Timeout(timeout_s, read=max(timeout_s, request.timeout_s))
+    params = {name: _query_value(value) for name, value in request.query.items()}
+    return {"params": params, "json": request.body, "timeout": timeout}
 
 
-def _text(value: Any) -> Any:
-    """Sequences come as one parameter several times; httpx writes booleans as JSON does."""
+def _query_value(value: Any) -> Any:
+    """A list for a sequence, which httpx writes as a repeated parameter."""
     return list(value) if isinstance(value, (tuple, set, frozenset)) else value
 
 
@@ -236,46 +237,48 @@ def _unreachable(error: httpx.TransportError) -> Unreachable:
     return Unreachable(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
 
 
-def _read(ask: ClientRequest[T], response: httpx.Response) -> T:
+def _parse(request: ClientRequest[T], response: httpx.Response) -> T:
     if not response.is_success:
-        raise _refused(response)
+        raise _error_of(response)
     try:
-        return ask.read(response.content)
+        return request.parse(response.content)
     except (ValidationError, UnicodeDecodeError) as error:
-        raise UnexpectedAnswer(f"{ask.method} {ask.path}: {error}") from error
+        raise UnexpectedAnswer(f"{request.method} {request.path}: {error}") from error
 
 
-def _refused(response: httpx.Response) -> Refused:
+def _error_of(response: httpx.Response) -> Refused:
     status = response.status_code
     try:
-        told = response.json()
-        code, detail, request_id = str(told["error"]), str(told["detail"]), str(told["request_id"])
-    except (ValueError, KeyError, TypeError):  # not our shape: a proxy in between
+        body = response.json()
+        code, detail, request_id = str(body["error"]), str(body["detail"]), str(body["request_id"])
+    except (ValueError, KeyError, TypeError):  # not from the service but from a proxy in between
         code, detail, request_id = "unknown", response.text[:200], response.headers.get("x-request-id", "")
-    after = response.headers.get("retry-after", "")
-    return KINDS.get(status, Refused)(status, code, detail, request_id, float(after) if after.isdecimal() else None)
+    wait = response.headers.get("retry-after", "")
+    return ERROR_BY_STATUS.get(status, Refused)(
+        status, code, detail, request_id, float(wait) if wait.isdecimal() else None
+    )
 
 
-def _patience(ask: ClientRequest[Any], retries: int) -> dict[str, Any]:
+def _retry_options(request: ClientRequest[Any], retries: int) -> dict[str, Any]:
     return {
-        "stop": stop_after_attempt(1 + retries if ask.safe else 1),
-        "wait": _pause,
-        "retry": retry_if_exception(_passing),
+        "stop": stop_after_attempt(1 + retries if request.idempotent else 1),
+        "wait": _wait_s,
+        "retry": retry_if_exception(_is_transient),
         "reraise": True,
     }
 
 
-def _passing(error: BaseException) -> bool:
+def _is_transient(error: BaseException) -> bool:
     if isinstance(error, Refused):
-        return error.status in PASSING and (error.retry_after or 0) <= MOST_PATIENCE_S
+        return error.status in TRANSIENT and (error.retry_after or 0) <= MAX_RETRY_AFTER_S
     return isinstance(error, Unreachable)
 
 
-_growing = wait_random_exponential(multiplier=FIRST_PAUSE_S, max=LONGEST_PAUSE_S)
+_backoff = wait_random_exponential(multiplier=FIRST_BACKOFF_S, max=MAX_BACKOFF_S)
 
 
-def _pause(state: RetryCallState) -> float:
-    """As long as the service says, and a little more each time: callers refused together do not come back together."""
+def _wait_s(state: RetryCallState) -> float:
+    """Retry-After plus a random backoff, so that clients refused together do not retry together."""
     error = state.outcome.exception() if state.outcome is not None else None
-    named = error.retry_after if isinstance(error, Refused) else None
-    return (named or 0.0) + _growing(state)
+    retry_after = error.retry_after if isinstance(error, Refused) else None
+    return (retry_after or 0.0) + _backoff(state)

@@ -1,4 +1,4 @@
-"""Every call of the service as a value: what is sent, and what its answer is read as. `client.py` sends them."""
+"""One function for each endpoint of the service: it builds the request, which `client.py` sends."""
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -34,45 +34,45 @@ from service.http.responses import (
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
-SWAP_S = 900.0  # the gate, opening and warming up
+SWAP_TIMEOUT_S = 900.0  # for the gate, and for opening and warming up a bundle
 
 
 @dataclass(frozen=True)
 class ClientRequest(Generic[T]):
-    """One call. `safe`: sent twice it does no more than sent once."""
+    """A request, and the type that its response is parsed into."""
 
     method: str
     path: str
-    answer: type[T]  # a model, or str for the text as it is
+    response: type[T]  # a model, or str for plain text
     query: Mapping[str, Any]
     body: Any = None
-    safe: bool = True
-    timeout_s: float = 0.0  # longest that it may take, where that is more than the client's own limit
+    idempotent: bool = True  # only then may the client retry it
+    timeout_s: float = 0.0  # where it may take longer than the client's own timeout
 
-    def read(self, content: bytes) -> T:
-        """The typed answer; pydantic's ValidationError where the bytes are no such thing."""
-        if issubclass(self.answer, BaseModel):
-            return self.answer.model_validate_json(content)
-        return self.answer(content.decode())  # type: ignore[call-arg]  # str is the only other
+    def parse(self, content: bytes) -> T:
+        """The typed response; pydantic's ValidationError where the content does not fit the type."""
+        if issubclass(self.response, BaseModel):
+            return self.response.model_validate_json(content)
+        return self.response(content.decode())  # type: ignore[call-arg]  # str is the only other type
 
 
-class Part(TypedDict, total=False):
-    """Which part of a list."""
+class PageOptions(TypedDict, total=False):
+    """Which page of a list."""
 
     k: int
     offset: int
 
 
-class Paging(Part, total=False):
-    """Which part of a list, and of which items."""
+class FilterOptions(PageOptions, total=False):
+    """Which page of a list, and its filters."""
 
     category: Sequence[str]
     require: Sequence[str]  # name:value
     exclude: Sequence[str]
 
 
-class Options(Paging, total=False):
-    """How recommendations should be; docs/serving.md says what each does."""
+class RecommendOptions(FilterOptions, total=False):
+    """The options of /recommend (docs/serving.md)."""
 
     exclude_seen: bool
     explain: bool
@@ -83,7 +83,7 @@ class Options(Paging, total=False):
     seed: int
 
 
-def recommend(user_id: str, **options: Unpack[Options]) -> ClientRequest[RecommendAnswer]:
+def recommend(user_id: str, **options: Unpack[RecommendOptions]) -> ClientRequest[RecommendAnswer]:
     """The best items for a user."""
     return ClientRequest("GET", _path("recommend", user_id), RecommendAnswer, options)
 
@@ -95,20 +95,20 @@ def recommend_session(
     disliked: Sequence[str] = (),
     user_id: str | None = None,
     rules: Mapping[str, Any] | None = None,
-    **options: Unpack[Options],
+    **options: Unpack[RecommendOptions],
 ) -> ClientRequest[SessionAnswer]:
-    """The best items for a session: items looked at, oldest first, each alone or with its weight."""
-    looked = [{"item_id": one} if isinstance(one, str) else {"item_id": one[0], "weight": one[1]} for one in items]
-    body = {"items": looked, "liked": liked, "disliked": disliked, "user_id": user_id, "rules": rules, **options}
-    return ClientRequest("POST", "/recommend", SessionAnswer, {}, _given(body))
+    """The best items for a session: viewed items, oldest first, each an id or an id with a weight."""
+    viewed = [{"item_id": item} if isinstance(item, str) else {"item_id": item[0], "weight": item[1]} for item in items]
+    body = {"items": viewed, "liked": liked, "disliked": disliked, "user_id": user_id, "rules": rules, **options}
+    return ClientRequest("POST", "/recommend", SessionAnswer, {}, _without_none(body))
 
 
 def recommend_batch(
-    user_ids: Sequence[str], *, rules: Mapping[str, Any] | None = None, **options: Unpack[Options]
+    user_ids: Sequence[str], *, rules: Mapping[str, Any] | None = None, **options: Unpack[RecommendOptions]
 ) -> ClientRequest[BatchAnswer]:
-    """The best items for many users, in one search."""
+    """The best items for several users, by one search."""
     return ClientRequest(
-        "POST", "/recommend/batch", BatchAnswer, {}, _given({"user_ids": user_ids, "rules": rules, **options})
+        "POST", "/recommend/batch", BatchAnswer, {}, _without_none({"user_ids": user_ids, "rules": rules, **options})
     )
 
 
@@ -118,58 +118,60 @@ def similar(
     by: By = "fused",
     explain: bool = False,
     user_id: str | None = None,
-    **paging: Unpack[Paging],
+    **options: Unpack[FilterOptions],
 ) -> ClientRequest[SimilarAnswer]:
-    """The nearest items, without what the user had where one is named."""
-    query = _given({"by": by, "explain": explain, "user_id": user_id, **paging})
+    """The nearest items, without those that `user_id` has interacted with."""
+    query = _without_none({"by": by, "explain": explain, "user_id": user_id, **options})
     return ClientRequest("GET", _path("similar", item_id), SimilarAnswer, query)
 
 
 def item(item_id: str) -> ClientRequest[ItemAnswer]:
-    """All that the service knows of an item; NotFound where it knows none."""
+    """An item's metadata, popularity and embedding norms; NotFound where the bundle lacks it."""
     return ClientRequest("GET", _path("items", item_id), ItemAnswer, {})
 
 
-def popular(**options: Unpack[Paging]) -> ClientRequest[PopularAnswer]:
-    """What everybody likes."""
+def popular(**options: Unpack[FilterOptions]) -> ClientRequest[PopularAnswer]:
+    """The most popular items."""
     return ClientRequest("GET", "/popular", PopularAnswer, options)
 
 
-def trending(half_life_hours: float | None = None, **options: Unpack[Paging]) -> ClientRequest[TrendingAnswer]:
-    """What is on the rise."""
-    return ClientRequest("GET", "/trending", TrendingAnswer, _given({"half_life_hours": half_life_hours, **options}))
+def trending(half_life_hours: float | None = None, **options: Unpack[FilterOptions]) -> ClientRequest[TrendingAnswer]:
+    """The items with the most recent positive events."""
+    return ClientRequest(
+        "GET", "/trending", TrendingAnswer, _without_none({"half_life_hours": half_life_hours, **options})
+    )
 
 
 def user(user_id: str) -> ClientRequest[UserAnswer]:
-    """What the service knows of a user, and how fresh it is."""
+    """What is known of a user, and how fresh it is."""
     return ClientRequest("GET", _path("users", user_id), UserAnswer, {})
 
 
 def hide_item(item_id: str) -> ClientRequest[HiddenAnswer]:
-    """Show an item to nobody any more, on every replica (admin)."""
+    """Hide an item from every list, on every replica (admin)."""
     return ClientRequest("PUT", _path("items", item_id, "/hidden"), HiddenAnswer, {})
 
 
 def show_item(item_id: str) -> ClientRequest[HiddenAnswer]:
-    """Let a hidden item be shown again (admin)."""
+    """Show a hidden item again (admin)."""
     return ClientRequest("DELETE", _path("items", item_id, "/hidden"), HiddenAnswer, {})
 
 
-def hidden_items(**part: Unpack[Part]) -> ClientRequest[HiddenList]:
+def hidden_items(**options: Unpack[PageOptions]) -> ClientRequest[HiddenList]:
     """The ids of hidden items, ascending."""
-    return ClientRequest("GET", "/hidden", HiddenList, part)
+    return ClientRequest("GET", "/hidden", HiddenList, options)
 
 
 def send_events(events: GivenEvent | Iterable[GivenEvent]) -> ClientRequest[EventsAnswer]:
-    """Feedback; durable when this returns. Events without an id get one here, so that a retry counts nothing twice."""
-    given = [events] if isinstance(events, GivenEvent) else events
-    body = [{"event_id": uuid.uuid4().hex, **event.model_dump(exclude_none=True)} for event in given]
+    """Send events; they are durable when this returns. Events without an id get one, so that a retry counts once."""
+    sequence = [events] if isinstance(events, GivenEvent) else events
+    body = [{"event_id": uuid.uuid4().hex, **event.model_dump(exclude_none=True)} for event in sequence]
     return ClientRequest("POST", "/events", EventsAnswer, {}, {"events": body})
 
 
 def quality(since: float | None = None) -> ClientRequest[QualityAnswer]:
-    """Click-through and hit rate by bundle, since a time in unix seconds."""
-    return ClientRequest("GET", "/quality", QualityAnswer, _given({"since": since}))
+    """Click-through and hit rate, overall and by bundle, since a time in unix seconds."""
+    return ClientRequest("GET", "/quality", QualityAnswer, _without_none({"since": since}))
 
 
 def bundles() -> ClientRequest[BundlesAnswer]:
@@ -178,34 +180,36 @@ def bundles() -> ClientRequest[BundlesAnswer]:
 
 
 def publish(bundle_id: str, *, force: bool = False) -> ClientRequest[PublishAnswer]:
-    """Let a bundle serve, past the gate (admin); Conflict where the gate or the process refuses it."""
+    """Run the gate and publish a bundle (admin); Conflict where the gate or the process refuses it."""
     path = _path("bundles", bundle_id, "/publish")
-    return ClientRequest("POST", path, PublishAnswer, {"force": force}, safe=False, timeout_s=SWAP_S)
+    return ClientRequest("POST", path, PublishAnswer, {"force": force}, idempotent=False, timeout_s=SWAP_TIMEOUT_S)
 
 
 def rollback(*, leaving: str | None = None) -> ClientRequest[PublishAnswer]:
-    """Let the bundle serve again that served before (admin); with `leaving`, only while that one is published."""
-    query = _given({"leaving": leaving})
-    return ClientRequest("POST", "/bundles/rollback", PublishAnswer, query, safe=leaving is not None, timeout_s=SWAP_S)
+    """Publish the previous bundle again (admin); with `leaving`, only while that bundle is published."""
+    query = _without_none({"leaving": leaving})
+    return ClientRequest(
+        "POST", "/bundles/rollback", PublishAnswer, query, idempotent=leaving is not None, timeout_s=SWAP_TIMEOUT_S
+    )
 
 
 def retrain() -> ClientRequest[JobAnswer]:
-    """Begin a retraining (admin). Not sent twice: a second one would be refused, and the first one's id lost."""
-    return ClientRequest("POST", "/retrain", JobAnswer, {}, safe=False)
+    """Start a retraining (admin). It is not retried: a second one would be refused and the first one's id lost."""
+    return ClientRequest("POST", "/retrain", JobAnswer, {}, idempotent=False)
 
 
 def retrainings(limit: int | None = None) -> ClientRequest[JobsAnswer]:
     """Retrainings, newest first (admin)."""
-    return ClientRequest("GET", "/retrain", JobsAnswer, _given({"limit": limit}))
+    return ClientRequest("GET", "/retrain", JobsAnswer, _without_none({"limit": limit}))
 
 
 def retraining(job: str, *, log_lines: int | None = None) -> ClientRequest[FullJobAnswer]:
     """One retraining: its state, stages, gate report, bundle, and the end of its log (admin)."""
-    return ClientRequest("GET", _path("retrain", job), FullJobAnswer, _given({"log_lines": log_lines}))
+    return ClientRequest("GET", _path("retrain", job), FullJobAnswer, _without_none({"log_lines": log_lines}))
 
 
 def cancel_retraining(job: str) -> ClientRequest[JobAnswer]:
-    """End a retraining; what it made is not published (admin)."""
+    """Cancel a retraining; its bundle is not published (admin)."""
     return ClientRequest("DELETE", _path("retrain", job), JobAnswer, {})
 
 
@@ -220,14 +224,14 @@ def readyz() -> ClientRequest[Ready]:
 
 
 def metrics() -> ClientRequest[str]:
-    """What Prometheus scrapes."""
+    """All metrics, in the format of Prometheus."""
     return ClientRequest("GET", "/metrics", str, {})
 
 
-def _path(noun: str, found_id: str, verb: str = "") -> str:
-    """The id percent-encoded throughout, dots too: an HTTP client would take `..` for a way up."""
-    return f"/{noun}/{quote(found_id, safe='').replace('.', '%2E')}{verb}"
+def _path(prefix: str, resource_id: str, suffix: str = "") -> str:
+    """A path with the id percent-encoded, dots too: an HTTP client would resolve `..`."""
+    return f"/{prefix}/{quote(resource_id, safe='').replace('.', '%2E')}{suffix}"
 
 
-def _given(fields: Mapping[str, Any]) -> dict[str, Any]:
+def _without_none(fields: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}

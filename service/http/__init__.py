@@ -1,1 +1,1 @@
-"""The HTTP surface: server, routes, security."""
+"""The HTTP server, its routes and their security."""

@@ -1,4 +1,4 @@
-"""The outermost layer of every request: its id, its clock, its metrics, and the edge where errors end."""
+"""The outermost middleware: gives each request an id, times and counts it, and turns every error into a response."""
 
 import asyncio
 import re
@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 import structlog
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import LATE, REQUEST_ID, ServiceError, ShedError, describe, error_body
+from service.errors import REQUEST_ID, TIMED_OUT, ServiceError, ShedError, describe, error_body
 from service.http.sending import JSON, send_body
 from service.telemetry import logs
-from service.telemetry.metrics import Metrics, route_of
+from service.telemetry.metrics import HttpMetrics, route_of
 from service.telemetry.timings import TIMINGS, Timings
 
 if TYPE_CHECKING:  # comes with an extra
     from service.telemetry.tracing import Traces
 
-SANE_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
-LONGEST_LOGGED_PATH = 200
-SECURE_HEADERS = (  # answers are a person's own, and no page
+VALID_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+MAX_LOGGED_PATH_CHARS = 200
+SECURE_HEADERS = (  # responses are personal, and no pages
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
@@ -34,16 +34,15 @@ log = structlog.get_logger()
 
 @dataclass
 class ObservabilityMiddleware:
-    """Plain ASGI middleware; a request costs it a counter and a histogram observation for each stage."""
+    """Plain ASGI middleware; it costs a request one counter, and one histogram observation for each stage."""
 
     app: ASGIApp
-    metrics: Metrics
+    metrics: HttpMetrics
     traces: "Traces | None" = None
     clock: Callable[[], float] = time.perf_counter
     new_request_id: Callable[[], str] = lambda: secrets.token_hex(16)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -52,18 +51,18 @@ class ObservabilityMiddleware:
         try:
             await self.app(scope, receive, exchange.send)
         except asyncio.CancelledError:
-            if LATE not in scope:
+            if TIMED_OUT not in scope:
                 raise
-            await exchange.fail(_taken_back(scope))
-        except Exception as error:  # the outermost edge: whatever happened, the caller gets an answer
+            await exchange.fail(_timeout_error(scope))
+        except Exception as error:  # the outermost edge: every failure gets a response
             await exchange.fail(error)
         finally:
             self.metrics.in_flight -= 1
             self._observe(scope, exchange)
 
     def _request_id(self, scope: Scope) -> str:
-        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        return given.decode() if SANE_REQUEST_ID.fullmatch(given) else self.new_request_id()
+        received = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        return received.decode() if VALID_REQUEST_ID.fullmatch(received) else self.new_request_id()
 
     def _observe(self, scope: Scope, exchange: "_Exchange") -> None:
         route = route_of(scope)
@@ -76,39 +75,39 @@ class ObservabilityMiddleware:
         log.debug(
             "request",
             method=scope["method"],
-            path=scope["path"][:LONGEST_LOGGED_PATH],
+            path=scope["path"][:MAX_LOGGED_PATH_CHARS],
             status=exchange.status,
             seconds=round(seconds, 6),
         )
 
 
-def _taken_back(scope: Scope) -> ServiceError:
-    """The error of a request that was ended for taking too long, its task free to answer."""
+def _timeout_error(scope: Scope) -> ServiceError:
+    """The error of a request that was cancelled by a timeout; its task may then go on to respond."""
     task = asyncio.current_task()
     if task is not None:
         task.uncancel()
-    late: ServiceError = scope[LATE]
-    return late
+    error: ServiceError = scope[TIMED_OUT]
+    return error
 
 
 class _Exchange:
-    """One request and its answer, as they pass through the middleware."""
+    """One request and its response in the middleware."""
 
-    def __init__(self, scope: Scope, send: Send, timings: Timings, request_id: str, metrics: Metrics) -> None:
+    def __init__(self, scope: Scope, send: Send, timings: Timings, request_id: str, metrics: HttpMetrics) -> None:
         # Routes match on the undecoded path, so that a %2F inside an id is not a separator.
         scope["path"] = scope["raw_path"].decode("ascii")
         scope[TIMINGS] = timings
         scope[REQUEST_ID] = request_id
         logs.request_id.set(request_id)
         self.timings = timings
-        self.status = 500  # what a request without an answer counts as
+        self.status = 500  # of a request without a response
         self._request_id = request_id
         self._metrics = metrics
         self._send = send
         self._started = False
 
     async def send(self, message: Message) -> None:
-        """Pass a message on, the answer's start with our headers."""
+        """Pass a message on; the start of a response gets our headers."""
         if message["type"] == "http.response.start":
             self._started = True
             self.status = message["status"]
@@ -121,15 +120,15 @@ class _Exchange:
         await self._send(message)
 
     async def fail(self, error: Exception) -> None:
-        """Answer with the error; where the answer had begun, only the log can tell."""
+        """Respond with the error; where a response had begun, raise it for the server to log."""
         status, code, detail = describe(error)
-        if status >= 500 and not isinstance(error, ShedError):  # those come by the thousand, when time is short
+        if status >= 500 and not isinstance(error, ShedError):  # load shedding must stay cheap
             log.error("request failed", exc_info=error)
         if self._started:
             raise error
         self._metrics.errors.labels(code).inc()
-        own = getattr(error, "headers", None) or {}
-        headers = [(name.encode(), value.encode()) for name, value in own.items()]
+        extra = getattr(error, "headers", None) or {}
+        headers = [(name.encode(), value.encode()) for name, value in extra.items()]
         await send_body(
             self.send, status, error_body(code, detail, self._request_id, getattr(error, "more", None)), JSON, headers
         )

@@ -1,4 +1,4 @@
-"""The application that FastAPI documents, with what its document says of keys."""
+"""The FastAPI application whose OpenAPI document names the API keys that requests need."""
 
 from typing import Any
 
@@ -12,17 +12,14 @@ EITHER: list[dict[str, list[str]]] = [{"bearer": []}, {"header": []}]
 
 
 class DocumentedApp(FastAPI):
-    """FastAPI whose document asks for a key where the service does.
-
-    Which role a call needs stands beside it as `x-role`.
-    """
+    """FastAPI whose OpenAPI document requires a key where the service does; `route()` adds each role as `x-role`."""
 
     def __init__(self, *, keys: bool, **options: Any) -> None:
         super().__init__(**options)
         self._keys = keys
 
     def openapi(self) -> dict[str, Any]:
-        """The document, made once."""
+        # FastAPI caches the document.
         document = super().openapi()
         document.setdefault("components", {})["securitySchemes"] = SCHEMES
         document["security"] = EITHER if self._keys else []

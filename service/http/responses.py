@@ -1,9 +1,9 @@
-"""What goes in and out over HTTP. Queries are validated by these models; answers are only documented by them."""
+"""Models of the JSON responses, for the OpenAPI document and the client; the service validates none of its own."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from index.gate_report import GateCheck, GateReport
 from service.retrain.job import Stage, State, Trigger
@@ -11,33 +11,23 @@ from service.retrain.job import Stage, State, Trigger
 By = Literal["fused", "id", "text", "image", "multimodal"]  # spaces that bundles may have
 
 
-class Query(BaseModel):
-    """A query string; an unknown parameter is an error, as a misspelt one would silently do nothing."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ListQuery(Query):
-    """How many items."""
-
-    k: int
-
-
 class Reply(BaseModel):
-    """What every answer carries; put in front of it where it is sent."""
+    """The field that every response has."""
 
     request_id: str
 
 
 class Answer(Reply):
-    """What every answer out of a bundle carries."""
+    """The fields of every response made from a bundle."""
 
     bundle: str = Field(description="the bundle that answered")
-    source: str = Field(description="what answered: user, fold_in, session, popular; for /similar the space")
+    source: str = Field(
+        description="what the response was made from: user, fold_in, session, popular; for /similar the space"
+    )
 
 
 class Item(BaseModel):
-    """An item as a person sees it."""
+    """An item's metadata."""
 
     item_id: str
     title: str
@@ -48,53 +38,55 @@ class Item(BaseModel):
 class RankedItem(Item):
     """An item in a list."""
 
-    rank: int = Field(description="place in the whole list; the first of a page with offset 10 has rank 11")
+    rank: int = Field(description="position in the whole list; the first item of a page with offset 10 has rank 11")
     score: float
 
 
 class PastItem(BaseModel):
-    """An item of the user's past and what it adds to a score."""
+    """A past item of the user and its contribution to a score."""
 
     item_id: str
     title: str
     contribution: float
-    weight: float | None = Field(None, description="what it weighs in the profile, where not 1; negative: disliked")
-    rank_without: int | None = Field(None, description="the rank by score without this past item, if asked for")
+    weight: float | None = Field(None, description="its weight in the profile, where not 1; negative: disliked")
+    rank_without: int | None = Field(
+        None, description="the rank by score without this past item, with counterfactual=true"
+    )
 
 
 class Explanation(BaseModel):
-    """Why an item was given: parts + rules sum to the score; so do past_items + other_past_items + user_own + rules."""
+    """Why an item is recommended; parts + rules = past_items + other_past_items + user_own + rules = the score."""
 
     sentence: str
     parts: dict[str, float] | None = None
     past_items: list[PastItem] | None = None
     other_past_items: float | None = None
     user_own: float | None = None
-    rules: float | None = Field(None, description="what boosts add, where any rule boosts")
+    rules: float | None = Field(None, description="the sum of the boosts, where a rule boosts the item")
 
 
 class RecommendedItem(RankedItem):
     """An item recommended to a user."""
 
     explanation: Explanation | None = None
-    pinned: bool | None = Field(None, description="true where a rule put the item in its place")
+    pinned: bool | None = Field(None, description="true where a rule fixed the item's rank")
 
 
-class Listed(BaseModel):
-    """How much of what was asked for could be given."""
+class ListAnswer(Answer):
+    """A response with one list of items, which may have fewer than k."""
 
-    missing: int = Field(description="how many items fewer than k came, as no more are left under what was asked")
+    missing: int = Field(description="how many items fewer than k the list has, as no more match the request")
 
 
-class RecommendAnswer(Listed, Answer):
-    """Answer of GET /recommend."""
+class RecommendAnswer(ListAnswer):
+    """Response of GET /recommend."""
 
     user_id: str
     items: list[RecommendedItem]
 
 
-class SessionAnswer(Listed, Answer):
-    """Answer of POST /recommend."""
+class SessionAnswer(ListAnswer):
+    """Response of POST /recommend."""
 
     user_id: str | None
     unknown_items: list[str] = Field(description="ids of the session and its rules that this bundle lacks")
@@ -102,7 +94,7 @@ class SessionAnswer(Listed, Answer):
 
 
 class BatchEntry(BaseModel):
-    """The answer for one user of a batch, or why there is none."""
+    """The list of one user of a batch, or the error in its place."""
 
     user_id: str
     source: str | None = None
@@ -113,123 +105,117 @@ class BatchEntry(BaseModel):
 
 
 class BatchAnswer(Answer):
-    """Answer of POST /recommend/batch, in the order of the users asked for."""
+    """Response of POST /recommend/batch, in the order of the requested users."""
 
     unknown_items: list[str] = Field(description="ids of the rules that this bundle lacks")
     answers: list[BatchEntry]
 
 
 class Likeness(BaseModel):
-    """How alike two items are."""
+    """How similar two items are."""
 
     cosines: dict[str, float]
     users_in_common: int
 
 
 class SimilarItem(RankedItem):
-    """An item near another; its score is the cosine in the space asked for."""
+    """An item similar to another; its score is the cosine in the requested space."""
 
     explanation: Likeness | None = None
 
 
-class SimilarAnswer(Listed, Answer):
-    """Answer of /similar."""
+class SimilarAnswer(ListAnswer):
+    """Response of /similar."""
 
     item_id: str
     by: str
-    reason: str | None = Field(None, description="why nothing came, where the space knows nothing of the item")
+    reason: str | None = Field(None, description="why the list is empty, where the item has no vector in the space")
     items: list[SimilarItem]
 
 
 class PopularItem(RankedItem):
-    """A popular item; its score is the time-decayed count where the bundle has one."""
+    """A popular item; its score is the time-decayed count of interactions where the bundle has one."""
 
-    users: int = Field(description="how many users had it in training")
+    users: int = Field(description="how many users interacted with it in the training data")
 
 
 class PopularAnswer(Answer):
-    """Answer of /popular."""
+    """Response of /popular."""
 
-    missing: int = Field(description="by how many the list is shorter than k, as no more items are left")
+    missing: int = Field(description="how many items fewer than k the list has, as no more match")
     items: list[PopularItem]
 
 
 class TrendingAnswer(PopularAnswer):
-    """Answer of /trending. A score is the decayed count of events; 0: a popular item where events name no more."""
+    """Response of /trending. A score is the decayed count of events; popular items that fill the list have 0."""
 
     half_life_hours: float
 
 
-class HiddenQuery(ListQuery):
-    """Which part of the list."""
-
-    offset: int = Field(0, ge=0)
-
-
 class HiddenAnswer(Answer):
-    """Answer of PUT and DELETE /items/{item_id}/hidden: in effect here, and within moments on every replica."""
+    """Response of PUT and DELETE /items/{item_id}/hidden: in effect here now, and on every replica soon after."""
 
     item_id: str
     hidden: bool
 
 
 class HiddenList(Answer):
-    """Answer of /hidden."""
+    """Response of /hidden."""
 
     total: int
-    item_ids: list[str] = Field(description="ascending; some may be of other bundles")
+    item_ids: list[str] = Field(description="ascending; the bundle may lack some of them")
 
 
 class UserAnswer(Answer):
-    """Answer of /users: what is known, and how fresh it is."""
+    """Response of /users: what is known of the user, and how fresh it is."""
 
     user_id: str
     trained: bool = Field(description="whether this bundle was trained with the user")
-    in_memory: bool = Field(description="whether the whole profile was kept in this process")
-    seen: int = Field(description="items in the past that the vector is made of")
+    in_memory: bool = Field(description="whether the profile was cached in this process")
+    seen: int = Field(description="past items that the user's vector is made from")
     excluded: int = Field(description="disliked items, which are never shown")
-    events: int = Field(description="positive and dislike events that the log holds, the latest only")
-    events_since_training: int = Field(description="those of them younger than the bundle")
+    events: int = Field(description="the user's latest positive and dislike events in the log")
+    events_since_training: int = Field(description="how many of them are newer than the bundle")
     last_event_age_s: float | None
     bundle_age_s: float
 
 
 class ItemAnswer(Answer):
-    """Answer of /items."""
+    """Response of /items."""
 
     item: Annotated[dict[str, Any], Field(description="item_id, title, category, image, attributes")]
     users: int
-    part_norms: dict[str, float] = Field(description="length of each part of the item's embedding")
+    part_norms: dict[str, float] = Field(description="norm of each part of the item's embedding")
     hidden: bool = Field(description="whether the item is hidden from every list")
 
 
 class EventsAnswer(Answer):
-    """Answer of POST /events: all of it is durable."""
+    """Response of POST /events: all events are durable."""
 
-    accepted: int = Field(description="events that were new")
-    duplicates: int = Field(description="events whose event_id the log had already")
-    unknown_items: list[str] = Field(description="ids that this bundle lacks; their events are kept for the next one")
+    accepted: int = Field(description="new events")
+    duplicates: int = Field(description="events whose event_id was in the log already")
+    unknown_items: list[str] = Field(description="item ids that this bundle lacks; a later bundle may use their events")
 
 
 class Figures(BaseModel):
-    """What became of the answers of one bundle, or of all."""
+    """Impressions and clicks on the responses of one bundle, or of all."""
 
-    answers: int = Field(description="request ids of which an impression came")
+    answers: int = Field(description="request ids with an impression")
     items_shown: int
-    clicks: int = Field(description="click events that name one of these answers")
-    click_through_rate: float | None = Field(description="clicks by items shown; null where nothing was shown")
-    hit_rate: float | None = Field(description="share of answers with a click at least")
-    events: dict[str, int] = Field(description="events by kind, joined to an answer or not")
+    clicks: int = Field(description="click events with one of these request ids")
+    click_through_rate: float | None = Field(description="clicks divided by items shown; null where none were shown")
+    hit_rate: float | None = Field(description="share of responses with at least one click")
+    events: dict[str, int] = Field(description="all events by kind, with or without a request id")
 
 
 class BundleFigures(Figures):
-    """The same of one bundle."""
+    """The figures of one bundle."""
 
-    bundle: str | None = Field(description="null: events that name none")
+    bundle: str | None = Field(description="null: events that name no bundle")
 
 
 class QualityAnswer(Answer):
-    """Answer of /quality."""
+    """Response of /quality."""
 
     since: float = Field(description="start of the window; a multiple of five minutes")
     until: float
@@ -238,25 +224,25 @@ class QualityAnswer(Answer):
 
 
 class Alive(Reply):
-    """Answer of /healthz."""
+    """Response of /healthz."""
 
     status: str
 
 
 class Ready(Answer):
-    """Answer of /readyz."""
+    """Response of /readyz."""
 
     status: str
     model: str
-    fold_in: str = Field(description="users with events since training get the model's very vector: exact; or nearly")
-    redis: str = Field(description="off, or the state of the circuit: closed, open, half_open")
+    fold_in: str = Field(description="whether fold-in reproduces the model's own user vectors exactly or nearly")
+    redis: str = Field(description="off, or the state of the circuit breaker: closed, open, half_open")
     index: dict[str, Any]
     spaces: list[str]
-    files: str = Field(description="of the bundle on disk: verified, not verified (yet), or what damage was found")
+    files: str = Field(description="the bundle's files on disk: verified, not verified (yet), or the damage found")
 
 
 class Refusal(BaseModel):
-    """The one shape of an error."""
+    """The shape of every error."""
 
     error: str
     detail: str
@@ -264,7 +250,7 @@ class Refusal(BaseModel):
 
 
 class Gate(BaseModel):
-    """What the gate said of a bundle."""
+    """The gate's report on a bundle."""
 
     passed: bool
     bundle_id: str
@@ -272,22 +258,22 @@ class Gate(BaseModel):
 
 
 class GateRefusal(Refusal):
-    """Why nothing was published."""
+    """The error of a publish or rollback that was refused."""
 
-    gate: Gate | None = Field(None, description="where it was the gate that refused")
+    gate: Gate | None = Field(None, description="where the gate refused the bundle")
 
 
 class PublishAnswer(Answer):
-    """Answer of a publish or a rollback, given once this process serves what is published."""
+    """Response of a publish or a rollback, sent once this process serves the published bundle."""
 
     published: str = Field(description="the bundle that the registry names")
-    swapped: bool = Field(description="whether this process took it up by this call; false: it served already")
-    forced: bool = Field(description="whether the gate had refused it")
+    swapped: bool = Field(description="whether this request swapped the bundle; false: it served already")
+    forced: bool = Field(description="whether it was published although the gate refused it")
     gate: Gate | None
 
 
 class MoveInfo(BaseModel):
-    """Somebody let a bundle serve, or something took it away."""
+    """A publish or a withdrawal of a bundle."""
 
     at: datetime
     by: str
@@ -295,7 +281,7 @@ class MoveInfo(BaseModel):
 
 
 class BundleInfo(BaseModel):
-    """One bundle of the registry; all but the first three are null where its manifest cannot be read."""
+    """One bundle of the registry; fields of its manifest are null where that cannot be read."""
 
     bundle_id: str
     role: str = Field(description="serves, published (but another serves here), rollback, or empty")
@@ -307,11 +293,13 @@ class BundleInfo(BaseModel):
     n_items: int | None
     n_interactions: int | None
     index: dict[str, Any] | None
-    bytes: int | None = Field(description="of all its files")
+    bytes: int | None = Field(description="total size of its files")
     gate: Gate | None = Field(description="the gate's last report")
     gated_at: datetime | None
     published: MoveInfo | None = Field(description="who published it last, and when")
-    withdrawn: MoveInfo | None = Field(description="why it was rolled back by itself; it waits to be published by hand")
+    withdrawn: MoveInfo | None = Field(
+        description="why it was rolled back automatically; only a publish by hand makes it serve again"
+    )
 
 
 class TroubleInfo(BaseModel):
@@ -323,13 +311,15 @@ class TroubleInfo(BaseModel):
 
 
 class BundlesAnswer(Answer):
-    """Answer of GET /bundles."""
+    """Response of GET /bundles."""
 
     published: str | None = Field(description="the bundle that the registry names")
-    history: list[str] = Field(description="bundles published before, oldest first; a rollback goes to the last")
-    verified: bool = Field(description="whether the sums of the bundle that serves were checked")
-    damage: list[str] = Field(description="what is wrong with its files on disk")
-    trouble: TroubleInfo | None = Field(description="the last swap that failed, until one goes well")
+    history: list[str] = Field(
+        description="bundles published before, oldest first; a rollback goes to the last of them"
+    )
+    verified: bool = Field(description="whether the checksums of the bundle that serves were verified")
+    damage: list[str] = Field(description="the damage found in its files on disk")
+    trouble: TroubleInfo | None = Field(description="the last failed swap, until one succeeds")
     bundles: list[BundleInfo] = Field(description="newest first")
 
 
@@ -341,7 +331,7 @@ class ShownJob(BaseModel):
     trigger: Trigger
     asked_by: str
     created_at: float = Field(description="unix seconds, as all times here")
-    events_position: int = Field(description="how far into the event log the training reads")
+    events_position: int = Field(description="position in the event log up to which the training reads")
     launcher: str
     arguments: tuple[str, ...]
     stages: tuple[Stage, ...]
@@ -351,18 +341,18 @@ class ShownJob(BaseModel):
 
 
 class JobAnswer(Reply):
-    """Answer of POST and DELETE."""
+    """Response of POST and DELETE /retrain."""
 
     job: ShownJob
 
 
 class FullJobAnswer(JobAnswer):
-    """Answer of GET /retrain/{job}."""
+    """Response of GET /retrain/{job}."""
 
     log: list[str]
 
 
 class JobsAnswer(Reply):
-    """Answer of GET /retrain."""
+    """Response of GET /retrain."""
 
     jobs: list[ShownJob]

@@ -1,32 +1,29 @@
-"""Routes that FastAPI documents and that answer without its per-request machinery.
+"""Routes of the service: `route()` declares one, `DispatchMiddleware` finds it, and its endpoint answers directly.
 
-FastAPI's dependency solving and exit stacks cost more than the search. A route here says what it takes (an id in
-the path, a query model) and what it gives (a response model), which becomes the OpenAPI document; a request goes
-straight from the router to the endpoint, and the answer's bytes straight to the socket.
+FastAPI writes the OpenAPI document from each route but answers none of them: its dependency solving and exit stacks
+cost more per request than the search.
 """
 
-import inspect
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Annotated, Any, Generic, Literal, NamedTuple, TypeVar, get_origin
-from urllib.parse import parse_qsl, unquote_to_bytes
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
+from urllib.parse import unquote_to_bytes
 
-import fastapi
 import orjson
-from annotated_types import MaxLen
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter
 from starlette.responses import JSONResponse, PlainTextResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.bundles.loaded import LoadedBundle
 from service.bundles.warmup import RecordedRequest
-from service.errors import BodyTooLargeError, InvalidRequestError, MethodNotAllowedError, request_id_of, sentence
-from service.http.responses import Query, Refusal
+from service.errors import REQUEST_ID, InvalidRequestError, MethodNotAllowedError
+from service.http.parameters import Query, documented_signature, parse_body, parse_query, read_body
+from service.http.responses import Refusal
 from service.http.sending import JSON, send_body
-from service.principal import ANONYMOUS, Principal, Role, principal_of, require
+from service.principal import ANONYMOUS, LOWEST_ROLE, PRINCIPAL, Principal, Role, require
 from service.ranking.profile import Profile
 from service.response_cache import CachedResponse, Key
 from service.state import STATE, Service
@@ -34,48 +31,52 @@ from service.telemetry.timings import TIMINGS, Timings
 
 Q = TypeVar("Q", bound=Query)
 
-PATH_PARAMS, ROUTE = "path_params", "route"  # where ASGI frameworks leave them in the scope
-SPARE_PARAMETERS = 64  # in a query, beyond those that its model has room for
-QUERY_CACHE = 1_024  # query strings repeat from request to request
-LONGEST_CACHED = 256  # bytes; a long query string is one caller's own and does not come again
+PATH_PARAMS, ROUTE = "path_params", "route"  # keys of the ASGI scope that frameworks agree on
+QUERY_CACHE_SIZE = 1_024  # parsed queries: the same query strings come again and again
+MAX_CACHED_QUERY_BYTES = 256  # a long query string is specific to one caller and seldom comes again
 
-ALWAYS = (401, 403, 408, 414, 422, 429, 431, 503, 504)  # what any route may refuse with
-OF_BODIES = (413,)
-RETRY_AFTER = {"description": "whole seconds, where it is known when to come back", "schema": {"type": "integer"}}
+COMMON_ERRORS = (401, 403, 408, 414, 422, 429, 431, 503, 504)  # statuses that any route may refuse with
+BODY_ERRORS = (413,)
+RETRY_AFTER = {"description": "seconds after which to retry, where known", "schema": {"type": "integer"}}
 
 Method = Literal["GET", "POST", "PUT", "DELETE"]
 
 
 @dataclass(slots=True)
-class Call(Generic[Q]):
+class Request(Generic[Q]):
     """One request as an endpoint sees it."""
 
-    loaded: LoadedBundle  # what answers this request to its end, whatever is published meanwhile
+    loaded: LoadedBundle  # answers this request to its end, even if another bundle is published meanwhile
     id: str  # the decoded id in the path, "" where the route has none
     query: Q
-    body: Any  # what the route's body type says, None where it takes none
+    body: Any  # validated, of the route's body type; None where it takes none
     request_id: str
     timings: Timings
     principal: Principal
-    profile: Profile | None = None  # of the user that the route asks for, None where nothing is known of that user
+    profile: Profile | None = None  # of the user named by the route's `user_of`
     headers: Sequence[tuple[bytes, bytes]] = ()  # names in lower case
-    raw: bytes = b""  # the body as it came: what a signature is over
-
-
-Endpoint = Callable[[Service, Call[Any]], Awaitable[Any]]
-Whose = Callable[[Call[Any]], str | None]
-
-
-def no_user(_: Call[Any]) -> None:
-    """Of a route whose answers depend on no user."""
+    raw_body: bytes = b""  # as received: signatures are computed over it
 
 
 @dataclass(frozen=True)
-class Raw:
-    """A body that is not JSON made by us."""
+class TextResponse:
+    """A response body that is not JSON."""
 
     body: bytes
     content_type: str
+
+
+Endpoint = Callable[[Service, Request[Any]], Awaitable[Any]]
+UserOf = Callable[[Request[Any]], str | None]
+
+
+def no_user(_: Request[Any]) -> None:
+    """The `user_of` of a route whose responses depend on no user."""
+
+
+def user_in_path(request: Request[Any]) -> str:
+    """The `user_of` of a route whose path holds a user id."""
+    return request.id
 
 
 def route(
@@ -85,291 +86,209 @@ def route(
     method: Method = "GET",
     query: type[Query] = Query,
     body: Any = None,
-    answer: type[BaseModel] | None,
+    response: type[BaseModel] | None,
     status: int = 200,
     role: Role = "read",
-    whose: Whose = no_user,
-    keep: bool = False,
-    named: str | None = None,
+    user_of: UserOf = no_user,
+    cacheable: bool = False,
+    user_field: str | None = None,
     impressions: bool = False,
-    refusals: Sequence[int] = (),
-    refusal: type[Refusal] = Refusal,
+    errors: Sequence[int] = (),
+    error_model: type[Refusal] = Refusal,
 ) -> APIRoute:
     """A route of the application.
 
-    What the endpoint returns is sent as JSON with the request's id (and `named`) in front, or as it is where it is Raw.
+    The endpoint's result is sent as JSON, with the request id (and `user_field`) in front, or as it is if it is a
+    TextResponse.
 
     Args:
         path: fixed, or with one id: `/items/{item_id:path}`, `/items/{item_id:path}/hidden`.
         body: a model, or any type that pydantic can read from JSON; None where the route takes no body.
-        role: what the caller's key must at least be allowed.
-        whose: the id of the user whose profile the endpoint needs; it comes as `call.profile`.
-        keep: whether an answer depends on nothing but path, query, profile and what clears the answer cache.
-        named: the answer's field for the id in the path, where that is a user's and all else depends on the profile
-            alone: it is put in when an answer is sent, so that all of whom nothing is known share a kept one.
-        impressions: whether its `items` are shown to somebody, who may click: such answers may be logged.
-        refusals: statuses of its own that it may refuse with, beside those of every route, in the shape of `refusal`.
+        response: the model that documents the response; None for plain text.
+        role: the lowest role that a caller's key must have.
+        user_of: the id of the user whose profile the endpoint needs as `request.profile`.
+        cacheable: whether a response depends only on path, query, profile and what clears the response cache.
+        user_field: the response's field for the user id in the path, where everything else depends on the profile
+            alone. It is added when a response is sent, so that all unknown users share one cached response.
+        impressions: whether the response's `items` are shown to a user who may click: they may be logged.
+        errors: statuses that this route may refuse with beside COMMON_ERRORS, in the shape of `error_model`.
     """
-    made = APIRoute(
+    body_errors = () if body is None else BODY_ERRORS
+    api_route = APIRoute(
         path,
-        _documented(path, endpoint, query, body),
+        documented_signature(path, endpoint, query, body),
         methods=[method],
         status_code=status,
-        response_model=answer,
-        response_class=JSONResponse if answer else PlainTextResponse,
+        response_model=response,
+        response_class=JSONResponse if response else PlainTextResponse,
         openapi_extra={"x-role": role},
-        responses=_refused(ALWAYS) | _refused(() if body is None else OF_BODIES) | _refused(refusals, refusal),
+        responses=_documented_errors(COMMON_ERRORS)
+        | _documented_errors(body_errors)
+        | _documented_errors(errors, error_model),
     )
-    names = list(made.param_convertors)
-    id_name = names[0] if names else None
-    made.app = _DirectEndpoint(
+    api_route.app = _DirectEndpoint(
         endpoint,
         path,
-        query=query,
-        body=body,
-        id_name=id_name,
-        status=status,
-        role=role,
-        whose=whose,
-        keep=keep,
-        named=named,
-        impressions=impressions,
+        next(iter(api_route.param_convertors), None),
+        query,
+        None if body is None else TypeAdapter(body),
+        status,
+        role,
+        user_of,
+        cacheable,
+        user_field,
+        impressions,
     )
-    return made
+    return api_route
 
 
-def _refused(statuses: Sequence[int], model: type[Refusal] = Refusal) -> dict[int | str, Any]:
-    """As FastAPI documents refusals."""
-    waits = {"headers": {"Retry-After": RETRY_AFTER}}
-    return {status: {"model": model, **(waits if status in (429, 503) else {})} for status in statuses}
+def _documented_errors(statuses: Sequence[int], model: type[Refusal] = Refusal) -> dict[int | str, Any]:
+    retry = {"headers": {"Retry-After": RETRY_AFTER}}
+    return {status: {"model": model, **(retry if status in (429, 503) else {})} for status in statuses}
 
 
-def role_of(made: APIRoute) -> Role:
-    """What a caller's key must at least be allowed, to be answered by a route of ours."""
-    straight = made.app
-    if not isinstance(straight, _DirectEndpoint):
-        raise TypeError(f"{made.path} was not made by route()")
-    return straight.role
+def role_of(api_route: APIRoute) -> Role:
+    """The lowest role that a caller's key must have for this route."""
+    if not isinstance(api_route.app, _DirectEndpoint):
+        raise TypeError(f"{api_route.path} was not made by route()")
+    return api_route.app.role
 
 
-def _documented(path: str, endpoint: Endpoint, query: type[Query], body: Any) -> Callable[..., Any]:
-    """A stand-in that FastAPI reads the parameters from; it is never called."""
-
-    def stand_in(**_: Any) -> None:
-        """Carry the signature."""
-
-    names = [name.partition("}")[0].partition(":")[0] for name in path.split("{")[1:]]
-    annotations: dict[str, Any] = dict.fromkeys(names, str)
-    if query.model_fields:
-        annotations["query"] = Annotated[query, fastapi.Query()]
-    if body is not None:
-        annotations["body"] = Annotated[body, fastapi.Body()]
-    parameters = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, annotation=a) for n, a in annotations.items()]
-    stand_in.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    stand_in.__name__, stand_in.__doc__ = getattr(endpoint, "__name__", path), endpoint.__doc__
-    return stand_in
-
-
+@dataclass(eq=False)
 class _DirectEndpoint:
-    """The ASGI application of one route."""
+    """The ASGI application of one route; the fields are the arguments of `route()`."""
 
-    def __init__(
-        self,
-        endpoint: Endpoint,
-        name: str,
-        *,
-        query: type[Query],
-        body: Any,
-        id_name: str | None,
-        status: int,
-        role: Role,
-        whose: Whose,
-        keep: bool,
-        named: str | None,
-        impressions: bool,
-    ) -> None:
-        self._endpoint = endpoint
-        self._name = name
-        self._id_name = id_name
-        self._status = status
-        self.role = role
-        self._whose = whose
-        self._keep = keep
-        self._named = named
-        self._impressions = impressions
-        self._body: TypeAdapter[Any] | None = None if body is None else TypeAdapter(body)
+    endpoint: Endpoint
+    path: str
+    id_name: str | None
+    query: type[Query]
+    body: TypeAdapter[Any] | None
+    status: int
+    role: Role
+    user_of: UserOf
+    cacheable: bool
+    user_field: str | None
+    impressions: bool
+
+    def __post_init__(self) -> None:
         self._replay = self.replay  # bound once, not at every request
-        self._parse: Callable[[bytes], Query] = lambda text: parse_query(text, query)
-        self._parse_cached = lru_cache(QUERY_CACHE)(self._parse)
+        self._parse_query: Callable[[bytes], Query] = lambda text: parse_query(text, self.query)
+        self._parse_query_cached = lru_cache(QUERY_CACHE_SIZE)(self._parse_query)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         service: Service = scope["state"][STATE]
-        epoch = service.responses.epoch  # before anything that an answer is made of is read
-        call = await self._call(service, scope, receive)
-        if self._keep and (call.profile is not None or self._whose(call) is None):
-            answer: CachedResponse | Raw = await self._kept(
-                service, call, self._key(call, scope["query_string"]), epoch
-            )
+        epoch = service.responses.epoch  # read before anything that the response is made from
+        request = await self._read(service, scope, receive)
+        if self.cacheable and (request.profile is not None or self.user_of(request) is None):
+            response = await self._respond_from_cache(service, request, scope["query_string"], epoch)
         else:
-            answer = await self._made(service, call)
-        if isinstance(answer, Raw):
-            await send_body(send, self._status, answer.body, answer.content_type.encode())
+            response = await self._respond(service, request)
+        if isinstance(response, TextResponse):
+            await send_body(send, self.status, response.body, response.content_type.encode())
             return
-        service.metrics.count_answer(answer.source)
-        if self._impressions and service.settings.log_impressions:
-            user_id, bundle_id = self._whose(call) or "", call.loaded.bundle.bundle_id
-            service.feedback.shown(call.request_id, user_id, bundle_id, answer.n_items)
-        head = {"request_id": call.request_id}
-        if self._named is not None:
-            head[self._named] = call.id
-        await send_body(send, self._status, _headed(head, answer.rendered), JSON)
+        service.metrics.count_answer(response.source)
+        if self.impressions and service.settings.log_impressions:
+            user_id, bundle_id = self.user_of(request) or "", request.loaded.bundle.bundle_id
+            service.feedback.shown(request.request_id, user_id, bundle_id, response.n_items)
+        first_fields = {"request_id": request.request_id}
+        if self.user_field is not None:
+            first_fields[self.user_field] = request.id
+        await send_body(send, self.status, _prepend_fields(first_fields, response.rendered), JSON)
 
-    async def _call(self, service: Service, scope: Scope, receive: Receive) -> Call[Any]:
-        principal = principal_of(scope)
-        require(principal, self.role)
-        limits, name, text = service.settings, self._id_name, scope["query_string"]
-        found = "" if name is None else read_id(scope["path_params"][name], name, limits.id_max_chars)
-        query = (self._parse_cached if len(text) <= LONGEST_CACHED else self._parse)(text)
-        body, raw = None, b""
-        if self._body is not None:
-            raw = await read_body(scope, receive, limits.body_max_bytes)
-            body = parse_body(raw, self._body)
-        call = Call(
-            service.current.loaded, found, query, body, request_id_of(scope), scope[TIMINGS], principal,
-            headers=scope["headers"], raw=raw,
+    async def _read(self, service: Service, scope: Scope, receive: Receive) -> Request[Any]:
+        """The request, validated and with its user's profile. InvalidRequestError or ForbiddenError where refused."""
+        principal: Principal = scope[PRINCIPAL]
+        if self.role != LOWEST_ROLE:
+            require(principal, self.role)
+        settings, text = service.settings, scope["query_string"]
+        path_id = ""
+        if self.id_name is not None:
+            path_id = decode_id(scope[PATH_PARAMS][self.id_name], self.id_name, settings.id_max_chars)
+        query = (self._parse_query_cached if len(text) <= MAX_CACHED_QUERY_BYTES else self._parse_query)(text)
+        body, raw_body = None, b""
+        if self.body is not None:
+            raw_body = await read_body(scope, receive, settings.body_max_bytes)
+            body = parse_body(raw_body, self.body)
+        request = Request(
+            service.current.loaded, path_id, query, body, scope[REQUEST_ID], scope[TIMINGS], principal,
+            headers=scope["headers"], raw_body=raw_body,
         )  # fmt: skip
-        user_id = self._whose(call)
+        user_id = self.user_of(request)
         if user_id is not None:
-            users = call.loaded.users
-            call.profile = users.peek(user_id) or await users.find(user_id)
-            call.timings.mark("user")
-        if self._keep:
-            service.recent.record(RecordedRequest(partial(self._replay, service), found, query, user_id is not None))
-        return call
+            users = request.loaded.users
+            request.profile = users.peek(user_id) or await users.find(user_id)
+            request.timings.mark("user")
+        if self.cacheable:
+            service.recent.record(RecordedRequest(partial(self._replay, service), path_id, query, user_id is not None))
+        return request
 
-    async def replay(self, service: Service, loaded: LoadedBundle, found: str, query: Query) -> None:
+    async def replay(self, service: Service, loaded: LoadedBundle, path_id: str, query: Query) -> None:
         """Answer a recorded request from a bundle that may not serve yet, and drop the response."""
-        call = Call(loaded, found, query, None, "", Timings(time.perf_counter), ANONYMOUS)
-        user_id = self._whose(call)
+        request = Request(loaded, path_id, query, None, "", Timings(time.perf_counter), ANONYMOUS)
+        user_id = self.user_of(request)
         if user_id is not None:
-            call.profile = await loaded.users.find(user_id)
-        await self._made(service, call)
+            request.profile = await loaded.users.find(user_id)
+        await self._respond(service, request)
 
-    def _key(self, call: Call[Any], query: bytes) -> Key:
-        shared = self._named is not None and call.profile is call.loaded.users.unknown_profile
-        return self._name, "" if shared else call.id, query
+    async def _respond_from_cache(
+        self, service: Service, request: Request[Any], query: bytes, epoch: int
+    ) -> CachedResponse | TextResponse:
+        """The cached response; on a miss a computed one, which is then cached."""
+        unknown_user = self.user_field is not None and request.profile is request.loaded.users.unknown_profile
+        key: Key = self.path, "" if unknown_user else request.id, query
+        cached = service.responses.get(key, request.profile)
+        if cached is not None:
+            request.timings.mark("kept")
+            return cached
+        response = await self._respond(service, request)
+        if isinstance(response, CachedResponse):
+            service.responses.put(key, response, epoch)
+        return response
 
-    async def _kept(self, service: Service, call: Call[Any], key: Key, epoch: int) -> CachedResponse | Raw:
-        """The answer of before, or one made now and kept."""
-        found = service.responses.get(key, call.profile)
-        if found is not None:
-            call.timings.mark("kept")
-            return found
-        made = await self._made(service, call)
-        if isinstance(made, CachedResponse):
-            service.responses.put(key, made, epoch)
-        return made
-
-    async def _made(self, service: Service, call: Call[Any]) -> CachedResponse | Raw:
-        answer = await self._endpoint(service, call)
-        if isinstance(answer, Raw):
-            return answer
-        rendered = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)[1:]
-        call.timings.mark("render")
-        return CachedResponse(call.profile, rendered, answer.get("source", ""), len(answer.get("items", ())))
+    async def _respond(self, service: Service, request: Request[Any]) -> CachedResponse | TextResponse:
+        """The endpoint's response, rendered."""
+        result = await self.endpoint(service, request)
+        if isinstance(result, TextResponse):
+            return result
+        rendered = orjson.dumps(result, option=orjson.OPT_SERIALIZE_NUMPY)[1:]
+        request.timings.mark("render")
+        return CachedResponse(request.profile, rendered, result.get("source", ""), len(result.get("items", ())))
 
 
-def _headed(head: dict[str, str], rendered: bytes) -> bytes:
-    """The whole JSON object: these fields in front of what comes after the opening brace."""
-    front = orjson.dumps(head)
+def _prepend_fields(fields: dict[str, str], rendered: bytes) -> bytes:
+    """The whole JSON object: these fields in front of what follows the opening brace."""
+    front = orjson.dumps(fields)
     return front[:-1] + rendered if rendered == b"}" else b"%b,%b" % (front[:-1], rendered)
 
 
-def read_id(raw: str, name: str, longest: int) -> str:
-    """The id behind percent-encoding; InvalidRequestError where it is empty, too long or no UTF-8."""
+def decode_id(encoded: str, name: str, max_chars: int) -> str:
+    """The percent-decoded id; InvalidRequestError where it is empty, too long or not UTF-8."""
     try:
-        found = unquote_to_bytes(raw).decode() if "%" in raw else raw
+        decoded = unquote_to_bytes(encoded).decode() if "%" in encoded else encoded
     except UnicodeDecodeError:
         raise InvalidRequestError(f"{name}: expected percent-encoded UTF-8") from None
-    return checked_id(found, name, longest)
+    return check_id(decoded, name, max_chars)
 
 
-def checked_id(found: str, name: str, longest: int) -> str:
-    """The id; InvalidRequestError where it is empty or too long."""
-    if not found:
-        raise InvalidRequestError(f"{name}: is empty, expected 1 to {longest} characters")
-    if len(found) > longest:
-        raise InvalidRequestError(f"{name}: has {len(found)} characters, the limit is {longest}")
-    return found
+def check_id(decoded: str, name: str, max_chars: int) -> str:
+    """The id itself; InvalidRequestError where it is empty or too long."""
+    if not decoded:
+        raise InvalidRequestError(f"{name}: is empty, expected 1 to {max_chars} characters")
+    if len(decoded) > max_chars:
+        raise InvalidRequestError(f"{name}: has {len(decoded)} characters, the limit is {max_chars}")
+    return decoded
 
 
-def parse_query(text: bytes, model: type[Q]) -> Q:
-    """The validated query; InvalidRequestError says which parameter is wrong and what was expected.
+class _IdPattern(NamedTuple):
+    """A route whose path holds an id."""
 
-    A parameter of a tuple type may be given several times; of any other the last one counts.
-    """
-    try:
-        pairs = parse_qsl(text.decode(), True, errors="strict", max_num_fields=_most_parameters(model))
-        return model.model_validate(_gathered(pairs, model))
-    except ValidationError as error:
-        raise InvalidRequestError(sentence(error.errors(include_url=False))) from None
-    except UnicodeDecodeError as error:
-        raise InvalidRequestError(f"query: {error}") from None
-    except ValueError:
-        most = _most_parameters(model)
-        raise InvalidRequestError(f"query: has more than {most} parameters, the limit") from None
-
-
-@lru_cache
-def _most_parameters(model: type[Query]) -> int:
-    """Room for every list that the model allows, and to spare."""
-    lists = [field for field in model.model_fields.values() if get_origin(field.annotation) is tuple]
-    return SPARE_PARAMETERS + sum(
-        one.max_length for field in lists for one in field.metadata if isinstance(one, MaxLen)
-    )
-
-
-def _gathered(pairs: list[tuple[str, str]], model: type[Query]) -> dict[str, Any]:
-    found: dict[str, Any] = dict(pairs)
-    for name, field in model.model_fields.items():
-        if name in found and get_origin(field.annotation) is tuple:
-            found[name] = tuple(value for key, value in pairs if key == name)
-    return found
-
-
-async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """The whole body; BodyTooLargeError as soon as it is known to be longer than the limit."""
-    announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-    if int(announced) > limit:
-        raise BodyTooLargeError(f"the body has {int(announced)} bytes, the limit is {limit}")
-    read = bytearray()
-    while True:
-        message: Message = await receive()
-        if message["type"] == "http.disconnect":
-            raise InvalidRequestError("body: the connection ended before the body did")
-        read += message.get("body", b"")
-        if len(read) > limit:
-            raise BodyTooLargeError(f"the body has more than {limit} bytes, the limit")
-        if not message.get("more_body", False):
-            return bytes(read)
-
-
-def parse_body(body: bytes, kind: TypeAdapter[Any]) -> Any:
-    """The validated body; InvalidRequestError says what is wrong in it and what was expected."""
-    try:
-        return kind.validate_json(body, strict=True)
-    except ValidationError as error:
-        raise InvalidRequestError("body: " + sentence(error.errors(include_url=False, include_context=False))) from None
-
-
-class _Entry(NamedTuple):
     route: APIRoute
-    prefix: str  # up to the id
+    prefix: str  # of the path, up to the id
     id_name: str
     suffix: str  # after the id
 
-    def id_in(self, path: str) -> str | None:
-        """The id as it stands in the path, or None where the path is not of this shape."""
+    def match(self, path: str) -> str | None:
+        """The encoded id in the path, or None where the path does not match."""
         if not (path.startswith(self.prefix) and path.endswith(self.suffix)):
             return None
         end = len(path) - len(self.suffix)
@@ -377,17 +296,17 @@ class _Entry(NamedTuple):
 
 
 class DispatchMiddleware:
-    """Plain ASGI middleware that answers for the routes it knows."""
+    """Plain ASGI middleware that passes each request to its route, and the rest on to the application."""
 
     def __init__(self, app: ASGIApp, routes: Sequence[APIRoute]) -> None:
         self._app = app
-        self._fixed: dict[tuple[str, str], APIRoute] = {}
-        self._with_id: dict[tuple[str, str], list[_Entry]] = {}
+        self._fixed: dict[tuple[str, str], APIRoute] = {}  # by method and path
+        self._with_id: dict[tuple[str, str], list[_IdPattern]] = {}  # by method and first segment of the path
         for route in routes:
             for method in route.methods or ():
                 self._add(method, route)
-        for entries in self._with_id.values():
-            entries.sort(key=lambda entry: len(entry.prefix) + len(entry.suffix), reverse=True)  # most definite first
+        for patterns in self._with_id.values():
+            patterns.sort(key=lambda pattern: len(pattern.prefix) + len(pattern.suffix), reverse=True)  # longest first
 
     def _add(self, method: str, route: APIRoute) -> None:
         prefix, brace, rest = route.path_format.partition("{")
@@ -395,38 +314,37 @@ class DispatchMiddleware:
             self._fixed[method, prefix] = route
             return
         id_name, _, suffix = rest.partition("}")
-        self._with_id.setdefault((method, first_word(prefix)), []).append(_Entry(route, prefix, id_name, suffix))
+        self._with_id.setdefault((method, first_segment(prefix)), []).append(_IdPattern(route, prefix, id_name, suffix))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, or hand it on; MethodNotAllowedError where the path alone is one of ours."""
-        if scope["type"] == "http" and self._found(scope):
+        """MethodNotAllowedError where a route has this path but not this method."""
+        if scope["type"] == "http" and self._match(scope):
             await scope[ROUTE].app(scope, receive, send)
             return
-        allowed = self._allowed(scope["path"]) if scope["type"] == "http" else []
+        allowed = self._allowed_methods(scope["path"]) if scope["type"] == "http" else []
         if allowed:
             raise MethodNotAllowedError(allowed)
         await self._app(scope, receive, send)
 
-    def _allowed(self, path: str) -> list[str]:
-        """The methods that some route of ours answers under this path."""
+    def _allowed_methods(self, path: str) -> list[str]:
         methods = {method for method, _ in (*self._fixed, *self._with_id)}
-        return sorted(method for method in methods if self._found({"method": method, "path": path}))
+        return sorted(method for method in methods if self._match({"method": method, "path": path}))
 
-    def _found(self, scope: Scope) -> bool:
-        """Whether the request is for a route of ours; what is found out of it is put into the scope."""
+    def _match(self, scope: Scope) -> bool:
+        """Whether a route matches; if so, the route and the encoded id are put into the scope."""
         method, path = scope["method"], scope["path"]
         fixed = self._fixed.get((method, path))
         if fixed is not None:
             scope[ROUTE], scope[PATH_PARAMS] = fixed, {}
             return True
-        for entry in self._with_id.get((method, first_word(path)), ()):
-            found = entry.id_in(path)
-            if found is not None:
-                scope[ROUTE], scope[PATH_PARAMS] = entry.route, {entry.id_name: found}
+        for pattern in self._with_id.get((method, first_segment(path)), ()):
+            encoded_id = pattern.match(path)
+            if encoded_id is not None:
+                scope[ROUTE], scope[PATH_PARAMS] = pattern.route, {pattern.id_name: encoded_id}
                 return True
         return False
 
 
-def first_word(path: str) -> str:
+def first_segment(path: str) -> str:
     """`items` of `/items/a/b/hidden`."""
     return path[1 : path.find("/", 1)] if "/" in path[1:] else path[1:]

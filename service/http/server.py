@@ -1,4 +1,4 @@
-"""The HTTP server under the application: one uvicorn, set up in one place."""
+"""The HTTP server: uvicorn, configured from the settings."""
 
 import asyncio
 import os
@@ -15,13 +15,13 @@ from service.http.connection import ConnectionLimits, HttpConnection
 from service.settings import Settings
 from service.state import STATE
 
-TICKS_A_SECOND = 10  # uvicorn's
-SWEEP_TICKS = 5
+TICKS_PER_SECOND = 10  # of uvicorn
+TICKS_PER_TIMEOUT_CHECK = 5
 BACKLOG = 4_096
 
 
 class Server(uvicorn.Server):
-    """uvicorn, that ends slow connections, may listen for admins elsewhere, and says beforehand that it will stop."""
+    """uvicorn that ends slow connections, may listen on an admin port, and reports not ready before it stops."""
 
     def __init__(self, config: uvicorn.Config, settings: Settings, on_listening: Callable[[], None]) -> None:
         super().__init__(config)
@@ -33,36 +33,35 @@ class Server(uvicorn.Server):
         super().run(sockets or listeners(self._settings))
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Open what the application needs, then listen."""
+        """Run the application's lifespan, then listen."""
         await super().startup(sockets)
         self._on_listening()
 
     async def on_tick(self, counter: int) -> bool:
-        """Look at every connection now and then."""
-        self._sweep(counter)
+        self._check_timeouts(counter)
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Say 'not ready' for a while, so that load balancers look elsewhere, then take no more and end."""
+        """Report not ready for `drain_delay_s`, so that load balancers stop sending, then accept no more and stop."""
         service: Any = self.lifespan.state.get(STATE)
         if service is not None:
             service.draining = True
-        for counter in range(round(self._settings.drain_delay_s * TICKS_A_SECOND)):
+        for counter in range(round(self._settings.drain_delay_s * TICKS_PER_SECOND)):
             if not self.force_exit:
-                self._sweep(counter)
-                await asyncio.sleep(1 / TICKS_A_SECOND)
+                self._check_timeouts(counter)
+                await asyncio.sleep(1 / TICKS_PER_SECOND)
         await super().shutdown(sockets)
 
-    def _sweep(self, counter: int) -> None:
-        if counter % SWEEP_TICKS:
+    def _check_timeouts(self, counter: int) -> None:
+        if counter % TICKS_PER_TIMEOUT_CHECK:
             return
         now = asyncio.get_running_loop().time()
         for connection in list(self.server_state.connections):
-            cast(HttpConnection, connection).sweep(now)
+            cast(HttpConnection, connection).enforce_timeouts(now)
 
 
 def listeners(settings: Settings) -> list[socket.socket] | None:
-    """The two sockets where admins have a port of their own; None where uvicorn may listen as it always does."""
+    """Sockets for the public and the admin port; None where there is no admin port and uvicorn opens its own socket."""
     if settings.admin_port is None:
         return None
     return [_listen(settings.host, settings.port), _listen(settings.admin_host, settings.admin_port)]
@@ -77,7 +76,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def make_server(app: ASGIApp, settings: Settings, *, on_listening: Callable[[], None] = lambda: None) -> Server:
-    """A server, ready to `run()`. The load test's yardstick stands on the same one, so that only the app differs."""
+    """A configured server, ready to `run()`."""
     limits = ConnectionLimits(
         max_in_flight=settings.max_in_flight,
         head_max_bytes=settings.head_max_bytes,

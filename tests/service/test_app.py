@@ -153,7 +153,7 @@ def test_a_failure_nobody_foresaw_is_a_500_of_the_same_shape_and_tells_no_secret
     assert response.status_code == 500
     assert response.json() == {
         "error": "internal",
-        "detail": "the service failed; its log has this request id",
+        "detail": "the service failed; its log has the details under this request id",
         "request_id": response.headers["x-request-id"],
     }
 

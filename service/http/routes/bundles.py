@@ -1,4 +1,4 @@
-"""GET /bundles, POST /bundles/{bundle_id}/publish, POST /bundles/rollback: versions, hot swap, rollback."""
+"""GET /bundles, POST /bundles/{bundle_id}/publish, POST /bundles/rollback: list, publish and roll back bundles."""
 
 from typing import Any
 
@@ -10,8 +10,9 @@ from index.records import Move
 from index.registry import Registry
 from service.bundles.gate_process import as_json
 from service.bundles.publishing import PublishOutcome
-from service.http.responses import BundleInfo, BundlesAnswer, GateRefusal, PublishAnswer, Query
-from service.http.route import Call, route
+from service.http.parameters import Query
+from service.http.responses import BundleInfo, BundlesAnswer, GateRefusal, PublishAnswer
+from service.http.route import Request, route
 from service.state import Service
 
 SOURCE = "registry"
@@ -20,46 +21,46 @@ SOURCE = "registry"
 class PublishQuery(Query):
     """Parameters of a publish."""
 
-    force: bool = Field(False, description="publish though the gate refuses the bundle")
+    force: bool = Field(False, description="publish even if the gate refuses the bundle")
 
 
 class RollbackQuery(Query):
     """Parameters of a rollback."""
 
     leaving: str | None = Field(
-        None, max_length=120, description="roll back only while this bundle is published: asked twice, it is done once"
+        None, max_length=120, description="roll back only while this bundle is published; makes a retry safe"
     )
 
 
 def routes() -> list[APIRoute]:
-    """The routes of this file."""
+    """GET /bundles, and publish and rollback for admins."""
     return [
-        route("/bundles", bundles, answer=BundlesAnswer),
+        route("/bundles", bundles, response=BundlesAnswer),
         route(
             "/bundles/{bundle_id:path}/publish",
             publish,
             method="POST",
             query=PublishQuery,
-            answer=PublishAnswer,
+            response=PublishAnswer,
             role="admin",
-            refusals=(404, 409, 500),
-            refusal=GateRefusal,
+            errors=(404, 409, 500),
+            error_model=GateRefusal,
         ),
         route(
             "/bundles/rollback",
             rollback,
             method="POST",
             query=RollbackQuery,
-            answer=PublishAnswer,
+            response=PublishAnswer,
             role="admin",
-            refusals=(404, 409),
+            errors=(404, 409),
         ),
     ]
 
 
-async def bundles(service: Service, call: Call[Query]) -> dict[str, Any]:
-    """Every bundle of the registry, which of them serves, and what is known of each."""
-    swapper, loaded = service.bundles.swapper, call.loaded.bundle.bundle_id
+async def bundles(service: Service, request: Request[Query]) -> dict[str, Any]:
+    """Every bundle of the registry, its state, and which of them serves."""
+    swapper, loaded = service.bundles.swapper, request.loaded.bundle.bundle_id
     failure = swapper.failure
     return {
         "bundle": loaded,
@@ -71,30 +72,30 @@ async def bundles(service: Service, call: Call[Query]) -> dict[str, Any]:
     }
 
 
-async def publish(service: Service, call: Call[PublishQuery]) -> dict[str, Any]:
-    """Let a bundle serve: the gate is asked, this process takes the bundle up, then the pointer moves.
+async def publish(service: Service, request: Request[PublishQuery]) -> dict[str, Any]:
+    """Publish a bundle: run the gate, swap this process to the bundle, then move the registry's pointer.
 
-    409 with the gate's report where it refuses, or with the reason why this process cannot serve the bundle; then
-    nothing is changed. Other replicas follow within seconds.
+    409 where the gate refuses (with its report) or where this process cannot serve the bundle; nothing is changed
+    then. Other replicas swap within seconds.
     """
-    done = await service.bundles.publishing.publish(call.id, by=call.principal.name, force=call.query.force)
-    return _publish_answer(service, done)
+    outcome = await service.bundles.publishing.publish(request.id, by=request.principal.name, force=request.query.force)
+    return _publish_answer(service, outcome)
 
 
-async def rollback(service: Service, call: Call[RollbackQuery]) -> dict[str, Any]:
-    """Let the bundle serve again that served before."""
-    done = await service.bundles.publishing.roll_back(by=call.principal.name, leaving=call.query.leaving)
-    return _publish_answer(service, done)
+async def rollback(service: Service, request: Request[RollbackQuery]) -> dict[str, Any]:
+    """Publish the bundle again that was published before this one."""
+    outcome = await service.bundles.publishing.roll_back(by=request.principal.name, leaving=request.query.leaving)
+    return _publish_answer(service, outcome)
 
 
-def _publish_answer(service: Service, done: PublishOutcome) -> dict[str, Any]:
+def _publish_answer(service: Service, outcome: PublishOutcome) -> dict[str, Any]:
     return {
         "bundle": service.current.loaded.bundle.bundle_id,
         "source": SOURCE,
-        "published": done.bundle,
-        "swapped": done.swapped,
-        "forced": done.forced,
-        "gate": None if done.report is None else as_json(done.report),
+        "published": outcome.bundle,
+        "swapped": outcome.swapped,
+        "forced": outcome.forced,
+        "gate": None if outcome.report is None else as_json(outcome.report),
     }
 
 
@@ -105,29 +106,29 @@ def _list_bundles(registry: Registry, loaded: str) -> dict[str, Any]:
     return {
         "published": published,
         "history": [] if pointer is None else pointer.history,
-        "bundles": [_info(registry, one, roles.get(one, "")) for one in registry.ids()],
+        "bundles": [_info(registry, bundle_id, roles.get(bundle_id, "")) for bundle_id in registry.ids()],
     }
 
 
 def _info(registry: Registry, bundle_id: str, role: str) -> dict[str, Any]:
     record = registry.record(bundle_id)
-    known: dict[str, Any] = dict.fromkeys(BundleInfo.model_fields)
-    known |= {
+    info: dict[str, Any] = dict.fromkeys(BundleInfo.model_fields)
+    info |= {
         "bundle_id": bundle_id,
         "role": role,
         "gate": None if record.gate is None else as_json(record.gate.report),
         "gated_at": None if record.gate is None else record.gate.at,
-        "published": _plain(record.published),
-        "withdrawn": _plain(record.withdrawn),
+        "published": _dump(record.published),
+        "withdrawn": _dump(record.withdrawn),
     }
     try:
         manifest = registry.manifest(bundle_id)
-        known["bytes"] = registry.size(bundle_id)
+        info["bytes"] = registry.size(bundle_id)
     except (BundleError, OSError) as error:
-        return known | {"unreadable": str(error)}
-    sizes = ("model", "created_at", "metrics", "n_users", "n_items", "n_interactions")
-    return known | {name: getattr(manifest, name) for name in sizes} | {"index": manifest.index.model_dump()}
+        return info | {"unreadable": str(error)}
+    copied = ("model", "created_at", "metrics", "n_users", "n_items", "n_interactions")
+    return info | {name: getattr(manifest, name) for name in copied} | {"index": manifest.index.model_dump()}
 
 
-def _plain(move: Move | None) -> dict[str, Any] | None:
+def _dump(move: Move | None) -> dict[str, Any] | None:
     return None if move is None else move.model_dump()

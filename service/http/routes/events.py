@@ -1,4 +1,4 @@
-"""POST /events: feedback taken in durably. GET /quality: what became of the answers."""
+"""POST /events writes feedback to the event log. GET /quality reports clicks on recommended items."""
 
 from typing import Annotated, Any
 
@@ -7,13 +7,13 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
 from service.events.event import GivenEvent
 from service.events.quality import bucket_of, quality
-from service.http.responses import EventsAnswer, QualityAnswer, Query
-from service.http.route import Call, route
-from service.settings import Settings
+from service.http.parameters import Query
+from service.http.responses import EventsAnswer, QualityAnswer
+from service.http.route import Request, route
 from service.state import Service
 
 END_OF_TIME = 253_402_300_799.0  # the last second of the year 9999, as unix seconds
-WINDOW_S = 86_400.0  # of /quality where none is asked for
+DEFAULT_WINDOW_S = 86_400.0  # of /quality
 
 
 class EventList(BaseModel):
@@ -25,13 +25,13 @@ class EventList(BaseModel):
 
 
 def _shape(body: Any) -> str:
-    """Which of the three shapes a body has, so that a refusal speaks of that one only."""
+    """Which of the three shapes a body has, so that an error is about that one only."""
     if isinstance(body, list):
         return "list"
     return "events" if isinstance(body, dict) and "events" in body else "event"
 
 
-Given = Annotated[
+EventsBody = Annotated[
     Annotated[GivenEvent, Tag("event")]
     | Annotated[list[GivenEvent], Tag("list")]
     | Annotated[EventList, Tag("events")],
@@ -47,30 +47,30 @@ class QualityQuery(Query):
     )
 
 
-def routes(settings: Settings) -> list[APIRoute]:
-    """The routes of this file."""
+def routes() -> list[APIRoute]:
+    """POST /events and GET /quality."""
     return [
         route(
             "/events",
             events,
             method="POST",
-            body=Given,
-            answer=EventsAnswer,
+            body=EventsBody,
+            response=EventsAnswer,
             status=202,
             role="write",
         ),
-        route("/quality", figures, query=QualityQuery, answer=QualityAnswer),
+        route("/quality", figures, query=QualityQuery, response=QualityAnswer),
     ]
 
 
-async def events(service: Service, call: Call[Query]) -> dict[str, Any]:
-    """Take in one event, a list of them, or `{"events": [...]}`; all of them are durable once this is answered.
+async def events(service: Service, request: Request[Query]) -> dict[str, Any]:
+    """Write one event, a list of events, or `{"events": [...]}`; all of them are durable once this is answered.
 
-    Sent again with the same event_id, an event counts once. 429 and 503 say when to send again: nothing was taken in.
+    An event that is sent again with the same event_id counts once. After 429 or 503 nothing was written; retry.
     """
-    loaded, given = call.loaded, _listed(call.body)
+    loaded, given = request.loaded, _as_list(request.body)
     appended = await service.feedback.take(given)
-    call.timings.mark("log")
+    request.timings.mark("log")
     named = dict.fromkeys(event.item_id for event in given if event.item_id)
     return {
         "bundle": loaded.bundle.bundle_id,
@@ -81,19 +81,19 @@ async def events(service: Service, call: Call[Query]) -> dict[str, Any]:
     }
 
 
-def _listed(body: GivenEvent | list[GivenEvent] | EventList) -> list[GivenEvent]:
+def _as_list(body: GivenEvent | list[GivenEvent] | EventList) -> list[GivenEvent]:
     if isinstance(body, GivenEvent):
         return [body]
     return body.events if isinstance(body, EventList) else body
 
 
-async def figures(service: Service, call: Call[QualityQuery]) -> dict[str, Any]:
-    """Click-through and hit rate, over all and by bundle, from impressions joined to clicks by request id."""
+async def figures(service: Service, request: Request[QualityQuery]) -> dict[str, Any]:
+    """Click-through and hit rate, overall and by bundle, from impressions joined to clicks by request id."""
     now = service.feedback.now()
-    since = bucket_of(now - WINDOW_S if call.query.since is None else call.query.since)
+    since = bucket_of(now - DEFAULT_WINDOW_S if request.query.since is None else request.query.since)
     found = quality(await service.feedback.log.counts_since(since))
     return {
-        "bundle": call.loaded.bundle.bundle_id,
+        "bundle": request.loaded.bundle.bundle_id,
         "source": "events",
         "since": since,
         "until": now,

@@ -1,4 +1,4 @@
-"""GET /healthz, /readyz and /metrics: for those who run the service."""
+"""GET /healthz, /readyz and /metrics, for orchestrators and monitoring."""
 
 from typing import Any
 
@@ -6,30 +6,31 @@ from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from service.errors import DrainingError
-from service.http.responses import Alive, Query, Ready
-from service.http.route import Call, Raw, route
+from service.http.parameters import Query
+from service.http.responses import Alive, Ready
+from service.http.route import Request, TextResponse, route
 from service.state import Service
 
 
 def routes() -> list[APIRoute]:
-    """The routes of this file."""
+    """GET /healthz, /readyz and /metrics."""
     return [
-        route("/healthz", healthz, answer=Alive),
-        route("/readyz", readyz, answer=Ready),
-        route("/metrics", metrics, answer=None),
+        route("/healthz", healthz, response=Alive),
+        route("/readyz", readyz, response=Ready),
+        route("/metrics", metrics, response=None),
     ]
 
 
-async def healthz(service: Service, call: Call[Query]) -> dict[str, Any]:
+async def healthz(service: Service, request: Request[Query]) -> dict[str, Any]:
     """The process is alive."""
     return {"status": "alive"}
 
 
-async def readyz(service: Service, call: Call[Query]) -> dict[str, Any]:
-    """The service can answer, with or without Redis, and from which bundle. A process about to end is not ready."""
+async def readyz(service: Service, request: Request[Query]) -> dict[str, Any]:
+    """The service can answer, with or without Redis, and from which bundle. A process that shuts down is not ready."""
     if service.draining:
-        raise DrainingError("the process is about to end")
-    loaded, manifest = call.loaded, call.loaded.bundle.manifest
+        raise DrainingError("the process is shutting down")
+    loaded, manifest = request.loaded, request.loaded.bundle.manifest
     return {
         "bundle": manifest.bundle_id,
         "source": "bundle",
@@ -44,13 +45,13 @@ async def readyz(service: Service, call: Call[Query]) -> dict[str, Any]:
 
 
 def _files(service: Service) -> str:
-    """What is known of the files of the bundle that serves; damage is reported while the bundle serves on."""
+    """The state of the bundle's files; a damaged bundle goes on serving."""
     swapper = service.bundles.swapper
     if swapper.damage:
         return f"damaged: {swapper.damage[0]}"
     return "verified" if swapper.opened.verified else "not verified"
 
 
-async def metrics(service: Service, call: Call[Query]) -> Raw:
-    """What Prometheus scrapes."""
-    return Raw(service.metrics.render(), CONTENT_TYPE_LATEST)
+async def metrics(service: Service, request: Request[Query]) -> TextResponse:
+    """All metrics, in the format of Prometheus."""
+    return TextResponse(service.metrics.render(), CONTENT_TYPE_LATEST)

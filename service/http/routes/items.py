@@ -1,36 +1,35 @@
-"""GET /items: what the service knows of an item; PUT and DELETE hide and show it at once, on every replica."""
+"""GET /items/{item_id}, PUT and DELETE /items/{item_id}/hidden, GET /hidden: show, hide and list items."""
 
 from typing import Any
 
 import numpy as np
 from fastapi.routing import APIRoute
 
-from service.http.requests import limited
-from service.http.responses import HiddenAnswer, HiddenList, HiddenQuery, ItemAnswer, Query
-from service.http.route import Call, route
+from service.http.parameters import Query
+from service.http.requests import HiddenQuery, with_k_limit
+from service.http.responses import HiddenAnswer, HiddenList, ItemAnswer
+from service.http.route import Request, route
 from service.http.routes.similar import known_row
-from service.settings import Settings
+from service.settings import RankingSettings
 from service.state import Service
 
-HIDDEN = "/items/{item_id:path}/hidden"
 
-
-def routes(settings: Settings) -> list[APIRoute]:
-    """The routes of this file."""
+def routes(settings: RankingSettings) -> list[APIRoute]:
+    """GET /items and /hidden, and hiding and showing for admins."""
     return [
-        route("/items/{item_id:path}", item, answer=ItemAnswer, refusals=(404,)),
-        route("/items/{item_id:path}/hidden", hide, method="PUT", answer=HiddenAnswer, role="admin", refusals=(404,)),
+        route("/items/{item_id:path}", item, response=ItemAnswer, errors=(404,)),
+        route("/items/{item_id:path}/hidden", hide, method="PUT", response=HiddenAnswer, role="admin", errors=(404,)),
         route(
-            "/items/{item_id:path}/hidden", show, method="DELETE", answer=HiddenAnswer, role="admin", refusals=(404,)
+            "/items/{item_id:path}/hidden", show, method="DELETE", response=HiddenAnswer, role="admin", errors=(404,)
         ),
-        route("/hidden", all_hidden, query=limited(HiddenQuery, settings), answer=HiddenList),
+        route("/hidden", all_hidden, query=with_k_limit(HiddenQuery, settings), response=HiddenList),
     ]
 
 
-async def item(service: Service, call: Call[Query]) -> dict[str, Any]:
-    """All that the bundle holds of one item."""
-    loaded, bundle = call.loaded, call.loaded.bundle
-    row = known_row(loaded, call.id)
+async def item(service: Service, request: Request[Query]) -> dict[str, Any]:
+    """One item's metadata, popularity and embedding norms."""
+    loaded, bundle = request.loaded, request.loaded.bundle
+    row = known_row(loaded, request.id)
     norms = {name: np.linalg.norm(part[row]) for name, part in bundle.item_parts.items()}
     return {
         "bundle": bundle.bundle_id,
@@ -38,34 +37,34 @@ async def item(service: Service, call: Call[Query]) -> dict[str, Any]:
         "item": loaded.items.everything(row),
         "users": len(bundle.users_of(row)),
         "part_norms": norms,
-        "hidden": call.id in service.live.hidden.ids,
+        "hidden": request.id in service.live.hidden.ids,
     }
 
 
-async def hide(service: Service, call: Call[Query]) -> dict[str, Any]:
-    """Show the item to nobody any more, from this answer on, whatever bundle serves."""
-    known_row(call.loaded, call.id)
-    return await _set(service, call, hidden=True)
+async def hide(service: Service, request: Request[Query]) -> dict[str, Any]:
+    """Hide the item from every list, from this response on, in this bundle and later ones."""
+    known_row(request.loaded, request.id)
+    return await _set_hidden(service, request, hidden=True)
 
 
-async def show(service: Service, call: Call[Query]) -> dict[str, Any]:
-    """Let the item be shown again; no error where it was not hidden."""
-    if call.id not in service.live.hidden.ids:
-        known_row(call.loaded, call.id)
-    return await _set(service, call, hidden=False)
+async def show(service: Service, request: Request[Query]) -> dict[str, Any]:
+    """Show the item again; no error where it was not hidden."""
+    if request.id not in service.live.hidden.ids:
+        known_row(request.loaded, request.id)
+    return await _set_hidden(service, request, hidden=False)
 
 
-async def _set(service: Service, call: Call[Query], *, hidden: bool) -> dict[str, Any]:
-    await service.live.hidden.set(call.id, hidden=hidden)
-    return {"bundle": call.loaded.bundle.bundle_id, "source": "hidden", "item_id": call.id, "hidden": hidden}
+async def _set_hidden(service: Service, request: Request[Query], *, hidden: bool) -> dict[str, Any]:
+    await service.live.hidden.set(request.id, hidden=hidden)
+    return {"bundle": request.loaded.bundle.bundle_id, "source": "hidden", "item_id": request.id, "hidden": hidden}
 
 
-async def all_hidden(service: Service, call: Call[HiddenQuery]) -> dict[str, Any]:
-    """The hidden items, by id."""
+async def all_hidden(service: Service, request: Request[HiddenQuery]) -> dict[str, Any]:
+    """The ids of the hidden items, ascending."""
     ids = sorted(service.live.hidden.ids)
     return {
-        "bundle": call.loaded.bundle.bundle_id,
+        "bundle": request.loaded.bundle.bundle_id,
         "source": "hidden",
         "total": len(ids),
-        "item_ids": ids[call.query.offset : call.query.offset + call.query.k],
+        "item_ids": ids[request.query.offset : request.query.offset + request.query.k],
     }

@@ -1,128 +1,198 @@
-"""GET /recommend/{user}, POST /recommend, POST /recommend/batch: what to show a user, a session, many users."""
+"""GET /recommend/{user_id}, POST /recommend and /recommend/batch: items for a user, a session, several users."""
 
 import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi.routing import APIRoute
 
 from service.bundles.loaded import LoadedBundle
 from service.errors import ServiceError
-from service.http.lists import ListRequest, list_request, rank, render_list
-from service.http.requests import BatchBody, RecommendQuery, SessionBody, bounded
-from service.http.responses import BatchAnswer, Query, RecommendAnswer, SessionAnswer
-from service.http.route import Call, checked_id, route
+from service.http.parameters import Query
+from service.http.requests import BatchBody, RecommendQuery, SessionBody, with_limits
+from service.http.responses import BatchAnswer, RecommendAnswer, SessionAnswer
+from service.http.route import Request, check_id, route, user_in_path
+from service.ranking.constraints import NO_CONSTRAINTS, Constraints, filter_constraints, rule_constraints
+from service.ranking.diversity import BY_SCORE, Order
 from service.ranking.profile import Profile
+from service.ranking.recommender import Ranking
 from service.ranking.rules import Rules
 from service.ranking.session import Session, SessionWeights, session_profile, unknown_items
-from service.settings import Settings
+from service.settings import HttpSettings, Settings
 from service.state import Service
 
 
 def routes(settings: Settings) -> list[APIRoute]:
-    """The routes of this file."""
+    """The three routes of /recommend."""
     return [
         route(
             "/recommend/{user_id:path}",
             recommend,
-            query=bounded(RecommendQuery, settings),
-            answer=RecommendAnswer,
-            refusals=settings.unknown_user_statuses,
-            whose=lambda call: call.id,
-            keep=True,
-            named="user_id",
+            query=with_limits(RecommendQuery, settings),
+            response=RecommendAnswer,
+            errors=settings.unknown_user_statuses,
+            user_of=user_in_path,
+            cacheable=True,
+            user_field="user_id",
             impressions=True,
         ),
         route(
             "/recommend",
             session,
             method="POST",
-            body=bounded(SessionBody, settings),
-            answer=SessionAnswer,
-            whose=lambda call: call.body.user_id,
+            body=with_limits(SessionBody, settings),
+            response=SessionAnswer,
+            user_of=lambda request: request.body.user_id,
             impressions=True,
-            refusals=settings.unknown_user_statuses,
+            errors=settings.unknown_user_statuses,
         ),
         route(
             "/recommend/batch",
             batch,
             method="POST",
-            body=bounded(BatchBody, settings),
-            answer=BatchAnswer,
+            body=with_limits(BatchBody, settings),
+            response=BatchAnswer,
         ),
     ]
 
 
-async def recommend(service: Service, call: Call[RecommendQuery]) -> dict[str, Any]:
-    """The best items for a user; for an unknown user the most popular ones, with `source` saying so."""
-    loaded, query, profile = call.loaded, call.query, call.profile
+async def recommend(service: Service, request: Request[RecommendQuery]) -> dict[str, Any]:
+    """The best items for a user; for an unknown user the most popular ones, with the source `popular`."""
+    loaded, query, profile = request.loaded, request.query, request.profile
     if query.plain and service.rules.none:
-        wants = ListRequest(query)
+        listing = _ListRequest(query)
         ranking = await loaded.recommender.recommend(profile, query.k, exclude_seen=query.exclude_seen)
     else:
-        wants = await list_request(service, loaded, query)
-        (ranking,) = await rank(loaded, [profile], wants)
-    call.timings.mark("search")
-    answer = render_list(loaded, service.settings.past_items, profile, ranking, wants)
+        listing = await _list_request(service, loaded, query)
+        (ranking,) = await _rank(loaded, [profile], listing)
+    request.timings.mark("search")
+    fields = _render_list(loaded, service.settings.past_items, profile, ranking, listing)
     if query.explain:
-        call.timings.mark("explain")
-    return {"bundle": loaded.bundle.bundle_id, **answer}
+        request.timings.mark("explain")
+    return {"bundle": loaded.bundle.bundle_id, **fields}
 
 
-async def session(service: Service, call: Call[Query]) -> dict[str, Any]:
-    """The best items for a session, alone or on top of a known user's profile, under rules for this call.
+async def session(service: Service, request: Request[Query]) -> dict[str, Any]:
+    """The best items for a session, alone or added to a known user's profile, with rules for this request.
 
-    Where the bundle knows nothing that the session names, the answer is the user's, or what is popular.
+    Where the bundle knows none of the session's items, the response is the user's, or the popular items.
     """
-    loaded, settings = call.loaded, service.settings
-    body: SessionBody = call.body
-    given = Session([(item.item_id, item.weight) for item in body.items], body.liked, body.disliked)
+    loaded, settings = request.loaded, service.settings
+    body: SessionBody = request.body
+    session_items = Session([(item.item_id, item.weight) for item in body.items], body.liked, body.disliked)
     weights = SessionWeights(settings.session_like_weight, settings.session_dislike_weight)
-    profile = session_profile(loaded.bundle, call.profile, given, weights)
-    wants = await list_request(service, loaded, body, body.rules)
-    (ranking,) = await rank(loaded, [profile], wants)
-    call.timings.mark("search")
+    profile = session_profile(loaded.bundle, request.profile, session_items, weights)
+    listing = await _list_request(service, loaded, body, body.rules)
+    (ranking,) = await _rank(loaded, [profile], listing)
+    request.timings.mark("search")
     return {
         "bundle": loaded.bundle.bundle_id,
         "user_id": body.user_id,
-        "unknown_items": unknown_items(loaded.bundle, [*given.ids, *_named(body.rules)]),
-        **render_list(loaded, settings.past_items, profile, ranking, wants),
+        "unknown_items": unknown_items(loaded.bundle, [*session_items.ids, *_item_ids(body.rules)]),
+        **_render_list(loaded, settings.past_items, profile, ranking, listing),
     }
 
 
-async def batch(service: Service, call: Call[Query]) -> dict[str, Any]:
-    """The best items for many users, by one search; a user whose id is wrong fails alone."""
-    loaded, most = call.loaded, service.settings.past_items
-    body: BatchBody = call.body
-    asked = list(dict.fromkeys(body.user_ids))
-    found = await asyncio.gather(*(_found(loaded, user_id, service.settings) for user_id in asked))
-    people = dict(zip(asked, found, strict=True))
-    profiles = {user_id: one for user_id, one in people.items() if isinstance(one, Profile)}
-    refused = {user_id: one for user_id, one in people.items() if not isinstance(one, Profile)}
-    call.timings.mark("user")
-    wants = await list_request(service, loaded, body, body.rules)
-    rankings = await rank(loaded, list(profiles.values()), wants)
-    call.timings.mark("search")
+async def batch(service: Service, request: Request[Query]) -> dict[str, Any]:
+    """The best items for several users, by one search; an invalid user id fails alone."""
+    loaded, max_past_items = request.loaded, service.settings.past_items
+    body: BatchBody = request.body
+    user_ids = list(dict.fromkeys(body.user_ids))
+    found = await asyncio.gather(*(_profile_or_error(loaded, user_id, service.settings) for user_id in user_ids))
+    by_user = dict(zip(user_ids, found, strict=True))
+    profiles = {user_id: profile for user_id, profile in by_user.items() if isinstance(profile, Profile)}
+    errors = {user_id: error for user_id, error in by_user.items() if not isinstance(error, Profile)}
+    request.timings.mark("user")
+    listing = await _list_request(service, loaded, body, body.rules)
+    rankings = await _rank(loaded, list(profiles.values()), listing)
+    request.timings.mark("search")
     lists = {}
     for (user_id, profile), ranking in zip(profiles.items(), rankings, strict=True):
-        lists[user_id] = render_list(loaded, most, profile, ranking, wants)
-        await asyncio.sleep(0)  # many explanations are long work: others are answered in between
+        lists[user_id] = _render_list(loaded, max_past_items, profile, ranking, listing)
+        await asyncio.sleep(0)  # many explanations take long: let other requests run in between
     return {
         "bundle": loaded.bundle.bundle_id,
         "source": "batch",
-        "unknown_items": unknown_items(loaded.bundle, _named(body.rules)),
-        "answers": [{"user_id": one, **(lists[one] if one in lists else refused[one])} for one in body.user_ids],
+        "unknown_items": unknown_items(loaded.bundle, _item_ids(body.rules)),
+        "answers": [{"user_id": user_id, **(lists.get(user_id) or errors[user_id])} for user_id in body.user_ids],
     }
 
 
-async def _found(loaded: LoadedBundle, user_id: str, settings: Settings) -> Profile | dict[str, str]:
-    """The user's profile, or what a call for that user alone would be refused with."""
+async def _profile_or_error(loaded: LoadedBundle, user_id: str, settings: HttpSettings) -> Profile | dict[str, str]:
+    """The user's profile, or the error that a request for this user alone would get."""
     try:
-        return await loaded.users.find(checked_id(user_id, "user_id", settings.id_max_chars))
+        return await loaded.users.find(check_id(user_id, "user_id", settings.id_max_chars))
     except ServiceError as error:
         return {"error": error.code, "detail": error.detail}
 
 
-def _named(rules: Rules) -> list[str]:
-    """The item ids that rules name."""
-    chosen = [one.item_id for one in (*rules.boost, *rules.block) if one.item_id is not None]
-    return [*(pin.item_id for pin in rules.pin), *chosen]
+def _item_ids(rules: Rules) -> list[str]:
+    """The items that the rules name by id."""
+    selected = [rule.item_id for rule in (*rules.boost, *rules.block) if rule.item_id is not None]
+    return [*(pin.item_id for pin in rules.pin), *selected]
+
+
+@dataclass(frozen=True)
+class _ListRequest:
+    """The list that one request is for; the constraints hold rows of the bundle that answers it."""
+
+    query: RecommendQuery
+    constraints: Constraints = NO_CONSTRAINTS
+    order: Order = BY_SCORE
+
+
+async def _list_request(
+    service: Service, loaded: LoadedBundle, query: RecommendQuery, rules: Rules | None = None
+) -> _ListRequest:
+    """Combine the request's filters and rules with the rules file; the request's pins win over those of the file."""
+    file_constraints = await service.rules.constraints(loaded.bundle, loaded.facet_store)
+    constraints = await filter_constraints(query.filters, loaded.bundle.item_ids, loaded.facet_store)
+    if rules is not None:
+        constraints = constraints.with_(await rule_constraints(rules, loaded.bundle.item_ids, loaded.facet_store))
+    return _ListRequest(query, constraints.with_(file_constraints), query.order)
+
+
+async def _rank(loaded: LoadedBundle, profiles: Sequence[Profile | None], listing: _ListRequest) -> list[Ranking]:
+    """A ranking for each profile, by one search for all."""
+    query = listing.query
+    return await loaded.ranker.rank(
+        profiles,
+        query.k,
+        query.offset,
+        exclude_seen=query.exclude_seen,
+        constraints=listing.constraints,
+        order=listing.order,
+    )
+
+
+def _render_list(
+    loaded: LoadedBundle, max_past_items: int, profile: Profile | None, ranking: Ranking, listing: _ListRequest
+) -> dict[str, Any]:
+    """The fields of a response that hold one ranking; an explanation names at most `max_past_items`."""
+    query = listing.query
+    items = loaded.items.ranked(ranking.rows.tolist(), list(ranking.scores), first=query.offset + 1)
+    if ranking.pinned:
+        for item, row in zip(items, ranking.rows.tolist(), strict=True):
+            if row in ranking.pinned:
+                item["pinned"] = True
+    if query.explain:
+        explanations = _explain(loaded, max_past_items, profile, ranking, listing)
+        for item, explanation in zip(items, explanations, strict=True):
+            item["explanation"] = explanation
+    return {"source": ranking.source, "missing": query.k - len(items), "items": items}
+
+
+def _explain(
+    loaded: LoadedBundle, max_past_items: int, profile: Profile | None, ranking: Ranking, listing: _ListRequest
+) -> Iterator[dict[str, Any]]:
+    if profile is None or ranking.source == "popular":
+        return loaded.recommender.explain_popular(ranking)
+    return loaded.recommender.explain(
+        profile,
+        ranking,
+        most=max_past_items,
+        exclude_seen=listing.query.exclude_seen,
+        counterfactual=listing.query.counterfactual,
+        constraints=listing.constraints,
+    )

@@ -1,12 +1,13 @@
-"""/retrain: ask for a retraining, see how it goes, end it, and hear from an outside system that did it."""
+"""/retrain: start, list, show and cancel retrainings, and receive the result of an external training system."""
 
 from typing import Any
 
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from service.http.responses import FullJobAnswer, JobAnswer, JobsAnswer, Query, ShownJob
-from service.http.route import Call, route
+from service.http.parameters import Query
+from service.http.responses import FullJobAnswer, JobAnswer, JobsAnswer, ShownJob
+from service.http.route import Request, route
 from service.retrain.hook import Retraining, RetrainingOffError
 from service.retrain.job import Job
 from service.retrain.signature import verify
@@ -14,19 +15,19 @@ from service.state import Service
 
 
 class JobsQuery(Query):
-    """Which jobs."""
+    """How many jobs."""
 
-    limit: int = Field(20, ge=1, le=100, description="jobs in the answer, at most")
+    limit: int = Field(20, ge=1, le=100, description="maximum number of jobs in the response")
 
 
 class JobQuery(Query):
-    """How much of the log."""
+    """How many lines of the job's log."""
 
-    log_lines: int = Field(50, ge=0, le=1_000, description="last lines of what the training said")
+    log_lines: int = Field(50, ge=0, le=1_000, description="number of lines from the end of the training's log")
 
 
 class Result(BaseModel):
-    """What an outside system found: the bundle that it put into the registry, or why there is none."""
+    """The result of an external training: the bundle that it put into the registry, or the reason why there is none."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -42,20 +43,20 @@ class Result(BaseModel):
     reason: str | None = Field(None, min_length=1, max_length=2_000)
 
     @model_validator(mode="after")
-    def _one_of_them(self) -> "Result":
+    def _either_bundle_or_reason(self) -> "Result":
         if (self.bundle is None) == (self.reason is None):
             raise ValueError("expected either bundle or reason")
         return self
 
 
 def routes() -> list[APIRoute]:
-    """The routes of this file."""
+    """The routes of /retrain; all but the signed result are for admins."""
     return [
-        route("/retrain", retrain, method="POST", status=202, role="admin", answer=JobAnswer, refusals=(409,)),
-        route("/retrain", jobs, query=JobsQuery, role="admin", answer=JobsAnswer, refusals=(409,)),
-        route("/retrain/{job}", job, query=JobQuery, role="admin", answer=FullJobAnswer, refusals=(404, 409)),
+        route("/retrain", retrain, method="POST", status=202, role="admin", response=JobAnswer, errors=(409,)),
+        route("/retrain", jobs, query=JobsQuery, role="admin", response=JobsAnswer, errors=(409,)),
+        route("/retrain/{job}", job, query=JobQuery, role="admin", response=FullJobAnswer, errors=(404, 409)),
         route(
-            "/retrain/{job}", cancel, method="DELETE", status=202, role="admin", answer=JobAnswer, refusals=(404, 409)
+            "/retrain/{job}", cancel, method="DELETE", status=202, role="admin", response=JobAnswer, errors=(404, 409)
         ),
         route(
             "/retrain/{job}/result",
@@ -63,51 +64,51 @@ def routes() -> list[APIRoute]:
             method="POST",
             status=202,
             body=Result,
-            answer=JobAnswer,
-            refusals=(404, 409),
+            response=JobAnswer,
+            errors=(404, 409),
         ),
     ]
 
 
-async def retrain(service: Service, call: Call[Query]) -> dict[str, Any]:
-    """Begin a retraining; 409 names the job where one runs already."""
-    made = await _hook(service).submit("call", call.principal.name)
-    return {"job": _shown(made)}
+async def retrain(service: Service, request: Request[Query]) -> dict[str, Any]:
+    """Start a retraining; 409 names the job where one runs already."""
+    submitted = await _hook(service).submit("call", request.principal.name)
+    return {"job": _render(submitted)}
 
 
-async def jobs(service: Service, call: Call[JobsQuery]) -> dict[str, Any]:
+async def jobs(service: Service, request: Request[JobsQuery]) -> dict[str, Any]:
     """Retrainings, newest first."""
-    found = await _hook(service).control.newest(call.query.limit)
-    return {"jobs": [_shown(job) for job in found]}
+    newest = await _hook(service).control.newest(request.query.limit)
+    return {"jobs": [_render(job) for job in newest]}
 
 
-async def job(service: Service, call: Call[JobQuery]) -> dict[str, Any]:
+async def job(service: Service, request: Request[JobQuery]) -> dict[str, Any]:
     """One retraining: its state, stages, gate report, bundle, and the end of its log."""
     hook = _hook(service)
-    found = await hook.find(call.id)
-    return {"job": _shown(found), "log": await hook.tail(found, call.query.log_lines)}
+    found = await hook.find(request.id)
+    return {"job": _render(found), "log": await hook.tail(found, request.query.log_lines)}
 
 
-async def cancel(service: Service, call: Call[Query]) -> dict[str, Any]:
-    """End a retraining; what it made is not published. One that has ended stays as it is."""
-    return {"job": _shown(await _hook(service).cancel(call.id))}
+async def cancel(service: Service, request: Request[Query]) -> dict[str, Any]:
+    """Cancel a retraining; its bundle is not published. A retraining that has ended does not change."""
+    return {"job": _render(await _hook(service).cancel(request.id))}
 
 
-async def result(service: Service, call: Call[Query]) -> dict[str, Any]:
-    """What an outside system found, signed as we sign what we send it (docs/retraining.md)."""
+async def result(service: Service, request: Request[Query]) -> dict[str, Any]:
+    """Receive the result of an external training, signed with the webhook secret (docs/retraining.md)."""
     hook = _hook(service)
     if hook.secret is None:
-        raise RetrainingOffError("no outside system trains for this service (RECO_RETRAIN_LAUNCHER)")
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in call.headers}
-    verify(headers, call.raw, hook.secret, hook.clock())
-    return {"job": _shown(await hook.report(call.id, call.raw.decode()))}
+        raise RetrainingOffError("no external system trains for this service (RECO_RETRAIN_LAUNCHER)")
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers}
+    verify(headers, request.raw_body, hook.secret, hook.clock())
+    return {"job": _render(await hook.report(request.id, request.raw_body.decode()))}
 
 
 def _hook(service: Service) -> Retraining:
     if service.retraining is None:
-        raise RetrainingOffError("this service was given no data to train on (RECO_RETRAIN_DATA)")
+        raise RetrainingOffError("this service has no data to train on (RECO_RETRAIN_DATA)")
     return service.retraining
 
 
-def _shown(job: Job) -> dict[str, Any]:
+def _render(job: Job) -> dict[str, Any]:
     return job.model_dump(mode="json", include=set(ShownJob.model_fields))

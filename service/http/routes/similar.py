@@ -1,4 +1,4 @@
-"""GET /similar: what is near an item."""
+"""GET /similar/{item_id}: the nearest items to an item."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ from fastapi.routing import APIRoute
 
 from service.bundles.loaded import LoadedBundle
 from service.errors import UnknownItemError
-from service.http.requests import SimilarQuery, bounded
+from service.http.requests import SimilarQuery, with_limits
 from service.http.responses import SimilarAnswer
-from service.http.route import Call, route
+from service.http.route import Request, route
 from service.ranking.constraints import NO_CONSTRAINTS, filter_constraints
 from service.ranking.profile import NO_ROWS
 from service.ranking.recommender import left_out
@@ -20,54 +20,54 @@ Array = np.ndarray[Any, Any]
 
 
 def routes(settings: Settings) -> list[APIRoute]:
-    """The routes of this file."""
+    """GET /similar."""
     return [
         route(
             "/similar/{item_id:path}",
             similar,
-            query=bounded(SimilarQuery, settings),
-            answer=SimilarAnswer,
-            refusals=(404,),
-            whose=lambda call: call.query.user_id,
-            keep=True,
+            query=with_limits(SimilarQuery, settings),
+            response=SimilarAnswer,
+            errors=(404,),
+            user_of=lambda request: request.query.user_id,
+            cacheable=True,
         )
     ]
 
 
-async def similar(service: Service, call: Call[SimilarQuery]) -> dict[str, Any]:
-    """The nearest items by cosine, over all the model learned (fused), the ID part, or one modality."""
-    loaded, query = call.loaded, call.query
-    row = known_row(loaded, call.id)
+async def similar(service: Service, request: Request[SimilarQuery]) -> dict[str, Any]:
+    """The nearest items by cosine of the whole embedding (fused), its ID part, or one modality's part."""
+    loaded, query = request.loaded, request.query
+    row = known_row(loaded, request.id)
     constraints = (
         await filter_constraints(query.filters, loaded.bundle.item_ids, loaded.facet_store)
-        if query.filtering
+        if query.has_filters
         else NO_CONSTRAINTS
     )
-    without = np.concatenate([constraints.excluded, left_out(call.profile, exclude_seen=True)])
-    found = await loaded.similar_items.nearest(
+    without = np.concatenate([constraints.excluded, left_out(request.profile, exclude_seen=True)])
+    nearest = await loaded.similar_items.nearest(
         row, query.offset + query.k, query.by, without=without, within=constraints.within
     )
-    call.timings.mark("search")
-    rows, scores = (NO_ROWS, NO_ROWS) if found is None else (found[0][query.offset :], found[1][query.offset :])
+    request.timings.mark("search")
+    rows, scores = (NO_ROWS, NO_ROWS) if nearest is None else (nearest[0][query.offset :], nearest[1][query.offset :])
     items = loaded.items.ranked(rows.tolist(), list(scores), first=query.offset + 1)
     if query.explain:
-        for item, likeness in zip(items, _likeness(loaded, row, rows), strict=True):
-            item["explanation"] = likeness
-        call.timings.mark("explain")
+        for item, similarity in zip(items, _similarities(loaded, row, rows), strict=True):
+            item["explanation"] = similarity
+        request.timings.mark("explain")
     answer = {
         "bundle": loaded.bundle.bundle_id,
         "source": query.by,
-        "item_id": call.id,
+        "item_id": request.id,
         "by": query.by,
         "missing": query.k - len(items),
         "items": items,
     }
-    if found is None:
-        answer["reason"] = f"the space {query.by} knows nothing of this item"
+    if nearest is None:
+        answer["reason"] = f"this item has no vector in the space {query.by}"
     return answer
 
 
-def _likeness(loaded: LoadedBundle, row: int, rows: Array) -> list[dict[str, Any]]:
+def _similarities(loaded: LoadedBundle, row: int, rows: Array) -> list[dict[str, Any]]:
     cosines = loaded.similar_items.cosines(row, rows)
     shared = loaded.similar_items.users_in_common(row, rows)
     return [
@@ -77,7 +77,7 @@ def _likeness(loaded: LoadedBundle, row: int, rows: Array) -> list[dict[str, Any
 
 
 def known_row(loaded: LoadedBundle, item_id: str) -> int:
-    """The item's row; UnknownItemError where the bundle lacks it."""
+    """The item's row; UnknownItemError where the bundle lacks the item."""
     row = loaded.items.row(item_id)
     if row is None:
         raise UnknownItemError(f"item_id: this bundle has no item {item_id[:80]!r}")

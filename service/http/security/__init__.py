@@ -1,1 +1,1 @@
-"""Authentication, roles, rate limits and the audit log."""
+"""API keys, rate limits, the admin port and the audit log."""

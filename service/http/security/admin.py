@@ -1,35 +1,34 @@
-"""What is done for a route of admins beside answering: it may stand on a port of its own, and is written down."""
+"""Wraps the routes of admins: on a port of their own, and with an audit log of each request."""
 
 from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import PATIENT, ServiceError, request_id_of
+from service.errors import NO_TIMEOUT, ServiceError, request_id_of
 from service.http.security.audit import Audit
 from service.principal import ANONYMOUS, principal_of
 
-READING = ("GET", "HEAD")
+READ_METHODS = ("GET", "HEAD")
 
 
 class AdminPortOnly:
-    """Answers on one port; on any other the route is not there."""
+    """A route that exists on one port only; on any other port it is a 404."""
 
     def __init__(self, app: ASGIApp, port: int) -> None:
         self._app = app
         self._port = port
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or say that there is no such route."""
         if scope["server"][1] != self._port:
             raise HTTPException(404)
         await self._app(scope, receive, send)
 
 
-class Audited:
-    """Tells the audit log of each call: before it, where it would change something, and when it has been answered.
+class AuditedRoute:
+    """A route whose requests the audit log records: before one that may change something, and after each response.
 
-    The call may take as long as it takes. Callers without a key are none of this: they are refused.
+    These requests have no timeout. The requests of anonymous callers are not recorded, as the route refuses them.
     """
 
     def __init__(self, app: ASGIApp, audit: Audit) -> None:
@@ -37,26 +36,25 @@ class Audited:
         self._audit = audit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one call."""
-        scope[PATIENT] = True
+        scope[NO_TIMEOUT] = True
         if principal_of(scope) is ANONYMOUS:
             await self._app(scope, receive, send)
             return
         facts = _facts(scope)
-        if scope["method"] not in READING:
+        if scope["method"] not in READ_METHODS:
             await self._audit.record("asked", **facts)
-        await self._answer(scope, receive, send, facts)
+        await self._respond(scope, receive, send, facts)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send, facts: dict[str, Any]) -> None:
+    async def _respond(self, scope: Scope, receive: Receive, send: Send, facts: dict[str, Any]) -> None:
         outcome: dict[str, Any] = {"status": 500, "error": "failed"}
 
-        async def noting(message: Message) -> None:
+        async def note_status(message: Message) -> None:
             if message["type"] == "http.response.start":
                 outcome.update(status=message["status"], error=None)
             await send(message)
 
         try:
-            await self._app(scope, receive, noting)
+            await self._app(scope, receive, note_status)
         except ServiceError as error:
             outcome.update(status=error.status, error=error.code)
             raise

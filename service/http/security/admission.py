@@ -1,4 +1,4 @@
-"""What every request passes before an endpoint: who is it, and may it ask just now?"""
+"""Admits each request by its API key and the caller's rate limit, or refuses it, before any endpoint runs."""
 
 import ipaddress
 import math
@@ -11,26 +11,26 @@ from service.http.security.keyring import Keyring
 from service.http.security.rate_limit import Rate, TokenBuckets
 from service.principal import PRINCIPAL, Principal
 
-# Probes ask often and hold no key; the documentation is read in a browser.
-OPEN = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
+# Probes have no key and must not be rate limited; the documentation is read in a browser.
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
 NEVER_SHED = frozenset({"/healthz", "/readyz", "/metrics"})
-ADDRESSES = 16_384  # whose names are kept made
+ADDRESS_CACHE_SIZE = 16_384
 
 
 class Admission:
-    """Lets a request in as a principal, or refuses it. Nothing here waits."""
+    """Admits a request as a principal, or refuses it, without waiting for anything."""
 
     def __init__(
         self,
         *,
         keys: Keyring | None,
-        anybody: Principal,
+        anonymous: Principal,
         rate: Rate | None,
         buckets: TokenBuckets,
-        open_paths: frozenset[str] = OPEN,
+        open_paths: frozenset[str] = OPEN_PATHS,
     ) -> None:
         self._keys = keys
-        self._anybody = anybody
+        self._anonymous = anonymous
         self._rate = rate
         self._buckets = buckets
         self._open = open_paths
@@ -39,11 +39,11 @@ class Admission:
         """Put the principal into the scope; ShedError, UnauthorizedError or RateLimitedError."""
         path = scope["path"]
         if OVERLOADED in scope and path not in NEVER_SHED:
-            raise ShedError("too many requests are waiting; try again in a moment", headers={"Retry-After": "1"})
+            raise ShedError("too many requests are in flight; retry shortly", headers={"Retry-After": "1"})
         if path in self._open:
-            scope[PRINCIPAL] = self._anybody
+            scope[PRINCIPAL] = self._anonymous
         elif self._keys is None:
-            scope[PRINCIPAL] = self._anybody
+            scope[PRINCIPAL] = self._anonymous
             if self._rate is not None:
                 self._limit(_address(scope), self._rate)
         else:
@@ -52,8 +52,8 @@ class Admission:
     def _admit_by_key(self, scope: Scope, keys: Keyring) -> None:
         presented = _presented(scope)
         if presented is None:
-            raise UnauthorizedError("this needs an API key: Authorization: Bearer <key>, or X-API-Key: <key>")
-        key = keys.find(presented)
+            raise UnauthorizedError("an API key is required: Authorization: Bearer <key>, or X-API-Key: <key>")
+        key = keys.authenticate(presented)
         scope[PRINCIPAL] = key.principal
         rate = key.rate or self._rate
         if rate is not None:
@@ -64,7 +64,7 @@ class Admission:
         if wait_s > 0:
             seconds = str(math.ceil(wait_s))
             raise RateLimitedError(
-                f"{name} may ask {rate.per_s:g} times a second, {rate.burst} times at once; try again in {seconds} s",
+                f"the rate limit of {name} is {rate.per_s:g} requests/s, {rate.burst} at once; retry in {seconds} s",
                 headers={
                     "Retry-After": seconds,
                     "RateLimit-Policy": f'"{name}";q={rate.burst};w={max(1, round(rate.burst / rate.per_s))}',
@@ -74,14 +74,14 @@ class Admission:
 
 
 def _presented(scope: Scope) -> bytes | None:
-    """The key that the request shows; where it shows two, the one in Authorization."""
-    found = None
+    """The key in the request's headers; of two keys the one in Authorization."""
+    key = None
     for name, value in scope["headers"]:
         if name == b"authorization" and value[:7].lower() == b"bearer ":
             return value[7:].strip()  # type: ignore[no-any-return]  # ASGI headers are bytes
         if name == b"x-api-key":
-            found = value.strip()
-    return found
+            key = value.strip()
+    return key
 
 
 def _address(scope: Scope) -> str:
@@ -89,9 +89,9 @@ def _address(scope: Scope) -> str:
     return network_of(client[0]) if client else "unknown"
 
 
-@lru_cache(ADDRESSES)
+@lru_cache(ADDRESS_CACHE_SIZE)
 def network_of(address: str) -> str:
-    """Whom an address stands for: itself, or its /64 in IPv6, of which any one caller holds all."""
+    """The IPv4 address itself, or the /64 network of an IPv6 address: one caller usually has all of it."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -102,14 +102,13 @@ def network_of(address: str) -> str:
 
 
 class AdmissionMiddleware:
-    """Plain ASGI middleware: what follows meets only requests that the door let in."""
+    """Plain ASGI middleware that passes on only admitted requests."""
 
-    def __init__(self, app: ASGIApp, door: Admission) -> None:
+    def __init__(self, app: ASGIApp, admission: Admission) -> None:
         self._app = app
-        self._door = door
+        self._admission = admission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let one request in, or refuse it."""
         if scope["type"] == "http":
-            self._door.admit(scope)
+            self._admission.admit(scope)
         await self._app(scope, receive, send)

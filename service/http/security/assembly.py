@@ -1,4 +1,4 @@
-"""Security as the settings ask for it: made with the application, kept up to date while it runs."""
+"""Builds keys, rate limits, admin port and audit log from the settings, and keeps them up to date."""
 
 import asyncio
 import time
@@ -9,55 +9,55 @@ from typing import Any
 from fastapi.routing import APIRoute
 
 from service.http.route import role_of
-from service.http.security.admin import AdminPortOnly, Audited
-from service.http.security.admission import OPEN, Admission
+from service.http.security.admin import AdminPortOnly, AuditedRoute
+from service.http.security.admission import OPEN_PATHS, Admission
 from service.http.security.audit import Audit
 from service.http.security.keyring import Keyring
 from service.http.security.rate_limit import TokenBuckets, rate_of
 from service.http.security.shared_rate_limit import SharedTokenBuckets
 from service.principal import ANONYMOUS, ANONYMOUS_ADMIN
 from service.redis.client import CLOSE_S, FAILURES, RedisClient, connect, within
-from service.settings import Settings
-from service.telemetry.metrics import Metrics
+from service.settings import SecuritySettings
+from service.telemetry.metrics import SecurityMetrics
 
 METRICS = "/metrics"
 
 
 class Security:
-    """The door, and the work behind it that no request waits for."""
+    """Admission of requests, the audit log, and the tasks that reload keys and synchronize rate limits."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: SecuritySettings, metrics: SecurityMetrics) -> None:
         self._settings = settings
         self._metrics = metrics
         self._buckets = TokenBuckets(time.monotonic)
         self._keys = None
         if settings.api_keys_file is not None:
-            self._keys = Keyring(settings.api_keys_file, clock=time.time, on_reload=self._reloaded)
-        self.door = Admission(
+            self._keys = Keyring(settings.api_keys_file, clock=time.time, on_reload=self._count_reload)
+        self.admission = Admission(
             keys=self._keys,
-            anybody=ANONYMOUS_ADMIN if settings.admin_open else ANONYMOUS,
+            anonymous=ANONYMOUS_ADMIN if settings.admin_open else ANONYMOUS,
             rate=rate_of(settings.rate_limit_per_s, settings.rate_limit_burst),
             buckets=self._buckets,
-            open_paths=OPEN | {METRICS} if settings.metrics_on_admin else OPEN,
+            open_paths=OPEN_PATHS | {METRICS} if settings.metrics_on_admin else OPEN_PATHS,
         )
         self.audit = Audit(settings.audit_file, time.time)
 
     def protect(self, route: APIRoute) -> None:
-        """Put a route of admins on their port, and under the audit; and /metrics on that port, if so set."""
+        """Audit a route of admins, and move it to the admin port; likewise /metrics with metrics_on_admin."""
         role, port = role_of(route), self._settings.admin_port
         if role == "admin":
-            route.app = Audited(route.app, self.audit)
+            route.app = AuditedRoute(route.app, self.audit)
         if port is not None and (role == "admin" or (route.path == METRICS and self._settings.metrics_on_admin)):
             route.app = AdminPortOnly(route.app, port)
 
-    def _reloaded(self, outcome: str) -> None:
+    def _count_reload(self, outcome: str) -> None:
         self._metrics.key_reloads.labels(outcome).inc()
 
     @asynccontextmanager
-    async def kept(self) -> AsyncIterator[None]:
-        """Follow the file of keys, and the other replicas by way of Redis, until the end."""
+    async def running(self) -> AsyncIterator[None]:
+        """Reload the keys file, and synchronize rate limits with the other replicas, while the context is open."""
         redis = None if self._settings.redis_url is None else connect(self._settings.redis_url.get_secret_value())
-        tasks = [asyncio.create_task(work) for work in self._work(redis)]
+        tasks = [asyncio.create_task(work) for work in self._background_work(redis)]
         try:
             yield
         finally:
@@ -68,11 +68,11 @@ class Security:
                 with suppress(*FAILURES):
                     await within(redis.aclose(), CLOSE_S)
 
-    def _work(self, redis: RedisClient | None) -> list[Coroutine[Any, Any, None]]:
+    def _background_work(self, redis: RedisClient | None) -> list[Coroutine[Any, Any, None]]:
         work = []
         if self._keys is not None:
-            work.append(self._keys.watch(self._settings.api_keys_reload_s))
+            work.append(self._keys.reload_forever(self._settings.api_keys_reload_s))
         if redis is not None:
             shared = SharedTokenBuckets(self._buckets, redis, self._settings.namespace, self._metrics, time.monotonic)
-            work.append(shared.keep_in_step())
+            work.append(shared.sync_forever())
         return work

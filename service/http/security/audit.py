@@ -1,4 +1,4 @@
-"""Who did what as an admin: a line before the act and one after it, in a file of their own and in the log."""
+"""The audit log of admin requests: a line before an action and one after it, in a file and in the service's log."""
 
 import asyncio
 import os
@@ -16,17 +16,17 @@ log = structlog.get_logger()
 
 
 class AuditError(ServiceError):
-    """The file cannot be written; the act it should tell of was not begun."""
+    """The audit file cannot be written; the request was not started."""
 
     status = 503
     code = "audit_unavailable"
 
 
 class Audit:
-    """Adds lines to a file; each is on the disk when `record` returns.
+    """Appends lines to a file; each is on disk when `record` returns.
 
-    The file is opened for every line, so that it may be moved away at any time. Nothing of a request's body or query
-    enters it, and of a key only its name.
+    The file is opened for every line, so that it can be rotated at any time. It holds nothing of a request's body or
+    query, and only the name of its key.
     """
 
     def __init__(self, path: Path | None, clock: Callable[[], float]) -> None:
@@ -34,7 +34,7 @@ class Audit:
         self._clock = clock
 
     async def record(self, act: str, **facts: Any) -> None:
-        """Write down an act; AuditError where that is not possible."""
+        """Append one line; AuditError where that fails."""
         log.info("audit", act=act, **facts)
         if self._path is None:
             return
@@ -44,13 +44,13 @@ class Audit:
             await asyncio.to_thread(_append, self._path, line)
         except OSError as error:
             log.error("audit file not written", path=str(self._path), error=error.strerror)
-            raise AuditError("the audit log cannot be written; admin calls are refused until it can") from None
+            raise AuditError("the audit log cannot be written; admin requests are refused until it can") from None
 
 
 def _append(path: Path, line: bytes) -> None:
     file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        written = os.write(file, line)  # one call: lines of several threads or processes do not mix
+        written = os.write(file, line)  # one system call: lines of several threads or processes do not mix
         if written != len(line):
             raise OSError(None, "only a part was written; is the disk full?")
         os.fsync(file)

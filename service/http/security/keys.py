@@ -1,11 +1,11 @@
-"""API keys: the file that names them, and how a new one is made.
+"""API keys: their file format, and making a new key.
 
-One JSON object a line, so that a key is added with `>>` and taken away by deleting its line:
+The file has one JSON object per line, so that `>>` adds a key and deleting its line removes it:
 
     {"name": "shop", "role": "write", "hash": "sha256:…", "expires": "2027-01-01T00:00:00Z"}
 
-Only the hash of a key is kept. A key has 256 random bits, so a fast hash is as good as a slow one: there is nothing to
-guess. Lines that begin with # and empty ones are passed over.
+Only the hash of a key is stored. A key has 256 random bits and cannot be guessed, so a fast hash is as safe as a slow
+one. Empty lines and lines that begin with # are skipped.
 """
 
 import hashlib
@@ -22,12 +22,12 @@ from service.http.security.rate_limit import Rate, rate_of
 from service.principal import Principal, Role
 from service.settings_types import Burst, PerSecond
 
-PREFIX = "reco_"  # lets scanners of source code and logs recognise a key that has strayed
+PREFIX = "reco_"  # lets scanners of source code and logs recognise a leaked key
 SCHEME = "sha256:"
 
 
 class KeyLine(BaseModel):
-    """One line of the file."""
+    """One line of the file of API keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -39,7 +39,7 @@ class KeyLine(BaseModel):
     rate_limit_burst: Burst | None = None
 
     @model_validator(mode="after")
-    def _burst_of_a_rate(self) -> "KeyLine":
+    def _burst_needs_rate(self) -> "KeyLine":
         if self.rate_limit_burst is not None and self.rate_limit_per_s is None:
             raise ValueError("rate_limit_burst needs rate_limit_per_s")
         return self
@@ -47,48 +47,47 @@ class KeyLine(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key that is taken, by its digest."""
+    """A valid key, identified by its digest."""
 
     digest: bytes
     principal: Principal
     expires: float | None  # unix seconds
-    rate: Rate | None  # None: as the settings say
+    rate: Rate | None  # None: the rate of the settings
 
 
 def digest_of(key: bytes) -> bytes:
-    """What is kept and compared instead of the key."""
+    """The hash that is stored and compared instead of the key."""
     return hashlib.sha256(key).digest()
 
 
 def new_key(name: str, role: Role, expires: datetime | None = None) -> tuple[str, str]:
-    """A fresh key, and its line for the file. The key stands nowhere else."""
+    """A new random key, and its line for the file; the key itself is stored nowhere."""
     key = PREFIX + secrets.token_urlsafe(32)
     line = {"name": name, "role": role, "hash": SCHEME + digest_of(key.encode()).hex(), "expires": expires}
     try:
-        made = KeyLine.model_validate(line)
+        key_line = KeyLine.model_validate(line)
     except ValidationError as error:
         raise InputError(_sentence(error)) from None
-    return key, made.model_dump_json(exclude_none=True)
+    return key, key_line.model_dump_json(exclude_none=True)
 
 
 def read_keys(text: str) -> Mapping[bytes, ApiKey]:
-    """The keys of a file by their digest; InputError names the line and never repeats what stands in it.
+    """The keys of a file by their digest; InputError names the line and never repeats its content.
 
-    Two keys may have one name while one replaces the other; they must then agree in all but hash and expiry, as a
-    name has one role and one rate.
+    Two keys may share a name while one replaces the other; they must then have the same role and rate.
     """
-    found: dict[bytes, ApiKey] = {}
+    keys: dict[bytes, ApiKey] = {}
     by_name: dict[str, tuple[object, ...]] = {}
     for number, line in _lines(text):
         key, rights = _api_key(line), (line.role, line.rate_limit_per_s, line.rate_limit_burst)
-        if key.digest in found:
-            raise InputError(f"line {number}: this hash stands on a line above")
+        if key.digest in keys:
+            raise InputError(f"line {number}: a line above has this hash already")
         if by_name.setdefault(line.name, rights) != rights:
-            raise InputError(f"line {number}: {line.name!r} has another role or rate on a line above")
-        found[key.digest] = key
-    if not found:
-        raise InputError("holds no key; expected one JSON object a line, as `python -m service new-key` prints it")
-    return found
+            raise InputError(f"line {number}: {line.name!r} has a different role or rate on a line above")
+        keys[key.digest] = key
+    if not keys:
+        raise InputError("has no key; expected one JSON object per line, as `python -m service new-key` prints it")
+    return keys
 
 
 def _lines(text: str) -> Iterator[tuple[int, KeyLine]]:

@@ -1,27 +1,27 @@
-"""Token buckets: so many requests a second, and so many at once after a pause."""
+"""Rate limits by token bucket: a number of requests per second, and a burst after a pause."""
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-MOST_BUCKETS = 65_536  # callers remembered; whoever is forgotten starts with a full bucket
+MAX_BUCKETS = 65_536  # callers; an evicted one starts with a full bucket
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """What a caller may ask for."""
+    """The requests that a caller may make."""
 
     per_s: float
     burst: int
 
 
 def rate_of(per_s: float | None, burst: int | None) -> Rate | None:
-    """The rate that an operator wrote; without a burst a second's worth may come at once."""
+    """The configured rate; the default burst is the requests of one second."""
     return None if per_s is None else Rate(per_s, burst or math.ceil(per_s))
 
 
 class TokenBucket:
-    """The tokens of one caller. May be in debt: see `SharedTokenBuckets`."""
+    """The tokens of one caller; negative where replicas together gave too many."""
 
     __slots__ = ("at", "rate", "spent", "tokens")
 
@@ -29,10 +29,10 @@ class TokenBucket:
         self.rate = rate
         self.tokens = float(rate.burst)
         self.at = now
-        self.spent = 0  # since somebody last asked
+        self.spent = 0  # since the last sync
 
     def take(self, now: float) -> float:
-        """Take one token and give 0, or the seconds until there is one."""
+        """Take one token and return 0, or the seconds until one is available."""
         tokens = self.tokens + (now - self.at) * self.rate.per_s
         self.at = now
         tokens = min(tokens, self.rate.burst)
@@ -43,34 +43,34 @@ class TokenBucket:
         self.spent += 1
         return 0.0
 
-    def settle(self, tokens: float, now: float) -> None:
-        """Take over what all replicas together have left, less what was spent here meanwhile."""
+    def set_remaining(self, tokens: float, now: float) -> None:
+        """Set the tokens that all replicas together have left, less those spent here meanwhile."""
         self.tokens, self.at = tokens - self.spent, now
 
 
 class TokenBuckets:
-    """One bucket a caller, by name. A request costs it a microsecond and waits for nothing."""
+    """One bucket for each caller, by name. A request costs a microsecond and never waits."""
 
-    def __init__(self, clock: Callable[[], float], most: int = MOST_BUCKETS) -> None:
+    def __init__(self, clock: Callable[[], float], max_buckets: int = MAX_BUCKETS) -> None:
         self._clock = clock
-        self._most = most
+        self._max_buckets = max_buckets
         self._buckets: dict[str, TokenBucket] = {}
-        self.asked: dict[str, TokenBucket] | None = None  # since somebody last took this away; None: nobody does
+        self.used: dict[str, TokenBucket] | None = None  # since the last sync; None: not recorded
 
     def take(self, name: str, rate: Rate) -> float:
-        """Take one of the caller's tokens and give 0, or the seconds until there is one."""
+        """Take one of the caller's tokens and return 0, or the seconds until one is available."""
         now = self._clock()
         bucket = self._buckets.get(name)
         if bucket is None:
             bucket = self._new(name, rate, now)
-        elif bucket.rate is not rate:  # changed while it was in use
+        elif bucket.rate is not rate:  # the configuration changed
             bucket.rate = rate
-        if self.asked is not None:
-            self.asked[name] = bucket
+        if self.used is not None:
+            self.used[name] = bucket
         return bucket.take(now)
 
     def _new(self, name: str, rate: Rate, now: float) -> TokenBucket:
-        if len(self._buckets) >= self._most:  # the longest known goes: to order them by use would cost each request
+        if len(self._buckets) >= self._max_buckets:  # evict the oldest: ordering by use would cost every request
             del self._buckets[next(iter(self._buckets))]
         bucket = self._buckets[name] = TokenBucket(rate, now)
         return bucket

@@ -1,9 +1,9 @@
-"""One rate for all replicas, kept in Redis, without a request ever waiting for it.
+"""Shares rate limits between replicas through Redis; no request waits for Redis.
 
-Each replica answers from its own buckets and tells Redis several times a second what was spent; Redis holds the sum
-and says what is left, which every replica takes over. Between two such moments replicas do not know of each other, so
-together they may give more than a caller's burst; the excess is a debt in Redis that is paid back before anything more
-is given. Over time the rate is exact. Without Redis every replica keeps the full rate by itself.
+Each replica decides from its own buckets and reports the spent tokens to Redis several times a second; Redis holds the
+sum and returns what is left. Between two syncs replicas together may admit more than a caller's burst; the excess is a
+debt in Redis that must be paid back before more requests are admitted, so over time the rate is exact. Without Redis
+each replica allows the full rate.
 """
 
 import asyncio
@@ -13,21 +13,21 @@ import structlog
 
 from service.http.security.rate_limit import TokenBucket, TokenBuckets
 from service.redis.client import FAILURES, RedisClient, within
-from service.telemetry.metrics import Metrics
+from service.telemetry.metrics import SecurityMetrics
 
-EVERY_S = 0.1
+SYNC_S = 0.1
 RETRY_S = 1.0
-BUDGET_S = 1.0  # nobody waits for it
-MOST_AT_ONCE = 1_024  # callers a round trip
+BUDGET_S = 1.0  # no request waits for it
+MAX_CALLERS_PER_ROUND_TRIP = 1_024
 
-# By Redis's own clock, as those of replicas differ. What is not of this shape under the key is replaced.
+# Uses the clock of Redis, as those of replicas differ. A value of another shape under the key is replaced.
 SPEND = """
 local rate, burst, spent = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
-local kept = redis.pcall('HMGET', KEYS[1], 'tokens', 'at')
-if kept.err then redis.call('DEL', KEYS[1]); kept = {} end
-local tokens, at = tonumber(kept[1] or burst) or burst, tonumber(kept[2] or now) or now
+local stored = redis.pcall('HMGET', KEYS[1], 'tokens', 'at')
+if stored.err then redis.call('DEL', KEYS[1]); stored = {} end
+local tokens, at = tonumber(stored[1] or burst) or burst, tonumber(stored[2] or now) or now
 tokens = math.min(burst, tokens + math.max(0, now - at) * rate) - spent
 tokens = math.max(tokens, -10 * burst)
 redis.call('HSET', KEYS[1], 'tokens', tostring(tokens), 'at', string.format('%.6f', now))
@@ -39,51 +39,56 @@ log = structlog.get_logger()
 
 
 class SharedTokenBuckets:
-    """Keeps the buckets of this replica in step with those of all others."""
+    """Synchronizes the buckets of this replica with those of the others."""
 
     def __init__(
-        self, buckets: TokenBuckets, redis: RedisClient, namespace: str, metrics: Metrics, clock: Callable[[], float]
+        self,
+        buckets: TokenBuckets,
+        redis: RedisClient,
+        namespace: str,
+        metrics: SecurityMetrics,
+        clock: Callable[[], float],
     ) -> None:
         self._buckets = buckets
-        buckets.asked = {}
+        buckets.used = {}
         self._redis = redis
         self._namespace = namespace
         self._clock = clock
         self._outcomes = {outcome: metrics.rate_limit_syncs.labels(outcome) for outcome in ("done", "error")}
-        self._alone = False
+        self._unavailable = False
 
-    async def keep_in_step(self) -> None:
-        """Settle with Redis again and again."""
+    async def sync_forever(self) -> None:
+        """Sync several times a second; while Redis is unavailable, once a second."""
         while True:
-            await asyncio.sleep(RETRY_S if self._alone else EVERY_S)
-            await self.settle()
+            await asyncio.sleep(RETRY_S if self._unavailable else SYNC_S)
+            await self.sync()
 
-    async def settle(self) -> None:
-        """Tell Redis what was spent since the last time and take over what is left."""
-        asked, self._buckets.asked = self._buckets.asked or {}, {}
-        names = list(asked)
-        for start in range(0, len(names), MOST_AT_ONCE):
-            await self._settle({name: asked[name] for name in names[start : start + MOST_AT_ONCE]})
+    async def sync(self) -> None:
+        """Report the tokens spent since the last sync, and set the buckets to what is left."""
+        used, self._buckets.used = self._buckets.used or {}, {}
+        names = list(used)
+        for start in range(0, len(names), MAX_CALLERS_PER_ROUND_TRIP):
+            await self._sync({name: used[name] for name in names[start : start + MAX_CALLERS_PER_ROUND_TRIP]})
 
-    async def _settle(self, asked: Mapping[str, TokenBucket]) -> None:
+    async def _sync(self, used: Mapping[str, TokenBucket]) -> None:
         pipeline = self._redis.pipeline(transaction=False)
-        for name, bucket in asked.items():
+        for name, bucket in used.items():
             key = f"{self._namespace}:rate:{name}"
             pipeline.eval(SPEND, 1, key, repr(bucket.rate.per_s), str(bucket.rate.burst), str(bucket.spent))
-            bucket.spent = 0  # told, or forgotten where Redis does not answer: an outage leaves no debt
+            bucket.spent = 0  # even if Redis does not reply: an outage leaves no debt
         try:
             replies = await within(pipeline.execute(), BUDGET_S)
         except FAILURES as error:
             self._failed(error)
             return
         now = self._clock()
-        for bucket, reply in zip(asked.values(), replies, strict=True):
-            bucket.settle(float(reply), now)
-        self._alone = False
+        for bucket, reply in zip(used.values(), replies, strict=True):
+            bucket.set_remaining(float(reply), now)
+        self._unavailable = False
         self._outcomes["done"].inc()
 
     def _failed(self, error: Exception) -> None:
         self._outcomes["error"].inc()
-        if not self._alone:  # said once an outage
-            log.warning("rate limits are kept by this replica alone", error=repr(error)[:200])
-        self._alone = True
+        if not self._unavailable:  # logged once per outage
+            log.warning("rate limits are not shared with other replicas: Redis is unavailable", error=repr(error)[:200])
+        self._unavailable = True

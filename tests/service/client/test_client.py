@@ -31,7 +31,7 @@ from service.client import (
     UnexpectedAnswer,
     Unreachable,
 )
-from service.client.client import _Calls
+from service.client.client import _Endpoints
 from service.http.security.keys import new_key
 from service.settings import Settings
 
@@ -316,5 +316,5 @@ def test_there_is_a_call_for_every_route(registry: Path) -> None:
     paths = create_app(Settings(registry=registry)).openapi()["paths"]
     del paths["/retrain/{job}/result"]  # signed, and for an outside system that trains
     routes = sum(len(methods) for methods in paths.values())
-    calls = [name for name in vars(_Calls) if not name.startswith("_")]
+    calls = [name for name in vars(_Endpoints) if not name.startswith("_")]
     assert len(calls) == routes, f"{sorted(calls)} for {sorted(paths)}"

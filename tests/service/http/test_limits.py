@@ -35,7 +35,7 @@ def test_an_answer_that_takes_too_long_is_given_up_and_the_connection_stays_usab
     with stalled(registry, valkey, request_timeout_s=0.1) as client:
         late = client.get("/recommend/user-1")
         assert (late.status_code, late.json()["error"]) == (504, "timeout")
-        assert late.json()["detail"] == "no answer within 0.1 s"
+        assert late.json()["detail"] == "no response within 0.1 s"
         assert late.json()["request_id"] == late.headers["x-request-id"]
         assert client.get("/popular").status_code == 200
         assert counted(client, 'reco_errors_total{code="timeout"}') == 1

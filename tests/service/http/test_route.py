@@ -5,8 +5,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from service.errors import BodyTooLargeError, ForbiddenError, InvalidRequestError
-from service.http.responses import Query
-from service.http.route import parse_body, parse_query, read_body
+from service.http.parameters import Query, parse_body, parse_query, read_body
 from service.principal import Principal, require
 
 

@@ -76,7 +76,7 @@ def test_an_item_of_which_a_space_knows_nothing_is_near_nothing_there_and_near_n
         others = ask(client, "item-4", by="text", k=100)["items"]
         assert ask(client, "item-3", by="image", k=3)["missing"] == 0
     assert (alone["items"], alone["missing"]) == ([], 3)
-    assert alone["reason"] == "the space text knows nothing of this item"
+    assert alone["reason"] == "this item has no vector in the space text"
     assert len(others) == 38
     assert "item-3" not in {item["item_id"] for item in others}
 

@@ -11,20 +11,20 @@ from servers import serving
 from deploy.processes import free_port
 from service import app as application
 from service.errors import InvalidRequestError
-from service.http.responses import Query
-from service.http.route import Call, route
+from service.http.parameters import Query
+from service.http.route import Request, route
 from service.http.security.keys import new_key
 from service.principal import Role
 from service.state import Service
 
 
-async def act(service: Service, call: Call[Query]) -> dict[str, Any]:
+async def act(service: Service, request: Request[Query]) -> dict[str, Any]:
     """An act of an admin."""
-    if call.id == "wrong":
+    if request.id == "wrong":
         raise InvalidRequestError("no such thing")
-    if call.id == "broken":
+    if request.id == "broken":
         raise RuntimeError("secret of the inside")
-    return {"done": call.id}
+    return {"done": request.id}
 
 
 @pytest.fixture(autouse=True)
@@ -34,8 +34,8 @@ def _with_acts(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def routes() -> list[Any]:
         made: list[Any] = [
-            route("/acts/{act_id:path}", act, method="POST", answer=None, role="admin"),
-            route("/acts", act, answer=None, role="admin"),
+            route("/acts/{act_id:path}", act, method="POST", response=None, role="admin"),
+            route("/acts", act, response=None, role="admin"),
         ]
         return [*plain(), *made]
 

@@ -139,7 +139,7 @@ def test_each_key_has_a_rate_and_is_told_when_to_come_back(limited: tuple[httpx.
     assert [client.get("/popular", headers=bearer(many)).status_code for _ in range(6)] == [200] * 5 + [429]
     refused = client.get("/popular", headers=bearer(few))
     assert refused.json()["error"] == "rate_limited"
-    assert refused.json()["detail"].startswith("few may ask 0.01 times a second, 2 times at once; try again in ")
+    assert refused.json()["detail"].startswith("the rate limit of few is 0.01 requests/s, 2 at once; retry in ")
     assert 90 < int(refused.headers["retry-after"]) <= 100
     assert refused.headers["ratelimit-policy"] == '"few";q=2;w=200'
     assert refused.headers["ratelimit"] == f'"few";r=0;t={refused.headers["retry-after"]}'
@@ -149,7 +149,7 @@ def test_each_key_has_a_rate_and_is_told_when_to_come_back(limited: tuple[httpx.
 def test_without_keys_the_rate_is_each_addresss(registry: Path) -> None:
     with serving(registry=registry, rate_limit_per_s=0.01, rate_limit_burst=2) as client:
         assert [client.get("/popular").status_code for _ in range(3)] == [200, 200, 429]
-        assert client.get("/popular").json()["detail"].startswith("127.0.0.1 may ask")
+        assert client.get("/popular").json()["detail"].startswith("the rate limit of 127.0.0.1 is")
         elsewhere = httpx.HTTPTransport(local_address="127.0.0.2")
         with httpx.Client(base_url=client.base_url, transport=elsewhere) as other:
             assert other.get("/popular").status_code == 200

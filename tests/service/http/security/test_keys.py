@@ -57,13 +57,13 @@ def test_a_key_may_have_a_rate_of_its_own() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "holds no key"),
-        ("# nothing\n", "holds no key"),
+        ("", "has no key"),
+        ("# nothing\n", "has no key"),
         ("reco_secret", "line 1: expected a JSON object"),
         ('"reco_secret"', "line 1: "),
-        (f"{line()}\n{line()}", "line 2: this hash stands on a line above"),
-        (f"{line()}\n{line(role='admin', hash_of='b')}", "line 2: 'shop' has another role or rate"),
-        (f"{line()}\n{line(hash_of='b', rate_limit_per_s=1)}", "line 2: 'shop' has another role or rate"),
+        (f"{line()}\n{line()}", "line 2: a line above has this hash already"),
+        (f"{line()}\n{line(role='admin', hash_of='b')}", "line 2: 'shop' has a different role or rate"),
+        (f"{line()}\n{line(hash_of='b', rate_limit_per_s=1)}", "line 2: 'shop' has a different role or rate"),
         (line(role="root"), "line 1: role: .*'read', 'write' or 'admin'"),
         (line(name="a b"), "line 1: name: .*pattern"),
         (line(key="reco_secret"), "line 1: key: Extra inputs"),

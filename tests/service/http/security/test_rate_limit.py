@@ -57,7 +57,7 @@ def test_a_new_rate_holds_from_the_next_request_and_fills_nothing_up() -> None:
 
 
 def test_callers_are_remembered_up_to_a_bound() -> None:
-    buckets, rate = TokenBuckets(Clock(), most=3), Rate(1, 1)
+    buckets, rate = TokenBuckets(Clock(), max_buckets=3), Rate(1, 1)
     for name in "abcd":
         assert taken(buckets, rate, 2, name) == 1
     assert taken(buckets, rate, 2, "d") == 0
@@ -97,14 +97,14 @@ def test_replicas_share_one_rate_and_what_was_given_twice_is_paid_back(valkey: V
     async def run() -> None:
         one, two = Replica(valkey.url), Replica(valkey.url)
         assert taken(one.buckets, SLOW, 4) == 4
-        await one.shared.settle()
+        await one.shared.sync()
         assert taken(two.buckets, SLOW, 1) == 1
-        await two.shared.settle()
+        await two.shared.sync()
         assert taken(one.buckets, SLOW, 1) == 1
-        await one.shared.settle()
+        await one.shared.sync()
         assert taken(one.buckets, SLOW, 10) == taken(two.buckets, SLOW, 10) - 1 == 4  # at once, unknown to each other
-        await one.shared.settle()
-        await two.shared.settle()
+        await one.shared.sync()
+        await two.shared.sync()
         wait = two.buckets.take("shop", SLOW)
         assert wait == pytest.approx(6 / SLOW.per_s, rel=0.01)  # 15 of 10 were given: 5 in debt, and one wanted
         for replica in (one, two):
@@ -118,16 +118,16 @@ def test_without_redis_each_replica_keeps_the_rate_by_itself_and_an_outage_leave
         replica = Replica(valkey.url)
         valkey.kill()
         assert taken(replica.buckets, SLOW, 100) == 10
-        await replica.shared.settle()
+        await replica.shared.sync()
         assert replica.syncs("error") == 1
         assert taken(replica.buckets, SLOW, 100) == 0
         replica.clock.now += 5 / SLOW.per_s
         assert taken(replica.buckets, SLOW, 100) == 5
-        await replica.shared.settle()
+        await replica.shared.sync()
         valkey.start()
         replica.clock.now += 1 / SLOW.per_s
         assert taken(replica.buckets, SLOW, 1) == 1
-        await replica.shared.settle()
+        await replica.shared.sync()
         assert replica.syncs("done") == 1
         assert taken(replica.buckets, SLOW, 100) == 9
         await replica.redis.aclose()
@@ -142,7 +142,7 @@ def test_what_is_not_ours_under_the_key_is_replaced(valkey: Valkey, command: lis
         with valkey.client() as client:
             client.execute_command(command[0], "reco:rate:shop", *command[1:])
             assert taken(replica.buckets, SLOW, 4) == 4
-            await replica.shared.settle()
+            await replica.shared.sync()
             assert replica.syncs("done") == 1
             assert client.hget("reco:rate:shop", "tokens") == b"6"
             assert 0 < client.pttl("reco:rate:shop") <= 4_001_000 + 1_000
@@ -159,7 +159,7 @@ def test_a_frozen_redis_holds_up_no_request(valkey: Valkey, monkeypatch: pytest.
         with valkey.client() as client:
             client.execute_command("CLIENT", "PAUSE", "2000")
         assert taken(replica.buckets, SLOW, 1) == 1
-        settling = asyncio.ensure_future(replica.shared.settle())
+        settling = asyncio.ensure_future(replica.shared.sync())
         await asyncio.sleep(0)
         assert taken(replica.buckets, SLOW, 1) == 1
         await settling

@@ -49,7 +49,7 @@ def test_no_key_and_no_password_stands_in_logs_metrics_errors_or_the_audit(
                 said.append(http.post("/events", headers=headers, content=b'{"user_id": 1'))
                 said.append(http.post("/retrain", headers=headers))
             file.write_text(f"{lines[0]}\n{keys[1]}\n")  # a key in place of its line
-            wait_until(lambda: "not read anew" in log.read_text())
+            wait_until(lambda: "not reloaded" in log.read_text())
             stop(running)
     finally:
         server.kill()
