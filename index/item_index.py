@@ -31,7 +31,7 @@ from index.ranking import (
 __all__ = ["ItemIndex", "exact_search", "measured_recall"]
 
 # Fetching so many more and dropping them is quicker up to about a hundred excluded rows, a bitmap beyond: measured in
-# docs/bundle.md (20,000 items of 64: 30 rows 0.11 against 0.21 ms, 10,000 rows 1.95 against 0.13 ms).
+# docs/measurements/search.md (20,000 items of 64: 30 rows 0.11 against 0.21 ms, 10,000 rows 1.95 against 0.13 ms).
 MOST_OVERFETCHED = 128
 # Fetched beyond the need, so that near ties at the cut rarely cost a second search.
 SPARE = 16

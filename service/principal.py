@@ -22,10 +22,10 @@ class Principal:
     role: Role
 
 
-ANONYMOUS = Principal("anonymous", "write")
+ANONYMOUS = Principal("anybody", "write")
 """Any caller of a service without API keys."""
 
-ANONYMOUS_ADMIN = Principal("anonymous", "admin")
+ANONYMOUS_ADMIN = Principal("anybody", "admin")
 """Any caller of a service without API keys whose operator opened the admin routes."""
 
 

@@ -82,7 +82,7 @@ def _state(client: httpx.Client, job: str) -> str:
 
 
 LINES = [line.partition("  #")[0].rstrip() for line in chain.from_iterable(COMMANDS)]
-INLINE = re.findall(r"`(ask [^`]+)`", PAGE.read_text())
+INLINE = re.findall(r"`(call [^`]+)`", PAGE.read_text())
 
 
 @pytest.mark.parametrize("command", dict.fromkeys([*LINES, *INLINE]))

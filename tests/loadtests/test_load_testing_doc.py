@@ -17,7 +17,8 @@ LOCUST = ["locust"]
 @pytest.fixture(scope="module")
 def help_of_all() -> str:
     """What the commands on the page say of themselves, without line breaks."""
-    commands = (LOCUST, ["loadtests.loadtest"], ["loadtests.slo"])
+    names = ("loadtest", "slo", "bench_serve", "bench_peers", "soak")
+    commands = (LOCUST, *([f"loadtests.{name}"] for name in names))
     asked = [
         subprocess.run(
             [sys.executable, "-m", *command, "--help"],

@@ -72,7 +72,7 @@ def test_a_bundle_that_the_gate_refuses_changes_nothing_until_it_is_forced(two):
         assert (forced["forced"], forced["bundle"]) == (True, worse.name)
         known = info(client, worse)
         assert known["published"]["why"] == "forced, though valid recall@20 failed"
-        assert known["published"]["by"] == "anonymous"
+        assert known["published"]["by"] == "anybody"
         assert counted(client, 'reco_bundle_gates_total{outcome="refused"}') == 1
         assert counted(client, 'reco_bundle_gates_total{outcome="forced"}') == 1
 

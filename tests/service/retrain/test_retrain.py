@@ -33,7 +33,7 @@ def test_a_retraining_reads_the_log_passes_the_gate_and_is_published(registry: P
         job = ended(client, started(client))
         listed = client.get("/retrain").json()["jobs"]
         count = counted(client, 'reco_retrain_jobs_total{state="published"}')
-    assert (job["state"], job["reason"], job["asked_by"]) == ("published", "", "anonymous")
+    assert (job["state"], job["reason"], job["asked_by"]) == ("published", "", "anybody")
     assert Registry(registry).current_id() == job["bundle"] != before
     assert [stage["name"] for stage in job["stages"]] == ["exporting", "training", "gating", "publishing"]
     assert all(stage["ended_at"] >= stage["started_at"] for stage in job["stages"])
@@ -44,7 +44,7 @@ def test_a_retraining_reads_the_log_passes_the_gate_and_is_published(registry: P
     assert record.gate is not None
     assert record.gate.report.passed
     assert record.published is not None
-    assert (record.published.by, record.published.why) == ("anonymous", f"retraining {job['id']}")
+    assert (record.published.by, record.published.why) == ("anybody", f"retraining {job['id']}")
     assert ([one["id"] for one in listed], count) == ([job["id"]], 1)
 
 
