@@ -12,20 +12,20 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from index.bench import measure
 from index.bundle import open_bundle, read_manifest
 from index.cli import COPIES, Copies, command_line, run_cli
+from index.console_tables import benchmark_table, bundle_summary, registry_table
 from index.engine import use_threads
 from index.errors import InputError
-from index.gate import GateReport, pass_gate
-from index.gate_report import GateLimits, limits_from
-from index.gpu import placed
+from index.gate import GateReport, check_bundle
+from index.gate_report import GateLimits, parse_limits
+from index.gpu import place_index
 from index.item_index import ItemIndex
 from index.manifest import BUNDLE_ID, MANIFEST
-from index.records import Gated, Move
+from index.records import GateResult, PointerMove
 from index.registry import Registry, find_bundle, open_registry
-from index.reindex import with_index
-from index.report import bench_table, bundle_summary, registry_table
+from index.reindex import reindex
+from index.search_benchmark import measure_search
 
 app = command_line(
     "Look at bundles, give them another search index, and decide which one serves.\n\n"
@@ -81,11 +81,11 @@ def build(
     """
     use_threads(threads)
     registry, bundle_id = find_bundle(bundle, copies, progress=True)
-    old = registry.fetched(bundle_id)
+    old = registry.fetch(bundle_id)
     with Console(stderr=True).status(f"building {factory}"):
-        path = with_index(old, factory, created_at=datetime.now(UTC), nprobe=nprobe, ef_search=ef_search)
+        path = reindex(old, factory, created_at=datetime.now(UTC), nprobe=nprobe, ef_search=ef_search)
     recall = read_manifest(path).index.recall
-    typer.echo(f"{registry.take_in(path)}\n" + "  ".join(f"{name} {value:.4f}" for name, value in recall.items()))
+    typer.echo(f"{registry.add_bundle(path)}\n" + "  ".join(f"{name} {value:.4f}" for name, value in recall.items()))
 
 
 @app.command()
@@ -148,14 +148,14 @@ def publish(
     typer.echo(str(report))
     now = datetime.now(UTC)
     if registry.holds(report.bundle_id):
-        registry.keep_report(report.bundle_id, Gated(at=now, report=report))
+        registry.save_gate_report(report.bundle_id, GateResult(at=now, report=report))
     if not report.passed and not force:
         typer.echo(f"not published; still serving: {registry.current_id() or 'nothing'}", err=True)
         raise typer.Exit(1)
     why = "" if report.passed else f"forced, though {', '.join(check.name for check in report.failures)} failed"
-    registry.publish(report.bundle_id, Move(at=now, by=BY, why=why))
+    registry.publish(report.bundle_id, PointerMove(at=now, by=BY, why=why))
     typer.echo(f"serving: {report.bundle_id}" + ("" if report.passed else " (forced)"))
-    registry.forget_copies(report.bundle_id, *registry.earlier()[-1:])
+    registry.evict_copies(report.bundle_id, *registry.rollback_targets()[-1:])
 
 
 @app.command()
@@ -164,7 +164,7 @@ def rollback(registry: RegistryPlace, copies: Copies = COPIES) -> None:
 
     Example: python -m index rollback bundles
     """
-    move = Move(at=datetime.now(UTC), by=BY, why="rolled back to")
+    move = PointerMove(at=datetime.now(UTC), by=BY, why="rolled back to")
     typer.echo(f"serving: {open_registry(registry, copies, progress=True).rollback(move)}")
 
 
@@ -219,9 +219,11 @@ def bench(
         lines = [
             line
             for name, index in indexes.items()
-            for line in measure(placed(index, allow_gpu=gpu), name, queries, k=k, excluded_counts=counts, rng=rng)
+            for line in measure_search(
+                place_index(index, allow_gpu=gpu), name, queries, k=k, excluded_counts=counts, rng=rng
+            )
         ]
-    typer.echo(json.dumps([asdict(line) for line in lines])) if as_json else Console().print(bench_table(lines, k))
+    typer.echo(json.dumps([asdict(line) for line in lines])) if as_json else Console().print(benchmark_table(lines, k))
 
 
 def _names_bundle(place: str) -> bool:
@@ -233,16 +235,16 @@ def _names_bundle(place: str) -> bool:
 
 def _fetched(bundle: str, copies: Path) -> Path:
     registry, bundle_id = find_bundle(bundle, copies, progress=True)
-    return registry.fetched(bundle_id)
+    return registry.fetch(bundle_id)
 
 
 def _gate(registry: Registry, bundle_id: str, limits: list[str] | None, replay: Path | None) -> GateReport:
-    serving, path = registry.current_id(), registry.fetched(bundle_id)
-    current = None if serving is None else registry.fetched(serving)
+    serving, path = registry.current_id(), registry.fetch(bundle_id)
+    current = None if serving is None else registry.fetch(serving)
     asked = () if replay is None else _lines(replay)
     use_threads(1)  # as the service searches
     with Console(stderr=True).status("asking the gate"):
-        return pass_gate(path, current, limits_from(limits or ()), replay=asked)
+        return check_bundle(path, current, parse_limits(limits or ()), replay=asked)
 
 
 def _lines(file: Path) -> list[str]:

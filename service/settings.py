@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from index.cli import COPIES
 from index.errors import InputError
 from index.gate_report import GateLimits
-from index.registry import Registry, absolute, open_registry
+from index.registry import Registry, absolute_place, open_registry
 from service.http.security.rate_limit import Burst, PerSecond
 from service.redis.client import kind_of
 
@@ -285,7 +285,7 @@ class Settings(BaseSettings):
 
     def open_registry(self) -> Registry:
         """The bundles, one object for the whole process; InputError where the URL cannot be understood."""
-        return open_registry(absolute(self.registry), self.registry_copies or COPIES)
+        return open_registry(absolute_place(self.registry), self.registry_copies or COPIES)
 
     @property
     def unknown_user_statuses(self) -> tuple[int, ...]:

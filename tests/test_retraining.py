@@ -12,7 +12,7 @@ from index.bundle import open_bundle
 from index.registry import Registry
 from trainer.config import load_config
 from trainer.data import load_dataset
-from trainer.retrain import Order, retrain
+from trainer.retrain import RetrainOptions, retrain
 
 SETTINGS = ("model.embedding_size=16", "training.epochs=20", "training.batch_size=128", "training.learning_rate=0.01",
             "evaluation.bootstrap=0")  # fmt: skip
@@ -27,7 +27,9 @@ def first_bundle(folder: Path) -> Path:
     schema = {"event_id": pl.String, "user_id": pl.String, "item_id": pl.String, "kind": pl.String,
               "timestamp": pl.Float64, "position": pl.Int64}  # fmt: skip
     pl.DataFrame(schema=schema).write_parquet(folder / "none.parquet")
-    order = Order(data.path, folder / "none.parquet", Registry(folder / "bundles"), load_config("lightgcn", SETTINGS))
+    order = RetrainOptions(
+        data.path, folder / "none.parquet", Registry(folder / "bundles"), load_config("lightgcn", SETTINGS)
+    )
     made = retrain(order, folder / "first", now=datetime.now(UTC))
     Registry(folder / "bundles").publish(made.bundle)
     return folder / "bundles"

@@ -9,13 +9,13 @@ import tomli_w
 from pydantic import Field, ValidationError
 
 from index.errors import InputError
-from trainer.model_settings import ModelBase, ModelSettings, Settings, Size
+from trainer.model_settings import FrozenSettings, ModelBase, ModelSettings, Size
 
 CONFIG_FOLDER = Path(__file__).parent / "configs"
 """The configurations that ship with the trainer; `--config anchorrec` names one of them."""
 
 
-class TrainingSettings(Settings):
+class TrainingSettings(FrozenSettings):
     """The loop: optimiser, schedule, early stopping."""
 
     epochs: Annotated[int, Field(ge=0)] = 200
@@ -40,7 +40,7 @@ class TrainingSettings(Settings):
     """The validation figure that chooses the best epoch."""
 
 
-class EvaluationSettings(Settings):
+class EvaluationSettings(FrozenSettings):
     """What is measured (docs/evaluation.md)."""
 
     ks: tuple[Size, ...] = (5, 10, 20, 50)
@@ -55,7 +55,7 @@ class EvaluationSettings(Settings):
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
 
 
-class RunConfig(Settings):
+class RunConfig(FrozenSettings):
     """Everything that decides a run, besides the data."""
 
     model: ModelSettings
@@ -144,5 +144,5 @@ def _explain(problem: Any) -> str:
 
 
 def _known_keys() -> set[str]:
-    groups = (*Settings.__subclasses__(), *ModelBase.__subclasses__())
+    groups = (*FrozenSettings.__subclasses__(), *ModelBase.__subclasses__())
     return {key for group in groups for key in group.model_fields}

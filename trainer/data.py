@@ -1,4 +1,4 @@
-"""The canonical dataset folder: ids learned once, rows from here on, and train, valid and test told apart.
+"""The canonical dataset folder: ids learned once, rows everywhere else, and the train, valid and test splits.
 
 dataset.json          DatasetInfo: source, recipe, counts of everything dropped, sizes, fingerprint
 interactions.parquet  user_row, item_row, rating, timestamp (unix seconds), split (0 train, 1 valid, 2 test)
@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from index.errors import InputError
 from trainer.features import checked_features
-from trainer.filters import UnknownItems
+from trainer.interaction_filters import UnknownItems
 from trainer.splits import SplitKind
 
 FORMAT: Literal[1] = 1
@@ -134,11 +134,11 @@ class Dataset:
     path: Path
 
     @property
-    def n_users(self) -> int:  # noqa: D102
+    def n_users(self) -> int:
         return len(self.user_ids)
 
     @property
-    def n_items(self) -> int:  # noqa: D102
+    def n_items(self) -> int:
         return len(self.item_ids)
 
     def split(self, name: Literal["train", "valid", "test"]) -> Interactions:

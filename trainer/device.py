@@ -14,7 +14,7 @@ Precision = Literal["float32", "bfloat16"]
 def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
     """`auto` is CUDA where torch sees it and the CPU elsewhere; asking for an absent device is an error."""
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise InputError("device 'cuda' was asked for, but torch sees no CUDA device; use device = 'auto' or 'cpu'")
+        raise InputError("device 'cuda' was requested, but torch finds no CUDA device; use device = 'auto' or 'cpu'")
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(wanted)

@@ -1,4 +1,4 @@
-"""Measures a model on a held-out split: cheaply after every epoch, in full at the end."""
+"""Evaluates a model on a held-out split: accuracy alone after each epoch, all figures at the end."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -9,10 +9,10 @@ import torch
 
 from trainer.config import RunConfig
 from trainer.data import Dataset
-from trainer.evaluate import Truth, hits, per_user_metrics, rank_items, ranking_metrics, slice_metrics
 from trainer.exposure import cold_items, coverage, exposure_counts, gini, long_tail_items, novelty
 from trainer.graph import interaction_matrix
-from trainer.models import Recommender
+from trainer.metrics import Truth, hits, per_user_metrics, rank_items, ranking_metrics, slice_metrics
+from trainer.models import RecommenderModel
 from trainer.statistics import bootstrap_means, percentile_interval
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -25,7 +25,7 @@ METRICS = (*PER_USER, "coverage", "gini")
 
 
 @dataclass(frozen=True)
-class Measurement:
+class Evaluation:
     """All figures of one model on one split."""
 
     figures: dict[str, float] = field(default_factory=dict)
@@ -55,14 +55,14 @@ def per_user_names(config: RunConfig) -> list[str]:
 
 
 def figure_names(config: RunConfig) -> list[str]:
-    """Names of all figures that `Judge.examine` finds; a slice that holds no held-out item has none."""
+    """Names of all figures that `Evaluator.evaluate` finds; a slice that holds no held-out item has none."""
     return [
         *per_user_names(config),
         *(f"{metric}@{k}" for metric in ("coverage", "gini") for k in list_lengths(config)),
     ]
 
 
-class Judge:
+class Evaluator:
     """Full ranking with one forward pass a call; training items, and on demand validation items, are masked.
 
     `ks` are list lengths in place of those that the configuration asks for.
@@ -78,11 +78,11 @@ class Judge:
             name: interaction_matrix(pairs.user_rows, pairs.item_rows, *shape) for name, pairs in self._pairs.items()
         }
 
-    def measure(self, model: Recommender, split: HeldOut) -> dict[str, float]:
+    def accuracy(self, model: RecommenderModel, split: HeldOut) -> dict[str, float]:
         """The accuracy metrics at each k of the settings: what choosing an epoch needs, and no more."""
         return ranking_metrics(*self._rank(model, split), self._ks)
 
-    def examine(self, model: Recommender, split: HeldOut) -> Measurement:
+    def evaluate(self, model: RecommenderModel, split: HeldOut) -> Evaluation:
         """Accuracy, slices, novelty, coverage, Gini and bootstrap intervals."""
         ranked, truth = self._rank(model, split)
         per_user = self._per_user(ranked, truth)
@@ -91,9 +91,9 @@ class Judge:
         for k in self._ks:
             exposure = exposure_counts(ranked, k, self._n_items)
             figures |= {f"coverage@{k}": coverage(exposure), f"gini@{k}": gini(exposure)}
-        return Measurement(figures, *bounds, truth.users, per_user)
+        return Evaluation(figures, *bounds, truth.users, per_user)
 
-    def _rank(self, model: Recommender, split: HeldOut) -> tuple[Array, Truth]:
+    def _rank(self, model: RecommenderModel, split: HeldOut) -> tuple[Array, Truth]:
         masked = self._seen["train"]
         if split == "test" and self._settings.mask_valid_at_test:
             masked = (masked + self._seen["valid"]).tocsr()

@@ -61,7 +61,7 @@ def export_run(
     content = bundle_content(folder, folder.config(), dataset, result, trend_half_life_days)
     content = replace(content, metrics={**content.metrics, **(metrics or {})}, events_position=events_position)
     path = write_bundle(registry.folder, content, created_at=created_at, factory=factory)
-    registry.take_in(path)
+    registry.add_bundle(path)
     return path
 
 

@@ -8,7 +8,7 @@ Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Size = Annotated[int, Field(ge=1)]
 
 
-class Settings(BaseModel):
+class FrozenSettings(BaseModel):
     """Base of every group of settings: immutable, and strict about names and ranges."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -19,7 +19,7 @@ MODALITIES: tuple[Modality, ...] = get_args(Modality)
 SINGLE_MODALITIES: tuple[Modality, ...] = ("text", "image")
 
 
-class ModelBase(Settings):
+class ModelBase(FrozenSettings):
     """What all models' settings have."""
 
     takes: ClassVar[tuple[Modality, ...]] = ()
@@ -191,7 +191,7 @@ class AlignRecSettings(ModelBase):
     l2_weight: Weight = 1e-4
 
 
-class FusionWeights(Settings):
+class FusionWeights(FrozenSettings):
     """Weight of each part in the sum that makes user and item embeddings; 0 leaves a part out."""
 
     id: Weight = 1.0
@@ -200,7 +200,7 @@ class FusionWeights(Settings):
     image: Weight = 1.0
 
 
-class ModalityWeights(Settings):
+class ModalityWeights(FrozenSettings):
     """Weight of each modality inside AMP (the released code has 1, 0.03 and 0.01)."""
 
     multimodal: Weight = 1.0

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from index.ranking import unit_rows
-from trainer.progress import say, track
+from trainer.progress import print_status, track
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Search = Literal["auto", "exact", "approximate"]
@@ -71,7 +71,7 @@ def _blocks(n: int, size: int = _BLOCK) -> Iterator[slice]:
 
 
 class _DistinctRows:
-    """Chosen rows of a table of features as unit rows, made when asked for."""
+    """Chosen rows of a table of features as unit rows, computed on access."""
 
     def __init__(self, features: Array, rows: Array) -> None:
         self._features, self._rows = features, rows
@@ -102,9 +102,11 @@ def _approximate(distinct: _DistinctRows, k: int) -> tuple[Array, Array, float]:
     lists = _Lists(distinct)
     n_near, recall = lists.needed(k)
     if n_near > len(lists) * _LARGEST_SHARE_OF_LISTS:
-        say(f"item graph: {MIN_RECALL:.0%} of the neighbours lie in {n_near} of {len(lists)} lists: search exactly")
+        print_status(
+            f"item graph: {MIN_RECALL:.0%} of the neighbours lie in {n_near} of {len(lists)} lists: exact search"
+        )
         return _exact(distinct, k)
-    say(f"item graph: {recall:.1%} of the neighbours of an item lie in {n_near} of {len(lists)} lists")
+    print_status(f"item graph: {recall:.1%} of the neighbours of an item lie in {n_near} of {len(lists)} lists")
     near, cosines = np.empty((len(distinct), k), np.int64), np.empty((len(distinct), k), np.float32)
     for number in track(range(len(lists)), "item graph, approximate"):
         candidates = lists.candidates(number, n_near, k)

@@ -21,7 +21,7 @@ class Batch(NamedTuple):
 class Sampler(Protocol):
     """One negative per training pair, uniform over the items that occur in training and the user does not have.
 
-    An epoch depends on the seed and its number alone, so a resumed run draws what the unbroken one would have drawn.
+    An epoch depends on the seed and its number alone, so a resumed run draws the same as an uninterrupted one.
     """
 
     def __len__(self) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from index.bundle import BundleError, check_sums
-from index.records import Move
+from index.records import PointerMove
 from service.bundles.canary import Traffic, complaint
 from service.bundles.open_published import Opened
 from service.bundles.publishing import Publishing
@@ -59,7 +59,7 @@ class Guard:
                 return
 
     async def _withdraw(self, bundle_id: str, why: str) -> None:
-        move = Move(at=self._holder.now(), by=self._name, why=why)
+        move = PointerMove(at=self._holder.now(), by=self._name, why=why)
         rollbacks = self._metrics.bundle_rollbacks
         try:
             target = await asyncio.to_thread(self._holder.registry.withdraw, bundle_id, move)
@@ -84,7 +84,7 @@ class Guard:
         while True:
             await asyncio.sleep(settings.bundle_check_s)
             opened = self._holder.opened
-            damage = await asyncio.to_thread(opened.seal.breaks)
+            damage = await asyncio.to_thread(opened.seal.changed_files)
             if not damage and time.monotonic() - verified_at >= settings.bundle_sums_hours * HOUR_S:
                 damage = await self._sums(opened)
                 verified_at = time.monotonic()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from index.errors import InputError
 from index.gate_report import GateReport
-from index.records import Move
+from index.records import PointerMove
 from service.bundles.errors import (
     GateRefusedError,
     PublishingBusyError,
@@ -98,7 +98,7 @@ class Publishing:
         async with holder.swapping:
             ready = None if bundle_id == holder.bundle_id else await holder.prepared(bundle_id)
             failed = ", ".join(check.name for check in report.failures)
-            move = Move(at=holder.now(), by=by, why=f"forced, though {failed} failed" if failed else "")
+            move = PointerMove(at=holder.now(), by=by, why=f"forced, though {failed} failed" if failed else "")
             await self.do(self._registry.publish, bundle_id, move)
             if ready is not None:
                 holder.take(ready, watched=True)
@@ -107,7 +107,7 @@ class Publishing:
 
     async def _roll_back(self, by: str, leaving: str | None) -> Done:
         holder, before = self._holder, self._holder.bundle_id
-        move = Move(at=holder.now(), by=by, why="rolled back to")
+        move = PointerMove(at=holder.now(), by=by, why="rolled back to")
         try:
             target = await asyncio.to_thread(partial(self._registry.rollback, move, leaving=leaving))
         except InputError as error:

@@ -132,8 +132,8 @@ class Holder:
     def _tidy(self, wanted: Pointer) -> None:
         """See to what a start needs that finds the registry away, and let go of other copies."""
         serving = self.bundle_id
-        self.registry.remember(wanted if wanted.bundle == serving else Pointer(bundle=serving))
-        self.registry.forget_copies(serving, wanted.bundle, *wanted.history[-1:])
+        self.registry.save_offline_pointer(wanted if wanted.bundle == serving else Pointer(bundle=serving))
+        self.registry.evict_copies(serving, wanted.bundle, *wanted.history[-1:])
 
     async def _swap(self, wanted: Pointer, *, went_back: bool) -> None:
         async with self.swapping:
@@ -184,7 +184,7 @@ class Holder:
         damaged = self.bundle_id
         self._fail(damaged, why)
         trouble = self.trouble
-        for bundle_id in reversed(await asyncio.to_thread(self.registry.earlier)):
+        for bundle_id in reversed(await asyncio.to_thread(self.registry.rollback_targets)):
             with suppress(SwapFailedError):
                 async with self.swapping:
                     self.take(await self.prepared(bundle_id), watched=False)

@@ -6,16 +6,16 @@ import pytest
 from bundles import write_small_bundle
 
 from index.bundle import open_bundle
-from index.file_stamps import Seal
+from index.file_stamps import FileStamps
 from index.paging import page_in
 
 
 def test_a_bundle_that_nobody_touches_stays_sealed(tmp_path):
     bundle = open_bundle(write_small_bundle(tmp_path))
-    seal = Seal.of(bundle.path)
+    seal = FileStamps.of(bundle.path)
     np.load(bundle.path / "fold_in.npy")
     os.link(bundle.path / "fold_in.npy", tmp_path / "sibling")  # as `index build` does
-    assert seal.breaks() == []
+    assert seal.changed_files() == []
 
 
 @pytest.mark.parametrize(
@@ -29,9 +29,9 @@ def test_a_bundle_that_nobody_touches_stays_sealed(tmp_path):
 )
 def test_what_became_of_a_file_is_told(tmp_path, damage, told):
     bundle = open_bundle(write_small_bundle(tmp_path))
-    seal = Seal.of(bundle.path)
+    seal = FileStamps.of(bundle.path)
     damage(bundle.path / "fold_in.npy")
-    assert seal.breaks() == [told]
+    assert seal.changed_files() == [told]
 
 
 def test_a_bundle_in_memory_outlives_its_files(tmp_path):

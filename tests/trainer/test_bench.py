@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from trainer.__main__ import app
-from trainer.bench import Shape, as_record, bench, cost_table
+from trainer.step_benchmark import Shape, as_record, bench, cost_table
 
 TINY = Shape(60, 40, 300, (("multimodal", 8), ("text", 4), ("image", 12)))
 

@@ -17,7 +17,7 @@ from torch.nn.functional import normalize
 from trainer import losses
 from trainer.device import Precision, products_in
 from trainer.model_settings import SINGLE_MODALITIES, AnchorRecSettings
-from trainer.models.base import Factors, Inputs, Recommender, added, present, scores, table
+from trainer.models.base import Factors, Inputs, RecommenderModel, added, present, scores, table
 from trainer.models.propagation import Propagated, fold_in_rows, light_gcn
 from trainer.parallel import WHOLE, Share
 
@@ -37,7 +37,7 @@ class Origins(NamedTuple):
     """h^m of items, (n_items, d) each."""
 
 
-class AnchorRec(Recommender):
+class AnchorRec(RecommenderModel):
     """The model over any subset of modalities; without any it is LightGCN with AlignRec's ranking extras.
 
     Args:

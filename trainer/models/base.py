@@ -59,7 +59,7 @@ class Factors:
         return added(self.item_parts.values())
 
 
-class Recommender(nn.Module, ABC):
+class RecommenderModel(nn.Module, ABC):
     """A model whose score is the inner product of a user and an item embedding."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ from trainer.parallel import WHOLE, Share
 
 
 class FREEDOM(OverInteractions):
-    """LightGCN over a graph thinned anew each epoch, plus ID embeddings smoothed over a frozen item graph."""
+    """LightGCN over a graph thinned again each epoch, plus ID embeddings smoothed over a frozen item graph."""
 
     def __init__(self, settings: FREEDOMSettings, inputs: Inputs) -> None:
         super().__init__(inputs, settings.embedding_size, settings.n_layers)

@@ -8,7 +8,7 @@ from torch.nn.functional import embedding_bag, normalize
 
 from trainer import losses
 from trainer.model_settings import LATTICESettings
-from trainer.models.base import Factors, Inputs, Recommender, added, present, scores, table
+from trainer.models.base import Factors, Inputs, RecommenderModel, added, present, scores, table
 from trainer.models.propagation import approximate_factors, sums_over_items, sums_over_users
 from trainer.nearest import nearest_items
 from trainer.parallel import WHOLE, Share
@@ -29,7 +29,7 @@ class LearnedGraph(NamedTuple):
         return LearnedGraph(self.shares.detach(), self.neighbours, [values.detach() for values in self.values])
 
 
-class LATTICE(Recommender):
+class LATTICE(RecommenderModel):
     """Item graphs of projected features, rebuilt with gradient in the first batch of an epoch, then kept."""
 
     def __init__(self, settings: LATTICESettings, inputs: Inputs, *, batch_size: int) -> None:
@@ -45,7 +45,7 @@ class LATTICE(Recommender):
         self._kept: LearnedGraph | None = None
 
     def begin_epoch(self) -> None:
-        """The next batch builds the graph anew."""
+        """Let the next batch rebuild the graph."""
         self._kept = None
 
     def _learned_graph(self) -> LearnedGraph:

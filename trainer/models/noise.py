@@ -15,7 +15,7 @@ class Noise:
         return (torch.rand_like(like) >= rate).to(like.dtype) / (1.0 - rate)
 
     def dropout_rows(self, like: Tensor, rows: Tensor, rate: float) -> Tensor:
-        """The given rows (B,) of a mask of the whole table's shape, (B, d): a row that stands twice is masked alike."""
+        """The given rows (B,) of a mask of the whole table's shape, (B, d): repeated rows get the same mask."""
         distinct, places = torch.unique(rows, return_inverse=True)
         drawn = self.dropout(like.new_empty(len(distinct), like.shape[1]), rate)
         return drawn[places]

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from trainer.models.base import Factors, Inputs, Recommender
+from trainer.models.base import Factors, Inputs, RecommenderModel
 from trainer.parallel import WHOLE, Share
 
 
-class Popularity(Recommender):
+class Popularity(RecommenderModel):
     """Scores an item by its number of training users, for everybody alike; nothing is learned."""
 
     def __init__(self, inputs: Inputs) -> None:

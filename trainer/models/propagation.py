@@ -6,7 +6,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from trainer.graph import SparseMatrix
-from trainer.models.base import Factors, Inputs, Recommender, added, table
+from trainer.models.base import Factors, Inputs, RecommenderModel, added, table
 
 
 class Propagated(NamedTuple):
@@ -37,7 +37,7 @@ def light_gcn(interactions: SparseMatrix, users: Tensor, items: Tensor, n_layers
     )
 
 
-class OverInteractions(Recommender):
+class OverInteractions(RecommenderModel):
     """A model that has LightGCN over its ID embeddings inside, alone or among other things."""
 
     def __init__(self, inputs: Inputs, size: int, n_layers: int) -> None:

@@ -5,12 +5,12 @@ from torch import Tensor, nn
 
 from trainer import losses
 from trainer.model_settings import VBPRSettings
-from trainer.models.base import Factors, Inputs, Recommender, added, present, projection, scores, table
+from trainer.models.base import Factors, Inputs, RecommenderModel, added, present, projection, scores, table
 from trainer.models.propagation import free_users
 from trainer.parallel import WHOLE, Share
 
 
-class VBPR(Recommender):
+class VBPR(RecommenderModel):
     """BPR whose item is a free embedding beside a projection of its fixed features: [I ; Lin(f)]."""
 
     def __init__(self, settings: VBPRSettings, inputs: Inputs) -> None:

@@ -65,7 +65,7 @@ N_BRAND_STYLES = 2
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class ShopCatalogue:
     """Products in columns: `codes[facet][row]` is the place of the product's value in FACETS[facet]."""
 
     codes: Mapping[str, NDArray[np.int64]]
@@ -78,7 +78,7 @@ class Catalogue:
         return {facet: values[self.codes[facet][row]] for facet, values in FACETS.items()}
 
 
-def draw_catalogue(random: Generator, n_items: int) -> Catalogue:
+def draw_catalogue(random: Generator, n_items: int) -> ShopCatalogue:
     """Products of brands that have a hand of their own: some styles and colours come more often with a brand."""
     sizes = {facet: len(values) for facet, values in FACETS.items()}
     brand = random.choice(sizes["brand"], n_items, p=_zipf(sizes["brand"], 0.6))
@@ -93,7 +93,7 @@ def draw_catalogue(random: Generator, n_items: int) -> Catalogue:
         "use": random.integers(sizes["use"], size=n_items),
         "brand": brand,
     }
-    return Catalogue({facet: codes[facet].astype(np.int64) for facet in FACETS})
+    return ShopCatalogue({facet: codes[facet].astype(np.int64) for facet in FACETS})
 
 
 def _zipf(n: int, exponent: float) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from trainer.datasets.shop.catalogue import FACETS, Catalogue
+from trainer.datasets.shop.catalogue import FACETS, ShopCatalogue
 
 OPENING = 1_640_995_200  # 2022-01-01T00:00:00Z
 DAY = 86_400
@@ -44,7 +44,7 @@ class People:
     joined: NDArray[np.float64]  # (n_users,) days after the opening
     purchases: NDArray[np.int64]  # (n_users,)
 
-    def utility(self, catalogue: Catalogue) -> NDArray[np.float64]:
+    def utility(self, catalogue: ShopCatalogue) -> NDArray[np.float64]:
         """How much each person would like each product: (n_users, n_items), each row of mean 0 and deviation 1."""
         total = sum(self.tastes[facet][:, catalogue.codes[facet]] for facet in FACETS)
         centred = total - np.mean(total, axis=1, keepdims=True)
@@ -53,7 +53,7 @@ class People:
 
 
 @dataclass(frozen=True)
-class Shelf:
+class Assortment:
     """What can be bought when, and how much of it."""
 
     arrived: NDArray[np.float64]  # (n_items,) days after the opening
@@ -81,7 +81,7 @@ def draw_people(random: Generator, n_users: int, n_interactions: int, least: int
     return People(tastes, joined=random.uniform(0, 0.85 * DAYS, n_users), purchases=least + more)
 
 
-def draw_shelf(random: Generator, n_items: int) -> Shelf:
+def draw_assortment(random: Generator, n_items: int) -> Assortment:
     """Products that arrive over the two years, a third at the opening; the last tenth is new and scarce."""
     arrived = np.sort(np.maximum(0, random.uniform(-0.5 * DAYS, DAYS - NEW_DAYS, n_items)))
     stock = np.full(n_items, np.iinfo(np.int64).max)
@@ -89,10 +89,10 @@ def draw_shelf(random: Generator, n_items: int) -> Shelf:
     arrived[new] = np.sort(random.uniform(DAYS - NEW_DAYS, DAYS, len(arrived[new])))
     stock[new] = random.integers(NEW_STOCK + 1, size=len(arrived[new]))
     renown = -POPULARITY_EXPONENT * np.log(1 + random.permutation(n_items))
-    return Shelf(arrived, stock, renown)
+    return Assortment(arrived, stock, renown)
 
 
-def buy(random: Generator, people: People, catalogue: Catalogue, shelf: Shelf) -> Purchases:
+def buy(random: Generator, people: People, catalogue: ShopCatalogue, shelf: Assortment) -> Purchases:
     """Let everybody visit until their purchases are made, visit by visit in the order of time.
 
     A visitor looks at CONSIDERED products on the shelf, known ones more often, and takes those that please most: by
