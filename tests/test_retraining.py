@@ -49,7 +49,7 @@ def test_what_people_liked_is_in_the_next_bundle_and_the_one_before_was_measured
     compared = [check["required"] for check in job["gate"]["checks"] if check["name"] == "valid recall@20"]
     assert before is not None
     assert before in compared[0]
-    assert "not like for like" not in compared[0]
+    assert "not comparable" not in compared[0]
     bundle = open_bundle(Registry(registry).current())
     assert bundle.manifest.events_position == len(mine) + 1
     learned = {bundle.item_ids[row] for row in bundle.seen(bundle.user_ids.row("a stranger") or 0)}

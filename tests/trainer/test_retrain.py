@@ -239,7 +239,7 @@ def test_the_bundle_knows_new_users_and_how_far_it_read_and_the_gate_compares_on
     report = check_bundle(bundle.path, tmp_path / "bundles" / first.bundle)
     (check,) = [check for check in report.checks if check.name == "valid recall@20"]
     assert f"of {first.bundle}" in check.required
-    assert "not like for like" not in check.required
+    assert "not comparable" not in check.required
     assert set(bundle.manifest.metrics) == {"valid", "test", incumbent_split(first.bundle)}
 
 

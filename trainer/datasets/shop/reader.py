@@ -1,4 +1,4 @@
-"""The demo shop as a source of data: everything from one seed."""
+"""The demo shop as a data source, generated from a seed."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -24,10 +24,10 @@ JPEG_QUALITY = 92
 
 @dataclass(frozen=True)
 class GeneratedShop:
-    """The generated world, its truth included: what people like is known here and nowhere else."""
+    """The generated shop with its ground truth, the tastes of its users, which the dataset does not contain."""
 
     catalogue: ShopCatalogue
-    shelf: Assortment
+    assortment: Assortment
     people: People
     purchases: Purchases
 
@@ -40,9 +40,9 @@ def generate(seed: int, n_items: int = 2_000, n_users: int = 3_000, n_interactio
     _check(n_items, n_users, n_interactions)
     catalogue_random, shelf_random, people_random, market_random = np.random.default_rng(seed).spawn(4)
     catalogue = draw_catalogue(catalogue_random, n_items)
-    shelf = draw_assortment(shelf_random, n_items)
+    assortment = draw_assortment(shelf_random, n_items)
     people = draw_people(people_random, n_users, n_interactions, LEAST_PURCHASES)
-    return GeneratedShop(catalogue, shelf, people, buy(market_random, people, catalogue, shelf))
+    return GeneratedShop(catalogue, assortment, people, buy(market_random, people, catalogue, assortment))
 
 
 def read(
@@ -79,7 +79,7 @@ def _check(n_items: int, n_users: int, n_interactions: int) -> None:
     if 4 * n_interactions > n_users * n_items:
         raise InputError(
             f"found {n_interactions:,} interactions; expected at most a quarter of"
-            f" {n_users:,} users times {n_items:,} items, for nobody buys a thing twice"
+            f" {n_users:,} users times {n_items:,} items, because no user buys an item twice"
         )
 
 
@@ -89,7 +89,7 @@ def _item_ids(catalogue: ShopCatalogue) -> list[str]:
 
 
 def _own_random(seed: int, what: int, row: int) -> Generator:
-    """Each product has its own: its picture does not depend on the order in which threads draw."""
+    """A generator for each product, so that its picture does not depend on the order in which threads draw."""
     return np.random.default_rng([seed, what, row])
 
 
