@@ -28,19 +28,11 @@ class _Request:
     future: "Future[SearchResult]" = field(default_factory=Future)
 
 
-@dataclass(frozen=True)
-class _Retired:
-    """An index that the search thread drops once it has run the searches queued for it."""
-
-    index: ItemIndex
-
-
 class BatchingSearcher:
     """Runs the searches of any number of threads in one thread, which takes all queued requests as one batch.
 
-    A request uses the index that was current when it was submitted, or the one it names, so a swap never sends a query
-    to the index of another bundle. Where a search raises RuntimeError (FAISS's GPU errors) and the index has an
-    `overflow`, that index searches instead, and the search thread calls `on_fallback(error)`.
+    Where a search raises RuntimeError (FAISS's GPU errors) and the index has an `overflow`, that one searches instead,
+    and the search thread calls `on_fallback(error)`.
     """
 
     def __init__(
@@ -53,7 +45,7 @@ class BatchingSearcher:
         self._index = index
         self._max_batch = max_batch
         self._on_fallback = on_fallback
-        self._queue: SimpleQueue[_Request | _Retired | None] = SimpleQueue()
+        self._queue: SimpleQueue[_Request | None] = SimpleQueue()
         self._lock = Lock()  # no request may follow the end mark into the queue
         self._closed = False
         self._thread = Thread(target=self._run, name="index-search", daemon=True)
@@ -62,8 +54,9 @@ class BatchingSearcher:
     def submit(
         self, query: Array, k: int, exclude: Array | None = None, *, index: ItemIndex | None = None
     ) -> "Future[SearchResult]":
-        """Queue a search for the k best rows of one query (d,). InputError at once where the arguments are invalid, so
-        that they fail no batch; RuntimeError once closed.
+        """Queue a search for the k best rows of one query (d,), in `index` where one is given.
+
+        InputError at once where the arguments are invalid, so that they fail no batch; RuntimeError once closed.
         """
         request = _checked(self._index if index is None else index, query, k, exclude)
         with self._lock:
@@ -71,12 +64,6 @@ class BatchingSearcher:
                 raise RuntimeError("the searcher is closed")
             self._queue.put(request)
         return request.future
-
-    def swap(self, index: ItemIndex) -> None:
-        """Use this index for requests from now on; the old one is dropped after its last search."""
-        with self._lock:
-            self._queue.put(_Retired(self._index))
-            self._index = index
 
     def close(self) -> None:
         """Run the queued searches, then end the thread. May be called twice."""
@@ -93,12 +80,12 @@ class BatchingSearcher:
     def _run_batch(self) -> bool:
         """Run one batch; False after the end mark. In its own frame, so that no local keeps an index alive."""
         batch = self._collect()
-        requests = [one for one in batch if isinstance(one, _Request) and one.future.set_running_or_notify_cancel()]
+        requests = [one for one in batch if one is not None and one.future.set_running_or_notify_cancel()]
         for _, group in groupby(sorted(requests, key=_batch_key), key=_batch_key):
             self._complete(list(group))
         return batch[-1] is not None
 
-    def _collect(self) -> list[_Request | _Retired | None]:
+    def _collect(self) -> list[_Request | None]:
         """Wait for one request, then take those already queued; no request waits for later ones."""
         batch = [self._queue.get()]
         while len(batch) < self._max_batch and batch[-1] is not None:

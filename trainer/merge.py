@@ -56,7 +56,7 @@ def merge_interactions(
     together = pl.concat([kept, labelled], how="diagonal")
     return together, {
         "event_pairs_of_unknown_items_skipped": len(feedback) - len(known),
-        "old_interactions_disliked_by_a_dislike": len(old) - len(kept),
+        "old_interactions_taken_back_by_a_dislike": len(old) - len(kept),
         "event_pairs_known_before": known.filter("liked").height - len(new),
         **{f"new_{name}": int((labelled["split"] == label).sum()) for label, name in enumerate(SPLIT_NAMES[:2])},
     }

@@ -255,7 +255,7 @@ def test_a_second_call_answers_from_the_folder_and_another_order_is_refused(old,
     asked = order(old, tmp_path, ("user 0", "item/1", "like"))
     first = retrain(asked, tmp_path / "out", now=NOW)
     assert retrain(asked, tmp_path / "out", now=datetime.now(UTC)) == first
-    with pytest.raises(InputError, match="begun with another events"):
+    with pytest.raises(InputError, match="started with another events"):
         retrain(order(old, tmp_path, ("user 0", "item/2", "like")), tmp_path / "out", now=NOW)
     with pytest.raises(InputError, match="not empty and holds no retraining"):
         retrain(asked, old.path, now=NOW)
@@ -306,7 +306,7 @@ def _best(folder):
 def test_two_processes_do_not_work_in_one_folder(old, tmp_path):
     asked = order(old, tmp_path, ("stranger", "item/1", "like"))
     (tmp_path / "out").mkdir()
-    with locked(tmp_path / "out"), pytest.raises(InputError, match="another process is at work"):
+    with locked(tmp_path / "out"), pytest.raises(InputError, match="another process is using"):
         retrain(asked, tmp_path / "out", now=NOW)
     assert list((tmp_path / "out").iterdir()) == []
 

@@ -23,11 +23,11 @@ from worlds import topics_dataset
 from index.errors import InputError
 from index.storage import locked
 from trainer.__main__ import app
-from trainer.config import load_config
+from trainer.config import load_config, shipped_names
 from trainer.fit import fit
 from trainer.run_folder import RunFolder
 from trainer.tune.command import fit_best, tune
-from trainer.tune.space import SearchSpace, configured, read_space, shipped_spaces
+from trainer.tune.space import SPACE_FOLDER, SearchSpace, configured, read_space
 from trainer.tune.study import MAX_ATTEMPTS, TuningPlan, counted_trials, open_study, run_trials
 
 PAGE = Path(__file__).parents[2] / "docs" / "tuning.md"
@@ -343,7 +343,7 @@ def test_two_processes_do_not_tune_in_one_folder(dataset, space_of, tmp_path):
 # Spaces
 
 
-@pytest.mark.parametrize("name", shipped_spaces())
+@pytest.mark.parametrize("name", shipped_names(SPACE_FOLDER))
 def test_every_shipped_space_fits_its_configuration(name):
     config = "anchorrec" if name.startswith("sensitivity-") else name
     read_space(name).check(config, ())

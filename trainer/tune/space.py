@@ -15,7 +15,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from index.errors import InputError
-from trainer.config import CONFIG_FOLDER, RunConfig, load_config, read_shipped, shipped_names
+from trainer.config import CONFIG_FOLDER, RunConfig, load_config, read_shipped
 
 SPACE_FOLDER = CONFIG_FOLDER / "spaces"
 """The spaces that ship with the trainer; `--space anchorrec` names one of them."""
@@ -121,11 +121,6 @@ def read_space(name_or_path: str) -> SearchSpace:
     if not distributions:
         raise InputError(f"space {path} names no setting to search")
     return SearchSpace(str(path), distributions)
-
-
-def shipped_spaces() -> list[str]:
-    """Names that `--space` takes besides a path."""
-    return shipped_names(SPACE_FOLDER)
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
