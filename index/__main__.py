@@ -1,4 +1,4 @@
-"""`python -m index`: look at bundles, search them faster, and decide which one serves."""
+"""`python -m index`: inspect bundles, rebuild their search index, and decide which one serves."""
 
 import json
 import sys
@@ -28,17 +28,17 @@ from index.reindex import reindex
 from index.search_benchmark import measure_search
 
 app = command_line(
-    "Look at bundles, give them another search index, and decide which one serves.\n\n"
-    "A **bundle** is one trained model in one folder that never changes; a **registry** is the folder of bundles, "
-    "with a pointer to the one that serves. Usually: `python -m trainer export` writes a bundle, "
-    "**inspect** shows it, **publish** asks the gate and moves the pointer, **rollback** moves it back.\n\n"
-    "Exit status: 0 done, 1 the gate refused, 2 wrong input."
+    "Inspect bundles, rebuild their search index, and decide which one serves.\n\n"
+    "A **bundle** is a trained model in a folder that never changes; a **registry** is a folder of bundles with a "
+    "pointer to the bundle that serves. Usually: `python -m trainer export` writes a bundle, "
+    "**inspect** shows it, **publish** runs the gate and moves the pointer, **rollback** moves it back.\n\n"
+    "Exit status: 0 done, 1 refused by the gate, 2 invalid input."
 )
 
 BundlePlace = Annotated[str, typer.Argument(metavar="BUNDLE", help="A bundle, REGISTRY/BUNDLE_ID: a path or a URL.")]
 RegistryPlace = Annotated[
     str,
-    typer.Argument(metavar="REGISTRY", help="What holds the bundles: a folder, or a bucket such as s3://shop/bundles."),
+    typer.Argument(metavar="REGISTRY", help="The folder of bundles, or a bucket such as s3://shop/bundles."),
 ]
 BY = "command line"
 
@@ -48,14 +48,16 @@ Limits = Annotated[
     typer.Option(
         "--limit",
         metavar="NAME=VALUE",
-        help="How bad is too bad, repeatable. "
+        help="Limit of a gate check, repeatable. "
         + "; ".join(f"{name}: {field.description}" for name, field in GateLimits.model_fields.items()),
     ),
 ]
 Replay = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE", allow_dash=True, help="Ids of users to make lists for, one a line; `-` reads standard input."
+        metavar="FILE",
+        allow_dash=True,
+        help="User ids to compute recommendations for, one a line; `-`: standard input.",
     ),
 ]
 Nprobe = Annotated[int | None, typer.Option(help="IVF lists to probe; an eighth of them where not given.")]
@@ -73,9 +75,9 @@ def build(
     threads: Threads = 1,
     copies: Copies = COPIES,
 ) -> None:
-    """Make a sibling bundle with another search index and print its recall against exact search.
+    """Write a new bundle with another search index and print its recall against exact search.
 
-    A bundle never changes: this writes a new one beside it, which shares every other file by hard link.
+    The old bundle does not change; the new one beside it shares every other file by hard link.
 
     Example: python -m index build bundles/20260101T120000Z-anchorrec-1a2b3c4d --factory IVF64,Flat --nprobe 8
     """
@@ -92,10 +94,10 @@ def build(
 def inspect(
     place: Annotated[str, typer.Argument(metavar="PLACE", help="A bundle, or a registry: a path or a URL.")],
     as_json: AsJson = False,
-    verify: Annotated[bool, typer.Option(help="Check the sum of every file of a bundle.")] = True,
+    verify: Annotated[bool, typer.Option(help="Check the sums of all files of a bundle.")] = True,
     copies: Copies = COPIES,
 ) -> None:
-    """Show what a bundle holds, or which bundles a registry has and which of them serves.
+    """Show the content of a bundle, or the bundles of a registry and which one serves.
 
     Examples: python -m index inspect bundles; python -m index inspect bundles/20260101T120000Z-anchorrec-1a2b3c4d
     """
@@ -117,11 +119,11 @@ def gate(
     as_json: AsJson = False,
     copies: Copies = COPIES,
 ) -> None:
-    """Ask everything that publish would ask, and publish nothing. Exit status 1 where the bundle fails.
+    """Run the gate's checks without publishing. Exit status 1 where the bundle fails.
 
-    Sums, parts and fold-in must hold and every number be finite; the index must find what exact search finds, in
-    time. Beside the bundle that serves, validation metrics, the catalogue and what people are shown must not have
-    fallen or changed too much: docs/bundle.md has every limit.
+    Sums, parts and fold-in must be right and every number finite; the index must find what exact search finds, in
+    time. Compared with the bundle that serves, validation metrics, catalogue and recommendations must not have fallen
+    or changed too much: docs/bundle.md has every limit.
 
     Example: python -m index gate bundles/20260101T120000Z-anchorrec-1a2b3c4d --limit metric_margin=0.02
     """
@@ -137,9 +139,9 @@ def publish(
     limit: Limits = None,
     replay: Replay = None,
     copies: Copies = COPIES,
-    force: Annotated[bool, typer.Option("--force", help="Publish what fails the gate's limits as well.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Publish also where the gate fails.")] = False,
 ) -> None:
-    """Ask the gate, then let the bundle serve. A refused bundle leaves the current one serving: exit status 1.
+    """Run the gate, then publish the bundle. Where the gate refuses it, the current one keeps serving: exit status 1.
 
     Example: python -m index publish bundles/20260101T120000Z-anchorrec-1a2b3c4d
     """
@@ -160,7 +162,7 @@ def publish(
 
 @app.command()
 def rollback(registry: RegistryPlace, copies: Copies = COPIES) -> None:
-    """Let the bundle serve again that served before the current one.
+    """Publish the bundle again that served before the current one.
 
     Example: python -m index rollback bundles
     """
@@ -171,12 +173,12 @@ def rollback(registry: RegistryPlace, copies: Copies = COPIES) -> None:
 @app.command()
 def prune(
     registry: RegistryPlace,
-    keep: Annotated[int, typer.Option(min=0, help="How many of the newest bundles stay.")] = 5,
+    keep: Annotated[int, typer.Option(min=0, help="Number of newest bundles to keep.")] = 5,
     copies: Copies = COPIES,
 ) -> None:
-    """Remove old bundles, and what killed writers left.
+    """Remove old bundles and unfinished files of killed writers.
 
-    What serves and what a rollback would go to always stay.
+    The bundle that serves and the one that a rollback would go to always stay.
 
     Example: python -m index prune bundles --keep 3
     """
@@ -191,9 +193,11 @@ def bench(
     factory: Annotated[
         list[str] | None, typer.Option(help="FAISS factory string; repeatable. The bundle's own where not given.")
     ] = None,
-    excluded: Annotated[list[int] | None, typer.Option(help="Rows to leave out; repeatable. 30, 1024, 10000.")] = None,
-    k: Annotated[int, typer.Option(min=1, help="Length of a list.")] = 10,
-    n_queries: Annotated[int, typer.Option("--queries", min=1, help="How many user vectors to ask with.")] = 500,
+    excluded: Annotated[
+        list[int] | None, typer.Option(help="Number of rows to exclude; repeatable. 30, 1024, 10000.")
+    ] = None,
+    k: Annotated[int, typer.Option(min=1, help="Number of results per query.")] = 10,
+    n_queries: Annotated[int, typer.Option("--queries", min=1, help="Number of user vectors to query with.")] = 500,
     nprobe: Nprobe = None,
     ef_search: EfSearch = None,
     threads: Threads = 1,
@@ -202,7 +206,7 @@ def bench(
     as_json: AsJson = False,
     copies: Copies = COPIES,
 ) -> None:
-    """Measure queries a second, latency and recall, by the number of rows that each query leaves out.
+    """Measure queries a second, latency and recall by the number of rows that each query excludes.
 
     Example: python -m index bench bundles/20260101T120000Z-anchorrec-1a2b3c4d --factory Flat --factory IVF64,Flat
     """
@@ -227,7 +231,7 @@ def bench(
 
 
 def _names_bundle(place: str) -> bool:
-    """Whether a place is a bundle, or would have to be one; else it is a registry."""
+    """Whether a place is a bundle or has the name of one; else it is a registry."""
     if "://" in place:
         return BUNDLE_ID.fullmatch(place.rstrip("/").rpartition("/")[2]) is not None
     return (Path(place) / MANIFEST).exists() or not Path(place).is_dir()
@@ -241,10 +245,10 @@ def _fetched(bundle: str, copies: Path) -> Path:
 def _gate(registry: Registry, bundle_id: str, limits: list[str] | None, replay: Path | None) -> GateReport:
     serving, path = registry.current_id(), registry.fetch(bundle_id)
     current = None if serving is None else registry.fetch(serving)
-    asked = () if replay is None else _lines(replay)
+    user_ids = () if replay is None else _lines(replay)
     use_threads(1)  # as the service searches
-    with Console(stderr=True).status("asking the gate"):
-        return check_bundle(path, current, parse_limits(limits or ()), replay=asked)
+    with Console(stderr=True).status("running the gate"):
+        return check_bundle(path, current, parse_limits(limits or ()), replay=user_ids)
 
 
 def _lines(file: Path) -> list[str]:
@@ -255,10 +259,10 @@ def _lines(file: Path) -> list[str]:
     return text.split("\n")  # an id may hold any other kind of line end
 
 
-def _excluded_counts(asked: Sequence[int], n_items: int) -> list[int]:
-    fitting = [count for count in asked if 0 <= count < n_items]
+def _excluded_counts(requested: Sequence[int], n_items: int) -> list[int]:
+    fitting = [count for count in requested if 0 <= count < n_items]
     if not fitting:
-        raise InputError(f"--excluded is {list(asked)}; expected a number below {n_items}, the number of items")
+        raise InputError(f"--excluded is {list(requested)}; expected a number below {n_items}, the number of items")
     return fitting
 
 
