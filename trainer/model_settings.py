@@ -51,7 +51,7 @@ class LightGCNSettings(ModelBase):
     reg_weight: Weight = 1e-4
 
 
-Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -79,7 +79,7 @@ class LATTICESettings(ModelBase):
     """Layers over the user-item graph with self-loops."""
     n_item_layers: Size = 1
     k: Size = 10
-    given_share: Share = 0.9
+    given_share: Fraction = 0.9
     """lambda: share of the graphs of the given features in the graph that is used."""
     l2_weight: Weight = 1e-3
 
@@ -95,7 +95,7 @@ class FREEDOMSettings(ModelBase):
     n_layers: Size = 2
     n_item_layers: Size = 1
     k: Size = 10
-    image_share: Share = 0.1
+    image_share: Fraction = 0.1
     """Share of the image graph in the item graph; the text graph has the rest."""
     edge_dropout: Rate = 0.8
     """rho: share of the training interactions that an epoch leaves out of the propagation."""

@@ -17,7 +17,15 @@ from torch.nn.functional import normalize
 from trainer import losses
 from trainer.device import Precision, products_in
 from trainer.model_settings import SINGLE_MODALITIES, AnchorRecSettings
-from trainer.models.base import Factors, Inputs, RecommenderModel, added, present, scores, table
+from trainer.models.base import (
+    Factors,
+    Inputs,
+    RecommenderModel,
+    available_modalities,
+    scores,
+    sum_tensors,
+    xavier_table,
+)
 from trainer.models.propagation import Propagated, fold_in_rows, light_gcn
 from trainer.parallel import WHOLE, Share
 
@@ -52,11 +60,11 @@ class AnchorRec(RecommenderModel):
     ) -> None:
         super().__init__()
         self._settings, self._inputs, self._batch_size, self._precision = settings, inputs, batch_size, precision
-        self.modalities = present(settings.modalities, inputs)
+        self.modalities = available_modalities(settings.modalities, inputs)
         size = settings.embedding_size
         widths = {m: inputs.features[m].shape[1] for m in self.modalities}
-        self.user_embedding = table(inputs.n_users, size)
-        self.item_embedding = table(inputs.n_items, size)
+        self.user_embedding = xavier_table(inputs.n_users, size)
+        self.item_embedding = xavier_table(inputs.n_items, size)
         self.refine = nn.ModuleDict({m: nn.Linear(widths[m], size) for m in self.modalities})
         self.gates = nn.ModuleDict({m: nn.Linear(size, size) for m in self.modalities})
         sources = {m: widths[m] if self._projects_features(m) else size for m in self.modalities}
@@ -127,7 +135,7 @@ class AnchorRec(RecommenderModel):
     def _modal_sum(self, origins: Origins) -> Tensor:
         """Sum of the weighted modality embeddings: what an item hands to its users besides its ID. (n_items, d)."""
         parts = [part for name, part in self._item_parts(origins).items() if name != "id"]
-        return added(parts) if parts else torch.zeros_like(self.item_embedding)
+        return sum_tensors(parts) if parts else torch.zeros_like(self.item_embedding)
 
     def _fused_users(self, origins: Origins) -> Tensor:
         """h_u: users have no features, so each modality's user side is aggregated from the user's items."""
@@ -187,7 +195,7 @@ class AnchorRec(RecommenderModel):
     ) -> dict[str, Tensor]:
         """Of these examples; means count with the fraction of the batch that they are."""
         settings = self._settings
-        fused_items = added(self._item_parts(origins).values())
+        fused_items = sum_tensors(self._item_parts(origins).values())
         user = self._fused_users(origins)[users]
         positive, negative = fused_items[positives], fused_items[negatives]
         if self._has_correction:

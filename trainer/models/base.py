@@ -56,7 +56,7 @@ class Factors:
     @property
     def item_embeddings(self) -> Tensor:
         """(n_items, d): the sum of the parts."""
-        return added(self.item_parts.values())
+        return sum_tensors(self.item_parts.values())
 
 
 class RecommenderModel(nn.Module, ABC):
@@ -91,12 +91,12 @@ class RecommenderModel(nn.Module, ABC):
         """Take the embeddings apart; called without gradient."""
 
 
-def added(tensors: Iterable[Tensor]) -> Tensor:
+def sum_tensors(tensors: Iterable[Tensor]) -> Tensor:
     """The sum of tensors of one shape, without the copy that stacking them would make."""
     return reduce(torch.add, tensors)
 
 
-def table(rows: int, size: int) -> nn.Parameter:
+def xavier_table(rows: int, size: int) -> nn.Parameter:
     """An embedding table, Xavier-uniform over (rows, size) as in the reference implementations."""
     return nn.Parameter(nn.init.xavier_uniform_(torch.empty(rows, size)))
 
@@ -120,7 +120,7 @@ def projected_rows(project: Callable[[Tensor], Tensor], features: Tensor, *colum
     return tuple(mapped[part] for part in places.split([len(column) for column in columns]))
 
 
-def present(wanted: Sequence[str], inputs: Inputs) -> tuple[str, ...]:
+def available_modalities(wanted: Sequence[str], inputs: Inputs) -> tuple[str, ...]:
     """Those of the wanted modalities that the data have."""
     return tuple(modality for modality in wanted if modality in inputs.features)
 

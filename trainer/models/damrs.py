@@ -9,7 +9,7 @@ from torch.nn.functional import logsigmoid, normalize
 
 from trainer import losses
 from trainer.model_settings import DAMRSSettings
-from trainer.models.base import Factors, Inputs, added, scores
+from trainer.models.base import Factors, Inputs, scores, sum_tensors
 from trainer.models.propagation import OverInteractions, exact_factors, smoothed
 from trainer.parallel import WHOLE, Share
 
@@ -38,7 +38,7 @@ class DAMRS(OverInteractions):
     ) -> dict[str, Tensor]:
         """Ranking weighed by how sure the views are, their neighbourhoods' agreement, and users' view of both sides."""
         settings, ids, views = self._settings, self._propagate(), self._views()
-        mean_view = added(views.values()) / len(GRAPHS)
+        mean_view = sum_tensors(views.values()) / len(GRAPHS)
         units = {name: normalize(view) for name, view in views.items()}
         distinct = torch.unique(torch.cat([positives, negatives]))
 
@@ -133,7 +133,7 @@ def _block_loss(rows: Tensor, *units: Tensor) -> Tensor:
     with torch.no_grad():
         products = [mine @ unit.T for mine, unit in zip(own, units, strict=True)]  # (len(rows), n_items)
         chances = [cosines.softmax(dim=1) for cosines in products]
-        together = added(chances)
+        together = sum_tensors(chances)
     total = units[0].new_zeros(())
     for mine, unit, cosines, chance in zip(own, units, products, chances, strict=True):
         near = _largest(together + chance, N_NEAREST)

@@ -9,7 +9,7 @@ from torch.nn.functional import linear
 from trainer import losses
 from trainer.graph import SparseMatrix, interaction_matrix, normalise_interactions
 from trainer.model_settings import FREEDOMSettings
-from trainer.models.base import Factors, Inputs, added, present, projected_rows, scores
+from trainer.models.base import Factors, Inputs, available_modalities, projected_rows, scores, sum_tensors
 from trainer.models.propagation import OverInteractions, exact_factors, smoothed
 from trainer.parallel import WHOLE, Share
 
@@ -20,7 +20,7 @@ class FREEDOM(OverInteractions):
     def __init__(self, settings: FREEDOMSettings, inputs: Inputs) -> None:
         super().__init__(inputs, settings.embedding_size, settings.n_layers)
         self._settings = settings
-        self.modalities = present(settings.modalities, inputs)
+        self.modalities = available_modalities(settings.modalities, inputs)
         size = settings.embedding_size
         self.features = nn.ParameterDict({m: nn.Parameter(inputs.features[m].clone()) for m in self.modalities})
         self.projections = nn.ModuleDict({m: nn.Linear(inputs.features[m].shape[1], size) for m in self.modalities})
@@ -49,7 +49,7 @@ class FREEDOM(OverInteractions):
         graphs, shares = self._inputs.item_graphs, self._shares()
         rows: Tensor = self.item_embedding
         for _ in range(self._settings.n_item_layers - 1):
-            rows = added(share * (graphs[m] @ rows) for m, share in shares.items())
+            rows = sum_tensors(share * (graphs[m] @ rows) for m, share in shares.items())
         return {m: share * smoothed(graphs[m], rows, 1) for m, share in shares.items()}
 
     def loss_terms(
@@ -60,7 +60,7 @@ class FREEDOM(OverInteractions):
             self.begin_epoch()
         assert self._thinned is not None
         propagated, own, fraction = self._propagate(self._thinned), share.rows(len(users)), share.fraction(len(users))
-        user, items = propagated.users[users[own]], propagated.items + added(self._content_parts().values())
+        user, items = propagated.users[users[own]], propagated.items + sum_tensors(self._content_parts().values())
         ranked = losses.bpr(scores(user, items[positives[own]]), scores(user, items[negatives[own]]))
         terms = {"bpr": fraction * ranked}
         for m in self.modalities:

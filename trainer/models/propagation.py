@@ -6,7 +6,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from trainer.graph import SparseMatrix
-from trainer.models.base import Factors, Inputs, RecommenderModel, added, table
+from trainer.models.base import Factors, Inputs, RecommenderModel, sum_tensors, xavier_table
 
 
 class Propagated(NamedTuple):
@@ -29,9 +29,9 @@ def light_gcn(interactions: SparseMatrix, users: Tensor, items: Tensor, n_layers
     for _ in range(n_layers):
         user_layers.append(interactions @ item_layers[-1])
         item_layers.append(interactions.T @ user_layers[-2])
-    below = added(item_layers[:-1])
+    below = sum_tensors(item_layers[:-1])
     return Propagated(
-        users=added(user_layers) / (n_layers + 1),
+        users=sum_tensors(user_layers) / (n_layers + 1),
         items=(below + item_layers[-1]) / (n_layers + 1),
         item_layers_below_last=below,
     )
@@ -43,8 +43,8 @@ class OverInteractions(RecommenderModel):
     def __init__(self, inputs: Inputs, size: int, n_layers: int) -> None:
         super().__init__()
         self._inputs, self._n_layers = inputs, n_layers
-        self.user_embedding = table(inputs.n_users, size)
-        self.item_embedding = table(inputs.n_items, size)
+        self.user_embedding = xavier_table(inputs.n_users, size)
+        self.item_embedding = xavier_table(inputs.n_items, size)
 
     def _propagate(self, graph: SparseMatrix | None = None) -> Propagated:
         """Over all training interactions, or over another graph of users and items."""

@@ -5,7 +5,16 @@ from torch import Tensor, nn
 
 from trainer import losses
 from trainer.model_settings import VBPRSettings
-from trainer.models.base import Factors, Inputs, RecommenderModel, added, present, projection, scores, table
+from trainer.models.base import (
+    Factors,
+    Inputs,
+    RecommenderModel,
+    available_modalities,
+    projection,
+    scores,
+    sum_tensors,
+    xavier_table,
+)
 from trainer.models.propagation import free_users
 from trainer.parallel import WHOLE, Share
 
@@ -16,10 +25,10 @@ class VBPR(RecommenderModel):
     def __init__(self, settings: VBPRSettings, inputs: Inputs) -> None:
         super().__init__()
         self._settings, self._inputs = settings, inputs
-        self.modalities = present(settings.modalities, inputs)
+        self.modalities = available_modalities(settings.modalities, inputs)
         size = settings.embedding_size
-        self.user_embedding = table(inputs.n_users, 2 * size)
-        self.item_embedding = table(inputs.n_items, size)
+        self.user_embedding = xavier_table(inputs.n_users, 2 * size)
+        self.item_embedding = xavier_table(inputs.n_items, size)
         self.projection = projection(sum(inputs.features[m].shape[1] for m in self.modalities), size)
         nn.init.zeros_(self.projection.bias)
 
@@ -33,7 +42,7 @@ class VBPR(RecommenderModel):
         tables = {m: self._inputs.features[m] for m in self.modalities}
         if rows is not None:
             tables = {m: features.index_select(0, rows) for m, features in tables.items()}
-        projected = added(tables[m] @ weight.T for m, weight in self._weights().items()) + self.projection.bias
+        projected = sum_tensors(tables[m] @ weight.T for m, weight in self._weights().items()) + self.projection.bias
         free = self.item_embedding if rows is None else self.item_embedding[rows]
         return torch.cat([free, projected], dim=1)
 
