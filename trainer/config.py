@@ -16,7 +16,7 @@ CONFIG_FOLDER = Path(__file__).parent / "configs"
 
 
 class TrainingSettings(FrozenSettings):
-    """The loop: optimiser, schedule, early stopping."""
+    """Settings of the training loop: optimiser, schedule, early stopping."""
 
     epochs: Annotated[int, Field(ge=0)] = 200
     batch_size: Size = 2048
@@ -31,7 +31,7 @@ class TrainingSettings(FrozenSettings):
     """Factor that the learning rate has lost after `decay_epochs` epochs: lr_e = lr * decay^(e / decay_epochs)."""
     decay_epochs: Size = 50
     patience: Annotated[int, Field(ge=0)] = 20
-    """Evaluations without improvement that are borne before training stops."""
+    """Evaluations without improvement that are tolerated before training stops."""
     evaluate_every: Size = 1
     """Epochs between two evaluations on the validation split."""
     checkpoint_every: Size = 5
@@ -56,7 +56,7 @@ class EvaluationSettings(FrozenSettings):
 
 
 class RunConfig(FrozenSettings):
-    """Everything that decides a run, besides the data."""
+    """Everything that determines a run, besides the data."""
 
     model: ModelSettings
     seed: int = 999
@@ -132,7 +132,7 @@ def _override(values: dict[str, Any], override: str) -> None:
 
 
 def _explain(problem: Any) -> str:
-    """One pydantic problem as a sentence; for an unknown key, with the nearest key that exists."""
+    """A pydantic error as a sentence; for an unknown key, with the nearest known key."""
     # A tagged union puts the tag into the location: model.anchorrec.k is written model.k in the file.
     location = [str(part) for i, part in enumerate(problem["loc"]) if not (i == 1 and problem["loc"][0] == "model")]
     where = ".".join(location)

@@ -45,7 +45,7 @@ class Evaluation:
 
 
 def list_lengths(config: RunConfig) -> tuple[int, ...]:
-    """Every k that is measured: those of the settings, and the one that chooses the epoch; ascending."""
+    """All list lengths to evaluate: those of the settings and that of the metric that chooses the epoch; ascending."""
     return tuple(sorted({*config.evaluation.ks, int(config.training.metric.partition("@")[2])}))
 
 
@@ -65,7 +65,7 @@ def figure_names(config: RunConfig) -> list[str]:
 class Evaluator:
     """Full ranking with one forward pass a call; training items, and on demand validation items, are masked.
 
-    `ks` are list lengths in place of those that the configuration asks for.
+    `ks` are list lengths in place of those of the configuration.
     """
 
     def __init__(self, dataset: Dataset, config: RunConfig, ks: tuple[int, ...] = ()) -> None:
@@ -79,7 +79,7 @@ class Evaluator:
         }
 
     def accuracy(self, model: RecommenderModel, split: HeldOut) -> dict[str, float]:
-        """The accuracy metrics at each k of the settings: what choosing an epoch needs, and no more."""
+        """The accuracy metrics at each list length, which choose the best epoch."""
         return ranking_metrics(*self._rank(model, split), self._ks)
 
     def evaluate(self, model: RecommenderModel, split: HeldOut) -> Evaluation:
@@ -127,6 +127,6 @@ class Evaluator:
 
 
 def _known(per_user: dict[str, Array]) -> list[tuple[str, Array, Array]]:
-    """Metrics that at least one user has a value of, with which users have."""
+    """The metrics with a value for at least one user, and the mask of users with a value."""
     masks = ((name, values, ~np.isnan(values)) for name, values in per_user.items())
     return [entry for entry in masks if entry[2].any()]

@@ -20,7 +20,7 @@ SINGLE_MODALITIES: tuple[Modality, ...] = ("text", "image")
 
 
 class ModelBase(FrozenSettings):
-    """What all models' settings have."""
+    """Base of all models' settings."""
 
     takes: ClassVar[tuple[Modality, ...]] = ()
     """Modalities that the model is built on; a model that can do with any of them has a setting `modalities`."""

@@ -80,13 +80,13 @@ class AnchorRec(RecommenderModel):
             self.features.update({m: nn.Parameter(inputs.features[m].clone()) for m in self.modalities})
         fixed = () if settings.train_features else self.modalities
         self._norms = {m: inputs.features[m].norm(dim=1, keepdim=True).clamp_min(1e-12) for m in fixed}
-        # Rounded once: at every step it would cost what the products save.
+        # Rounded once: rounding at every step would cost as much as the faster products save.
         self._rounded = {m: inputs.features[m].to(getattr(torch, precision)) for m in self.modalities}
 
     # Features
 
     def _features_of(self, modality: str) -> Tensor:
-        """What the refinement reads: (n_items, width), a parameter where the settings let training move it."""
+        """The refinement's features, (n_items, width): a parameter where the settings let training change them."""
         features: dict[str, Tensor] = {**self._rounded, **self.features}
         return features[modality]
 
@@ -96,7 +96,7 @@ class AnchorRec(RecommenderModel):
         return features[modality][rows].detach()
 
     def _unit_features_of(self, modality: str, rows: Tensor) -> Tensor:
-        """Scaled for the batch: a second table of all items would cost more memory than this costs time."""
+        """Unit rows of the batch's items: a second table of all items would cost more memory than this costs time."""
         raw = self._raw_features_of(modality, rows)  # a copy
         return normalize(raw) if self._settings.train_features else raw.div_(self._norms[modality][rows])
 
@@ -133,7 +133,7 @@ class AnchorRec(RecommenderModel):
         return {name: self._weight(name) * part for name, part in parts.items() if self._weight(name) > 0}
 
     def _modal_sum(self, origins: Origins) -> Tensor:
-        """Sum of the weighted modality embeddings: what an item hands to its users besides its ID. (n_items, d)."""
+        """Sum of the weighted modality embeddings: what an item gives its users besides its ID. (n_items, d)."""
         parts = [part for name, part in self._item_parts(origins).items() if name != "id"]
         return sum_tensors(parts) if parts else torch.zeros_like(self.item_embedding)
 
@@ -193,7 +193,7 @@ class AnchorRec(RecommenderModel):
     def _ranking_terms(
         self, origins: Origins, users: Tensor, positives: Tensor, negatives: Tensor, fraction: float
     ) -> dict[str, Tensor]:
-        """Of these examples; means count with the fraction of the batch that they are."""
+        """Ranking terms of these examples; means are weighted by their fraction of the batch."""
         settings = self._settings
         fused_items = sum_tensors(self._item_parts(origins).values())
         user = self._fused_users(origins)[users]

@@ -1,4 +1,4 @@
-"""What the loop, the exporter and the evaluator know of every model."""
+"""The interface of all models, which the loop, the exporter and the evaluator use."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from trainer.parallel import WHOLE, Share
 
 @dataclass(frozen=True)
 class Inputs:
-    """What models are built from, already on the device."""
+    """The inputs of a model, on the device."""
 
     n_users: int
     n_items: int
@@ -67,7 +67,7 @@ class RecommenderModel(nn.Module, ABC):
         self.noise = Noise()
 
     def begin_epoch(self) -> None:
-        """Renew what a model draws or builds once an epoch; most have no such thing."""
+        """Redraw or rebuild what the model needs once an epoch; most models need nothing."""
 
     @abstractmethod
     def loss_terms(
@@ -88,7 +88,7 @@ class RecommenderModel(nn.Module, ABC):
 
     @abstractmethod
     def factors(self) -> Factors:
-        """Take the embeddings apart; called without gradient."""
+        """Decompose the embeddings into Factors; called without gradient."""
 
 
 def sum_tensors(tensors: Iterable[Tensor]) -> Tensor:
@@ -102,7 +102,7 @@ def xavier_table(rows: int, size: int) -> nn.Parameter:
 
 
 def normal_table(rows: int, size: int) -> nn.Parameter:
-    """The same, Xavier-normal."""
+    """An embedding table, Xavier-normal over (rows, size)."""
     return nn.Parameter(nn.init.xavier_normal_(torch.empty(rows, size)))
 
 
@@ -114,7 +114,7 @@ def projection(width: int, size: int) -> nn.Linear:
 
 
 def projected_rows(project: Callable[[Tensor], Tensor], features: Tensor, *columns: Tensor) -> tuple[Tensor, ...]:
-    """A map of chosen rows of a table, each distinct row mapped once. (n, width), (B,) ... -> (B, d) ..."""
+    """Project chosen rows of a table, each distinct row once. (n, width), (B,) ... -> (B, d) ..."""
     distinct, places = torch.unique(torch.cat(columns), return_inverse=True)
     mapped = project(features.index_select(0, distinct))
     return tuple(mapped[part] for part in places.split([len(column) for column in columns]))

@@ -27,7 +27,7 @@ class BM3(OverInteractions):
         """Alignment of users with items and of features with items, and the norms of *all* rows; no negatives."""
         settings, propagated = self._settings, self._propagate()
         all_users, all_items = propagated.users, propagated.items + self.item_embedding
-        # In the order of the reference's draws; of the whole batch also where a share of it is looked at.
+        # In the order of the reference's draws; for the whole batch, also where only a share of it is used.
         masks = [self.noise.dropout_rows(all_users, users, settings.dropout)]
         masks += [self.noise.dropout_rows(all_items, positives, settings.dropout) for _ in ("item", *self.modalities)]
         own, fraction = share.rows(len(users)), share.fraction(len(users))

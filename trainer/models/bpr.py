@@ -31,7 +31,7 @@ class BPR(RecommenderModel):
         )
 
     def embeddings(self) -> tuple[Tensor, Tensor]:
-        """The tables themselves."""
+        """The two tables."""
         return self.user_embedding, self.item_embedding
 
     def factors(self) -> Factors:

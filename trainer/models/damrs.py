@@ -108,7 +108,7 @@ def discrimination(units: dict[str, Tensor], rows: Tensor) -> Tensor:
 
 
 class _InBlocks(torch.autograd.Function):
-    """The sum of a loss over blocks of rows; each block's gradient is taken at once and what it needed forgotten."""
+    """The sum of a loss over blocks of rows; each block's gradient is computed at once, which frees its memory."""
 
     @staticmethod
     def forward(ctx: Any, loss: Callable[..., Tensor], blocks: Sequence[Tensor], *tables: Tensor) -> Tensor:
@@ -128,7 +128,7 @@ class _InBlocks(torch.autograd.Function):
 
 
 def _block_loss(rows: Tensor, *units: Tensor) -> Tensor:
-    """Summed over the rows and views."""
+    """The loss of a block, summed over its rows and the views."""
     own = [unit[rows] for unit in units]
     with torch.no_grad():
         products = [mine @ unit.T for mine, unit in zip(own, units, strict=True)]  # (len(rows), n_items)
@@ -152,7 +152,7 @@ def _sums_of(rows: Tensor, chosen: Tensor, shift: Tensor) -> Tensor:
 
 
 def _largest_besides(values: Tensor, taken: Tensor) -> Tensor:
-    """Columns of the largest of each row once the columns that are taken count 0."""
+    """Columns of the largest of each row without the columns that are taken."""
     columns = _largest(values, N_NEAREST + taken.shape[1])
     again = (columns[:, :, None] == taken[:, None]).any(dim=2)
     left = values.gather(1, columns).masked_fill(again, 0.0)

@@ -27,7 +27,7 @@ class FREEDOM(OverInteractions):
         self._thinned: SparseMatrix | None = None
 
     def begin_epoch(self) -> None:
-        """Draw the interactions that this epoch propagates over; an edge between popular ends is dropped sooner."""
+        """Draw the interactions that this epoch propagates over; edges between popular nodes are dropped more often."""
         inputs, rate = self._inputs, self._settings.edge_dropout
         self._thinned = inputs.interactions
         if rate > 0:
@@ -39,7 +39,7 @@ class FREEDOM(OverInteractions):
             self._thinned = SparseMatrix(normalise_interactions(matrix), kept.device)
 
     def _shares(self) -> dict[str, float]:
-        """Of each modality's graph in the item graph; one modality alone has all of it."""
+        """Shares of the modalities' graphs in the item graph; a single modality has all of it."""
         image = self._settings.image_share
         weights = {"image": image, "text": 1.0 - image}
         return {m: weights[m] if len(self.modalities) > 1 else 1.0 for m in self.modalities}

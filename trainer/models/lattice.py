@@ -33,7 +33,7 @@ class LearnedGraph(NamedTuple):
     """(n_items, k) entries of W_m, normalised and weighted with w_m."""
 
     def detached(self) -> "LearnedGraph":
-        """The same without gradient."""
+        """The graph without gradient."""
         return LearnedGraph(self.shares.detach(), self.neighbours, [values.detach() for values in self.values])
 
 
@@ -115,7 +115,7 @@ class LATTICE(RecommenderModel):
         return {"bpr": fraction * ranked, "l2": self._settings.l2_weight * l2}
 
     def embeddings(self) -> tuple[Tensor, Tensor]:
-        """With the graph of the present weights."""
+        """Embeddings over the graph of the current weights."""
         users, ids = self._propagate()
         return users, ids + normalize(self._content(self._learned_graph()))
 

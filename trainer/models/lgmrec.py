@@ -26,8 +26,8 @@ class Sides(NamedTuple):
 class LGMRec(OverInteractions):
     """Local embeddings of IDs and modalities, and global ones through a few latent hyperedges a modality.
 
-    The reference draws the hyperedges' Gumbel noise at inference as well, so that its answers are random. Here the
-    noise is of training alone: what is evaluated and exported is the model without it.
+    The reference draws the hyperedges' Gumbel noise at inference as well, so that its results are random. Here only
+    training has the noise; evaluation and export use the model without it.
     """
 
     def __init__(self, settings: LGMRecSettings, inputs: Inputs) -> None:

@@ -1,4 +1,4 @@
-"""What models draw while they train. Behind one small interface, so that recorded draws can be replayed."""
+"""The random draws of models in training, behind an interface that can also replay recorded draws."""
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ class Noise:
         return -torch.empty_like(like).exponential_().log()
 
     def sample(self, log_weights: Tensor, n: int) -> Tensor:
-        """n positions drawn without replacement, each next one in proportion to the weights that are left.
+        """n positions drawn without replacement, with probabilities proportional to the remaining weights.
 
         The n largest of log-weights plus Gumbel noise are such a sample (Gumbel-top-k; Kool et al., 2019). Unlike
         torch.multinomial this has no limit of 2^24 positions.

@@ -38,7 +38,7 @@ class VBPR(RecommenderModel):
         return dict(zip(self.modalities, torch.split(self.projection.weight, widths, dim=1), strict=True))
 
     def _items(self, rows: Tensor | None = None) -> Tensor:
-        """Of the given items, or of all. (len(rows), 2 d)."""
+        """Embeddings of the given items, or of all. (len(rows), 2 d)."""
         tables = {m: self._inputs.features[m] for m in self.modalities}
         if rows is not None:
             tables = {m: features.index_select(0, rows) for m, features in tables.items()}
@@ -64,7 +64,7 @@ class VBPR(RecommenderModel):
         return self.user_embedding, self._items()
 
     def factors(self) -> Factors:
-        """Parts `id` (with the projection's bias, which says nothing of an item) and one a modality."""
+        """Parts `id` (with the projection's bias, which is the same for all items) and one a modality."""
         free, nothing = self.item_embedding, torch.zeros_like(self.item_embedding)
         parts = {"id": torch.cat([free, self.projection.bias.expand_as(free)], dim=1)}
         for modality, weight in self._weights().items():
