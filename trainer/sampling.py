@@ -53,7 +53,6 @@ class PairSampler:
         return len(self._users)
 
     def epoch(self, number: int, batch_size: int) -> Iterator[Batch]:
-        """Yield the shuffled batches of one epoch; the last, smaller one is kept."""
         rng = np.random.default_rng([self._seed, number])
         order = rng.permutation(len(self._users))
         users, positives = self._users[order], self._items[order]
@@ -96,7 +95,6 @@ class MMRecSampler:
         return len(self._users)
 
     def epoch(self, number: int, batch_size: int) -> Iterator[Batch]:
-        """Yield the shuffled batches of one epoch; the last, smaller one is kept."""
         if number < self._epochs_drawn:
             self._restart()
         while self._epochs_drawn < number:

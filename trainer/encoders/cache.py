@@ -27,7 +27,6 @@ class FeatureCache:
         self._connection = _open_or_recreate(path)
 
     def close(self) -> None:
-        """Close the file."""
         self._connection.close()
 
     def get(self, keys: Iterable[bytes]) -> dict[bytes, NDArray[np.float32]]:

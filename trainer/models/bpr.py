@@ -31,7 +31,6 @@ class BPR(RecommenderModel):
         )
 
     def embeddings(self) -> tuple[Tensor, Tensor]:
-        """The two tables."""
         return self.user_embedding, self.item_embedding
 
     def factors(self) -> Factors:
