@@ -102,7 +102,7 @@ def inspect(
     Examples: python -m index inspect bundles; python -m index inspect bundles/20260101T120000Z-anchorrec-1a2b3c4d
     """
     if _names_bundle(place):
-        path = _fetched(place, copies)
+        path = _fetch(place, copies)
         manifest = open_bundle(path, verify=verify).manifest
         typer.echo(manifest.model_dump_json(indent=2)) if as_json else Console().print(bundle_summary(path, manifest))
         return
@@ -211,7 +211,7 @@ def bench(
     Example: python -m index bench bundles/20260101T120000Z-anchorrec-1a2b3c4d --factory Flat --factory IVF64,Flat
     """
     use_threads(threads)
-    opened = open_bundle(_fetched(bundle, copies), verify=False)
+    opened = open_bundle(_fetch(bundle, copies), verify=False)
     rng = np.random.default_rng(seed)
     queries = opened.user_embeddings[rng.integers(len(opened.user_ids), size=n_queries)]
     counts = _excluded_counts(excluded or (30, 1_024, 10_000), len(opened.item_ids))
@@ -237,7 +237,7 @@ def _names_bundle(place: str) -> bool:
     return (Path(place) / MANIFEST).exists() or not Path(place).is_dir()
 
 
-def _fetched(bundle: str, copies: Path) -> Path:
+def _fetch(bundle: str, copies: Path) -> Path:
     registry, bundle_id = find_bundle(bundle, copies, progress=True)
     return registry.fetch(bundle_id)
 

@@ -91,10 +91,10 @@ class BucketStore:
         self.url = url.rstrip("/")
         self.folder = folder
         self._progress = progress
-        self._store = _opened(self.url, CLIENT, RETRIES)
-        self._transfer_store = _opened(self.url, TRANSFER_CLIENT, RETRIES)
+        self._store = _open_store(self.url, CLIENT, RETRIES)
+        self._transfer_store = _open_store(self.url, TRANSFER_CLIENT, RETRIES)
         # A retry of a conditional write whose response was lost would conflict with the write itself.
-        self._store_without_retries = _opened(self.url, CLIENT, NO_RETRIES)
+        self._store_without_retries = _open_store(self.url, CLIENT, NO_RETRIES)
         self._manifests: dict[str, Manifest] = {}
         self._used = Counter[str]()
         self._fetching = Lock()
@@ -103,7 +103,7 @@ class BucketStore:
         return self.url
 
     def ids(self) -> list[str]:
-        names = (name.split("/") for name in self._objects(""))
+        names = (name.split("/") for name in self._object_sizes(""))
         found = [parts[0] for parts in names if parts[1:] == [MANIFEST] and BUNDLE_ID.fullmatch(parts[0])]
         for gone in self._manifests.keys() - set(found):
             self._manifests.pop(gone, None)
@@ -124,7 +124,7 @@ class BucketStore:
         return known
 
     def size(self, bundle_id: str) -> int:
-        return sum(self._objects(f"{bundle_id}/").values())
+        return sum(self._object_sizes(f"{bundle_id}/").values())
 
     def fetch(self, bundle_id: str) -> Path:
         """Download the bundle once; BundleError where a file's sum is not the manifest's."""
@@ -138,7 +138,7 @@ class BucketStore:
         text = self._manifest_bytes(bundle_id)
         manifest = parse_manifest(text, self.location(bundle_id))
         check_file_names(manifest, self.location(bundle_id))  # they become paths
-        sizes = self._objects(f"{bundle_id}/")
+        sizes = self._object_sizes(f"{bundle_id}/")
         lacking = sorted(name for name in manifest.files if f"{bundle_id}/{name}" not in sizes)
         if lacking:
             raise BundleError(f"{self.location(bundle_id)} lacks {', '.join(lacking)}; expected the manifest's files")
@@ -188,13 +188,13 @@ class BucketStore:
     def discard(self, bundle_id: str) -> None:
         with self._store_errors():
             obstore.delete(self._store, f"{bundle_id}/{MANIFEST}")
-            obstore.delete(self._store, list(self._objects(f"{bundle_id}/")))
+            obstore.delete(self._store, list(self._object_sizes(f"{bundle_id}/")))
 
     def remove_leftovers(self) -> None:
         """Remove uploads that did not finish and made no progress for a day."""
         whole, newest = set[str](), dict[str, datetime]()
         names: list[str] = []
-        for found in self._listed(""):
+        for found in self._list_objects(""):
             bundle_id, _, rest = found["path"].partition("/")
             if rest and BUNDLE_ID.fullmatch(bundle_id):
                 names.append(found["path"])
@@ -252,11 +252,11 @@ class BucketStore:
             raise BundleError(f"{self.location(bundle_id)} has no {MANIFEST}; expected a whole bundle")
         return stored.data
 
-    def _objects(self, prefix: str) -> dict[str, int]:
-        """Names and sizes."""
-        return {found["path"]: found["size"] for found in self._listed(prefix)}
+    def _object_sizes(self, prefix: str) -> dict[str, int]:
+        """Sizes by name."""
+        return {found["path"]: found["size"] for found in self._list_objects(prefix)}
 
-    def _listed(self, prefix: str) -> Iterator[Any]:
+    def _list_objects(self, prefix: str) -> Iterator[Any]:
         with self._store_errors():
             for page in obstore.list(self._store, prefix.rstrip("/") or None, chunk_size=LIST_PAGE):
                 yield from page
@@ -280,7 +280,7 @@ class BucketStore:
                 return None
 
 
-def _opened(url: str, client: "ClientConfig", retries: "RetryConfig") -> Store:
+def _open_store(url: str, client: "ClientConfig", retries: "RetryConfig") -> Store:
     try:
         store = from_url(url, client_options=client, retry_config=retries)
     except (BaseError, ValueError) as error:

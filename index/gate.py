@@ -34,22 +34,22 @@ def check_bundle(
     except BundleError as error:
         sums = GateCheck(name="files and sums", passed=False, found=str(error), required="as the manifest says")
         return GateReport(bundle_id=path.name, checks=(sums,))
-    numbers = _finite(bundle)
+    numbers = _finite_check(bundle)
     if not numbers.passed:  # results computed from such numbers are meaningless
-        return GateReport(bundle_id=bundle.bundle_id, checks=(_whole(bundle), numbers))
-    serving, absence = _serving(current)
+        return GateReport(bundle_id=bundle.bundle_id, checks=(_file_check(bundle), numbers))
+    serving, absence = _open_current(current)
     checks = (
-        _whole(bundle),
+        _file_check(bundle),
         numbers,
-        *_invariants(bundle, limits),
-        *_searches(bundle, serving, limits, replay, timer),
+        *_invariant_checks(bundle, limits),
+        *_search_checks(bundle, serving, limits, replay, timer),
         *size_checks(bundle, serving, limits),
-        *_metrics(bundle.manifest, None if serving is None else serving.manifest, absence, limits),
+        *_metric_checks(bundle.manifest, None if serving is None else serving.manifest, absence, limits),
     )
     return GateReport(bundle_id=bundle.bundle_id, checks=checks)
 
 
-def _whole(bundle: Bundle) -> GateCheck:
+def _file_check(bundle: Bundle) -> GateCheck:
     n_files, named = len(bundle.manifest.files), bundle.path.name == bundle.bundle_id
     return GateCheck(
         name="files and sums",
@@ -59,7 +59,7 @@ def _whole(bundle: Bundle) -> GateCheck:
     )
 
 
-def _invariants(bundle: Bundle, limits: GateLimits) -> Iterator[GateCheck]:
+def _invariant_checks(bundle: Bundle, limits: GateLimits) -> Iterator[GateCheck]:
     errors = {
         "parts sum to items": part_sum_error(bundle.item_embeddings, bundle.item_parts),
         "fold-in gives users": fold_in_error(
@@ -75,7 +75,7 @@ def _invariants(bundle: Bundle, limits: GateLimits) -> Iterator[GateCheck]:
         )
 
 
-def _finite(bundle: Bundle) -> GateCheck:
+def _finite_check(bundle: Bundle) -> GateCheck:
     arrays = {
         "user_embeddings": bundle.user_embeddings,
         "item_embeddings": bundle.item_embeddings,
@@ -90,7 +90,7 @@ def _finite(bundle: Bundle) -> GateCheck:
     return GateCheck(name="finite numbers", passed=not found, found=rows or "all are", required="every number finite")
 
 
-def _searches(
+def _search_checks(
     bundle: Bundle, serving: Bundle | None, limits: GateLimits, replay: Sequence[str], timer: Timer
 ) -> Iterator[GateCheck]:
     """Checks of the index's recall against exact search, and of the recommendations it gives."""
@@ -100,17 +100,19 @@ def _searches(
     except InputError as error:
         yield GateCheck(name=name, passed=False, found=str(error), required=required)
         return
-    recall = _measured(index, bundle, limits.index_recall_at)
+    recall = _recall_at(index, bundle, limits.index_recall_at)
     found = f"{recall:.4f} of exact search, {bundle.manifest.index.factory}"
     yield GateCheck(name=name, passed=recall >= limits.index_recall_floor, found=found, required=required)
     yield from list_checks(bundle, index, serving, limits, replay=replay, timer=timer)
 
 
-def _measured(index: ItemIndex, bundle: Bundle, k: int) -> float:
+def _recall_at(index: ItemIndex, bundle: Bundle, k: int) -> float:
     return measured_recall(index, bundle.item_embeddings, bundle.user_embeddings, at=(k,))[f"recall@{k}"]
 
 
-def _metrics(manifest: Manifest, serving: Manifest | None, absence: str, limits: GateLimits) -> Iterator[GateCheck]:
+def _metric_checks(
+    manifest: Manifest, serving: Manifest | None, absence: str, limits: GateLimits
+) -> Iterator[GateCheck]:
     for metric in limits.metrics:
         new = manifest.metrics.get("valid", {}).get(metric)
         old = None if serving is None else _incumbent_metrics(manifest, serving).get(metric)
@@ -145,7 +147,7 @@ def _no_worse(new: float, old: float, manifest: Manifest, serving: Manifest, mar
     return new >= floor, required
 
 
-def _serving(current: Path | None) -> tuple[Bundle | None, str]:
+def _open_current(current: Path | None) -> tuple[Bundle | None, str]:
     """The bundle to compare with, or why there is none; an unreadable current bundle does not block a good one."""
     if current is None:
         return None, "nothing serves yet"

@@ -179,14 +179,14 @@ class ItemIndex:
         rows, scores = best_of(found, allowed, self.vectors, queries, batch.rows.shape[1])
         batch.rows[here], batch.scores[here] = rows, scores
         exhausted = found[:, -1] < 0 if plan.fetch < len(self) else np.ones(len(places), np.bool_)
-        settled = self._settled(rows[:, -1], scores[:, -1], found_scores[:, -1] + batch.error[here])
-        for place, is_exhausted, is_settled in zip(places, exhausted.tolist(), settled.tolist(), strict=True):
+        final = self._is_final(rows[:, -1], scores[:, -1], found_scores[:, -1] + batch.error[here])
+        for place, is_exhausted, is_final in zip(places, exhausted.tolist(), final.tolist(), strict=True):
             if is_exhausted:
                 self._complete(batch, place)
-            elif not is_settled:
+            elif not is_final:
                 self._search(batch, [place], _Plan(min(len(self), plan.fetch * _WIDEN), plan.select))
 
-    def _settled(self, last: Array, scores: Array, bounds: Array) -> Array:
+    def _is_final(self, last: Array, scores: Array, bounds: Array) -> Array:
         """Whether each result is final, given its last row (p,) and that row's score.
 
         Rows that an exact search did not return score no more than `bounds`.

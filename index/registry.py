@@ -70,7 +70,7 @@ class Registry:
 
     def path(self, bundle_id: str) -> Path:
         """The bundle's local folder, downloaded if need be; InputError where the registry has no such bundle."""
-        return self._store.fetch(self._known(bundle_id))
+        return self._store.fetch(self._require(bundle_id))
 
     def fetch(self, bundle_id: str) -> Path:
         """As `path`, but of a bundle that may have been removed: then the returned folder does not exist."""
@@ -87,11 +87,11 @@ class Registry:
 
     def manifest(self, bundle_id: str) -> Manifest:
         """The bundle's manifest, without its other files; BundleError where it cannot be read."""
-        return self._store.manifest(self._known(bundle_id))
+        return self._store.manifest(self._require(bundle_id))
 
     def size(self, bundle_id: str) -> int:
         """Bytes of all files of the bundle."""
-        return self._store.size(self._known(bundle_id))
+        return self._store.size(self._require(bundle_id))
 
     def add_bundle(self, path: Path) -> str:
         """Store a bundle that was written into `folder`; returns its location once it is durable."""
@@ -282,7 +282,7 @@ class Registry:
         if found != bundle_id:
             raise BundleError(f"{path} holds bundle {found}; expected {bundle_id}: the folder was renamed")
 
-    def _known(self, bundle_id: str) -> str:
+    def _require(self, bundle_id: str) -> str:
         if not self.holds(bundle_id):
             raise InputError(f"{self} has no bundle {bundle_id[:120]!r}; expected {self._expected()}")
         return bundle_id
