@@ -22,7 +22,7 @@ SERVICE_EXTRAS := --extra service --extra tracing --extra kubernetes --extra buc
 TORCH_LINKS ?= $(or $(PIP_FIND_LINKS),https://download.pytorch.org/whl/cpu/torch/)
 
 READING  := $(wildcard trainer/data.py trainer/prepare.py trainer/features.py trainer/splits.py trainer/datasets/*.py \
-              trainer/datasets/shop/*.py trainer/encoders/*.py)
+              trainer/datasets/shop/*.py trainer/datasets/shop/*.toml trainer/encoders/*.py)
 TRAINING := $(wildcard trainer/*.py trainer/models/*.py) $(patsubst %,trainer/configs/%.toml,popularity lightgcn anchorrec)
 BUNDLING := $(wildcard trainer/export.py index/*.py)
 

@@ -1,1 +1,43 @@
-"""What trainer and service share: the bundle on disk and the search over it. No torch, no HTTP."""
+"""What trainer and service share: the bundle on disk and the search over it. No torch, no HTTP.
+
+    from index import ItemIndex, open_bundle
+
+The names below are imported on first use, so that `import index` alone costs neither numpy nor FAISS.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from index.bundle import Bundle, BundleContent, BundleError, open_bundle, write_bundle
+    from index.errors import InputError
+    from index.item_index import ItemIndex
+    from index.registry import Registry, open_registry
+
+__version__ = "0.1.0"
+__all__ = [
+    "Bundle",
+    "BundleContent",
+    "BundleError",
+    "InputError",
+    "ItemIndex",
+    "Registry",
+    "__version__",
+    "open_bundle",
+    "open_registry",
+    "write_bundle",
+]
+
+_MODULES = {
+    **dict.fromkeys(("Bundle", "BundleContent", "BundleError", "open_bundle", "write_bundle"), "index.bundle"),
+    "InputError": "index.errors",
+    "ItemIndex": "index.item_index",
+    **dict.fromkeys(("Registry", "open_registry"), "index.registry"),
+}
+
+if not TYPE_CHECKING:  # for mypy the imports above are all there is
+
+    def __getattr__(name: str) -> object:
+        if name not in _MODULES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(import_module(_MODULES[name]), name)

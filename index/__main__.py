@@ -1,4 +1,4 @@
-"""`python -m index`: look at bundles, search them faster, and decide which one serves."""
+"""`python -m index`: inspect bundles, rebuild their search index, and decide which one serves."""
 
 import json
 import sys
@@ -12,33 +12,33 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from index.bench import measure
 from index.bundle import open_bundle, read_manifest
 from index.cli import COPIES, Copies, command_line, run_cli
+from index.console_tables import benchmark_table, bundle_summary, registry_table
 from index.engine import use_threads
 from index.errors import InputError
-from index.gate import GateReport, pass_gate
-from index.gate_report import GateLimits, limits_from
-from index.gpu import placed
+from index.gate import GateReport, check_bundle
+from index.gate_report import GateLimits, parse_limits
+from index.gpu import place_index
 from index.item_index import ItemIndex
 from index.manifest import BUNDLE_ID, MANIFEST
-from index.records import Gated, Move
+from index.records import GateResult, PointerMove
 from index.registry import Registry, find_bundle, open_registry
-from index.reindex import with_index
-from index.report import bench_table, bundle_summary, registry_table
+from index.reindex import reindex
+from index.search_benchmark import measure_search
 
 app = command_line(
-    "Look at bundles, give them another search index, and decide which one serves.\n\n"
-    "A **bundle** is one trained model in one folder that never changes; a **registry** is the folder of bundles, "
-    "with a pointer to the one that serves. Usually: `python -m trainer export` writes a bundle, "
-    "**inspect** shows it, **publish** asks the gate and moves the pointer, **rollback** moves it back.\n\n"
-    "Exit status: 0 done, 1 the gate refused, 2 wrong input."
+    "Inspect bundles, rebuild their search index, and decide which one serves.\n\n"
+    "A **bundle** is a trained model in a folder that never changes; a **registry** is a folder of bundles with a "
+    "pointer to the bundle that serves. Usually: `python -m trainer export` writes a bundle, "
+    "**inspect** shows it, **publish** runs the gate and moves the pointer, **rollback** moves it back.\n\n"
+    "Exit status: 0 done, 1 refused by the gate, 2 invalid input."
 )
 
 BundlePlace = Annotated[str, typer.Argument(metavar="BUNDLE", help="A bundle, REGISTRY/BUNDLE_ID: a path or a URL.")]
 RegistryPlace = Annotated[
     str,
-    typer.Argument(metavar="REGISTRY", help="What holds the bundles: a folder, or a bucket such as s3://shop/bundles."),
+    typer.Argument(metavar="REGISTRY", help="The folder of bundles, or a bucket such as s3://shop/bundles."),
 ]
 BY = "command line"
 
@@ -48,14 +48,16 @@ Limits = Annotated[
     typer.Option(
         "--limit",
         metavar="NAME=VALUE",
-        help="How bad is too bad, repeatable. "
+        help="Limit of a gate check, repeatable. "
         + "; ".join(f"{name}: {field.description}" for name, field in GateLimits.model_fields.items()),
     ),
 ]
 Replay = Annotated[
     Path | None,
     typer.Option(
-        metavar="FILE", allow_dash=True, help="Ids of users to make lists for, one a line; `-` reads standard input."
+        metavar="FILE",
+        allow_dash=True,
+        help="User ids to compute recommendations for, one a line; `-`: standard input.",
     ),
 ]
 Nprobe = Annotated[int | None, typer.Option(help="IVF lists to probe; an eighth of them where not given.")]
@@ -73,34 +75,34 @@ def build(
     threads: Threads = 1,
     copies: Copies = COPIES,
 ) -> None:
-    """Make a sibling bundle with another search index and print its recall against exact search.
+    """Write a new bundle with another search index and print its recall against exact search.
 
-    A bundle never changes: this writes a new one beside it, which shares every other file by hard link.
+    The old bundle does not change; the new one beside it shares every other file by hard link.
 
     Example: python -m index build bundles/20260101T120000Z-anchorrec-1a2b3c4d --factory IVF64,Flat --nprobe 8
     """
     use_threads(threads)
     registry, bundle_id = find_bundle(bundle, copies, progress=True)
-    old = registry.fetched(bundle_id)
+    old = registry.fetch(bundle_id)
     with Console(stderr=True).status(f"building {factory}"):
-        path = with_index(old, factory, created_at=datetime.now(UTC), nprobe=nprobe, ef_search=ef_search)
+        path = reindex(old, factory, created_at=datetime.now(UTC), nprobe=nprobe, ef_search=ef_search)
     recall = read_manifest(path).index.recall
-    typer.echo(f"{registry.take_in(path)}\n" + "  ".join(f"{name} {value:.4f}" for name, value in recall.items()))
+    typer.echo(f"{registry.add_bundle(path)}\n" + "  ".join(f"{name} {value:.4f}" for name, value in recall.items()))
 
 
 @app.command()
 def inspect(
     place: Annotated[str, typer.Argument(metavar="PLACE", help="A bundle, or a registry: a path or a URL.")],
     as_json: AsJson = False,
-    verify: Annotated[bool, typer.Option(help="Check the sum of every file of a bundle.")] = True,
+    verify: Annotated[bool, typer.Option(help="Check the sums of all files of a bundle.")] = True,
     copies: Copies = COPIES,
 ) -> None:
-    """Show what a bundle holds, or which bundles a registry has and which of them serves.
+    """Show the content of a bundle, or the bundles of a registry and which one serves.
 
     Examples: python -m index inspect bundles; python -m index inspect bundles/20260101T120000Z-anchorrec-1a2b3c4d
     """
     if _names_bundle(place):
-        path = _fetched(place, copies)
+        path = _fetch(place, copies)
         manifest = open_bundle(path, verify=verify).manifest
         typer.echo(manifest.model_dump_json(indent=2)) if as_json else Console().print(bundle_summary(path, manifest))
         return
@@ -117,11 +119,11 @@ def gate(
     as_json: AsJson = False,
     copies: Copies = COPIES,
 ) -> None:
-    """Ask everything that publish would ask, and publish nothing. Exit status 1 where the bundle fails.
+    """Run the gate's checks without publishing. Exit status 1 where the bundle fails.
 
-    Sums, parts and fold-in must hold and every number be finite; the index must find what exact search finds, in
-    time. Beside the bundle that serves, validation metrics, the catalogue and what people are shown must not have
-    fallen or changed too much: docs/bundle.md has every limit.
+    Sums, parts and fold-in must be right and every number finite; the index must find what exact search finds, in
+    time. Compared with the bundle that serves, validation metrics, catalogue and recommendations must not have fallen
+    or changed too much: docs/bundle.md has every limit.
 
     Example: python -m index gate bundles/20260101T120000Z-anchorrec-1a2b3c4d --limit metric_margin=0.02
     """
@@ -137,9 +139,9 @@ def publish(
     limit: Limits = None,
     replay: Replay = None,
     copies: Copies = COPIES,
-    force: Annotated[bool, typer.Option("--force", help="Publish what fails the gate's limits as well.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Publish also where the gate fails.")] = False,
 ) -> None:
-    """Ask the gate, then let the bundle serve. A refused bundle leaves the current one serving: exit status 1.
+    """Run the gate, then publish the bundle. Where the gate refuses it, the current one keeps serving: exit status 1.
 
     Example: python -m index publish bundles/20260101T120000Z-anchorrec-1a2b3c4d
     """
@@ -148,35 +150,35 @@ def publish(
     typer.echo(str(report))
     now = datetime.now(UTC)
     if registry.holds(report.bundle_id):
-        registry.keep_report(report.bundle_id, Gated(at=now, report=report))
+        registry.save_gate_report(report.bundle_id, GateResult(at=now, report=report))
     if not report.passed and not force:
         typer.echo(f"not published; still serving: {registry.current_id() or 'nothing'}", err=True)
         raise typer.Exit(1)
     why = "" if report.passed else f"forced, though {', '.join(check.name for check in report.failures)} failed"
-    registry.publish(report.bundle_id, Move(at=now, by=BY, why=why))
+    registry.publish(report.bundle_id, PointerMove(at=now, by=BY, why=why))
     typer.echo(f"serving: {report.bundle_id}" + ("" if report.passed else " (forced)"))
-    registry.forget_copies(report.bundle_id, *registry.earlier()[-1:])
+    registry.evict_copies(report.bundle_id, *registry.rollback_targets()[-1:])
 
 
 @app.command()
 def rollback(registry: RegistryPlace, copies: Copies = COPIES) -> None:
-    """Let the bundle serve again that served before the current one.
+    """Publish the bundle again that served before the current one.
 
     Example: python -m index rollback bundles
     """
-    move = Move(at=datetime.now(UTC), by=BY, why="rolled back to")
+    move = PointerMove(at=datetime.now(UTC), by=BY, why="rolled back to")
     typer.echo(f"serving: {open_registry(registry, copies, progress=True).rollback(move)}")
 
 
 @app.command()
 def prune(
     registry: RegistryPlace,
-    keep: Annotated[int, typer.Option(min=0, help="How many of the newest bundles stay.")] = 5,
+    keep: Annotated[int, typer.Option(min=0, help="Number of newest bundles to keep.")] = 5,
     copies: Copies = COPIES,
 ) -> None:
-    """Remove old bundles, and what killed writers left.
+    """Remove old bundles and unfinished files of killed writers.
 
-    What serves and what a rollback would go to always stay.
+    The bundle that serves and the one that a rollback would go to always stay.
 
     Example: python -m index prune bundles --keep 3
     """
@@ -191,9 +193,11 @@ def bench(
     factory: Annotated[
         list[str] | None, typer.Option(help="FAISS factory string; repeatable. The bundle's own where not given.")
     ] = None,
-    excluded: Annotated[list[int] | None, typer.Option(help="Rows to leave out; repeatable. 30, 1024, 10000.")] = None,
-    k: Annotated[int, typer.Option(min=1, help="Length of a list.")] = 10,
-    n_queries: Annotated[int, typer.Option("--queries", min=1, help="How many user vectors to ask with.")] = 500,
+    excluded: Annotated[
+        list[int] | None, typer.Option(help="Number of rows to exclude; repeatable. 30, 1024, 10000.")
+    ] = None,
+    k: Annotated[int, typer.Option(min=1, help="Number of results per query.")] = 10,
+    n_queries: Annotated[int, typer.Option("--queries", min=1, help="Number of user vectors to query with.")] = 500,
     nprobe: Nprobe = None,
     ef_search: EfSearch = None,
     threads: Threads = 1,
@@ -202,12 +206,12 @@ def bench(
     as_json: AsJson = False,
     copies: Copies = COPIES,
 ) -> None:
-    """Measure queries a second, latency and recall, by the number of rows that each query leaves out.
+    """Measure queries a second, latency and recall by the number of rows that each query excludes.
 
     Example: python -m index bench bundles/20260101T120000Z-anchorrec-1a2b3c4d --factory Flat --factory IVF64,Flat
     """
     use_threads(threads)
-    opened = open_bundle(_fetched(bundle, copies), verify=False)
+    opened = open_bundle(_fetch(bundle, copies), verify=False)
     rng = np.random.default_rng(seed)
     queries = opened.user_embeddings[rng.integers(len(opened.user_ids), size=n_queries)]
     counts = _excluded_counts(excluded or (30, 1_024, 10_000), len(opened.item_ids))
@@ -219,30 +223,32 @@ def bench(
         lines = [
             line
             for name, index in indexes.items()
-            for line in measure(placed(index, allow_gpu=gpu), name, queries, k=k, excluded_counts=counts, rng=rng)
+            for line in measure_search(
+                place_index(index, allow_gpu=gpu), name, queries, k=k, excluded_counts=counts, rng=rng
+            )
         ]
-    typer.echo(json.dumps([asdict(line) for line in lines])) if as_json else Console().print(bench_table(lines, k))
+    typer.echo(json.dumps([asdict(line) for line in lines])) if as_json else Console().print(benchmark_table(lines, k))
 
 
 def _names_bundle(place: str) -> bool:
-    """Whether a place is a bundle, or would have to be one; else it is a registry."""
+    """Whether a place is a bundle or has the name of one; else it is a registry."""
     if "://" in place:
         return BUNDLE_ID.fullmatch(place.rstrip("/").rpartition("/")[2]) is not None
     return (Path(place) / MANIFEST).exists() or not Path(place).is_dir()
 
 
-def _fetched(bundle: str, copies: Path) -> Path:
+def _fetch(bundle: str, copies: Path) -> Path:
     registry, bundle_id = find_bundle(bundle, copies, progress=True)
-    return registry.fetched(bundle_id)
+    return registry.fetch(bundle_id)
 
 
 def _gate(registry: Registry, bundle_id: str, limits: list[str] | None, replay: Path | None) -> GateReport:
-    serving, path = registry.current_id(), registry.fetched(bundle_id)
-    current = None if serving is None else registry.fetched(serving)
-    asked = () if replay is None else _lines(replay)
+    serving, path = registry.current_id(), registry.fetch(bundle_id)
+    current = None if serving is None else registry.fetch(serving)
+    user_ids = () if replay is None else _lines(replay)
     use_threads(1)  # as the service searches
-    with Console(stderr=True).status("asking the gate"):
-        return pass_gate(path, current, limits_from(limits or ()), replay=asked)
+    with Console(stderr=True).status("running the gate"):
+        return check_bundle(path, current, parse_limits(limits or ()), replay=user_ids)
 
 
 def _lines(file: Path) -> list[str]:
@@ -253,10 +259,10 @@ def _lines(file: Path) -> list[str]:
     return text.split("\n")  # an id may hold any other kind of line end
 
 
-def _excluded_counts(asked: Sequence[int], n_items: int) -> list[int]:
-    fitting = [count for count in asked if 0 <= count < n_items]
+def _excluded_counts(requested: Sequence[int], n_items: int) -> list[int]:
+    fitting = [count for count in requested if 0 <= count < n_items]
     if not fitting:
-        raise InputError(f"--excluded is {list(asked)}; expected a number below {n_items}, the number of items")
+        raise InputError(f"--excluded is {list(requested)}; expected a number below {n_items}, the number of items")
     return fitting
 
 

@@ -1,12 +1,12 @@
-"""A registry in a bucket: S3 and what speaks its protocol, Google Cloud Storage, Azure Blob Storage.
+"""A registry in a bucket: S3 and compatible stores, Google Cloud Storage, Azure Blob Storage.
 
-The objects are named as the files of a folder are, so copying one into the other moves a registry. A bundle is there
-once its manifest is, which is written last and removed first. Small files are replaced on condition that they are
-what was read (ETags, generations), so of two who change one at the same time, one is told to begin again.
+Objects have the names of the files in a registry folder, so copying one into the other moves a registry. A bundle
+exists once its manifest does; the manifest is written last and removed first. Small files are replaced conditionally
+(ETags, generations): of two concurrent writers the later one gets a WriteConflictError and repeats its change.
 
-Whoever opens a bundle maps its files into memory, so they are fetched into a folder of this machine first, each
-against the manifest's sum. Credentials, endpoint and region come from where the store's own tools look for them
-(AWS_*, GOOGLE_*, AZURE_*, the machine's or the pod's identity).
+Bundles are opened by memory map, so their files are first downloaded into a local folder and checked against the
+manifest's sums. Credentials, endpoint and region come from the usual places (AWS_*, GOOGLE_*, AZURE_*, the identity of
+the machine or pod).
 """
 
 import hashlib
@@ -28,48 +28,46 @@ from obstore.store import AzureStore, GCSStore, S3Store, from_url
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from index.bundle_store import AwayError, ChangedError, Sheet
+from index.bundle_store import StoredFile, StoreUnavailableError, WriteConflictError
 from index.errors import InputError
-from index.manifest import BUNDLE_ID, MANIFEST, BundleError, Manifest, check_names, parse_manifest
+from index.manifest import BUNDLE_ID, MANIFEST, BundleError, Manifest, check_file_names, parse_manifest
 from index.storage import TEMPORARY_PREFIX, files_under, remove_leftovers, sync, sync_tree, temporary_folder
 
 if TYPE_CHECKING:
     from obstore import GetResult
     from obstore.store import ClientConfig, RetryConfig
 
-NO_BUCKET = re.compile("NoSuchBucket|ContainerNotFound")  # S3 and Google, Azure; another 404 is of what is asked for
+NO_BUCKET = re.compile("NoSuchBucket|ContainerNotFound")  # S3 and Google, Azure; any other 404 means a missing object
 URL = re.compile(r"(s3|gs|az)://[^/?#]+(/[^?#]*)?")
-# Plain HTTP is for whoever names an endpoint by http://; all others are asked by HTTPS.
+# Plain HTTP is used only where an endpoint is configured as http://; all others use HTTPS.
 CLIENT: "ClientConfig" = {"connect_timeout": "5s", "timeout": "10s", "allow_http": True}
-CARRIER: "ClientConfig" = {**CLIENT, "timeout": "60s"}  # a piece of a file may take longer than a question
+TRANSFER_CLIENT: "ClientConfig" = {**CLIENT, "timeout": "60s"}  # a chunk of a file takes longer than other requests
 RETRIES: "RetryConfig" = {"max_retries": 4, "retry_timeout": timedelta(seconds=15)}
 NO_RETRIES: "RetryConfig" = {"max_retries": 0, "retry_timeout": timedelta(seconds=15)}
-LISTED_AT_ONCE = 1_000  # as many as stores answer with
-AT_ONCE = 8  # files that are on their way together
-PIECE = 16 << 20  # bytes of one request: a piece that is lost is asked for again, and not the whole file
-LEFT_FOR_GOOD = timedelta(days=1)  # an upload that has not ended by then is not going to
+LIST_PAGE = 1_000  # the most that stores return in one response
+PARALLEL_TRANSFERS = 8  # files
+CHUNK = 16 << 20  # bytes of one request: after an error one chunk is requested again, not the whole file
+ABANDONED_AFTER = timedelta(days=1)  # without progress, after which an unfinished upload is removed
 
 T = TypeVar("T")
 Store = S3Store | GCSStore | AzureStore
 OnBytes = Callable[[int], None]
 
 
-class Watch(Protocol):
-    """Shows how a transfer goes: entered with what and how many bytes, it gives whom to tell of each piece."""
+class ProgressDisplay(Protocol):
+    """Shows the progress of a transfer of `n_bytes`; the context yields the callback for each chunk's bytes."""
 
-    def __call__(self, what: str, n_bytes: int) -> AbstractContextManager[OnBytes]:
-        """See the class."""
-        ...
+    def __call__(self, what: str, n_bytes: int) -> AbstractContextManager[OnBytes]: ...
 
 
-def unwatched(what: str, n_bytes: int) -> AbstractContextManager[OnBytes]:
-    """Nobody looks on."""
+def no_progress(what: str, n_bytes: int) -> AbstractContextManager[OnBytes]:
+    """A ProgressDisplay that shows nothing."""
     return nullcontext(lambda _: None)
 
 
 @contextmanager
-def shown(what: str, n_bytes: int) -> Iterator[OnBytes]:
-    """A bar on the terminal, gone at the end; nothing where there is no terminal."""
+def progress_bar(what: str, n_bytes: int) -> Iterator[OnBytes]:
+    """A ProgressDisplay that draws a bar and removes it at the end; draws nothing where there is no terminal."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -77,26 +75,26 @@ def shown(what: str, n_bytes: int) -> Iterator[OnBytes]:
         yield lambda n: progress.advance(task, n)
 
 
-class Bucket:
-    """A Shelf (index/bundle_store.py) below one URL, and the folder of this machine that copies are kept in.
+class BucketStore:
+    """A BundleStore (index/bundle_store.py) below one URL, with local copies of bundles in `folder`.
 
-    May be used by several threads. A folder for copies belongs to one process: `forget_copies` empties it.
+    Safe from several threads. The folder of copies belongs to one process: `evict_copies` empties it.
     """
 
     is_remote = True
 
-    def __init__(self, url: str, folder: Path, *, watch: Watch = unwatched) -> None:
+    def __init__(self, url: str, folder: Path, *, progress: ProgressDisplay = no_progress) -> None:
         if not URL.fullmatch(url):
             raise InputError(
                 f"{url[:120]!r} names no bucket; expected a URL such as s3://bucket/bundles, or gs://, az://"
             )
         self.url = url.rstrip("/")
         self.folder = folder
-        self._watch = watch
-        self._store = _opened(self.url, CLIENT, RETRIES)
-        self._carrier = _opened(self.url, CARRIER, RETRIES)
-        # A conditional write that is sent again after a lost answer would be refused because of itself.
-        self._once = _opened(self.url, CLIENT, NO_RETRIES)
+        self._progress = progress
+        self._store = _open_store(self.url, CLIENT, RETRIES)
+        self._transfer_store = _open_store(self.url, TRANSFER_CLIENT, RETRIES)
+        # A retry of a conditional write whose response was lost would conflict with the write itself.
+        self._store_without_retries = _open_store(self.url, CLIENT, NO_RETRIES)
         self._manifests: dict[str, Manifest] = {}
         self._used = Counter[str]()
         self._fetching = Lock()
@@ -105,23 +103,20 @@ class Bucket:
         return self.url
 
     def ids(self) -> list[str]:
-        """See Shelf."""
-        names = (name.split("/") for name in self._objects(""))
+        names = (name.split("/") for name in self._object_sizes(""))
         found = [parts[0] for parts in names if parts[1:] == [MANIFEST] and BUNDLE_ID.fullmatch(parts[0])]
         for gone in self._manifests.keys() - set(found):
             self._manifests.pop(gone, None)
         return found
 
     def holds(self, bundle_id: str) -> bool:
-        """See Shelf."""
         return self._unless_missing(lambda: obstore.head(self._store, f"{bundle_id}/{MANIFEST}")) is not None
 
     def location(self, bundle_id: str) -> str:
-        """See Shelf."""
         return f"{self.url}/{bundle_id}"
 
     def manifest(self, bundle_id: str) -> Manifest:
-        """See Shelf. It never changes, so it is asked for once."""
+        """The bundle's manifest, cached: it never changes."""
         known = self._manifests.get(bundle_id)
         if known is None:
             known = parse_manifest(self._manifest_bytes(bundle_id), self.location(bundle_id))
@@ -129,11 +124,10 @@ class Bucket:
         return known
 
     def size(self, bundle_id: str) -> int:
-        """See Shelf."""
-        return sum(self._objects(f"{bundle_id}/").values())
+        return sum(self._object_sizes(f"{bundle_id}/").values())
 
     def fetch(self, bundle_id: str) -> Path:
-        """See Shelf: a copy, made once. BundleError where a file is not what the manifest says."""
+        """Download the bundle once; BundleError where a file's sum is not the manifest's."""
         path = self.folder / bundle_id
         with self._fetching:
             if not (path / MANIFEST).is_file():
@@ -143,88 +137,86 @@ class Bucket:
     def _copy(self, bundle_id: str, path: Path) -> None:
         text = self._manifest_bytes(bundle_id)
         manifest = parse_manifest(text, self.location(bundle_id))
-        check_names(manifest, self.location(bundle_id))  # they become paths
-        sizes = self._objects(f"{bundle_id}/")
+        check_file_names(manifest, self.location(bundle_id))  # they become paths
+        sizes = self._object_sizes(f"{bundle_id}/")
         lacking = sorted(name for name in manifest.files if f"{bundle_id}/{name}" not in sizes)
         if lacking:
             raise BundleError(f"{self.location(bundle_id)} lacks {', '.join(lacking)}; expected the manifest's files")
-        with temporary_folder(self.folder) as folder, self._watch("fetching", sum(sizes.values())) as tell:
+        with temporary_folder(self.folder) as folder, self._progress("fetching", sum(sizes.values())) as transferred:
 
-            def one(name: str) -> None:
+            def download(name: str) -> None:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 key = f"{bundle_id}/{name}"
-                found = self._download(key, sizes[key], folder / name, tell)
+                found = self._download(key, sizes[key], folder / name, transferred)
                 if found != manifest.files[name]:
                     expected = f"expected {manifest.files[name]}: it is damaged or edited"
                     raise BundleError(f"{self.url}/{key} has sha256 {found}; {expected}")
 
-            _each(one, manifest.files)
+            _each(download, manifest.files)
             (folder / MANIFEST).write_bytes(text)
             sync_tree(folder)
             if not path.exists():
                 folder.rename(path)
                 sync(self.folder)
 
-    def _download(self, key: str, size: int, path: Path, tell: OnBytes) -> str:
+    def _download(self, key: str, size: int, path: Path, transferred: OnBytes) -> str:
         """Write an object into a new file; returns its sha256."""
         sums = hashlib.sha256()
         with path.open("xb") as file:
-            for start in range(0, size, PIECE):
-                with self._asking():
-                    piece = obstore.get_range(self._carrier, key, start=start, end=min(size, start + PIECE))
-                file.write(piece)
-                sums.update(piece)
-                tell(len(piece))
+            for start in range(0, size, CHUNK):
+                with self._store_errors():
+                    chunk = obstore.get_range(self._transfer_store, key, start=start, end=min(size, start + CHUNK))
+                file.write(chunk)
+                sums.update(chunk)
+                transferred(len(chunk))
         return sums.hexdigest()
 
-    def take_in(self, path: Path) -> str:
-        """See Shelf: sent, the manifest last. What was sent by half is no bundle, and goes with the leftovers."""
+    def add_bundle(self, path: Path) -> str:
+        """Upload the files, the manifest last; `remove_leftovers` removes the rest of an unfinished upload."""
         files = files_under(path)
-        with self._watch("sending", sum(file.stat().st_size for file in files.values())) as tell:
+        with self._progress("sending", sum(file.stat().st_size for file in files.values())) as transferred:
 
-            def one(name: str) -> None:
-                with self._asking():
-                    obstore.put(self._carrier, f"{path.name}/{name}", files[name])
-                tell(files[name].stat().st_size)
+            def upload(name: str) -> None:
+                with self._store_errors():
+                    obstore.put(self._transfer_store, f"{path.name}/{name}", files[name])
+                transferred(files[name].stat().st_size)
 
-            _each(one, files.keys() - {MANIFEST})
-            one(MANIFEST)
+            _each(upload, files.keys() - {MANIFEST})
+            upload(MANIFEST)
         return self.location(path.name)
 
     def discard(self, bundle_id: str) -> None:
-        """See Shelf."""
-        with self._asking():
+        with self._store_errors():
             obstore.delete(self._store, f"{bundle_id}/{MANIFEST}")
-            obstore.delete(self._store, list(self._objects(f"{bundle_id}/")))
+            obstore.delete(self._store, list(self._object_sizes(f"{bundle_id}/")))
 
     def remove_leftovers(self) -> None:
-        """See Shelf: uploads that did not end, a day after they last went on."""
+        """Remove uploads that did not finish and made no progress for a day."""
         whole, newest = set[str](), dict[str, datetime]()
         names: list[str] = []
-        for found in self._listed(""):
+        for found in self._list_objects(""):
             bundle_id, _, rest = found["path"].partition("/")
             if rest and BUNDLE_ID.fullmatch(bundle_id):
                 names.append(found["path"])
                 newest[bundle_id] = max(newest.get(bundle_id, found["last_modified"]), found["last_modified"])
                 if rest == MANIFEST:
                     whole.add(bundle_id)
-        old = {one for one, last in newest.items() if datetime.now(UTC) - last > LEFT_FOR_GOOD} - whole
+        old = {one for one, last in newest.items() if datetime.now(UTC) - last > ABANDONED_AFTER} - whole
         doomed = [name for name in names if name.partition("/")[0] in old]
         if doomed:
-            with self._asking():
+            with self._store_errors():
                 obstore.delete(self._store, doomed)
 
     @contextmanager
-    def using(self, bundle_id: str) -> Iterator[None]:
-        """See Shelf."""
+    def in_use(self, bundle_id: str) -> Iterator[None]:
         self._used[bundle_id] += 1
         try:
             yield
         finally:
             self._used[bundle_id] -= 1
 
-    def forget_copies(self, kept: set[str]) -> None:
-        """See Shelf. Whoever has a copy open keeps its memory maps."""
+    def evict_copies(self, kept: set[str]) -> None:
+        """Remove copies; a process that has one open keeps its memory maps."""
         with self._fetching:
             kept = kept | set(+self._used)
             remove_leftovers(self.folder)
@@ -234,81 +226,82 @@ class Bucket:
                     doomed = copy.rename(self.folder / f"{TEMPORARY_PREFIX}removed-{copy.name}")
                     rmtree(doomed)
 
-    def read(self, name: str) -> Sheet | None:
-        """See Shelf; the version is the store's own."""
-        return self._unless_missing(lambda: _sheet(obstore.get(self._store, name)))
+    def read(self, name: str) -> StoredFile | None:
+        return self._unless_missing(lambda: _stored_file(obstore.get(self._store, name)))
 
-    def replace(self, name: str, data: bytes, before: Sheet | None) -> None:
-        """See Shelf. An answer that gets lost is an AwayError, though the file may have been replaced."""
-        with self._asking():
+    def replace(self, name: str, data: bytes, before: StoredFile | None) -> None:
+        """Replace the file; after a StoreUnavailableError it may have been replaced or not."""
+        with self._store_errors():
             try:
-                obstore.put(self._once, name, data, mode="create" if before is None else before.version)
+                obstore.put(
+                    self._store_without_retries, name, data, mode="create" if before is None else before.version
+                )
             except (AlreadyExistsError, PreconditionError) as error:
-                raise ChangedError(name) from error
+                raise WriteConflictError(name) from error
 
     def remove(self, name: str) -> None:
-        """See Shelf."""
         self._unless_missing(lambda: obstore.delete(self._store, name))
 
-    def changing(self) -> AbstractContextManager[None]:
-        """See Shelf: nobody is kept out, `replace` finds out."""
+    def change_lock(self) -> AbstractContextManager[None]:
+        """No lock: a concurrent change shows as a WriteConflictError of `replace`."""
         return nullcontext()
 
     def _manifest_bytes(self, bundle_id: str) -> bytes:
-        sheet = self.read(f"{bundle_id}/{MANIFEST}")
-        if sheet is None:
+        stored = self.read(f"{bundle_id}/{MANIFEST}")
+        if stored is None:
             raise BundleError(f"{self.location(bundle_id)} has no {MANIFEST}; expected a whole bundle")
-        return sheet.data
+        return stored.data
 
-    def _objects(self, prefix: str) -> dict[str, int]:
-        """Names and sizes."""
-        return {found["path"]: found["size"] for found in self._listed(prefix)}
+    def _object_sizes(self, prefix: str) -> dict[str, int]:
+        """Sizes by name."""
+        return {found["path"]: found["size"] for found in self._list_objects(prefix)}
 
-    def _listed(self, prefix: str) -> Iterator[Any]:
-        with self._asking():
-            for some in obstore.list(self._store, prefix.rstrip("/") or None, chunk_size=LISTED_AT_ONCE):
-                yield from some
+    def _list_objects(self, prefix: str) -> Iterator[Any]:
+        with self._store_errors():
+            for page in obstore.list(self._store, prefix.rstrip("/") or None, chunk_size=LIST_PAGE):
+                yield from page
 
     @contextmanager
-    def _asking(self) -> Iterator[None]:
+    def _store_errors(self) -> Iterator[None]:
+        """Turn errors of the store's library into StoreUnavailableError."""
         try:
             yield
         except (FileNotFoundError, BaseError) as error:
-            raise AwayError(f"{self.url}: {_words(error)}") from error
+            raise StoreUnavailableError(f"{self.url}: {_reason(error)}") from error
 
-    def _unless_missing(self, ask: Callable[[], T]) -> T | None:
-        """Ask for what need not be there. A bucket that is not there must not look like an empty one."""
-        with self._asking():
+    def _unless_missing(self, send: Callable[[], T]) -> T | None:
+        """Send a request; None where the object is missing. A missing bucket is an error, not an empty one."""
+        with self._store_errors():
             try:
-                return ask()
+                return send()
             except FileNotFoundError as error:
                 if NO_BUCKET.search(str(error)):
                     raise
                 return None
 
 
-def _opened(url: str, client: "ClientConfig", retries: "RetryConfig") -> Store:
+def _open_store(url: str, client: "ClientConfig", retries: "RetryConfig") -> Store:
     try:
         store = from_url(url, client_options=client, retry_config=retries)
     except (BaseError, ValueError) as error:
-        raise AwayError(f"{url}: {_words(error)}") from error
+        raise StoreUnavailableError(f"{url}: {_reason(error)}") from error
     assert isinstance(store, Store)
     return store
 
 
-def _sheet(found: "GetResult") -> Sheet:
+def _stored_file(found: "GetResult") -> StoredFile:
     version = {key: found.meta[key] for key in ("e_tag", "version") if found.meta[key] is not None}
-    return Sheet(bytes(found.bytes()), version)
+    return StoredFile(bytes(found.bytes()), version)
 
 
-def _words(error: Exception) -> str:
-    """What happened, without what the store's library found on its way there."""
+def _reason(error: Exception) -> str:
+    """The error's first line, without the library's context."""
     return "there is no such bucket" if NO_BUCKET.search(str(error)) else str(error).strip().split("\n")[0][:300]
 
 
 def _each(do: Callable[[str], None], names: Any) -> None:
-    """Several at once; the first error is raised when all that had begun have ended."""
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="bucket") as pool:
+    """Call `do` for every name, several in parallel; the first error is raised once the running calls have ended."""
+    with ThreadPoolExecutor(PARALLEL_TRANSFERS, thread_name_prefix="bucket") as pool:
         tasks = [pool.submit(do, name) for name in sorted(names)]
         try:
             for task in tasks:
@@ -318,6 +311,6 @@ def _each(do: Callable[[str], None], names: Any) -> None:
             raise
 
 
-def folder_for(url: str, below: Path) -> Path:
-    """Where the copies of one bucket lie in a folder for those of several."""
+def copies_folder(url: str, below: Path) -> Path:
+    """The folder of one bucket's copies below a folder that holds those of several buckets."""
     return below / quote(url.rstrip("/"), safe="")

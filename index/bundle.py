@@ -1,7 +1,7 @@
-"""The contract on disk between trainer and service: write a bundle, open one, verify one.
+"""Opens and verifies a bundle, the folder that passes from trainer to service.
 
-docs/bundle.md describes the files. A bundle is immutable: everything in it is covered by the sums in its manifest,
-and the manifest by the bundle id.
+docs/bundle.md describes the files. A bundle is immutable: the manifest has the sum of every other file, and the bundle
+id a digest of the manifest.
 """
 
 import json
@@ -16,7 +16,7 @@ from index.content import BundleContent
 from index.ids import IdTable, PackedStrings
 from index.item_index import ItemIndex
 from index.layout import layout
-from index.manifest import INDEX, MANIFEST, BundleError, Manifest, check_names, read_manifest
+from index.manifest import INDEX, MANIFEST, BundleError, Manifest, check_file_names, read_manifest
 from index.storage import files_under, map_array, read_array, sha256_of
 from index.writing import write_bundle
 
@@ -27,7 +27,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """An open bundle: every array a read-only memory map (or in memory), with the names of BundleContent."""
+    """An open bundle. Its arrays are read-only memory maps (or in memory) and have the names of BundleContent."""
 
     path: Path
     manifest: Manifest
@@ -46,11 +46,10 @@ class Bundle:
     popularity_trend: Array  # (n_items,)
     neighbours: Mapping[str, Array]  # each (n_items, width) float16
     items: PackedStrings
-    mapped: bool = True  # False: all of it was read into memory
+    mapped: bool = True  # False: the arrays are in memory
 
     @property
     def bundle_id(self) -> str:
-        """The id in the manifest."""
         return self.manifest.bundle_id
 
     def seen(self, user_row: int) -> Array:
@@ -62,20 +61,20 @@ class Bundle:
         return self.seen_item_users[self.seen_item_offsets[item_row] : self.seen_item_offsets[item_row + 1]]
 
     def item(self, item_row: int) -> dict[str, Any]:
-        """What a person sees of the item: title, category, attributes, image."""
+        """The item's metadata: title, category, attributes, image."""
         record: dict[str, Any] = json.loads(self.item_json(item_row))
         return record
 
     def item_json(self, item_row: int) -> bytes:
-        """The same as the JSON object that is stored, for an answer that need not parse it."""
+        """The item's metadata as stored JSON, for responses that pass it through unparsed."""
         return self.items[item_row]
 
     def index(self) -> ItemIndex:
-        """The search structure, memory-mapped where FAISS can and the rest is, scoring by the bundle's embeddings."""
+        """Read the search index, memory-mapped where bundle and FAISS allow; it scores by the bundle's embeddings."""
         return ItemIndex.read(self.path / INDEX, self.item_embeddings, mapped=self.mapped)
 
     def arrays(self) -> dict[str, Array]:
-        """Every array by its file's name; those that any request may touch first, those that grow with users last."""
+        """Every array by its file name: arrays that any request reads come first, arrays that grow with users last."""
         tables = {"user_ids": self.user_ids, "item_ids": self.item_ids}
         ids = {f"{name}/{stem}.npy": array for name, table in tables.items() for stem, array in table.arrays().items()}
         return {
@@ -97,10 +96,10 @@ class Bundle:
 
 
 def open_bundle(path: Path, *, verify: bool = True, mapped: bool = True) -> Bundle:
-    """Open a bundle; BundleError where anything in it is not as its manifest says.
+    """Open a bundle; BundleError where a file differs from what the manifest says.
 
-    Format, file list, dtypes and shapes are always checked; with verify also every file's sum, which reads it all.
-    mapped=False reads all arrays into memory, where no later damage of the files can reach them.
+    Format, file list, dtypes and shapes are always checked; with verify also every file's sum, which reads all files.
+    mapped=False reads all arrays into memory, so that later damage of the files does not matter.
     """
     manifest = read_manifest(path)
     _check_files(path, manifest)
@@ -112,7 +111,7 @@ def open_bundle(path: Path, *, verify: bool = True, mapped: bool = True) -> Bund
 
 
 def _check_files(path: Path, manifest: Manifest) -> None:
-    check_names(manifest, str(path))
+    check_file_names(manifest, str(path))
     expected, found = set(manifest.files), set(files_under(path)) - {MANIFEST}
     for wrong, what in ((expected - found, "lacks"), (found - expected, "has, beyond its manifest,")):
         if wrong:
@@ -120,11 +119,11 @@ def _check_files(path: Path, manifest: Manifest) -> None:
 
 
 def check_sums(path: Path, manifest: Manifest) -> None:
-    """BundleError on the first file whose sum is not the manifest's; reads every file."""
+    """Read every file; BundleError on the first whose sum differs from the manifest's."""
     for name, expected in manifest.files.items():
         found = sha256_of(path / name)
         if found != expected:
-            raise BundleError(f"{path / name} has sha256 {found}; expected {expected}: it is damaged or edited")
+            raise BundleError(f"{path / name} has sha256 {found}; expected {expected}: the file is damaged or edited")
 
 
 def _array(path: Path, name: str, *, mapped: bool) -> Array:
@@ -136,7 +135,7 @@ def _array(path: Path, name: str, *, mapped: bool) -> Array:
 
 def _check_layout(path: Path, manifest: Manifest, arrays: dict[str, Array]) -> None:
     for name, spec in layout(manifest.sizes).items():
-        if not spec.admits(arrays[name]):
+        if not spec.matches(arrays[name]):
             found = f"{arrays[name].dtype} {arrays[name].shape}"
             raise BundleError(f"{path / name} is {found}; expected {spec}")
 

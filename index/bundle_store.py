@@ -1,4 +1,4 @@
-"""Where a registry's bundles and its few small files lie: here a folder, in index/bucket.py a bucket."""
+"""Storage of a registry's bundles and small files: the interface, and its implementation by a folder."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,96 +14,99 @@ from index.storage import TEMPORARY_PREFIX, locked, remove_leftovers, replace_fi
 LOCK = ".lock"
 
 
-class AwayError(InputError):
-    """The place does not answer, or not as it should. The message names it and says what it answered."""
+class StoreUnavailableError(InputError):
+    """The store cannot be reached, or its response is an error. The message names the store and quotes the response."""
 
 
-class ChangedError(Exception):
-    """A file was replaced by somebody else since it was read: begin again from what it is now."""
+class WriteConflictError(Exception):
+    """Another process replaced the file since it was read: read it again and repeat the change."""
 
 
 @dataclass(frozen=True)
-class Sheet:
-    """A small file as it was read; `version` tells the shelf which state of it that was."""
+class StoredFile:
+    """A small file as it was read; `version` identifies its state in the store (an ETag, for example)."""
 
     data: bytes
     version: Any = None
 
 
-class Shelf(Protocol):
-    """Whole bundles, which never change, and small files, each replaced in one step.
+class BundleStore(Protocol):
+    """Stores whole bundles, which never change, and small files, each replaced atomically.
 
-    OSError or InputError where the place cannot be reached, read or written. Bundle ids are checked by the caller.
+    Methods raise OSError or InputError where the store cannot be reached, read or written. Callers check bundle ids.
     """
 
     folder: Path
-    """On this machine: where bundles are opened from, and where new ones are written for `take_in`."""
+    """Local folder: bundles are opened from it, and new ones are written into it for `add_bundle`."""
     is_remote: bool
-    """Whether it lies elsewhere, so that the folder has copies."""
+    """Whether the store is on another machine, so that `folder` holds copies."""
 
     def ids(self) -> list[str]:
         """The ids of all whole bundles, in any order."""
         ...
 
     def holds(self, bundle_id: str) -> bool:
-        """Whether there is a whole bundle of that id."""
+        """Whether the store has a whole bundle of that id."""
         ...
 
     def location(self, bundle_id: str) -> str:
-        """How people and programs name it."""
+        """The path or URL of the bundle."""
         ...
 
     def manifest(self, bundle_id: str) -> Manifest:
-        """Its manifest alone; BundleError where it cannot be read."""
+        """The bundle's manifest alone; BundleError where it cannot be read."""
         ...
 
     def size(self, bundle_id: str) -> int:
-        """Bytes of all its files."""
+        """Bytes of all files of the bundle."""
         ...
 
     def fetch(self, bundle_id: str) -> Path:
-        """Its folder on this machine; there is none where the shelf has no such bundle."""
+        """The bundle's local folder, downloaded if need be; the folder is missing where the store lacks the bundle."""
         ...
 
-    def take_in(self, path: Path) -> str:
-        """Keep a bundle that was written into `folder`; returns its location. Done when it is durable."""
+    def add_bundle(self, path: Path) -> str:
+        """Store a bundle that was written into `folder`; returns its location once it is durable."""
         ...
 
     def discard(self, bundle_id: str) -> None:
-        """Remove a bundle; from the first moment on it is no longer listed."""
+        """Remove a bundle; `ids` stops listing it before its first file is removed."""
         ...
 
     def remove_leftovers(self) -> None:
-        """Remove what writers that died left behind."""
+        """Remove the unfinished files of writers that died."""
         ...
 
-    def using(self, bundle_id: str) -> AbstractContextManager[None]:
-        """Until it ends, a copy of the bundle is not forgotten."""
+    def in_use(self, bundle_id: str) -> AbstractContextManager[None]:
+        """While the context is open, `evict_copies` keeps the copy of this bundle."""
         ...
 
-    def forget_copies(self, kept: set[str]) -> None:
-        """Remove what `fetch` brought to this machine, but for these bundles and those in use."""
+    def evict_copies(self, kept: set[str]) -> None:
+        """Remove local copies, except those of the bundles in `kept` and of bundles in use."""
         ...
 
-    def read(self, name: str) -> Sheet | None:
-        """A small file; None where there is none."""
+    def read(self, name: str) -> StoredFile | None:
+        """A small file; None where it does not exist."""
         ...
 
-    def replace(self, name: str, data: bytes, before: Sheet | None) -> None:
-        """Put a small file in the place of what was read; ChangedError where that is no longer what is there."""
+    def replace(self, name: str, data: bytes, before: StoredFile | None) -> None:
+        """Replace a small file; WriteConflictError where its state is no longer `before`."""
         ...
 
     def remove(self, name: str) -> None:
-        """Remove a small file, if it is there."""
+        """Remove a small file, if it exists."""
         ...
 
-    def changing(self) -> AbstractContextManager[None]:
-        """Held while files are read and replaced: keeps others out where the place can, InputError where it is none."""
+    def change_lock(self) -> AbstractContextManager[None]:
+        """Held while files are read and replaced: excludes other writers where the store can.
+
+        InputError where the store does not exist.
+        """
         ...
 
 
-class FolderShelf:
-    """A folder, on a disk that all who use it share. Who changes it holds its lock, so nothing changes in between."""
+class FolderStore:
+    """A folder on a disk that all writers share. A writer holds its lock, so no other changes files meanwhile."""
 
     is_remote = False
 
@@ -114,35 +117,27 @@ class FolderShelf:
         return str(self.folder)
 
     def ids(self) -> list[str]:
-        """See Shelf."""
         return [path.parent.name for path in self.folder.glob(f"*/{MANIFEST}") if BUNDLE_ID.fullmatch(path.parent.name)]
 
     def holds(self, bundle_id: str) -> bool:
-        """See Shelf."""
         return (self.folder / bundle_id / MANIFEST).is_file()
 
     def location(self, bundle_id: str) -> str:
-        """See Shelf."""
         return str(self.folder / bundle_id)
 
     def manifest(self, bundle_id: str) -> Manifest:
-        """See Shelf."""
         return read_manifest(self.folder / bundle_id)
 
     def size(self, bundle_id: str) -> int:
-        """See Shelf."""
         return sum((self.folder / bundle_id / name).stat().st_size for name in self.manifest(bundle_id).files)
 
     def fetch(self, bundle_id: str) -> Path:
-        """See Shelf: it is here."""
         return self.folder / bundle_id
 
-    def take_in(self, path: Path) -> str:
-        """See Shelf: it is where it should be."""
-        return str(path)
+    def add_bundle(self, path: Path) -> str:
+        return str(path)  # it was written where it belongs
 
     def discard(self, bundle_id: str) -> None:
-        """See Shelf."""
         # Renamed first: a half-removed bundle must not carry a bundle's name.
         doomed = self.folder / f"{TEMPORARY_PREFIX}removed-{bundle_id}"
         (self.folder / bundle_id).rename(doomed)
@@ -150,36 +145,30 @@ class FolderShelf:
         rmtree(doomed)
 
     def remove_leftovers(self) -> None:
-        """See Shelf."""
         remove_leftovers(self.folder)
 
-    def using(self, bundle_id: str) -> AbstractContextManager[None]:
-        """See Shelf: there are no copies."""
+    def in_use(self, bundle_id: str) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def forget_copies(self, kept: set[str]) -> None:
-        """See Shelf: there are none."""
+    def evict_copies(self, kept: set[str]) -> None:
+        """Do nothing: a folder has no copies."""
 
-    def read(self, name: str) -> Sheet | None:
-        """See Shelf."""
+    def read(self, name: str) -> StoredFile | None:
         try:
-            return Sheet((self.folder / name).read_bytes())
+            return StoredFile((self.folder / name).read_bytes())
         except FileNotFoundError:
             return None
 
-    def replace(self, name: str, data: bytes, before: Sheet | None) -> None:
-        """See Shelf; the lock saw to it that nothing changed."""
+    def replace(self, name: str, data: bytes, before: StoredFile | None) -> None:
         path = self.folder / name
         path.parent.mkdir(exist_ok=True)
         replace_file(path, data)
 
     def remove(self, name: str) -> None:
-        """See Shelf."""
         (self.folder / name).unlink(missing_ok=True)
 
     @contextmanager
-    def changing(self) -> Iterator[None]:
-        """See Shelf."""
+    def change_lock(self) -> Iterator[None]:
         if not self.folder.is_dir():
             raise InputError(f"{self.folder} is no folder; expected a registry with bundles in it")
         lock = self.folder / LOCK

@@ -1,4 +1,4 @@
-"""What all command lines share: how they look, and the edge where wrong input becomes a sentence."""
+"""Shared setup of the command lines: their appearance, and how an InputError is printed."""
 
 import sys
 from collections.abc import Callable
@@ -10,11 +10,11 @@ import typer
 from index.errors import InputError
 
 COPIES = Path("~/.cache/anchorrec")
-Copies = Annotated[Path, typer.Option(help="Where bundles of a bucket are fetched to; a folder of this process alone.")]
+Copies = Annotated[Path, typer.Option(help="Folder for downloaded bundles of a bucket; no other process may use it.")]
 
 
 def command_line(help_text: str | None = None) -> typer.Typer:
-    """An empty command line: help without arguments, paragraphs in the help, no shell completion to install."""
+    """An empty command line, with help when called without arguments and Markdown in its help texts."""
     return typer.Typer(
         help=help_text,
         no_args_is_help=help_text is not None,

@@ -1,4 +1,4 @@
-"""What the gate learns from lists: a sample of users is answered by the new bundle, and by the one that serves."""
+"""The gate's checks on recommendations: those of the new bundle and of the current one for a sample of users."""
 
 import math
 import time
@@ -15,47 +15,47 @@ from index.item_index import ItemIndex
 Array = np.ndarray[Any, Any]
 Timer = Callable[[], float]
 
-ASKED = 3  # times at most, where a search takes too long: a machine's halt comes once, a slow index stays slow
+MAX_TRIES = 3  # of a search that takes too long: a pause of the machine happens once, a slow index stays slow
 
 
 @dataclass(frozen=True)
-class Lists:
-    """The best unseen items of some users, by one bundle."""
+class RecommendedLists:
+    """The best unseen items of a sample of users by one bundle."""
 
     rows: Array  # (m, k) item rows, -1 where fewer are left
-    seconds: Array  # (m,) how long each search took; of one that was asked again, the least
+    seconds: Array  # (m,) duration of each search, the least of its tries
 
-    def shown_share(self, n_items: int) -> float:
-        """How many different items are shown, of as many as there could be."""
+    def coverage(self, n_items: int) -> float:
+        """The number of distinct items, divided by the most that these lists could hold."""
         return len(np.unique(self.rows[self.rows >= 0])) / min(n_items, self.rows.size)
 
 
-def lists_of(
+def recommended_lists(
     bundle: Bundle, index: ItemIndex, users: Array, k: int, *, timer: Timer, most_ms: float = math.inf
-) -> Lists:
-    """Search for every user row alone, as a request does; again, where it takes longer than it may."""
+) -> RecommendedLists:
+    """Search for each user row alone, as a request does; repeat a search that takes longer than `most_ms`."""
     rows = np.empty((len(users), k), np.int64)
     seconds = np.full(len(users), np.inf)
     for i, user in enumerate(users.tolist()):
-        for _ in range(ASKED):
+        for _ in range(MAX_TRIES):
             start = timer()
             found, _ = index.search(bundle.user_embeddings[user], k, bundle.seen(user))
             seconds[i] = min(seconds[i], timer() - start)
             if seconds[i] * 1000 <= most_ms:
                 break
         rows[i] = found[0]
-    return Lists(rows, seconds)
+    return RecommendedLists(rows, seconds)
 
 
-def sampled_users(bundle: Bundle, current: Bundle | None, replay: Sequence[str], most: int) -> Array:
-    """Rows of users to ask for: those to replay that the bundle knows, filled up evenly from all of them.
+def choose_users(bundle: Bundle, current: Bundle | None, replay: Sequence[str], most: int) -> Array:
+    """Rows of the sampled users: those of `replay` that the bundle knows, then evenly spaced ones up to `most`.
 
-    Users that the current bundle knows too come before others, so that there is something to compare.
+    Users whom the current bundle knows too come first, so that lists can be compared.
     """
     n = len(bundle.user_ids)
-    asked = bundle.user_ids.rows(list(dict.fromkeys(replay)))
+    replayed = bundle.user_ids.rows(list(dict.fromkeys(replay)))
     spread = np.linspace(0, n - 1, min(n, 2 * most)).astype(np.int64)
-    rows = np.array(list(dict.fromkeys([*asked[asked >= 0].tolist(), *spread.tolist()])), np.int64)
+    rows = np.array(list(dict.fromkeys([*replayed[replayed >= 0].tolist(), *spread.tolist()])), np.int64)
     if current is not None:
         shared = current.user_ids.rows([bundle.user_ids[row] for row in rows.tolist()]) >= 0
         rows = np.concatenate([rows[shared], rows[~shared]])
@@ -71,9 +71,9 @@ def list_checks(
     replay: Sequence[str] = (),
     timer: Timer = time.perf_counter,
 ) -> Iterator[GateCheck]:
-    """How long the searches take, how much of the catalogue they show, and how far they keep to what is shown now."""
-    users = sampled_users(bundle, current, replay, limits.sample_users)
-    lists = lists_of(bundle, index, users, limits.list_length, timer=timer, most_ms=limits.search_p99_ms)
+    """Checks of search latency, coverage of the catalogue, and overlap with the current bundle's lists."""
+    users = choose_users(bundle, current, replay, limits.sample_users)
+    lists = recommended_lists(bundle, index, users, limits.list_length, timer=timer, most_ms=limits.search_p99_ms)
     p99 = float(np.percentile(lists.seconds, 99)) * 1000
     yield GateCheck(
         name="search p99",
@@ -90,19 +90,19 @@ def list_checks(
         yield GateCheck(name="overlap of lists", passed=True, found="not measured", required=why)
         return
     both = known >= 0
-    old = lists_of(current, current.index(), known[both], limits.list_length, timer=timer)
-    yield _coverage(lists, bundle, old.shown_share(len(current.item_ids)), limits)
+    old = recommended_lists(current, current.index(), known[both], limits.list_length, timer=timer)
+    yield _coverage(lists, bundle, old.coverage(len(current.item_ids)), limits)
     yield _overlap(bundle, lists.rows[both], current, old.rows, limits)
 
 
-def _coverage(lists: Lists, bundle: Bundle, current: float | None, limits: GateLimits) -> GateCheck:
-    share = lists.shown_share(len(bundle.item_ids))
+def _coverage(lists: RecommendedLists, bundle: Bundle, current: float | None, limits: GateLimits) -> GateCheck:
+    share = lists.coverage(len(bundle.item_ids))
     floor = max(limits.coverage_floor, (current or 0.0) * limits.coverage_kept)
-    beside = "" if current is None else f"; the current bundle shows {current:.1%}"
+    beside = "" if current is None else f"; the current bundle covers {current:.1%}"
     return GateCheck(
         name="coverage of items",
         passed=share >= floor,
-        found=f"the lists show {share:.1%} of the items that they could",
+        found=f"the lists cover {share:.1%} of the items that they could",
         required=f"at least {floor:.1%}{beside}",
     )
 
@@ -123,7 +123,7 @@ def _overlap(bundle: Bundle, new: Array, current: Bundle, old: Array, limits: Ga
 
 
 def size_checks(bundle: Bundle, current: Bundle | None, limits: GateLimits) -> Iterator[GateCheck]:
-    """That neither catalogue nor audience shrank by more than they may."""
+    """Checks that the numbers of items and users did not fall by more than the limits allow."""
     for what, lost in (("items", limits.items_lost), ("users", limits.users_lost)):
         new = getattr(bundle.manifest, f"n_{what}")
         floor, required = 0, "nothing serves yet"

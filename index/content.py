@@ -1,4 +1,4 @@
-"""What a bundle is made from, and every check it must pass before a byte is written."""
+"""The content of a bundle in memory, and its validation before anything is written."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from index.errors import InputError
 from index.gate_report import TOLERANCE
 from index.ids import IdTable, PackedStrings
 from index.invariants import fold_in_error, part_sum_error
-from index.layout import Sizes, check_array, layout
+from index.layout import BundleSizes, check_array, layout
 from index.manifest import MODALITIES, PARTS
 
 Array = np.ndarray[Any, Any]
@@ -45,13 +45,13 @@ class BundleContent:
     popularity_trend: Array  # (n_items,) float32
     neighbours: Mapping[str, Array]  # each (n_items, <= 256) float16, unit rows; a zero row: nothing known
     items: Sequence[Mapping[str, Any]]
-    fold_in_exact: bool = True  # whether a user who is folded in gets the vector that the model itself would give
-    events_position: int | None = None  # of the last event of the service's log that training knew of
+    fold_in_exact: bool = True  # whether fold-in gives a user the vector that the model itself would give
+    events_position: int | None = None  # of the last event of the service's log that training included
 
     @property
-    def sizes(self) -> Sizes:
-        """The numbers that fix every shape."""
-        return Sizes(
+    def sizes(self) -> BundleSizes:
+        """The sizes that determine every array's shape."""
+        return BundleSizes(
             n_users=len(self.user_ids),
             n_items=len(self.item_ids),
             n_interactions=len(self.seen_items),
@@ -73,7 +73,7 @@ _ITEMS = TypeAdapter(list[_Item])
 
 
 def checked_arrays(content: BundleContent) -> dict[str, Array]:
-    """Every array of the bundle by its file name, checked; InputError says what was found and what was expected."""
+    """Validate the content and return every array of the bundle by file name; InputError where it is invalid."""
     _check_names("item_parts", content.item_parts, PARTS)
     _check_names("neighbours", content.neighbours, MODALITIES)
     sizes = content.sizes
@@ -83,7 +83,7 @@ def checked_arrays(content: BundleContent) -> dict[str, Array]:
     for name, array in arrays.items():
         check_array(name, array, expected[name])
     _check_seen(content, sizes)
-    _check_laws(content)
+    _check_invariants(content)
     return arrays | _derived_arrays(content, sizes)
 
 
@@ -98,18 +98,18 @@ def _given_arrays(content: BundleContent) -> Iterator[tuple[str, Array]]:
     yield "popularity/trend.npy", content.popularity_trend
 
 
-def _derived_arrays(content: BundleContent, sizes: Sizes) -> dict[str, Array]:
+def _derived_arrays(content: BundleContent, sizes: BundleSizes) -> dict[str, Array]:
     tables = {
         "user_ids": IdTable.build(content.user_ids, "user_id").arrays(),
         "item_ids": IdTable.build(content.item_ids, "item_id").arrays(),
         "items": PackedStrings.pack(_item_records(content.items)).arrays(),
     }
     packed = {f"{table}/{stem}.npy": array for table, arrays in tables.items() for stem, array in arrays.items()}
-    item_offsets, item_users = transposed(content.seen_offsets, content.seen_items, sizes.n_items)
+    item_offsets, item_users = transpose_csr(content.seen_offsets, content.seen_items, sizes.n_items)
     return packed | {"seen/item_offsets.npy": item_offsets, "seen/item_users.npy": item_users}
 
 
-def transposed(offsets: Array, columns: Array, n_columns: int) -> tuple[Array, Array]:
+def transpose_csr(offsets: Array, columns: Array, n_columns: int) -> tuple[Array, Array]:
     """The CSR transpose, pattern only: (n_columns + 1,) int64 offsets and int32 rows, ascending within a column."""
     rows = np.repeat(np.arange(len(offsets) - 1, dtype=np.int32), np.diff(offsets))
     counts = np.bincount(columns, minlength=n_columns)
@@ -135,7 +135,7 @@ def _check_names(what: str, given: Mapping[str, Array], known: tuple[str, ...]) 
         raise InputError(f"{what} has {', '.join(unknown)}; expected names among {', '.join(known)}")
 
 
-def _check_sizes(sizes: Sizes, content: BundleContent) -> None:
+def _check_sizes(sizes: BundleSizes, content: BundleContent) -> None:
     for name in ("n_users", "n_items", "embedding_size"):
         if getattr(sizes, name) < 1:
             raise InputError(f"{name} is {getattr(sizes, name)}; expected at least 1")
@@ -145,7 +145,7 @@ def _check_sizes(sizes: Sizes, content: BundleContent) -> None:
         raise InputError(f"item_parts is empty; expected at least one of {', '.join(PARTS)}")
 
 
-def _check_seen(content: BundleContent, sizes: Sizes) -> None:
+def _check_seen(content: BundleContent, sizes: BundleSizes) -> None:
     offsets, items = content.seen_offsets, content.seen_items
     if offsets[0] != 0 or offsets[-1] != len(items) or (np.diff(offsets) < 0).any():
         raise InputError(
@@ -162,7 +162,7 @@ def _check_seen(content: BundleContent, sizes: Sizes) -> None:
         raise InputError(f"seen_items names item row {item_row} twice for user row {user_row}; expected it once")
 
 
-def _check_laws(content: BundleContent) -> None:
+def _check_invariants(content: BundleContent) -> None:
     error = part_sum_error(content.item_embeddings, content.item_parts)
     if error > TOLERANCE:
         raise InputError(f"item_parts sum to item_embeddings only to {error:.2g}; expected {TOLERANCE:g}, relative")

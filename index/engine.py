@@ -1,4 +1,4 @@
-"""FAISS at arm's length: build, read, write and search one FAISS index; nothing else sees its D, I or parameters."""
+"""Wrapper of one FAISS index: build, read, write, search. No other module handles FAISS's D, I and parameters."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,23 +14,24 @@ Array = np.ndarray[Any, Any]
 faiss: Any = faiss_with_stubs  # its stubs lack half of what it has
 
 DEFAULT_EF_SEARCH = 64
-# From so many queries on a search is a product of matrices; FAISS waits for hundreds. Measured on one thread, 20,000
-# vectors of 64, by query: one 105 against 380 us, four 105 against 105, eight 105 against 77, sixteen 105 against 68.
+# From so many queries on, a search is one matrix product; FAISS's own threshold is in the hundreds. Measured on one
+# thread, 20,000 vectors of 64, microseconds a query without and with BLAS: one query 105 and 380, four 105 and 105,
+# eight 105 and 77, sixteen 105 and 68.
 BLAS_FROM = 5
 ALWAYS, NEVER = 0, 2**31 - 1  # FAISS's threshold counts queries, in newer versions queries times dimensions
-PROBED_SHARE = 8  # by default one list in eight is probed: FAISS's own default of one list finds little
+PROBED_SHARE = 8  # by default one list in eight is probed; FAISS's own default of one list gives a low recall
 
 
 @dataclass(frozen=True, eq=False)
 class Engine:
-    """A FAISS inner-product index and what it can do.
+    """A FAISS inner-product index and its capabilities.
 
-    exact: it scores by the full vectors, so its scores bound what it left out.
-    exhaustive: it scores every vector, so it leaves out nothing.
-    takes_selector: allowed rows can be handed to the search itself.
+    exact: it scores by the full vectors, so its last score bounds the rows that it did not return.
+    exhaustive: it scores every vector.
+    takes_selector: the search can be restricted to allowed rows.
     one_at_a_time: the probed lists could depend on the other queries of a call, so queries are searched singly.
     max_fetch: the longest list that one search gives (GPU: 2,048), 0 where there is no limit.
-    device: "cpu" or "gpu:0"; resources: what a GPU index needs alive.
+    device: "cpu" or "gpu:0"; resources: objects that must live as long as a GPU index.
     """
 
     index: Any
@@ -53,14 +54,14 @@ class Engine:
 
     def _search(self, queries: Array, n: int, selector: Any) -> tuple[Array, Array]:
         parameters = None if selector is None else _parameters(self.index, selector)
-        # In the whole process; another thread's search between these lines may be slower for it, and is no less right.
+        # Process-wide: another thread's search between these lines may be slower, but stays correct.
         faiss.cvar.distance_compute_blas_threshold = ALWAYS if len(queries) >= BLAS_FROM else NEVER
         D, I = self.index.search(queries, n, params=parameters)  # noqa: E741
         return I, D
 
     @property
     def settings(self) -> dict[str, int]:
-        """What the search probes: nprobe or ef_search, nothing for a flat index."""
+        """The search settings: nprobe or ef_search; empty for a flat index."""
         if isinstance(self.index, faiss.IndexIVF):
             return {"nprobe": int(self.index.nprobe)}
         if isinstance(self.index, faiss.IndexHNSW):
@@ -69,12 +70,12 @@ class Engine:
 
 
 def use_threads(n: int) -> None:
-    """Let FAISS use n threads for each call, in the whole process: for the process's edge to set, once."""
+    """Set FAISS's number of threads for the whole process; called once, at the process's entry point."""
     faiss.omp_set_num_threads(n)
 
 
 def engine_of(index: Any) -> Engine:
-    """What the FAISS index can do, by its class."""
+    """Wrap a FAISS index with the capabilities of its class."""
     full_vectors = (faiss.IndexFlat, faiss.IndexIVFFlat, faiss.IndexHNSWFlat)
     selectable = (faiss.IndexFlat, faiss.IndexIVF, faiss.IndexHNSW, faiss.IndexScalarQuantizer)
     return Engine(
@@ -87,7 +88,7 @@ def engine_of(index: Any) -> Engine:
 
 
 def build_engine(vectors: Array, factory: str, nprobe: int | None, ef_search: int | None) -> Engine:
-    """Train and fill an index by its FAISS factory string; InputError where FAISS refuses it for these vectors."""
+    """Train and fill an index by its FAISS factory string; InputError where FAISS refuses that."""
     try:
         index = faiss.index_factory(vectors.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
         index.train(vectors)
@@ -101,7 +102,7 @@ def build_engine(vectors: Array, factory: str, nprobe: int | None, ef_search: in
 
 
 def read_engine(path: Path, *, mapped: bool = True) -> Engine:
-    """Open an index file, memory-mapped where FAISS can; InputError where it is truncated or no index."""
+    """Open an index file, memory-mapped where FAISS can; InputError where it is truncated or not an index."""
     try:
         return engine_of(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC if mapped else 0))
     except RuntimeError as error:
@@ -109,15 +110,15 @@ def read_engine(path: Path, *, mapped: bool = True) -> Engine:
 
 
 def write_engine(engine: Engine, path: Path) -> None:
-    """Write the index into a new file. OSError where the disk does not take it."""
+    """Write the index into a new file. OSError where writing fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Through Python's file: FAISS's own writer ignores an error at close, and a full disk would pass unnoticed.
+    # Through Python's file: FAISS's own writer ignores errors at close, such as a full disk.
     with path.open("xb") as file:
         faiss.write_index(engine.index, faiss.PyCallbackIOWriter(file.write))
 
 
 def stored_vectors(engine: Engine) -> Array:
-    """The vectors that the index holds, (n, d) float32: shared for a flat index, else a copy, lossy if it is."""
+    """The vectors of the index, (n, d) float32: shared memory for a flat index, else a copy, as lossy as the index."""
     index = engine.index
     if isinstance(index, faiss.IndexFlat):
         flat: Array = faiss.rev_swig_ptr(index.get_xb(), index.ntotal * index.d)

@@ -1,5 +1,5 @@
-"""The one error that wrong input raises; command lines turn it into a sentence (index/cli.py)."""
+"""The error that invalid input raises; command lines print its message (index/cli.py)."""
 
 
 class InputError(ValueError):
-    """What was handed in cannot be used. The message says what was found and what was expected."""
+    """The input cannot be used. The message says what was found and what was expected."""

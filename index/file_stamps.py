@@ -1,7 +1,7 @@
-"""Whether the files of an open bundle are still what they were: a look at their stats, which costs nothing.
+"""Detects changed files of an open bundle by their size, inode and modification time, without reading them.
 
-A bundle never changes, so whatever changed is damage. A file that was cut short under a memory map is more than wrong
-answers: touching what is gone ends the process (SIGBUS), and no code of ours can catch that.
+A bundle never changes, so any change is damage. A truncated file under a memory map is worse than wrong results:
+reading a page that no longer exists ends the process with SIGBUS, which cannot be caught.
 """
 
 from dataclasses import dataclass
@@ -11,39 +11,39 @@ from index.storage import files_under
 
 
 @dataclass(frozen=True)
-class Stamp:
-    """What of a file changes when the file does."""
+class FileStamp:
+    """The size, modification time and inode of a file."""
 
     size: int
     modified_ns: int
     inode: int
 
     @classmethod
-    def of(cls, path: Path) -> "Stamp":
-        """As the file is now; OSError where it is gone."""
+    def of(cls, path: Path) -> "FileStamp":
+        """Stat the file; OSError where it is missing."""
         found = path.stat()
         return cls(found.st_size, found.st_mtime_ns, found.st_ino)
 
 
 @dataclass(frozen=True)
-class Seal:
-    """The stamps of a bundle's files when it was opened."""
+class FileStamps:
+    """The stamps of all files of a bundle at the time it was opened."""
 
     folder: Path
-    stamps: dict[str, Stamp]
+    stamps: dict[str, FileStamp]
 
     @classmethod
-    def of(cls, folder: Path) -> "Seal":
-        """Of all files in a bundle's folder: taken before it is opened, so that nothing changes unseen in between."""
-        return cls(folder, {name: Stamp.of(path) for name, path in files_under(folder).items()})
+    def of(cls, folder: Path) -> "FileStamps":
+        """Stamp all files of a bundle's folder; call it before opening the bundle, to miss no change in between."""
+        return cls(folder, {name: FileStamp.of(path) for name, path in files_under(folder).items()})
 
-    def breaks(self) -> list[str]:
-        """What is no longer as it was, one phrase a file."""
-        return [f"{name} {told}" for name, stamp in self.stamps.items() if (told := self._change(name, stamp))]
+    def changed_files(self) -> list[str]:
+        """One phrase for each file that differs from its stamp, such as "fold_in.npy has 12 bytes, had 24"."""
+        return [f"{name} {change}" for name, stamp in self.stamps.items() if (change := self._change(name, stamp))]
 
-    def _change(self, name: str, old: Stamp) -> str:
+    def _change(self, name: str, old: FileStamp) -> str:
         try:
-            new = Stamp.of(self.folder / name)
+            new = FileStamp.of(self.folder / name)
         except OSError as error:
             return f"is gone ({error.strerror})"
         if new.size != old.size:

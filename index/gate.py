@@ -1,4 +1,4 @@
-"""The gate: what a bundle must pass before it is published, and a report that a person can read."""
+"""The gate: the checks that a bundle must pass before it is published."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -10,13 +10,13 @@ from index.errors import InputError
 from index.gate_report import DEFAULT_LIMITS, GateCheck, GateLimits, GateReport
 from index.invariants import fold_in_error, part_sum_error
 from index.item_index import ItemIndex, measured_recall
-from index.layout import not_finite
+from index.layout import first_non_finite_row
 from index.manifest import Manifest
 
-__all__ = ["GateCheck", "GateLimits", "GateReport", "on_our_data", "pass_gate"]
+__all__ = ["GateCheck", "GateLimits", "GateReport", "check_bundle", "incumbent_split"]
 
 
-def pass_gate(
+def check_bundle(
     path: Path,
     current: Path | None,
     limits: GateLimits = DEFAULT_LIMITS,
@@ -24,32 +24,32 @@ def pass_gate(
     replay: Sequence[str] = (),
     timer: Timer = time.perf_counter,
 ) -> GateReport:
-    """Ask the bundle at `path` everything, against the bundle that serves now (None: nothing serves yet).
+    """Run every check on the bundle at `path`, against the bundle that serves now (None: nothing serves yet).
 
-    Never raises for a bad bundle: what is wrong with it is a failed check. Reads the whole bundle. `replay` are ids
-    of users who were asked for of late: they come first into the sample whose lists are made.
+    A bad bundle raises no error but fails checks. Reads the whole bundle. `replay` are ids of users with recent
+    requests: they come first into the sample of users whose recommendations are compared.
     """
     try:
         bundle = open_bundle(path)
     except BundleError as error:
         sums = GateCheck(name="files and sums", passed=False, found=str(error), required="as the manifest says")
         return GateReport(bundle_id=path.name, checks=(sums,))
-    numbers = _finite(bundle)
-    if not numbers.passed:  # nothing that is computed from them would mean anything
-        return GateReport(bundle_id=bundle.bundle_id, checks=(_whole(bundle), numbers))
-    serving, absence = _serving(current)
+    numbers = _finite_check(bundle)
+    if not numbers.passed:  # results computed from such numbers are meaningless
+        return GateReport(bundle_id=bundle.bundle_id, checks=(_file_check(bundle), numbers))
+    serving, absence = _open_current(current)
     checks = (
-        _whole(bundle),
+        _file_check(bundle),
         numbers,
-        *_laws(bundle, limits),
-        *_searches(bundle, serving, limits, replay, timer),
+        *_invariant_checks(bundle, limits),
+        *_search_checks(bundle, serving, limits, replay, timer),
         *size_checks(bundle, serving, limits),
-        *_metrics(bundle.manifest, None if serving is None else serving.manifest, absence, limits),
+        *_metric_checks(bundle.manifest, None if serving is None else serving.manifest, absence, limits),
     )
     return GateReport(bundle_id=bundle.bundle_id, checks=checks)
 
 
-def _whole(bundle: Bundle) -> GateCheck:
+def _file_check(bundle: Bundle) -> GateCheck:
     n_files, named = len(bundle.manifest.files), bundle.path.name == bundle.bundle_id
     return GateCheck(
         name="files and sums",
@@ -59,7 +59,7 @@ def _whole(bundle: Bundle) -> GateCheck:
     )
 
 
-def _laws(bundle: Bundle, limits: GateLimits) -> Iterator[GateCheck]:
+def _invariant_checks(bundle: Bundle, limits: GateLimits) -> Iterator[GateCheck]:
     errors = {
         "parts sum to items": part_sum_error(bundle.item_embeddings, bundle.item_parts),
         "fold-in gives users": fold_in_error(
@@ -75,7 +75,7 @@ def _laws(bundle: Bundle, limits: GateLimits) -> Iterator[GateCheck]:
         )
 
 
-def _finite(bundle: Bundle) -> GateCheck:
+def _finite_check(bundle: Bundle) -> GateCheck:
     arrays = {
         "user_embeddings": bundle.user_embeddings,
         "item_embeddings": bundle.item_embeddings,
@@ -85,35 +85,37 @@ def _finite(bundle: Bundle) -> GateCheck:
         **{f"item_parts/{name}": part for name, part in bundle.item_parts.items()},
         **{f"neighbours/{name}": rows for name, rows in bundle.neighbours.items()},
     }
-    found = {name: row for name, array in arrays.items() if (row := not_finite(array)) is not None}
-    told = ", ".join(f"row {row} of {name} is not" for name, row in found.items())
-    return GateCheck(name="finite numbers", passed=not found, found=told or "all are", required="every number finite")
+    found = {name: row for name, array in arrays.items() if (row := first_non_finite_row(array)) is not None}
+    rows = ", ".join(f"row {row} of {name} is not" for name, row in found.items())
+    return GateCheck(name="finite numbers", passed=not found, found=rows or "all are", required="every number finite")
 
 
-def _searches(
+def _search_checks(
     bundle: Bundle, serving: Bundle | None, limits: GateLimits, replay: Sequence[str], timer: Timer
 ) -> Iterator[GateCheck]:
-    """Whether the index finds what exact search finds, and what lists come of it."""
+    """Checks of the index's recall against exact search, and of the recommendations it gives."""
     name, required = f"index recall@{limits.index_recall_at}", f"at least {limits.index_recall_floor:g}"
     try:
         index = bundle.index()
     except InputError as error:
         yield GateCheck(name=name, passed=False, found=str(error), required=required)
         return
-    recall = _measured(index, bundle, limits.index_recall_at)
+    recall = _recall_at(index, bundle, limits.index_recall_at)
     found = f"{recall:.4f} of exact search, {bundle.manifest.index.factory}"
     yield GateCheck(name=name, passed=recall >= limits.index_recall_floor, found=found, required=required)
     yield from list_checks(bundle, index, serving, limits, replay=replay, timer=timer)
 
 
-def _measured(index: ItemIndex, bundle: Bundle, k: int) -> float:
+def _recall_at(index: ItemIndex, bundle: Bundle, k: int) -> float:
     return measured_recall(index, bundle.item_embeddings, bundle.user_embeddings, at=(k,))[f"recall@{k}"]
 
 
-def _metrics(manifest: Manifest, serving: Manifest | None, absence: str, limits: GateLimits) -> Iterator[GateCheck]:
+def _metric_checks(
+    manifest: Manifest, serving: Manifest | None, absence: str, limits: GateLimits
+) -> Iterator[GateCheck]:
     for metric in limits.metrics:
         new = manifest.metrics.get("valid", {}).get(metric)
-        old = None if serving is None else _to_beat(manifest, serving).get(metric)
+        old = None if serving is None else _incumbent_metrics(manifest, serving).get(metric)
         found = "not measured" if new is None else f"{new:.4f}"
         if serving is None or old is None or new is None:
             why = absence or f"not compared: {'the current' if old is None else 'this'} bundle has none"
@@ -123,27 +125,30 @@ def _metrics(manifest: Manifest, serving: Manifest | None, absence: str, limits:
             yield GateCheck(name=f"valid {metric}", passed=passed, found=found, required=required)
 
 
-def on_our_data(bundle_id: str) -> str:
-    """Where a bundle that was trained later keeps this one's figures on its own validation split."""
+def incumbent_split(bundle_id: str) -> str:
+    """The name in a later bundle's `metrics` of this bundle's figures on the later bundle's validation split."""
     return f"valid of {bundle_id}"
 
 
-def _to_beat(manifest: Manifest, serving: Manifest) -> dict[str, float]:
-    """The figures of what serves: on the new bundle's data where the trainer measured them, else on its own."""
-    return manifest.metrics.get(on_our_data(serving.bundle_id)) or serving.metrics.get("valid", {})
+def _incumbent_metrics(manifest: Manifest, serving: Manifest) -> dict[str, float]:
+    """The current bundle's figures: on the new bundle's data where the trainer measured them, else on its own."""
+    return manifest.metrics.get(incumbent_split(serving.bundle_id)) or serving.metrics.get("valid", {})
 
 
 def _no_worse(new: float, old: float, manifest: Manifest, serving: Manifest, margin: float) -> tuple[bool, str]:
     floor = old * (1 - margin)
     required = f"at least {floor:.4f}: {old:.4f} of {serving.bundle_id}, less {margin:.0%}"
-    if manifest.data_fingerprint != serving.data_fingerprint and on_our_data(serving.bundle_id) not in manifest.metrics:
+    if (
+        manifest.data_fingerprint != serving.data_fingerprint
+        and incumbent_split(serving.bundle_id) not in manifest.metrics
+    ):
         mine, theirs = manifest.data_fingerprint[:8], serving.data_fingerprint[:8]
-        required += f"; on other data, {mine} against {theirs}: not like for like"
+        required += f"; on other data, {mine} against {theirs}: not comparable"
     return new >= floor, required
 
 
-def _serving(current: Path | None) -> tuple[Bundle | None, str]:
-    """The bundle to compare with, or why there is none; a broken current bundle must not bar a good one."""
+def _open_current(current: Path | None) -> tuple[Bundle | None, str]:
+    """The bundle to compare with, or why there is none; an unreadable current bundle does not block a good one."""
     if current is None:
         return None, "nothing serves yet"
     try:

@@ -1,7 +1,7 @@
-"""The one place that knows GPUs: an index cloned onto one, where FAISS sees it and the setting allows it.
+"""Clones an index onto a GPU, where FAISS has one and the setting allows it.
 
-A GPU index may be searched by one thread only (index/batching.py); its CPU twin stays beside it and answers what the
-GPU cannot: lists beyond 2,048 rows, and searches that raise.
+Only one thread may search a GPU index (index/batching.py). The CPU index stays beside it for searches that the GPU
+cannot run: lists of more than 2,048 rows, and searches that raise an error.
 """
 
 import logging
@@ -14,24 +14,24 @@ from index.item_index import ItemIndex
 
 faiss: Any = faiss_with_stubs  # the CPU wheel has none of the GPU names
 
-# The longest list that FAISS's GPU selection gives (its wiki, "Faiss on the GPU", limitations).
+# The longest list that a GPU search returns (its wiki, "Faiss on the GPU", limitations).
 MAX_FETCH = 2_048
-# Scratch memory; FAISS would take 1.5 GiB, far more than batches of a service need.
+# Scratch memory; FAISS's default of 1.5 GiB is far more than batches of a service need.
 SCRATCH_BYTES = 256 * 1024**2
 
 _log = logging.getLogger(__name__)
 
 
 def n_gpus() -> int:
-    """How many GPUs FAISS sees: 0 with the CPU wheel, or without a driver."""
+    """The number of GPUs that FAISS can use; 0 with the CPU wheel or without a driver."""
     return int(faiss.get_num_gpus()) if hasattr(faiss, "StandardGpuResources") else 0
 
 
-def placed(index: ItemIndex, *, allow_gpu: bool, device: int = 0) -> ItemIndex:
-    """The index on the GPU, or the same index where that is not allowed, not there, or not possible for its kind.
+def place_index(index: ItemIndex, *, allow_gpu: bool, device: int = 0) -> ItemIndex:
+    """The index cloned onto the GPU, or the index itself where GPUs are not allowed, missing, or lack its kind.
 
-    `engine.device` of the result says which. The clone's memory is freed when its last reference goes: let that be
-    in the thread that searches it.
+    `engine.device` of the result names the device. Drop the clone's last reference in the thread that searches it,
+    which frees its memory.
     """
     if not allow_gpu or n_gpus() <= device:
         return index

@@ -1,4 +1,4 @@
-"""Outside ids and inside rows: tables of strings that are opened by memory map, whatever their size."""
+"""Tables that map outside ids to rows and back, stored as arrays so that they open by memory map."""
 
 import hashlib
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True, eq=False)
 class PackedStrings:
-    """n byte strings end to end: string r is blob[offsets[r]:offsets[r + 1]]."""
+    """n concatenated byte strings: string r is blob[offsets[r]:offsets[r + 1]]."""
 
     blob: Array  # (total bytes,) uint8
     offsets: Array  # (n + 1,) int64
 
     @classmethod
     def pack(cls, strings: Sequence[bytes]) -> "PackedStrings":
-        """Lay the strings end to end."""
+        """Concatenate the strings."""
         lengths = np.fromiter((len(string) for string in strings), np.int64, len(strings))
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
         return cls(np.frombuffer(b"".join(strings), np.uint8), offsets)
@@ -35,15 +35,15 @@ class PackedStrings:
         return self.blob[self.offsets[row] : self.offsets[row + 1]].tobytes()
 
     def arrays(self) -> dict[str, Array]:
-        """What is stored, by file stem."""
+        """The arrays to store, by file stem."""
         return {"bytes": self.blob, "offsets": self.offsets}
 
 
 @dataclass(frozen=True, eq=False)
 class IdTable:
-    """Ids by row and rows by id, without a dictionary: a binary search over sorted hashes, checked against the string.
+    """Ids by row and rows by id: a binary search over sorted hashes instead of a dictionary.
 
-    The hash only narrows the search, so an id that merely collides with a known one is still unknown.
+    A found hash is checked against the string, so an unknown id whose hash collides with a known one stays unknown.
     """
 
     strings: PackedStrings
@@ -52,7 +52,7 @@ class IdTable:
 
     @classmethod
     def build(cls, ids: Sequence[str], what: str = "id") -> "IdTable":
-        """Make the table of ids[row]; InputError on an empty, repeated or unencodable id."""
+        """Build the table of ids[row]; InputError on an empty, repeated or unencodable id."""
         encoded = [_encode(text, row, what) for row, text in enumerate(ids)]
         _refuse_duplicates(encoded, what)
         hashes = np.fromiter((_hash(data) for data in encoded), np.uint64, len(encoded))
@@ -66,10 +66,10 @@ class IdTable:
         return self.strings[row].decode()
 
     def row(self, outside_id: str) -> int | None:
-        """The row of an id, or None where the table does not know it."""
+        """The row of an id, or None where the id is unknown."""
         try:
             data = outside_id.encode()
-        except UnicodeEncodeError:  # a lone surrogate: no stored id has one
+        except UnicodeEncodeError:  # a lone surrogate, which no stored id has
             return None
         return self._find(data, np.uint64(_hash(data)))
 
@@ -79,7 +79,7 @@ class IdTable:
         return np.fromiter((-1 if row is None else row for row in found), np.int64, len(outside_ids))
 
     def arrays(self) -> dict[str, Array]:
-        """What is stored, by file stem."""
+        """The arrays to store, by file stem."""
         return {**self.strings.arrays(), "hashes": self.hashes, "rows": self.hash_rows}
 
     @classmethod
@@ -112,7 +112,7 @@ def _refuse_duplicates(encoded: list[bytes], what: str) -> None:
     first: dict[bytes, int] = {}
     for row, data in enumerate(encoded):
         if first.setdefault(data, row) != row:
-            raise InputError(f"{what} {data.decode()[:80]!r} stands in rows {first[data]} and {row}; expected it once")
+            raise InputError(f"{what} {data.decode()[:80]!r} is in rows {first[data]} and {row}; expected it once")
 
 
 def _hash(data: bytes) -> int:

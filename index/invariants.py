@@ -1,7 +1,7 @@
-"""The two identities that every bundle keeps, and how far its arrays are from them.
+"""The two identities that every bundle satisfies, and the error by which its arrays miss them.
 
-Both distances are relative: the norm of a row's error over the norm of the row, or over the mean norm of all rows
-where that is larger, so that a row near zero is not held to a precision that float32 cannot give.
+Errors are relative: the norm of a row's error divided by the norm of the row, or by the mean norm of all rows where
+that is larger, because float32 cannot represent rows near zero to a relative precision.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ _CHUNK = 65_536
 
 
 def part_sum_error(item_embeddings: Array, item_parts: Mapping[str, Array]) -> float:
-    """How far the parts are from summing to the item embeddings; at most TOLERANCE in a valid bundle."""
+    """The largest relative error of sum of parts = item embedding; at most TOLERANCE in a valid bundle."""
     floor = _mean_norm(item_embeddings)
     return max(
         _row_error(_summed(item_parts, rows), item_embeddings[rows], floor) for rows in _chunks(len(item_embeddings))
@@ -25,11 +25,11 @@ def part_sum_error(item_embeddings: Array, item_parts: Mapping[str, Array]) -> f
 def fold_in_error(
     user_embeddings: Array, user_own: Array, fold_in: Array, seen_offsets: Array, seen_items: Array
 ) -> float:
-    """How far u = own + d_u^(-1/2) · sum of fold_in over the seen items is from the user embeddings."""
+    """The largest relative error of u = own + d_u^(-1/2) · sum of fold_in over the seen items."""
     floor = _mean_norm(user_embeddings)
     return max(
         _row_error(
-            user_own[rows] + folded(fold_in, seen_offsets[rows.start : rows.stop + 1], seen_items),
+            user_own[rows] + fold_in_sums(fold_in, seen_offsets[rows.start : rows.stop + 1], seen_items),
             user_embeddings[rows],
             floor,
         )
@@ -37,14 +37,14 @@ def fold_in_error(
     )
 
 
-def folded(fold_in: Array, offsets: Array, seen_items: Array) -> Array:
+def fold_in_sums(fold_in: Array, offsets: Array, seen_items: Array) -> Array:
     """d_u^(-1/2) · sum over seen(u) of fold_in, for each of the m users of `offsets` (m + 1,); (m, d) float64."""
     degrees = np.diff(offsets)
     sums = np.zeros((len(degrees), fold_in.shape[1]))  # (m, d)
     some = degrees > 0
     if some.any():
         added = fold_in[seen_items[offsets[0] : offsets[-1]]].astype(np.float64)
-        # reduceat has no empty segments: users without items are left out, which moves no other user's start.
+        # reduceat has no empty segments: users without items are left out, which shifts no other user's start.
         sums[some] = np.add.reduceat(added, (offsets[:-1] - offsets[0])[some], axis=0)
         sums[some] /= np.sqrt(degrees[some])[:, None]
     return sums

@@ -1,7 +1,7 @@
-"""ItemIndex: the best items for a vector, without the excluded ones, the same answer every time.
+"""ItemIndex: the items with the largest inner product with a query, without excluded ones, deterministically.
 
-FAISS proposes candidates and this file decides: candidates are scored again from the vectors, ties go to the lower
-row, and the search is widened until nothing that was left out could belong to the answer.
+FAISS proposes candidates. They are scored again from the vectors, ties go to the lower row, and the search is widened
+until no row outside the candidates could belong to the result.
 """
 
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from index.ranking import (
     checked_k,
     checked_queries,
     checked_rows,
-    empty_answer,
+    empty_result,
     exact_search,
     largest_norm,
     rounding_error,
@@ -30,17 +30,17 @@ from index.ranking import (
 
 __all__ = ["ItemIndex", "exact_search", "measured_recall"]
 
-# Fetching so many more and dropping them is quicker up to about a hundred excluded rows, a bitmap beyond: measured in
+# Up to about a hundred excluded rows it is faster to fetch more rows and drop them; beyond, a bitmap is. Measured in
 # docs/measurements/search.md (20,000 items of 64: 30 rows 0.11 against 0.21 ms, 10,000 rows 1.95 against 0.13 ms).
-MOST_OVERFETCHED = 128
-# Fetched beyond the need, so that near ties at the cut rarely cost a second search.
+MAX_OVERFETCH = 128
+# Extra candidates, so that near ties at the cut rarely cause a second search.
 SPARE = 16
-# Up to so many rows to search within are scored one by one, which no approximate index can do better; and up to a
-# share of one in so many where the index is exact anyway.
-MOST_SCORED = 65_536
+# A search within a given set of rows scores each of them where the set is small: up to so many rows with an approximate
+# index, up to one row in SCORED_SHARE with an exhaustive one.
+MAX_SCORED = 65_536
 SCORED_SHARE = 8
 _WIDEN = 4
-_AT_ONCE = 65_536  # candidates whose vectors are held at once, of all queries together
+_CANDIDATES_PER_BATCH = 65_536  # whose vectors are in memory together, over all queries
 RECALL_AT = (20, 100)
 
 
@@ -48,8 +48,8 @@ RECALL_AT = (20, 100)
 class ItemIndex:
     """Search over item vectors (n, d) by inner product. Safe from several threads at once on the CPU.
 
-    `hidden` rows never come back; `hiding` gives an index over the same memory with others hidden.
-    `overflow` answers what this engine cannot: a list longer than a GPU search gives.
+    `hidden` rows are never returned; `with_hidden` makes an index over the same memory with other rows hidden.
+    `overflow` is the CPU index that runs the searches that a GPU engine cannot, such as those for long lists.
     """
 
     engine: Engine
@@ -68,9 +68,9 @@ class ItemIndex:
 
     @classmethod
     def read(cls, path: Path, vectors: Array | None = None, *, mapped: bool = True) -> "ItemIndex":
-        """Open what `write` wrote, memory-mapped where FAISS can unless `mapped` is False.
+        """Open an index file, memory-mapped where FAISS can unless `mapped` is False.
 
-        `vectors` (n, d) score the answer; without them, those that FAISS stored do.
+        Results are scored by `vectors` (n, d), or by the vectors that FAISS stored where none are given.
         """
         engine = read_engine(path, mapped=mapped)
         vectors = stored_vectors(engine) if vectors is None else vectors
@@ -84,7 +84,7 @@ class ItemIndex:
         return cls(engine, vectors, largest_norm(vectors), NO_ROWS)
 
     def write(self, path: Path) -> None:
-        """Write the index into a new file; what is hidden is not written. OSError where the disk does not take it."""
+        """Write the index into a new file, without the hidden rows' list. OSError where writing fails."""
         write_engine(self.engine, path)
 
     def __len__(self) -> int:
@@ -92,11 +92,11 @@ class ItemIndex:
 
     @property
     def settings(self) -> dict[str, int]:
-        """What a search probes: nprobe or ef_search; nothing for an exact index."""
+        """The search settings: nprobe or ef_search; empty for an exact index."""
         return self.engine.settings if self.overflow is None else self.overflow.settings
 
-    def hiding(self, rows: Array) -> "ItemIndex":
-        """The same index with exactly these rows hidden from every search; shares all memory."""
+    def with_hidden(self, rows: Array) -> "ItemIndex":
+        """The same index with exactly these rows hidden; shares all memory."""
         hidden = np.unique(checked_rows(rows, len(self)))
         overflow = None if self.overflow is None else replace(self.overflow, hidden=hidden)
         return replace(self, hidden=hidden, overflow=overflow)
@@ -107,33 +107,33 @@ class ItemIndex:
         """The k best rows for each query and their scores, best first, ties by lower row.
 
         queries: (d,) or (m, d). exclude: rows to leave out, one array for all queries or a list of one for each.
-        within: ascending rows, no others come back; exact up to MOST_SCORED of them whatever the index, beyond that
-        as good as the index is.
-        Returns rows (m, k) int64 and scores (m, k) float32, filled up with -1 and -inf where fewer than k remain.
+        within: ascending rows, the only ones that may be returned; exact for up to MAX_SCORED of them, beyond that
+        as exact as the index.
+        Returns rows (m, k) int64 and scores (m, k) float32, padded with -1 and -inf where fewer than k remain.
         One query and many agree to the bit. InputError on a wrong shape, a k below 1, or a row out of range.
         """
         queries = checked_queries(queries, self.vectors.shape[1])  # (m, d)
         excluded = checked_exclude(exclude, len(queries), len(self))
-        rows, scores = empty_answer(len(queries), checked_k(k, len(self)))
+        rows, scores = empty_result(len(queries), checked_k(k, len(self)))
         if within is not None and self._scored(len(checked_rows(within, len(self)))):
             self._score(queries, excluded, within, rows, scores)
             return rows, scores
-        if within is not None and self.overflow is not None:  # a GPU search takes no selection of rows
+        if within is not None and self.overflow is not None:  # a GPU search cannot be restricted to rows
             return self.overflow.search(queries, k, excluded, within)
         base = None if within is None else self._mask(within)
-        asked = _Asked(queries, excluded, rounding_error(queries, self.norm), base, rows, scores)
-        for plan, places in self._plans(asked):
-            self._answer(asked, places, plan)
+        batch = _Batch(queries, excluded, rounding_error(queries, self.norm), base, rows, scores)
+        for plan, places in self._plans(batch):
+            self._search(batch, places, plan)
         return rows, scores
 
     def _scored(self, n: int) -> bool:
-        """Whether n rows to search within are better scored one by one than searched for."""
+        """Whether a search within n rows is better done by scoring each of them."""
         if not self.engine.takes_selector and self.overflow is None:
             return True
-        return n <= (len(self) // SCORED_SHARE if self.engine.exhaustive else MOST_SCORED)
+        return n <= (len(self) // SCORED_SHARE if self.engine.exhaustive else MAX_SCORED)
 
     def _score(self, queries: Array, excluded: list[Array], within: Array, rows: Array, scores: Array) -> None:
-        """Fill the answer (m, k) from the rows within (r,), each of them scored."""
+        """Fill the result (m, k) by scoring every row of `within` (r,)."""
         k = min(rows.shape[1], len(within))
         if k == 0:
             return
@@ -146,62 +146,64 @@ class ItemIndex:
         mask[rows] = True
         return mask
 
-    def _plans(self, asked: "_Asked") -> Iterator[tuple["_Plan", list[int]]]:
-        """The places of queries that are searched alike; a query's plan depends on nothing but itself."""
+    def _plans(self, batch: "_Batch") -> Iterator[tuple["_Plan", list[int]]]:
+        """Group the positions of queries that one call can search; a query's plan depends on that query alone."""
         groups: dict[_Plan, list[int]] = {}
-        for place in range(len(asked.queries)):
-            groups.setdefault(self._plan(asked, place), []).append(place)
+        for place in range(len(batch.queries)):
+            groups.setdefault(self._plan(batch, place), []).append(place)
         for plan, places in groups.items():
-            at_once = 1 if plan.select else max(1, _AT_ONCE // plan.fetch)  # a selector holds for one query
+            at_once = (
+                1 if plan.select else max(1, _CANDIDATES_PER_BATCH // plan.fetch)
+            )  # a selector applies to one query
             yield from ((plan, places[i : i + at_once]) for i in range(0, len(places), at_once))
 
-    def _plan(self, asked: "_Asked", place: int) -> "_Plan":
-        n_excluded = len(asked.excluded[place]) + len(self.hidden)
-        select = asked.within is not None or (self.engine.takes_selector and n_excluded > MOST_OVERFETCHED)
-        need = asked.rows.shape[1] + SPARE + (0 if select else n_excluded)
-        # Rounded up to a power of two, so that queries with unlike histories still share a search.
+    def _plan(self, batch: "_Batch", place: int) -> "_Plan":
+        n_excluded = len(batch.excluded[place]) + len(self.hidden)
+        select = batch.within is not None or (self.engine.takes_selector and n_excluded > MAX_OVERFETCH)
+        need = batch.rows.shape[1] + SPARE + (0 if select else n_excluded)
+        # Rounded up to a power of two, so that queries with different numbers of exclusions share a search.
         return _Plan(min(len(self), 1 << (need - 1).bit_length()), select)
 
-    def _answer(self, asked: "_Asked", places: list[int], plan: "_Plan") -> None:
-        """Search, keep what is allowed, and search wider where the cut may have touched the answer."""
+    def _search(self, batch: "_Batch", places: list[int], plan: "_Plan") -> None:
+        """Search, drop rows that are not allowed, and search wider where the cut may have changed the result."""
         if self.overflow is not None and plan.fetch > self.engine.max_fetch:
-            self.overflow._answer(asked, places, plan)
+            self.overflow._search(batch, places, plan)
             return
-        whole = len(places) == len(asked.queries)
+        whole = len(places) == len(batch.queries)
         here = slice(None) if whole else places  # the usual case costs no copies
-        queries = asked.queries[here]  # (p, d)
-        excluded = asked.excluded if whole else [asked.excluded[place] for place in places]
-        selected = self._allowed(excluded[0], asked.within) if plan.select else None
+        queries = batch.queries[here]  # (p, d)
+        excluded = batch.excluded if whole else [batch.excluded[place] for place in places]
+        selected = self._allowed(excluded[0], batch.within) if plan.select else None
         found, found_scores = self.engine.search(queries, plan.fetch, selected)  # (p, fetch)
         allowed = found >= 0 if selected is not None else self._allowed_among(found, excluded)
-        rows, scores = best_of(found, allowed, self.vectors, queries, asked.rows.shape[1])
-        asked.rows[here], asked.scores[here] = rows, scores
-        dry = found[:, -1] < 0 if plan.fetch < len(self) else np.ones(len(places), np.bool_)
-        settled = self._settled(rows[:, -1], scores[:, -1], found_scores[:, -1] + asked.error[here])
-        for place, is_dry, is_settled in zip(places, dry.tolist(), settled.tolist(), strict=True):
-            if is_dry:
-                self._complete(asked, place)
-            elif not is_settled:
-                self._answer(asked, [place], _Plan(min(len(self), plan.fetch * _WIDEN), plan.select))
+        rows, scores = best_of(found, allowed, self.vectors, queries, batch.rows.shape[1])
+        batch.rows[here], batch.scores[here] = rows, scores
+        exhausted = found[:, -1] < 0 if plan.fetch < len(self) else np.ones(len(places), np.bool_)
+        final = self._is_final(rows[:, -1], scores[:, -1], found_scores[:, -1] + batch.error[here])
+        for place, is_exhausted, is_final in zip(places, exhausted.tolist(), final.tolist(), strict=True):
+            if is_exhausted:
+                self._complete(batch, place)
+            elif not is_final:
+                self._search(batch, [place], _Plan(min(len(self), plan.fetch * _WIDEN), plan.select))
 
-    def _settled(self, last: Array, scores: Array, bounds: Array) -> Array:
-        """Whether no row that was left out can belong to an answer, by the last row of each (p,) and its score.
+    def _is_final(self, last: Array, scores: Array, bounds: Array) -> Array:
+        """Whether each result is final, given its last row (p,) and that row's score.
 
-        What an exact search left out scores no more than the bound.
+        Rows that an exact search did not return score no more than `bounds`.
         """
         whole: Array = last >= 0
         return whole & (scores > bounds) if self.engine.exact else whole
 
-    def _complete(self, asked: "_Asked", place: int) -> None:
-        """An approximate index whose probes ran dry before k rows were found: search exactly instead."""
-        rows, scores = asked.rows[place], asked.scores[place]
-        allowed = self._allowed(asked.excluded[place], asked.within)
+    def _complete(self, batch: "_Batch", place: int) -> None:
+        """Search exactly where an approximate index found fewer than k rows in the lists that it probed."""
+        rows, scores = batch.rows[place], batch.scores[place]
+        allowed = self._allowed(batch.excluded[place], batch.within)
         if int(np.count_nonzero(rows >= 0)) < min(len(rows), int(np.count_nonzero(allowed))):
-            found = exact_search(self.vectors, asked.queries[place], len(rows), np.flatnonzero(~allowed))
+            found = exact_search(self.vectors, batch.queries[place], len(rows), np.flatnonzero(~allowed))
             rows[:], scores[:] = found[0][0], found[1][0]
 
     def _allowed_among(self, found: Array, excluded: list[Array]) -> Array:
-        """Which of the rows that were found for each query (p, fetch) may be its answer."""
+        """Mask (p, fetch) of the found rows that each query may return."""
         shown = self._allowed(NO_ROWS)
         allowed: Array = found >= 0
         for i, left_out in enumerate(excluded):
@@ -219,19 +221,19 @@ class ItemIndex:
 
 
 class _Plan(NamedTuple):
-    """How far to search, and whether a selector is handed to the search or excluded rows are dropped after it."""
+    """How many rows to fetch, and whether excluded rows are masked in the search or dropped after it."""
 
     fetch: int
     select: bool
 
 
-class _Asked(NamedTuple):
-    """The m queries of a search, with their places in the answer."""
+class _Batch(NamedTuple):
+    """The m queries of one search and their results."""
 
     queries: Array  # (m, d)
     excluded: list[Array]  # m times (e,) rows
     error: Array  # (m,)
-    within: Array | None  # (n,) mask of the only rows that may come back
+    within: Array | None  # (n,) mask of the only rows that may be returned
     rows: Array  # (m, k), written to
     scores: Array  # (m, k), written to
 
@@ -241,7 +243,7 @@ def measured_recall(
 ) -> dict[str, float]:
     """recall@k of the index against exact search, by k, over at most `sample` of the queries, evenly spaced.
 
-    A hit is a row that scores no less than the k-th exact one, so that a tie is never counted as a miss.
+    A row that scores at least as much as the k-th exact one is a hit, so that ties are never misses.
     """
     picked = queries[np.linspace(0, len(queries) - 1, min(sample, len(queries))).astype(np.int64)]
     lengths = {k: min(k, len(vectors)) for k in at}

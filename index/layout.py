@@ -1,4 +1,4 @@
-"""Which array files a bundle of given sizes has, and what each must look like."""
+"""The array files of a bundle of given sizes, with the dtype and shape of each."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +14,8 @@ _CHUNK = 65_536
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """The numbers that fix the shape of every array in a bundle."""
+class BundleSizes:
+    """The sizes that determine the shape of every array in a bundle."""
 
     n_users: int
     n_items: int
@@ -35,17 +35,17 @@ class ArraySpec:
     def __str__(self) -> str:
         return f"{self.dtype} ({', '.join('any' if size is None else str(size) for size in self.shape)})"
 
-    def admits(self, array: Array) -> bool:
-        """Whether dtype and shape are right."""
+    def matches(self, array: Array) -> bool:
+        """Whether the array has this dtype and shape."""
         return (
             array.dtype == np.dtype(self.dtype)
             and array.ndim == len(self.shape)
-            and all(want in (None, size) for want, size in zip(self.shape, array.shape, strict=True))
+            and all(expected in (None, size) for expected, size in zip(self.shape, array.shape, strict=True))
         )
 
 
-def layout(sizes: Sizes) -> dict[str, ArraySpec]:
-    """Every .npy file of the bundle by its path."""
+def layout(sizes: BundleSizes) -> dict[str, ArraySpec]:
+    """The expected spec of every .npy file of the bundle, by its path in the bundle."""
     users, items, seen = sizes.n_users, sizes.n_items, sizes.n_interactions
     user_rows = ArraySpec("float32", (users, sizes.embedding_size))
     item_rows = ArraySpec("float32", (items, sizes.embedding_size))
@@ -69,8 +69,8 @@ def layout(sizes: Sizes) -> dict[str, ArraySpec]:
 
 
 def check_array(name: str, array: Array, spec: ArraySpec) -> None:
-    """InputError unless dtype, shape and (for floats) values are right."""
-    if not isinstance(array, np.ndarray) or not spec.admits(array):
+    """InputError unless dtype and shape match the spec and the values are valid."""
+    if not isinstance(array, np.ndarray) or not spec.matches(array):
         found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
         raise InputError(f"{name} is {found}; expected {spec}")
     if name.startswith("neighbours/"):
@@ -93,8 +93,8 @@ def _id_table(folder: str, n: int) -> dict[str, ArraySpec]:
     }
 
 
-def not_finite(array: Array) -> int | None:
-    """The first row that holds a number which is not finite, None where there is none."""
+def first_non_finite_row(array: Array) -> int | None:
+    """The first row with a number that is not finite, or None."""
     for start in range(0, len(array), _CHUNK):
         finite = np.isfinite(array[start : start + _CHUNK])
         if not finite.all():
@@ -103,7 +103,7 @@ def not_finite(array: Array) -> int | None:
 
 
 def _check_finite(name: str, array: Array) -> None:
-    row = not_finite(array)
+    row = first_non_finite_row(array)
     if row is not None:
         raise InputError(f"{name} has a value in row {row} that is not finite; expected finite numbers")
 

@@ -1,4 +1,4 @@
-"""The manifest of a bundle: what it is, how it came to be, and the sum of every file."""
+"""A bundle's manifest: model, configuration, data, metrics, and the sha256 of every file."""
 
 import hashlib
 import json
@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, Field, ValidationError
 
 from index.errors import InputError
-from index.layout import Sizes, layout
+from index.frozen_model import FrozenModel
+from index.layout import BundleSizes, layout
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -29,20 +30,16 @@ class BundleError(InputError):
     """A bundle on disk that must not be served. The message says what was found and what was expected."""
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class IndexInfo(_Record):
-    """The search structure: its FAISS factory string, what it probes, and recall@k against exact search."""
+class IndexInfo(FrozenModel):
+    """The search index: its FAISS factory string, its search settings, and its recall@k against exact search."""
 
     factory: str
-    settings: dict[str, int] = {}
+    settings: dict[str, int] = Field(default_factory=dict)
     recall: dict[str, Finite]
 
 
-class Manifest(_Record):
-    """What `manifest.json` holds. The last eight characters of the bundle id are the digest of all the rest."""
+class Manifest(FrozenModel):
+    """The contents of `manifest.json`. The bundle id ends in eight hex digits, the digest of all other fields."""
 
     format: Literal[1]
     bundle_id: Annotated[str, Field(pattern=f"^{BUNDLE_ID.pattern}$")]
@@ -64,9 +61,9 @@ class Manifest(_Record):
     files: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]]
 
     @property
-    def sizes(self) -> Sizes:
-        """The numbers that fix every shape."""
-        return Sizes(
+    def sizes(self) -> BundleSizes:
+        """The sizes that determine every array's shape."""
+        return BundleSizes(
             n_users=self.n_users,
             n_items=self.n_items,
             n_interactions=self.n_interactions,
@@ -76,19 +73,19 @@ class Manifest(_Record):
         )
 
 
-def record_bytes(record: dict[str, Any]) -> bytes:
-    """The manifest's one spelling: sorted keys, no NaN (ValueError), UTF-8."""
+def manifest_bytes(record: dict[str, Any]) -> bytes:
+    """The canonical JSON of a manifest: sorted keys, UTF-8; ValueError on NaN."""
     return json.dumps(record, ensure_ascii=False, allow_nan=False, indent=2, sort_keys=True).encode()
 
 
 def digest_of(record: dict[str, Any]) -> str:
-    """Eight hex digits over a manifest without its bundle id: an edited manifest no longer fits its name."""
+    """Eight hex digits of the sha256 of a manifest without its bundle id; they detect an edited manifest."""
     rest = {key: value for key, value in record.items() if key != "bundle_id"}
-    return hashlib.sha256(record_bytes(rest)).hexdigest()[:8]
+    return hashlib.sha256(manifest_bytes(rest)).hexdigest()[:8]
 
 
 def read_manifest(path: Path) -> Manifest:
-    """The manifest alone; BundleError where it is missing, of another format, or edited."""
+    """Read a bundle's manifest; BundleError where it is missing, of another format, or edited."""
     try:
         text = (path / MANIFEST).read_bytes()
     except OSError as error:
@@ -97,7 +94,7 @@ def read_manifest(path: Path) -> Manifest:
 
 
 def parse_manifest(text: bytes, bundle: str) -> Manifest:
-    """What a manifest's bytes say; BundleError, naming the bundle, where they are of another format or edited."""
+    """Parse a manifest; BundleError, naming `bundle`, where it is of another format or edited."""
     try:
         record = json.loads(text)
     except ValueError as error:
@@ -126,8 +123,8 @@ def _check_record(bundle: str, record: object) -> None:
         )
 
 
-def check_names(manifest: Manifest, bundle: str) -> None:
-    """BundleError where the manifest names other files than a bundle of its parts has."""
+def check_file_names(manifest: Manifest, bundle: str) -> None:
+    """BundleError unless the manifest lists exactly the files of a bundle with its parts."""
     expected = {*layout(manifest.sizes), INDEX}
     if expected != set(manifest.files):
         names = ", ".join(sorted(expected ^ set(manifest.files)))

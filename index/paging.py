@@ -1,4 +1,4 @@
-"""Bringing a bundle's memory maps into memory before anybody waits for them."""
+"""Loads a bundle's memory maps into memory before the first request needs them."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ PAGE = 4_096
 
 
 def page_in(bundle: Bundle, most_bytes: int) -> int:
-    """Touch every page of the arrays, those that any request may need first, up to so many bytes; returns how many.
+    """Touch every page of the bundle's arrays, most needed first, up to `most_bytes`; returns the bytes touched.
 
-    Whole arrays only, so that what fits is there. Lets other threads run.
+    Takes whole arrays only. Releases the GIL meanwhile.
     """
     touched = 0
     for array in bundle.arrays().values():

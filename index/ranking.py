@@ -1,4 +1,4 @@
-"""Scores, ties and exclusions, the same for every way of searching: the arithmetic that makes answers repeatable."""
+"""Scoring, tie-breaking and exclusions, shared by all search paths so that results are reproducible to the bit."""
 
 from collections.abc import Sequence
 from typing import Any, TypeAlias
@@ -25,10 +25,10 @@ def unit_rows(vectors: Array) -> Array:
 
 
 def exact_search(vectors: Array, queries: Array, k: int, exclude: Exclude = None) -> tuple[Array, Array]:
-    """Brute force over vectors (n, d), in the form of ItemIndex.search: the truth that indexes are measured by."""
+    """Brute-force search over vectors (n, d) with the interface of ItemIndex.search; recall is measured against it."""
     queries = checked_queries(queries, vectors.shape[1])  # (m, d)
     excluded = checked_exclude(exclude, len(queries), len(vectors))
-    rows, scores = empty_answer(len(queries), checked_k(k, len(vectors)))
+    rows, scores = empty_result(len(queries), checked_k(k, len(vectors)))
     error = rounding_error(queries, largest_norm(vectors))  # (m,)
     at_once = max(1, _SCORES_AT_ONCE // len(vectors))
     for start in range(0, len(queries), at_once):
@@ -43,7 +43,7 @@ def exact_search(vectors: Array, queries: Array, k: int, exclude: Exclude = None
 
 
 def _candidates(scores: Array, k: int, margin: float) -> Array:
-    """Every row that could be among the k best once scored again: a whole tie at the cut is kept."""
+    """Every row that could be among the k best after rescoring, all rows of a tie at the cut included."""
     cut = np.partition(scores, len(scores) - k)[len(scores) - k] if k < len(scores) else -np.inf
     return np.flatnonzero((scores >= cut - margin) & (scores > -np.inf))
 
@@ -51,28 +51,27 @@ def _candidates(scores: Array, k: int, margin: float) -> Array:
 def best_of(candidates: Array, allowed: Array, vectors: Array, queries: Array, k: int) -> tuple[Array, Array]:
     """For each query (m, d) the k best of its candidates (m, c) that are allowed (m, c), ties by lower row.
 
-    Rows (m, k) and scores (m, k), filled up with -1 and -inf. Scored by one loop over d for each pair, whatever stands
-    beside it: BLAS would round a row differently with the number of rows in the call, and one query would not agree
-    with many.
+    Rows (m, k) and scores (m, k), padded with -1 and -inf. Each pair is scored by one loop over d: BLAS rounds
+    differently with the number of rows in the call, so that one query would not agree with many.
     """
     scores = np.einsum("mcd,md->mc", vectors.take(candidates, axis=0, mode="wrap"), queries)
     np.copyto(scores, -np.inf, where=~allowed)
     order = np.lexsort((candidates, -scores))[:, :k]
-    order += scores.shape[1] * np.arange(len(scores))[:, None]  # places in all of them, one query after the other
+    order += scores.shape[1] * np.arange(len(scores))[:, None]  # positions in the flattened (m, c)
     best, rows = scores.take(order), candidates.take(order)
     np.copyto(rows, -1, where=np.isneginf(best))
     return (rows, best) if order.shape[1] == k else padded(rows, best, k)
 
 
 def padded(rows: Array, scores: Array, k: int) -> tuple[Array, Array]:
-    """The same answers (m, n), filled up to (m, k)."""
-    rows_out, scores_out = empty_answer(len(rows), k)
+    """Results (m, n) padded to (m, k)."""
+    rows_out, scores_out = empty_result(len(rows), k)
     rows_out[:, : rows.shape[1]], scores_out[:, : rows.shape[1]] = rows, scores
     return rows_out, scores_out
 
 
-def empty_answer(m: int, k: int) -> tuple[Array, Array]:
-    """Rows (m, k) of -1 and scores (m, k) of -inf: what stays where fewer than k items remain."""
+def empty_result(m: int, k: int) -> tuple[Array, Array]:
+    """Rows (m, k) of -1 and scores (m, k) of -inf, the padding where fewer than k items remain."""
     return np.full((m, k), -1, np.int64), np.full((m, k), -np.inf, np.float32)
 
 
@@ -102,7 +101,7 @@ def checked_queries(queries: Array, size: int) -> Array:
 
 
 def checked_k(k: int, n: int) -> int:
-    """InputError unless k is an answer length that a machine can hold; k beyond n only pads."""
+    """InputError unless 1 <= k <= max(n, MAX_PADDED_K); a k beyond n only adds padding."""
     limit = max(n, MAX_PADDED_K)
     if not 1 <= k <= limit:
         raise InputError(f"k is {k}; expected 1..{limit}")
@@ -110,7 +109,7 @@ def checked_k(k: int, n: int) -> int:
 
 
 def checked_exclude(exclude: Exclude, m: int, n: int) -> list[Array]:
-    """One array of rows for each of the m queries; a single array holds for all of them."""
+    """One array of rows for each of the m queries; a single array applies to all of them."""
     if exclude is None:
         return [NO_ROWS] * m
     if isinstance(exclude, np.ndarray):

@@ -1,51 +1,48 @@
-"""What is known of a bundle beside the bundle, which never changes: the gate's report, who published it, its fall.
+"""A registry's record of each bundle: the gate's report, who published it, whether it was withdrawn.
 
-`records/<bundle id>.json` in the registry. A record is information; the one thing that acts on it is the mark of a
-bundle that was rolled back by itself: nobody takes it up again until somebody publishes it by hand.
+Stored as `records/<bundle id>.json`, because the bundle itself never changes. Records are informative, except for
+`withdrawn`: replicas do not load a bundle that was rolled back automatically until a person publishes it again.
 """
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, ValidationError
 
+from index.frozen_model import FrozenModel
 from index.gate_report import GateReport
 
 FOLDER = "records"
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Move(_Record):
-    """Somebody moved the pointer: when, who, and why where there is more to say."""
+class PointerMove(FrozenModel):
+    """A change of the pointer: when, by whom, and the reason where there is one."""
 
     at: AwareDatetime
     by: str
     why: str = ""
 
 
-class Gated(_Record):
-    """What the gate found, and when."""
+class GateResult(FrozenModel):
+    """The gate's report on a bundle, and when it ran."""
 
     at: AwareDatetime
     report: GateReport
 
 
-class Record(_Record):
-    """All of one bundle; `withdrawn` stands until the bundle is published again."""
+class BundleRecord(FrozenModel):
+    """The record of one bundle; `withdrawn` is set until the bundle is published again."""
 
-    gate: Gated | None = None
-    published: Move | None = None
-    withdrawn: Move | None = None
+    gate: GateResult | None = None
+    published: PointerMove | None = None
+    withdrawn: PointerMove | None = None
 
 
-def name_of(bundle_id: str) -> str:
-    """The file of a bundle's record, by its name in the registry."""
+def record_name(bundle_id: str) -> str:
+    """The name of a bundle's record file in the registry."""
     return f"{FOLDER}/{bundle_id}.json"
 
 
-def parsed(data: bytes) -> Record:
-    """The record; an empty one where it cannot be read: a record must not bar a bundle."""
+def parse_record(data: bytes) -> BundleRecord:
+    """The record; an empty one where it cannot be read, so that a damaged record does not block its bundle."""
     try:
-        return Record.model_validate_json(data)
+        return BundleRecord.model_validate_json(data)
     except ValidationError:
-        return Record()
+        return BundleRecord()

@@ -1,4 +1,4 @@
-"""The same model under another search structure: a new bundle that shares all other files with the old one."""
+"""Rebuilds a bundle's search index with other settings, as a new bundle that shares all other files."""
 
 import os
 from datetime import UTC, datetime
@@ -7,16 +7,16 @@ from pathlib import Path
 from index.bundle import open_bundle
 from index.item_index import ItemIndex, measured_recall
 from index.manifest import INDEX
-from index.writing import publishable
+from index.writing import write_bundle_folder
 
 
-def with_index(
+def reindex(
     bundle_path: Path, factory: str, *, created_at: datetime, nprobe: int | None = None, ef_search: int | None = None
 ) -> Path:
-    """Write a bundle beside this one, with an index by `factory` and its measured recall; returns its path.
+    """Write a new bundle beside this one, with an index by `factory` and its measured recall; returns its path.
 
-    Unchanged files are hard links, so it costs the index alone. The old bundle is verified first: what is damaged
-    must not get a new sum.
+    Unchanged files are hard links, so only the index takes space. The old bundle is verified first: damaged files
+    must not get valid new sums.
     """
     bundle = open_bundle(bundle_path)
     index = ItemIndex.build(bundle.item_embeddings, factory, nprobe=nprobe, ef_search=ef_search)
@@ -32,4 +32,4 @@ def with_index(
             os.link(bundle.path / name, folder / name)
         index.write(folder / INDEX)
 
-    return publishable(bundle.path.parent, record, fill)
+    return write_bundle_folder(bundle.path.parent, record, fill)

@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: durable writes, temporary folders, sums, memory maps."""
+"""Atomic and durable writes, temporary folders, locks, checksums, memory maps."""
 
 import fcntl
 import hashlib
@@ -18,7 +18,7 @@ TEMPORARY_PREFIX = ".writing-"
 
 
 def sync(path: Path) -> None:
-    """Make a file's bytes, or the names in a folder, durable; a rename is not, until its folder is synced."""
+    """fsync a file or folder; a rename is durable once its folder is synced."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -27,7 +27,7 @@ def sync(path: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Make all files and folders below durable: at the end, so that the disk can take them at once."""
+    """fsync all files and folders below; called once at the end, so that the disk can batch the writes."""
     for path in folder.rglob("*"):
         sync(path)
     sync(folder)
@@ -41,28 +41,28 @@ def save_array(path: Path, array: np.ndarray[Any, Any]) -> None:
 
 
 def map_array(path: Path) -> np.ndarray[Any, Any]:
-    """Memory-map a .npy file read-only. ValueError or OSError where it is truncated or no .npy."""
+    """Memory-map a .npy file read-only. ValueError or OSError where it is truncated or not an .npy file."""
     # As a plain ndarray: each slice of a np.memmap would pay for the subclass.
     mapped: np.ndarray[Any, Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     return mapped.view(np.ndarray)
 
 
 def read_array(path: Path) -> np.ndarray[Any, Any]:
-    """Read a .npy file into memory. ValueError or OSError where it is truncated or no .npy."""
+    """Read a .npy file into memory. ValueError or OSError where it is truncated or not an .npy file."""
     array: np.ndarray[Any, Any] = np.load(path, allow_pickle=False)
     array.flags.writeable = False
     return array
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Put `data` in place of the file in one step: a reader sees the old bytes or the new ones."""
-    with replacing(path) as file:
+    """Replace the file atomically and durably: a reader sees the old bytes or the new ones."""
+    with atomic_writer(path) as file:
         file.write(data)
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write, which takes the place of `path` in one step once it is whole and durable."""
+def atomic_writer(path: Path) -> Iterator[BinaryIO]:
+    """A file to write; at the end of the context it is synced and atomically replaces `path`."""
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}-{uuid4().hex}")
     try:
         with temporary.open("wb") as file:
@@ -75,7 +75,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def sha256_of(path: Path) -> str:
-    """The hex sha256 of a file, read in chunks."""
+    """The hex sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -87,10 +87,10 @@ def files_under(folder: Path) -> dict[str, Path]:
 
 @contextmanager
 def temporary_folder(parent: Path) -> Iterator[Path]:
-    """A folder to write into, gone at the end unless it was renamed away.
+    """A folder to write into, removed at the end unless it was renamed.
 
-    It is locked for as long as its writer lives, so `remove_leftovers` can tell a dead writer from a slow one.
-    OSError (disk full, no permission) becomes an InputError: one sentence, nothing left behind.
+    It is locked while its writer lives, so that `remove_leftovers` can distinguish a dead writer from a slow one.
+    OSError (disk full, no permission) becomes an InputError.
     """
     folder = parent / f"{TEMPORARY_PREFIX}{uuid4().hex}"
     try:
@@ -105,9 +105,9 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
-    """Hold an exclusive lock on a file or folder; the kernel lets go of it however the process ends.
+    """Hold an exclusive lock on a file or folder; the kernel releases it however the process ends.
 
-    With wait=False a lock that another holds is a BlockingIOError.
+    With wait=False, BlockingIOError where another process holds the lock.
     """
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -118,7 +118,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
 
 
 def remove_leftovers(parent: Path) -> list[str]:
-    """Remove what writers killed in mid-write left in `parent`; a living writer's folder stays."""
+    """Remove the temporary files and folders of killed writers from `parent`; those of living writers stay."""
     return [path.name for path in sorted(parent.glob(f"{TEMPORARY_PREFIX}*")) if _removed(path)]
 
 

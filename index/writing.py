@@ -1,4 +1,4 @@
-"""Making a bundle: everything is checked first, written under a temporary name, and renamed when whole and durable."""
+"""Writes bundles: checks the content, writes it under a temporary name, and renames it when whole and durable."""
 
 import json
 from collections.abc import Callable
@@ -11,15 +11,15 @@ from pydantic import ValidationError
 from index.content import BundleContent, checked_arrays
 from index.errors import InputError
 from index.item_index import ItemIndex, measured_recall
-from index.manifest import FORMAT, INDEX, MANIFEST, Manifest, digest_of, record_bytes
+from index.manifest import FORMAT, INDEX, MANIFEST, Manifest, digest_of, manifest_bytes
 from index.storage import files_under, save_array, sha256_of, sync, sync_tree, temporary_folder
 
 
 def write_bundle(registry_folder: Path, content: BundleContent, *, created_at: datetime, factory: str = "Flat") -> Path:
-    """Check the content, write it under a temporary name, rename it when whole and durable; returns its path.
+    """Write a bundle into the registry's folder and return its path.
 
-    The same content at the same second is the same bundle and is written once. InputError where the content or the
-    factory is wrong, or the disk does not take it; then nothing is left behind.
+    The same content with the same `created_at` is the same bundle and is written once. InputError where the content or
+    the factory is invalid, or writing fails; then no file is left behind.
     """
     arrays = checked_arrays(content)
     index = ItemIndex.build(content.item_embeddings, factory)
@@ -32,17 +32,17 @@ def write_bundle(registry_folder: Path, content: BundleContent, *, created_at: d
 
     recall = measured_recall(index, content.item_embeddings, content.user_embeddings)
     described = {"factory": factory, "settings": index.settings, "recall": recall}
-    return publishable(registry_folder, record | {"index": described}, fill)
+    return write_bundle_folder(registry_folder, record | {"index": described}, fill)
 
 
-def publishable(registry_folder: Path, record: dict[str, Any], fill: Callable[[Path], None]) -> Path:
-    """Let `fill` write the files, add the sums and the bundle id to the manifest's record, and make it all durable."""
+def write_bundle_folder(registry_folder: Path, record: dict[str, Any], fill: Callable[[Path], None]) -> Path:
+    """Write a bundle's folder: `fill` writes the files, then follow sums, bundle id, manifest, fsync and the rename."""
     with temporary_folder(registry_folder) as folder:
         fill(folder)
         record = record | {"files": {name: sha256_of(path) for name, path in files_under(folder).items()}}
         stamp = datetime.fromisoformat(record["created_at"]).strftime("%Y%m%dT%H%M%SZ")
         bundle_id = f"{stamp}-{record['model']}-{digest_of(record)}"
-        (folder / MANIFEST).write_bytes(record_bytes(record | {"bundle_id": bundle_id}))
+        (folder / MANIFEST).write_bytes(manifest_bytes(record | {"bundle_id": bundle_id}))
         sync_tree(folder)
         path = registry_folder / bundle_id
         if not path.exists():
@@ -74,10 +74,10 @@ def _record(content: BundleContent, created_at: datetime) -> dict[str, Any]:
 
 
 def _checked_record(record: dict[str, Any]) -> dict[str, Any]:
-    stand_ins = {"bundle_id": "20000101T000000Z-x-00000000", "index": {"factory": "Flat", "recall": {}}, "files": {}}
+    placeholders = {"bundle_id": "20000101T000000Z-x-00000000", "index": {"factory": "Flat", "recall": {}}, "files": {}}
     try:
-        text = record_bytes(record)
-        Manifest.model_validate_json(record_bytes(record | stand_ins))
+        text = manifest_bytes(record)
+        Manifest.model_validate_json(manifest_bytes(record | placeholders))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))

@@ -26,7 +26,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 from index.cli import COPIES
 from index.errors import InputError
 from index.gate_report import GateLimits
-from index.registry import Registry, absolute, open_registry
+from index.registry import Registry, absolute_place, open_registry
 from service.settings_types import Burst, PerSecond, redis_kind
 
 PREFIX = "RECO_"
@@ -76,7 +76,7 @@ class ProcessSettings(_Group):
 
     def open_registry(self) -> Registry:
         """The registry, one object for the whole process; InputError where its URL is invalid."""
-        return open_registry(absolute(self.registry), self.registry_copies or COPIES)
+        return open_registry(absolute_place(self.registry), self.registry_copies or COPIES)
 
     @model_validator(mode="after")
     def _folders_with_a_bucket(self) -> Self:

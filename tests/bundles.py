@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from index.bundle import BundleContent, write_bundle
-from index.invariants import folded
-from index.manifest import MANIFEST, MODALITIES, PARTS, digest_of, record_bytes
+from index.invariants import fold_in_sums
+from index.manifest import MANIFEST, MODALITIES, PARTS, digest_of, manifest_bytes
 from index.storage import sha256_of
 
 CATEGORIES = ("chair", "lamp", "table", "rug")
@@ -32,7 +32,7 @@ def edited(bundle: Path, name: str, edit: Callable[[np.ndarray], None]) -> Path:
     record = json.loads((bundle / MANIFEST).read_bytes())
     record["files"][name] = sha256_of(bundle / name)
     record["bundle_id"] = record["bundle_id"][:-8] + digest_of(record)
-    (bundle / MANIFEST).write_bytes(record_bytes(record))
+    (bundle / MANIFEST).write_bytes(manifest_bytes(record))
     return bundle.rename(bundle.parent / record["bundle_id"])
 
 
@@ -55,7 +55,7 @@ def make_content(
         "metrics": {name: {"recall@20": 0.2, "ndcg@20": 0.1} for name in ("valid", "test")},
         "user_ids": [f"user-{row}" for row in range(n_users)],
         "item_ids": [f"item-{row}" for row in range(n_items)],
-        "user_embeddings": (user_own + folded(fold_in, offsets, seen)).astype(np.float32),
+        "user_embeddings": (user_own + fold_in_sums(fold_in, offsets, seen)).astype(np.float32),
         "item_embeddings": sum(parts.values()).astype(np.float32),  # type: ignore[union-attr]
         "item_parts": parts,
         "fold_in": fold_in,

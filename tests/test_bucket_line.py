@@ -17,7 +17,7 @@ from index.bundle import open_bundle
 from index.registry import Registry, open_registry
 from service.settings import Settings
 from trainer.config import load_config
-from trainer.retrain import Order, retrain
+from trainer.retrain import RetrainOptions, retrain
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ class Shop:
         paths = [write_small_bundle(self.registry.folder, after_seconds=n, seed=n) for n in range(2)]
         self.first, self.second = (path.name for path in paths)
         for path in paths:
-            self.registry.take_in(path)
+            self.registry.add_bundle(path)
         self.registry.publish(self.first)
 
     def replica(self, folder: Path, name: str, **settings: object):
@@ -104,7 +104,7 @@ def test_a_process_that_starts_while_the_store_is_away_serves_what_served_on_its
         assert "the registry is away; what served here before does" in (tmp_path / "log-a").read_text()
         wait_until(lambda: counted(client, "reco_registry_away") == 1)
         store.start().make(shop.url)
-        shop.registry.take_in(shop.registry.folder / shop.second)
+        shop.registry.add_bundle(shop.registry.folder / shop.second)
         shop.registry.publish(shop.second)
         wait_until(lambda: serving_ids([client]) == {shop.second})
         wait_until(lambda: shop.copies(tmp_path, "a") == {shop.second})
@@ -140,7 +140,7 @@ def test_the_retraining_loop_runs_through_the_bucket(store, tmp_path):
               "timestamp": pl.Float64, "position": pl.Int64}  # fmt: skip
     pl.DataFrame(schema=schema).write_parquet(tmp_path / "none.parquet")
     registry = open_registry(url, tmp_path / "trainer")
-    order = Order(data.path, tmp_path / "none.parquet", registry, load_config("lightgcn", SETTINGS))
+    order = RetrainOptions(data.path, tmp_path / "none.parquet", registry, load_config("lightgcn", SETTINGS))
     registry.publish(retrain(order, tmp_path / "first", now=datetime.now(UTC)).bundle)
     before, mine = registry.current_id(), [f"item/{item}" for item in range(0, 40, 4)]
     settings = {

@@ -9,7 +9,7 @@ from servers import serving
 from worlds import topics_dataset
 
 from index.bundle import open_bundle
-from index.gate import pass_gate
+from index.gate import check_bundle
 from index.registry import Registry
 from trainer.config import load_config, shipped_configs
 from trainer.data import Dataset
@@ -53,7 +53,7 @@ def test_a_trained_model_passes_the_gate_and_explains_what_it_answers(
     dataset: Dataset, tmp_path: Path, name: str
 ) -> None:
     path = exported(dataset, name, tmp_path)
-    report = pass_gate(path, None)
+    report = check_bundle(path, None)
     assert report.passed, report
     Registry(tmp_path / "bundles").publish(path.name)
     with serving(registry=tmp_path / "bundles", data=tmp_path / "service") as client:

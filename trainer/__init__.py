@@ -1,8 +1,21 @@
-"""Makes a bundle out of interactions, texts and images. The only package that imports torch."""
+"""Makes a bundle out of interactions, texts and images. The only package that imports torch.
+
+Its public face is the command line, `python -m trainer --help`. The same steps from Python:
+
+    from trainer.config import load_config
+    from trainer.data import load_dataset
+    from trainer.export import export_run
+    from trainer.fit import fit
+    from trainer.run_folder import RunFolder
+"""
 
 import os
 
-# Torch's threads spin while they wait for one another; where another process wants their cores a step then takes
-# several times as long. A short spin keeps the speed of a quiet machine and most of that of a shared one. OpenMP
-# reads this when torch is loaded, so it is set before anything here loads it.
+from index import __version__
+
+__all__ = ["__version__"]
+
+# While torch's threads wait for one another they spin; where another process needs their cores, a step then takes
+# several times as long. A short spin keeps the speed of an idle machine and most of that of a shared one. OpenMP reads
+# the variable when torch is loaded, so it is set before any module here loads torch.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from index.cli import COPIES, Copies, command_line, run_cli
 from index.errors import InputError
-from index.registry import absolute, open_registry
+from index.registry import absolute_place, open_registry
 from trainer.config import load_config, shipped_configs
 from trainer.datasets.cli import prepare_app
 
@@ -57,12 +57,12 @@ def fit(
     """
     from trainer.data import load_dataset  # torch takes seconds to import; --help must not wait
     from trainer.fit import fit as fit_run
-    from trainer.parallel import joined
+    from trainer.parallel import process_group
+    from trainer.result_tables import figures_table
     from trainer.run_folder import RunFolder
-    from trainer.tables import figures_table
 
     settings = load_config(config, tuple(overrides or ()))
-    with joined(settings.device) as share:
+    with process_group(settings.device) as share:
         result = fit_run(load_dataset(data), settings, RunFolder(out), share=share)
         if share.is_first:
             Console().print(figures_table({out.name: result}))
@@ -95,7 +95,7 @@ def compare(
     Example: python -m trainer compare data/baby --models all --seeds 999,777,555,333,111 --out runs
     """
     from trainer.compare import compare_runs
-    from trainer.tables import comparison_rows, rich_table, tests_rows
+    from trainer.result_tables import comparison_rows, rich_table, tests_rows
 
     found = compare_runs(
         data,
@@ -105,7 +105,7 @@ def compare(
         seeds=_whole_numbers("--seeds", seeds),
         baseline=baseline,
         metrics=tuple(metric or ()),
-        tell=lambda run: Console(stderr=True).print(run, highlight=False),
+        on_run=lambda run: Console(stderr=True).print(run, highlight=False),
     )
     Console().print(rich_table(*comparison_rows(found.results, found.metrics), title=found.title))
     if found.tests:
@@ -155,20 +155,20 @@ def tune(
     Example: python -m trainer tune data/shop --config lightgcn --trials 20 --out studies/lightgcn
     """
     from trainer.data import load_dataset
-    from trainer.tune import command, report, study
+    from trainer.tune import command, results, study
     from trainer.tune.space import read_space
 
     fixed = tuple(overrides or ())
     base = load_config(config, fixed)
     searched = read_space(space or base.model.name)
     starts = tuple(searched.point_in(load_config(name), name) for name in start_from or ())
-    search = study.Search(config, searched, fixed, sampler, pruner, trials, timeout, seed, starts)
+    search = study.TuningPlan(config, searched, fixed, sampler, pruner, trials, timeout, seed, starts)
     dataset = load_dataset(data)
     found = command.tune(dataset, search, out, console=Console(stderr=True))
-    Console().print(report.best_table(found, search))
+    Console().print(results.best_table(found, search))
     if final:
         best = load_config(str(out / "best.toml"))
-        Console().print(report.final_table(command.fit_best(dataset, best, out / "best")))
+        Console().print(results.final_table(command.fit_best(dataset, best, out / "best")))
 
 
 @app.command()
@@ -189,19 +189,19 @@ def evaluate(
 
     Example: python -m trainer evaluate runs/anchorrec --ks 10,20 --users per-user.parquet
     """
-    from trainer.evaluate_run import check_suffix, figures_frame, measure_run, users_frame, write_frame
+    from trainer.evaluate_run import check_suffix, evaluate_run, figures_frame, users_frame, write_frame
+    from trainer.result_tables import evaluation_table
     from trainer.run_folder import RunFolder
-    from trainer.tables import measurement_table
 
     for file in filter(None, (csv, users)):
         check_suffix(file)
     folder = RunFolder(run)
-    measured = measure_run(folder, split, ks=_whole_numbers("--ks", ks), bootstrap=bootstrap)
+    evaluation = evaluate_run(folder, split, ks=_whole_numbers("--ks", ks), bootstrap=bootstrap)
     if csv:
-        write_frame(figures_frame(measured), csv)
+        write_frame(figures_frame(evaluation), csv)
     if users:
-        write_frame(users_frame(measured, folder.dataset().user_ids), users)
-    Console().print(measurement_table(measured, title=f"{run}, {split}"))
+        write_frame(users_frame(evaluation, folder.dataset().user_ids), users)
+    Console().print(evaluation_table(evaluation, title=f"{run}, {split}"))
 
 
 @app.command()
@@ -262,7 +262,7 @@ def export(
         factory=factory,
         trend_half_life_days=trend_half_life_days,
     )
-    bundles.forget_copies(path.name)
+    bundles.evict_copies(path.name)
     print(bundles.location(path.name))
 
 
@@ -298,22 +298,22 @@ def retrain(
     from dataclasses import asdict
 
     from trainer import retrain as retraining
-    from trainer.merge import Merging
+    from trainer.merge import MergeOptions
 
-    order = retraining.Order(
+    options = retraining.RetrainOptions(
         data=data,
         events=events,
-        registry=open_registry(absolute(registry), copies, progress=True),
+        registry=open_registry(absolute_place(registry), copies, progress=True),
         config=load_config(config, tuple(overrides or ())),
         positive=tuple(positive.split(",")),
-        merging=Merging(valid_share=valid_share, seed=split_seed),
+        merging=MergeOptions(valid_share=valid_share, seed=split_seed),
         warm_start=warm_start,
         factory=factory,
         trend_half_life_days=trend_half_life_days,
     )
-    retrained = retraining.retrain(order, out, now=datetime.now(UTC))
-    order.registry.forget_copies(retrained.bundle)
-    print(json.dumps(asdict(retrained)))
+    result = retraining.retrain(options, out, now=datetime.now(UTC))
+    options.registry.evict_copies(result.bundle)
+    print(json.dumps(asdict(result)))
 
 
 @app.command()
@@ -337,11 +337,11 @@ def bench(
     epoch: Annotated[bool, typer.Option(help="With --scale: run a whole epoch at the largest size.")] = True,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="With --scale: cost by size.")] = None,
 ) -> None:
-    """Time training steps at the shape of Amazon Baby, on content made up from a seed; ends with one JSON line.
+    """Time training steps at the shape of Amazon Baby, on synthetic data; ends with one JSON line.
 
     Example: python -m trainer bench --scale --sizes 25000,50000 --steps 5 --plot scale.png
     """
-    from trainer import bench as benchmark
+    from trainer import step_benchmark as benchmark
 
     names = model or (["anchorrec, paper"] if scale else list(benchmark.ALWAYS))
     names = list(benchmark.MODELS) if names == ["all"] else names
@@ -366,8 +366,8 @@ def _bench_scale(
     epoch: bool,
     plot: Path | None,
 ) -> None:
-    from trainer.bench import MODELS
-    from trainer.bench_scale import SIZES, as_record, bench_scale, plot_scale, scale_table
+    from trainer.scaling_benchmark import SIZES, as_record, bench_scale, plot_scale, scale_table
+    from trainer.step_benchmark import MODELS
 
     if len(names) > 1 or min(sizes, default=1) < 1:
         raise InputError(f"--scale takes one model and sizes of at least 1, found {', '.join(names)} and {sizes}")

@@ -8,8 +8,16 @@ from typing import Any
 
 from index.storage import replace_file
 from trainer.evaluator import figure_names
-from trainer.experiment_matrix import Plan, Results, Versus, check_choice, make_plan, paired_tests, run_plan
-from trainer.tables import (
+from trainer.experiment_matrix import (
+    BaselineComparison,
+    ExperimentPlan,
+    Results,
+    check_choice,
+    make_plan,
+    paired_tests,
+    run_plan,
+)
+from trainer.result_tables import (
     TITLE,
     chosen_settings,
     comparison_frame,
@@ -28,10 +36,10 @@ TESTS_TITLE = (
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was found, and by which metrics it is to be shown."""
+    """The results, and the metrics to show."""
 
     results: Results
-    tests: list[Versus]
+    tests: list[BaselineComparison]
     metrics: tuple[str, ...]
     title: str
     tests_title: str
@@ -46,40 +54,40 @@ def compare_runs(
     seeds: tuple[int, ...] = (),
     baseline: str | None = None,
     metrics: tuple[str, ...] = (),
-    tell: Callable[[str], None] = lambda _: None,
+    on_run: Callable[[str], None] = lambda _: None,
 ) -> Comparison:
-    """Fit every configuration on every data set with every seed, test all against the baseline, write what was found.
+    """Fit every configuration on every data set with every seed, test all against the baseline, write the results.
 
     Args:
         data: prepared folders.
         configs: shipped names or TOML files.
-        out: gets the run folders, whose finished runs are not run again, and the files named above.
+        out: gets the run folders, whose finished runs are not repeated, and the files named above.
         overrides: `key=value` applied to every configuration.
         seeds: in place of the configurations' own.
         baseline: name of the configuration that the others are tested against; the first where none is given.
         metrics: figures to show and test; recall and ndcg at 20 where none are given.
-        tell: hears which run is next.
+        on_run: called with the name of each run before it starts.
 
     Raises:
-        InputError: see `make_plan` and `check_choice`; before anything is run.
+        InputError: as `make_plan` and `check_choice` raise, before anything is run.
     """
     plan = make_plan(data, configs, out, overrides=overrides, seeds=seeds)
     first = next(iter(plan.configs))
     chosen, shown = baseline or first, metrics or usual_metrics(figure_names(plan.configs[first]))
     check_choice(plan, chosen, shown)
-    results = run_plan(plan, tell)
+    results = run_plan(plan, on_run)
     tests_title = TESTS_TITLE.format(baseline=chosen, confidence=plan.configs[chosen].evaluation.confidence)
     comparison = Comparison(results, paired_tests(plan, chosen, shown), shown, _title(plan), tests_title)
     _write(plan, comparison)
     return comparison
 
 
-def _title(plan: Plan) -> str:
+def _title(plan: ExperimentPlan) -> str:
     n = len(plan.seeds)
     return TITLE + (f", mean ± standard deviation over {n} seeds" if n > 1 else "")
 
 
-def _write(plan: Plan, comparison: Comparison) -> None:
+def _write(plan: ExperimentPlan, comparison: Comparison) -> None:
     record = json.dumps(_record(plan, comparison.results), indent=1)
     replace_file(plan.out / "comparison.md", _markdown(plan, comparison).encode())
     replace_file(plan.out / "comparison.csv", comparison_frame(comparison.results, plan.configs).write_csv().encode())
@@ -87,7 +95,7 @@ def _write(plan: Plan, comparison: Comparison) -> None:
     replace_file(plan.out / "comparison.json", record.encode())
 
 
-def _record(plan: Plan, results: Results) -> dict[str, Any]:
+def _record(plan: ExperimentPlan, results: Results) -> dict[str, Any]:
     """config -> result where folders are flat, else data -> config -> seed -> result."""
     if plan.flat:
         return {cell.config: asdict(result) for cell, runs in results.items() for result in runs.values()}
@@ -101,7 +109,7 @@ def _record(plan: Plan, results: Results) -> dict[str, Any]:
     }
 
 
-def _markdown(plan: Plan, comparison: Comparison) -> str:
+def _markdown(plan: ExperimentPlan, comparison: Comparison) -> str:
     figures = f"{comparison.title}:\n\n{markdown_table(*comparison_rows(comparison.results, comparison.metrics))}"
     settings = "".join(f"* {name}: {chosen_settings(config)}\n" for name, config in plan.configs.items())
     figures += f"\nSettings besides each model's defaults:\n\n{settings}"

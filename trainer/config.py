@@ -9,14 +9,14 @@ import tomli_w
 from pydantic import Field, ValidationError
 
 from index.errors import InputError
-from trainer.model_settings import ModelBase, ModelSettings, Settings, Size
+from trainer.model_settings import FrozenSettings, ModelBase, ModelSettings, Size
 
 CONFIG_FOLDER = Path(__file__).parent / "configs"
 """The configurations that ship with the trainer; `--config anchorrec` names one of them."""
 
 
-class TrainingSettings(Settings):
-    """The loop: optimiser, schedule, early stopping."""
+class TrainingSettings(FrozenSettings):
+    """Settings of the training loop: optimiser, schedule, early stopping."""
 
     epochs: Annotated[int, Field(ge=0)] = 200
     batch_size: Size = 2048
@@ -31,7 +31,7 @@ class TrainingSettings(Settings):
     """Factor that the learning rate has lost after `decay_epochs` epochs: lr_e = lr * decay^(e / decay_epochs)."""
     decay_epochs: Size = 50
     patience: Annotated[int, Field(ge=0)] = 20
-    """Evaluations without improvement that are borne before training stops."""
+    """Evaluations without improvement that are tolerated before training stops."""
     evaluate_every: Size = 1
     """Epochs between two evaluations on the validation split."""
     checkpoint_every: Size = 5
@@ -40,7 +40,7 @@ class TrainingSettings(Settings):
     """The validation figure that chooses the best epoch."""
 
 
-class EvaluationSettings(Settings):
+class EvaluationSettings(FrozenSettings):
     """What is measured (docs/evaluation.md)."""
 
     ks: tuple[Size, ...] = (5, 10, 20, 50)
@@ -55,8 +55,8 @@ class EvaluationSettings(Settings):
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
 
 
-class RunConfig(Settings):
-    """Everything that decides a run, besides the data."""
+class RunConfig(FrozenSettings):
+    """Everything that determines a run, besides the data."""
 
     model: ModelSettings
     seed: int = 999
@@ -132,7 +132,7 @@ def _override(values: dict[str, Any], override: str) -> None:
 
 
 def _explain(problem: Any) -> str:
-    """One pydantic problem as a sentence; for an unknown key, with the nearest key that exists."""
+    """A pydantic error as a sentence; for an unknown key, with the nearest known key."""
     # A tagged union puts the tag into the location: model.anchorrec.k is written model.k in the file.
     location = [str(part) for i, part in enumerate(problem["loc"]) if not (i == 1 and problem["loc"][0] == "model")]
     where = ".".join(location)
@@ -144,5 +144,5 @@ def _explain(problem: Any) -> str:
 
 
 def _known_keys() -> set[str]:
-    groups = (*Settings.__subclasses__(), *ModelBase.__subclasses__())
+    groups = (*FrozenSettings.__subclasses__(), *ModelBase.__subclasses__())
     return {key for group in groups for key in group.model_fields}

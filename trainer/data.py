@@ -1,4 +1,4 @@
-"""The canonical dataset folder: ids learned once, rows from here on, and train, valid and test told apart.
+"""The canonical dataset folder: ids learned once, rows everywhere else, and the train, valid and test splits.
 
 dataset.json          DatasetInfo: source, recipe, counts of everything dropped, sizes, fingerprint
 interactions.parquet  user_row, item_row, rating, timestamp (unix seconds), split (0 train, 1 valid, 2 test)
@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from index.errors import InputError
 from trainer.features import checked_features
-from trainer.filters import UnknownItems
+from trainer.interaction_filters import UnknownItems
 from trainer.splits import SplitKind
 
 FORMAT: Literal[1] = 1
@@ -52,7 +52,7 @@ ITEM_COLUMNS = {"item_id": "", "title": "", "category": "", "text": "", "image":
 
 @dataclass(frozen=True)
 class Source:
-    """What a reader found, before anything is numbered or split.
+    """The output of a reader, before rows are assigned and splits made.
 
     `interactions` has user_id and item_id, and may have rating, timestamp (unix seconds) and split; `items`
     has item_id and any of ITEM_COLUMNS; rows of `features` belong to rows of `items`, all-zero rows meaning
@@ -114,7 +114,7 @@ class Interactions:
         return len(self.user_rows)
 
     def where(self, chosen: NDArray[np.bool_]) -> "Interactions":
-        """The interactions at the places where `chosen` (n,) is true, in the same order."""
+        """The interactions where `chosen` (n,) is true, in the same order."""
         return Interactions(
             self.user_rows[chosen], self.item_rows[chosen], self.timestamps[chosen], self.splits[chosen]
         )
@@ -142,7 +142,7 @@ class Dataset:
         return len(self.item_ids)
 
     def split(self, name: Literal["train", "valid", "test"]) -> Interactions:
-        """One part of the interactions, order kept."""
+        """The interactions of one split, in the same order."""
         return self.interactions.where(self.interactions.splits == SPLIT_NAMES.index(name))
 
 
@@ -173,7 +173,7 @@ def load_dataset(path: Path, *, verify: bool = True) -> Dataset:
 
 
 def read_info(path: Path) -> DatasetInfo:
-    """dataset.json of a prepared folder; InputError where there is none, or one of another format."""
+    """Read dataset.json of a prepared folder; InputError where it is missing or of another format."""
     file = path / "dataset.json"
     if not file.is_file():
         raise InputError(f"{path} is not a prepared dataset: no dataset.json (`python -m trainer prepare` makes one)")

@@ -1,4 +1,4 @@
-"""The one seam to accelerators."""
+"""Chooses the device and the precision, and compiles models: the only code that depends on accelerators."""
 
 import shutil
 from typing import Literal
@@ -12,16 +12,16 @@ Precision = Literal["float32", "bfloat16"]
 
 
 def choose_device(wanted: Literal["auto", "cpu", "cuda"]) -> torch.device:
-    """`auto` is CUDA where torch sees it and the CPU elsewhere; asking for an absent device is an error."""
+    """`auto` is CUDA where torch finds it, else the CPU; InputError for a device that is missing."""
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise InputError("device 'cuda' was asked for, but torch sees no CUDA device; use device = 'auto' or 'cpu'")
+        raise InputError("device 'cuda' was requested, but torch finds no CUDA device; use device = 'auto' or 'cpu'")
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(wanted)
 
 
 def compile_steps(model: nn.Module, device: torch.device) -> None:
-    """Let calls of the model go through torch.compile, once for all batch sizes; its numbers change by float error.
+    """Compile the model by torch.compile, once for all batch sizes; its numbers change by float error.
 
     Raises:
         InputError: on a CPU without a C++ compiler.

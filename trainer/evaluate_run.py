@@ -1,4 +1,4 @@
-"""Measuring a run's best state again: on either split, at any list length."""
+"""Evaluates a run's best state again: on either split, at any list length."""
 
 from pathlib import Path
 from typing import cast, get_args
@@ -6,14 +6,14 @@ from typing import cast, get_args
 import polars as pl
 
 from index.errors import InputError
-from trainer.evaluator import HeldOut, Judge, Measurement
+from trainer.evaluator import Evaluation, Evaluator, HeldOut
 from trainer.fit import make_model
 from trainer.run_folder import RunFolder
 
 
-def measure_run(
+def evaluate_run(
     folder: RunFolder, split: str, *, ks: tuple[int, ...] = (), bootstrap: int | None = None
-) -> Measurement:
+) -> Evaluation:
     """All figures of a run's best state, from its checkpoint.
 
     Args:
@@ -38,33 +38,33 @@ def measure_run(
         config = config.model_copy(update={"evaluation": evaluation})
     model = make_model(dataset, config)
     folder.load_best(model)
-    return Judge(dataset, config, ks).examine(model, cast(HeldOut, split))
+    return Evaluator(dataset, config, ks).evaluate(model, cast(HeldOut, split))
 
 
-def figures_frame(measurement: Measurement) -> pl.DataFrame:
+def figures_frame(evaluation: Evaluation) -> pl.DataFrame:
     """One row a figure: its name, its value and the bounds of its interval, null where it has none."""
     return pl.DataFrame(
-        [(name, value, measurement.low.get(name), measurement.high.get(name))
-         for name, value in measurement.figures.items()],
+        [(name, value, evaluation.low.get(name), evaluation.high.get(name))
+         for name, value in evaluation.figures.items()],
         schema={"figure": pl.String, "value": pl.Float64, "low": pl.Float64, "high": pl.Float64},
         orient="row",
     )  # fmt: skip
 
 
-def users_frame(measurement: Measurement, user_ids: list[str]) -> pl.DataFrame:
+def users_frame(evaluation: Evaluation, user_ids: list[str]) -> pl.DataFrame:
     """One row a user: user_id, user_row, and every metric that has one value a user."""
-    ids = pl.Series("user_id", [user_ids[row] for row in measurement.users], dtype=pl.String)
-    return measurement.table().insert_column(0, ids)
+    ids = pl.Series("user_id", [user_ids[row] for row in evaluation.users], dtype=pl.String)
+    return evaluation.table().insert_column(0, ids)
 
 
 def check_suffix(path: Path) -> None:
-    """Refuse a table file that is neither CSV nor Parquet, before it costs a measurement."""
+    """Refuse a table file that is neither CSV nor Parquet, before the evaluation starts."""
     if path.suffix not in (".csv", ".parquet"):
         raise InputError(f"{path} ends in {path.suffix!r}, expected .csv or .parquet")
 
 
 def write_frame(frame: pl.DataFrame, path: Path) -> None:
-    """Write CSV or Parquet, as the name's end says."""
+    """Write CSV or Parquet, by the name's suffix."""
     check_suffix(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".csv":

@@ -1,4 +1,4 @@
-"""Measures a model on a held-out split: cheaply after every epoch, in full at the end."""
+"""Evaluates a model on a held-out split: accuracy alone after each epoch, all figures at the end."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -9,10 +9,10 @@ import torch
 
 from trainer.config import RunConfig
 from trainer.data import Dataset
-from trainer.evaluate import Truth, hits, per_user_metrics, rank_items, ranking_metrics, slice_metrics
 from trainer.exposure import cold_items, coverage, exposure_counts, gini, long_tail_items, novelty
 from trainer.graph import interaction_matrix
-from trainer.models import Recommender
+from trainer.metrics import Truth, hits, per_user_metrics, rank_items, ranking_metrics, slice_metrics
+from trainer.models import RecommenderModel
 from trainer.statistics import bootstrap_means, percentile_interval
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -25,7 +25,7 @@ METRICS = (*PER_USER, "coverage", "gini")
 
 
 @dataclass(frozen=True)
-class Measurement:
+class Evaluation:
     """All figures of one model on one split."""
 
     figures: dict[str, float] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Measurement:
 
 
 def list_lengths(config: RunConfig) -> tuple[int, ...]:
-    """Every k that is measured: those of the settings, and the one that chooses the epoch; ascending."""
+    """All list lengths to evaluate: those of the settings and that of the metric that chooses the epoch; ascending."""
     return tuple(sorted({*config.evaluation.ks, int(config.training.metric.partition("@")[2])}))
 
 
@@ -55,17 +55,17 @@ def per_user_names(config: RunConfig) -> list[str]:
 
 
 def figure_names(config: RunConfig) -> list[str]:
-    """Names of all figures that `Judge.examine` finds; a slice that holds no held-out item has none."""
+    """Names of all figures that `Evaluator.evaluate` finds; a slice that holds no held-out item has none."""
     return [
         *per_user_names(config),
         *(f"{metric}@{k}" for metric in ("coverage", "gini") for k in list_lengths(config)),
     ]
 
 
-class Judge:
+class Evaluator:
     """Full ranking with one forward pass a call; training items, and on demand validation items, are masked.
 
-    `ks` are list lengths in place of those that the configuration asks for.
+    `ks` are list lengths in place of those of the configuration.
     """
 
     def __init__(self, dataset: Dataset, config: RunConfig, ks: tuple[int, ...] = ()) -> None:
@@ -78,11 +78,11 @@ class Judge:
             name: interaction_matrix(pairs.user_rows, pairs.item_rows, *shape) for name, pairs in self._pairs.items()
         }
 
-    def measure(self, model: Recommender, split: HeldOut) -> dict[str, float]:
-        """The accuracy metrics at each k of the settings: what choosing an epoch needs, and no more."""
+    def accuracy(self, model: RecommenderModel, split: HeldOut) -> dict[str, float]:
+        """The accuracy metrics at each list length, which choose the best epoch."""
         return ranking_metrics(*self._rank(model, split), self._ks)
 
-    def examine(self, model: Recommender, split: HeldOut) -> Measurement:
+    def evaluate(self, model: RecommenderModel, split: HeldOut) -> Evaluation:
         """Accuracy, slices, novelty, coverage, Gini and bootstrap intervals."""
         ranked, truth = self._rank(model, split)
         per_user = self._per_user(ranked, truth)
@@ -91,9 +91,9 @@ class Judge:
         for k in self._ks:
             exposure = exposure_counts(ranked, k, self._n_items)
             figures |= {f"coverage@{k}": coverage(exposure), f"gini@{k}": gini(exposure)}
-        return Measurement(figures, *bounds, truth.users, per_user)
+        return Evaluation(figures, *bounds, truth.users, per_user)
 
-    def _rank(self, model: Recommender, split: HeldOut) -> tuple[Array, Truth]:
+    def _rank(self, model: RecommenderModel, split: HeldOut) -> tuple[Array, Truth]:
         masked = self._seen["train"]
         if split == "test" and self._settings.mask_valid_at_test:
             masked = (masked + self._seen["valid"]).tocsr()
@@ -127,6 +127,6 @@ class Judge:
 
 
 def _known(per_user: dict[str, Array]) -> list[tuple[str, Array, Array]]:
-    """Metrics that at least one user has a value of, with which users have."""
+    """The metrics with a value for at least one user, and the mask of users with a value."""
     masks = ((name, values, ~np.isnan(values)) for name, values in per_user.items())
     return [entry for entry in masks if entry[2].any()]

@@ -1,4 +1,4 @@
-"""Models x data sets x seeds: what is to be run, each run once, and what the differences are worth."""
+"""Models x data sets x seeds: plans the runs, fits each once, and tests the differences."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from trainer.statistics import PairedTest, holm, paired_test
 Array = np.ndarray[Any, np.dtype[Any]]
 
 FEWEST_RESAMPLES = 1000
-"""Of the bootstrap behind a paired test, also where single runs go without intervals."""
+"""Bootstrap resamples of a paired test, also where single runs have no intervals."""
 
 
 class Cell(NamedTuple):
@@ -34,7 +34,7 @@ Results = Mapping[Cell, Mapping[int, RunResult]]
 
 
 @dataclass(frozen=True)
-class Versus:
+class BaselineComparison:
     """A configuration against the baseline on one data set by one metric, seeds averaged per user first."""
 
     cell: Cell
@@ -48,8 +48,8 @@ class Versus:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """All that is to be run, checked and loaded."""
+class ExperimentPlan:
+    """The runs of a comparison, with their data loaded and their settings checked."""
 
     datasets: Mapping[str, Dataset]
     configs: Mapping[str, RunConfig]
@@ -83,19 +83,19 @@ def make_plan(
     *,
     overrides: tuple[str, ...] = (),
     seeds: tuple[int, ...] = (),
-) -> Plan:
-    """Load and check everything, so that what is wrong is said before the first epoch.
+) -> ExperimentPlan:
+    """Load and check everything, so that errors appear before the first epoch.
 
     Args:
-        data: prepared folders; a data set goes by the name of its folder.
-        configs: shipped names or TOML files; a configuration goes by the name of its file.
+        data: prepared folders; the folder's name is the data set's name.
+        configs: shipped names or TOML files; the file's name is the configuration's name.
         out: gets one run folder per run: `<config>` for one data set without seeds, else `<data>/<config>/<seed>`.
         overrides: `key=value` applied to every configuration.
         seeds: in place of the configurations' own.
 
     Raises:
-        InputError: a name stands twice, an override fits a configuration not, a data set is none or lacks features
-            that a model needs, the configurations would not be measured alike, or a folder holds another run.
+        InputError: a name occurs twice, a configuration rejects an override, a folder is not a data set or lacks
+            features that a model needs, evaluation settings differ, or a folder holds another run.
     """
     _check_distinct("seeds", [str(seed) for seed in seeds])
     if seeds and any(override.partition("=")[0].strip() == "seed" for override in overrides):
@@ -104,7 +104,7 @@ def make_plan(
     _check_distinct("configurations", [Path(name).stem for name in configs])
     _check_measured_alike(loaded)
     _check_distinct("data sets", [path.resolve().name for path in data])
-    plan = Plan({path.resolve().name: load_dataset(path) for path in data}, loaded, seeds, out)
+    plan = ExperimentPlan({path.resolve().name: load_dataset(path) for path in data}, loaded, seeds, out)
     for cell in plan.cells():
         require_features(plan.configs[cell.config].model, plan.datasets[cell.data].features)
         for config, folder in plan.runs(cell).values():
@@ -113,18 +113,18 @@ def make_plan(
     return plan
 
 
-def run_plan(plan: Plan, tell: Callable[[str], None] = lambda _: None) -> Results:
-    """Fit whatever is not finished yet; `tell` hears which run is next."""
+def run_plan(plan: ExperimentPlan, on_run: Callable[[str], None] = lambda _: None) -> Results:
+    """Fit the runs that are not finished; calls `on_run` with the name of each run before it starts."""
     results: dict[Cell, dict[int, RunResult]] = {}
     for cell in plan.cells():
         results[cell] = {}
         for seed, (config, folder) in plan.runs(cell).items():
-            tell(f"{cell.data}, {cell.config}, seed {seed}")
+            on_run(f"{cell.data}, {cell.config}, seed {seed}")
             results[cell][seed] = fit(plan.datasets[cell.data], config, folder)
     return results
 
 
-def check_choice(plan: Plan, baseline: str, metrics: Sequence[str]) -> None:
+def check_choice(plan: ExperimentPlan, baseline: str, metrics: Sequence[str]) -> None:
     """Refuse a baseline that is not compared and metrics that are not measured."""
     if baseline not in plan.configs:
         raise InputError(f"baseline {baseline!r} is none of the configurations {', '.join(plan.configs)}")
@@ -135,7 +135,7 @@ def check_choice(plan: Plan, baseline: str, metrics: Sequence[str]) -> None:
             raise InputError(f"{unknown[0]} is not measured by {name}: expected one of {known}")
 
 
-def paired_tests(plan: Plan, baseline: str, metrics: Sequence[str]) -> list[Versus]:
+def paired_tests(plan: ExperimentPlan, baseline: str, metrics: Sequence[str]) -> list[BaselineComparison]:
     """Every other configuration against the baseline by each metric that users have values of.
 
     Raises:
@@ -145,7 +145,7 @@ def paired_tests(plan: Plan, baseline: str, metrics: Sequence[str]) -> list[Vers
     return [versus for metric in tested for versus in _tests_by(plan, baseline, metric)]
 
 
-def _tests_by(plan: Plan, baseline: str, metric: str) -> Iterator[Versus]:
+def _tests_by(plan: ExperimentPlan, baseline: str, metric: str) -> Iterator[BaselineComparison]:
     cells = [cell for cell in plan.cells() if cell.config != baseline]
     settings, rng = plan.configs[baseline].evaluation, np.random.default_rng(plan.configs[baseline].seed)
     tests = [
@@ -161,10 +161,10 @@ def _tests_by(plan: Plan, baseline: str, metric: str) -> Iterator[Versus]:
     p_values = ([test.p_t for test in tests], [test.p_wilcoxon for test in tests], [test.p_bootstrap for test in tests])
     adjusted = zip(*map(holm, p_values), strict=True)
     for cell, test, corrected in zip(cells, tests, adjusted, strict=True):
-        yield Versus(cell, baseline, metric, test, *corrected)
+        yield BaselineComparison(cell, baseline, metric, test, *corrected)
 
 
-def _user_means(plan: Plan, cell: Cell, metric: str) -> Array:
+def _user_means(plan: ExperimentPlan, cell: Cell, metric: str) -> Array:
     """(m,) a metric of every user, averaged over the seeds; NaN where a user has no value."""
     runs = [folder.users()[metric] for _, folder in plan.runs(cell).values()]
     per_seed = [run.cast(float).fill_null(np.nan).to_numpy() for run in runs]
@@ -178,7 +178,7 @@ def _load(name: str, overrides: tuple[str, ...]) -> RunConfig:
     except InputError as error:
         raise InputError(
             f"configuration {name!r} does not take the overrides given to all ({error}); "
-            "what only one model knows belongs into a TOML file of its own"
+            "settings of a single model belong into its own TOML file"
         ) from None
 
 
@@ -192,5 +192,5 @@ def _check_measured_alike(configs: Mapping[str, RunConfig]) -> None:
     for name, config in others:
         if config.evaluation != reference.evaluation:
             raise InputError(
-                f"{first} and {name} are not measured alike: {reference.evaluation!r} and {config.evaluation!r}"
+                f"{first} and {name} have other evaluation settings: {reference.evaluation!r} and {config.evaluation!r}"
             )

@@ -41,12 +41,12 @@ def export_run(
 
     Args:
         folder: a run that `fit` has finished.
-        registry: takes the bundle in; its folder is made if need be.
+        registry: stores the bundle; its folder is made if need be.
         created_at: goes into the bundle id and the manifest.
         factory: FAISS factory string of the index.
         trend_half_life_days: age at which an interaction counts half in the popularity trend.
-        metrics: figures by name of what they were measured on, to stand beside `valid` and `test`.
-        events_position: of the last event in the log that the data know of.
+        metrics: figures by the name of the data they were measured on, stored beside `valid` and `test`.
+        events_position: of the last event in the log that the data include.
 
     Returns:
         The bundle's folder on this machine.
@@ -61,7 +61,7 @@ def export_run(
     content = bundle_content(folder, folder.config(), dataset, result, trend_half_life_days)
     content = replace(content, metrics={**content.metrics, **(metrics or {})}, events_position=events_position)
     path = write_bundle(registry.folder, content, created_at=created_at, factory=factory)
-    registry.take_in(path)
+    registry.add_bundle(path)
     return path
 
 
@@ -96,7 +96,7 @@ def bundle_content(
         popularity_count=count,
         popularity_trend=trend,
         neighbours={name: compact(np.asarray(features)) for name, features in dataset.features.items()},
-        items=shown_items(dataset),
+        items=item_metadata(dataset),
     )
 
 
@@ -136,8 +136,8 @@ def compact(features: Array) -> Array:
     return unit.astype(np.float16)
 
 
-def shown_items(dataset: Dataset) -> list[dict[str, Any]]:
-    """What a person sees of each item, in row order."""
+def item_metadata(dataset: Dataset) -> list[dict[str, Any]]:
+    """The metadata of each item, in row order."""
     columns = dataset.items.select("title", "category", "image", "attributes").iter_rows(named=True)
     return [
         {

@@ -24,13 +24,13 @@ def long_tail_items(counts: Array, share: float) -> Array:
 
 
 def exposure_counts(ranked: Array, k: int, n_items: int) -> Array:
-    """(n_items,) in how many of the lists, cut at k, each item stands."""
+    """(n_items,) the number of lists, cut at k, that hold each item."""
     shown = ranked[:, :k].ravel()
     return np.bincount(shown[shown >= 0], minlength=n_items)
 
 
 def coverage(exposure: Array) -> float:
-    """Share of the catalogue that stands in at least one list."""
+    """Share of the catalogue that is in at least one list."""
     return float((exposure > 0).mean())
 
 

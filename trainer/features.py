@@ -1,4 +1,4 @@
-"""Ready features: checked against the items they belong to, gaps filled."""
+"""Loads and validates given features, and fills missing rows."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ def load_features(file: Path) -> FeatureArray:
 
 
 def checked_features(modality: str, features: NDArray[np.floating], item_ids: Sequence[str]) -> FeatureArray:
-    """The features as float16 or float32 (n_items, width), after refusing what cannot be used.
+    """Validate the features and return them as float16 or float32 (n_items, width).
 
     InputError: not a table, another number of rows than items, or NaN or infinite values (the first items are
     named).

@@ -13,18 +13,18 @@ from index.errors import InputError
 from trainer.config import RunConfig, TrainingSettings
 from trainer.data import Dataset
 from trainer.device import choose_device, compile_steps
-from trainer.evaluator import Judge, Measurement
+from trainer.evaluator import Evaluation, Evaluator
 from trainer.inputs import build_inputs
 from trainer.memory import peak_gb, reset_peak
-from trainer.models import Recommender, build_model
-from trainer.parallel import WHOLE, Share, first_does, sum_gradients, sum_terms
+from trainer.models import RecommenderModel, build_model
+from trainer.parallel import WHOLE, Share, on_first_rank, sum_gradients, sum_terms
 from trainer.plots import plot_curves
 from trainer.progress import EpochProgress
-from trainer.run_folder import Progress, RunFolder, RunResult, parameters_of
+from trainer.run_folder import RunFolder, RunResult, TrainingState, parameters_of
 from trainer.sampling import Batch, Sampler, make_sampler
 
 OnEvaluation = Callable[[int, float], None]
-"""Told each epoch's number and validation score, those before a resume included; what it raises ends the run."""
+"""Called with each epoch's number and validation score, also for epochs before a resume; an exception ends the run."""
 
 
 def fit(
@@ -35,39 +35,39 @@ def fit(
     on_evaluation: OnEvaluation | None = None,
     final: bool = True,
     share: Share = WHOLE,
-    begin: Callable[[Recommender], None] | None = None,
+    begin: Callable[[RecommenderModel], None] | None = None,
 ) -> RunResult:
     """Train until validation stops improving, then measure the best epoch once on the test split.
 
-    A finished folder is answered from what it holds; an interrupted one is resumed from its last checkpoint, and the
-    resumed run computes what the unbroken one would have.
+    The result of a finished folder is read from it; an interrupted run is resumed from its last checkpoint and computes
+    the same numbers as an uninterrupted one.
 
     Args:
-        dataset: what to train and measure on.
+        dataset: training and evaluation data.
         config: all other settings.
         folder: an empty folder, or one of this very run.
         on_evaluation: called after each evaluation on the validation split, once the epoch is recorded.
         final: off while settings are still being chosen; then test is not measured and no picture drawn.
         share: of this process among the ranks that train together; every rank calls, and the first one writes.
-        begin: called with the fresh model, to start it from other values than random ones.
+        begin: called with the new model, to replace its random initial values.
 
     Raises:
         InputError: the folder belongs to another run, the data lack what the model needs, or the loss is not finite.
     """
-    finished = first_does(share, lambda: _claim(folder, config, dataset))
+    finished = on_first_rank(share, lambda: _claim(folder, config, dataset))
     if finished is not None:
         return finished
     reset_peak()
-    judge = Judge(dataset, config)
+    evaluator = Evaluator(dataset, config)
     model = make_model(dataset, config)
     if begin:
         begin(model)
-    progress = Progress(best_epoch=0)
+    progress = TrainingState(best_epoch=0)
     if parameters_of(model):
-        progress = _train(model, dataset, config, judge, folder, on_evaluation=on_evaluation, share=share)
+        progress = _train(model, dataset, config, evaluator, folder, on_evaluation=on_evaluation, share=share)
     elif share.is_first:
         folder.save_best(model)
-    return first_does(share, lambda: _conclude(model, judge, folder, progress, final=final))
+    return on_first_rank(share, lambda: _conclude(model, evaluator, folder, progress, final=final))
 
 
 def _claim(folder: RunFolder, config: RunConfig, dataset: Dataset) -> RunResult | None:
@@ -75,27 +75,29 @@ def _claim(folder: RunFolder, config: RunConfig, dataset: Dataset) -> RunResult 
     return folder.result()
 
 
-def _conclude(model: Recommender, judge: Judge, folder: RunFolder, progress: Progress, *, final: bool) -> RunResult:
+def _conclude(
+    model: RecommenderModel, evaluator: Evaluator, folder: RunFolder, progress: TrainingState, *, final: bool
+) -> RunResult:
     folder.load_best(model)
-    measured = judge.examine(model, "test") if final else Measurement()
+    evaluation = evaluator.evaluate(model, "test") if final else Evaluation()
     result = RunResult(
         best_epoch=progress.best_epoch,
-        valid=judge.measure(model, "valid"),
-        test=measured.figures,
+        valid=evaluator.accuracy(model, "valid"),
+        test=evaluation.figures,
         n_parameters=sum(parameter.numel() for parameter in parameters_of(model)),
         seconds_per_epoch=_mean([record["seconds"] for record in progress.history]),
         peak_gb=round(peak_gb(), 3),
-        test_low=measured.low,
-        test_high=measured.high,
+        test_low=evaluation.low,
+        test_high=evaluation.high,
     )
     if final:
-        folder.write_users(measured.table())
+        folder.write_users(evaluation.table())
         plot_curves(progress.history, folder.path / "curves.png")
     folder.write_result(result)
     return result
 
 
-def make_model(dataset: Dataset, config: RunConfig) -> Recommender:
+def make_model(dataset: Dataset, config: RunConfig) -> RecommenderModel:
     """Build the graphs and a freshly initialised model on the configured device."""
     device = choose_device(config.device)
     inputs = build_inputs(dataset, config.model, device)
@@ -107,15 +109,15 @@ def make_model(dataset: Dataset, config: RunConfig) -> Recommender:
 
 
 def _train(
-    model: Recommender,
+    model: RecommenderModel,
     dataset: Dataset,
     config: RunConfig,
-    judge: Judge,
+    evaluator: Evaluator,
     folder: RunFolder,
     *,
     on_evaluation: OnEvaluation | None,
     share: Share,
-) -> Progress:
+) -> TrainingState:
     settings = config.training
     if settings.compile:
         compile_steps(model, choose_device(config.device))
@@ -124,30 +126,30 @@ def _train(
     optimiser = torch.optim.Adam(parameters_of(model), lr=settings.learning_rate, fused=True)
     progress = folder.load_checkpoint(model, optimiser)
     for record in progress.history:
-        _tell(on_evaluation, record, settings.metric)
+        _notify(on_evaluation, record, settings.metric)
     console = None if share.is_first else Console(quiet=True)
     with EpochProgress(config.model.name, settings.epochs, start=progress.epoch, console=console) as bar:
         while progress.epoch < settings.epochs and progress.waited <= settings.patience:
             record = _run_epoch(model, optimiser, sampler, config, progress.epoch, share=share)
             progress.epoch += 1
             if progress.epoch % settings.evaluate_every == 0 or progress.epoch == settings.epochs:
-                record |= first_does(share, lambda: judge.measure(model, "valid"))
-                _judge_epoch(record, settings, progress)
+                record |= on_first_rank(share, lambda: evaluator.accuracy(model, "valid"))
+                _update_best(record, settings, progress)
             progress.history.append(record)
             if share.is_first:
-                _keep(folder, model, optimiser, progress, settings)
+                _save_epoch(folder, model, optimiser, progress, settings)
             bar.advance(loss=record["loss"], score=progress.best_score, metric=settings.metric)
-            _tell(on_evaluation, record, settings.metric)
+            _notify(on_evaluation, record, settings.metric)
     return progress
 
 
-def _tell(on_evaluation: OnEvaluation | None, record: dict[str, Any], metric: str) -> None:
+def _notify(on_evaluation: OnEvaluation | None, record: dict[str, Any], metric: str) -> None:
     if on_evaluation and metric in record:
         on_evaluation(record["epoch"], record[metric])
 
 
 def _run_epoch(
-    model: Recommender,
+    model: RecommenderModel,
     optimiser: torch.optim.Optimizer,
     sampler: Sampler,
     config: RunConfig,
@@ -159,7 +161,7 @@ def _run_epoch(
     settings = config.training
     started = perf_counter()
     model.train()
-    # Whatever a model draws depends on the seed and the epoch alone, so that a resumed run draws the same.
+    # A model's random draws depend on the seed and the epoch alone, so that a resumed run draws the same.
     torch.manual_seed(config.seed * 1_000_003 + epoch)
     model.begin_epoch()
     for group in optimiser.param_groups:
@@ -178,7 +180,7 @@ def _run_epoch(
     return {"epoch": epoch, "loss": loss, "terms": means, "seconds": perf_counter() - started}
 
 
-def _step(model: Recommender, optimiser: torch.optim.Optimizer, batch: Batch, share: Share) -> dict[str, Tensor]:
+def _step(model: RecommenderModel, optimiser: torch.optim.Optimizer, batch: Batch, share: Share) -> dict[str, Tensor]:
     """Returns this rank's terms."""
     device = next(model.parameters()).device
     users, positives, negatives = (torch.from_numpy(rows).to(device) for rows in batch)
@@ -192,8 +194,8 @@ def _step(model: Recommender, optimiser: torch.optim.Optimizer, batch: Batch, sh
     return {name: term.detach() for name, term in terms.items()}
 
 
-def _judge_epoch(record: dict[str, Any], settings: TrainingSettings, progress: Progress) -> None:
-    """See whether the chosen metric improved; among equals the earliest epoch stays the best."""
+def _update_best(record: dict[str, Any], settings: TrainingSettings, progress: TrainingState) -> None:
+    """Update the best epoch where the chosen metric improved; among equals the earliest epoch stays the best."""
     score = cast(float, record[settings.metric])
     if score > progress.best_score:
         progress.best_score, progress.best_epoch, progress.waited = score, record["epoch"], 0
@@ -201,14 +203,14 @@ def _judge_epoch(record: dict[str, Any], settings: TrainingSettings, progress: P
         progress.waited += 1
 
 
-def _keep(
+def _save_epoch(
     folder: RunFolder,
-    model: Recommender,
+    model: RecommenderModel,
     optimiser: torch.optim.Optimizer,
-    progress: Progress,
+    progress: TrainingState,
     settings: TrainingSettings,
 ) -> None:
-    """Write what the last epoch changed: the best state, the history, and now and then a checkpoint."""
+    """Write the best state if the last epoch is the best, the history, and every few epochs a checkpoint."""
     if progress.best_epoch == progress.epoch - 1:
         folder.save_best(model)
     folder.write_history(progress)

@@ -51,7 +51,7 @@ class SparseMatrix:
 
 
 class _Product(torch.autograd.Function):
-    """matrix @ dense, with matrix.T @ gradient as its derivative: torch's own would build the transpose anew."""
+    """matrix @ dense, with matrix.T @ gradient as its derivative: torch's own rebuilds the transpose each time."""
 
     @staticmethod
     def forward(ctx: Any, matrix: Tensor, transposed: Tensor, dense: Tensor) -> Tensor:
@@ -66,7 +66,7 @@ class _Product(torch.autograd.Function):
 def _to_torch(matrix: sp.csr_matrix, device: torch.device) -> Tensor:
     matrix.sort_indices()
     with warnings.catch_warnings():
-        # torch says once a process that its CSR layout is in beta; only the product is used here, and it is tested.
+        # torch warns once a process that its CSR layout is in beta; only the product is used here, and it is tested.
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
         return torch.sparse_csr_tensor(
             torch.from_numpy(matrix.indptr.astype(np.int64)),

@@ -1,4 +1,4 @@
-"""The bundle that serves, measured on data that are newer than it is: what a new bundle has to beat."""
+"""Evaluates the bundle that serves on data newer than its own: the figures that a new bundle has to beat."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,21 +7,20 @@ import numpy as np
 import torch
 
 from index.bundle import Bundle
-from index.invariants import folded
+from index.invariants import fold_in_sums
 from trainer.data import Dataset
-from trainer.evaluate import Truth, rank_items, ranking_metrics
 from trainer.export import seen_lists
 from trainer.graph import interaction_matrix
+from trainer.metrics import Truth, rank_items, ranking_metrics
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def measure_bundle(bundle: Bundle, dataset: Dataset, ks: Sequence[int]) -> dict[str, float]:
+def evaluate_bundle(bundle: Bundle, dataset: Dataset, ks: Sequence[int]) -> dict[str, float]:
     """Accuracy on the validation split at each k, of the bundle as it would serve these users today.
 
-    Users' vectors are folded in from the data's training interactions, as the service does with new events; who has
-    none of it gets what is popular. Items that the bundle does not have are scored 0. {} where the validation split
-    is empty.
+    Users' vectors are folded in from the data's training interactions, as the service does with new events; a
+    user without any gets popular items. Items that the bundle lacks score 0. {} where the validation split is empty.
     """
     valid, train = dataset.split("valid"), dataset.split("train")
     if not len(valid):
@@ -36,16 +35,16 @@ def measure_bundle(bundle: Bundle, dataset: Dataset, ks: Sequence[int]) -> dict[
 def folded_vectors(bundle: Bundle, dataset: Dataset) -> tuple[Array, Array]:
     """The bundle's vectors for the rows of the dataset, (n_users, d + 1) and (n_items, d + 1) float32.
 
-    The last dimension is popularity, for users of whom nothing else is known.
+    The last dimension is popularity, for users without any known item.
     """
     item_rows, user_rows = bundle.item_ids.rows(dataset.item_ids), bundle.user_ids.rows(dataset.user_ids)
     offsets, seen = seen_lists(dataset)
     has = item_rows[seen] >= 0
     known_offsets = np.concatenate([[0], np.cumsum(has)])[offsets]
-    users = _rows(bundle.user_own, user_rows) + folded(bundle.fold_in, known_offsets, item_rows[seen[has]])
+    users = _rows(bundle.user_own, user_rows) + fold_in_sums(bundle.fold_in, known_offsets, item_rows[seen[has]])
     unchanged = user_rows >= 0
     unchanged[unchanged] = np.diff(known_offsets)[unchanged] == np.diff(bundle.seen_offsets)[user_rows[unchanged]]
-    users[unchanged] = bundle.user_embeddings[user_rows[unchanged]]  # where fold-in is approximate, the better one
+    users[unchanged] = bundle.user_embeddings[user_rows[unchanged]]  # more exact where fold-in is approximate
     items = _rows(bundle.item_embeddings, item_rows)
     popularity = _rows(bundle.popularity_count[:, None], item_rows)
     is_unknown = ~users.any(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""From a data set to what models are built of: graphs and features on the device."""
+"""Builds the inputs of a model from a data set: graphs and features on the device."""
 
 from collections.abc import Collection, Mapping
 from typing import Any

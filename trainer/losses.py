@@ -151,7 +151,7 @@ def _batch_size(rows: Tensor, counts: Tensor | None) -> int:
 
 
 def _squared_gram_gap(rows: Tensor, targets: Tensor, counts: Tensor | None, sampled_rows: int | None) -> Tensor:
-    """||E E^T - F F^T||_F^2 over a batch in which item i, a row of E and of F, stands counts[i] times.
+    """||E E^T - F F^T||_F^2 over a batch in which item i, a row of E and of F, occurs counts[i] times.
 
     Equal to ||E^T E||^2 - 2 ||F^T E||^2 + ||F F^T||^2 with rows scaled by the root of their count: products of the
     size of the widths, and of distinct items only, in place of (B, B) matrices.

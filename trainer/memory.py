@@ -1,4 +1,4 @@
-"""The most memory that something has taken: of this process, or of the GPU where it worked there."""
+"""Peak memory of this process, or of the GPU where it uses one."""
 
 import resource
 from pathlib import Path
@@ -20,7 +20,7 @@ def peak_gb() -> float:
 
 
 def reset_peak() -> None:
-    """Count from now on, where the system can; else the peak stays that of the whole process."""
+    """Measure from now on, where the system supports it; else the peak is that of the whole process."""
     if _on_gpu():
         torch.cuda.reset_peak_memory_stats()
     elif _CLEAR.exists():
@@ -28,6 +28,6 @@ def reset_peak() -> None:
 
 
 def _on_gpu() -> bool:
-    """Whether anything has worked on a GPU; to ask for the sizes would begin to."""
+    """Whether this process has used a GPU; querying memory sizes would initialise one."""
     initialised: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     return initialised

@@ -1,4 +1,4 @@
-"""A prepared dataset and what users did since, as one new dataset."""
+"""Merges a prepared dataset and later user feedback into a new dataset."""
 
 import hashlib
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from trainer.data import SPLIT_NAMES, Dataset, DatasetInfo, Recipe, Source, read_info
-from trainer.datasets.events import Feedback
+from trainer.datasets.event_log import UserFeedback
 from trainer.prepare import prepare_dataset
 from trainer.splits import TRAIN, VALID
 
@@ -16,22 +16,22 @@ HASH_BYTES = 8
 
 
 @dataclass(frozen=True)
-class Merging:
+class MergeOptions:
     """How new interactions are split."""
 
     valid_share: float = 0.1
     seed: int = 0
 
 
-def merge_feedback(old: Dataset, feedback: Feedback, merging: Merging, out: Path) -> DatasetInfo:
+def merge_feedback(old: Dataset, feedback: UserFeedback, merging: MergeOptions, out: Path) -> DatasetInfo:
     """Write the dataset `out`, whole or not at all: the old interactions with their labels, then the new ones.
 
-    The rule (docs/retraining.md): a pair of user and item that the old data have keeps its label; a pair whose last
-    word is a dislike is taken out, wherever it was; of the other new pairs of a user, a seeded share goes to
+    The rules (docs/retraining.md): a pair of user and item in the old data keeps its label; a pair whose
+    latest event is a dislike is removed from every split; of the other new pairs of a user, a seeded share goes to
     validation and the rest to training, the first of a user without training among them. Items that the old data do
     not have are skipped. Texts, pictures and features are the old ones.
     """
-    interactions, counts = merged(_named(old), feedback.words, old.item_ids, merging)
+    interactions, counts = merge_interactions(_named(old), feedback.pairs, old.item_ids, merging)
     source = Source(
         name=old.name,
         interactions=interactions,
@@ -43,27 +43,27 @@ def merge_feedback(old: Dataset, feedback: Feedback, merging: Merging, out: Path
     return prepare_dataset(source, out, Recipe(split="given", seed=merging.seed))
 
 
-def merged(
-    old: pl.DataFrame, words: pl.DataFrame, item_ids: list[str], merging: Merging
+def merge_interactions(
+    old: pl.DataFrame, feedback: pl.DataFrame, item_ids: list[str], merging: MergeOptions
 ) -> tuple[pl.DataFrame, dict[str, int]]:
-    """The old interactions (user_id, item_id, rating, timestamp, split) with each user's last words, and counts."""
+    """The old interactions (user_id, item_id, rating, timestamp, split) merged with the feedback, and counts."""
     pair = ["user_id", "item_id"]
-    known = words.filter(pl.col("item_id").is_in(item_ids))
-    taken_back = known.filter(~pl.col("liked")).select(pair)
-    kept = old.join(taken_back, on=pair, how="anti", maintain_order="left")
+    known = feedback.filter(pl.col("item_id").is_in(item_ids))
+    disliked = known.filter(~pl.col("liked")).select(pair)
+    kept = old.join(disliked, on=pair, how="anti", maintain_order="left")
     new = known.filter("liked").join(old.select(pair), on=pair, how="anti", maintain_order="left")
     labelled = _labelled(new, kept, merging)
     together = pl.concat([kept, labelled], how="diagonal")
     return together, {
-        "event_pairs_of_unknown_items_skipped": len(words) - len(known),
+        "event_pairs_of_unknown_items_skipped": len(feedback) - len(known),
         "old_interactions_taken_back_by_a_dislike": len(old) - len(kept),
         "event_pairs_known_before": known.filter("liked").height - len(new),
         **{f"new_{name}": int((labelled["split"] == label).sum()) for label, name in enumerate(SPLIT_NAMES[:2])},
     }
 
 
-def _labelled(new: pl.DataFrame, old: pl.DataFrame, merging: Merging) -> pl.DataFrame:
-    """A pair's place depends on the seed and the pair alone, so that it keeps it in every later retraining."""
+def _labelled(new: pl.DataFrame, old: pl.DataFrame, merging: MergeOptions) -> pl.DataFrame:
+    """Assign splits; a pair's split depends on the seed and the pair alone, so that later retrainings keep it."""
     drawn = [_share(merging.seed, user, item) for user, item in new.select("user_id", "item_id").iter_rows()]
     trained = old.filter(pl.col("split") == TRAIN)["user_id"].unique()
     is_first = pl.int_range(pl.len()).over("user_id") == 0
@@ -93,8 +93,8 @@ def _named(dataset: Dataset) -> pl.DataFrame:
     )
 
 
-def _origin(old: Dataset, feedback: Feedback, merging: Merging) -> dict[str, Any]:
-    """Where the data came from; of a chain of retrainings the first origin and the last link, however long it is."""
+def _origin(old: Dataset, feedback: UserFeedback, merging: MergeOptions) -> dict[str, Any]:
+    """The data's origin; after several retrainings the first source and the previous dataset."""
     info = read_info(old.path)
     first = info.source.get("first", {"source": info.source, "recipe": info.recipe.model_dump()})
     return {

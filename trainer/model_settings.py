@@ -8,7 +8,7 @@ Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Size = Annotated[int, Field(ge=1)]
 
 
-class Settings(BaseModel):
+class FrozenSettings(BaseModel):
     """Base of every group of settings: immutable, and strict about names and ranges."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -19,8 +19,8 @@ MODALITIES: tuple[Modality, ...] = get_args(Modality)
 SINGLE_MODALITIES: tuple[Modality, ...] = ("text", "image")
 
 
-class ModelBase(Settings):
-    """What all models' settings have."""
+class ModelBase(FrozenSettings):
+    """Base of all models' settings."""
 
     takes: ClassVar[tuple[Modality, ...]] = ()
     """Modalities that the model is built on; a model that can do with any of them has a setting `modalities`."""
@@ -51,7 +51,7 @@ class LightGCNSettings(ModelBase):
     reg_weight: Weight = 1e-4
 
 
-Share = Annotated[float, Field(ge=0, le=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -79,7 +79,7 @@ class LATTICESettings(ModelBase):
     """Layers over the user-item graph with self-loops."""
     n_item_layers: Size = 1
     k: Size = 10
-    given_share: Share = 0.9
+    given_share: Fraction = 0.9
     """lambda: share of the graphs of the given features in the graph that is used."""
     l2_weight: Weight = 1e-3
 
@@ -95,7 +95,7 @@ class FREEDOMSettings(ModelBase):
     n_layers: Size = 2
     n_item_layers: Size = 1
     k: Size = 10
-    image_share: Share = 0.1
+    image_share: Fraction = 0.1
     """Share of the image graph in the item graph; the text graph has the rest."""
     edge_dropout: Rate = 0.8
     """rho: share of the training interactions that an epoch leaves out of the propagation."""
@@ -191,7 +191,7 @@ class AlignRecSettings(ModelBase):
     l2_weight: Weight = 1e-4
 
 
-class FusionWeights(Settings):
+class FusionWeights(FrozenSettings):
     """Weight of each part in the sum that makes user and item embeddings; 0 leaves a part out."""
 
     id: Weight = 1.0
@@ -200,7 +200,7 @@ class FusionWeights(Settings):
     image: Weight = 1.0
 
 
-class ModalityWeights(Settings):
+class ModalityWeights(FrozenSettings):
     """Weight of each modality inside AMP (the released code has 1, 0.03 and 0.01)."""
 
     multimodal: Weight = 1.0

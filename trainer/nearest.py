@@ -1,4 +1,4 @@
-"""Each item's nearest items by cosine: exactly, and beyond some size by an inverted file that looks where they lie."""
+"""Each item's nearest items by cosine: exactly, and for large catalogues by an inverted file."""
 
 from collections.abc import Iterator
 from hashlib import blake2b
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from index.ranking import unit_rows
-from trainer.progress import say, track
+from trainer.progress import print_status, track
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Search = Literal["auto", "exact", "approximate"]
@@ -44,7 +44,7 @@ class Nearest(NamedTuple):
 
 
 def nearest_items(features: Array, k: int, search: Search = "auto") -> Nearest:
-    """Each item's k nearest by cosine, itself always first; the answer does not depend on how FAISS breaks ties.
+    """Each item's k nearest by cosine, itself always first; the result does not depend on how FAISS breaks ties.
 
     Items with equal features (a shared mean vector, one picture used twice) form one group that is searched once
     and opened in row order, so exact ties fall by lower row. Features are read in blocks: one float32 copy of
@@ -71,7 +71,7 @@ def _blocks(n: int, size: int = _BLOCK) -> Iterator[slice]:
 
 
 class _DistinctRows:
-    """Chosen rows of a table of features as unit rows, made when asked for."""
+    """Chosen rows of a table of features as unit rows, computed on access."""
 
     def __init__(self, features: Array, rows: Array) -> None:
         self._features, self._rows = features, rows
@@ -98,13 +98,15 @@ def _exact(distinct: _DistinctRows, k: int) -> tuple[Array, Array, float]:
 
 
 def _approximate(distinct: _DistinctRows, k: int) -> tuple[Array, Array, float]:
-    """Look for the items of a list among those of the lists nearest to it, by one matrix product a list."""
+    """Search for the neighbours of a list's items in the lists nearest to it, by one matrix product a list."""
     lists = _Lists(distinct)
     n_near, recall = lists.needed(k)
     if n_near > len(lists) * _LARGEST_SHARE_OF_LISTS:
-        say(f"item graph: {MIN_RECALL:.0%} of the neighbours lie in {n_near} of {len(lists)} lists: search exactly")
+        print_status(
+            f"item graph: {MIN_RECALL:.0%} of the neighbours lie in {n_near} of {len(lists)} lists: exact search"
+        )
         return _exact(distinct, k)
-    say(f"item graph: {recall:.1%} of the neighbours of an item lie in {n_near} of {len(lists)} lists")
+    print_status(f"item graph: {recall:.1%} of the neighbours of an item lie in {n_near} of {len(lists)} lists")
     near, cosines = np.empty((len(distinct), k), np.int64), np.empty((len(distinct), k), np.float32)
     for number in track(range(len(lists)), "item graph, approximate"):
         candidates = lists.candidates(number, n_near, k)
@@ -159,7 +161,7 @@ class _Lists:
 
 
 def _centroids(distinct: _DistinctRows) -> Array:
-    """Of spherical k-means from FAISS's constant seed, over evenly spaced rows."""
+    """Centroids of spherical k-means with FAISS's constant seed, over evenly spaced rows."""
     n_lists = max(1, min(int(_LISTS_PER_ROOT * len(distinct) ** 0.5), len(distinct) // _ROWS_PER_LIST_IN_TRAINING))
     kmeans = faiss.Kmeans(distinct.width, n_lists, niter=10, spherical=True, min_points_per_centroid=1)
     kmeans.train(distinct[_evenly_spaced(len(distinct), n_lists * _ROWS_PER_LIST_IN_TRAINING)])
@@ -167,7 +169,7 @@ def _centroids(distinct: _DistinctRows) -> Array:
 
 
 def _by_nearness(centroids: Array) -> Array:
-    """(n, n) for each list all lists from the nearest on, itself first."""
+    """(n, n) the lists by nearness to each list, itself first."""
     cosines = centroids @ centroids.T
     np.fill_diagonal(cosines, np.inf)
     order: Array = np.argsort(-cosines, axis=1, kind="stable")
@@ -179,7 +181,7 @@ def _evenly_spaced(n: int, at_most: int) -> Array:
 
 
 def _keep_itself(near: Array, cosines: Array) -> None:
-    """The own group at cosine 1; in the last place where rounding let others of cosine 1 push it out."""
+    """Set the own group's cosine to 1; put the group last where rounding let others of cosine 1 displace it."""
     own = np.arange(len(near))
     lost = ~(near == own[:, None]).any(axis=1)
     near[lost, -1] = own[lost]
@@ -209,7 +211,7 @@ class _Groups:
 
 
 def _group_equal_rows(features: Array) -> _Groups:
-    """Groups in order of first appearance; rows are equal that are so once scaled to length one."""
+    """Groups in order of first appearance; rows are equal if they are equal once scaled to length one."""
     digests = np.concatenate([_digests(features[part]) for part in _blocks(len(features))])
     _, first, inverse, counts = np.unique(digests, return_index=True, return_inverse=True, return_counts=True)
     by_appearance = np.argsort(first, kind="stable")

@@ -15,7 +15,7 @@ import torch.distributed as dist
 
 # Its functions keep the group that exists when it is first imported as default arguments, and Adam imports it. Imported
 # here, before there is a group, it keeps none; else destroying the group would leave gloo's threads running, and one
-# that lets go of a tensor while Python shuts down aborts the process.
+# that frees a tensor while Python shuts down aborts the process.
 import torch.distributed.nn.functional
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
@@ -55,7 +55,7 @@ class Share:
         return {name: term() for name, term in mine}
 
     def of_batch(self, n: int) -> "Share | None":
-        """This share of a batch of n; one that has fewer examples than there are ranks is the first rank's alone."""
+        """This share of a batch of n; a batch of fewer examples than ranks belongs to the first rank alone."""
         if n >= self.n_ranks:
             return self
         return WHOLE if self.is_first else None
@@ -65,10 +65,10 @@ WHOLE = Share()
 
 
 @contextmanager
-def joined(device: Literal["auto", "cpu", "cuda"]) -> Iterator[Share]:
-    """The share of this process among those that torchrun started; without torchrun, the whole.
+def process_group(device: Literal["auto", "cpu", "cuda"]) -> Iterator[Share]:
+    """Join the process group that torchrun started; yields this process's share, without torchrun the whole.
 
-    Ranks talk through gloo on CPUs and nccl on GPUs, where each takes the GPU of its local rank.
+    Ranks communicate by gloo on CPUs and nccl on GPUs, where each takes the GPU of its local rank.
 
     Raises:
         InputError: as raised inside, with the rank's number before it on all but the first.
@@ -89,8 +89,8 @@ def joined(device: Literal["auto", "cpu", "cuda"]) -> Iterator[Share]:
         dist.destroy_process_group()
 
 
-def first_does(share: Share, action: Callable[[], T]) -> T:
-    """Let the first rank alone do it; every rank gets what it returns, or the InputError that it raises."""
+def on_first_rank(share: Share, action: Callable[[], T]) -> T:
+    """Run `action` on the first rank alone; every rank gets its result, or the InputError that it raises."""
     if share.n_ranks == 1:
         return action()
     outcome: list[object] = [_outcome(action) if share.is_first else None]

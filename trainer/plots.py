@@ -1,4 +1,4 @@
-"""The picture of a run."""
+"""Plots the curves of a run."""
 
 from pathlib import Path
 from typing import Any

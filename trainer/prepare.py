@@ -1,4 +1,4 @@
-"""From what a reader found to the canonical dataset folder: choose, split, number, add features, write."""
+"""Writes the canonical dataset folder from a reader's source: filters, splits, assigns rows, adds features."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -24,12 +24,12 @@ from trainer.data import (
     fingerprint,
 )
 from trainer.features import FeatureArray, checked_features, with_mean_for_zero_rows
-from trainer.filters import k_core, unknown_item_ids, without_missing_ids
+from trainer.interaction_filters import k_core, unknown_item_ids, without_missing_ids
 from trainer.splits import TRAIN, split_labels
 
 FeatureStep = Callable[[pl.DataFrame, Mapping[str, FeatureArray]], "tuple[NDArray[np.floating], int] | None"]
 """Makes one modality's features (n_items, width), and counts the items that had no input, out of the items in row
-order and the features made so far; None where it has nothing to work on."""
+order and the features made so far; None where it has no input."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,11 @@ def prepare_dataset(
     feature_steps: Mapping[str, FeatureStep] | None = None,
     overwrite: bool = False,
 ) -> DatasetInfo:
-    """Write the folder `out` (whole or not at all) and return its dataset.json.
+    """Write the folder `out` atomically and return its dataset.json.
 
-    A modality that the source does not bring is made by the step of that name, in the order of the steps.
+    A modality that the source does not provide is made by the step of that name, in the order of the steps.
     Unless the source fixes the rows, users and items are numbered by first appearance, items without
-    interactions last. InputError: `out` is taken, nothing is left after the filters, features do not fit, or
+    interactions last. InputError: `out` is occupied, nothing is left after the filters, features do not fit, or
     the split lacks what it needs.
     """
     refuse_occupied(out, overwrite)
@@ -63,7 +63,7 @@ def prepare_dataset(
     for modality, step in (feature_steps or {}).items():
         if modality not in features and (made := step(numbered.items, features)) is not None:
             _add_features(features, modality, made, numbered.items, counts)
-    with _whole_or_not_at_all(out.absolute()) as folder:
+    with _atomic_folder(out.absolute()) as folder:
         _write_content(folder, numbered, features)
         info = DatasetInfo(
             format=FORMAT,
@@ -141,14 +141,14 @@ def _chosen(interactions: pl.DataFrame, items: pl.DataFrame, recipe: Recipe, cou
     kept = k_core(known, recipe.k_core)
     _count(counts, "dropped_outside_the_k_core", len(known) - len(kept))
     if kept.is_empty():
-        told = ", ".join(f"{name.replace('_', ' ')}: {count:,}" for name, count in counts.items() if count)
-        raise InputError(f"no interactions are left after the filters ({told or 'the input is empty'})")
+        dropped = ", ".join(f"{name.replace('_', ' ')}: {count:,}" for name, count in counts.items() if count)
+        raise InputError(f"no interactions are left after the filters ({dropped or 'the input is empty'})")
     counts["repeated_user_item_pairs_kept"] = len(kept) - kept.select("user_id", "item_id").n_unique()
     return kept
 
 
 def _count(counts: dict[str, int], what: str, n: int) -> None:
-    """Add to what the reader may have counted already."""
+    """Add to a count that the reader may have started."""
     counts[what] = counts.get(what, 0) + n
 
 
@@ -187,7 +187,7 @@ def _items_in_row_order(source: Source, items: pl.DataFrame, interacted: pl.Seri
 
 
 def _rows_of(ids: pl.Series, table: pl.Series) -> pl.Series:
-    """The row in `table` of every id; each must be there."""
+    """The row in `table` of every id; each must be in it."""
     return ids.replace_strict(table, np.arange(len(table), dtype=np.int32), return_dtype=pl.Int32)
 
 
@@ -237,8 +237,8 @@ def _sizes(numbered: _Numbered) -> dict[str, int]:
 
 
 @contextmanager
-def _whole_or_not_at_all(out: Path) -> Iterator[Path]:
-    """A fresh folder that takes the place of `out` when the block ends, and goes away when it fails."""
+def _atomic_folder(out: Path) -> Iterator[Path]:
+    """A new folder that replaces `out` when the block ends, and is removed when the block fails."""
     remove_leftovers(out.parent)
     with temporary_folder(out.parent) as temporary:
         new, old = temporary / "new", temporary / "old"

@@ -1,4 +1,4 @@
-"""Progress that suits where it is read: a bar on a terminal, a few plain lines in a log."""
+"""Progress of long work: a bar on a terminal, a plain line now and then in a log."""
 
 from collections.abc import Iterable, Iterator, Sized
 from time import monotonic
@@ -17,7 +17,7 @@ T = TypeVar("T")
 def track(
     iterable: Iterable[T], description: str, total: int | None = None, *, console: Console | None = None
 ) -> Iterator[T]:
-    """Yield what `iterable` yields and show on standard error how far it is.
+    """Yield the items of `iterable` and show the progress on standard error.
 
     `total` is needed only where `iterable` has no length. Off a terminal, work that ends within
     SECONDS_BETWEEN_LINES prints nothing.
@@ -30,8 +30,8 @@ def track(
     return _with_plain_lines(iterable, description, total, console)
 
 
-def say(line: str) -> None:
-    """One line on standard error that a person should see beside the progress."""
+def print_status(line: str) -> None:
+    """Print one line on standard error, beside the progress bars."""
     Console(stderr=True).print(line, highlight=False, soft_wrap=True)
 
 
@@ -71,7 +71,7 @@ class EpochProgress:
         self._bar.stop()
 
     def advance(self, *, loss: float, score: float, metric: str) -> None:
-        """One epoch more."""
+        """Show that one more epoch is done."""
         self._done += 1
         note = f"loss {loss:.4f}  best valid {metric} {score:.4f}"
         self._bar.update(self._task, completed=self._done, note=note)

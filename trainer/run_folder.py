@@ -3,7 +3,7 @@
 config.toml    the whole configuration, every default written out
 run.json       which data set (path and fingerprint) it was trained on
 metrics.jsonl  one line an epoch
-last.pt        what an interrupted run resumes from
+last.pt        checkpoint that an interrupted run resumes from
 best.pt        parameters of the best epoch
 users.parquet  the test metrics of every user: what paired tests compare
 result.json    written last: its presence means that the run is finished
@@ -22,14 +22,14 @@ import torch
 from torch import Tensor, nn
 
 from index.errors import InputError
-from index.storage import TEMPORARY_PREFIX, replace_file, replacing
+from index.storage import TEMPORARY_PREFIX, atomic_writer, replace_file
 from trainer.config import RunConfig, dump_config, load_config
 from trainer.data import Dataset, load_dataset
 
 
 @dataclass
-class Progress:
-    """Where the loop stands between two epochs."""
+class TrainingState:
+    """The state of the training loop between two epochs."""
 
     epoch: int = 0
     """Epochs done."""
@@ -43,7 +43,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a finished run found."""
+    """The result of a finished run."""
 
     best_epoch: int
     valid: dict[str, float]
@@ -64,7 +64,7 @@ class RunFolder:
         self.path = path
 
     def claim(self, config: RunConfig, dataset: Dataset) -> None:
-        """Make the folder this run's, or make sure that it already is.
+        """Assign an empty folder to this run, or check that it already belongs to it.
 
         Raises:
             InputError: it holds a run of another configuration or of other data, and names the first difference.
@@ -101,7 +101,7 @@ class RunFolder:
         """The data set that the run was trained on.
 
         Raises:
-            InputError: it is gone, or is no longer what it was.
+            InputError: it is missing or has changed.
         """
         origin = self.origin()
         dataset = load_dataset(Path(origin["data"]))
@@ -122,7 +122,7 @@ class RunFolder:
         replace_file(self.path / "result.json", json.dumps(asdict(result), indent=1).encode())
 
     def write_users(self, users: pl.DataFrame) -> None:
-        """Keep the test metrics of every user; before the result, so that a finished run has them."""
+        """Save the test metrics of every user; called before `write_result`, so that a finished run has them."""
         buffer = BytesIO()
         users.write_parquet(buffer)
         replace_file(self.path / "users.parquet", buffer.getvalue())
@@ -134,21 +134,21 @@ class RunFolder:
             raise InputError(f"{self.path} has no users.parquet: it was finished without measuring the test split")
         return pl.read_parquet(file)
 
-    def write_history(self, progress: Progress) -> None:
+    def write_history(self, progress: TrainingState) -> None:
         """Rewrite metrics.jsonl: after a resume it must not keep lines of the epochs that are run again."""
         lines = "".join(json.dumps(record) + "\n" for record in progress.history)
         replace_file(self.path / "metrics.jsonl", lines.encode())
 
     def save_best(self, model: nn.Module) -> None:
-        """Keep the parameters of the best epoch so far."""
+        """Save the parameters of the best epoch so far."""
         _save({"model": model.state_dict()}, self.path / "best.pt")
 
     def load_best(self, model: nn.Module) -> None:
-        """Put the best epoch's parameters into the model."""
+        """Load the best epoch's parameters into the model."""
         model.load_state_dict(_load(self.path / "best.pt")["model"])
 
-    def save_checkpoint(self, model: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
-        """Keep all that the next epoch depends on."""
+    def save_checkpoint(self, model: nn.Module, optimiser: torch.optim.Optimizer, progress: TrainingState) -> None:
+        """Save everything that the next epoch depends on."""
         state = {
             "model": model.state_dict(),
             "optimiser": optimiser.state_dict(),
@@ -156,14 +156,14 @@ class RunFolder:
         }
         _save(state, self.path / "last.pt")
 
-    def load_checkpoint(self, model: nn.Module, optimiser: torch.optim.Optimizer) -> Progress:
-        """Go back to the last checkpoint; without one, to the start."""
+    def load_checkpoint(self, model: nn.Module, optimiser: torch.optim.Optimizer) -> TrainingState:
+        """Restore the last checkpoint; without one, return the initial state."""
         if not (self.path / "last.pt").exists():
-            return Progress()
+            return TrainingState()
         state = _load(self.path / "last.pt")
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
-        return Progress(**state["progress"])
+        return TrainingState(**state["progress"])
 
     def _difference(self, config: RunConfig) -> str:
         mine, theirs = _flat(self.config().model_dump()), _flat(config.model_dump())
@@ -172,12 +172,12 @@ class RunFolder:
 
 
 def _begun(file: Path) -> bool:
-    """Whether a run that was killed before its config.toml stood may have left the file."""
+    """Whether the file may come from a run that was killed before it wrote its config.toml."""
     return file.name == "run.json" or file.name.startswith(TEMPORARY_PREFIX)
 
 
 def _save(state: Mapping[str, Any], path: Path) -> None:
-    with replacing(path) as file:
+    with atomic_writer(path) as file:
         torch.save(state, file)
 
 

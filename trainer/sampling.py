@@ -21,7 +21,7 @@ class Batch(NamedTuple):
 class Sampler(Protocol):
     """One negative per training pair, uniform over the items that occur in training and the user does not have.
 
-    An epoch depends on the seed and its number alone, so a resumed run draws what the unbroken one would have drawn.
+    An epoch depends on the seed and its number alone, so a resumed run draws the same as an uninterrupted one.
     """
 
     def __len__(self) -> int:
@@ -53,7 +53,6 @@ class PairSampler:
         return len(self._users)
 
     def epoch(self, number: int, batch_size: int) -> Iterator[Batch]:
-        """Yield the shuffled batches of one epoch; the last, smaller one is kept."""
         rng = np.random.default_rng([self._seed, number])
         order = rng.permutation(len(self._users))
         users, positives = self._users[order], self._items[order]
@@ -96,7 +95,6 @@ class MMRecSampler:
         return len(self._users)
 
     def epoch(self, number: int, batch_size: int) -> Iterator[Batch]:
-        """Yield the shuffled batches of one epoch; the last, smaller one is kept."""
         if number < self._epochs_drawn:
             self._restart()
         while self._epochs_drawn < number:

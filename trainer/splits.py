@@ -1,4 +1,4 @@
-"""Which interaction is for training, which for validation, which for the test."""
+"""Splits interactions into training, validation and test."""
 
 from typing import Literal
 
@@ -36,7 +36,7 @@ def time_split(user_rows: NDArray[np.int32], timestamps: NDArray[np.int64]) -> N
 
 
 def global_time_split(timestamps: NDArray[np.int64]) -> NDArray[np.int8]:
-    """Train before the 0.8 quantile of all times, test from the 0.9 quantile on, whoever the user is."""
+    """Train before the 0.8 quantile of all times, test from the 0.9 quantile on, for all users alike."""
     return np.searchsorted(np.quantile(timestamps, GLOBAL_QUANTILES), timestamps, side="right").astype(np.int8)
 
 

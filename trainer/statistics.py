@@ -18,7 +18,7 @@ def bootstrap_means(values: Array, n_resamples: int, rng: np.random.Generator) -
 
     Args:
         values: (m, c), a row a user; NaN where a user has no value, which then counts in neither sum nor number.
-        n_resamples: how often m users are drawn.
+        n_resamples: number of resamples.
         rng: where the draws come from; all columns share them.
 
     Returns:

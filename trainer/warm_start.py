@@ -1,4 +1,4 @@
-"""Begin a training where an earlier one ended, though users and items have other rows by now."""
+"""Starts a training from an earlier run's parameters, although users and items have other rows now."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ import torch
 from index.errors import InputError
 from trainer.config import RunConfig
 from trainer.data import Dataset
-from trainer.models import Recommender
+from trainer.models import RecommenderModel
 from trainer.run_folder import RunFolder
 
 OF_USERS, OF_ITEMS = "user_embedding", "item_embedding"
@@ -17,7 +17,7 @@ FEATURES = "features"  # one row an item, where training moves them; one table, 
 
 @dataclass(frozen=True)
 class WarmStart:
-    """The best state of a finished run, and which of its rows each new row continues."""
+    """The best state of a finished run, and the row in it of each new user and item."""
 
     state: dict[str, torch.Tensor]
     user_rows: torch.Tensor  # (n_users,) row of the earlier run, or -1
@@ -25,7 +25,7 @@ class WarmStart:
 
     @classmethod
     def of(cls, earlier: RunFolder, config: RunConfig, dataset: Dataset) -> "WarmStart":
-        """InputError: the run is not finished, of another model's settings, or its data are gone."""
+        """InputError: the run is not finished, of another model's settings, or its data are missing."""
         if earlier.result() is None:
             raise InputError(f"{earlier.path} is not finished: a warm start needs its best epoch")
         if earlier.config().model != config.model:
@@ -34,8 +34,8 @@ class WarmStart:
         state = torch.load(earlier.path / "best.pt", map_location="cpu", weights_only=True)["model"]
         return cls(state, _places(dataset.user_ids, before.user_ids), _places(dataset.item_ids, before.item_ids))
 
-    def __call__(self, model: Recommender) -> None:
-        """Overwrite what the earlier run knows; rows of new users and items keep their fresh values."""
+    def __call__(self, model: RecommenderModel) -> None:
+        """Copy the earlier run's parameters into the model; rows of new users and items keep their initial values."""
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 rows = self._rows_of(name)

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 
 from pydantic import ValidationError
 
-from index.gate_report import GateReport, as_words
-from index.records import Gated
+from index.gate_report import GateReport, limits_as_arguments
+from index.records import GateResult
 from index.registry import Registry
 from service.bundles.warmup import RecentRequests
 from service.errors import ServiceError
@@ -53,14 +53,14 @@ class GateRunner:
         """
         await asyncio.to_thread(self._registry.path, bundle_id)  # refuses what is no id, fetches what is not here
         try:
-            with self._registry.using(bundle_id):
+            with self._registry.in_use(bundle_id):
                 report = await run_gate(self._registry.location(bundle_id), self._recent.user_ids(), self._settings)
         except GateFailed:
             self._counts["failed"].inc()
             raise
         self._counts["passed" if report.passed else "forced" if force else "refused"].inc()
-        gated = Gated(at=datetime.fromtimestamp(self._clock(), UTC), report=report)
-        await asyncio.to_thread(self._registry.keep_report, bundle_id, gated)
+        gated = GateResult(at=datetime.fromtimestamp(self._clock(), UTC), report=report)
+        await asyncio.to_thread(self._registry.save_gate_report, bundle_id, gated)
         return report
 
 
@@ -69,7 +69,7 @@ async def run_gate(location: str, users: Sequence[str], settings: Settings) -> G
 
     It runs at a low priority, so that requests do not wait for it. GateFailed where it ends without a report.
     """
-    limits = [word for limit in as_words(settings.gate) for word in ("--limit", limit)]
+    limits = [word for limit in limits_as_arguments(settings.gate) for word in ("--limit", limit)]
     command = (sys.executable, "-m", "index", "gate", location, "--json", "--replay", "-", *limits)
     if settings.registry_copies is not None:
         command += ("--copies", str(settings.registry_copies))

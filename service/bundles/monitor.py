@@ -7,7 +7,7 @@ from dataclasses import replace
 import structlog
 
 from index.bundle import BundleError, check_sums
-from index.records import Move
+from index.records import PointerMove
 from service.bundles.canary import Traffic, complaint
 from service.bundles.open_published import OpenedBundle
 from service.bundles.publishing import Publishing
@@ -58,7 +58,7 @@ class BundleMonitor:
                 return
 
     async def _withdraw(self, bundle_id: str, reason: str) -> None:
-        move = Move(at=self._swapper.now(), by=self._replica, why=reason)
+        move = PointerMove(at=self._swapper.now(), by=self._replica, why=reason)
         rollbacks = self._metrics.bundle_rollbacks
         try:
             target = await asyncio.to_thread(self._swapper.registry.withdraw, bundle_id, move)
@@ -83,7 +83,7 @@ class BundleMonitor:
         while True:
             await asyncio.sleep(settings.bundle_check_s)
             opened = self._swapper.opened
-            damage = await asyncio.to_thread(opened.stamps.breaks)
+            damage = await asyncio.to_thread(opened.stamps.changed_files)
             if not damage and time.monotonic() - verified_at >= settings.bundle_sums_hours * HOUR_S:
                 damage = await self._check_sums(opened)
                 verified_at = time.monotonic()

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from index.bundle import Bundle, open_bundle
-from index.bundle_store import AwayError
+from index.bundle_store import StoreUnavailableError
 from index.errors import InputError
-from index.file_stamps import Seal
+from index.file_stamps import FileStamps
 from index.registry import Pointer, Registry
 from service.settings import Settings
 
@@ -20,7 +20,7 @@ class OpenedBundle:
 
     registry: Registry
     bundle: Bundle
-    stamps: Seal
+    stamps: FileStamps
     verified: bool
     pointer: Pointer | None = None  # as it was before a start
     passed_over: dict[str, str] = field(default_factory=dict)  # by bundle id, what was wrong with it
@@ -29,7 +29,7 @@ class OpenedBundle:
 def open_verified(registry: Registry, bundle_id: str, settings: Settings, *, verify: bool) -> OpenedBundle:
     """Open one bundle as the settings say. InputError where it must not be served; OSError where it cannot be read."""
     path = registry.path(bundle_id)
-    stamps = Seal.of(path)
+    stamps = FileStamps.of(path)
     bundle = open_bundle(path, verify=verify, mapped=settings.bundle_files == "mapped")
     if bundle.bundle_id != bundle_id:
         raise InputError(f"{path} holds bundle {bundle.bundle_id}; expected {bundle_id}: the folder was renamed")
@@ -45,8 +45,8 @@ def open_published(settings: Settings) -> OpenedBundle:
     registry = settings.open_registry()
     try:
         return _open_published(registry, settings)
-    except AwayError as error:
-        copies = registry.remembered()
+    except StoreUnavailableError as error:
+        copies = registry.offline_registry()
         if copies.pointer() is None:
             raise
         log.error("the registry is away; what served here before does", registry=str(registry), error=str(error))
@@ -56,7 +56,7 @@ def open_published(settings: Settings) -> OpenedBundle:
 def _open_published(registry: Registry, settings: Settings) -> OpenedBundle:
     wanted, pointer = registry.current().name, registry.pointer()
     passed_over: dict[str, str] = {}
-    for bundle_id in [wanted, *(registry.earlier()[::-1] if settings.bundle_fallback else ())]:
+    for bundle_id in [wanted, *(registry.rollback_targets()[::-1] if settings.bundle_fallback else ())]:
         try:
             opened = open_verified(registry, bundle_id, settings, verify=settings.verify_bundle == "start")
         except (InputError, OSError) as error:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from index.errors import InputError
 from index.gate_report import GateReport
-from index.records import Move
+from index.records import PointerMove
 from service.bundles.errors import (
     GateRefusedError,
     PublishingBusyError,
@@ -98,7 +98,7 @@ class Publishing:
         async with swapper.swapping:
             prepared = None if bundle_id == swapper.bundle_id else await swapper.prepare(bundle_id)
             failed = ", ".join(check.name for check in report.failures)
-            move = Move(at=swapper.now(), by=by, why=f"forced, though {failed} failed" if failed else "")
+            move = PointerMove(at=swapper.now(), by=by, why=f"forced, though {failed} failed" if failed else "")
             await self.with_registry(self._registry.publish, bundle_id, move)
             if prepared is not None:
                 swapper.swap_to(prepared, canary=True)
@@ -107,7 +107,7 @@ class Publishing:
 
     async def _roll_back(self, by: str, leaving: str | None) -> PublishOutcome:
         swapper, before = self._swapper, self._swapper.bundle_id
-        move = Move(at=swapper.now(), by=by, why="rolled back to")
+        move = PointerMove(at=swapper.now(), by=by, why="rolled back to")
         try:
             target = await asyncio.to_thread(partial(self._registry.rollback, move, leaving=leaving))
         except InputError as error:

@@ -130,8 +130,8 @@ class BundleSwapper:
     def _tidy_copies(self, wanted: Pointer) -> None:
         """Keep local copies of what a start needs while the registry is unavailable, and delete the others."""
         serving = self.bundle_id
-        self.registry.remember(wanted if wanted.bundle == serving else Pointer(bundle=serving))
-        self.registry.forget_copies(serving, wanted.bundle, *wanted.history[-1:])
+        self.registry.save_offline_pointer(wanted if wanted.bundle == serving else Pointer(bundle=serving))
+        self.registry.evict_copies(serving, wanted.bundle, *wanted.history[-1:])
 
     async def _swap(self, wanted: Pointer, *, rolled_back: bool) -> None:
         async with self.swapping:
@@ -170,7 +170,7 @@ class BundleSwapper:
         damaged = self.bundle_id
         self._fail(damaged, reason)
         failure = self.failure
-        for bundle_id in reversed(await asyncio.to_thread(self.registry.earlier)):
+        for bundle_id in reversed(await asyncio.to_thread(self.registry.rollback_targets)):
             with suppress(SwapFailedError):
                 async with self.swapping:
                     self.swap_to(await self.prepare(bundle_id), canary=False)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from index.errors import InputError
-from index.storage import replacing
+from index.storage import atomic_writer
 from service.events.event import Event
 from service.events.log import EventLog, LogUnavailable
 from service.events.open_log import open_log
@@ -42,7 +42,7 @@ async def export_events(
     total, done = await log.count_since(after), 0
     try:
         # In threads: a service that answers meanwhile must not wait for Parquet.
-        with replacing(out) as file, await asyncio.to_thread(_writer, file) as writer:
+        with atomic_writer(out) as file, await asyncio.to_thread(_writer, file) as writer:
             async for chunk in _chunks(log, after, last):
                 await asyncio.to_thread(_add, writer, chunk)
                 done += len(chunk)

@@ -9,7 +9,7 @@ import numpy as np
 from index.batching import BatchingSearcher
 from index.bundle import Bundle
 from index.errors import InputError
-from index.gpu import n_gpus, placed
+from index.gpu import n_gpus, place_index
 from index.item_index import ItemIndex
 from service.ranking.profile import NO_ROWS
 from service.settings import Settings
@@ -51,7 +51,7 @@ class _Hiding:
 
     def hide(self, rows: Array) -> None:
         """Let exactly these rows never come back."""
-        self._index = self._index.hiding(rows)
+        self._index = self._index.with_hidden(rows)
 
 
 class Inline(_Hiding):
@@ -151,7 +151,7 @@ class Batched(_Hiding):
 def place_search(settings: Settings, metrics: Metrics, bundle: Bundle) -> tuple[Search, str, Callable[[], None]]:
     """The search over the bundle's index, the device (a GPU where one is seen and allowed), and what ends it."""
     allowed = settings.gpu == "auto"
-    index = placed(bundle.index(), allow_gpu=allowed)
+    index = place_index(bundle.index(), allow_gpu=allowed)
     if index.engine.device == "cpu":
         if allowed and n_gpus():
             metrics.index_fallbacks.inc()

@@ -120,4 +120,4 @@ def _vectors(bundle: Bundle) -> dict[str, Array]:
 def _space(vectors: Array) -> Space:
     unit = unit_rows(vectors)
     unknown = np.flatnonzero(~unit.any(axis=1))
-    return Space(unit, unknown, Inline(ItemIndex.build(unit).hiding(unknown)))
+    return Space(unit, unknown, Inline(ItemIndex.build(unit).with_hidden(unknown)))

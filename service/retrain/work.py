@@ -10,7 +10,7 @@ import structlog
 
 from index.errors import InputError
 from index.gate import GateReport
-from index.records import Move
+from index.records import PointerMove
 from index.registry import Registry
 from service.errors import ServiceError
 from service.events.log import EventLog
@@ -92,7 +92,7 @@ class Work:
             return await self._end(job, "refused", f"the gate refused {job.bundle}: {why}")
         await self._check_cancelled(job)
         job = await self._enter(job, "gating", "publishing")
-        move = Move(at=datetime.fromtimestamp(self.clock(), UTC), by=job.asked_by, why=f"retraining {job.id}")
+        move = PointerMove(at=datetime.fromtimestamp(self.clock(), UTC), by=job.asked_by, why=f"retraining {job.id}")
         await asyncio.to_thread(self.places.registry.publish, report.bundle_id, move)
         return await self._end(job, "published", "")
 

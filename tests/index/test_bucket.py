@@ -19,11 +19,11 @@ from object_stores import ObjectStore
 from obstore.store import from_url
 
 from index import bucket
-from index.bucket import Bucket
+from index.bucket import BucketStore
 from index.bundle import BundleError, open_bundle
-from index.bundle_store import AwayError, ChangedError
+from index.bundle_store import StoreUnavailableError, WriteConflictError
 from index.errors import InputError
-from index.manifest import MANIFEST, digest_of, record_bytes
+from index.manifest import MANIFEST, digest_of, manifest_bytes
 from index.registry import POINTER, Registry, find_bundle, open_registry
 
 TINY = {"n_users": 2, "n_items": 3, "embedding_size": 2}
@@ -40,7 +40,7 @@ class Shop:
         self.old, self.new = (path.name for path in paths)
         self.paths = dict(zip((self.old, self.new), paths, strict=True))
         for path in paths:
-            self.trainer.take_in(path)
+            self.trainer.add_bundle(path)
         self.trainer.publish(self.old)
         self.objects = from_url(self.url, client_options={"allow_http": True})
 
@@ -68,7 +68,7 @@ def test_what_another_machine_fetches_is_the_bundle_byte_for_byte(shop):
 
 
 def test_large_files_come_in_pieces(shop, monkeypatch):
-    monkeypatch.setattr(bucket, "PIECE", 1_000)
+    monkeypatch.setattr(bucket, "CHUNK", 1_000)
     assert open_bundle(shop.replica.path(shop.new)).bundle_id == shop.new
 
 
@@ -91,7 +91,7 @@ def test_copies_are_forgotten_but_for_those_in_use_and_fetched_again_when_asked_
     for bundle_id in (shop.old, shop.new):
         shop.replica.path(bundle_id)
     bundle = open_bundle(shop.replica.path(shop.old))
-    shop.replica.forget_copies(shop.new, None)
+    shop.replica.evict_copies(shop.new, None)
     assert [path.name for path in shop.replica.folder.iterdir()] == [shop.new]
     assert bundle.item_embeddings.sum(), "whoever has it open keeps it"
     assert open_bundle(shop.replica.path(shop.old)).bundle_id == shop.old
@@ -99,10 +99,10 @@ def test_copies_are_forgotten_but_for_those_in_use_and_fetched_again_when_asked_
 
 def test_a_copy_in_use_is_not_forgotten(shop):
     shop.replica.path(shop.old)
-    with shop.replica.using(shop.old):
-        shop.replica.forget_copies()
+    with shop.replica.in_use(shop.old):
+        shop.replica.evict_copies()
         assert [path.name for path in shop.replica.folder.iterdir()] == [shop.old]
-    shop.replica.forget_copies()
+    shop.replica.evict_copies()
     assert list(shop.replica.folder.iterdir()) == []
 
 
@@ -117,7 +117,7 @@ def test_a_damaged_object_is_named_and_nothing_of_its_bundle_is_kept(shop, damag
     with pytest.raises(BundleError, match=rf"{shop.url}.*fold_in\.npy"):
         shop.replica.path(shop.new)
     assert list(shop.replica.folder.glob("*")) == []
-    shop.trainer.forget_copies()
+    shop.trainer.evict_copies()
     with pytest.raises(BundleError, match=r"fold_in\.npy"):
         shop.trainer.publish(shop.new)
     assert shop.trainer.current_id() == shop.old
@@ -127,7 +127,7 @@ def test_a_manifest_that_names_files_elsewhere_writes_none_of_them(shop):
     record = json.loads(bytes(obstore.get(shop.objects, f"{shop.new}/{MANIFEST}").bytes()))
     record["files"]["../../escaped"] = hashlib.sha256(b"").hexdigest()
     bundle_id = record["bundle_id"] = record["bundle_id"][:-8] + digest_of(record)
-    obstore.put(shop.objects, f"{bundle_id}/{MANIFEST}", record_bytes(record))
+    obstore.put(shop.objects, f"{bundle_id}/{MANIFEST}", manifest_bytes(record))
     with pytest.raises(BundleError, match=r"lists other files .*\.\./\.\./escaped"):
         shop.replica.path(bundle_id)
     assert not list(shop.replica.folder.parent.rglob("escaped"))
@@ -136,7 +136,7 @@ def test_a_manifest_that_names_files_elsewhere_writes_none_of_them(shop):
 def test_an_upload_that_was_killed_is_no_bundle_and_can_be_sent_again(shop, tmp_path):
     third = write_small_bundle(shop.trainer.folder, after_seconds=3, n_users=20_000, n_items=3)
     send = "import sys; from pathlib import Path; from index.registry import open_registry; "
-    send += "open_registry(sys.argv[1], Path(sys.argv[2])).take_in(Path(sys.argv[3]))"
+    send += "open_registry(sys.argv[1], Path(sys.argv[2])).add_bundle(Path(sys.argv[3]))"
     sending = subprocess.Popen([sys.executable, "-c", send, shop.url, str(tmp_path), str(third)])
     while not any(name.startswith(third.name) for name in shop.names()):
         time.sleep(0.01)
@@ -145,24 +145,24 @@ def test_an_upload_that_was_killed_is_no_bundle_and_can_be_sent_again(shop, tmp_
     assert third.name not in shop.replica.ids()
     assert shop.replica.prune(9) == [], "it may still be going on"
     assert any(name.startswith(third.name) for name in shop.names())
-    shop.trainer.take_in(third)
+    shop.trainer.add_bundle(third)
     assert open_bundle(shop.replica.path(third.name)).bundle_id == third.name
 
 
 def test_a_day_later_what_is_left_of_an_upload_goes(shop, monkeypatch):
     obstore.delete(shop.objects, f"{shop.new}/{MANIFEST}")
-    monkeypatch.setattr(bucket, "LEFT_FOR_GOOD", timedelta(seconds=-5))
+    monkeypatch.setattr(bucket, "ABANDONED_AFTER", timedelta(seconds=-5))
     assert shop.trainer.prune(9) == []
     assert {name.partition("/")[0] for name in shop.names()} == {shop.old, POINTER}
 
 
 def test_a_file_that_was_replaced_since_it_was_read_is_not_replaced(shop, tmp_path):
-    one, other = Bucket(shop.url, tmp_path / "1"), Bucket(shop.url, tmp_path / "2")
+    one, other = BucketStore(shop.url, tmp_path / "1"), BucketStore(shop.url, tmp_path / "2")
     mine, theirs = one.read(POINTER), other.read(POINTER)
     other.replace(POINTER, b"theirs", theirs)
-    with pytest.raises(ChangedError):
+    with pytest.raises(WriteConflictError):
         one.replace(POINTER, b"mine", mine)
-    with pytest.raises(ChangedError):
+    with pytest.raises(WriteConflictError):
         one.replace(POINTER, b"mine", None)
     assert one.read(POINTER).data == b"theirs"
 
@@ -185,10 +185,10 @@ def test_of_many_who_publish_at_the_same_time_nobody_is_forgotten(shop, tmp_path
 
 def test_a_publish_that_always_loses_says_so(shop, monkeypatch):
     def beaten(*_: object) -> None:
-        raise ChangedError
+        raise WriteConflictError
 
-    monkeypatch.setattr(Bucket, "replace", beaten)
-    with pytest.raises(InputError, match="others did, 20 times in a row; try again"):
+    monkeypatch.setattr(BucketStore, "replace", beaten)
+    with pytest.raises(InputError, match="conflicting changes 20 times in a row; try again"):
         shop.trainer.publish(shop.new)
     assert shop.trainer.current_id() == shop.old
 
@@ -197,7 +197,7 @@ def test_a_bucket_that_is_not_there_is_no_empty_one(store, tmp_path):
     url = f"{store.scheme}://nobody-has-this/bundles"
     nowhere = open_registry(url, tmp_path)
     for ask in (nowhere.ids, nowhere.current_id, lambda: nowhere.publish("20260101T120000Z-x-00000000")):
-        with pytest.raises(AwayError, match=f"{url}: there is no such bucket"):
+        with pytest.raises(StoreUnavailableError, match=f"{url}: there is no such bucket"):
             ask()
 
 
@@ -206,7 +206,7 @@ def test_a_store_that_does_not_answer_is_a_sentence_and_not_a_trace(tmp_path, mo
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setattr(bucket, "RETRIES", bucket.NO_RETRIES)
-    with pytest.raises(AwayError, match=r"^s3://shop/bundles: .*GET http://127\.0\.0\.1:9/shop") as refused:
+    with pytest.raises(StoreUnavailableError, match=r"^s3://shop/bundles: .*GET http://127\.0\.0\.1:9/shop") as refused:
         open_registry("s3://shop/bundles", tmp_path).current_id()
     assert "\n" not in str(refused.value)
     assert "secret" not in str(refused.value)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from index.bundle import Bundle, BundleError, open_bundle
 from index.errors import InputError
 from index.item_index import exact_search
-from index.manifest import digest_of, record_bytes
+from index.manifest import digest_of, manifest_bytes
 
 ARRAYS = ["user_embeddings", "item_embeddings", "fold_in", "user_own", "seen_offsets", "seen_items"]
 
@@ -179,7 +179,7 @@ def rewrite_manifest(path: Path, change: Callable[[dict], None]) -> None:
     record = json.loads((path / "manifest.json").read_bytes())
     change(record)
     record["bundle_id"] = record["bundle_id"][:-8] + digest_of(record)
-    (path / "manifest.json").write_bytes(record_bytes(record))
+    (path / "manifest.json").write_bytes(manifest_bytes(record))
 
 
 def with_text(text: str) -> Callable[[Path], None]:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from index.bundle import write_bundle
-from index.content import checked_arrays, transposed
+from index.content import checked_arrays, transpose_csr
 from index.errors import InputError
 
 
@@ -58,7 +58,7 @@ BAD_FIELDS = [
     ({"model": "../up"}, "model is '../up'"),
     ({"metrics": {"valid": {"recall@20": float("nan")}}}, "config or metrics"),
     ({"config": {"path": object()}}, "expected what JSON can hold"),
-    ({"user_ids": ["same"] * 30}, "user_id 'same' stands in rows 0 and 1"),
+    ({"user_ids": ["same"] * 30}, "user_id 'same' is in rows 0 and 1"),
     ({"item_ids": [""] * 40}, "item_id of row 0 is ''"),
     ({"user_ids": []}, "n_users is 0; expected at least 1"),
     ({"items": []}, "items has 0 records; expected one for each of 40"),
@@ -105,7 +105,7 @@ def test_items_of_which_a_modality_knows_nothing_have_zero_rows():
 
 
 def test_the_transpose_worked_out_by_hand():
-    offsets, users = transposed(np.array([0, 2, 2, 4]), np.array([2, 0, 0, 1], np.int32), 4)
+    offsets, users = transpose_csr(np.array([0, 2, 2, 4]), np.array([2, 0, 0, 1], np.int32), 4)
     assert offsets.tolist() == [0, 2, 3, 4, 4]
     assert users.tolist() == [0, 2, 2, 0]
 
@@ -115,6 +115,6 @@ def test_the_transpose_worked_out_by_hand():
 def test_transposing_twice_gives_the_same_pairs(histories):
     columns = np.array([item for history in histories for item in sorted(history)], np.int32)
     offsets = np.concatenate([[0], np.cumsum([len(history) for history in histories])])
-    back = transposed(*transposed(offsets, columns, 9), len(histories))
+    back = transpose_csr(*transpose_csr(offsets, columns, 9), len(histories))
     assert back[0].tolist() == offsets.tolist()
     assert back[1].tolist() == columns.tolist()

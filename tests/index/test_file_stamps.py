@@ -6,20 +6,20 @@ import pytest
 from bundles import write_small_bundle
 
 from index.bundle import open_bundle
-from index.file_stamps import Seal
+from index.file_stamps import FileStamps
 from index.paging import page_in
 
 
 def test_a_bundle_that_nobody_touches_stays_sealed(tmp_path):
     bundle = open_bundle(write_small_bundle(tmp_path))
-    seal = Seal.of(bundle.path)
+    stamps = FileStamps.of(bundle.path)
     np.load(bundle.path / "fold_in.npy")
     os.link(bundle.path / "fold_in.npy", tmp_path / "sibling")  # as `index build` does
-    assert seal.breaks() == []
+    assert stamps.changed_files() == []
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "change"),
     [
         (lambda file: os.truncate(file, 100), "fold_in.npy has 100 bytes, had 1408"),
         (lambda file: os.utime(file, ns=(0, 0)), "fold_in.npy was written to"),
@@ -27,11 +27,11 @@ def test_a_bundle_that_nobody_touches_stays_sealed(tmp_path):
         (lambda file: shutil.copy2(file, file.with_suffix(".new")).replace(file), "fold_in.npy is another file"),
     ],
 )
-def test_what_became_of_a_file_is_told(tmp_path, damage, told):
+def test_what_became_of_a_file_is_told(tmp_path, damage, change):
     bundle = open_bundle(write_small_bundle(tmp_path))
-    seal = Seal.of(bundle.path)
+    stamps = FileStamps.of(bundle.path)
     damage(bundle.path / "fold_in.npy")
-    assert seal.breaks() == [told]
+    assert stamps.changed_files() == [change]
 
 
 def test_a_bundle_in_memory_outlives_its_files(tmp_path):

@@ -4,8 +4,8 @@ from bundles import edited, make_content, write_small_bundle
 from pydantic import ValidationError
 
 from index.bundle import open_bundle
-from index.comparison import sampled_users
-from index.gate import GateLimits, pass_gate
+from index.comparison import choose_users
+from index.gate import GateLimits, check_bundle
 
 CHECKS = [
     "files and sums",
@@ -32,7 +32,7 @@ def failed(report) -> list[str]:
 
 
 def test_a_first_bundle_passes_every_check(tmp_path):
-    report = pass_gate(write_small_bundle(tmp_path), None)
+    report = check_bundle(write_small_bundle(tmp_path), None)
     assert report.passed
     assert [check.name for check in report.checks] == CHECKS
     assert report.checks[-1].required == "nothing serves yet"
@@ -51,13 +51,13 @@ def test_a_first_bundle_passes_every_check(tmp_path):
 def test_metrics_may_fall_by_the_margin_and_no_further(tmp_path, new, failures):
     current = write_small_bundle(tmp_path, metrics=metrics(0.20, 0.10))
     candidate = write_small_bundle(tmp_path, metrics=metrics(*new), after_seconds=1)
-    assert failed(pass_gate(candidate, current, GateLimits(metric_margin=0.05))) == failures
+    assert failed(check_bundle(candidate, current, GateLimits(metric_margin=0.05))) == failures
 
 
 def test_a_failed_check_says_what_was_found_and_required(tmp_path):
     current = write_small_bundle(tmp_path, metrics=metrics(0.20, 0.10))
     candidate = write_small_bundle(tmp_path, metrics=metrics(0.10, 0.10), after_seconds=1)
-    text = str(pass_gate(candidate, current))
+    text = str(check_bundle(candidate, current))
     assert f"gate for {candidate.name}: FAILED in 1 of 12 checks" in text
     assert f"FAIL  valid recall@20      0.1000  (required: at least 0.1900: 0.2000 of {current.name}, less 5%)" in text
 
@@ -65,22 +65,22 @@ def test_a_failed_check_says_what_was_found_and_required(tmp_path):
 def test_a_comparison_across_other_data_says_so(tmp_path):
     current = write_small_bundle(tmp_path, data_fingerprint="a" * 64)
     candidate = write_small_bundle(tmp_path, data_fingerprint="b" * 64)
-    report = pass_gate(candidate, current)
+    report = check_bundle(candidate, current)
     assert report.passed
-    assert "on other data, bbbbbbbb against aaaaaaaa: not like for like" in report.checks[-2].required
-    assert "not like for like" not in str(pass_gate(candidate, candidate))
+    assert "on other data, bbbbbbbb against aaaaaaaa: not comparable" in report.checks[-2].required
+    assert "not comparable" not in str(check_bundle(candidate, candidate))
 
 
 @pytest.mark.parametrize(("mine", "theirs"), [({}, metrics(0.9, 0.9)), (metrics(0.1, 0.1), {"test": {"recall@20": 1}})])
 def test_metrics_that_one_side_lacks_are_not_compared_and_said_so(tmp_path, mine, theirs):
     candidate, current = write_small_bundle(tmp_path, metrics=mine), write_small_bundle(tmp_path, metrics=theirs)
-    report = pass_gate(candidate, current)
+    report = check_bundle(candidate, current)
     assert report.passed
     assert all("not compared" in check.required for check in report.checks[-2:])
 
 
 def test_an_unreadable_current_bundle_does_not_bar_a_good_one(tmp_path):
-    report = pass_gate(write_small_bundle(tmp_path), tmp_path / "gone")
+    report = check_bundle(write_small_bundle(tmp_path), tmp_path / "gone")
     assert report.passed
     assert "current bundle is unreadable" in report.checks[-1].required
 
@@ -88,27 +88,27 @@ def test_an_unreadable_current_bundle_does_not_bar_a_good_one(tmp_path):
 def test_an_index_that_finds_too_little_fails(tmp_path):
     size = {"n_users": 50, "n_items": 500}
     candidate = write_small_bundle(tmp_path, factory="IVF32,Flat", **size)
-    assert failed(pass_gate(candidate, None)) == ["index recall@20"]
-    assert pass_gate(candidate, None, GateLimits(index_recall_floor=0.1)).passed
+    assert failed(check_bundle(candidate, None)) == ["index recall@20"]
+    assert check_bundle(candidate, None, GateLimits(index_recall_floor=0.1)).passed
 
 
 def test_a_damaged_bundle_fails_at_its_first_check(tmp_path):
     candidate = write_small_bundle(tmp_path)
     (candidate / "fold_in.npy").write_bytes(b"broken")
-    report = pass_gate(candidate, None)
+    report = check_bundle(candidate, None)
     assert failed(report) == ["files and sums"]
     assert "fold_in.npy has sha256" in report.checks[0].found
 
 
 def test_a_renamed_bundle_fails(tmp_path):
     candidate = write_small_bundle(tmp_path).rename(tmp_path / "other-name")
-    assert failed(pass_gate(candidate, None)) == ["files and sums"]
+    assert failed(check_bundle(candidate, None)) == ["files and sums"]
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_number_that_is_not_finite_fails_and_nothing_is_computed_from_it(tmp_path, value):
     candidate = edited(write_small_bundle(tmp_path), "fold_in.npy", lambda rows: rows.__setitem__((3, 1), value))
-    report = pass_gate(candidate, None)
+    report = check_bundle(candidate, None)
     assert failed(report) == ["finite numbers"]
     assert report.checks[1].found == "row 3 of fold_in is not"
     assert len(report.checks) == 2
@@ -119,7 +119,7 @@ def test_a_number_that_is_not_finite_fails_and_nothing_is_computed_from_it(tmp_p
 )
 def test_a_bundle_whose_sums_are_right_but_whose_laws_are_broken_fails(tmp_path, name, check):
     candidate = edited(write_small_bundle(tmp_path), name, lambda rows: np.add(rows, 0.01, out=rows))
-    assert failed(pass_gate(candidate, None)) == [check]
+    assert failed(check_bundle(candidate, None)) == [check]
 
 
 # What people are shown, beside what they are shown now
@@ -131,17 +131,17 @@ def check(report, name):
 
 def test_the_same_model_again_shows_the_same_lists(tmp_path):
     current, candidate = write_small_bundle(tmp_path), write_small_bundle(tmp_path, after_seconds=1)
-    overlap = check(pass_gate(candidate, current), "overlap of lists")
+    overlap = check(check_bundle(candidate, current), "overlap of lists")
     assert overlap.passed
     assert overlap.found == "100.0% of the top 20, 30 users that both bundles know"
-    assert failed(pass_gate(candidate, current, GateLimits(overlap_ceiling=0.99))) == ["overlap of lists"]
+    assert failed(check_bundle(candidate, current, GateLimits(overlap_ceiling=0.99))) == ["overlap of lists"]
 
 
 def test_lists_that_belong_to_other_people_are_found_by_their_overlap(tmp_path):
     sizes = {"n_users": 60, "n_items": 800}
     current = write_small_bundle(tmp_path, **sizes)
     strangers = write_small_bundle(tmp_path, after_seconds=1, seed=1, **sizes)
-    report = pass_gate(strangers, current, GateLimits(list_length=5))
+    report = check_bundle(strangers, current, GateLimits(list_length=5))
     assert failed(report) == ["overlap of lists"]
     assert check(report, "overlap of lists").required == "5% to 100%"
 
@@ -149,9 +149,9 @@ def test_lists_that_belong_to_other_people_are_found_by_their_overlap(tmp_path):
 def test_overlap_goes_by_outside_ids_whatever_the_rows(tmp_path):
     current = write_small_bundle(tmp_path)
     renamed = write_small_bundle(tmp_path, after_seconds=1, item_ids=[f"item-{row + 1000}" for row in range(40)])
-    assert "0.0% of the top 20" in check(pass_gate(renamed, current), "overlap of lists").found
+    assert "0.0% of the top 20" in check(check_bundle(renamed, current), "overlap of lists").found
     strangers = write_small_bundle(tmp_path, after_seconds=2, user_ids=[f"other-{row}" for row in range(30)])
-    overlap = check(pass_gate(strangers, current), "overlap of lists")
+    overlap = check(check_bundle(strangers, current), "overlap of lists")
     assert overlap.passed
     assert overlap.required == "not compared: no user is known to both bundles"
 
@@ -163,11 +163,11 @@ def test_a_model_that_shows_everybody_the_same_few_items_fails_by_coverage(tmp_p
     alike = write_small_bundle(
         tmp_path, after_seconds=1, n_items=200, user_embeddings=one_taste, user_own=one_taste, fold_in=zeros(200)
     )
-    assert "coverage of items" in failed(pass_gate(alike, current, GateLimits(list_length=5, overlap_floor=0)))
+    assert "coverage of items" in failed(check_bundle(alike, current, GateLimits(list_length=5, overlap_floor=0)))
     limits = GateLimits(list_length=5, overlap_floor=0, coverage_kept=0, coverage_floor=0.5)
-    assert failed(pass_gate(alike, current, limits)) == ["coverage of items"]
-    assert failed(pass_gate(alike, None, limits)) == ["coverage of items"]
-    assert pass_gate(alike, current, GateLimits(list_length=5, overlap_floor=0, coverage_kept=0)).passed
+    assert failed(check_bundle(alike, current, limits)) == ["coverage of items"]
+    assert failed(check_bundle(alike, None, limits)) == ["coverage of items"]
+    assert check_bundle(alike, current, GateLimits(list_length=5, overlap_floor=0, coverage_kept=0)).passed
 
 
 def zeros(n):
@@ -176,7 +176,7 @@ def zeros(n):
 
 def test_searches_that_take_too_long_fail(tmp_path):
     ticks = iter(range(10_000))
-    report = pass_gate(write_small_bundle(tmp_path), None, timer=lambda: next(ticks) * 0.2)
+    report = check_bundle(write_small_bundle(tmp_path), None, timer=lambda: next(ticks) * 0.2)
     assert failed(report) == ["search p99"]
     assert check(report, "search p99").found == "200.00 ms over 30 users"
 
@@ -191,7 +191,7 @@ def test_a_halt_of_the_machine_is_not_held_against_the_index(tmp_path):
         now += 1.0 if looks % 20 == 0 else 0.001
         return now
 
-    report = pass_gate(write_small_bundle(tmp_path), None, timer=halting)
+    report = check_bundle(write_small_bundle(tmp_path), None, timer=halting)
     assert report.passed
     assert check(report, "search p99").found == "1.00 ms over 30 users"
 
@@ -202,14 +202,14 @@ def test_a_halt_of_the_machine_is_not_held_against_the_index(tmp_path):
 def test_neither_catalogue_nor_audience_may_shrink_by_more_than_a_share(tmp_path, n_users, n_items, failures):
     current = write_small_bundle(tmp_path)
     candidate = write_small_bundle(tmp_path, after_seconds=1, n_users=n_users, n_items=n_items)
-    assert failed(pass_gate(candidate, current, GateLimits(overlap_floor=0, coverage_kept=0))) == failures
+    assert failed(check_bundle(candidate, current, GateLimits(overlap_floor=0, coverage_kept=0))) == failures
 
 
 def test_users_to_replay_come_first_and_then_those_whom_both_bundles_know(tmp_path):
     new, old = (open_bundle(write_small_bundle(tmp_path, n_users=n)) for n in (100, 20))
-    rows = sampled_users(new, None, ["user-77", "nobody", "user-5", "user-77"], 4)
+    rows = choose_users(new, None, ["user-77", "nobody", "user-5", "user-77"], 4)
     assert rows[:2].tolist() == [77, 5]
-    shared = sampled_users(new, old, ["user-77", "user-5"], 8)
+    shared = choose_users(new, old, ["user-77", "user-5"], 8)
     assert shared[0] == 5
     assert (shared[:4] < 20).all()
     assert len(set(shared.tolist())) == 8
@@ -223,7 +223,7 @@ def test_limits_are_frozen_and_refuse_a_typo():
 
 
 def test_the_report_goes_through_json(tmp_path):
-    report = pass_gate(write_small_bundle(tmp_path), None)
+    report = check_bundle(write_small_bundle(tmp_path), None)
     assert type(report).model_validate_json(report.model_dump_json()) == report
 
 
@@ -231,5 +231,5 @@ def test_the_test_split_has_no_say(tmp_path):
     good = {"valid": {"recall@20": 0.2}, "test": {"recall@20": 0.9}}
     bad = {"valid": {"recall@20": 0.2}, "test": {"recall@20": 0.0}}
     current, candidate = (write_small_bundle(tmp_path, metrics=each) for each in (good, bad))
-    assert pass_gate(candidate, current).passed
+    assert check_bundle(candidate, current).passed
     assert make_content().metrics.keys() == {"valid", "test"}

@@ -10,7 +10,7 @@ import pytest
 
 from index import gpu
 from index.errors import InputError
-from index.gpu import placed
+from index.gpu import place_index
 from index.item_index import ItemIndex
 
 
@@ -41,7 +41,7 @@ def limited(cpu: ItemIndex) -> tuple[ItemIndex, LimitedLikeAGpu]:
 @pytest.mark.parametrize("allow_gpu", [True, False])
 def test_an_index_stays_where_it_is_without_a_gpu(allow_gpu):
     index = ItemIndex.build(vectors_of(50))
-    placed_index = placed(index, allow_gpu=allow_gpu, device=99)
+    placed_index = place_index(index, allow_gpu=allow_gpu, device=99)
     assert placed_index is index
     assert placed_index.engine.device == "cpu"
 
@@ -58,12 +58,12 @@ def faiss_with_a_gpu(clone: Callable[[Any], Any]) -> SimpleNamespace:
 def test_an_index_goes_onto_a_gpu_and_keeps_its_twin(monkeypatch):
     monkeypatch.setattr(gpu, "faiss", faiss_with_a_gpu(LimitedLikeAGpu))
     cpu = ItemIndex.build(vectors_of(100))
-    index = placed(cpu, allow_gpu=True)
+    index = place_index(cpu, allow_gpu=True)
     assert (index.engine.device, index.engine.max_fetch, index.overflow) == ("gpu:0", 2_048, cpu)
     query = vectors_of(1, seed=1)
     assert index.search(query, 10, np.arange(5))[0].tolist() == cpu.search(query, 10, np.arange(5))[0].tolist()
-    assert placed(cpu, allow_gpu=False) is cpu
-    assert placed(cpu, allow_gpu=True, device=1) is cpu
+    assert place_index(cpu, allow_gpu=False) is cpu
+    assert place_index(cpu, allow_gpu=True, device=1) is cpu
 
 
 def test_an_index_that_has_no_gpu_form_stays_and_it_is_said(monkeypatch, caplog):
@@ -72,7 +72,7 @@ def test_an_index_that_has_no_gpu_form_stays_and_it_is_said(monkeypatch, caplog)
 
     monkeypatch.setattr(gpu, "faiss", faiss_with_a_gpu(refuse))
     cpu = ItemIndex.build(vectors_of(100), "HNSW8")
-    assert placed(cpu, allow_gpu=True) is cpu
+    assert place_index(cpu, allow_gpu=True) is cpu
     assert "index stays on the CPU: This index type is not implemented on GPU" in caplog.text
 
 
@@ -94,7 +94,7 @@ def test_a_tie_too_long_for_the_gpu_is_broken_on_the_cpu():
 
 def test_hidden_rows_stay_hidden_on_both_devices():
     cpu = ItemIndex.build(vectors_of(1_000))
-    index = limited(cpu)[0].hiding(np.arange(0, 1_000, 2))
+    index = limited(cpu)[0].with_hidden(np.arange(0, 1_000, 2))
     for k in (3, 500):
         found = index.search(vectors_of(1, seed=1), k)[0][0]
         assert (found[found >= 0] % 2 == 1).all()
@@ -108,4 +108,4 @@ def test_gpu_limits_are_those_of_faiss():
 
 def test_a_row_out_of_range_is_refused_before_any_device_sees_it():
     with pytest.raises(InputError, match=r"expected 0\.\.99"):
-        ItemIndex.build(vectors_of(100)).hiding(np.array([100]))
+        ItemIndex.build(vectors_of(100)).with_hidden(np.array([100]))

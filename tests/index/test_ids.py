@@ -35,7 +35,7 @@ def test_ids_whose_hashes_collide_are_told_apart_by_the_string(monkeypatch):
 
 
 def test_a_repeated_id_is_refused_with_both_rows():
-    with pytest.raises(InputError, match="user_id 'b' stands in rows 1 and 3; expected it once"):
+    with pytest.raises(InputError, match="user_id 'b' is in rows 1 and 3; expected it once"):
         IdTable.build(["a", "b", "c", "b"], "user_id")
 
 

@@ -5,18 +5,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from index.gate_report import TOLERANCE
-from index.invariants import fold_in_error, folded, part_sum_error
+from index.invariants import fold_in_error, fold_in_sums, part_sum_error
 
 
 def test_fold_in_worked_out_by_hand():
     fold_in = np.array([[1, 0], [0, 1], [2, 2]], np.float32)
     offsets, seen = np.array([0, 2, 2, 3]), np.array([0, 1, 2])
     expected = [[1 / np.sqrt(2), 1 / np.sqrt(2)], [0, 0], [2, 2]]  # two items, none, one
-    np.testing.assert_allclose(folded(fold_in, offsets, seen), expected)
+    np.testing.assert_allclose(fold_in_sums(fold_in, offsets, seen), expected)
 
 
 def test_only_users_without_items_fold_to_zero():
-    assert folded(np.ones((3, 2), np.float32), np.zeros(5, np.int64), np.zeros(0, np.int32)).tolist() == [[0, 0]] * 4
+    assert (
+        fold_in_sums(np.ones((3, 2), np.float32), np.zeros(5, np.int64), np.zeros(0, np.int32)).tolist() == [[0, 0]] * 4
+    )
 
 
 @given(st.integers(0, 1_000))

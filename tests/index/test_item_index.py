@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from index.errors import InputError
-from index.item_index import MOST_OVERFETCHED, ItemIndex, exact_search, measured_recall
+from index.item_index import MAX_OVERFETCH, ItemIndex, exact_search, measured_recall
 
 EVERYWHERE: dict[str, dict[str, int]] = {"Flat": {}, "IVF8,Flat": {"nprobe": 8}, "HNSW16": {"ef_search": 512}}
 FACTORIES = [*EVERYWHERE, "IVF8,Flat narrow", "SQ8", "PCA4,Flat", "SQ8,RFlat"]
@@ -46,7 +46,7 @@ def test_the_best_rows_of_a_catalogue_worked_out_by_hand():
 
 
 @pytest.mark.parametrize("factory", EVERYWHERE)
-@pytest.mark.parametrize("n_excluded", [0, 30, MOST_OVERFETCHED, MOST_OVERFETCHED + 1, 490, 500])
+@pytest.mark.parametrize("n_excluded", [0, 30, MAX_OVERFETCH, MAX_OVERFETCH + 1, 490, 500])
 def test_an_index_that_looks_everywhere_equals_exact_search(factory, n_excluded):
     vectors, queries = vectors_of(500), vectors_of(20, seed=1)
     exclude = random_excludes(500, 20, n_excluded)
@@ -113,9 +113,9 @@ def test_hidden_rows_never_return_and_come_back_when_shown(n_hidden):
     vectors, query, seen = vectors_of(300), vectors_of(1, seed=1)[0], np.array([5, 6, 7])
     shown = ItemIndex.build(vectors)
     hidden = np.array(plain_search(vectors, query, n_hidden))
-    index = shown.hiding(hidden)
+    index = shown.with_hidden(hidden)
     assert index.search(query, 9, seen)[0][0].tolist() == plain_search(vectors, query, 9, [*hidden, *seen])
-    assert index.hiding(np.array([], np.int64)).search(query, 9)[0][0].tolist() == plain_search(vectors, query, 9)
+    assert index.with_hidden(np.array([], np.int64)).search(query, 9)[0][0].tolist() == plain_search(vectors, query, 9)
     assert index.vectors is shown.vectors
     assert index.engine is shown.engine
 
@@ -225,7 +225,7 @@ def test_a_search_within_some_rows_is_brute_force_over_them(factory, share, k, s
     vectors, queries = vectors_of(400, seed=seed), vectors_of(3, seed=seed + 1)
     within = np.flatnonzero(rng.random(400) < share)
     exclude = [rng.integers(0, 400, 9) for _ in queries]
-    index = built(vectors, factory).hiding(rng.integers(0, 400, 5))
+    index = built(vectors, factory).with_hidden(rng.integers(0, 400, 5))
     rows, scores = index.search(queries, k, exclude, within)
     others = np.setdiff1d(np.arange(400), within)
     left_out = [np.concatenate([others, index.hidden, of_one]) for of_one in exclude]
@@ -236,7 +236,7 @@ def test_a_search_within_some_rows_is_brute_force_over_them(factory, share, k, s
 
 @pytest.mark.parametrize("factory", EVERYWHERE)
 def test_a_search_within_many_rows_uses_the_index_and_leaves_the_others_out(factory, monkeypatch):
-    monkeypatch.setattr("index.item_index.MOST_SCORED", 10)
+    monkeypatch.setattr("index.item_index.MAX_SCORED", 10)
     vectors, queries, within = vectors_of(900), vectors_of(6, seed=1), np.arange(0, 900, 3)
     found = built(vectors, factory).search(queries, 20, np.arange(30), within)
     left_out = np.union1d(np.setdiff1d(np.arange(900), within), np.arange(30))

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from index.__main__ import app
 from index.errors import InputError
-from index.gate_report import GateLimits, as_words, limits_from
+from index.gate_report import GateLimits, limits_as_arguments, parse_limits
 from index.registry import Registry
 
 LOW = {"valid": {"recall@20": 0.01}}
@@ -87,13 +87,13 @@ def test_an_unknown_limit_is_refused_with_what_there_is(bundle):
         assert isinstance(result.exception, InputError)
         assert "expected NAME=VALUE with one of law_tolerance, index_recall_at" in str(result.exception)
     with pytest.raises(InputError, match="overlap_floor is '7': Input should be less than or equal to 1"):
-        limits_from(["overlap_floor=7"])
+        parse_limits(["overlap_floor=7"])
 
 
 def test_limits_go_through_words(bundle):
     limits = GateLimits(metric_margin=0.5, metrics=("recall@20",), sample_users=3)
-    assert limits_from(as_words(limits)) == limits
-    assert as_words(GateLimits()) == []
+    assert parse_limits(limits_as_arguments(limits)) == limits
+    assert limits_as_arguments(GateLimits()) == []
     said = run("gate", bundle, "--limit", "metrics=recall@10,ndcg@10", "--limit", "sample_users=7")
     assert "valid ndcg@10" in said
     assert "over 7 users" in said

@@ -16,12 +16,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from index.bundle import BundleError, open_bundle
 from index.errors import InputError
 from index.gate_report import GateCheck, GateReport
-from index.records import Gated, Move, Record
+from index.records import BundleRecord, GateResult, PointerMove
 from index.registry import MOST_HISTORY, POINTER, Registry, open_registry
 from index.storage import TEMPORARY_PREFIX
 
 AT = datetime(2026, 1, 3, tzinfo=UTC)
-FELL = Move(at=AT, by="replica-1", why="errors")
+FELL = PointerMove(at=AT, by="replica-1", why="errors")
 TINY = {"n_users": 2, "n_items": 3, "embedding_size": 2}
 
 
@@ -47,14 +47,14 @@ def registry(another) -> Registry:
 def filled(registry: Registry) -> Registry:
     """With three bundles, of which none serves."""
     for second in range(3):
-        registry.take_in(write_small_bundle(registry.folder, after_seconds=second, **TINY))
+        registry.add_bundle(write_small_bundle(registry.folder, after_seconds=second, **TINY))
     return registry
 
 
 def overwrite(registry: Registry, name: str, data: bytes) -> None:
     """As somebody could who works at the place itself."""
-    shelf = registry._shelf
-    shelf.replace(name, data, shelf.read(name))
+    store = registry._store
+    store.replace(name, data, store.read(name))
 
 
 def test_other_folders_are_no_bundles(in_folder):
@@ -121,23 +121,23 @@ def test_the_only_bundle_cannot_be_withdrawn_and_is_not_marked(registry):
 
 def test_records_of_moves_and_reports_go_with_their_bundle(registry):
     new, middle, old = registry.ids()
-    published = Move(at=AT, by="somebody")
+    published = PointerMove(at=AT, by="somebody")
     report = GateReport(bundle_id=old, checks=(GateCheck(name="sums", passed=True, found="", required=""),))
     registry.publish(old, published)
-    registry.keep_report(old, Gated(at=AT, report=report))
-    assert registry.record(old) == Record(published=published, gate=Gated(at=AT, report=report))
+    registry.save_gate_report(old, GateResult(at=AT, report=report))
+    assert registry.record(old) == BundleRecord(published=published, gate=GateResult(at=AT, report=report))
     registry.publish(middle)
     registry.publish(new)
     assert registry.prune(1) == [old]
-    assert registry.record(old) == Record()
+    assert registry.record(old) == BundleRecord()
 
 
 def test_a_damaged_record_bars_nothing(registry):
     new, _, old = registry.ids()
-    registry.publish(old, Move(at=AT, by="somebody"))
+    registry.publish(old, PointerMove(at=AT, by="somebody"))
     overwrite(registry, f"records/{old}.json", b"{")
     registry.publish(new)
-    assert registry.rollback(Move(at=AT, by="me")) == old
+    assert registry.rollback(PointerMove(at=AT, by="me")) == old
     assert registry.record(old).published.by == "me"
 
 
@@ -204,7 +204,7 @@ def test_a_rollback_passes_over_bundles_that_are_gone(registry):
     new, middle, old = registry.ids()
     for bundle_id in (old, middle, new):
         registry.publish(bundle_id)
-    registry._shelf.discard(middle)
+    registry._store.discard(middle)
     assert registry.rollback() == old
 
 
@@ -217,7 +217,7 @@ def test_a_damaged_pointer_is_refused_by_its_name(registry, text):
 
 def test_pruning_keeps_the_newest_what_serves_and_what_a_rollback_needs(registry):
     for second in range(3, 6):
-        registry.take_in(write_small_bundle(registry.folder, after_seconds=second, **TINY))
+        registry.add_bundle(write_small_bundle(registry.folder, after_seconds=second, **TINY))
     ids = registry.ids()
     for row in (5, 4, 3):
         registry.publish(ids[row])

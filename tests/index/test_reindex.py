@@ -7,31 +7,31 @@ from bundles import MADE_AT, write_small_bundle
 from index.bundle import BundleError, open_bundle
 from index.errors import InputError
 from index.registry import Registry
-from index.reindex import with_index
+from index.reindex import reindex
 
 LATER = MADE_AT + timedelta(hours=1)
 
 
 def test_a_sibling_has_another_index_and_shares_every_other_file(tmp_path):
     path = write_small_bundle(tmp_path, n_items=300)
-    sibling_path = with_index(path, "IVF8,Flat", created_at=LATER, nprobe=8)
-    old, new = open_bundle(path), open_bundle(sibling_path)
+    reindexed_path = reindex(path, "IVF8,Flat", created_at=LATER, nprobe=8)
+    old, new = open_bundle(path), open_bundle(reindexed_path)
     assert Registry(tmp_path).ids() == [new.bundle_id, old.bundle_id]
     assert (new.manifest.index.factory, new.manifest.index.settings) == ("IVF8,Flat", {"nprobe": 8})
     assert new.manifest.index.recall["recall@20"] == 1.0
     assert new.manifest.created_at == LATER
     for name in old.manifest.files:
-        assert (path / name).samefile(sibling_path / name) == (name != "index/item.faiss")
+        assert (path / name).samefile(reindexed_path / name) == (name != "index/item.faiss")
     rows, _ = new.index().search(new.user_embeddings[:5], 10)
     np.testing.assert_array_equal(rows, old.index().search(old.user_embeddings[:5], 10)[0])
 
 
 def test_a_sibling_outlives_the_bundle_that_it_was_made_from(tmp_path):
     path = write_small_bundle(tmp_path)
-    sibling = with_index(path, "HNSW8", created_at=LATER)
+    reindexed = reindex(path, "HNSW8", created_at=LATER)
     Registry(tmp_path).prune(1)
     assert not path.exists()
-    assert open_bundle(sibling).index().settings == {"ef_search": 64}
+    assert open_bundle(reindexed).index().settings == {"ef_search": 64}
 
 
 def test_a_damaged_bundle_gets_no_sibling(tmp_path):
@@ -40,12 +40,12 @@ def test_a_damaged_bundle_gets_no_sibling(tmp_path):
     data[-1] ^= 1
     (path / "fold_in.npy").write_bytes(bytes(data))
     with pytest.raises(BundleError, match="damaged or edited"):
-        with_index(path, "HNSW8", created_at=LATER)
+        reindex(path, "HNSW8", created_at=LATER)
     assert Registry(tmp_path).ids() == [path.name]
 
 
 def test_a_factory_that_does_not_fit_leaves_nothing(tmp_path):
     path = write_small_bundle(tmp_path)
     with pytest.raises(InputError, match="does not fit 40 vectors of 8"):
-        with_index(path, "IVF4096,Flat", created_at=LATER)
+        reindex(path, "IVF4096,Flat", created_at=LATER)
     assert list(tmp_path.iterdir()) == [path]

@@ -16,11 +16,11 @@ from worlds import topics_dataset, topics_source
 
 from index.errors import InputError
 from trainer.__main__ import app
+from trainer.analyze.figure_data import MEASURED
 from trainer.analyze.page import as_shown, raised
 from trainer.analyze.report import analyze
+from trainer.analyze.runs import open_runs
 from trainer.analyze.sections import AnalysisSettings
-from trainer.analyze.study import open_study
-from trainer.analyze.tables import MEASURED
 from trainer.config import load_config
 from trainer.data import Recipe, load_dataset
 from trainer.fit import fit
@@ -187,7 +187,7 @@ def test_every_space_overlaps_itself_and_a_run_shows_only_the_spaces_that_it_has
 
 
 def test_origins_are_the_propagated_embeddings_and_trained_tables_the_moved_features(world):
-    official = open_study([world / "anchorrec-official"], trained_tables=True)
+    official = open_runs([world / "anchorrec-official"], trained_tables=True)
     spaces = official.runs[0].spaces
     assert spaces["origin text"].shape == (48, 8)
     assert spaces["trained text"].shape == official.raw["text"].shape
@@ -267,8 +267,8 @@ def test_runs_that_measured_none_of_the_usual_metrics_are_reported_by_what_they_
 
 def test_runs_of_one_name_are_told_apart(world, tmp_path):
     twin = trained(load_dataset(world / "data"), tmp_path / "lightgcn", "lightgcn")
-    study = open_study([world / "lightgcn", twin])
-    assert [run.name for run in study.runs] == [str(world / "lightgcn"), str(twin)]
+    compared = open_runs([world / "lightgcn", twin])
+    assert [run.name for run in compared.runs] == [str(world / "lightgcn"), str(twin)]
 
 
 def refused(runs, out, settings=SETTINGS, **options):

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from typer.testing import CliRunner
 
-from trainer import bench as benchmark
+from trainer import step_benchmark as benchmark
 from trainer.__main__ import app
-from trainer.bench import Shape, as_record, bench, cost_table, timed_step
+from trainer.step_benchmark import Shape, as_record, bench, cost_table, timed_step
 
 TINY = Shape(60, 40, 300, (("multimodal", 8), ("text", 4), ("image", 12)))
 

@@ -155,7 +155,7 @@ def test_what_is_wrong_is_said_before_anything_is_written(data, tmp_path, option
 
 def test_configurations_that_are_measured_differently_are_not_compared(data, tmp_path):
     (tmp_path / "mine.toml").write_text('model.name = "bpr"\nevaluation.mask_valid_at_test = true\n')
-    with pytest.raises(InputError, match="popularity and mine are not measured alike"):
+    with pytest.raises(InputError, match="popularity and mine have other evaluation settings"):
         make_plan([data / "one"], ["popularity", str(tmp_path / "mine.toml")], tmp_path / "out")
 
 

@@ -9,7 +9,7 @@ import torch
 
 from trainer.config import load_config
 from trainer.data import Dataset, Recipe, Source, load_dataset
-from trainer.evaluator import Judge, figure_names, per_user_names
+from trainer.evaluator import Evaluator, figure_names, per_user_names
 from trainer.prepare import prepare_dataset
 
 TRAIN, VALID, TEST = 0, 1, 2
@@ -44,9 +44,9 @@ def dataset(tmp_path_factory) -> Dataset:
     return prepared(tmp_path_factory.mktemp("data") / "four", ROWS)
 
 
-def judge(dataset, *overrides):
+def evaluator(dataset, *overrides):
     usual = ("evaluation.ks=[1,2]", "training.metric=recall@1", "evaluation.bootstrap=50")
-    return Judge(dataset, load_config("popularity", (*usual, *overrides)))
+    return Evaluator(dataset, load_config("popularity", (*usual, *overrides)))
 
 
 # b before c before d before a: ann is shown b, c, d and bob b, d.
@@ -54,24 +54,24 @@ MODEL = Fixed(2, [1.0, 4.0, 3.0, 2.0])
 
 
 def test_validation_items_compete_at_test_as_published(dataset):
-    figures = judge(dataset).measure(MODEL, "test")
+    figures = evaluator(dataset).accuracy(MODEL, "test")
     assert (figures["recall@1"], figures["recall@2"], figures["mrr@2"]) == (0, 1, 0.5)
 
 
 def test_validation_items_leave_the_test_lists_where_the_setting_masks_them(dataset):
-    masking = judge(dataset, "evaluation.mask_valid_at_test=true")
-    assert masking.measure(MODEL, "test")["recall@1"] == 1
-    assert masking.examine(MODEL, "test").figures["recall@1"] == 1
+    masking = evaluator(dataset, "evaluation.mask_valid_at_test=true")
+    assert masking.accuracy(MODEL, "test")["recall@1"] == 1
+    assert masking.evaluate(MODEL, "test").figures["recall@1"] == 1
 
 
 def test_validation_is_never_masked_from_itself(dataset):
     for switch in ("true", "false"):
-        figures = judge(dataset, f"evaluation.mask_valid_at_test={switch}").measure(MODEL, "valid")
+        figures = evaluator(dataset, f"evaluation.mask_valid_at_test={switch}").accuracy(MODEL, "valid")
         assert figures["recall@1"] == 1
 
 
 def test_the_full_measurement_by_hand(dataset):
-    measured = judge(dataset, "evaluation.cold_at_most=0", "evaluation.tail_share=0.4").examine(MODEL, "test")
+    measured = evaluator(dataset, "evaluation.cold_at_most=0", "evaluation.tail_share=0.4").evaluate(MODEL, "test")
     figures = measured.figures
     assert (figures["coverage@1"], figures["coverage@2"]) == (1 / 4, 3 / 4)
     assert figures["gini@1"] == pytest.approx(3 / 4)
@@ -85,7 +85,7 @@ def test_the_full_measurement_by_hand(dataset):
 
 def test_a_slice_that_holds_no_held_out_item_has_no_figure(tmp_path):
     known_items_only = prepared(tmp_path / "data", [row for row in ROWS if row != ("bob", "d", TEST)])
-    measured = judge(known_items_only, "evaluation.cold_at_most=0").examine(MODEL, "test")
+    measured = evaluator(known_items_only, "evaluation.cold_at_most=0").evaluate(MODEL, "test")
     assert measured.figures["recall@2"] == 1
     assert not any(name.startswith("cold") for table in (measured.figures, measured.low) for name in table)
     assert np.isnan(measured.per_user["cold/recall@2"]).all()
@@ -93,8 +93,8 @@ def test_a_slice_that_holds_no_held_out_item_has_no_figure(tmp_path):
 
 def test_both_ways_of_measuring_agree_and_names_are_those_that_are_announced(dataset):
     config = load_config("popularity", ("evaluation.ks=[1,2]", "training.metric=hit@3", "evaluation.cold_at_most=9"))
-    measured = Judge(dataset, config).examine(MODEL, "test")
-    cheap = Judge(dataset, config).measure(MODEL, "test")
+    measured = Evaluator(dataset, config).evaluate(MODEL, "test")
+    cheap = Evaluator(dataset, config).accuracy(MODEL, "test")
     assert cheap.items() <= measured.figures.items()
     assert sorted(measured.figures) == sorted(figure_names(config))
     assert sorted(measured.per_user) == sorted(measured.low) == sorted(measured.high) == sorted(per_user_names(config))
@@ -102,13 +102,13 @@ def test_both_ways_of_measuring_agree_and_names_are_those_that_are_announced(dat
 
 
 def test_intervals_repeat_with_the_seed_and_are_left_out_on_demand(dataset):
-    one, two = (judge(dataset).examine(MODEL, "test") for _ in range(2))
+    one, two = (evaluator(dataset).evaluate(MODEL, "test") for _ in range(2))
     assert (one.low, one.high) == (two.low, two.high)
-    assert judge(dataset, "evaluation.bootstrap=0").examine(MODEL, "test").low == {}
+    assert evaluator(dataset, "evaluation.bootstrap=0").evaluate(MODEL, "test").low == {}
 
 
 def test_the_table_of_users_averages_to_the_figures(dataset):
-    measured = judge(dataset, "evaluation.cold_at_most=0").examine(MODEL, "test")
+    measured = evaluator(dataset, "evaluation.cold_at_most=0").evaluate(MODEL, "test")
     table = measured.table()
     assert table["user_row"].to_list() == [0, 1]
     assert table["cold/recall@2"].to_list() == [None, 1]

@@ -134,7 +134,7 @@ def test_a_long_list_is_searched_in_blocks_to_the_same_answer(monkeypatch):
 def test_features_without_any_structure_are_searched_exactly(capsys):
     features = np.random.default_rng(0).normal(size=(2000, 256))
     found = nearest_items(features, 10, "approximate")
-    assert "search exactly" in capsys.readouterr().err
+    assert "exact search" in capsys.readouterr().err
     np.testing.assert_array_equal(found.rows, nearest_items(features, 10, "exact").rows)
     assert found.recall == 1.0
 

@@ -33,7 +33,7 @@ from trainer.model_settings import (
     SMORESettings,
     VBPRSettings,
 )
-from trainer.models import Recommender, build_model
+from trainer.models import RecommenderModel, build_model
 from trainer.parallel import WHOLE, Share
 from trainer.run_folder import RunFolder
 from trainer.sampling import PairSampler
@@ -62,7 +62,7 @@ def dataset(tmp_path_factory):
     return topics_dataset(tmp_path_factory.mktemp("data") / "topics", n_users=57)
 
 
-def gradients(model: Recommender) -> dict[str, torch.Tensor]:
+def gradients(model: RecommenderModel) -> dict[str, torch.Tensor]:
     return {name: p.grad if p.grad is not None else torch.zeros_like(p) for name, p in model.named_parameters()}
 
 
@@ -112,11 +112,11 @@ from trainer.config import load_config
 from trainer.data import load_dataset
 from trainer.data import Dataset
 from trainer.fit import fit
-from trainer.parallel import joined
+from trainer.parallel import process_group
 from trainer.run_folder import RunFolder
 
 data, out, names, *overrides = sys.argv[1:]
-with joined("cpu") as share:
+with process_group("cpu") as share:
     for name in names.split(","):
         fit(load_dataset(Path(data)), load_config(name, tuple(overrides)), RunFolder(Path(out) / name), share=share)
 threads = sorted(task.joinpath("comm").read_text().strip() for task in Path("/proc/self/task").glob("*"))

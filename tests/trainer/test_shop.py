@@ -7,13 +7,11 @@ from PIL import Image
 
 from index.errors import InputError
 from trainer.datasets.shop import generate, read
-from trainer.datasets.shop.catalogue import FACETS, MATERIALS_OF
-from trainer.datasets.shop.paints import MATERIALS, PALETTES, PATTERNS
+from trainer.datasets.shop.paints import PATTERNS, TEXTURES
+from trainer.datasets.shop.pen import Pen, Role
 from trainer.datasets.shop.people import DAY, NEW_SHARE, NEW_STOCK, OPENING
 from trainer.datasets.shop.pictures import SIDE, draw_product
-from trainer.datasets.shop.shapes import SHAPES
-from trainer.datasets.shop.words import MATERIALS as MATERIAL_WORDS
-from trainer.datasets.shop.words import NAMES, STYLES, USES
+from trainer.datasets.shop.vocabulary import CATEGORIES, FACETS, MATERIALS, PALETTES, STYLES, USES
 from trainer.encoders import encode_features, image_encoder, text_encoder
 
 MUG = {
@@ -101,18 +99,19 @@ def test_every_product_has_an_id_a_title_a_text_a_picture_and_all_attributes(sma
 
 
 def test_every_value_of_every_facet_can_be_drawn_and_said():
-    assert set(SHAPES) == set(FACETS["category"])
-    assert set(PALETTES) == set(FACETS["colour"])
     assert set(PATTERNS) == set(FACETS["pattern"])
-    assert set(MATERIALS) == set(MATERIAL_WORDS) == set(FACETS["material"])
-    assert set(STYLES) == set(NAMES) == set(FACETS["style"])
-    assert set(USES) == set(FACETS["use"])
+    assert set().union(*(category.materials for category in CATEGORIES.values())) == set(FACETS["material"])
+    assert {material.texture for material in MATERIALS.values()} == set(TEXTURES)
+    strokes = [stroke for category in CATEGORIES.values() for stroke in category.strokes]
+    assert all(hasattr(Pen, method) and role in Role.__members__ for method, role, *_ in strokes)
+    assert all(wording.adjectives and wording.sentences for wording in (*STYLES.values(), *USES.values()))
+    assert all(style.names for style in STYLES.values())
 
 
 def test_things_are_made_of_what_such_things_are_made_of(shop):
     for row in range(len(shop.catalogue)):
         product = shop.catalogue.product(row)
-        assert product["material"] in MATERIALS_OF[product["category"]]
+        assert product["material"] in CATEGORIES[product["category"]].materials
 
 
 def test_texts_vary_and_leave_the_pattern_to_the_picture(small):
@@ -175,7 +174,7 @@ def test_the_shop_has_the_size_that_was_asked_for(shop):
 def test_nothing_is_bought_before_it_arrived_or_by_who_had_not_joined(shop):
     purchases, day = shop.purchases, (shop.purchases.timestamps - OPENING) / DAY
     assert (np.diff(purchases.timestamps) >= 0).all()
-    assert (day >= shop.shelf.arrived[purchases.item_rows] - 1e-3).all()
+    assert (day >= shop.assortment.arrived[purchases.item_rows] - 1e-3).all()
     assert (day >= shop.people.joined[purchases.user_rows] - 1e-3).all()
 
 

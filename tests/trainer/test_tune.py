@@ -23,12 +23,12 @@ from worlds import topics_dataset
 from index.errors import InputError
 from index.storage import locked
 from trainer.__main__ import app
-from trainer.config import load_config
+from trainer.config import load_config, shipped_names
 from trainer.fit import fit
 from trainer.run_folder import RunFolder
 from trainer.tune.command import fit_best, tune
-from trainer.tune.space import Space, configured, read_space, shipped_spaces
-from trainer.tune.study import MAX_ATTEMPTS, Search, counted_trials, open_study, run_trials
+from trainer.tune.space import SPACE_FOLDER, SearchSpace, configured, read_space
+from trainer.tune.study import MAX_ATTEMPTS, TuningPlan, counted_trials, open_study, run_trials
 
 PAGE = Path(__file__).parents[2] / "docs" / "tuning.md"
 SMALL = ("model.embedding_size=8", "training.epochs=3", "training.batch_size=128")
@@ -43,7 +43,7 @@ def dataset(tmp_path_factory):
 
 @pytest.fixture
 def space_of(tmp_path):
-    def written(text: str) -> Space:
+    def written(text: str) -> SearchSpace:
         (tmp_path / "space.toml").write_text(text)
         return read_space(str(tmp_path / "space.toml"))
 
@@ -67,14 +67,14 @@ def story(trial: FrozenTrial) -> tuple[object, ...]:
 
 
 def test_of_two_values_the_one_that_validates_better_is_chosen(dataset, space_of, tmp_path):
-    search = Search("bpr", space_of(RATES), (*SMALL, "training.epochs=10"), sampler="grid")
+    search = TuningPlan("bpr", space_of(RATES), (*SMALL, "training.epochs=10"), sampler="grid")
     tune(dataset, search, tmp_path / "study", console=quiet())
     best = load_config(str(tmp_path / "study" / "best.toml"))
     assert best == load_config("bpr", (*search.overrides, "training.learning_rate=0.02"))
 
 
 def test_a_trial_scores_what_a_run_of_its_settings_scores(dataset, space_of, tmp_path):
-    search = Search("bpr", space_of(RATES), SMALL, sampler="grid")
+    search = TuningPlan("bpr", space_of(RATES), SMALL, sampler="grid")
     study = tune(dataset, search, tmp_path / "study", console=quiet())
     for trial in study.trials:
         result = fit(dataset, search.configured(trial.params), RunFolder(tmp_path / str(trial.number)))
@@ -89,7 +89,7 @@ def test_the_study_is_blind_to_the_test_split(dataset, space_of, tmp_path):
     other = dataclasses.replace(dataset, interactions=dataclasses.replace(dataset.interactions, item_rows=rows))
     found = []
     for name, data in (("one", dataset), ("two", other)):
-        tune(data, Search("bpr", space_of(RATES), SMALL, sampler="grid"), tmp_path / name, console=quiet())
+        tune(data, TuningPlan("bpr", space_of(RATES), SMALL, sampler="grid"), tmp_path / name, console=quiet())
         found.append(rows_of(tmp_path / name, *SCORES))
         results = [json.loads(file.read_text()) for file in (tmp_path / name / "trials").glob("*/result.json")]
         assert [result["test"] for result in results] == [{}, {}]
@@ -110,7 +110,7 @@ def test_a_grid_covers_each_point_exactly_once_however_often_it_is_called(datase
         "training.learning_rate = [0.001, 0.01]\nmodel.reg_weight = [0.0, 0.1]\nseed = {low = 1, high = 2}"
     )
     for trials in (3, None, None):
-        search = Search("bpr", space, (*SMALL, "training.epochs=1"), sampler="grid", trials=trials)
+        search = TuningPlan("bpr", space, (*SMALL, "training.epochs=1"), sampler="grid", trials=trials)
         tune(dataset, search, tmp_path / "study", console=quiet())
     points = rows_of(tmp_path / "study", *space.distributions)
     assert sorted(points) == sorted(itertools.product(["0.001", "0.01"], ["0.0", "0.1"], ["1", "2"]))
@@ -120,7 +120,7 @@ def test_starting_points_are_tried_first_and_once_and_a_study_can_be_given_more_
     space = space_of("training.learning_rate = { low = 1e-3, high = 1e-2 }\nmodel.reg_weight = [0.0, 0.01]")
     starts = tuple(space.point_in(load_config("bpr", (f"training.learning_rate={r}",)), "mine") for r in (0.004, 0.002))
     for trials, points in ((3, starts[:1]), (5, starts)):
-        search = Search("bpr", space, (*SMALL, "training.epochs=1"), trials=trials, starts=points)
+        search = TuningPlan("bpr", space, (*SMALL, "training.epochs=1"), trials=trials, starts=points)
         tune(dataset, search, tmp_path / "study", console=quiet())
     rates = [rate for (rate,) in rows_of(tmp_path / "study", "training.learning_rate")]
     assert (rates[0], rates[3]) == ("0.004", "0.002")
@@ -130,7 +130,7 @@ def test_starting_points_are_tried_first_and_once_and_a_study_can_be_given_more_
 def test_a_starting_point_on_the_grid_is_not_tried_twice(dataset, space_of, tmp_path):
     space = space_of("model.reg_weight = [0.0, 0.1, 0.01]")
     start = space.point_in(load_config("bpr"), "bpr")
-    search = Search("bpr", space, (*SMALL, "training.epochs=1"), sampler="grid", starts=(start,))
+    search = TuningPlan("bpr", space, (*SMALL, "training.epochs=1"), sampler="grid", starts=(start,))
     tune(dataset, search, tmp_path / "study", console=quiet())
     assert [weight for (weight,) in rows_of(tmp_path / "study", "model.reg_weight")] == ["0.01", "0.0", "0.1"]
 
@@ -160,7 +160,7 @@ def test_a_list_as_a_setting_can_be_started_from(space_of):
 def test_a_study_in_two_calls_is_the_study_of_one_call(dataset, tmp_path, sampler):
     def searched(folder: str, *calls: int) -> list[tuple[str, ...]]:
         for trials in calls:
-            search = Search("bpr", read_space("bpr"), (*SMALL, "training.epochs=1"), sampler, trials=trials, seed=3)
+            search = TuningPlan("bpr", read_space("bpr"), (*SMALL, "training.epochs=1"), sampler, trials=trials, seed=3)
             tune(dataset, search, tmp_path / folder, console=quiet())
         return rows_of(tmp_path / folder, *SCORES, "model.reg_weight")
 
@@ -175,7 +175,7 @@ def test_a_killed_study_takes_up_its_trial_again_and_ends_where_the_unbroken_one
 ):
     space = space_of("training.learning_rate = [0.001, 0.01]")
     overrides = (*SMALL, "training.epochs=16", "training.patience=16", "training.checkpoint_every=2")
-    search = Search("bpr", space, overrides, sampler, trials=2)
+    search = TuningPlan("bpr", space, overrides, sampler, trials=2)
     tune(dataset, search, tmp_path / "unbroken", console=quiet())
     sets = [part for override in overrides for part in ("--set", override)]
     command = ["tune", str(dataset.path), "--config", "bpr", "--space", space.source, *sets, "--sampler", sampler]
@@ -195,7 +195,7 @@ def test_a_killed_study_takes_up_its_trial_again_and_ends_where_the_unbroken_one
 
 
 def test_a_trial_that_is_killed_again_and_again_is_given_up(dataset, space_of, tmp_path):
-    search = Search("bpr", space_of(RATES), SMALL, sampler="random", timeout=0)
+    search = TuningPlan("bpr", space_of(RATES), SMALL, sampler="random", timeout=0)
     study = open_study(tmp_path / "study", search, dataset)
     for _ in range(MAX_ATTEMPTS):
         study.ask(dict(search.space.distributions))  # begun and never told: its process is gone
@@ -208,7 +208,7 @@ def test_a_trial_that_is_killed_again_and_again_is_given_up(dataset, space_of, t
 @pytest.mark.parametrize("pruner", ["median", "hyperband"])
 def test_hopeless_trials_are_pruned_and_recorded_and_never_chosen(dataset, space_of, tmp_path, pruner):
     space = space_of("training.learning_rate = [0.02, 0.021, 0.022, 0.023, 0.024, 1e-7, 2e-7, 3e-7]")
-    search = Search("bpr", space, (*SMALL, "training.epochs=9", "training.patience=9"), "grid", pruner)
+    search = TuningPlan("bpr", space, (*SMALL, "training.epochs=9", "training.patience=9"), "grid", pruner)
     study = tune(dataset, search, tmp_path / "study", console=quiet())
     pruned = study.get_trials(states=(TrialState.PRUNED,))
     assert [trial for trial in pruned if trial.params["training.learning_rate"] < 1e-6]
@@ -224,7 +224,7 @@ def test_hopeless_trials_are_pruned_and_recorded_and_never_chosen(dataset, space
 def test_a_trial_whose_loss_is_not_finite_is_recorded_with_the_reason_and_the_search_goes_on(
     dataset, space_of, tmp_path
 ):
-    search = Search("anchorrec", space_of("training.learning_rate = [1e30, 0.01]"), SMALL, "grid")
+    search = TuningPlan("anchorrec", space_of("training.learning_rate = [1e30, 0.01]"), SMALL, "grid")
     tune(dataset, search, tmp_path / "study", console=quiet())
     first, second = rows_of(tmp_path / "study", "state", "reason")
     assert first[0] == "fail"
@@ -233,13 +233,13 @@ def test_a_trial_whose_loss_is_not_finite_is_recorded_with_the_reason_and_the_se
 
 
 def test_a_search_in_which_nothing_finishes_is_an_error_with_the_first_reason(dataset, space_of, tmp_path):
-    search = Search("anchorrec", space_of("training.learning_rate = [1e30]"), SMALL, "grid")
+    search = TuningPlan("anchorrec", space_of("training.learning_rate = [1e30]"), SMALL, "grid")
     with pytest.raises(InputError, match="none of 1 trials finished; the first failed: the loss is"):
         tune(dataset, search, tmp_path / "study", console=quiet())
 
 
 def test_no_trial_begins_after_the_timeout(dataset, space_of, tmp_path):
-    search = Search("bpr", space_of("seed = {low = 1, high = 9}"), SMALL, "random", timeout=25)
+    search = TuningPlan("bpr", space_of("seed = {low = 1, high = 9}"), SMALL, "random", timeout=25)
     study = open_study(tmp_path / "study", search, dataset)
     ticks = itertools.count(step=10)  # a trial takes ten seconds
     ended = []
@@ -252,7 +252,7 @@ def test_every_report_is_there_and_no_checkpoint_is_left(dataset, space_of, tmp_
         'training.learning_rate = {low = 0.001, high = 0.1, scale = "log"}\nmodel.k = {low = 2, high = 4}\n'
         'model.modalities = [["text"], ["text", "image"]]\nmodel.feature_scaling = ["none", "unit"]'
     )
-    search = Search("anchorrec", space, (*SMALL, "training.epochs=1"), trials=4)
+    search = TuningPlan("anchorrec", space, (*SMALL, "training.epochs=1"), trials=4)
     console = quiet()
     tune(dataset, search, tmp_path / "study", console=console)
     assert (tmp_path / "study" / "study.png").read_bytes().startswith(b"\x89PNG")
@@ -281,7 +281,7 @@ def test_a_space_that_the_configuration_cannot_take_is_refused_before_anything_i
     dataset, space_of, tmp_path, text, said
 ):
     with pytest.raises(InputError, match=said):
-        tune(dataset, Search("bpr", space_of(text), SMALL), tmp_path / "study", console=quiet())
+        tune(dataset, TuningPlan("bpr", space_of(text), SMALL), tmp_path / "study", console=quiet())
     assert not (tmp_path / "study").exists()
 
 
@@ -312,29 +312,29 @@ def test_a_space_that_is_not_there_is_refused_with_those_that_ship():
 
 def test_a_grid_over_a_range_of_reals_is_refused(dataset, tmp_path):
     with pytest.raises(InputError, match=r"a grid needs a list of values for training\.learning_rate"):
-        tune(dataset, Search("bpr", read_space("bpr"), SMALL, "grid"), tmp_path / "study", console=quiet())
+        tune(dataset, TuningPlan("bpr", read_space("bpr"), SMALL, "grid"), tmp_path / "study", console=quiet())
     assert not (tmp_path / "study").exists()
 
 
 def test_a_folder_of_another_study_is_refused_with_what_differs(dataset, space_of, tmp_path):
-    open_study(tmp_path / "study", Search("bpr", space_of(RATES), SMALL), dataset)
+    open_study(tmp_path / "study", TuningPlan("bpr", space_of(RATES), SMALL), dataset)
     with pytest.raises(InputError, match="of another configuration: found 'seed = 999', expected 'seed = 4'"):
-        open_study(tmp_path / "study", Search("bpr", space_of(RATES), (*SMALL, "seed=4")), dataset)
+        open_study(tmp_path / "study", TuningPlan("bpr", space_of(RATES), (*SMALL, "seed=4")), dataset)
     with pytest.raises(InputError, match="of another space"):
-        open_study(tmp_path / "study", Search("bpr", space_of("seed = [1]"), SMALL), dataset)
+        open_study(tmp_path / "study", TuningPlan("bpr", space_of("seed = [1]"), SMALL), dataset)
     other = topics_dataset(tmp_path / "other", seed=1)
     with pytest.raises(InputError, match="of another data"):
-        open_study(tmp_path / "study", Search("bpr", space_of(RATES), SMALL), other)
+        open_study(tmp_path / "study", TuningPlan("bpr", space_of(RATES), SMALL), other)
 
 
 def test_a_folder_with_something_else_in_it_is_refused_and_left_alone(dataset, space_of, tmp_path):
     with pytest.raises(InputError, match="holds no study"):
-        tune(dataset, Search("bpr", space_of(RATES), SMALL), tmp_path, console=quiet())
+        tune(dataset, TuningPlan("bpr", space_of(RATES), SMALL), tmp_path, console=quiet())
     assert [file.name for file in tmp_path.iterdir()] == ["space.toml"]
 
 
 def test_two_processes_do_not_tune_in_one_folder(dataset, space_of, tmp_path):
-    search = Search("bpr", space_of(RATES), SMALL, "grid")
+    search = TuningPlan("bpr", space_of(RATES), SMALL, "grid")
     open_study(tmp_path / "study", search, dataset)
     with locked(tmp_path / "study"), pytest.raises(InputError, match="another process is tuning in"):
         tune(dataset, search, tmp_path / "study", console=quiet())
@@ -343,7 +343,7 @@ def test_two_processes_do_not_tune_in_one_folder(dataset, space_of, tmp_path):
 # Spaces
 
 
-@pytest.mark.parametrize("name", shipped_spaces())
+@pytest.mark.parametrize("name", shipped_names(SPACE_FOLDER))
 def test_every_shipped_space_fits_its_configuration(name):
     config = "anchorrec" if name.startswith("sensitivity-") else name
     read_space(name).check(config, ())
@@ -363,7 +363,7 @@ def test_a_grid_has_every_combination_once(sizes):
         name: [10 * (place + 1) + i for i in range(size)]
         for place, (name, size) in enumerate(zip(settings, sizes, strict=False))
     }
-    points = Space("-", {name: CategoricalDistribution(values) for name, values in lists.items()}).points()
+    points = SearchSpace("-", {name: CategoricalDistribution(values) for name, values in lists.items()}).points()
     assert [tuple(point.values()) for point in points] == list(itertools.product(*lists.values()))
 
 

@@ -1,4 +1,4 @@
-"""What all charts share: colours, style, panels, and the way to SVG."""
+"""Shared by all charts: colours, style, panels, conversion to SVG."""
 
 import io
 import re
@@ -45,7 +45,7 @@ class Chart:
 
     svg: str
     description: str
-    """What a person who cannot see it should hear."""
+    """The text alternative for screen readers."""
 
 
 def run_colours(runs: Sequence[str]) -> dict[str, str]:

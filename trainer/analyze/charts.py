@@ -11,7 +11,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.ticker import MaxNLocator
 
 from trainer.analyze.canvas import GREY, PALETTE, STYLE, Chart, add_legend, colours_of, make_panels, to_chart
-from trainer.analyze.tables import HEADLINE, RANDOM
+from trainer.analyze.figure_data import HEADLINE, RANDOM
 
 
 def accuracies(accuracy: pl.DataFrame, colours: Mapping[str, str]) -> Chart:

@@ -1,4 +1,4 @@
-"""Sections -> one HTML file that asks the network for nothing."""
+"""Renders the sections as one HTML file without external resources."""
 
 import re
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from trainer.analyze.canvas import Chart
 
 @dataclass(frozen=True)
 class Table:
-    """Numbers: a CSV file beside the page, and on the page itself open, folded away, or only named."""
+    """A table of numbers: a CSV file beside the page; on the page open, folded, or only named."""
 
     name: str
     """The CSV file is `<name>.csv`."""
@@ -29,13 +29,13 @@ class Table:
 
     @property
     def cells(self) -> list[list[str]]:
-        """What stands in the rows on the page."""
+        """The rows as text for the page."""
         return [[as_shown(value) for value in row] for row in self.frame.iter_rows()]
 
 
 @dataclass(frozen=True)
 class Tile:
-    """An item as a person sees it."""
+    """An item with title, picture and notes."""
 
     title: str
     picture: str | None
@@ -58,7 +58,7 @@ class Section:
     anchor: str
     title: str
     seen: str
-    """What is to be seen."""
+    """What the charts and tables show."""
     computed: str
     """How it was computed."""
     charts: Sequence[Chart] = ()
@@ -85,7 +85,7 @@ def raised(text: str) -> Markup:
 
 
 def render(title: str, facts: Sequence[tuple[str, str]], sections: Sequence[Section]) -> str:
-    """The page. `facts` are name and value of what stands under the title."""
+    """The page as HTML. `facts` are the names and values below the title."""
     environment = Environment(
         loader=PackageLoader("trainer.analyze", "."),
         autoescape=True,

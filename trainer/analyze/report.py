@@ -6,8 +6,8 @@ from pathlib import Path
 from index.errors import InputError
 from index.storage import replace_file
 from trainer.analyze.page import Section, render
+from trainer.analyze.runs import ComparedRuns, open_runs
 from trainer.analyze.sections import AnalysisSettings, all_sections
-from trainer.analyze.study import Study, open_study
 
 PAGE = "report.html"
 
@@ -19,7 +19,7 @@ def analyze(runs: Sequence[Path], out: Path, settings: AnalysisSettings, *, trai
         runs: folders of finished runs on one data set.
         out: a new or empty folder, or that of an earlier report.
         settings: what is drawn and how much of it.
-        trained_tables: as in `open_study`.
+        trained_tables: as in `open_runs`.
 
     Returns:
         The page.
@@ -28,9 +28,11 @@ def analyze(runs: Sequence[Path], out: Path, settings: AnalysisSettings, *, trai
         InputError: the runs cannot be compared, an item is unknown, or `out` holds something else. Nothing is written.
     """
     _check_free(out)
-    study = open_study(runs, trained_tables=trained_tables)
-    sections = all_sections(study, settings)
-    page = render(f"{study.dataset.name}: {', '.join(run.name for run in study.runs)}", _facts(study), sections)
+    compared = open_runs(runs, trained_tables=trained_tables)
+    sections = all_sections(compared, settings)
+    page = render(
+        f"{compared.dataset.name}: {', '.join(run.name for run in compared.runs)}", _facts(compared), sections
+    )
     _write(out, page, sections)
     return out / PAGE
 
@@ -42,15 +44,15 @@ def _check_free(out: Path) -> None:
         raise InputError(f"{out} is not empty and holds no report; choose an empty folder")
 
 
-def _facts(study: Study) -> list[tuple[str, str]]:
-    dataset = study.dataset
+def _facts(compared: ComparedRuns) -> list[tuple[str, str]]:
+    dataset = compared.dataset
     sizes = f"{dataset.n_users:,} users, {dataset.n_items:,} items, {len(dataset.interactions):,} interactions"
     widths = ", ".join(f"{name} {features.shape[1]}" for name, features in dataset.features.items())
     return [
         ("data set", f"{dataset.name}, fingerprint {dataset.fingerprint[:12]}"),
         ("size", sizes),
         ("features", widths or "none"),
-        ("runs", ", ".join(run.name for run in study.runs)),
+        ("runs", ", ".join(run.name for run in compared.runs)),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The sections of the report: which tables, which charts, and the words that say what they are."""
+"""The sections of the report: their tables, charts and explanations."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from trainer.analyze import charts, tables
+from trainer.analyze import charts, figure_data
 from trainer.analyze.canvas import run_colours
 from trainer.analyze.page import Example, Section, Table, Tile
-from trainer.analyze.study import Study
+from trainer.analyze.runs import ComparedRuns
 from trainer.analyze.thumbnails import thumbnail
 
 
@@ -32,41 +32,41 @@ class AnalysisSettings:
     """Of everything drawn at random."""
 
 
-def all_sections(study: Study, settings: AnalysisSettings) -> list[Section]:
-    """Every section that the runs give rise to.
+def all_sections(compared: ComparedRuns, settings: AnalysisSettings) -> list[Section]:
+    """Every section that the runs have data for.
 
     Raises:
         InputError: an item of the settings is not in the data set.
     """
-    targets = tables.example_rows(study, settings.items, settings.n_examples, settings.seed)
-    return list(_sections(study, settings, targets))
+    targets = figure_data.example_rows(compared, settings.items, settings.n_examples, settings.seed)
+    return list(_sections(compared, settings, targets))
 
 
-def _sections(study: Study, settings: AnalysisSettings, targets: list[int]) -> Iterator[Section]:
-    yield _accuracy(study)
-    if any(run.history for run in study.runs):
-        yield _curves(study)
-    yield _cost(study)
-    if all(run.final is None for run in study.runs):
+def _sections(compared: ComparedRuns, settings: AnalysisSettings, targets: list[int]) -> Iterator[Section]:
+    yield _accuracy(compared)
+    if any(run.history for run in compared.runs):
+        yield _curves(compared)
+    yield _cost(compared)
+    if all(run.final is None for run in compared.runs):
         return
-    yield _overlap(study, settings.overlap_k)
-    pairs = tables.top_neighbours(study, np.random.default_rng(settings.seed))
-    yield _proximity(study, pairs)
+    yield _overlap(compared, settings.overlap_k)
+    pairs = figure_data.top_neighbours(compared, np.random.default_rng(settings.seed))
+    yield _proximity(compared, pairs)
     if targets:
-        yield _examples(study, pairs, targets)
-    if any(space.startswith("origin ") for run in study.runs for space in run.spaces):
-        yield _collapse(study, settings.seed)
+        yield _examples(compared, pairs, targets)
+    if any(space.startswith("origin ") for run in compared.runs for space in run.spaces):
+        yield _collapse(compared, settings.seed)
     if settings.tsne_items:
-        yield _tsne(study, settings)
+        yield _tsne(compared, settings)
 
 
-def _colours(study: Study) -> dict[str, str]:
-    return run_colours([run.name for run in study.runs])
+def _colours(compared: ComparedRuns) -> dict[str, str]:
+    return run_colours([run.name for run in compared.runs])
 
 
-def _accuracy(study: Study) -> Section:
-    accuracy = tables.accuracy(study)
-    headline = accuracy.filter(pl.col("metric").is_in(tables.HEADLINE))
+def _accuracy(compared: ComparedRuns) -> Section:
+    accuracy = figure_data.accuracy(compared)
+    headline = accuracy.filter(pl.col("metric").is_in(figure_data.HEADLINE))
     return Section(
         anchor="accuracy",
         title="Accuracy",
@@ -74,7 +74,7 @@ def _accuracy(study: Study) -> Section:
         computed="Full ranking over all items, training items left out; measured once, at the epoch that was best on "
         "validation; averaged over users with held-out items. Low and high bound the bootstrap interval of a test "
         "figure, where the run recorded one.",
-        charts=[charts.accuracies(headline, _colours(study))] if len(headline) else [],
+        charts=[charts.accuracies(headline, _colours(compared))] if len(headline) else [],
         tables=[
             Table("headline", "The metrics that are quoted most.", headline),
             Table("accuracy", "Every metric that a run recorded.", accuracy, "folded"),
@@ -82,8 +82,8 @@ def _accuracy(study: Study) -> Section:
     )
 
 
-def _curves(study: Study) -> Section:
-    curves = tables.curves(study)
+def _curves(compared: ComparedRuns) -> Section:
+    curves = figure_data.curves(compared)
     return Section(
         anchor="curves",
         title="Training curves",
@@ -91,33 +91,33 @@ def _curves(study: Study) -> Section:
         "models are sums of different terms: compare their course, not their height.",
         computed="The mean over an epoch's batches of each weighted loss term, as recorded in metrics.jsonl; terms of "
         "weight 0 and values that are not positive do not show on the logarithmic axis.",
-        charts=[charts.training_curves(curves, _colours(study)), charts.loss_terms(curves)],
+        charts=[charts.training_curves(curves, _colours(compared)), charts.loss_terms(curves)],
         tables=[Table("curves", "Every epoch of every run.", curves, "folded")],
     )
 
 
-def _cost(study: Study) -> Section:
-    cost = tables.cost(study)
+def _cost(compared: ComparedRuns) -> Section:
+    cost = figure_data.cost(compared)
     return Section(
         anchor="cost",
         title="Cost",
         seen="What a run takes: time for an epoch of training (evaluation not counted) and trainable parameters.",
         computed="As each run recorded it on the machine that it ran on; compare times only of runs of one machine.",
-        charts=[charts.costs(cost, _colours(study))],
+        charts=[charts.costs(cost, _colours(compared))],
         tables=[Table("cost", "Cost by run.", cost)],
     )
 
 
-def _overlap(study: Study, k: int) -> Section:
-    k = min(k, study.dataset.n_items - 1)
-    overlaps = tables.overlaps(study, k)
+def _overlap(compared: ComparedRuns, k: int) -> Section:
+    k = min(k, compared.dataset.n_items - 1)
+    overlaps = figure_data.overlaps(compared, k)
     trained = any(space.startswith("trained ") for space in overlaps["space"])
     return Section(
         anchor="overlap",
         title=f"Neighbourhood overlap@{k} (Fig. 4)",
         seen="Where two spaces agree on which items are near each other. High overlap of a modality's raw and origin "
         "space: its structure is preserved. High overlap among the projected spaces: they are aligned. "
-        f"Two unrelated spaces would overlap by {k / (study.dataset.n_items - 1):.4f}.",
+        f"Two unrelated spaces would overlap by {k / (compared.dataset.n_items - 1):.4f}.",
         computed=f"Rows scaled to length 1; each item's {k} nearest by cosine, itself left out, ties by lower row; the "
         f"mean over items of the number of neighbours in common, divided by {k}. Raw: the features as given. Origin: "
         "h^id and h^m, 64-d after propagation or whatever the run's embedding size is. Projected: p^id and p^m. Final: "
@@ -128,19 +128,19 @@ def _overlap(study: Study, k: int) -> Section:
     )
 
 
-def _proximity(study: Study, pairs: pl.DataFrame) -> Section:
-    means = tables.proximity(pairs)
+def _proximity(compared: ComparedRuns, pairs: pl.DataFrame) -> Section:
+    means = figure_data.proximity(pairs)
     return Section(
         anchor="proximity",
-        title=f"What the nearest {tables.TOP} have in common with an item (Fig. 5a)",
+        title=f"What the nearest {figure_data.TOP} have in common with an item (Fig. 5a)",
         seen="Whether an item's nearest items look and read like it (modality cosines) or are consumed by the same "
         "people (pair proximity). The dashed line is what random items give.",
-        computed=f"Each item's {tables.TOP} nearest by cosine of final vectors, itself left out, averaged over all "
-        "items. Modality cosines are of the features as given. 2-hop count: the paper's released number, the distinct "
-        "other items consumed by the users who consumed the neighbour; it measures the neighbour's popularity and does "
-        "not depend on the item. Pair proximity: users in common, divided by the root of the product of both items' "
-        "users. Both are taken over all interactions, held-out ones included, as released.",
-        charts=[charts.proximities(means, _colours(study))],
+        computed=f"Each item's {figure_data.TOP} nearest by cosine of final vectors, itself left out, averaged over "
+        "all items. Modality cosines are of the features as given. 2-hop count: the paper's released number, the "
+        "distinct other items consumed by the users who consumed the neighbour; it measures the neighbour's popularity "
+        "and does not depend on the item. Pair proximity: users in common, divided by the root of the product of both "
+        "items' users. Both are taken over all interactions, held-out ones included, as released.",
+        charts=[charts.proximities(means, _colours(compared))],
         tables=[
             Table("proximity", "Means by run and rank.", means),
             Table("neighbours", "Every item's nearest items and their measures:", pairs, "named"),
@@ -148,20 +148,20 @@ def _proximity(study: Study, pairs: pl.DataFrame) -> Section:
     )
 
 
-def _examples(study: Study, pairs: pl.DataFrame, targets: list[int]) -> Section:
-    ids = [study.dataset.item_ids[row] for row in targets]
-    shown = pairs.filter((pl.col("run") != tables.RANDOM) & pl.col("item_id").is_in(ids))
-    titles = pl.DataFrame({"id": study.dataset.item_ids, "title": study.dataset.items["title"]})
+def _examples(compared: ComparedRuns, pairs: pl.DataFrame, targets: list[int]) -> Section:
+    ids = [compared.dataset.item_ids[row] for row in targets]
+    shown = pairs.filter((pl.col("run") != figure_data.RANDOM) & pl.col("item_id").is_in(ids))
+    titles = pl.DataFrame({"id": compared.dataset.item_ids, "title": compared.dataset.items["title"]})
     shown = shown.join(titles, left_on="item_id", right_on="id", maintain_order="left").rename({"title": "item"})
     shown = shown.join(titles, left_on="neighbour_id", right_on="id", maintain_order="left").rename(
         {"title": "neighbour"}
     )
-    items = {row["item_id"]: row for row in study.dataset.items.iter_rows(named=True)}
+    items = {row["item_id"]: row for row in compared.dataset.items.iter_rows(named=True)}
     return Section(
         anchor="examples",
         title="Nearest items with their pictures (Fig. 5b)",
         seen="The same target in every run: do its nearest items look alike, read alike, or only sell together?",
-        computed="Nearest by cosine of final vectors. Targets are those asked for, or drawn by seed: a chosen few "
+        computed="Nearest by cosine of final vectors. Targets are those requested, or drawn by seed: a chosen few "
         "prove nothing; the section before has the means over all items.",
         examples=[_example(item_id, shown, items) for item_id in ids],
         tables=[Table("examples", "The same as numbers.", shown, "folded")],
@@ -190,26 +190,26 @@ def _measures(pair: Mapping[str, Any]) -> tuple[str, ...]:
     return (*cosines, f"{pair['users in common']} users in common")
 
 
-def _collapse(study: Study, seed: int) -> Section:
-    collapse = tables.collapse(study, np.random.default_rng(seed))
+def _collapse(compared: ComparedRuns, seed: int) -> Section:
+    collapse = figure_data.collapse(compared, np.random.default_rng(seed))
     return Section(
         anchor="collapse",
         title="Positional collapse as a number (Fig. 1)",
         seen="How near the modality embeddings of one item stand to each other. Ratio 0: they have collapsed into one "
-        "position; 1 (dashed): no nearer than those of two random items. The paper wants collapse in the projected "
+        "position; 1 (dashed): no nearer than those of two random items. The paper aims for collapse in the projected "
         "spaces only.",
         computed="Rows scaled to length 1; the mean distance between an item's embeddings of two modalities, divided "
         "by the mean distance over 100,000 random pairs of different items, one from each modality. All pairs: the "
         "means of both distances over the pairs, then their ratio.",
-        charts=[charts.collapses(collapse, _colours(study))],
+        charts=[charts.collapses(collapse, _colours(compared))],
         tables=[Table("collapse", "Distances and ratio by run, group of spaces and pair of modalities.", collapse)],
     )
 
 
-def _tsne(study: Study, settings: AnalysisSettings) -> Section:
-    placed = tables.tsne(study, settings.tsne_items, settings.seed)
+def _tsne(compared: ComparedRuns, settings: AnalysisSettings) -> Section:
+    placed = figure_data.tsne(compared, settings.tsne_items, settings.seed)
     ids = placed["item_id"].unique(maintain_order=True).to_list()
-    joined = [ids[row] for row in tables.chosen_rows(len(ids), settings.pair_lines, settings.seed)]
+    joined = [ids[row] for row in figure_data.chosen_rows(len(ids), settings.pair_lines, settings.seed)]
     return Section(
         anchor="tsne",
         title="Map of the embeddings (Fig. 1)",

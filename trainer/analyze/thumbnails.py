@@ -11,7 +11,7 @@ LONGEST_SIDE = 160
 
 
 def thumbnail(image: str) -> str | None:
-    """A JPEG of the picture as a data URI; None where there is no picture, or none that can be read."""
+    """A JPEG of the picture as a data URI; None where the picture is missing or unreadable."""
     if not image:
         return None
     try:

@@ -1,1 +1,1 @@
-"""Readers of the data that people have, one file a layout."""
+"""Readers of data sets, one file a layout."""

@@ -15,7 +15,7 @@ from index.errors import InputError
 from trainer.data import Source
 from trainer.datasets.columns import first_line
 from trainer.datasets.item_table import with_pictures_from
-from trainer.filters import k_core
+from trainer.interaction_filters import k_core
 from trainer.progress import track
 
 IMAGE_WIDTH = 4096

@@ -15,9 +15,9 @@ from trainer.datasets import mmrec as mmrec_layout
 from trainer.datasets import table as any_table
 from trainer.datasets.encoding import AUTO, NONE, EncodingOptions, feature_steps
 from trainer.datasets.item_table import ItemTableOptions
-from trainer.datasets.report import print_report
+from trainer.datasets.summary import print_summary
 from trainer.features import load_features
-from trainer.filters import Repeated, UnknownItems
+from trainer.interaction_filters import Repeated, UnknownItems
 from trainer.prepare import prepare_dataset, refuse_occupied
 from trainer.splits import SplitKind
 
@@ -253,7 +253,7 @@ def _prepare(
         made_by = {name: getattr(encoding, name) for name in ("text_encoder", "image_encoder", "fused")}
         source = replace(source, options={**source.options, **made_by})
     info = prepare_dataset(source, out, recipe, feature_steps=steps, overwrite=overwrite)
-    print_report(info, Console())
+    print_summary(info, Console())
 
 
 def _described(items: Path | None, **options: Any) -> ItemTableOptions | None:

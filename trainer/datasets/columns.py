@@ -1,4 +1,4 @@
-"""Tables as people keep them: read by suffix, columns found by name, values as ids, numbers, times and text."""
+"""Reads tables of various formats: finds columns by name, converts values to ids, numbers, times and text."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ SECONDS_END = 1e11  # more than this (the year 5138 in seconds, 1973 in millisec
 
 
 @dataclass(frozen=True)
-class Role:
+class ColumnRole:
     """What a column is for, the option that names it, and the names it usually has, likeliest first."""
 
     what: str
@@ -22,19 +22,21 @@ class Role:
     usual: tuple[str, ...]
 
 
-USER = Role("user", "--user-column", ("userid", "user", "uid", "reviewerid", "customerid", "visitorid"))
-ITEM = Role(
+USER = ColumnRole("user", "--user-column", ("userid", "user", "uid", "reviewerid", "customerid", "visitorid"))
+ITEM = ColumnRole(
     "item",
     "--item-column",
     ("itemid", "item", "iid", "productid", "product", "movieid", "bookid", "articleid", "asin", "sku"),
 )
-RATING = Role("rating", "--rating-column", ("rating", "score", "stars", "overall"))
-TIME = Role("time", "--time-column", ("timestamp", "time", "ts", "datetime", "date", "unixreviewtime", "createdat"))
-ITEM_ID = Role("item id", "--id-column", (*ITEM.usual, "id"))
-TITLE = Role("title", "--title-column", ("title", "name", "itemname", "productname"))
-CATEGORY = Role("category", "--category-column", ("category", "categories", "genres", "genre", "producttype"))
-BRAND = Role("brand", "--text-columns", ("brand", "brandname"))
-DESCRIPTION = Role(
+RATING = ColumnRole("rating", "--rating-column", ("rating", "score", "stars", "overall"))
+TIME = ColumnRole(
+    "time", "--time-column", ("timestamp", "time", "ts", "datetime", "date", "unixreviewtime", "createdat")
+)
+ITEM_ID = ColumnRole("item id", "--id-column", (*ITEM.usual, "id"))
+TITLE = ColumnRole("title", "--title-column", ("title", "name", "itemname", "productname"))
+CATEGORY = ColumnRole("category", "--category-column", ("category", "categories", "genres", "genre", "producttype"))
+BRAND = ColumnRole("brand", "--text-columns", ("brand", "brandname"))
+DESCRIPTION = ColumnRole(
     "description", "--text-columns", ("description", "overview", "summary", "abstract", "text", "detaildesc")
 )
 
@@ -56,8 +58,8 @@ def read_table(file: Path) -> pl.DataFrame:
     raise InputError(f"{file}: expected a name that ends in .csv, .tsv, .jsonl (or these and .gz) or .parquet")
 
 
-def find_column(file: Path, columns: Sequence[str], role: Role, named: str | None) -> str | None:
-    """The column named by the option, or else the first with a usual name; None where neither is there."""
+def find_column(file: Path, columns: Sequence[str], role: ColumnRole, named: str | None) -> str | None:
+    """The column named by the option, or else the first with a usual name; None where neither exists."""
     if named is not None:
         if named not in columns:
             raise InputError(f"{file} has no column {named!r} ({role.option}); it has: {', '.join(columns)}")
@@ -66,7 +68,7 @@ def find_column(file: Path, columns: Sequence[str], role: Role, named: str | Non
     return next((by_plain_name[name] for name in role.usual if name in by_plain_name), None)
 
 
-def need_column(file: Path, columns: Sequence[str], role: Role, named: str | None) -> str:
+def need_column(file: Path, columns: Sequence[str], role: ColumnRole, named: str | None) -> str:
     """As `find_column`; InputError, with the columns there are, where it finds none."""
     found = find_column(file, columns, role, named)
     if found is None:
@@ -113,7 +115,7 @@ def as_unix_seconds(column: pl.Series) -> pl.Series:
 
 
 def as_text(column: pl.Series) -> pl.Series:
-    """Strings, "" where empty; of lists and records the words, joined by blanks."""
+    """Strings, "" where empty; the values of lists and records, joined by blanks."""
     if column.dtype.is_nested():
         column = pl.Series(column.name, [" ".join(_words(value)) for value in column.to_list()], dtype=pl.String)
     return column.cast(pl.String).fill_null("").str.strip_chars()
@@ -160,5 +162,5 @@ def _iso_second(value: str, column: str) -> int:
 
 
 def first_line(error: Exception) -> str:
-    """What a library's error says before it begins to give advice."""
+    """The first line of a library's error, without its advice."""
     return str(error).partition("\n")[0]

@@ -1,4 +1,4 @@
-"""Which encoders make the features that a source does not bring."""
+"""Chooses the encoders for features that a source does not provide."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class EncodingOptions:
 
 
 def feature_steps(options: EncodingOptions) -> dict[str, FeatureStep]:
-    """One step a modality that is not switched off; a file of fused features that is not there is an error now."""
+    """One step a modality that is not switched off; a missing file of fused features is an error at once."""
     steps: dict[str, FeatureStep] = {}
     if options.text_encoder != NONE:
         steps["text"] = partial(_encoded, "text", options)

@@ -1,4 +1,4 @@
-"""What people know of their items: a table with titles, categories and words, and pictures in a folder or by path."""
+"""Reads item metadata: a table with titles, categories and texts, and pictures in a folder or by path."""
 
 import json
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from trainer.datasets.columns import (
     DESCRIPTION,
     ITEM_ID,
     TITLE,
-    Role,
+    ColumnRole,
     as_ids,
     as_text,
     find_column,
@@ -57,7 +57,7 @@ def read_item_table(options: ItemTableOptions) -> ItemTable:
     category = find_column(file, table.columns, CATEGORY, options.category_column)
     text_columns = list(options.text_columns) or _usual_text_columns(file, table.columns, options)
     for name in (*text_columns, *options.attribute_columns):
-        find_column(file, table.columns, Role("", "--text-columns or --attribute-columns", ()), name)
+        find_column(file, table.columns, ColumnRole("", "--text-columns or --attribute-columns", ()), name)
     items = pl.DataFrame(
         {
             "item_id": _whole_ids(file, table[item_id]),
@@ -74,7 +74,7 @@ def read_item_table(options: ItemTableOptions) -> ItemTable:
 
 
 def items_of(item_ids: pl.Series, images: Path | None) -> ItemTable:
-    """Items of which nothing is known but perhaps a picture in the folder `images`."""
+    """Items without metadata, with their pictures from the folder `images` where one is given."""
     items = item_ids.alias("item_id").to_frame()
     pictured, counts = with_pictures_from(items, images) if images else (items, {})
     return ItemTable(pictured, counts, ())
@@ -90,7 +90,7 @@ def pictures_in(folder: Path) -> dict[str, str]:
 
 
 def with_pictures_from(items: pl.DataFrame, folder: Path) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Give every item the picture that bears its id, looked up by name: an id never becomes a path."""
+    """Give every item the picture named by its id; ids are looked up in a listing and never become paths."""
     pictures = pictures_in(folder)
     found = [pictures.get(item_id, "") for item_id in items["item_id"]]
     counts = {"pictures_without_an_item": len(pictures) - sum(path != "" for path in found)}
@@ -132,7 +132,7 @@ def _with_pictures(
 ) -> tuple[pl.DataFrame, dict[str, int]]:
     if options.image_column is None:
         return with_pictures_from(items, options.images) if options.images else (items, {})
-    role = Role("image", "--image-column", ())
+    role = ColumnRole("image", "--image-column", ())
     named = as_text(table[need_column(options.file, table.columns, role, options.image_column)])
     base = options.images or options.file.parent
     paths = [_existing(base / path) if path else "" for path in named]

@@ -24,7 +24,7 @@ from trainer.datasets.columns import (
     read_table,
 )
 from trainer.datasets.item_table import ItemTableOptions, items_of, read_item_table
-from trainer.filters import Repeated, at_least, without_missing_ids, without_repeats
+from trainer.interaction_filters import Repeated, rated_at_least, without_missing_ids, without_repeats
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def _chosen(
     if options.min_rating is not None:
         if not has_rating:
             raise InputError(f"{options.file}: --min-rating needs a rating column; name it with --rating-column")
-        rated = at_least(named, options.min_rating)
+        rated = rated_at_least(named, options.min_rating)
         counts[f"dropped_rated_under_{options.min_rating:g}"] = len(named) - len(rated)
     kept = without_repeats(rated, options.repeated)
     counts["dropped_repeats_of_a_user_and_item"] = len(rated) - len(kept)

@@ -1,4 +1,4 @@
-"""What an encoder is."""
+"""The interface of feature encoders."""
 
 import hashlib
 from collections.abc import Sequence
@@ -27,12 +27,12 @@ class FeatureEncoder(Protocol):
         ...
 
     def encode(self, items: Sequence[str]) -> NDArray[np.float32]:
-        """Features (n, width); a row of NaN says that the item's content cannot be made sense of."""
+        """Features (n, width); a row of NaN where the item's content is unreadable."""
         ...
 
 
 def weights_version(net: torch.nn.Module) -> str:
-    """Hex digits that change with any weight: a model renewed in place must not answer from an old cache."""
+    """Hex digits that change with any weight: a model that was replaced in place must not hit an old cache."""
     digest = hashlib.blake2b(digest_size=6)
     for name, tensor in net.state_dict().items():
         digest.update(name.encode())

@@ -1,4 +1,4 @@
-"""Features on disk under the hash of their content."""
+"""Stores features on disk by the hash of the encoded content."""
 
 import logging
 import re
@@ -15,23 +15,22 @@ log = logging.getLogger(__name__)
 
 
 class FeatureCache:
-    """One SQLite file an encoder; a `put` is there whole or not at all, whenever the process dies.
+    """One SQLite file an encoder; a `put` is atomic, also when the process is killed.
 
-    A file that SQLite finds damaged is begun anew: everything in it can be encoded again.
+    A damaged file is recreated: its content can be encoded again.
     """
 
     def __init__(self, folder: Path, encoder: FeatureEncoder) -> None:
         path = folder / _folder_name(encoder) / "features.sqlite"
         path.parent.mkdir(parents=True, exist_ok=True)
         self._width = encoder.width
-        self._connection = _open_or_begin_anew(path)
+        self._connection = _open_or_recreate(path)
 
     def close(self) -> None:
-        """Let go of the file."""
         self._connection.close()
 
     def get(self, keys: Iterable[bytes]) -> dict[bytes, NDArray[np.float32]]:
-        """The features (width,) of those keys that are here."""
+        """The features (width,) of the cached keys."""
         found = {}
         for key in keys:
             row = self._connection.execute("SELECT row FROM features WHERE key = ?", (key,)).fetchone()
@@ -40,7 +39,7 @@ class FeatureCache:
         return found
 
     def put(self, features: Mapping[bytes, NDArray[np.float32]]) -> None:
-        """Keep these features, durably once this returns."""
+        """Store these features durably."""
         rows = [(key, row.astype("<f4").tobytes()) for key, row in features.items()]
         with self._connection:
             self._connection.executemany("INSERT OR REPLACE INTO features VALUES (?, ?)", rows)
@@ -51,13 +50,13 @@ def _folder_name(encoder: FeatureEncoder) -> str:
     return f"{name}-{encoder.width}-{re.sub(r'[^A-Za-z0-9.-]+', '-', encoder.version)}"
 
 
-def _open_or_begin_anew(path: Path) -> sqlite3.Connection:
+def _open_or_recreate(path: Path) -> sqlite3.Connection:
     try:
         return _open(path)
-    except sqlite3.OperationalError:  # locked, no space: the file itself may well be sound
+    except sqlite3.OperationalError:  # locked, no space: the file itself may be sound
         raise
     except sqlite3.DatabaseError as error:
-        log.warning("begin the feature cache %s anew: %s", path, error)
+        log.warning("recreating the damaged feature cache %s: %s", path, error)
         path.unlink()
         return _open(path)
 
@@ -68,9 +67,9 @@ def _open(path: Path) -> sqlite3.Connection:
         connection.execute(
             "CREATE TABLE IF NOT EXISTS features (key BLOB PRIMARY KEY, row BLOB NOT NULL) WITHOUT ROWID"
         )
-        (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if verdict != "ok":
-            raise sqlite3.DatabaseError(verdict)
+        (outcome,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if outcome != "ok":
+            raise sqlite3.DatabaseError(outcome)
     except sqlite3.Error:
         connection.close()
         raise

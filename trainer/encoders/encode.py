@@ -1,4 +1,4 @@
-"""Features for many items: nothing is encoded twice, what is missing gets the mean of the others."""
+"""Features for many items: equal content is encoded once, missing inputs get the mean of the others."""
 
 import hashlib
 import logging
@@ -26,7 +26,7 @@ def encode_features(
 
     Missing is what is blank, has no content (no such file) or content that cannot be read (a broken image);
     the last two are named in a warning. Equal content is encoded once, here and in every later call with the
-    same `cache` folder; a call that was killed is taken up again after its last whole batch.
+    same `cache` folder; a killed call resumes after its last whole batch.
     InputError when all are missing.
     """
     keys = [_content_hash(item, encoder) for item in inputs]
@@ -58,7 +58,7 @@ def _features(
 ) -> dict[bytes, NDArray[np.float32]]:
     with closing(FeatureCache(cache, encoder)) as store:
         known = store.get(items)
-        # Texts of one length together need no padding; the longest first, so that too much fails at once.
+        # Texts of equal length need no padding; the longest come first, so that a lack of memory shows at once.
         pending = sorted(items.keys() - known.keys(), key=lambda key: (-len(items[key]), key))
         batches = [pending[start : start + batch_size] for start in range(0, len(pending), batch_size)]
         for keys in track(batches, f"encoding with {encoder.name}"):

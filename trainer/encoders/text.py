@@ -40,13 +40,13 @@ class SentenceEncoder:
 def text_encoder(name: str, device: str) -> FeatureEncoder:
     """The encoder called `name`: "minilm", or any sentence-transformers model by name or path.
 
-    InputError when there is no such model, or it can be neither found here nor fetched.
+    InputError when there is no such model, or it is neither on this machine nor can be downloaded.
     """
-    # Loading these costs seconds, so only those pay who encode.
+    # Imported here because it takes seconds.
     from sentence_transformers import SentenceTransformer  # noqa: PLC0415
     from transformers.utils import logging  # noqa: PLC0415
 
-    logging.disable_progress_bar()  # its bar counts tensors, which tells nobody anything
+    logging.disable_progress_bar()  # it counts tensors, which is of no use
     try:
         model = SentenceTransformer(_location(name), device=device)
     except (OSError, ValueError) as error:

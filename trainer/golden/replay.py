@@ -14,7 +14,7 @@ from trainer.golden.correspondence import MODELS, Array, Correspondence, Golden
 from trainer.graph import SparseMatrix
 from trainer.inputs import make_inputs
 from trainer.model_settings import ModelSettings
-from trainer.models import Inputs, Recommender, build_model
+from trainer.models import Inputs, RecommenderModel, build_model
 from trainer.models.noise import Noise
 
 TOLERANCE = 1e-5
@@ -54,7 +54,7 @@ def _replay(correspondence: Correspondence, golden: Golden) -> dict[str, float]:
     return differences
 
 
-def _build(correspondence: Correspondence, golden: Golden) -> tuple[Recommender, Tensor]:
+def _build(correspondence: Correspondence, golden: Golden) -> tuple[RecommenderModel, Tensor]:
     settings = correspondence.settings(golden)
     inputs = _inputs(correspondence, golden, settings)
     model = build_model(settings, inputs, batch_size=int(golden["cfg_train_batch_size"]), seed=0)
@@ -113,7 +113,7 @@ class _Recorded(Noise):
 
 
 def _compare_steps(
-    model: Recommender, correspondence: Correspondence, golden: Golden, pairs: Tensor
+    model: RecommenderModel, correspondence: Correspondence, golden: Golden, pairs: Tensor
 ) -> dict[str, float]:
     optimiser = torch.optim.Adam(model.parameters(), lr=float(golden["adam_lr"]))
     differences: dict[str, float] = {}
@@ -147,7 +147,7 @@ def _compare_terms(terms: Mapping[str, Tensor], correspondence: Correspondence, 
 
 
 def _compare_parameters(
-    model: Recommender,
+    model: RecommenderModel,
     correspondence: Correspondence,
     golden: Golden,
     kind: str,
@@ -174,7 +174,7 @@ def _unused(parameter: Tensor) -> float:
 
 
 def _compare_embeddings(
-    model: Recommender, correspondence: Correspondence, golden: Golden, moment: str
+    model: RecommenderModel, correspondence: Correspondence, golden: Golden, moment: str
 ) -> dict[str, float]:
     model.eval()
     model.noise = _Recorded(golden, "", f"{moment}_eval_gumbel")

@@ -22,7 +22,7 @@ from trainer.model_settings import (
 )
 from trainer.models.alignrec import AlignRec
 from trainer.models.anchorrec import AnchorRec
-from trainer.models.base import Factors, Inputs, Recommender
+from trainer.models.base import Factors, Inputs, RecommenderModel
 from trainer.models.bm3 import BM3
 from trainer.models.bpr import BPR
 from trainer.models.damrs import DAMRS
@@ -34,7 +34,7 @@ from trainer.models.popularity import Popularity
 from trainer.models.smore import SMORE
 from trainer.models.vbpr import VBPR
 
-__all__ = ["Factors", "Inputs", "Recommender", "build_model"]
+__all__ = ["Factors", "Inputs", "RecommenderModel", "build_model"]
 
 
 _SIZED = {LATTICESettings: LATTICE, SMORESettings: SMORE, AlignRecSettings: AlignRec}
@@ -52,7 +52,7 @@ _PLAIN = {
 
 def build_model(
     settings: ModelSettings, inputs: Inputs, *, batch_size: int, seed: int, precision: Precision = "float32"
-) -> Recommender:
+) -> RecommenderModel:
     """Make a freshly initialised model; the same seed gives the same parameters.
 
     `precision` is that of AnchorRec's linear layers; the others compute in float32.
@@ -64,7 +64,7 @@ def build_model(
         return Popularity(inputs)
     kind: Any = type(settings)
     if kind in _SIZED:
-        sized: Recommender = _SIZED[kind](settings, inputs, batch_size=batch_size)
+        sized: RecommenderModel = _SIZED[kind](settings, inputs, batch_size=batch_size)
         return sized
-    plain: Recommender = _PLAIN[kind](settings, inputs)
+    plain: RecommenderModel = _PLAIN[kind](settings, inputs)
     return plain

@@ -17,7 +17,15 @@ from torch.nn.functional import normalize
 from trainer import losses
 from trainer.device import Precision, products_in
 from trainer.model_settings import SINGLE_MODALITIES, AnchorRecSettings
-from trainer.models.base import Factors, Inputs, Recommender, added, present, scores, table
+from trainer.models.base import (
+    Factors,
+    Inputs,
+    RecommenderModel,
+    available_modalities,
+    scores,
+    sum_tensors,
+    xavier_table,
+)
 from trainer.models.propagation import Propagated, fold_in_rows, light_gcn
 from trainer.parallel import WHOLE, Share
 
@@ -37,7 +45,7 @@ class Origins(NamedTuple):
     """h^m of items, (n_items, d) each."""
 
 
-class AnchorRec(Recommender):
+class AnchorRec(RecommenderModel):
     """The model over any subset of modalities; without any it is LightGCN with AlignRec's ranking extras.
 
     Args:
@@ -52,11 +60,11 @@ class AnchorRec(Recommender):
     ) -> None:
         super().__init__()
         self._settings, self._inputs, self._batch_size, self._precision = settings, inputs, batch_size, precision
-        self.modalities = present(settings.modalities, inputs)
+        self.modalities = available_modalities(settings.modalities, inputs)
         size = settings.embedding_size
         widths = {m: inputs.features[m].shape[1] for m in self.modalities}
-        self.user_embedding = table(inputs.n_users, size)
-        self.item_embedding = table(inputs.n_items, size)
+        self.user_embedding = xavier_table(inputs.n_users, size)
+        self.item_embedding = xavier_table(inputs.n_items, size)
         self.refine = nn.ModuleDict({m: nn.Linear(widths[m], size) for m in self.modalities})
         self.gates = nn.ModuleDict({m: nn.Linear(size, size) for m in self.modalities})
         sources = {m: widths[m] if self._projects_features(m) else size for m in self.modalities}
@@ -72,13 +80,13 @@ class AnchorRec(Recommender):
             self.features.update({m: nn.Parameter(inputs.features[m].clone()) for m in self.modalities})
         fixed = () if settings.train_features else self.modalities
         self._norms = {m: inputs.features[m].norm(dim=1, keepdim=True).clamp_min(1e-12) for m in fixed}
-        # Rounded once: at every step it would cost what the products save.
+        # Rounded once: rounding at every step would cost as much as the faster products save.
         self._rounded = {m: inputs.features[m].to(getattr(torch, precision)) for m in self.modalities}
 
     # Features
 
     def _features_of(self, modality: str) -> Tensor:
-        """What the refinement reads: (n_items, width), a parameter where the settings let training move it."""
+        """The refinement's features, (n_items, width): a parameter where the settings let training change them."""
         features: dict[str, Tensor] = {**self._rounded, **self.features}
         return features[modality]
 
@@ -88,7 +96,7 @@ class AnchorRec(Recommender):
         return features[modality][rows].detach()
 
     def _unit_features_of(self, modality: str, rows: Tensor) -> Tensor:
-        """Scaled for the batch: a second table of all items would cost more memory than this costs time."""
+        """Unit rows of the batch's items: a second table of all items would cost more memory than this costs time."""
         raw = self._raw_features_of(modality, rows)  # a copy
         return normalize(raw) if self._settings.train_features else raw.div_(self._norms[modality][rows])
 
@@ -125,9 +133,9 @@ class AnchorRec(Recommender):
         return {name: self._weight(name) * part for name, part in parts.items() if self._weight(name) > 0}
 
     def _modal_sum(self, origins: Origins) -> Tensor:
-        """Sum of the weighted modality embeddings: what an item hands to its users besides its ID. (n_items, d)."""
+        """Sum of the weighted modality embeddings: what an item gives its users besides its ID. (n_items, d)."""
         parts = [part for name, part in self._item_parts(origins).items() if name != "id"]
-        return added(parts) if parts else torch.zeros_like(self.item_embedding)
+        return sum_tensors(parts) if parts else torch.zeros_like(self.item_embedding)
 
     def _fused_users(self, origins: Origins) -> Tensor:
         """h_u: users have no features, so each modality's user side is aggregated from the user's items."""
@@ -185,9 +193,9 @@ class AnchorRec(Recommender):
     def _ranking_terms(
         self, origins: Origins, users: Tensor, positives: Tensor, negatives: Tensor, fraction: float
     ) -> dict[str, Tensor]:
-        """Of these examples; means count with the fraction of the batch that they are."""
+        """Ranking terms of these examples; means are weighted by their fraction of the batch."""
         settings = self._settings
-        fused_items = added(self._item_parts(origins).values())
+        fused_items = sum_tensors(self._item_parts(origins).values())
         user = self._fused_users(origins)[users]
         positive, negative = fused_items[positives], fused_items[negatives]
         if self._has_correction:

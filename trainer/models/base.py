@@ -1,4 +1,4 @@
-"""What the loop, the exporter and the evaluator know of every model."""
+"""The interface of all models, which the loop, the exporter and the evaluator use."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from trainer.parallel import WHOLE, Share
 
 @dataclass(frozen=True)
 class Inputs:
-    """What models are built from, already on the device."""
+    """The inputs of a model, on the device."""
 
     n_users: int
     n_items: int
@@ -56,10 +56,10 @@ class Factors:
     @property
     def item_embeddings(self) -> Tensor:
         """(n_items, d): the sum of the parts."""
-        return added(self.item_parts.values())
+        return sum_tensors(self.item_parts.values())
 
 
-class Recommender(nn.Module, ABC):
+class RecommenderModel(nn.Module, ABC):
     """A model whose score is the inner product of a user and an item embedding."""
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ class Recommender(nn.Module, ABC):
         self.noise = Noise()
 
     def begin_epoch(self) -> None:
-        """Renew what a model draws or builds once an epoch; most have no such thing."""
+        """Redraw or rebuild what the model needs once an epoch; most models need nothing."""
 
     @abstractmethod
     def loss_terms(
@@ -88,21 +88,21 @@ class Recommender(nn.Module, ABC):
 
     @abstractmethod
     def factors(self) -> Factors:
-        """Take the embeddings apart; called without gradient."""
+        """Decompose the embeddings into Factors; called without gradient."""
 
 
-def added(tensors: Iterable[Tensor]) -> Tensor:
+def sum_tensors(tensors: Iterable[Tensor]) -> Tensor:
     """The sum of tensors of one shape, without the copy that stacking them would make."""
     return reduce(torch.add, tensors)
 
 
-def table(rows: int, size: int) -> nn.Parameter:
+def xavier_table(rows: int, size: int) -> nn.Parameter:
     """An embedding table, Xavier-uniform over (rows, size) as in the reference implementations."""
     return nn.Parameter(nn.init.xavier_uniform_(torch.empty(rows, size)))
 
 
 def normal_table(rows: int, size: int) -> nn.Parameter:
-    """The same, Xavier-normal."""
+    """An embedding table, Xavier-normal over (rows, size)."""
     return nn.Parameter(nn.init.xavier_normal_(torch.empty(rows, size)))
 
 
@@ -114,13 +114,13 @@ def projection(width: int, size: int) -> nn.Linear:
 
 
 def projected_rows(project: Callable[[Tensor], Tensor], features: Tensor, *columns: Tensor) -> tuple[Tensor, ...]:
-    """A map of chosen rows of a table, each distinct row mapped once. (n, width), (B,) ... -> (B, d) ..."""
+    """Project chosen rows of a table, each distinct row once. (n, width), (B,) ... -> (B, d) ..."""
     distinct, places = torch.unique(torch.cat(columns), return_inverse=True)
     mapped = project(features.index_select(0, distinct))
     return tuple(mapped[part] for part in places.split([len(column) for column in columns]))
 
 
-def present(wanted: Sequence[str], inputs: Inputs) -> tuple[str, ...]:
+def available_modalities(wanted: Sequence[str], inputs: Inputs) -> tuple[str, ...]:
     """Those of the wanted modalities that the data have."""
     return tuple(modality for modality in wanted if modality in inputs.features)
 

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from trainer import losses
 from trainer.model_settings import BM3Settings
-from trainer.models.base import Factors, Inputs, present, projected_rows, projection
+from trainer.models.base import Factors, Inputs, available_modalities, projected_rows, projection
 from trainer.models.propagation import OverInteractions, exact_factors
 from trainer.parallel import WHOLE, Share
 
@@ -15,7 +15,7 @@ class BM3(OverInteractions):
     def __init__(self, settings: BM3Settings, inputs: Inputs) -> None:
         super().__init__(inputs, settings.embedding_size, settings.n_layers)
         self._settings = settings
-        self.modalities = present(settings.modalities, inputs)
+        self.modalities = available_modalities(settings.modalities, inputs)
         size = settings.embedding_size
         self.predictor = projection(size, size)
         self.features = nn.ParameterDict({m: nn.Parameter(inputs.features[m].clone()) for m in self.modalities})
@@ -27,7 +27,7 @@ class BM3(OverInteractions):
         """Alignment of users with items and of features with items, and the norms of *all* rows; no negatives."""
         settings, propagated = self._settings, self._propagate()
         all_users, all_items = propagated.users, propagated.items + self.item_embedding
-        # In the order of the reference's draws; of the whole batch also where a share of it is looked at.
+        # In the order of the reference's draws; for the whole batch, also where only a share of it is used.
         masks = [self.noise.dropout_rows(all_users, users, settings.dropout)]
         masks += [self.noise.dropout_rows(all_items, positives, settings.dropout) for _ in ("item", *self.modalities)]
         own, fraction = share.rows(len(users)), share.fraction(len(users))

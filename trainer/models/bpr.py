@@ -4,12 +4,12 @@ from torch import Tensor
 
 from trainer import losses
 from trainer.model_settings import BPRSettings
-from trainer.models.base import Factors, Inputs, Recommender, normal_table, scores
+from trainer.models.base import Factors, Inputs, RecommenderModel, normal_table, scores
 from trainer.models.propagation import free_users
 from trainer.parallel import WHOLE, Share
 
 
-class BPR(Recommender):
+class BPR(RecommenderModel):
     """Two tables of free embeddings."""
 
     def __init__(self, settings: BPRSettings, inputs: Inputs) -> None:
@@ -31,7 +31,6 @@ class BPR(Recommender):
         )
 
     def embeddings(self) -> tuple[Tensor, Tensor]:
-        """The tables themselves."""
         return self.user_embedding, self.item_embedding
 
     def factors(self) -> Factors:

@@ -9,7 +9,7 @@ from torch.nn.functional import logsigmoid, normalize
 
 from trainer import losses
 from trainer.model_settings import DAMRSSettings
-from trainer.models.base import Factors, Inputs, added, scores
+from trainer.models.base import Factors, Inputs, scores, sum_tensors
 from trainer.models.propagation import OverInteractions, exact_factors, smoothed
 from trainer.parallel import WHOLE, Share
 
@@ -38,7 +38,7 @@ class DAMRS(OverInteractions):
     ) -> dict[str, Tensor]:
         """Ranking weighed by how sure the views are, their neighbourhoods' agreement, and users' view of both sides."""
         settings, ids, views = self._settings, self._propagate(), self._views()
-        mean_view = added(views.values()) / len(GRAPHS)
+        mean_view = sum_tensors(views.values()) / len(GRAPHS)
         units = {name: normalize(view) for name, view in views.items()}
         distinct = torch.unique(torch.cat([positives, negatives]))
 
@@ -108,7 +108,7 @@ def discrimination(units: dict[str, Tensor], rows: Tensor) -> Tensor:
 
 
 class _InBlocks(torch.autograd.Function):
-    """The sum of a loss over blocks of rows; each block's gradient is taken at once and what it needed forgotten."""
+    """The sum of a loss over blocks of rows; each block's gradient is computed at once, which frees its memory."""
 
     @staticmethod
     def forward(ctx: Any, loss: Callable[..., Tensor], blocks: Sequence[Tensor], *tables: Tensor) -> Tensor:
@@ -128,12 +128,12 @@ class _InBlocks(torch.autograd.Function):
 
 
 def _block_loss(rows: Tensor, *units: Tensor) -> Tensor:
-    """Summed over the rows and views."""
+    """The loss of a block, summed over its rows and the views."""
     own = [unit[rows] for unit in units]
     with torch.no_grad():
         products = [mine @ unit.T for mine, unit in zip(own, units, strict=True)]  # (len(rows), n_items)
         chances = [cosines.softmax(dim=1) for cosines in products]
-        together = added(chances)
+        together = sum_tensors(chances)
     total = units[0].new_zeros(())
     for mine, unit, cosines, chance in zip(own, units, products, chances, strict=True):
         near = _largest(together + chance, N_NEAREST)
@@ -152,7 +152,7 @@ def _sums_of(rows: Tensor, chosen: Tensor, shift: Tensor) -> Tensor:
 
 
 def _largest_besides(values: Tensor, taken: Tensor) -> Tensor:
-    """Columns of the largest of each row once the columns that are taken count 0."""
+    """Columns of the largest of each row without the columns that are taken."""
     columns = _largest(values, N_NEAREST + taken.shape[1])
     again = (columns[:, :, None] == taken[:, None]).any(dim=2)
     left = values.gather(1, columns).masked_fill(again, 0.0)

@@ -9,25 +9,25 @@ from torch.nn.functional import linear
 from trainer import losses
 from trainer.graph import SparseMatrix, interaction_matrix, normalise_interactions
 from trainer.model_settings import FREEDOMSettings
-from trainer.models.base import Factors, Inputs, added, present, projected_rows, scores
+from trainer.models.base import Factors, Inputs, available_modalities, projected_rows, scores, sum_tensors
 from trainer.models.propagation import OverInteractions, exact_factors, smoothed
 from trainer.parallel import WHOLE, Share
 
 
 class FREEDOM(OverInteractions):
-    """LightGCN over a graph thinned anew each epoch, plus ID embeddings smoothed over a frozen item graph."""
+    """LightGCN over a graph thinned again each epoch, plus ID embeddings smoothed over a frozen item graph."""
 
     def __init__(self, settings: FREEDOMSettings, inputs: Inputs) -> None:
         super().__init__(inputs, settings.embedding_size, settings.n_layers)
         self._settings = settings
-        self.modalities = present(settings.modalities, inputs)
+        self.modalities = available_modalities(settings.modalities, inputs)
         size = settings.embedding_size
         self.features = nn.ParameterDict({m: nn.Parameter(inputs.features[m].clone()) for m in self.modalities})
         self.projections = nn.ModuleDict({m: nn.Linear(inputs.features[m].shape[1], size) for m in self.modalities})
         self._thinned: SparseMatrix | None = None
 
     def begin_epoch(self) -> None:
-        """Draw the interactions that this epoch propagates over; an edge between popular ends is dropped sooner."""
+        """Draw the interactions that this epoch propagates over; edges between popular nodes are dropped more often."""
         inputs, rate = self._inputs, self._settings.edge_dropout
         self._thinned = inputs.interactions
         if rate > 0:
@@ -39,7 +39,7 @@ class FREEDOM(OverInteractions):
             self._thinned = SparseMatrix(normalise_interactions(matrix), kept.device)
 
     def _shares(self) -> dict[str, float]:
-        """Of each modality's graph in the item graph; one modality alone has all of it."""
+        """Shares of the modalities' graphs in the item graph; a single modality has all of it."""
         image = self._settings.image_share
         weights = {"image": image, "text": 1.0 - image}
         return {m: weights[m] if len(self.modalities) > 1 else 1.0 for m in self.modalities}
@@ -49,7 +49,7 @@ class FREEDOM(OverInteractions):
         graphs, shares = self._inputs.item_graphs, self._shares()
         rows: Tensor = self.item_embedding
         for _ in range(self._settings.n_item_layers - 1):
-            rows = added(share * (graphs[m] @ rows) for m, share in shares.items())
+            rows = sum_tensors(share * (graphs[m] @ rows) for m, share in shares.items())
         return {m: share * smoothed(graphs[m], rows, 1) for m, share in shares.items()}
 
     def loss_terms(
@@ -60,7 +60,7 @@ class FREEDOM(OverInteractions):
             self.begin_epoch()
         assert self._thinned is not None
         propagated, own, fraction = self._propagate(self._thinned), share.rows(len(users)), share.fraction(len(users))
-        user, items = propagated.users[users[own]], propagated.items + added(self._content_parts().values())
+        user, items = propagated.users[users[own]], propagated.items + sum_tensors(self._content_parts().values())
         ranked = losses.bpr(scores(user, items[positives[own]]), scores(user, items[negatives[own]]))
         terms = {"bpr": fraction * ranked}
         for m in self.modalities:

@@ -8,7 +8,15 @@ from torch.nn.functional import embedding_bag, normalize
 
 from trainer import losses
 from trainer.model_settings import LATTICESettings
-from trainer.models.base import Factors, Inputs, Recommender, added, present, scores, table
+from trainer.models.base import (
+    Factors,
+    Inputs,
+    RecommenderModel,
+    available_modalities,
+    scores,
+    sum_tensors,
+    xavier_table,
+)
 from trainer.models.propagation import approximate_factors, sums_over_items, sums_over_users
 from trainer.nearest import nearest_items
 from trainer.parallel import WHOLE, Share
@@ -25,27 +33,27 @@ class LearnedGraph(NamedTuple):
     """(n_items, k) entries of W_m, normalised and weighted with w_m."""
 
     def detached(self) -> "LearnedGraph":
-        """The same without gradient."""
+        """The graph without gradient."""
         return LearnedGraph(self.shares.detach(), self.neighbours, [values.detach() for values in self.values])
 
 
-class LATTICE(Recommender):
+class LATTICE(RecommenderModel):
     """Item graphs of projected features, rebuilt with gradient in the first batch of an epoch, then kept."""
 
     def __init__(self, settings: LATTICESettings, inputs: Inputs, *, batch_size: int) -> None:
         super().__init__()
         self._settings, self._inputs, self._batch_size = settings, inputs, batch_size
-        self.modalities = present(settings.modalities, inputs)
+        self.modalities = available_modalities(settings.modalities, inputs)
         size = settings.embedding_size
-        self.user_embedding = table(inputs.n_users, size)
-        self.item_embedding = table(inputs.n_items, size)
+        self.user_embedding = xavier_table(inputs.n_users, size)
+        self.item_embedding = xavier_table(inputs.n_items, size)
         self.features = nn.ParameterDict({m: nn.Parameter(inputs.features[m].clone()) for m in self.modalities})
         self.projections = nn.ModuleDict({m: nn.Linear(inputs.features[m].shape[1], size) for m in self.modalities})
         self.modal_weight = nn.Parameter(torch.full((len(self.modalities),), 0.5))
         self._kept: LearnedGraph | None = None
 
     def begin_epoch(self) -> None:
-        """The next batch builds the graph anew."""
+        """Let the next batch rebuild the graph."""
         self._kept = None
 
     def _learned_graph(self) -> LearnedGraph:
@@ -58,7 +66,7 @@ class LATTICE(Recommender):
             neighbours.append(near)
             cosines.append((rows[:, None] * rows[near]).sum(dim=2))
         weighted = [share * values for share, values in zip(shares, cosines, strict=True)]
-        scale = added(values.sum(dim=1) for values in weighted).rsqrt().nan_to_num(0.0, posinf=0.0)
+        scale = sum_tensors(values.sum(dim=1) for values in weighted).rsqrt().nan_to_num(0.0, posinf=0.0)
         scaled = [scale[:, None] * values * scale[near] for values, near in zip(weighted, neighbours, strict=True)]
         return LearnedGraph(shares, neighbours, scaled)
 
@@ -75,7 +83,7 @@ class LATTICE(Recommender):
                 share * (self._inputs.item_graphs[m] @ rows)
                 for m, share in zip(self.modalities, graph.shares, strict=True)
             ]
-            rows = (1.0 - given) * added(learned) + given * added(raw)
+            rows = (1.0 - given) * sum_tensors(learned) + given * sum_tensors(raw)
         return rows
 
     def _propagate(self) -> tuple[Tensor, Tensor]:
@@ -87,7 +95,9 @@ class LATTICE(Recommender):
             next_users = (users + sums_over_items(inputs, items)) / (inputs.user_degrees + 1)[:, None]
             next_items = (items + sums_over_users(inputs, users)) / (inputs.item_degrees + 1)[:, None]
             layers.append((next_users, next_items))
-        return added(users for users, _ in layers) / len(layers), added(items for _, items in layers) / len(layers)
+        return sum_tensors(users for users, _ in layers) / len(layers), sum_tensors(items for _, items in layers) / len(
+            layers
+        )
 
     def loss_terms(
         self, users: Tensor, positives: Tensor, negatives: Tensor, *, share: Share = WHOLE
@@ -105,7 +115,7 @@ class LATTICE(Recommender):
         return {"bpr": fraction * ranked, "l2": self._settings.l2_weight * l2}
 
     def embeddings(self) -> tuple[Tensor, Tensor]:
-        """With the graph of the present weights."""
+        """Embeddings over the graph of the current weights."""
         users, ids = self._propagate()
         return users, ids + normalize(self._content(self._learned_graph()))
 

@@ -8,7 +8,7 @@ from torch.nn.functional import normalize
 
 from trainer import losses
 from trainer.model_settings import LGMRecSettings
-from trainer.models.base import Factors, Inputs, added, scores, table
+from trainer.models.base import Factors, Inputs, scores, sum_tensors, xavier_table
 from trainer.models.propagation import OverInteractions, approximate_factors, sums_over_items
 from trainer.parallel import WHOLE, Share
 
@@ -26,16 +26,16 @@ class Sides(NamedTuple):
 class LGMRec(OverInteractions):
     """Local embeddings of IDs and modalities, and global ones through a few latent hyperedges a modality.
 
-    The reference draws the hyperedges' Gumbel noise at inference as well, so that its answers are random. Here the
-    noise is of training alone: what is evaluated and exported is the model without it.
+    The reference draws the hyperedges' Gumbel noise at inference as well, so that its results are random. Here only
+    training has the noise; evaluation and export use the model without it.
     """
 
     def __init__(self, settings: LGMRecSettings, inputs: Inputs) -> None:
         super().__init__(inputs, settings.embedding_size, settings.n_layers)
         self._settings = settings
         size, widths = settings.embedding_size, {m: inputs.features[m].shape[1] for m in MODALITIES}
-        self.projections = nn.ParameterDict({m: table(widths[m], size) for m in MODALITIES})
-        self.hyperedges = nn.ParameterDict({m: table(widths[m], settings.n_hyperedges) for m in MODALITIES})
+        self.projections = nn.ParameterDict({m: xavier_table(widths[m], size) for m in MODALITIES})
+        self.hyperedges = nn.ParameterDict({m: xavier_table(widths[m], settings.n_hyperedges) for m in MODALITIES})
 
     # Local: collaborative and modality graphs
 
@@ -91,7 +91,7 @@ class LGMRec(OverInteractions):
         ids = Sides(propagated.users, propagated.items)
         views = self._global(ids, {m: logits for m, (_, logits) in mapped.items()})
         weight = self._settings.global_weight
-        whole = Sides(*(weight * normalize(added(sides)) for sides in zip(*views.values(), strict=True)))
+        whole = Sides(*(weight * normalize(sum_tensors(sides)) for sides in zip(*views.values(), strict=True)))
         return {"id": ids, **{m: self._local(sums) for m, (sums, _) in mapped.items()}, "multimodal": whole}, views
 
     def loss_terms(
@@ -99,7 +99,7 @@ class LGMRec(OverInteractions):
     ) -> dict[str, Tensor]:
         """Ranking, contrast of the modalities' global views, and the norms of the final rows."""
         parts, views = self._parts()
-        all_users, items = (added(sides) for sides in zip(*parts.values(), strict=True))
+        all_users, items = (sum_tensors(sides) for sides in zip(*parts.values(), strict=True))
         user, positive, negative = all_users[users], items[positives], items[negatives]
         own, fraction = share.rows(len(users)), share.fraction(len(users))
         ranked = losses.bpr(scores(user[own], positive[own]), scores(user[own], negative[own]))
@@ -120,12 +120,12 @@ class LGMRec(OverInteractions):
     def embeddings(self) -> tuple[Tensor, Tensor]:
         """Local plus weighted global."""
         parts, _ = self._parts()
-        users, items = (added(sides) for sides in zip(*parts.values(), strict=True))
+        users, items = (sum_tensors(sides) for sides in zip(*parts.values(), strict=True))
         return users, items
 
     def factors(self) -> Factors:
         """Parts `id`, `image`, `text` and `multimodal` (the hypergraph's); folding in is an approximation."""
         parts, _ = self._parts()
-        users = added(side.users for side in parts.values())
+        users = sum_tensors(side.users for side in parts.values())
         items = {name: side.items for name, side in parts.items()}
-        return approximate_factors(users, items, added(items.values()), self._inputs)
+        return approximate_factors(users, items, sum_tensors(items.values()), self._inputs)

@@ -1,4 +1,4 @@
-"""What models draw while they train. Behind one small interface, so that recorded draws can be replayed."""
+"""The random draws of models in training, behind an interface that can also replay recorded draws."""
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ class Noise:
         return (torch.rand_like(like) >= rate).to(like.dtype) / (1.0 - rate)
 
     def dropout_rows(self, like: Tensor, rows: Tensor, rate: float) -> Tensor:
-        """The given rows (B,) of a mask of the whole table's shape, (B, d): a row that stands twice is masked alike."""
+        """The given rows (B,) of a mask of the whole table's shape, (B, d): repeated rows get the same mask."""
         distinct, places = torch.unique(rows, return_inverse=True)
         drawn = self.dropout(like.new_empty(len(distinct), like.shape[1]), rate)
         return drawn[places]
@@ -25,7 +25,7 @@ class Noise:
         return -torch.empty_like(like).exponential_().log()
 
     def sample(self, log_weights: Tensor, n: int) -> Tensor:
-        """n positions drawn without replacement, each next one in proportion to the weights that are left.
+        """n positions drawn without replacement, with probabilities proportional to the remaining weights.
 
         The n largest of log-weights plus Gumbel noise are such a sample (Gumbel-top-k; Kool et al., 2019). Unlike
         torch.multinomial this has no limit of 2^24 positions.

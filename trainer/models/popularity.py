@@ -1,14 +1,14 @@
-"""Popularity: what a recommender must beat before anything else is said of it."""
+"""Popularity, the baseline that every recommender must beat."""
 
 import torch
 from torch import Tensor
 
-from trainer.models.base import Factors, Inputs, Recommender
+from trainer.models.base import Factors, Inputs, RecommenderModel
 from trainer.parallel import WHOLE, Share
 
 
-class Popularity(Recommender):
-    """Scores an item by its number of training users, for everybody alike; nothing is learned."""
+class Popularity(RecommenderModel):
+    """Scores an item by its number of training users, the same for all users; nothing is learned."""
 
     def __init__(self, inputs: Inputs) -> None:
         super().__init__()
@@ -18,7 +18,7 @@ class Popularity(Recommender):
     def loss_terms(
         self, users: Tensor, positives: Tensor, negatives: Tensor, *, share: Share = WHOLE
     ) -> dict[str, Tensor]:
-        """No loss: there is nothing to train."""
+        """No terms: there is nothing to train."""
         return {}
 
     def embeddings(self) -> tuple[Tensor, Tensor]:

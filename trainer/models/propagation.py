@@ -1,4 +1,4 @@
-"""LightGCN's propagation over the user-item graph, and what of it one interaction adds to a user."""
+"""LightGCN's propagation over the user-item graph, and the decomposition of its user embeddings for fold-in."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -6,7 +6,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from trainer.graph import SparseMatrix
-from trainer.models.base import Factors, Inputs, Recommender, added, table
+from trainer.models.base import Factors, Inputs, RecommenderModel, sum_tensors, xavier_table
 
 
 class Propagated(NamedTuple):
@@ -29,25 +29,25 @@ def light_gcn(interactions: SparseMatrix, users: Tensor, items: Tensor, n_layers
     for _ in range(n_layers):
         user_layers.append(interactions @ item_layers[-1])
         item_layers.append(interactions.T @ user_layers[-2])
-    below = added(item_layers[:-1])
+    below = sum_tensors(item_layers[:-1])
     return Propagated(
-        users=added(user_layers) / (n_layers + 1),
+        users=sum_tensors(user_layers) / (n_layers + 1),
         items=(below + item_layers[-1]) / (n_layers + 1),
         item_layers_below_last=below,
     )
 
 
-class OverInteractions(Recommender):
-    """A model that has LightGCN over its ID embeddings inside, alone or among other things."""
+class OverInteractions(RecommenderModel):
+    """A model that contains LightGCN over its ID embeddings."""
 
     def __init__(self, inputs: Inputs, size: int, n_layers: int) -> None:
         super().__init__()
         self._inputs, self._n_layers = inputs, n_layers
-        self.user_embedding = table(inputs.n_users, size)
-        self.item_embedding = table(inputs.n_items, size)
+        self.user_embedding = xavier_table(inputs.n_users, size)
+        self.item_embedding = xavier_table(inputs.n_items, size)
 
     def _propagate(self, graph: SparseMatrix | None = None) -> Propagated:
-        """Over all training interactions, or over another graph of users and items."""
+        """Propagate over all training interactions, or over another graph of users and items."""
         graph = self._inputs.interactions if graph is None else graph
         return light_gcn(graph, self.user_embedding, self.item_embedding, self._n_layers)
 
@@ -82,12 +82,12 @@ def sums_over_users(inputs: Inputs, users: Tensor) -> Tensor:
 def exact_factors(
     users: Tensor, item_parts: Mapping[str, Tensor], *, own: Tensor, handed: Tensor, inputs: Inputs
 ) -> Factors:
-    """Of a model whose users are own + R-hat handed: (n_users, d), (n_items, d)."""
+    """Factors of a model whose users are own + R-hat handed: (n_users, d), (n_items, d)."""
     return Factors(users, item_parts, own, fold_in_rows(handed, inputs.item_degrees))
 
 
 def approximate_factors(users: Tensor, item_parts: Mapping[str, Tensor], handed: Tensor, inputs: Inputs) -> Factors:
-    """Of a model whose users are no such sum: the multiple of R-hat handed that is nearest to them stands in for it.
+    """Factors of a model whose users are not such a sum: the multiple of R-hat handed that is nearest replaces it.
 
     What it misses of a trained user is the user's own term, so trained users come out exactly; a user who is folded
     in gets the model's answer only roughly, and the bundle says so.
@@ -104,5 +104,5 @@ def approximate_factors(users: Tensor, item_parts: Mapping[str, Tensor], handed:
 
 
 def free_users(users: Tensor, item_parts: Mapping[str, Tensor], inputs: Inputs) -> Factors:
-    """Of a model with a free embedding for each user: a new one is made of those who had the same items."""
+    """Factors of a model with a free embedding per user: a new user is the mean of those with the same items."""
     return approximate_factors(users, item_parts, inputs.interactions.T @ users, inputs)

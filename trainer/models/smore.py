@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from trainer import losses
 from trainer.model_settings import SMORESettings
-from trainer.models.base import Factors, Inputs, added, scores
+from trainer.models.base import Factors, Inputs, scores, sum_tensors
 from trainer.models.propagation import OverInteractions, approximate_factors, smoothed
 from trainer.parallel import WHOLE, Share
 
@@ -69,7 +69,7 @@ class SMORE(OverInteractions):
         all_ids = torch.cat(self._propagate()[:2])
         columns = torch.stack([users, n_users + positives, n_users + negatives])
         distinct, places = torch.unique(columns, return_inverse=True)
-        ids, side = all_ids[distinct], added(self._side_parts(all_ids, distinct).values())
+        ids, side = all_ids[distinct], sum_tensors(self._side_parts(all_ids, distinct).values())
         own, fraction = share.rows(len(users)), share.fraction(len(users))
         user, positive, negative = (ids + side)[places[:, own]]
         ranked = losses.bpr(scores(user, positive), scores(user, negative))
@@ -87,17 +87,17 @@ class SMORE(OverInteractions):
     def embeddings(self) -> tuple[Tensor, Tensor]:
         """C + side."""
         users, parts = self._final()
-        return users, added(parts.values())
+        return users, sum_tensors(parts.values())
 
     def factors(self) -> Factors:
         """Parts `id`, `image`, `text`, `multimodal`; a user's side is no sum over items, so folding in approximates."""
         users, parts = self._final()
-        return approximate_factors(users, parts, added(parts.values()), self._inputs)
+        return approximate_factors(users, parts, sum_tensors(parts.values()), self._inputs)
 
     def _final(self) -> tuple[Tensor, Mapping[str, Tensor]]:
         ids, n_users = self._propagate(), self._inputs.n_users
         sides = self._side_parts(torch.cat([ids.users, ids.items]))
-        users = ids.users + added(sides.values())[:n_users]
+        users = ids.users + sum_tensors(sides.values())[:n_users]
         return users, {"id": ids.items, **{view: side[n_users:] for view, side in sides.items()}}
 
 

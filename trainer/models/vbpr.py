@@ -5,21 +5,30 @@ from torch import Tensor, nn
 
 from trainer import losses
 from trainer.model_settings import VBPRSettings
-from trainer.models.base import Factors, Inputs, Recommender, added, present, projection, scores, table
+from trainer.models.base import (
+    Factors,
+    Inputs,
+    RecommenderModel,
+    available_modalities,
+    projection,
+    scores,
+    sum_tensors,
+    xavier_table,
+)
 from trainer.models.propagation import free_users
 from trainer.parallel import WHOLE, Share
 
 
-class VBPR(Recommender):
+class VBPR(RecommenderModel):
     """BPR whose item is a free embedding beside a projection of its fixed features: [I ; Lin(f)]."""
 
     def __init__(self, settings: VBPRSettings, inputs: Inputs) -> None:
         super().__init__()
         self._settings, self._inputs = settings, inputs
-        self.modalities = present(settings.modalities, inputs)
+        self.modalities = available_modalities(settings.modalities, inputs)
         size = settings.embedding_size
-        self.user_embedding = table(inputs.n_users, 2 * size)
-        self.item_embedding = table(inputs.n_items, size)
+        self.user_embedding = xavier_table(inputs.n_users, 2 * size)
+        self.item_embedding = xavier_table(inputs.n_items, size)
         self.projection = projection(sum(inputs.features[m].shape[1] for m in self.modalities), size)
         nn.init.zeros_(self.projection.bias)
 
@@ -29,11 +38,11 @@ class VBPR(Recommender):
         return dict(zip(self.modalities, torch.split(self.projection.weight, widths, dim=1), strict=True))
 
     def _items(self, rows: Tensor | None = None) -> Tensor:
-        """Of the given items, or of all. (len(rows), 2 d)."""
+        """Embeddings of the given items, or of all. (len(rows), 2 d)."""
         tables = {m: self._inputs.features[m] for m in self.modalities}
         if rows is not None:
             tables = {m: features.index_select(0, rows) for m, features in tables.items()}
-        projected = added(tables[m] @ weight.T for m, weight in self._weights().items()) + self.projection.bias
+        projected = sum_tensors(tables[m] @ weight.T for m, weight in self._weights().items()) + self.projection.bias
         free = self.item_embedding if rows is None else self.item_embedding[rows]
         return torch.cat([free, projected], dim=1)
 
@@ -55,7 +64,7 @@ class VBPR(Recommender):
         return self.user_embedding, self._items()
 
     def factors(self) -> Factors:
-        """Parts `id` (with the projection's bias, which says nothing of an item) and one a modality."""
+        """Parts `id` (with the projection's bias, which is the same for all items) and one a modality."""
         free, nothing = self.item_embedding, torch.zeros_like(self.item_embedding)
         parts = {"id": torch.cat([free, self.projection.bias.expand_as(free)], dim=1)}
         for modality, weight in self._weights().items():

@@ -1,1 +1,1 @@
-"""The search for good settings: a space, a study that outlives its process, and what it found."""
+"""Hyper-parameter search: a search space, a persistent study of trials, and its results."""

@@ -1,4 +1,4 @@
-"""`python -m trainer tune`: search, report, and fit what was chosen."""
+"""`python -m trainer tune`: search, write the results, and fit the best settings."""
 
 import shutil
 from pathlib import Path
@@ -13,14 +13,14 @@ from trainer.config import RunConfig
 from trainer.data import Dataset
 from trainer.fit import fit
 from trainer.run_folder import RunFolder, RunResult
-from trainer.tune.report import plot_study, score_of, write_report
-from trainer.tune.study import Search, best_trial, counted_trials, open_study, run_trials
+from trainer.tune.results import plot_study, score_of, write_results
+from trainer.tune.study import TuningPlan, best_trial, counted_trials, open_study, run_trials
 
 
-def tune(dataset: Dataset, search: Search, folder: Path, *, console: Console) -> Study:
-    """Run or continue the study in `folder`, say on `console` how it goes, and write its report.
+def tune(dataset: Dataset, search: TuningPlan, folder: Path, *, console: Console) -> Study:
+    """Run or continue the study in `folder`, print its progress on `console`, and write its results.
 
-    The test split is not touched. Reports are written after every trial, so a killed search leaves them too.
+    The test split is not touched. Results are written after every trial, so that a killed search leaves them too.
 
     Raises:
         InputError: the space does not fit the configuration, the folder is another study's, another process is
@@ -32,7 +32,7 @@ def tune(dataset: Dataset, search: Search, folder: Path, *, console: Console) ->
     study = open_study(folder, search, dataset)
 
     def after_each(trial: FrozenTrial) -> None:
-        write_report(study, search, folder)
+        write_results(study, search, folder)
         console.print(_line(study, search, trial), highlight=False, soft_wrap=True)
 
     try:
@@ -41,13 +41,13 @@ def tune(dataset: Dataset, search: Search, folder: Path, *, console: Console) ->
     except BlockingIOError:
         raise InputError(f"another process is tuning in {folder}") from None
     _require_a_best(study)
-    write_report(study, search, folder)
+    write_results(study, search, folder)
     plot_study(study, search, folder / "study.png")
     return study
 
 
 def fit_best(dataset: Dataset, config: RunConfig, path: Path) -> RunResult:
-    """Fit the chosen configuration and measure it on test; a run of an earlier choice in `path` gives way."""
+    """Fit the chosen configuration and measure it on test; a run of an earlier choice in `path` is removed."""
     run = RunFolder(path)
     if path.exists() and run.config() != config:
         shutil.rmtree(path)
@@ -61,7 +61,7 @@ def _require_a_best(study: Study) -> None:
         raise InputError(f"none of {len(counted_trials(study))} trials finished{detail}")
 
 
-def _line(study: Study, search: Search, trial: FrozenTrial) -> str:
+def _line(study: Study, search: TuningPlan, trial: FrozenTrial) -> str:
     score, best = score_of(trial), best_trial(study)
     figure = "no score" if score is None else f"valid {search.metric} {score:.4f}"
     seconds = trial.duration.total_seconds() if trial.duration else 0.0

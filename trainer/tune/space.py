@@ -15,7 +15,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from index.errors import InputError
-from trainer.config import CONFIG_FOLDER, RunConfig, load_config, read_shipped, shipped_names
+from trainer.config import CONFIG_FOLDER, RunConfig, load_config, read_shipped
 
 SPACE_FOLDER = CONFIG_FOLDER / "spaces"
 """The spaces that ship with the trainer; `--space anchorrec` names one of them."""
@@ -23,7 +23,7 @@ SPACE_FOLDER = CONFIG_FOLDER / "spaces"
 Distribution = CategoricalDistribution | FloatDistribution | IntDistribution
 
 Values = Mapping[str, Any]
-"""Dotted setting -> value. A value that is no scalar stands as its JSON, which is TOML too."""
+"""Dotted setting -> value. A value that is not a scalar is written as JSON, which is TOML too."""
 
 
 class Range(BaseModel):
@@ -44,7 +44,7 @@ class Range(BaseModel):
         return self
 
     def distribution(self) -> Distribution:
-        """The same as Optuna has it."""
+        """The range as an Optuna distribution."""
         log = self.scale == "log"
         if isinstance(self.low, int) and isinstance(self.high, int):
             return IntDistribution(self.low, self.high, log=log)
@@ -52,7 +52,7 @@ class Range(BaseModel):
 
 
 @dataclass(frozen=True)
-class Space:
+class SearchSpace:
     """What each searched setting may be."""
 
     source: str
@@ -110,7 +110,7 @@ def configured(config: str, overrides: tuple[str, ...], values: Values) -> RunCo
     return load_config(config, (*overrides, *(f"{name}={_text(value)}" for name, value in values.items())))
 
 
-def read_space(name_or_path: str) -> Space:
+def read_space(name_or_path: str) -> SearchSpace:
     """Read a shipped space by name or any TOML file by path.
 
     Raises:
@@ -120,16 +120,11 @@ def read_space(name_or_path: str) -> Space:
     distributions = {name: _distribution(name, found, str(path)) for name, found in _leaves(tree).items()}
     if not distributions:
         raise InputError(f"space {path} names no setting to search")
-    return Space(str(path), distributions)
-
-
-def shipped_spaces() -> list[str]:
-    """Names that `--space` takes besides a path."""
-    return shipped_names(SPACE_FOLDER)
+    return SearchSpace(str(path), distributions)
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted name -> what stands there; tables are groups of settings unless they look like a range."""
+    """Dotted name -> value; tables are groups of settings unless they look like a range."""
     leaves: dict[str, Any] = {}
     for key, value in tree.items():
         is_group = isinstance(value, dict) and not {"low", "high"} & value.keys()

@@ -1,4 +1,4 @@
-"""The study: trials one after another, each a training run judged on validation, kept in SQLite.
+"""The study: sequential trials, each a training run evaluated on validation, stored in SQLite.
 
 Layout of the folder:
 
@@ -26,7 +26,7 @@ from trainer.config import RunConfig, dump_config
 from trainer.data import Dataset
 from trainer.fit import fit
 from trainer.run_folder import RunFolder
-from trainer.tune.space import Space, Values, configured
+from trainer.tune.space import SearchSpace, Values, configured
 
 SamplerName = Literal["tpe", "random", "grid"]
 PrunerName = Literal["median", "hyperband", "none"]
@@ -34,18 +34,18 @@ PrunerName = Literal["median", "hyperband", "none"]
 STUDY_NAME = "tune"
 DEFAULT_TRIALS = 30
 MAX_ATTEMPTS = 3
-"""A trial whose process was killed is taken up again this often in all; after that it may be what kills it."""
+"""Attempts at a trial whose process was killed; after that the trial itself may be the cause."""
 TRIALS_BEFORE_PRUNING = 5
 WARM_UP_SHARE = 0.1
-"""Share of the epochs before which the median pruner ends nothing."""
+"""Share of the epochs before which the median pruner stops no trial."""
 
 
 @dataclass(frozen=True)
-class Search:
-    """What is searched, how, and for how long."""
+class TuningPlan:
+    """What to search, how, and for how long."""
 
     config: str
-    space: Space
+    space: SearchSpace
     overrides: tuple[str, ...] = ()
     sampler: SamplerName = "tpe"
     pruner: PrunerName = "median"
@@ -55,7 +55,7 @@ class Search:
     """Seconds after which no further trial is begun."""
     seed: int = 0
     starts: tuple[dict[str, Any], ...] = ()
-    """Points that are tried before anything else is proposed."""
+    """Points to try before the sampler proposes any."""
 
     def configured(self, values: Values) -> RunConfig:
         """The configuration of a trial."""
@@ -67,8 +67,8 @@ class Search:
         return self.configured({}).training.metric
 
 
-def open_study(folder: Path, search: Search, dataset: Dataset) -> Study:
-    """Begin a study in an empty folder, or go on with the one that is there.
+def open_study(folder: Path, search: TuningPlan, dataset: Dataset) -> Study:
+    """Begin a study in an empty folder, or continue the one in it.
 
     Raises:
         InputError: the folder holds something else, or a study of another configuration, space or data set.
@@ -91,20 +91,20 @@ def open_study(folder: Path, search: Search, dataset: Dataset) -> Study:
 
 def run_trials(
     study: Study,
-    search: Search,
+    search: TuningPlan,
     dataset: Dataset,
     folder: Path,
     *,
     after_each: Callable[[FrozenTrial], None],
     clock: Callable[[], float] = monotonic,
 ) -> None:
-    """Take up what a killed process left, then run trials until there are enough or time is up."""
-    _take_up_interrupted(study)
+    """Retry the trials of a killed process, then run trials until there are enough or time is up."""
+    _retry_interrupted(study)
     _enqueue(study, [*search.starts, *(search.space.points() if search.sampler == "grid" else ())])
     started = clock()
     while _remaining(study, search) > 0 and clock() - started < search.timeout:
-        # A draw depends on the seed and the trials before it alone, so a resumed study proposes what an unbroken one
-        # would have proposed.
+        # A proposal depends on the seed and the earlier trials alone, so a resumed study proposes the same as an
+        # uninterrupted one.
         study.sampler = _sampler(search, len(counted_trials(study)))
         trial = study.ask(dict(search.space.distributions))
         _run_trial(study, trial, search, dataset, folder)
@@ -112,7 +112,7 @@ def run_trials(
 
 
 def counted_trials(study: Study) -> list[FrozenTrial]:
-    """Trials that have come to an end of their own; one that was killed and taken up again counts once."""
+    """Finished trials; a trial that was killed and retried counts once."""
     retried = {trial.user_attrs.get("retry_of") for trial in study.trials}
     return [trial for trial in study.trials if trial.state.is_finished() and trial.number not in retried]
 
@@ -123,8 +123,8 @@ def best_trial(study: Study) -> FrozenTrial | None:
     return max(complete, key=lambda trial: (trial.value, -trial.number), default=None)
 
 
-def _claim(study: Study, search: Search, dataset: Dataset) -> None:
-    """Write down what the study is of, or compare with what is written down."""
+def _claim(study: Study, search: TuningPlan, dataset: Dataset) -> None:
+    """Record the configuration, space and data of a new study; compare them with the record of an old one."""
     origin = {
         "data": [dataset.fingerprint],
         "configuration": dump_config(search.configured({})).splitlines(),
@@ -140,7 +140,7 @@ def _claim(study: Study, search: Search, dataset: Dataset) -> None:
                 raise InputError(f"the study there is of another {part}: found {there!r}, expected {here!r}")
 
 
-def _pruner(search: Search) -> BasePruner:
+def _pruner(search: TuningPlan) -> BasePruner:
     settings = search.configured({}).training
     if search.pruner == "median":
         warm_up = int(settings.epochs * WARM_UP_SHARE)
@@ -150,12 +150,12 @@ def _pruner(search: Search) -> BasePruner:
     return NopPruner()
 
 
-def _sampler(search: Search, n_before: int) -> BaseSampler:
+def _sampler(search: TuningPlan, n_before: int) -> BaseSampler:
     seed = search.seed * 1_000_003 + n_before
     return TPESampler(seed=seed) if search.sampler == "tpe" else RandomSampler(seed=seed)
 
 
-def _remaining(study: Study, search: Search) -> int:
+def _remaining(study: Study, search: TuningPlan) -> int:
     wanted = DEFAULT_TRIALS if search.trials is None else search.trials
     if search.sampler != "grid":
         return wanted - len(counted_trials(study))
@@ -164,7 +164,7 @@ def _remaining(study: Study, search: Search) -> int:
 
 
 def _enqueue(study: Study, points: list[dict[str, Any]]) -> None:
-    """Put the points in line that no trial has had and that are not in line yet."""
+    """Queue the points that no trial has had and that are not queued yet."""
     known = [_values(trial) for trial in study.get_trials(deepcopy=False)]
     for point in points:
         if point not in known:
@@ -173,18 +173,18 @@ def _enqueue(study: Study, points: list[dict[str, Any]]) -> None:
 
 
 def _values(trial: FrozenTrial) -> dict[str, Any]:
-    """The settings of a trial; one that waits, or was killed at once, has them as what was put in line."""
-    in_line: dict[str, Any] = trial.system_attrs.get("fixed_params", {})
-    return in_line | trial.params
+    """The settings of a trial; those of a waiting or early killed trial are in its queue entry."""
+    queued: dict[str, Any] = trial.system_attrs.get("fixed_params", {})
+    return queued | trial.params
 
 
-def _take_up_interrupted(study: Study) -> None:
-    """Fail the trials whose process is gone and put their settings in line again, in the same run folder."""
-    in_line = {trial.user_attrs.get("retry_of") for trial in study.trials}
+def _retry_interrupted(study: Study) -> None:
+    """Mark the trials of a dead process as failed and queue their settings again, in the same run folder."""
+    queued = {trial.user_attrs.get("retry_of") for trial in study.trials}
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
         attempt = trial.user_attrs.get("attempt", 1)
-        # Killed between these two steps, the next call finds the trial still running and its successor in line.
-        if attempt < MAX_ATTEMPTS and trial.number not in in_line:
+        # After a kill between these two steps the next call finds the trial still running and its successor queued.
+        if attempt < MAX_ATTEMPTS and trial.number not in queued:
             attributes = {"retry_of": trial.number, "attempt": attempt + 1, "folder": _folder_name(trial)}
             study.enqueue_trial(_values(trial), user_attrs=attributes)
         study.tell(trial.number, state=TrialState.FAIL)
@@ -195,7 +195,7 @@ def _folder_name(trial: Trial | FrozenTrial) -> str:
     return name
 
 
-def _run_trial(study: Study, trial: Trial, search: Search, dataset: Dataset, folder: Path) -> None:
+def _run_trial(study: Study, trial: Trial, search: TuningPlan, dataset: Dataset, folder: Path) -> None:
     run = RunFolder(folder / "trials" / _folder_name(trial))
     if run.path.exists() and not (run.path / "config.toml").exists():  # killed while it made its folder
         shutil.rmtree(run.path)

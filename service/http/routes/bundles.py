@@ -6,7 +6,7 @@ from fastapi.routing import APIRoute
 from pydantic import Field
 
 from index.bundle import BundleError
-from index.records import Move
+from index.records import PointerMove
 from index.registry import Registry
 from service.bundles.gate_process import as_json
 from service.bundles.publishing import PublishOutcome
@@ -102,7 +102,7 @@ def _publish_answer(service: Service, outcome: PublishOutcome) -> dict[str, Any]
 def _list_bundles(registry: Registry, loaded: str) -> dict[str, Any]:
     pointer = registry.pointer()
     published = None if pointer is None else pointer.bundle
-    roles = dict.fromkeys(registry.earlier()[-1:], "rollback") | {published: "published"} | {loaded: "serves"}
+    roles = dict.fromkeys(registry.rollback_targets()[-1:], "rollback") | {published: "published"} | {loaded: "serves"}
     return {
         "published": published,
         "history": [] if pointer is None else pointer.history,
@@ -130,5 +130,5 @@ def _info(registry: Registry, bundle_id: str, role: str) -> dict[str, Any]:
     return info | {name: getattr(manifest, name) for name in copied} | {"index": manifest.index.model_dump()}
 
 
-def _dump(move: Move | None) -> dict[str, Any] | None:
+def _dump(move: PointerMove | None) -> dict[str, Any] | None:
     return None if move is None else move.model_dump()

@@ -15,7 +15,7 @@ from servers import counted, serving, wait_until
 
 from deploy.processes import free_port
 from index.errors import InputError
-from index.records import Move
+from index.records import PointerMove
 from service.bundles.loaded import load_bundle
 from service.bundles.open_published import open_published
 from service.settings import Settings
@@ -70,7 +70,7 @@ def test_without_leave_to_fall_back_a_damaged_bundle_stops_the_start_or_is_told(
 
 def test_what_was_withdrawn_is_no_bundle_to_fall_back_to(two):
     two.registry.publish(two.second.name)
-    two.registry.withdraw(two.second.name, Move(at=datetime.now(UTC), by="me", why="bad"))
+    two.registry.withdraw(two.second.name, PointerMove(at=datetime.now(UTC), by="me", why="bad"))
     damage(two.first)
     with pytest.raises(InputError, match=r"user_own\.npy has sha256"):
         open_published(Settings(registry=two.folder, verify_bundle="start"))

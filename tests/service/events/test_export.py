@@ -17,7 +17,7 @@ from service.events.log import EventLog
 from service.events.open_log import open_log
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
-from trainer.datasets.events import read_feedback
+from trainer.datasets.event_log import read_feedback
 
 
 def use(folder: Path, steps: Callable[[EventLog], Awaitable[None]]) -> None:
@@ -45,7 +45,7 @@ def test_the_file_holds_every_event_with_its_position_and_the_trainer_reads_it(t
     rows = pq.read_table(out).to_pylist()
     assert rows == [event.model_dump() | {"position": i} for i, event in enumerate(given, 1)]
     feedback = read_feedback(out)
-    assert (feedback.last_position, feedback.words.height) == (4, 3)
+    assert (feedback.last_position, feedback.pairs.height) == (4, 3)
 
 
 def test_an_export_goes_on_where_the_last_one_ended_and_tells_how_far_it_is(

@@ -1,71 +1,21 @@
-"""What the demo shop sells: the vocabulary of looks and words, and products drawn from it."""
+"""Draws the products of the demo shop from its vocabulary."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-POTTERY, TEXTILE, CLOTHING, FURNITURE, BAG, PAPER = (
-    ("stoneware", "porcelain", "glass", "enamel"),
-    ("linen", "cotton", "wool"),
-    ("cotton", "wool", "linen"),
-    ("oak", "walnut", "steel", "bamboo"),
-    ("canvas", "leather", "cotton"),
-    ("linen", "leather", "canvas"),
-)
-MATERIALS_OF: Mapping[str, Sequence[str]] = {
-    "mug": POTTERY,
-    "teapot": POTTERY,
-    "plate": POTTERY,
-    "vase": POTTERY,
-    "plant pot": ("stoneware", "steel", "bamboo"),
-    "table lamp": ("brass", "steel", "oak", "walnut"),
-    "chair": FURNITURE,
-    "cushion": TEXTILE,
-    "rug": ("wool", "cotton"),
-    "wall clock": ("oak", "walnut", "brass", "steel"),
-    "backpack": BAG,
-    "tote bag": BAG,
-    "t-shirt": ("cotton", "linen"),
-    "jumper": ("wool", "cotton"),
-    "sneaker": ("canvas", "leather"),
-    "beanie": ("wool", "cotton"),
-    "umbrella": ("canvas", "bamboo"),
-    "notebook": PAPER,
-}
-# Every facet is a list of values; a product has one of each. Looks are seen in its picture, words are read in its text.
-FACETS: Mapping[str, tuple[str, ...]] = {
-    "category": tuple(MATERIALS_OF),
-    "colour": (
-        *("navy", "sky", "teal", "forest", "olive", "mustard"),
-        *("terracotta", "berry", "blush", "plum", "sand", "charcoal"),
-    ),
-    "pattern": ("plain", "stripes", "dots", "checks", "waves", "triangles", "floral", "leaves"),
-    "shape": ("slim", "classic", "round"),
-    "material": tuple(sorted({material for choice in MATERIALS_OF.values() for material in choice})),
-    "style": (
-        *("Scandinavian", "rustic", "mid-century", "bohemian", "industrial"),
-        *("coastal", "Japanese", "retro", "botanical", "romantic"),
-    ),
-    "use": (
-        *("gift", "travel", "office", "children", "outdoors"),
-        *("slow mornings", "hosting", "small flats", "students", "rainy days"),
-    ),
-    "brand": (
-        *("Fjord & Field", "Old Mill", "Atelier Nord", "Casa Luna", "Ironbark", "Saltwind"),
-        *("Komorebi", "Juniper Lane", "Fern & Fable", "Petit Jardin", "Tidewater", "Hearth & Co"),
-        *("Marlow", "Kite Street", "Bramble", "Oslo Works", "Luma", "Papaya"),
-    ),
-}
+from trainer.datasets.shop.vocabulary import CATEGORIES, FACETS
+
 BRAND_LOYALTY = 0.6  # share of products that keep to their brand's own style and colours
 N_BRAND_COLOURS = 3
 N_BRAND_STYLES = 2
 
 
 @dataclass(frozen=True)
-class Catalogue:
+class ShopCatalogue:
     """Products in columns: `codes[facet][row]` is the place of the product's value in FACETS[facet]."""
 
     codes: Mapping[str, NDArray[np.int64]]
@@ -78,8 +28,8 @@ class Catalogue:
         return {facet: values[self.codes[facet][row]] for facet, values in FACETS.items()}
 
 
-def draw_catalogue(random: Generator, n_items: int) -> Catalogue:
-    """Products of brands that have a hand of their own: some styles and colours come more often with a brand."""
+def draw_catalogue(random: Generator, n_items: int) -> ShopCatalogue:
+    """Draw products; each brand has some styles and colours of its own, which most of its products keep to."""
     sizes = {facet: len(values) for facet, values in FACETS.items()}
     brand = random.choice(sizes["brand"], n_items, p=_zipf(sizes["brand"], 0.6))
     category = random.integers(sizes["category"], size=n_items)
@@ -93,7 +43,7 @@ def draw_catalogue(random: Generator, n_items: int) -> Catalogue:
         "use": random.integers(sizes["use"], size=n_items),
         "brand": brand,
     }
-    return Catalogue({facet: codes[facet].astype(np.int64) for facet in FACETS})
+    return ShopCatalogue({facet: codes[facet].astype(np.int64) for facet in FACETS})
 
 
 def _zipf(n: int, exponent: float) -> NDArray[np.float64]:
@@ -112,5 +62,5 @@ def _brand_values(
 
 
 def _material(random: Generator, category: int) -> int:
-    choice = MATERIALS_OF[FACETS["category"][category]]
+    choice = CATEGORIES[FACETS["category"][category]].materials
     return FACETS["material"].index(choice[int(random.integers(len(choice)))])

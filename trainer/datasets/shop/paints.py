@@ -1,4 +1,4 @@
-"""Colours, patterns and materials: what fills the roles of a drawing."""
+"""Patterns and textures, which fill the roles of a drawing."""
 
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -9,45 +9,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from trainer.datasets.shop.pen import CANVAS
+from trainer.datasets.shop.vocabulary import MATERIALS
 
-Colour = tuple[int, int, int]
 Mask = NDArray[np.float32]  # (CANVAS, CANVAS) in 0..1
 
-# Main, second and light colour of each family.
-PALETTES: Mapping[str, tuple[Colour, Colour, Colour]] = {
-    "navy": ((38, 56, 110), (214, 90, 68), (235, 233, 222)),
-    "sky": ((116, 172, 220), (44, 92, 150), (248, 246, 236)),
-    "teal": ((24, 128, 130), (240, 186, 92), (228, 242, 236)),
-    "forest": ((36, 92, 62), (196, 158, 92), (232, 236, 216)),
-    "olive": ((134, 140, 62), (92, 70, 48), (242, 238, 214)),
-    "mustard": ((226, 172, 44), (62, 72, 92), (252, 244, 220)),
-    "terracotta": ((200, 98, 62), (76, 54, 48), (248, 228, 208)),
-    "berry": ((178, 36, 72), (60, 34, 62), (250, 222, 222)),
-    "blush": ((236, 168, 168), (166, 84, 96), (253, 240, 234)),
-    "plum": ((98, 54, 116), (224, 164, 84), (238, 226, 240)),
-    "sand": ((216, 192, 152), (146, 108, 74), (250, 244, 230)),
-    "charcoal": ((66, 68, 74), (184, 186, 188), (236, 236, 234)),
-}
-MATERIALS: Mapping[str, Colour] = {
-    "oak": (208, 164, 108),
-    "walnut": (112, 74, 50),
-    "bamboo": (222, 196, 128),
-    "brass": (204, 164, 76),
-    "steel": (158, 166, 174),
-    "leather": (148, 88, 52),
-    "canvas": (196, 184, 158),
-    "linen": (206, 196, 176),
-    "cotton": (228, 224, 214),
-    "wool": (188, 176, 164),
-    "stoneware": (170, 152, 134),
-    "porcelain": (236, 236, 238),
-    "glass": (184, 212, 214),
-    "enamel": (60, 66, 84),
-}
 _Y, _X = np.mgrid[0:CANVAS, 0:CANVAS].astype(np.float32) / CANVAS
 _EMPTY = np.zeros_like(_X)
-
-
 PHASES = 8
 
 
@@ -125,7 +92,7 @@ def _soft(where: NDArray[np.bool_]) -> Mask:
 def texture(material: str) -> Mask:
     """How a material breaks the light: a factor about 1 for each pixel."""
     random = np.random.default_rng(list(material.encode()))
-    return np.asarray(1 + TEXTURES.get(material, _smooth_glaze)(random), dtype=np.float32)
+    return np.asarray(1 + TEXTURES[MATERIALS[material].texture](random), dtype=np.float32)
 
 
 def _grain(random: Generator) -> Mask:
@@ -169,15 +136,11 @@ def _cloud(random: Generator, radius: float) -> NDArray[np.float64]:
 
 
 TEXTURES: Mapping[str, Callable[[Generator], Mask]] = {
-    "oak": _grain,
-    "walnut": _grain,
-    "bamboo": _grain,
-    "brass": _brushed,
-    "steel": _brushed,
-    "linen": _woven,
-    "canvas": _woven,
-    "cotton": _woven,
-    "wool": _knitted,
-    "leather": _blotched,
-    "stoneware": _speckled,
+    "grain": _grain,
+    "brushed": _brushed,
+    "woven": _woven,
+    "knitted": _knitted,
+    "blotched": _blotched,
+    "speckled": _speckled,
+    "glaze": _smooth_glaze,
 }

@@ -45,7 +45,6 @@ class Pen:
         return np.asarray(self._map)
 
     def polygon(self, role: Role, points: Sequence[Point]) -> None:
-        """A filled polygon."""
         self._draw.polygon([self._place(x, y) for x, y in points], fill=role)
 
     def mirrored(self, role: Role, profile: Sequence[Point]) -> None:

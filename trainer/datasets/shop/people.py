@@ -1,4 +1,4 @@
-"""Who buys in the demo shop: people with tastes, and two years in which they choose."""
+"""Simulates the demo shop: users with tastes, who buy over two years."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,12 +7,13 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from trainer.datasets.shop.catalogue import FACETS, Catalogue
+from trainer.datasets.shop.catalogue import ShopCatalogue
+from trainer.datasets.shop.vocabulary import FACETS
 
 OPENING = 1_640_995_200  # 2022-01-01T00:00:00Z
 DAY = 86_400
 DAYS = 730
-# How much a facet moves the people of this shop, on average; each person stretches these in his own way.
+# How much a facet moves the people of this shop, on average; each person has individual weights about these.
 WEIGHTS: Mapping[str, float] = {
     "category": 1.2,
     "colour": 0.7,
@@ -37,14 +38,14 @@ VISIT_ITEMS = 3.0  # mean number of products bought in a visit
 class People:
     """What people like, when they joined, how much they buy.
 
-    `tastes[facet]` (n_users, n_values): larger is dearer.
+    `tastes[facet]` (n_users, n_values): larger is preferred.
     """
 
     tastes: Mapping[str, NDArray[np.float64]]
     joined: NDArray[np.float64]  # (n_users,) days after the opening
     purchases: NDArray[np.int64]  # (n_users,)
 
-    def utility(self, catalogue: Catalogue) -> NDArray[np.float64]:
+    def utility(self, catalogue: ShopCatalogue) -> NDArray[np.float64]:
         """How much each person would like each product: (n_users, n_items), each row of mean 0 and deviation 1."""
         total = sum(self.tastes[facet][:, catalogue.codes[facet]] for facet in FACETS)
         centred = total - np.mean(total, axis=1, keepdims=True)
@@ -53,8 +54,8 @@ class People:
 
 
 @dataclass(frozen=True)
-class Shelf:
-    """What can be bought when, and how much of it."""
+class Assortment:
+    """The arrival, stock and popularity of every product."""
 
     arrived: NDArray[np.float64]  # (n_items,) days after the opening
     stock: NDArray[np.int64]  # (n_items,)
@@ -71,7 +72,7 @@ class Purchases:
 
 
 def draw_people(random: Generator, n_users: int, n_interactions: int, least: int) -> People:
-    """People who share n_interactions purchases unevenly, at least `least` each."""
+    """Draw people who share n_interactions purchases unevenly, at least `least` each."""
     tastes = {}
     for facet, values in FACETS.items():
         stretch = WEIGHTS[facet] * random.gamma(4.0, 0.25, size=(n_users, 1))  # mean 1, deviation 1/2
@@ -81,30 +82,30 @@ def draw_people(random: Generator, n_users: int, n_interactions: int, least: int
     return People(tastes, joined=random.uniform(0, 0.85 * DAYS, n_users), purchases=least + more)
 
 
-def draw_shelf(random: Generator, n_items: int) -> Shelf:
-    """Products that arrive over the two years, a third at the opening; the last tenth is new and scarce."""
+def draw_assortment(random: Generator, n_items: int) -> Assortment:
+    """Draw products that arrive over the two years, a third at the opening; the last tenth is new and scarce."""
     arrived = np.sort(np.maximum(0, random.uniform(-0.5 * DAYS, DAYS - NEW_DAYS, n_items)))
     stock = np.full(n_items, np.iinfo(np.int64).max)
     new = slice(n_items - round(NEW_SHARE * n_items), n_items)
     arrived[new] = np.sort(random.uniform(DAYS - NEW_DAYS, DAYS, len(arrived[new])))
     stock[new] = random.integers(NEW_STOCK + 1, size=len(arrived[new]))
     renown = -POPULARITY_EXPONENT * np.log(1 + random.permutation(n_items))
-    return Shelf(arrived, stock, renown)
+    return Assortment(arrived, stock, renown)
 
 
-def buy(random: Generator, people: People, catalogue: Catalogue, shelf: Shelf) -> Purchases:
-    """Let everybody visit until their purchases are made, visit by visit in the order of time.
+def buy(random: Generator, people: People, catalogue: ShopCatalogue, assortment: Assortment) -> Purchases:
+    """Simulate all visits in the order of time, until every user has made their purchases.
 
-    A visitor looks at CONSIDERED products on the shelf, known ones more often, and takes those that please most: by
-    utility, by the season of their style, and by Gumbel noise (a multinomial logit choice).
+    A visitor considers CONSIDERED products in stock, popular ones more often, and buys those with the largest sum of
+    utility, seasonal trend of the style, and Gumbel noise (a multinomial logit choice).
     """
     utility = SHARPNESS * people.utility(catalogue)  # (n_users, n_items)
     season = _seasons(random)
-    left, bought = shelf.stock.copy(), np.zeros(utility.shape, dtype=np.bool_)
+    left, bought = assortment.stock.copy(), np.zeros(utility.shape, dtype=np.bool_)
     rows: list[tuple[int, NDArray[np.int64], int]] = []
     for user, day, wanted in _visits(random, people):
-        view = shelf.renown + random.gumbel(size=len(catalogue))
-        view[(shelf.arrived > day) | (left <= 0) | bought[user]] = -np.inf
+        view = assortment.renown + random.gumbel(size=len(catalogue))
+        view[(assortment.arrived > day) | (left <= 0) | bought[user]] = -np.inf
         considered = np.argsort(-view)[: max(CONSIDERED, wanted)]
         considered = considered[view[considered] > -np.inf]
         trend = season(day)[catalogue.codes["style"][considered]]
@@ -128,7 +129,7 @@ def _visits(random: Generator, people: People) -> list[tuple[int, float, int]]:
 
 
 def _seasons(random: Generator) -> Callable[[float], NDArray[np.float64]]:
-    """From a day to what the fashion adds to each style; a style's waves last from half a year to two years."""
+    """The utility that fashion adds to each style by day; a style's waves last from half a year to two years."""
     n_styles = len(FACETS["style"])
     phase, length = random.uniform(0, 2 * np.pi, n_styles), random.uniform(0.25 * DAYS, DAYS, n_styles)
     return lambda day: TREND * np.sin(phase + 2 * np.pi * day / length)

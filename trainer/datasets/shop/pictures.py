@@ -8,17 +8,11 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from trainer.datasets.shop.catalogue import FACETS
-from trainer.datasets.shop.paints import MATERIALS, PALETTES, PHASES, pattern, texture
+from trainer.datasets.shop.paints import PHASES, pattern, texture
 from trainer.datasets.shop.pen import CANVAS, Pen, Role
-from trainer.datasets.shop.shapes import SHAPES
+from trainer.datasets.shop.vocabulary import CATEGORIES, FACETS, MATERIALS, PALETTES, PROPORTIONS, Colour
 
 SIDE = 160  # pixels of the finished picture
-PROPORTIONS: Mapping[str, tuple[float, float]] = {"slim": (0.84, 1.06), "classic": (1.0, 1.0), "round": (1.1, 0.88)}
-ROUND_BODIES = frozenset({"mug", "teapot", "vase", "plant pot", "table lamp", "beanie"})  # lit as cylinders are
-ON_THE_WALL = frozenset(
-    {"plate", "rug", "wall clock", "cushion", "t-shirt", "jumper", "umbrella"}
-)  # no shadow on a floor
 STUDIOS = ((244, 240, 232), (232, 238, 242), (242, 232, 228), (234, 240, 230), (238, 234, 244), (246, 238, 214))
 FLOOR = 0.86  # where a standing product's foot is
 TAG_LEFT, TAG_RIGHT = 0.83, 0.965
@@ -34,7 +28,7 @@ Pixels = NDArray[np.float32]  # (CANVAS, CANVAS, 3) in 0..255
 
 def draw_product(product: Mapping[str, str], random: Generator) -> Image.Image:
     """The picture of a product (its value in every facet), SIDE pixels a side; small accidents are random."""
-    hangs = product["category"] in ON_THE_WALL
+    hangs = CATEGORIES[product["category"]].hangs
     brand = FACETS["brand"].index(product["brand"])
     roles = _roles(product, random, hangs)
     canvas = _backdrop(brand % len(STUDIOS), hangs).copy()
@@ -48,7 +42,8 @@ def draw_product(product: Mapping[str, str], random: Generator) -> Image.Image:
 def _roles(product: Mapping[str, str], random: Generator, hangs: bool) -> NDArray[np.uint8]:
     wide, tall = PROPORTIONS[product["shape"]]
     pen = Pen(wide * random.uniform(0.97, 1.03), tall * random.uniform(0.97, 1.03))
-    SHAPES[product["category"]](pen)
+    for method, role, *arguments in CATEGORIES[product["category"]].strokes:
+        getattr(pen, method)(Role[role], *arguments)
     roles = pen.roles()
     if hangs:
         return roles
@@ -62,10 +57,10 @@ def _fill(canvas: Pixels, roles: NDArray[np.uint8], product: Mapping[str, str], 
         Role.TRIM: second,
         Role.DARK: np.float32(0.35) * main,
         Role.LIGHT: light,
-        Role.MATERIAL: _jittered(MATERIALS[product["material"]], random),
+        Role.MATERIAL: _jittered(MATERIALS[product["material"]].colour, random),
         Role.GREEN: _jittered(LEAF, random),
     }
-    light_falls = _light(product["category"] in ROUND_BODIES)
+    light_falls = _light(CATEGORIES[product["category"]].is_round)
     surface = texture(product["material"]) * light_falls
     for role, colour in solid.items():
         where = roles == role
@@ -75,7 +70,7 @@ def _fill(canvas: Pixels, roles: NDArray[np.uint8], product: Mapping[str, str], 
     canvas[body] = (main + in_second * (second - main) + in_light * (light - main)) * surface[body][:, None]
 
 
-def _jittered(colour: tuple[int, int, int], random: Generator) -> Pixels:
+def _jittered(colour: Colour, random: Generator) -> Pixels:
     return np.clip(np.array(colour) + random.normal(0, 5, 3), 0, 255).astype(np.float32)
 
 

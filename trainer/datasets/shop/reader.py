@@ -1,4 +1,4 @@
-"""The demo shop as a source of data: everything from one seed."""
+"""The demo shop as a data source, generated from a seed."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +11,8 @@ from numpy.random import Generator
 
 from index.errors import InputError
 from trainer.data import Source
-from trainer.datasets.shop.catalogue import Catalogue, draw_catalogue
-from trainer.datasets.shop.people import People, Purchases, Shelf, buy, draw_people, draw_shelf
+from trainer.datasets.shop.catalogue import ShopCatalogue, draw_catalogue
+from trainer.datasets.shop.people import Assortment, People, Purchases, buy, draw_assortment, draw_people
 from trainer.datasets.shop.pictures import draw_product
 from trainer.datasets.shop.words import title_and_description
 from trainer.progress import track
@@ -23,16 +23,16 @@ JPEG_QUALITY = 92
 
 
 @dataclass(frozen=True)
-class Shop:
-    """The generated world, its truth included: what people like is known here and nowhere else."""
+class GeneratedShop:
+    """The generated shop with its ground truth, the tastes of its users, which the dataset does not contain."""
 
-    catalogue: Catalogue
-    shelf: Shelf
+    catalogue: ShopCatalogue
+    assortment: Assortment
     people: People
     purchases: Purchases
 
 
-def generate(seed: int, n_items: int = 2_000, n_users: int = 3_000, n_interactions: int = 60_000) -> Shop:
+def generate(seed: int, n_items: int = 2_000, n_users: int = 3_000, n_interactions: int = 60_000) -> GeneratedShop:
     """Products, people and what they bought; the same seed gives the same shop to the bit.
 
     InputError when the purchases do not suffice for LEAST_PURCHASES by each user, or would use up the catalogue.
@@ -40,9 +40,9 @@ def generate(seed: int, n_items: int = 2_000, n_users: int = 3_000, n_interactio
     _check(n_items, n_users, n_interactions)
     catalogue_random, shelf_random, people_random, market_random = np.random.default_rng(seed).spawn(4)
     catalogue = draw_catalogue(catalogue_random, n_items)
-    shelf = draw_shelf(shelf_random, n_items)
+    assortment = draw_assortment(shelf_random, n_items)
     people = draw_people(people_random, n_users, n_interactions, LEAST_PURCHASES)
-    return Shop(catalogue, shelf, people, buy(market_random, people, catalogue, shelf))
+    return GeneratedShop(catalogue, assortment, people, buy(market_random, people, catalogue, assortment))
 
 
 def read(
@@ -79,21 +79,21 @@ def _check(n_items: int, n_users: int, n_interactions: int) -> None:
     if 4 * n_interactions > n_users * n_items:
         raise InputError(
             f"found {n_interactions:,} interactions; expected at most a quarter of"
-            f" {n_users:,} users times {n_items:,} items, for nobody buys a thing twice"
+            f" {n_users:,} users times {n_items:,} items, because no user buys an item twice"
         )
 
 
-def _item_ids(catalogue: Catalogue) -> list[str]:
+def _item_ids(catalogue: ShopCatalogue) -> list[str]:
     categories = (catalogue.product(row)["category"] for row in range(len(catalogue)))
     return [f"{category.replace(' ', '-')}-{row + 1:04}" for row, category in enumerate(categories)]
 
 
 def _own_random(seed: int, what: int, row: int) -> Generator:
-    """Each product has its own: its picture does not depend on the order in which threads draw."""
+    """A generator for each product, so that its picture does not depend on the order in which threads draw."""
     return np.random.default_rng([seed, what, row])
 
 
-def _draw(seed: int, catalogue: Catalogue, item_ids: list[str], image_folder: Path) -> list[str]:
+def _draw(seed: int, catalogue: ShopCatalogue, item_ids: list[str], image_folder: Path) -> list[str]:
     image_folder.mkdir(parents=True, exist_ok=True)
     paths = [image_folder.absolute() / f"{item_id}.jpg" for item_id in item_ids]
 
@@ -105,7 +105,7 @@ def _draw(seed: int, catalogue: Catalogue, item_ids: list[str], image_folder: Pa
         return list(track(painters.map(draw, range(len(paths))), "drawing products", total=len(paths)))
 
 
-def _items(seed: int, catalogue: Catalogue, item_ids: list[str], images: list[str]) -> pl.DataFrame:
+def _items(seed: int, catalogue: ShopCatalogue, item_ids: list[str], images: list[str]) -> pl.DataFrame:
     products = [catalogue.product(row) for row in range(len(catalogue))]
     worded = [title_and_description(product, _own_random(seed, 1, row)) for row, product in enumerate(products)]
     return pl.DataFrame(

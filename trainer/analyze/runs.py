@@ -17,7 +17,7 @@ from trainer.fit import make_model
 from trainer.graph import interaction_matrix
 from trainer.inputs import modality_features
 from trainer.model_settings import SINGLE_MODALITIES, AnchorRecSettings
-from trainer.models import Recommender
+from trainer.models import RecommenderModel
 from trainer.models.anchorrec import AnchorRec
 from trainer.progress import track
 from trainer.run_folder import RunFolder, RunResult
@@ -46,7 +46,7 @@ class AnalyzedRun:
 
 
 @dataclass(frozen=True)
-class Study:
+class ComparedRuns:
     """Runs side by side on their common data set."""
 
     dataset: Dataset
@@ -57,7 +57,7 @@ class Study:
     """R (n_users, n_items) over the whole data set: training, validation and test."""
 
 
-def open_study(paths: Sequence[Path], *, trained_tables: bool = False) -> Study:
+def open_runs(paths: Sequence[Path], *, trained_tables: bool = False) -> ComparedRuns:
     """Open run folders and take the item vectors out of their best states.
 
     Args:
@@ -82,7 +82,7 @@ def open_study(paths: Sequence[Path], *, trained_tables: bool = False) -> Study:
     features = modality_features(dataset.features, AnchorRecSettings())
     everything = dataset.interactions
     shape = (dataset.n_users, dataset.n_items)
-    return Study(
+    return ComparedRuns(
         dataset=dataset,
         runs=runs,
         raw={m: features[m] for m in SHOWN_ORDER if m in features},
@@ -100,7 +100,7 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 
 def _result(folder: RunFolder) -> RunResult:
-    folder.config()  # says so where the folder is no run at all
+    folder.config()  # raises where the folder is not a run
     result = folder.result()
     if result is None:
         raise InputError(f"{folder.path} is not finished: it has no result.json (`python -m trainer fit` resumes it)")
@@ -131,7 +131,7 @@ def _spaces(dataset: Dataset, folder: RunFolder, trained_tables: bool) -> dict[s
         return _item_vectors(model, dataset.n_users, trained_tables)
 
 
-def _item_vectors(model: Recommender, n_users: int, trained_tables: bool) -> dict[str, Array]:
+def _item_vectors(model: RecommenderModel, n_users: int, trained_tables: bool) -> dict[str, Array]:
     spaces: dict[str, torch.Tensor] = {}
     if isinstance(model, AnchorRec):
         origins = {m: model.both_sides(m)[n_users:] for m in ("id", *model.modalities)}

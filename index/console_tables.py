@@ -1,4 +1,4 @@
-"""What the command line shows to people."""
+"""The tables that `python -m index` prints."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,16 +6,16 @@ from pathlib import Path
 from rich.console import Group
 from rich.table import Table
 
-from index.bench import Measurement
 from index.manifest import BundleError, Manifest
 from index.registry import Registry
+from index.search_benchmark import SearchSpeed
 
-# A stamp, a model's name of ten letters and eight digits.
+# A timestamp, a model's name of ten letters and eight hex digits.
 MIN_ID_WIDTH = 35
 
 
 def bundle_summary(path: Path, manifest: Manifest) -> Group:
-    """One bundle: where it comes from, its sizes, its metrics."""
+    """A bundle's model, data, sizes, index and metrics."""
     facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in _facts(path, manifest).items():
         facts.add_row(name, value)
@@ -51,9 +51,9 @@ def _metric_names(manifest: Manifest) -> list[str]:
 
 
 def registry_table(registry: Registry) -> Table:
-    """All bundles, newest first, and the part that each plays."""
+    """All bundles, newest first, with the one that serves and the rollback target marked."""
     table = Table("", title=str(registry), title_justify="left")
-    table.add_column("bundle", overflow="fold", min_width=MIN_ID_WIDTH)  # an id is there to be copied: never cut short
+    table.add_column("bundle", overflow="fold", min_width=MIN_ID_WIDTH)  # ids get copied: never truncated
     for name in ("model", "index", "valid recall@20"):
         table.add_column(name, overflow="fold")
     roles = dict.fromkeys(registry.history()[-1:], "rollback") | {registry.current_id(): "serves"}
@@ -71,9 +71,9 @@ def _row(registry: Registry, bundle_id: str) -> tuple[str, ...]:
     return (manifest.model, manifest.index.factory, "" if recall is None else f"{recall:.4f}")
 
 
-def bench_table(lines: Sequence[Measurement], k: int) -> Table:
-    """Speed and recall, a line for each factory and number of excluded rows."""
-    table = Table(title=f"top {k}, one query at a time and in batches of 64", title_justify="left")
+def benchmark_table(lines: Sequence[SearchSpeed], k: int) -> Table:
+    """Speed and recall, a row for each factory and number of excluded rows."""
+    table = Table(title=f"top {k}, single queries and batches of 64", title_justify="left")
     table.add_column("factory", overflow="fold", no_wrap=True)
     for name in ("excluded", "queries/s", "p50 ms", "p99 ms", "batched queries/s", f"recall@{k}"):
         table.add_column(name, justify="right")

@@ -19,15 +19,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.table import Table
 
-from trainer.bench import WARM_UP_STEPS, Shape, made_up_pairs, timed_step
 from trainer.data import NO_TIME, Dataset, Interactions
 from trainer.inputs import build_inputs
 from trainer.memory import peak_gb
 from trainer.model_settings import ModelSettings
 from trainer.models import build_model
-from trainer.progress import say, track
+from trainer.progress import print_status, track
 from trainer.run_folder import parameters_of
 from trainer.sampling import PairSampler
+from trainer.step_benchmark import WARM_UP_STEPS, Shape, synthetic_pairs, timed_step
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -76,21 +76,21 @@ def bench_scale(
         for n_items in sorted(sizes):
             shape, limit = shape_of(n_items), None if epoch and n_items == max(sizes) else WARM_UP_STEPS + steps
             with TemporaryDirectory() as folder:
-                say(f"{n_items:,} items, {shape.n_users:,} users, {shape.n_pairs:,} interactions")
-                pool.apply(make_up, (Path(folder), shape))
+                print_status(f"{n_items:,} items, {shape.n_users:,} users, {shape.n_pairs:,} interactions")
+                pool.apply(write_synthetic_data, (Path(folder), shape))
                 how = {"limit": limit, "threads": threads, "batch_size": batch_size}
-                costs.append(pool.apply(measure, (Path(folder), shape, settings), how))
-            say(json.dumps(as_record(costs[-1])))
+                costs.append(pool.apply(measure_size, (Path(folder), shape, settings), how))
+            print_status(json.dumps(as_record(costs[-1])))
         return costs
 
 
-def make_up(folder: Path, shape: Shape) -> None:
+def write_synthetic_data(folder: Path, shape: Shape) -> None:
     """Write users.npy and items.npy of all interactions, and float16 features of each modality.
 
     Features lie in departments, categories and families of items. At the size of a real table of poster features
     (3,650 items), 95 % of the neighbours lie in as large a share of the k-means lists as there: a third.
     """
-    for name, rows in zip(("users", "items"), made_up_pairs(shape), strict=True):
+    for name, rows in zip(("users", "items"), synthetic_pairs(shape), strict=True):
         np.save(folder / f"{name}.npy", rows.astype(np.int32))
     for seed, (modality, width) in enumerate(shape.widths):
         file = folder / f"{modality}.npy"
@@ -112,13 +112,13 @@ def _write_features(table: Array, rng: np.random.Generator) -> None:
         table[start : start + len(part)] = part @ axes + _NOISE * rng.standard_normal((len(part), width))
 
 
-def open_made_up(folder: Path, shape: Shape) -> Dataset:
+def open_synthetic_data(folder: Path, shape: Shape) -> Dataset:
     """All interactions in the training split, the features memory-mapped."""
     users, items = (np.load(folder / f"{name}.npy") for name in ("users", "items"))
     features = {modality: np.load(folder / f"{modality}.npy", mmap_mode="r") for modality, _ in shape.widths}
     no_times, train = np.full(len(users), NO_TIME, dtype=np.int64), np.zeros(len(users), dtype=np.int8)
     return Dataset(
-        name="made up",
+        name="synthetic",
         user_ids=[str(row) for row in range(shape.n_users)],
         item_ids=[str(row) for row in range(shape.n_items)],
         interactions=Interactions(users, items, no_times, train),
@@ -129,13 +129,13 @@ def open_made_up(folder: Path, shape: Shape) -> Dataset:
     )
 
 
-def measure(
+def measure_size(
     folder: Path, shape: Shape, settings: ModelSettings, *, limit: int | None, threads: int, batch_size: int
 ) -> ScaleCost:
-    """Build graphs and a model of made-up data, then run `limit` steps of an epoch (None: all of it)."""
+    """Build graphs and a model of synthetic data, then run `limit` steps of an epoch (None: all of it)."""
     torch.set_num_threads(threads)
     faiss.omp_set_num_threads(threads)
-    dataset = open_made_up(folder, shape)
+    dataset = open_synthetic_data(folder, shape)
     started = perf_counter()
     inputs = build_inputs(dataset, settings, torch.device("cpu"))
     graphs = perf_counter() - started

@@ -1,4 +1,4 @@
-"""The service's event log, as `python -m service export-events` writes it, taken for interactions."""
+"""Reads the service's event log, as `python -m service export-events` writes it, as interactions."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -25,12 +25,12 @@ DISLIKE = "dislike"
 
 
 @dataclass(frozen=True)
-class Feedback:
-    """What each user said last of each item."""
+class UserFeedback:
+    """The latest feedback of each user on each item."""
 
-    words: pl.DataFrame
-    """user_id, item_id, timestamp (unix seconds, of the first positive event), liked (false: the last word was a
-    dislike); one row a pair, in the order in which the log met it."""
+    pairs: pl.DataFrame
+    """user_id, item_id, timestamp (unix seconds, of the first positive event), liked (false: the latest event
+    is a dislike); one row a pair, in the order of the log."""
     counts: dict[str, int]
     last_position: int
     """Of the newest event in the file, of whatever kind; 0 in an empty file."""
@@ -44,11 +44,11 @@ def event_files(path: Path) -> list[Path]:
     return files
 
 
-def read_feedback(path: Path, positive: Collection[str] = DEFAULT_POSITIVE) -> Feedback:
-    """Events of the kinds in `positive`, and dislikes, which take back what came before them; all else is ignored.
+def read_feedback(path: Path, positive: Collection[str] = DEFAULT_POSITIVE) -> UserFeedback:
+    """Read events of the `positive` kinds, and dislikes, which cancel earlier events on a pair; others are ignored.
 
     `path` is one file, or a folder of files that may overlap. InputError: no such file, no Parquet, a column missing
-    or of another type, an unknown positive kind, a time that is none.
+    or of another type, an unknown positive kind, a time that is not finite.
     """
     if not positive or (unknown := sorted(set(positive) - set(KNOWN_POSITIVE))):
         found = ", ".join(unknown) if positive else "nothing"
@@ -56,13 +56,13 @@ def read_feedback(path: Path, positive: Collection[str] = DEFAULT_POSITIVE) -> F
     events = pl.concat([_read(file) for file in event_files(path)])
     last_position = 0 if events.is_empty() else int(events["position"].max())  # type: ignore[arg-type]
     once = events.sort("position").unique("event_id", keep="first", maintain_order=True)
-    meant = once.filter(pl.col("kind").is_in([*positive, DISLIKE]))
-    return Feedback(
-        words=_last_words(meant),
+    relevant = once.filter(pl.col("kind").is_in([*positive, DISLIKE]))
+    return UserFeedback(
+        pairs=_latest_feedback(relevant),
         counts={
             "events_read": len(events),
             "events_repeated": len(events) - len(once),
-            "events_of_other_kinds": len(once) - len(meant),
+            "events_of_other_kinds": len(once) - len(relevant),
         },
         last_position=last_position,
     )
@@ -81,8 +81,8 @@ def _read(file: Path) -> pl.DataFrame:
     return events
 
 
-def _last_words(events: pl.DataFrame) -> pl.DataFrame:
-    """The log's order decides: callers' clocks may differ."""
+def _latest_feedback(events: pl.DataFrame) -> pl.DataFrame:
+    """The order of the log counts, not the timestamps: clients' clocks differ."""
     is_like = pl.col("kind") != DISLIKE
     return events.group_by("user_id", "item_id", maintain_order=True).agg(
         pl.col("timestamp").filter(is_like).first().floor().cast(pl.Int64),

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from index.errors import InputError
-from trainer.filters import at_least, k_core, unknown_item_ids, without_missing_ids, without_repeats
+from trainer.interaction_filters import k_core, rated_at_least, unknown_item_ids, without_missing_ids, without_repeats
 
 pairs = st.lists(st.tuples(st.sampled_from("abcdef"), st.sampled_from("uvwxyz")), max_size=60)
 
@@ -48,7 +48,7 @@ def test_repeated_pairs_without_times_leave_the_first_and_the_order_is_kept():
 
 def test_ratings_below_the_threshold_and_missing_ones_go():
     found = interactions(("u", "x", 3.5, 0), ("u", "y", 4, 0), ("u", "z", None, 0))
-    assert at_least(found, 4)["item_id"].to_list() == ["y"]
+    assert rated_at_least(found, 4)["item_id"].to_list() == ["y"]
 
 
 def test_rows_without_a_user_or_an_item_go():

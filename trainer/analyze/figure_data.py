@@ -1,4 +1,4 @@
-"""A study -> the tables behind the figures: what the CSV files hold and the page shows."""
+"""The tables behind the figures of the report: its CSV files, and the tables on its page."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -10,7 +10,7 @@ import polars as pl
 
 from index.errors import InputError
 from trainer.analyze import numbers
-from trainer.analyze.study import FINAL, AnalyzedRun, Study
+from trainer.analyze.runs import FINAL, AnalyzedRun, ComparedRuns
 from trainer.progress import track
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -18,16 +18,16 @@ Array = np.ndarray[Any, np.dtype[Any]]
 TOP = 3
 """Neighbours of Fig. 5."""
 RANDOM = "random items"
-"""The row of `proximity` that says what chance gives."""
+"""The name of the rows of `proximity` for random pairs of items."""
 MEASURED = ("valid", "test", "test_low", "test_high")
-"""What a run's result says of accuracy."""
+"""The fields of a run's result that hold accuracy figures."""
 HEADLINE = ("recall@20", "ndcg@20")
 TSNE_SPACES = {"origin id": "ID", "origin multimodal": "multimodal", FINAL: "final"}
 
 
-def accuracy(study: Study) -> pl.DataFrame:
+def accuracy(compared: ComparedRuns) -> pl.DataFrame:
     """One row a metric and run: on validation, on test, and the bounds of the test figure; null where not measured."""
-    measured = {run.name: asdict(run.result) for run in study.runs}
+    measured = {run.name: asdict(run.result) for run in compared.runs}
     metrics = dict.fromkeys(name for result in measured.values() for part in MEASURED for name in result[part])
     rows = [
         {"metric": metric, "run": run} | {part.replace("_", " "): result[part].get(metric) for part in MEASURED}
@@ -37,8 +37,8 @@ def accuracy(study: Study) -> pl.DataFrame:
     return pl.DataFrame(rows, schema_overrides={part.replace("_", " "): pl.Float64 for part in MEASURED})
 
 
-def cost(study: Study) -> pl.DataFrame:
-    """One row a run: whatever the run recorded of its cost, and what its epochs add up to."""
+def cost(compared: ComparedRuns) -> pl.DataFrame:
+    """One row a run: the costs that the run recorded, and the total of its epochs."""
     rows = [
         {
             "run": run.name,
@@ -46,29 +46,29 @@ def cost(study: Study) -> pl.DataFrame:
             "seconds_trained": sum(record["seconds"] for record in run.history),
             **{name: value for name, value in asdict(run.result).items() if isinstance(value, int | float)},
         }
-        for run in study.runs
+        for run in compared.runs
     ]
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def curves(study: Study) -> pl.DataFrame:
+def curves(compared: ComparedRuns) -> pl.DataFrame:
     """One row a run and epoch: loss, its terms, seconds, validation metrics where measured."""
     rows = [
         {"run": run.name, "epoch": record["epoch"], "loss": record["loss"]}
         | {f"term {name}": value for name, value in record["terms"].items()}
         | {name: value for name, value in record.items() if name not in ("epoch", "loss", "terms")}
-        for run in study.runs
+        for run in compared.runs
         for record in run.history
     ]
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
-def overlaps(study: Study, k: int) -> pl.DataFrame:
+def overlaps(compared: ComparedRuns, k: int) -> pl.DataFrame:
     """Fig. 4: one row a run and space, one column a space; null where the run lacks it."""
-    raw = _neighbourhoods({f"raw {m}": features for m, features in study.raw.items()}, k, "raw")
+    raw = _neighbourhoods({f"raw {m}": features for m, features in compared.raw.items()}, k, "raw")
     rows = [
         {"run": run.name, "space": space, **{name: numbers.overlap(near, other) for name, other in spaces.items()}}
-        for run in study.runs
+        for run in compared.runs
         if run.final is not None
         for spaces in [raw | _neighbourhoods(run.spaces, k, run.name)]
         for space, near in spaces.items()
@@ -83,27 +83,27 @@ def _neighbourhoods(spaces: Mapping[str, Array], k: int, of: str) -> dict[str, A
     }
 
 
-def top_neighbours(study: Study, rng: np.random.Generator) -> pl.DataFrame:
+def top_neighbours(compared: ComparedRuns, rng: np.random.Generator) -> pl.DataFrame:
     """Fig. 5: one row a run, item and rank: the neighbour, and how alike the two are by every measure.
 
     The last run is RANDOM: as many random items in the place of neighbours, without a cosine of final vectors.
     """
-    k = min(TOP, study.dataset.n_items - 1)
-    hops = numbers.two_hop_counts(study.interactions)
-    chosen = {run.name: numbers.nearest_others(run.final, k) for run in study.runs if run.final is not None}
-    chance = numbers.random_others(study.dataset.n_items, k, rng)
-    frames = [_pairs(study, name, rows, cosines, hops) for name, (rows, cosines) in chosen.items()]
-    return pl.concat([*frames, _pairs(study, RANDOM, chance, np.full(chance.shape, np.nan), hops)])
+    k = min(TOP, compared.dataset.n_items - 1)
+    hops = numbers.two_hop_counts(compared.interactions)
+    chosen = {run.name: numbers.nearest_others(run.final, k) for run in compared.runs if run.final is not None}
+    chance = numbers.random_others(compared.dataset.n_items, k, rng)
+    frames = [_pairs(compared, name, rows, cosines, hops) for name, (rows, cosines) in chosen.items()]
+    return pl.concat([*frames, _pairs(compared, RANDOM, chance, np.full(chance.shape, np.nan), hops)])
 
 
-def _pairs(study: Study, run: str, rows: Array, cosines: Array, hops: Array) -> pl.DataFrame:
+def _pairs(compared: ComparedRuns, run: str, rows: Array, cosines: Array, hops: Array) -> pl.DataFrame:
     n_items, k = rows.shape
-    ids = np.array(study.dataset.item_ids)
-    shared = numbers.users_in_common(study.interactions, rows)
-    n_users_of = np.asarray(study.interactions.sum(axis=0), dtype=np.int64).ravel()
+    ids = np.array(compared.dataset.item_ids)
+    shared = numbers.users_in_common(compared.interactions, rows)
+    n_users_of = np.asarray(compared.interactions.sum(axis=0), dtype=np.int64).ravel()
     measured = {
         f"{m} cosine": numbers.pair_cosines(features, rows).ravel().astype(np.float64)
-        for m, features in study.raw.items()
+        for m, features in compared.raw.items()
     }
     return pl.DataFrame(
         {
@@ -132,9 +132,9 @@ def proximity(pairs: pl.DataFrame) -> pl.DataFrame:
     return both.sort(pl.col("run").replace_strict(order, return_dtype=pl.Int64), "rank")
 
 
-def collapse(study: Study, rng: np.random.Generator) -> pl.DataFrame:
+def collapse(compared: ComparedRuns, rng: np.random.Generator) -> pl.DataFrame:
     """Fig. 1 as numbers: one row a run, group of spaces and pair of modalities, and one for the pairs together."""
-    rows = [row for run in study.runs for group in ("origin", "projected") for row in _collapse_of(run, group, rng)]
+    rows = [row for run in compared.runs for group in ("origin", "projected") for row in _collapse_of(run, group, rng)]
     return pl.DataFrame(rows, infer_schema_length=None)
 
 
@@ -149,13 +149,13 @@ def _collapse_of(run: AnalyzedRun, group: str, rng: np.random.Generator) -> Iter
         yield {"run": run.name, "space": group, "modalities": pair, **distances}
 
 
-def tsne(study: Study, n_items: int, seed: int) -> pl.DataFrame:
+def tsne(compared: ComparedRuns, n_items: int, seed: int) -> pl.DataFrame:
     """Fig. 1: one row a run, space and chosen item: where t-SNE puts it, and the item's leading category."""
-    rows = chosen_rows(study.dataset.n_items, n_items, seed)
-    categories = [leading_category(study.dataset.items["category"][int(row)]) for row in rows]
-    ids = [study.dataset.item_ids[row] for row in rows]
+    rows = chosen_rows(compared.dataset.n_items, n_items, seed)
+    categories = [leading_category(compared.dataset.items["category"][int(row)]) for row in rows]
+    ids = [compared.dataset.item_ids[row] for row in rows]
     frames = []
-    for run in track([run for run in study.runs if run.final is not None], "t-SNE"):
+    for run in track([run for run in compared.runs if run.final is not None], "t-SNE"):
         spaces = {label: run.spaces[name][rows] for name, label in TSNE_SPACES.items() if name in run.spaces}
         for label, placed in zip(spaces, numbers.tsne(list(spaces.values()), seed), strict=True):
             x, y = placed.T
@@ -175,15 +175,15 @@ def leading_category(category: str) -> str:
     return category.partition("|")[0].strip()
 
 
-def example_rows(study: Study, item_ids: Sequence[str], n_random: int, seed: int) -> list[int]:
-    """Rows of the targets of Fig. 5b: those asked for by id, else `n_random` drawn by seed.
+def example_rows(compared: ComparedRuns, item_ids: Sequence[str], n_random: int, seed: int) -> list[int]:
+    """Rows of the targets of Fig. 5b: those given by id, else `n_random` drawn by seed.
 
     Raises:
         InputError: an id is not in the data set.
     """
     if not item_ids:
-        return [int(row) for row in chosen_rows(study.dataset.n_items, n_random, seed)]
-    row_of = {item_id: row for row, item_id in enumerate(study.dataset.item_ids)}
+        return [int(row) for row in chosen_rows(compared.dataset.n_items, n_random, seed)]
+    row_of = {item_id: row for row, item_id in enumerate(compared.dataset.item_ids)}
     for item_id in item_ids:
         if item_id not in row_of:
             raise InputError(f"item {item_id!r} is not in the data set; expected an id such as {next(iter(row_of))!r}")

@@ -1,4 +1,4 @@
-"""Figures as people read them: tables for the terminal, for Markdown and for spreadsheets."""
+"""Tables of results for the terminal, for Markdown and for spreadsheets."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
@@ -11,21 +11,21 @@ from rich.console import JustifyMethod
 from rich.table import Table
 
 from trainer.config import RunConfig
-from trainer.evaluator import Measurement
-from trainer.experiment_matrix import Cell, Results, Versus
+from trainer.evaluator import Evaluation
+from trainer.experiment_matrix import BaselineComparison, Cell, Results
 from trainer.run_folder import RunResult
 
 USUAL_K = 20
 TITLE = "full ranking, training items masked, test at the best validation epoch"
 ABSENT = "-"
 NAMES = ("data", "run", "metric")
-"""Headings of columns that hold words."""
+"""Headings of text columns."""
 
 Rows = list[list[str]]
 
 
 def usual_metrics(figures: Iterable[str]) -> tuple[str, str]:
-    """What is shown where nothing is asked for: recall and ndcg at 20, or else at the longest list measured."""
+    """The default metrics to show: recall and ndcg at 20, or else at the longest list measured."""
     ks = {int(name.partition("@")[2]) for name in figures if name.startswith("recall@")}
     k = USUAL_K if USUAL_K in ks else max(ks, default=USUAL_K)
     return f"recall@{k}", f"ndcg@{k}"
@@ -73,13 +73,13 @@ def _mean_and_deviation(values: Sequence[float | None]) -> str:
     return f"{np.mean(known):.4f}{deviation}"
 
 
-def tests_rows(tests: Sequence[Versus]) -> tuple[list[str], Rows]:
+def tests_rows(tests: Sequence[BaselineComparison]) -> tuple[list[str], Rows]:
     """Header and one row a comparison with the baseline."""
     header = ["data", "run", "metric", "change", "interval", "effect size d", "p t", "p Wilcoxon", "p bootstrap"]
     return header, [_test_row(versus) for versus in tests]
 
 
-def _test_row(versus: Versus) -> list[str]:
+def _test_row(versus: BaselineComparison) -> list[str]:
     test = versus.test
     numbers = [f"{test.difference:+.4f}", f"{test.low:+.4f} to {test.high:+.4f}", f"{test.effect_size:+.3f}"]
     p_values = [f"{p:.2g}" for p in (versus.holm_t, versus.holm_wilcoxon, versus.holm_bootstrap)]
@@ -93,21 +93,21 @@ def figures_table(results: Mapping[str, RunResult]) -> Table:
     return rich_table(header[1:], [row[1:] for row in rows], title=TITLE)
 
 
-def measurement_table(measurement: Measurement, *, title: str) -> Table:
+def evaluation_table(evaluation: Evaluation, *, title: str) -> Table:
     """Metrics down, list lengths across, each value over its interval."""
     cells: dict[str, dict[int, str]] = {}
-    for name, value in measurement.figures.items():
+    for name, value in evaluation.figures.items():
         metric, _, k = name.partition("@")
-        cells.setdefault(metric, {})[int(k)] = _with_interval(name, value, measurement)
+        cells.setdefault(metric, {})[int(k)] = _with_interval(name, value, evaluation)
     ks = sorted({k for by_k in cells.values() for k in by_k})
     rows = [[metric, *(by_k[k] for k in ks)] for metric, by_k in cells.items()]
     return rich_table(["metric", *(f"@{k}" for k in ks)], rows, title=title)
 
 
-def _with_interval(name: str, value: float, measurement: Measurement) -> str:
-    if name not in measurement.low:
+def _with_interval(name: str, value: float, evaluation: Evaluation) -> str:
+    if name not in evaluation.low:
         return f"{value:.4f}"
-    return f"{value:.4f}\n[dim]{measurement.low[name]:.4f}-{measurement.high[name]:.4f}[/]"
+    return f"{value:.4f}\n[dim]{evaluation.low[name]:.4f}-{evaluation.high[name]:.4f}[/]"
 
 
 def chosen_settings(config: RunConfig) -> str:
@@ -144,7 +144,7 @@ def _wide_row(cell: Cell, runs: Sequence[RunResult]) -> dict[str, Any]:
     return row
 
 
-def tests_frame(tests: Sequence[Versus]) -> pl.DataFrame:
+def tests_frame(tests: Sequence[BaselineComparison]) -> pl.DataFrame:
     """One row a comparison, p-values as found and as adjusted."""
     return pl.DataFrame([_flat(asdict(versus)) for versus in tests])
 

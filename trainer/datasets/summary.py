@@ -1,4 +1,4 @@
-"""What a person is told after a dataset was prepared."""
+"""Prints the summary of a prepared dataset."""
 
 from rich.console import Console
 from rich.table import Table
@@ -6,8 +6,8 @@ from rich.table import Table
 from trainer.data import SPLIT_NAMES, DatasetInfo
 
 
-def print_report(info: DatasetInfo, console: Console) -> None:
-    """Say how the input was understood, then sizes, split, features, and all that was dropped or filled in, and why."""
+def print_summary(info: DatasetInfo, console: Console) -> None:
+    """Print how the input was read, then sizes, splits, features, and counts of dropped and filled-in values."""
     for note in info.notes:
         console.print(note, soft_wrap=True, highlight=False, markup=False)
     console.print(_table(info))

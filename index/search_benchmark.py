@@ -1,4 +1,4 @@
-"""How fast an index answers and how often it is right, by the number of rows that a query leaves out."""
+"""Measures latency, throughput and recall of an index by the number of rows that each query excludes."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -15,8 +15,8 @@ BATCH = 64
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """One line of the bench. Latency is of one query at a time; recall is against exact search."""
+class SearchSpeed:
+    """One row of `python -m index bench`. Latency is of single queries; recall is against exact search."""
 
     factory: str
     n_excluded: int
@@ -27,17 +27,17 @@ class Measurement:
     recall: float
 
 
-def measure(
+def measure_search(
     index: ItemIndex, factory: str, queries: Array, *, k: int, excluded_counts: Sequence[int], rng: np.random.Generator
-) -> Iterator[Measurement]:
-    """Search every query (m, d) alone and in batches of 64, leaving out so many random rows for each."""
+) -> Iterator[SearchSpeed]:
+    """Search every query (m, d) alone and in batches of 64, for each count of randomly excluded rows."""
     for n_excluded in excluded_counts:
         exclude = [rng.choice(len(index), n_excluded, replace=False) for _ in queries]
         one_by_one = [(queries[i], exclude[i]) for i in range(len(queries))]
         latencies = np.array([_seconds(index, query, k, rows) for query, rows in one_by_one])
         batches = [slice(start, start + BATCH) for start in range(0, len(queries), BATCH)]
         batched = sum(_seconds(index, queries[batch], k, exclude[batch]) for batch in batches)
-        yield Measurement(
+        yield SearchSpeed(
             factory=factory,
             n_excluded=n_excluded,
             queries_per_second=float(1 / latencies.mean()),

@@ -1,4 +1,4 @@
-"""Times training steps at the true shape of a published data set, on content made up from a seed."""
+"""Times training steps at the true shape of a published data set, on synthetic data."""
 
 import multiprocessing
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from trainer.device import Precision
 from trainer.inputs import Features, make_inputs, wanted_modalities
 from trainer.memory import peak_gb
 from trainer.model_settings import AnchorRecSettings, LightGCNSettings, ModelSettings
-from trainer.models import Inputs, Recommender, build_model
+from trainer.models import Inputs, RecommenderModel, build_model
 from trainer.run_folder import parameters_of
 from trainer.sampling import Batch, PairSampler
 
@@ -59,7 +59,7 @@ ALWAYS: dict[str, ModelSettings] = {
     "anchorrec, paper": AnchorRecSettings(),
     "anchorrec, official": AnchorRecSettings.model_validate({"variant": "official"}),
 }
-"""What is timed where no model is named."""
+"""The models timed by default."""
 MODELS = ALWAYS | {name: load_config(name).model for name in ("bpr", *REFERENCE_S) if name != "anchorrec"}
 
 
@@ -90,7 +90,7 @@ def bench(
 def _measure(settings: ModelSettings, shape: Shape, steps: int, threads: int, precision: Precision) -> StepCost:
     torch.set_num_threads(threads)
     started = perf_counter()
-    users, items = made_up_pairs(shape)
+    users, items = synthetic_pairs(shape)
     inputs = _inputs(shape, users, items, settings)
     model = build_model(settings, inputs, batch_size=BATCH_SIZE, seed=0, precision=precision)
     graphs = perf_counter() - started
@@ -108,7 +108,7 @@ def _measure(settings: ModelSettings, shape: Shape, steps: int, threads: int, pr
     return StepCost(forward + backward + update, forward, backward, update, first, graphs, peak_gb())
 
 
-def timed_step(model: Recommender, optimiser: torch.optim.Optimizer, batch: Batch) -> tuple[float, float, float]:
+def timed_step(model: RecommenderModel, optimiser: torch.optim.Optimizer, batch: Batch) -> tuple[float, float, float]:
     """Seconds of forward, backward and update."""
     optimiser.zero_grad(set_to_none=True)
     times = [perf_counter()]
@@ -123,7 +123,7 @@ def timed_step(model: Recommender, optimiser: torch.optim.Optimizer, batch: Batc
     return forward, backward, update
 
 
-def made_up_pairs(shape: Shape) -> tuple[Array, Array]:
+def synthetic_pairs(shape: Shape) -> tuple[Array, Array]:
     """Distinct user-item pairs, items by a Zipf-like law as in a shop."""
     rng = np.random.default_rng(0)
     weights = 1.0 / np.arange(10, shape.n_items + 10) ** 0.8

@@ -1,4 +1,4 @@
-"""What a study found: the best settings as a configuration, all trials as a table, and two pictures."""
+"""Results of a study: the best settings as a configuration, all trials as a table, and plots."""
 
 import csv
 import io
@@ -19,13 +19,13 @@ from rich.table import Table
 from index.storage import replace_file
 from trainer.config import dump_config
 from trainer.run_folder import RunResult
-from trainer.tune.study import Search, best_trial, counted_trials
+from trainer.tune.study import TuningPlan, best_trial, counted_trials
 
 MIN_TRIALS_FOR_IMPORTANCE = 4
 PANELS_A_ROW = 4
 
 
-def write_report(study: Study, search: Search, folder: Path) -> None:
+def write_results(study: Study, search: TuningPlan, folder: Path) -> None:
     """Write trials.csv and, once a trial has finished, best.toml."""
     replace_file(folder / "trials.csv", trials_csv(study, search).encode())
     best = best_trial(study)
@@ -33,7 +33,7 @@ def write_report(study: Study, search: Search, folder: Path) -> None:
         replace_file(folder / "best.toml", dump_config(search.configured(best.params)).encode())
 
 
-def trials_csv(study: Study, search: Search) -> str:
+def trials_csv(study: Study, search: TuningPlan) -> str:
     """One line a trial, killed ones included: how it ended, its score, epochs, seconds, settings."""
     counted = {trial.number for trial in counted_trials(study)}
     text = io.StringIO()
@@ -67,7 +67,7 @@ def score_of(trial: FrozenTrial) -> float | None:
     return max(trial.intermediate_values.values(), default=None)
 
 
-def best_table(study: Study, search: Search, n: int = 10) -> Table:
+def best_table(study: Study, search: TuningPlan, n: int = 10) -> Table:
     """The `n` best finished trials, best first."""
     table = Table(title="best trials by validation")
     for heading in ("trial", search.metric, "best epoch"):
@@ -81,7 +81,7 @@ def best_table(study: Study, search: Search, n: int = 10) -> Table:
 
 
 def final_table(result: RunResult) -> Table:
-    """What the chosen settings reach on both splits, by every metric that both were measured by."""
+    """The figures of the chosen settings on both splits, for every metric that both have."""
     table = Table("metric", "valid", "test", title=f"best settings, epoch {result.best_epoch}")
     for metric in (name for name in result.valid if name in result.test):
         table.add_row(metric, f"{result.valid[metric]:.4f}", f"{result.test[metric]:.4f}")
@@ -96,7 +96,7 @@ def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def plot_study(study: Study, search: Search, path: Path) -> None:
+def plot_study(study: Study, search: TuningPlan, path: Path) -> None:
     """Draw the scores in the order of trials, the settings' importances, and the scores by each setting (PNG)."""
     names = list(search.space.distributions)
     rows = 1 + -(-len(names) // PANELS_A_ROW)
@@ -135,7 +135,7 @@ def _draw_importances(axes: Axes, study: Study) -> None:
     axes.invert_yaxis()
 
 
-def _draw_setting(axes: Axes, study: Study, search: Search, name: str) -> None:
+def _draw_setting(axes: Axes, study: Study, search: TuningPlan, name: str) -> None:
     """Scores against one setting: numbers where they lie, other values in the order of the space."""
     complete = study.get_trials(states=(TrialState.COMPLETE,))
     distribution = search.space.distributions[name]

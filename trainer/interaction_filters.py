@@ -1,4 +1,4 @@
-"""What is kept of the interactions: pure functions of a table with user_id, item_id, rating and timestamp."""
+"""Filters of interactions: pure functions of a table with user_id, item_id, rating and timestamp."""
 
 from typing import Literal
 
@@ -16,7 +16,7 @@ def without_missing_ids(interactions: pl.DataFrame) -> pl.DataFrame:
     return interactions.filter(*(pl.col(name).fill_null("") != "" for name in ("user_id", "item_id")))
 
 
-def at_least(interactions: pl.DataFrame, min_rating: float) -> pl.DataFrame:
+def rated_at_least(interactions: pl.DataFrame, min_rating: float) -> pl.DataFrame:
     """Keep rows rated at least `min_rating`; a row without a rating is dropped."""
     return interactions.filter(pl.col("rating") >= min_rating)
 

@@ -9,8 +9,15 @@ from typer.testing import CliRunner
 
 from index.errors import InputError
 from trainer.__main__ import app
-from trainer.bench_scale import ScaleCost, make_up, measure, open_made_up, scale_table, shape_of
 from trainer.model_settings import AnchorRecSettings
+from trainer.scaling_benchmark import (
+    ScaleCost,
+    measure_size,
+    open_synthetic_data,
+    scale_table,
+    shape_of,
+    write_synthetic_data,
+)
 
 
 def test_sizes_are_in_the_proportions_of_the_largest():
@@ -21,8 +28,8 @@ def test_sizes_are_in_the_proportions_of_the_largest():
 
 def test_made_up_data_have_their_sizes_distinct_pairs_and_memory_mapped_float16_features(tmp_path):
     shape = shape_of(200)
-    make_up(tmp_path, shape)
-    dataset = open_made_up(tmp_path, shape)
+    write_synthetic_data(tmp_path, shape)
+    dataset = open_synthetic_data(tmp_path, shape)
     pairs = dataset.split("train")
     assert (dataset.n_users, dataset.n_items, len(pairs)) == (500, 200, 5000)
     assert len(np.unique(pairs.user_rows.astype(np.int64) * 200 + pairs.item_rows)) == 5000
@@ -36,7 +43,7 @@ def test_made_up_data_have_their_sizes_distinct_pairs_and_memory_mapped_float16_
 def test_the_same_features_are_made_up_every_time(tmp_path):
     for folder in (tmp_path / "one", tmp_path / "two"):
         folder.mkdir()
-        make_up(folder, shape_of(60))
+        write_synthetic_data(folder, shape_of(60))
     assert (tmp_path / "one/image.npy").read_bytes() == (tmp_path / "two/image.npy").read_bytes()
 
 
@@ -54,8 +61,8 @@ def test_the_command_runs_an_epoch_and_ends_with_a_picture_and_one_json_line(tmp
 
 
 def test_an_epoch_that_is_not_run_is_projected_from_the_median_step(tmp_path):
-    make_up(tmp_path, shape_of(80))
-    cost = measure(
+    write_synthetic_data(tmp_path, shape_of(80))
+    cost = measure_size(
         tmp_path, shape_of(80), AnchorRecSettings(), limit=3, threads=torch.get_num_threads(), batch_size=250
     )
     assert (cost.steps_an_epoch, cost.epoch_was_run) == (8, False)
