@@ -32,7 +32,7 @@ class World:
 
     async def did(self, user_id: str, item_id: str, kind: str = "click", **more: Any) -> None:
         given = {"user_id": user_id, "item_id": item_id, "kind": kind}
-        await self.feedback.take([GivenEvent.model_validate(given | more)])
+        await self.feedback.accept([GivenEvent.model_validate(given | more)])
 
     def counted(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(name, labels) or 0.0

@@ -134,11 +134,11 @@ class Dataset:
     path: Path
 
     @property
-    def n_users(self) -> int:  # noqa: D102
+    def n_users(self) -> int:
         return len(self.user_ids)
 
     @property
-    def n_items(self) -> int:  # noqa: D102
+    def n_items(self) -> int:
         return len(self.item_ids)
 
     def split(self, name: Literal["train", "valid", "test"]) -> Interactions:

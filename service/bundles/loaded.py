@@ -14,7 +14,7 @@ from service.ranking.facets import FacetStore
 from service.ranking.item_metadata import ItemMetadata
 from service.ranking.ranker import Ranker
 from service.ranking.recommender import Recommender
-from service.ranking.search import place_search
+from service.ranking.search import open_search
 from service.ranking.similar import SimilarItems
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -54,7 +54,7 @@ class LoadedBundle:
 
 def load_bundle(bundle: Bundle, users: UserLookup, settings: Settings, metrics: Metrics) -> LoadedBundle:
     """All that answers from the bundle. Reads much of it: for a thread, where requests are being answered."""
-    search, device, close = place_search(settings, metrics, bundle)
+    search, device, close = open_search(settings, metrics, bundle)
     items, similar_items, facet_store = (
         ItemMetadata(bundle, settings.item_cache),
         SimilarItems(bundle),

@@ -30,8 +30,8 @@ async def list_request(
     standing = await service.rules.constraints(loaded.bundle, loaded.facet_store)
     constraints = await filter_constraints(query.filters, loaded.bundle.item_ids, loaded.facet_store)
     if rules is not None:
-        constraints = constraints.with_(await rule_constraints(rules, loaded.bundle.item_ids, loaded.facet_store))
-    return ListRequest(query, constraints.with_(standing), query.order)
+        constraints = constraints.merged_with(await rule_constraints(rules, loaded.bundle.item_ids, loaded.facet_store))
+    return ListRequest(query, constraints.merged_with(standing), query.order)
 
 
 async def rank(loaded: LoadedBundle, profiles: Sequence[Profile | None], wants: ListRequest) -> list[Ranking]:

@@ -218,7 +218,7 @@ class _DirectEndpoint:
         service.metrics.count_answer(answer.source)
         if self._impressions and service.settings.log_impressions:
             user_id, bundle_id = self._whose(call) or "", call.loaded.bundle.bundle_id
-            service.feedback.shown(call.request_id, user_id, bundle_id, answer.n_items)
+            service.feedback.record_impression(call.request_id, user_id, bundle_id, answer.n_items)
         head = {"request_id": call.request_id}
         if self._named is not None:
             head[self._named] = call.id

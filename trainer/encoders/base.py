@@ -16,11 +16,11 @@ class FeatureEncoder(Protocol):
     """
 
     @property
-    def name(self) -> str: ...  # noqa: D102
+    def name(self) -> str: ...
     @property
-    def version(self) -> str: ...  # noqa: D102
+    def version(self) -> str: ...
     @property
-    def width(self) -> int: ...  # noqa: D102
+    def width(self) -> int: ...
 
     def content(self, item: str) -> bytes:
         """The bytes that determine the item's features. OSError when there are none to read."""

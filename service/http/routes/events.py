@@ -69,7 +69,7 @@ async def events(service: Service, call: Call[Query]) -> dict[str, Any]:
     Sent again with the same event_id, an event counts once. 429 and 503 say when to send again: nothing was taken in.
     """
     loaded, given = call.loaded, _listed(call.body)
-    appended = await service.feedback.take(given)
+    appended = await service.feedback.accept(given)
     call.timings.mark("log")
     named = dict.fromkeys(event.item_id for event in given if event.item_id)
     return {

@@ -35,7 +35,7 @@ async def item(service: Service, call: Call[Query]) -> dict[str, Any]:
     return {
         "bundle": bundle.bundle_id,
         "source": "bundle",
-        "item": loaded.items.everything(row),
+        "item": loaded.items.full_record(row),
         "users": len(bundle.users_of(row)),
         "part_norms": norms,
         "hidden": call.id in service.live.hidden.ids,

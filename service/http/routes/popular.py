@@ -50,7 +50,7 @@ async def trending(service: Service, call: Call[TrendingQuery]) -> dict[str, Any
     loaded, query, live = call.loaded, call.query, service.live
     hours = query.half_life_hours or service.settings.trending_half_life_hours
     constraints = await filter_constraints(query.filters, loaded.bundle.item_ids, loaded.facet_store)
-    mask = constraints.admits(len(loaded.bundle.item_ids))
+    mask = constraints.allowed_mask(len(loaded.bundle.item_ids))
     mask[loaded.hidden] = False
     depth = query.offset + query.k
     risen = _risen(loaded, live.trending.ranked(hours * HOUR_S, live.now()), mask, depth)
@@ -90,5 +90,5 @@ async def _rest(loaded: LoadedBundle, constraints: Constraints, without: list[in
 
 def _listed(loaded: LoadedBundle, rows: list[int], scores: list[Any], offset: int) -> list[dict[str, Any]]:
     items = loaded.items.ranked(rows, scores, first=offset + 1)
-    counts = loaded.recommender.counts(np.array(rows, np.int64))
+    counts = loaded.recommender.user_counts(np.array(rows, np.int64))
     return [{**item, "users": users} for item, users in zip(items, counts, strict=True)]

@@ -55,7 +55,7 @@ def routes(settings: Settings) -> list[APIRoute]:
 async def recommend(service: Service, call: Call[RecommendQuery]) -> dict[str, Any]:
     """The best items for a user; for an unknown user the most popular ones, with `source` saying so."""
     loaded, query, profile = call.loaded, call.query, call.profile
-    if query.plain and service.rules.none:
+    if query.plain and service.rules.empty:
         wants = ListRequest(query)
         ranking = await loaded.recommender.recommend(profile, query.k, exclude_seen=query.exclude_seen)
     else:

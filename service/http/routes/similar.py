@@ -12,7 +12,7 @@ from service.http.responses import SimilarAnswer
 from service.http.route import Call, route
 from service.ranking.constraints import NO_CONSTRAINTS, filter_constraints
 from service.ranking.profile import NO_ROWS
-from service.ranking.recommender import left_out
+from service.ranking.recommender import excluded_rows
 from service.settings import Settings
 from service.state import Service
 
@@ -43,7 +43,7 @@ async def similar(service: Service, call: Call[SimilarQuery]) -> dict[str, Any]:
         if query.filtering
         else NO_CONSTRAINTS
     )
-    without = np.concatenate([constraints.excluded, left_out(call.profile, exclude_seen=True)])
+    without = np.concatenate([constraints.excluded, excluded_rows(call.profile, exclude_seen=True)])
     found = await loaded.similar_items.nearest(
         row, query.offset + query.k, query.by, without=without, within=constraints.within
     )

@@ -208,7 +208,7 @@ def test_listeners_hear_of_new_events_once_they_are_durable_and_of_no_other(tmp_
 
         feedback.listeners.append(hear)
         for event_id in ("a", "a", "b"):
-            await feedback.take([GivenEvent(event_id=event_id, **CLICK)])
+            await feedback.accept([GivenEvent(event_id=event_id, **CLICK)])
         assert heard == ["a", "b"]
 
     feedback(tmp_path, steps)
@@ -221,9 +221,9 @@ def test_a_clock_that_jumps_changes_neither_order_nor_what_is_taken_in(tmp_path:
         nonlocal now
         for i, jump in enumerate((0, 10**8, -(10**8), -(10**7), 3)):
             now += jump
-            assert (await feedback.take([GivenEvent(event_id=str(i), **CLICK)])).n_new == 1
+            assert (await feedback.accept([GivenEvent(event_id=str(i), **CLICK)])).n_new == 1
         assert [event.event_id for _, event in await feedback.log.read(0, 10)] == ["0", "1", "2", "3", "4"]
-        assert [event.event_id for event in await feedback.log.of_user("ann")] == ["0", "1", "2", "3", "4"]
+        assert [event.event_id for event in await feedback.log.user_events("ann")] == ["0", "1", "2", "3", "4"]
 
     feedback(tmp_path, steps, clock=lambda: now)
 
@@ -233,8 +233,8 @@ def test_noted_answers_beyond_the_bound_are_dropped_and_counted_and_the_rest_is_
 ) -> None:
     async def steps(feedback: Feedback) -> None:
         for i in range(30):
-            feedback.shown(f"r{i}", "ann", "b1", 10)
-        feedback.shown("empty", "ann", "b1", 0)
+            feedback.record_impression(f"r{i}", "ann", "b1", 10)
+        feedback.record_impression("empty", "ann", "b1", 0)
 
     metrics = feedback(tmp_path, steps, events_waiting=20)
     assert metrics.registry.get_sample_value("reco_impressions_dropped_total") == 10
