@@ -134,11 +134,11 @@ class Dataset:
     path: Path
 
     @property
-    def n_users(self) -> int:
+    def n_users(self) -> int:  # noqa: D102
         return len(self.user_ids)
 
     @property
-    def n_items(self) -> int:
+    def n_items(self) -> int:  # noqa: D102
         return len(self.item_ids)
 
     def split(self, name: Literal["train", "valid", "test"]) -> Interactions:

@@ -152,7 +152,7 @@ def _bounds(settings: Settings) -> Any:
         if depth > settings.depth_max:
             raise ValueError(f"offset + k is {depth}, the limit is {settings.depth_max}")
         rules = getattr(asked, "rules", None)
-        for name, n in {} if rules is None else rules.entries().items():
+        for name, n in {} if rules is None else rules.entry_counts().items():
             if n > settings.entries_max:
                 raise ValueError(f"rules.{name} has {n} entries, the limit is {settings.entries_max}")
         return asked

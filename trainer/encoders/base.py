@@ -16,11 +16,11 @@ class FeatureEncoder(Protocol):
     """
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str: ...  # noqa: D102
     @property
-    def version(self) -> str: ...
+    def version(self) -> str: ...  # noqa: D102
     @property
-    def width(self) -> int: ...
+    def width(self) -> int: ...  # noqa: D102
 
     def content(self, item: str) -> bytes:
         """The bytes that determine the item's features. OSError when there are none to read."""

@@ -243,7 +243,7 @@ def test_while_the_log_cannot_be_read_users_are_answered_from_what_is_known_and_
         world.live.freshness.follows_events = False
         await asyncio.sleep(0.01)
         with monkeypatch.context() as patched:
-            patched.setattr(world.feedback.log, "of_user", broken)
+            patched.setattr(world.feedback.log, "user_events", broken)
             assert await world.users.find("user-3") is known  # older than allowed, and yet the best there is
             assert (await world.users.find("user-4")).source == "user"
         world.live.freshness.follows_events = True
@@ -257,7 +257,7 @@ def test_what_was_read_of_a_user_before_an_event_is_not_kept_after_it(
     @lively(bundle, tmp_path)
     async def _(world: World) -> None:
         read, go_on = asyncio.Event(), asyncio.Event()
-        of_user = world.feedback.log.of_user
+        of_user = world.feedback.log.user_events
 
         async def slow(user_id: str) -> list[Event]:
             found = await of_user(user_id)
@@ -265,7 +265,7 @@ def test_what_was_read_of_a_user_before_an_event_is_not_kept_after_it(
             await go_on.wait()
             return found
 
-        monkeypatch.setattr(world.feedback.log, "of_user", slow)
+        monkeypatch.setattr(world.feedback.log, "user_events", slow)
         before = asyncio.create_task(world.users.find("user-3"))
         await read.wait()
         await world.did("user-3", "item-7")
