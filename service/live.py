@@ -12,7 +12,7 @@ from service.bundles.loaded import LoadedBundle
 from service.events.event import PROFILE, Event
 from service.events.follower import EventFollower
 from service.events.freshness import EventFreshness
-from service.events.intake import Feedback
+from service.events.intake import EventIntake
 from service.events.trending import HOUR_S, Trending
 from service.hidden.hidden_items import HiddenItems
 from service.hidden.redis_store import KIND as HIDDEN
@@ -40,7 +40,7 @@ class LiveUpdates:
         self,
         settings: Settings,
         metrics: Metrics,
-        feedback: Feedback,
+        feedback: EventIntake,
         *,
         redis: RedisClient | None,
         on_change: Callable[[], None],
@@ -142,7 +142,7 @@ def _users_in(events: Sequence[Event]) -> list[str]:
 async def open_live(
     settings: Settings,
     metrics: Metrics,
-    feedback: Feedback,
+    feedback: EventIntake,
     on_change: Callable[[], None],
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[LiveUpdates]:

@@ -13,7 +13,7 @@ from index.bundle import Bundle
 from service.ranking.facets import FacetStore
 from service.ranking.item_metadata import ItemMetadata
 from service.ranking.ranker import Ranker
-from service.ranking.recommender import Recommender
+from service.ranking.recommender import BundleRecommender
 from service.ranking.search import open_search
 from service.ranking.similar import SimilarItems
 from service.settings import Settings
@@ -35,7 +35,7 @@ class LoadedBundle:
     bundle: Bundle
     items: ItemMetadata
     users: UserLookup
-    recommender: Recommender
+    recommender: BundleRecommender
     similar_items: SimilarItems
     facet_store: FacetStore
     ranker: Ranker
@@ -60,7 +60,7 @@ def load_bundle(bundle: Bundle, users: UserLookup, settings: Settings, metrics: 
         SimilarItems(bundle),
         FacetStore(bundle),
     )
-    recommender = Recommender(bundle, items, search)
+    recommender = BundleRecommender(bundle, items, search)
     ranker = Ranker(
         recommender.scoring, recommender.by_popularity, search, similar_items, facet_store, pool=settings.diversity_pool
     )

@@ -22,7 +22,7 @@ CLOSE_S = 2.0  # how long pending impressions may take when the service stops
 log = structlog.get_logger()
 
 
-class Feedback:
+class EventIntake:
     """Takes events into the log; calls `listeners` in the event loop with the new events once they are durable.
 
     The settings are those of events, and the limit of ids from HTTP.

@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from service.events.intake import Feedback
+from service.events.intake import EventIntake
 from service.events.log import EventLog
 from service.events.sqlite_log import SqliteLog
 from service.events.stream_log import StreamLog, open_stream
@@ -44,12 +44,12 @@ def check_log(settings: EventSettings) -> None:
 
 
 @asynccontextmanager
-async def open_feedback(
+async def open_intake(
     settings: Settings, metrics: Metrics, clock: Callable[[], float] = time.time
-) -> AsyncIterator[Feedback]:
+) -> AsyncIterator[EventIntake]:
     """Open the log and what takes events into it."""
     async with open_log(settings, metrics, clock) as log:
-        feedback = Feedback(log, settings, metrics, clock)
+        feedback = EventIntake(log, settings, metrics, clock)
         try:
             yield feedback
         finally:

@@ -92,7 +92,7 @@ PRAGMA user_version = {VERSION};
 """
 
 
-def connect(path: Path, *, read_only: bool = False, busy_ms: int | None = None) -> sqlite3.Connection:
+def open_connection(path: Path, *, read_only: bool = False, busy_ms: int | None = None) -> sqlite3.Connection:
     """A connection in autocommit mode, usable from one thread at a time; sqlite3.Error where it cannot be opened."""
     uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
@@ -106,7 +106,7 @@ def prepare(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-        with closing(connect(path)) as connection:
+        with closing(open_connection(path)) as connection:
             _prepare(connection, path)
         sync(path.parent)
     except (sqlite3.Error, OSError) as error:

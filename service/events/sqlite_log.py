@@ -15,7 +15,7 @@ from service.events.event import Event
 from service.events.group_commit import GroupCommit
 from service.events.log import Appended, EventCount, LogUnavailable
 from service.events.quality import bucket_of
-from service.events.schema import COLUMNS, PROFILE_KINDS, connect, prepare
+from service.events.schema import COLUMNS, PROFILE_KINDS, open_connection, prepare
 from service.settings import EventSettings
 from service.telemetry.metrics import EventMetrics
 
@@ -46,7 +46,7 @@ class SqliteLog:
         self._settings = settings
         self._clock = clock
         self._writes: sqlite3.Connection | None = None
-        self._reads = connect(path, read_only=True, busy_ms=0)  # in the event loop, which must not wait for a lock
+        self._reads = open_connection(path, read_only=True, busy_ms=0)  # the event loop must not wait for a lock
         self._thread = ThreadPoolExecutor(1, "event-log")
         self._tidy_at = 0.0
         self._commits = GroupCommit(self._write, self._tidy, metrics, most_waiting=settings.events_waiting)
@@ -122,7 +122,7 @@ class SqliteLog:
     def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
             if self._writes is None:
-                self._writes = connect(self._path)
+                self._writes = open_connection(self._path)
             self._writes.execute("BEGIN IMMEDIATE")
             result = work(self._writes)
             self._writes.execute("COMMIT")
@@ -142,7 +142,7 @@ class SqliteLog:
         """Run a query that may take long, on a connection and in a thread of its own."""
 
         def run() -> T:
-            with closing(connect(self._path, read_only=True)) as connection:
+            with closing(open_connection(self._path, read_only=True)) as connection:
                 return query(connection)
 
         try:

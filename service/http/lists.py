@@ -7,7 +7,7 @@ from typing import Any
 from service.bundles.loaded import LoadedBundle
 from service.http.requests import RecommendQuery
 from service.ranking.constraints import NO_CONSTRAINTS, Constraints, filter_constraints, rule_constraints
-from service.ranking.diversity import BY_SCORE, Order
+from service.ranking.diversity import BY_SCORE, ListOrder
 from service.ranking.profile import Profile
 from service.ranking.recommender import Ranking
 from service.ranking.rules import Rules
@@ -20,7 +20,7 @@ class ListRequest:
 
     query: RecommendQuery
     constraints: Constraints = NO_CONSTRAINTS
-    order: Order = BY_SCORE
+    order: ListOrder = BY_SCORE
 
 
 async def list_request(

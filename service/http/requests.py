@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, create_model,
 
 from service.http.responses import By, ListQuery
 from service.ranking.constraints import Filters
-from service.ranking.diversity import Order
+from service.ranking.diversity import ListOrder
 from service.ranking.rules import NO_RULES, ItemId, Rules, requirements
 from service.settings import Settings
 
@@ -59,9 +59,9 @@ class RecommendQuery(PagedQuery):
     )
 
     @property
-    def order(self) -> Order:
+    def order(self) -> ListOrder:
         """In which order items come."""
-        return Order(self.diversity, self.diversity_by, self.category_cap, self.seed)
+        return ListOrder(self.diversity, self.diversity_by, self.category_cap, self.seed)
 
     @cached_property
     def plain(self) -> bool:

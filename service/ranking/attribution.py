@@ -20,7 +20,7 @@ ITEM_CHUNK = 65_536  # items scored at once for counterfactual ranks: bounds mem
 
 
 @dataclass(frozen=True)
-class Explanation:
+class ScoreShares:
     """The shares of the scores of k items for one user; column i of every array belongs to item i of the list."""
 
     parts: Mapping[str, Array]  # each (k,): shares by part, which sum to the score
@@ -32,7 +32,7 @@ class Explanation:
 
 def attribute_score(
     profile: Profile, past_vectors: Array, *, items: Array, parts: Mapping[str, Array], most: int
-) -> Explanation:
+) -> ScoreShares:
     """Split k scores; past_vectors (s, d) are the fold_in rows of the profile's past, items and each part (k, d).
 
     `most` bounds how many past items are named for each item.
@@ -40,7 +40,7 @@ def attribute_score(
     by_past = _weighted(profile, past_vectors) @ items.T * profile.scale  # (s, k)
     past = largest(by_past, most)
     contributions = by_past[past, np.arange(len(items))]
-    return Explanation(
+    return ScoreShares(
         parts={name: rows @ profile.vector for name, rows in parts.items()},
         own=items @ profile.own,
         past=past,

@@ -19,7 +19,7 @@ END = -1  # no row
 
 
 @dataclass(frozen=True)
-class Order:
+class ListOrder:
     """How candidates are ordered; by default by score."""
 
     diversity: float = 0.0  # 0: by score alone; 1: by dissimilarity alone
@@ -33,7 +33,7 @@ class Order:
         return not self.diversity and self.category_cap is None and self.seed is None
 
 
-BY_SCORE = Order()
+BY_SCORE = ListOrder()
 
 
 @dataclass

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from service.ranking.attribution import Explanation
+from service.ranking.attribution import ScoreShares
 
 Array = np.ndarray[Any, Any]
 
@@ -33,7 +33,7 @@ class PastItems:
 
 
 def render_explanations(
-    explanation: Explanation,
+    explanation: ScoreShares,
     past: PastItems,
     name: Callable[[int], tuple[str, str]],
     ranks: Array | None = None,

@@ -7,12 +7,12 @@ import numpy as np
 
 from service.ranking.candidates import Candidates, RankingContext
 from service.ranking.constraints import Constraints
-from service.ranking.diversity import Caps, Order, arrange, jittered
+from service.ranking.diversity import Caps, ListOrder, arrange, jittered
 from service.ranking.facets import CATEGORY, Facets, FacetStore
 from service.ranking.profile import Profile
 from service.ranking.recommender import Ranking
 from service.ranking.scoring import Scoring
-from service.ranking.search import Search
+from service.ranking.search import ItemSearch
 from service.ranking.similar import SimilarItems
 
 Array = np.ndarray[Any, Any]
@@ -21,14 +21,14 @@ Array = np.ndarray[Any, Any]
 class Ranker:
     """Ranks items for one profile or many, under constraints and in a given order.
 
-    Recommender.recommend ranks requests that have neither: it takes 6 to 10 µs less of the CPU than this general way.
+    BundleRecommender ranks a single profile without either, at less cost.
     """
 
     def __init__(
         self,
         scoring: Scoring,
         by_popularity: Array,
-        search: Search,
+        search: ItemSearch,
         similar_items: SimilarItems,
         facet_store: FacetStore,
         *,
@@ -49,7 +49,7 @@ class Ranker:
         *,
         exclude_seen: bool,
         constraints: Constraints,
-        order: Order,
+        order: ListOrder,
     ) -> list[Ranking]:
         """The ranking of each profile, at most k items from place offset + 1 on; one search serves all profiles."""
         depth = offset + k
@@ -66,7 +66,7 @@ class Ranker:
             rankings.append(context.to_ranking(candidates, offset, depth))
         return rankings
 
-    async def _category_facets(self, order: Order) -> Facets | None:
+    async def _category_facets(self, order: ListOrder) -> Facets | None:
         """The facets, where a category cap needs them."""
         if order.category_cap is None:
             return None
@@ -101,7 +101,7 @@ class Ranker:
         return rows, self._scoring.score(None, rows)
 
     async def _reorder(
-        self, context: RankingContext, candidates: Candidates, depth: int, order: Order, facets: Facets | None
+        self, context: RankingContext, candidates: Candidates, depth: int, order: ListOrder, facets: Facets | None
     ) -> Candidates:
         """The candidates in the given order; where a category cap leaves too few, search for more."""
         caps = Caps(order.category_cap)
@@ -114,7 +114,7 @@ class Ranker:
         return chosen
 
     def _arrange_pool(
-        self, candidates: Candidates, depth: int, caps: Caps, order: Order, facets: Facets | None
+        self, candidates: Candidates, depth: int, caps: Caps, order: ListOrder, facets: Facets | None
     ) -> Candidates:
         """Arrange the pool of the best candidates; what follows the pool stays in order of score."""
         pool, rest = candidates[: self._pool], candidates[self._pool :]

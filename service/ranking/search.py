@@ -19,7 +19,7 @@ Array = np.ndarray[Any, Any]
 SearchResult = tuple[Array, Array]  # rows (<= k,) and scores (<= k,), best first
 
 
-class Search(Protocol):
+class ItemSearch(Protocol):
     """Finds the best items for one vector or many; a vector's result is the same alone and among others."""
 
     @property
@@ -144,7 +144,7 @@ class BatchedSearch(_HidingSearch):
 
 def open_search(
     settings: RankingSettings, metrics: RankingMetrics, bundle: Bundle
-) -> tuple[Search, str, Callable[[], None]]:
+) -> tuple[ItemSearch, str, Callable[[], None]]:
     """Open the search over the bundle's index; return it, its device (`cpu` or `gpu`), and a function that closes it.
 
     It is on a GPU where FAISS sees one and the settings allow it.

@@ -13,18 +13,18 @@ from index.ranking import unit_rows
 from service.errors import InvalidRequestError
 from service.ranking.attribution import count_in_common
 from service.ranking.profile import NO_ROWS
-from service.ranking.search import InlineSearch, Search
+from service.ranking.search import InlineSearch, ItemSearch
 
 Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
-class Space:
+class VectorSpace:
     """The unit vectors of all items in one space, and the search over them."""
 
     vectors: Array  # (n_items, width) float32; a row of zeros: the space has no vector for the item
     unknown: Array  # the rows of zeros
-    search: Search
+    search: ItemSearch
 
     def hide(self, rows: Array) -> None:
         """Hide exactly these rows, and those without a vector."""
@@ -40,7 +40,7 @@ class SimilarItems:
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
         self._vectors = _vectors(bundle)
-        self._building: dict[str, asyncio.Future[Space]] = {}
+        self._building: dict[str, asyncio.Future[VectorSpace]] = {}
         self._hidden = NO_ROWS
 
     @property
@@ -79,7 +79,7 @@ class SimilarItems:
             if building.done() and building.exception() is None:
                 building.result().hide(rows)
 
-    async def _built_space(self, by: str) -> Space:
+    async def _built_space(self, by: str) -> VectorSpace:
         vectors = self._vectors_of(by)
         building = self._building.get(by)
         if building is None:
@@ -88,7 +88,7 @@ class SimilarItems:
             return building.result()
         return await asyncio.shield(building)  # a cancelled caller does not cancel it for the others
 
-    async def _build(self, vectors: Array) -> Space:
+    async def _build(self, vectors: Array) -> VectorSpace:
         space = await asyncio.to_thread(_unit_space, vectors)
         space.hide(self._hidden)  # without an await between: `hide` reaches the space from now on
         return space
@@ -116,8 +116,8 @@ def _vectors(bundle: Bundle) -> dict[str, Array]:
     return by_space
 
 
-def _unit_space(vectors: Array) -> Space:
+def _unit_space(vectors: Array) -> VectorSpace:
     """The space of these vectors (n_items, width), normalized."""
     unit = unit_rows(vectors)
     unknown = np.flatnonzero(~unit.any(axis=1))
-    return Space(unit, unknown, InlineSearch(ItemIndex.build(unit).hiding(unknown)))
+    return VectorSpace(unit, unknown, InlineSearch(ItemIndex.build(unit).hiding(unknown)))

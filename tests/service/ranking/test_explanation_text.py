@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.ranking.attribution import Explanation
+from service.ranking.attribution import ScoreShares
 from service.ranking.explanation_text import (
     PART_PHRASES,
     PastItems,
@@ -56,7 +56,7 @@ def test_the_sentence_is_true_of_its_shares(parts: dict[str, float], past: list[
 
 
 def test_an_explanation_is_told_item_by_item() -> None:
-    found = Explanation(
+    found = ScoreShares(
         parts={"id": np.float32([1, 2]), "text": np.float32([3, -1])},
         own=np.float32([0.5, 0.25]),
         past=np.array([[0, 1]]),
