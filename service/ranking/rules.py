@@ -87,7 +87,7 @@ class Boost(Choice):
 
 
 class Pin(_Strict):
-    """An item that stands at a place of the list whatever its score."""
+    """An item at a fixed position of the list, independent of its score."""
 
     item_id: ItemId
     position: int = Field(ge=1, description="1 is the top")
