@@ -45,7 +45,7 @@ class BundleRecommender:
         """The k best items for the profile; fewer where the bundle has fewer that are not excluded.
 
         Plain requests are ranked here and not by Ranker.rank with empty constraints, which gives the same list at more
-        CPU time: 6 to 10 µs a request, and twice the time of the search where concurrent requests could share one.
+        CPU time: 5 to 10 µs a request, and twice the time of the search where concurrent requests could share one.
         """
         excluded = excluded_rows(profile, exclude_seen=exclude_seen)
         if profile is None or not profile.known:
