@@ -12,12 +12,12 @@ from service.bundles.loaded import LoadedBundle
 from service.events.event import PROFILE, Event
 from service.events.follower import EventFollower
 from service.events.freshness import EventFreshness
-from service.events.intake import Feedback
+from service.events.intake import EventIntake
 from service.events.trending import HOUR_S, Trending
 from service.hidden.hidden_items import HiddenItems
 from service.hidden.redis_store import KIND as HIDDEN
 from service.hidden.redis_store import RedisHiddenItems
-from service.ranking.constraints import rows_of
+from service.ranking.constraints import known_rows
 from service.redis.client import CLOSE_S, FAILURES, RedisClient, connect, within
 from service.redis.pubsub import PubSub
 from service.settings import Settings
@@ -40,7 +40,7 @@ class LiveUpdates:
         self,
         settings: Settings,
         metrics: Metrics,
-        feedback: Feedback,
+        feedback: EventIntake,
         *,
         redis: RedisClient | None,
         on_change: Callable[[], None],
@@ -56,7 +56,9 @@ class LiveUpdates:
         metrics.kept_bytes.labels("profiles").set_function(lambda: sum(users.n_bytes for users in self._users))
         self.freshness = EventFreshness(time.monotonic, settings.lru_stale_s)
         self.trending = Trending(
-            EventWeights.of(settings).kinds, most_hours=settings.trending_hours, most_counts=settings.trending_counts
+            EventWeights.from_settings(settings).by_kind,
+            most_hours=settings.trending_hours,
+            most_counts=settings.trending_counts,
         )
         self.pubsub, shared = None, None
         if redis is not None:
@@ -92,11 +94,11 @@ class LiveUpdates:
         """Hide from a bundle, before it serves, what is hidden now, and tell it of every change while it lives."""
         self._serving.add(loaded)
         if self.hidden.ids:
-            loaded.hide(rows_of(self.hidden.ids, loaded.bundle.item_ids))
+            loaded.hide(known_rows(self.hidden.ids, loaded.bundle.item_ids))
 
     def _hide(self, ids: frozenset[str]) -> None:
         for loaded in self._serving:
-            loaded.hide(rows_of(ids, loaded.bundle.item_ids))
+            loaded.hide(known_rows(ids, loaded.bundle.item_ids))
         self._on_change()
 
     def _look_at_hidden(self, _: Sequence[str]) -> None:
@@ -116,12 +118,12 @@ class LiveUpdates:
 
     def _drop(self, user_ids: Sequence[str]) -> None:
         for users in self._users:
-            users.drop(user_ids)
+            users.invalidate(user_ids)
 
     def _lost(self) -> None:
         """The log lost its memory, so what was made of it is no longer what the log says."""
         for users in self._users:
-            users.forget()
+            users.clear()
 
     async def follow_hidden(self) -> None:
         """See what other replicas hide, at once when they say so and now and then anyway, until cancelled."""
@@ -140,7 +142,7 @@ def _users_in(events: Sequence[Event]) -> list[str]:
 async def open_live(
     settings: Settings,
     metrics: Metrics,
-    feedback: Feedback,
+    feedback: EventIntake,
     on_change: Callable[[], None],
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[LiveUpdates]:

@@ -13,8 +13,8 @@ from service.bundles.lifecycle import BundleLifecycle, bundle_lifecycle
 from service.bundles.loader import BundleLoader
 from service.bundles.open_published import OpenedBundle
 from service.bundles.warmup import RecentRequests
-from service.events.intake import Feedback
-from service.events.open_log import open_feedback
+from service.events.intake import EventIntake
+from service.events.open_log import open_intake
 from service.live import LiveUpdates, open_live
 from service.ranking.rules_file import RulesFile, reload_rules
 from service.response_cache import ResponseCache
@@ -39,7 +39,7 @@ class Service:
     metrics: Metrics
     cache: VectorCache | None
     responses: ResponseCache
-    feedback: Feedback
+    feedback: EventIntake
     live: LiveUpdates
     rules: RulesFile
     retraining: Retraining | None  # None where no data to train on is configured
@@ -59,7 +59,7 @@ async def open_service(settings: Settings, metrics: Metrics, opened: OpenedBundl
     _show_limits(settings, metrics, responses)
     async with (
         open_cache(settings, metrics, rng) as cache,
-        open_feedback(settings, metrics) as feedback,
+        open_intake(settings, metrics) as feedback,
         open_live(settings, metrics, feedback, responses.clear) as live,
         open_retraining(settings, opened.registry, metrics, feedback.log, gate.judge) as retraining,
     ):

@@ -11,8 +11,8 @@ import numpy as np
 
 from index.bundle import Bundle
 from service.events.event import POSITIVE, GivenEvent
-from service.events.intake import Feedback
-from service.events.open_log import open_feedback
+from service.events.intake import EventIntake
+from service.events.open_log import open_intake
 from service.live import LiveUpdates, open_live
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -26,13 +26,13 @@ class World:
     """One replica."""
 
     users: UserLookup
-    feedback: Feedback
+    feedback: EventIntake
     live: LiveUpdates
     metrics: Metrics
 
     async def did(self, user_id: str, item_id: str, kind: str = "click", **more: Any) -> None:
         given = {"user_id": user_id, "item_id": item_id, "kind": kind}
-        await self.feedback.take([GivenEvent.model_validate(given | more)])
+        await self.feedback.accept([GivenEvent.model_validate(given | more)])
 
     def counted(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(name, labels) or 0.0
@@ -49,7 +49,7 @@ async def until(condition: Callable[[], object], seconds: float = 60) -> None:
 async def replica(bundle: Bundle, folder: Path, **changes: Any) -> AsyncIterator[World]:
     settings, metrics = Settings(registry=folder, data=folder, **changes), Metrics()
     async with (
-        open_feedback(settings, metrics) as feedback,
+        open_intake(settings, metrics) as feedback,
         open_live(settings, metrics, feedback, lambda: None) as live,
     ):
         world = World(live.lookup_for(bundle, None), feedback, live, metrics)

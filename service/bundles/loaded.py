@@ -13,8 +13,8 @@ from index.bundle import Bundle
 from service.ranking.facets import FacetStore
 from service.ranking.item_metadata import ItemMetadata
 from service.ranking.ranker import Ranker
-from service.ranking.recommender import Recommender
-from service.ranking.search import place_search
+from service.ranking.recommender import BundleRecommender
+from service.ranking.search import open_search
 from service.ranking.similar import SimilarItems
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -35,7 +35,7 @@ class LoadedBundle:
     bundle: Bundle
     items: ItemMetadata
     users: UserLookup
-    recommender: Recommender
+    recommender: BundleRecommender
     similar_items: SimilarItems
     facet_store: FacetStore
     ranker: Ranker
@@ -54,13 +54,13 @@ class LoadedBundle:
 
 def load_bundle(bundle: Bundle, users: UserLookup, settings: Settings, metrics: Metrics) -> LoadedBundle:
     """All that answers from the bundle. Reads much of it: for a thread, where requests are being answered."""
-    search, device, close = place_search(settings, metrics, bundle)
+    search, device, close = open_search(settings, metrics, bundle)
     items, similar_items, facet_store = (
         ItemMetadata(bundle, settings.item_cache),
         SimilarItems(bundle),
         FacetStore(bundle),
     )
-    recommender = Recommender(bundle, items, search)
+    recommender = BundleRecommender(bundle, items, search)
     ranker = Ranker(
         recommender.scoring, recommender.by_popularity, search, similar_items, facet_store, pool=settings.diversity_pool
     )

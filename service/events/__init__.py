@@ -1,1 +1,1 @@
-"""Feedback: what users did, taken in durably, read back by user, by position, and as figures of quality."""
+"""Takes in events durably, and reads them back by user, by position and as figures of quality."""

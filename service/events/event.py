@@ -1,27 +1,27 @@
-"""One thing that a user did with an item: as a caller gives it, and as the log keeps it."""
+"""One interaction of a user with an item: as a caller sends it, and as the log stores it."""
 
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.config import JsonDict
 
-POSITIVE = frozenset({"view", "click", "like", "purchase"})  # enter the user's profile
-DISLIKE = "dislike"  # leaves the profile; the item is never shown to the user again
-IMPRESSION = "impression"  # was shown; counts for /quality only
-CLICK = "click"  # what /quality joins to impressions
-PROFILE = POSITIVE | {DISLIKE}  # what a user's recent events consist of
-KINDS = PROFILE | {IMPRESSION}  # any other kind is kept and exported, and means nothing to the service
-OTHER = "other"  # how all other kinds are counted: callers must not mint sums and series
+POSITIVE = frozenset({"view", "click", "like", "purchase"})  # add the item to the user's profile
+DISLIKE = "dislike"  # removes the item from the profile; it is not shown to the user again
+IMPRESSION = "impression"  # items were shown; counts for /quality only
+CLICK = "click"  # /quality joins clicks to impressions
+PROFILE = POSITIVE | {DISLIKE}  # the kinds that change a user's profile
+KINDS = PROFILE | {IMPRESSION}  # any other kind is stored and exported, and has no other effect
+OTHER = "other"  # the label of all other kinds, so that callers cannot create metric series
 
 MOST_SHOWN = 100_000  # items that one impression may stand for
 
 Kind = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]{0,31}$")]
 EventId = Annotated[str, Field(min_length=1, max_length=256)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")]  # as request ids and bundle ids are made of
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,128}$")]  # the characters of request ids and bundle ids
 
 
-# The model's own validator as a JSON schema.
-OF_WHAT: JsonDict = {
+# The validator of GivenEvent as a JSON schema.
+ITEM_OR_IMPRESSION: JsonDict = {
     "anyOf": [
         {"properties": {"kind": {"const": IMPRESSION}, "value": {"minimum": 1, "maximum": MOST_SHOWN}}},
         {
@@ -43,7 +43,7 @@ class GivenEvent(BaseModel):
     items shown.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, json_schema_extra=OF_WHAT)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, json_schema_extra=ITEM_OR_IMPRESSION)
 
     event_id: EventId | None = Field(None, description="makes it safe to send the event again; unset: one is made")
     user_id: str
@@ -55,7 +55,7 @@ class GivenEvent(BaseModel):
     bundle: Name | None = Field(None, description="that gave this answer")
 
     @model_validator(mode="after")
-    def _of_an_item_or_an_answer(self) -> Self:
+    def _names_item_unless_impression(self) -> Self:
         if self.kind == IMPRESSION:
             if not 1 <= self.value <= MOST_SHOWN:
                 raise ValueError(f"the value of an impression is the number of items shown, 1 to {MOST_SHOWN}")
@@ -72,5 +72,5 @@ class Event(GivenEvent):
 
 
 def kind_label(kind: str) -> str:
-    """The kind as it is counted."""
+    """The label under which metrics and /quality count a kind."""
     return kind if kind in KINDS else OTHER

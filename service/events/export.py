@@ -1,4 +1,4 @@
-"""The log as a Parquet file, for training."""
+"""Exports events from the log to a Parquet file, for training."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ from index.storage import atomic_writer
 from service.events.event import Event
 from service.events.log import EventLog, LogUnavailable
 from service.events.open_log import open_log
-from service.settings import Settings
+from service.settings import EventSettings
 from service.telemetry.metrics import Metrics
 
 CHUNK = 10_000  # events read and written at once: bounds memory at any length of the log
@@ -22,52 +22,52 @@ COLUMNS = ("user_id", "item_id", "kind", "value", "timestamp", "event_id", "requ
 
 
 class Exported(NamedTuple):
-    """What a file holds."""
+    """The content of an exported file."""
 
     events: int
     after: int
-    last_position: int  # give this as `after` the next time
+    last_position: int  # `after` of the next export
 
 
 async def export_events(
-    log: EventLog, out: Path, *, after: int = 0, advance: Callable[[int, int], None] = lambda done, of: None
+    log: EventLog, out: Path, *, after: int = 0, on_progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Exported:
-    """Write the events after a position, up to the newest at this moment, and mark them as exported.
+    """Write the events after a position, up to the newest one at the start, and mark them as exported.
 
-    The file appears in one step once it is whole. `advance` is told how many events are done, and of how many.
+    The file appears atomically once it is complete. InputError where it cannot be written or the log ends earlier.
     """
     last = await log.last_position()
     if after > last:
         raise InputError(f"the log ends at position {last}, expected one that is not before {after}, where to begin")
     total, done = await log.count_since(after), 0
     try:
-        # In threads: a service that answers meanwhile must not wait for Parquet.
-        with atomic_writer(out) as file, await asyncio.to_thread(_writer, file) as writer:
-            async for chunk in _chunks(log, after, last):
-                await asyncio.to_thread(_add, writer, chunk)
+        # In threads, so that the event loop of a service that exports does not wait for Parquet.
+        with atomic_writer(out) as file, await asyncio.to_thread(_open_writer, file) as writer:
+            async for chunk in _read_chunks(log, after, last):
+                await asyncio.to_thread(_write_chunk, writer, chunk)
                 done += len(chunk)
-                advance(done, max(total, done))
+                on_progress(done, max(total, done))
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error.strerror or error}; nothing was left") from error
     await log.mark_exported(last)
     return Exported(done, after, last)
 
 
-async def export_all(settings: Settings, out: Path, after: int) -> Exported:
-    """The same from the log that the settings name, with a bar on standard error where that is a terminal."""
+async def export_all(settings: EventSettings, out: Path, after: int) -> Exported:
+    """Export from the log of the settings, with a progress bar where standard error is a terminal."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("events", total=None)
         try:
             async with open_log(settings, Metrics(), time.time) as log:
                 return await export_events(
-                    log, out, after=after, advance=lambda done, of: bar.update(task, completed=done, total=of)
+                    log, out, after=after, on_progress=lambda done, total: bar.update(task, completed=done, total=total)
                 )
         except LogUnavailable as error:
             raise InputError(error.detail) from error
 
 
-async def _chunks(log: EventLog, after: int, last: int) -> AsyncIterator[list[tuple[int, Event]]]:
+async def _read_chunks(log: EventLog, after: int, last: int) -> AsyncIterator[list[tuple[int, Event]]]:
     while after < last:
         chunk = [(position, event) for position, event in await log.read(after, CHUNK) if position <= last]
         if not chunk:
@@ -77,7 +77,7 @@ async def _chunks(log: EventLog, after: int, last: int) -> AsyncIterator[list[tu
 
 
 def _schema() -> Any:
-    import pyarrow as pa  # noqa: PLC0415 - the service itself never needs it, and it takes long to import
+    import pyarrow as pa  # noqa: PLC0415 - slow to import, and only an export needs it
 
     text, number = pa.string(), pa.float64()
     kinds = {"value": number, "timestamp": number}
@@ -85,13 +85,13 @@ def _schema() -> Any:
     return pa.schema([*fields, pa.field("position", pa.int64(), nullable=False)])
 
 
-def _writer(file: Any) -> Any:
+def _open_writer(file: Any) -> Any:
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     return pq.ParquetWriter(file, _schema(), compression="zstd")
 
 
-def _add(writer: Any, chunk: list[tuple[int, Event]]) -> None:
+def _write_chunk(writer: Any, chunk: list[tuple[int, Event]]) -> None:
     import pyarrow as pa  # noqa: PLC0415
 
     columns: dict[str, list[Any]] = {name: [getattr(event, name) for _, event in chunk] for name in COLUMNS}

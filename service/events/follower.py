@@ -1,7 +1,6 @@
-"""Reads the log's new events again and again, wherever they were accepted: no event is missed for longer than that.
+"""Polls the log for new events of all replicas, so that no event is missed for longer than a poll.
 
-Signals between replicas are quicker, but a signal can be lost: its sender killed, its connection cut. What is read
-from the log itself needs nobody's word.
+Messages between replicas arrive sooner but may be lost, when their sender is killed or a connection breaks.
 """
 
 import asyncio
@@ -13,25 +12,25 @@ from service.events.event import Event
 from service.events.freshness import EventFreshness
 from service.events.log import EventLog, LogUnavailable
 from service.redis.client import FAILURES, within
-from service.telemetry.metrics import Metrics
+from service.telemetry.metrics import UserMetrics
 
 PAGE = 1_000
-READ_S = 2.0  # for a page; with the pause between looks, the longest that unheard events go unnoticed
+READ_S = 2.0  # for a page; this and the pause between polls bound how long an event may go unnoticed
 
 log = structlog.get_logger()
 
 
 class EventFollower:
-    """Follows one log from about `since` (unix seconds) on, and says by `trust.hears` whether it is up to date.
+    """Follows one log from about `since` (unix seconds) on, and sets `freshness.follows_events`.
 
-    `on_events` gets every event once, in order; `on_loss` is called when the log turns out to be another, shorter one.
+    `on_events` receives every event once, in order; `on_loss` is called when the log was replaced by a shorter one.
     """
 
     def __init__(
         self,
         log: EventLog,
         freshness: EventFreshness,
-        metrics: Metrics,
+        metrics: UserMetrics,
         *,
         since: float,
         poll_s: float,
@@ -39,54 +38,54 @@ class EventFollower:
         on_loss: Callable[[], None],
     ) -> None:
         self._log = log
-        self._trust = freshness
+        self._freshness = freshness
         self._since = since
         self._poll_s = poll_s
         self._on_events = on_events
         self._on_loss = on_loss
         self._position: int | None = None
         self._polls = {name: metrics.live_polls.labels(name) for name in ("done", "error")}
-        self._hears = metrics.live_hears
+        self._follows_gauge = metrics.live_hears
 
     async def run(self) -> None:
-        """Follow until cancelled."""
+        """Poll until cancelled."""
         while True:
             await self.poll()
             await asyncio.sleep(self._poll_s)
 
     async def poll(self) -> None:
-        """Read all that is new, or find that it cannot be read now."""
+        """Read all new events, and record whether the log could be read."""
         try:
-            while await self._page():
+            while await self._read_page():
                 await asyncio.sleep(0)
         except (LogUnavailable, *FAILURES) as error:
-            if self._trust.follows_events:
+            if self._freshness.follows_events:
                 log.warning("new events cannot be read", error=repr(error)[:200])
-            self._told(follows_events=False)
+            self._record_poll(succeeded=False)
             return
-        self._told(follows_events=True)
+        self._record_poll(succeeded=True)
 
-    def _told(self, *, follows_events: bool) -> None:
-        self._trust.follows_events = follows_events
-        self._hears.set(follows_events)
-        self._polls["done" if follows_events else "error"].inc()
+    def _record_poll(self, *, succeeded: bool) -> None:
+        self._freshness.follows_events = succeeded
+        self._follows_gauge.set(succeeded)
+        self._polls["done" if succeeded else "error"].inc()
 
-    async def _page(self) -> bool:
-        """Read one page; whether there may be more."""
+    async def _read_page(self) -> bool:
+        """Read one page, and return whether there may be more."""
         if self._position is None:
-            self._position = await self._position_at(self._since)
-        found = await within(self._log.read(self._position, PAGE), READ_S)
-        if found:
-            self._position = found[-1][0]
-            self._on_events([event for _, event in found])
+            self._position = await self._position_before(self._since)
+        page = await within(self._log.read(self._position, PAGE), READ_S)
+        if page:
+            self._position = page[-1][0]
+            self._on_events([event for _, event in page])
         elif await within(self._log.last_position(), READ_S) < self._position:
             self._position = 0
             self._on_loss()
             return True
-        return len(found) == PAGE
+        return len(page) == PAGE
 
-    async def _position_at(self, since: float) -> int:
-        """The position before the first event that is as young, by bisection: callers' clocks agree by and large."""
+    async def _position_before(self, since: float) -> int:
+        """The position before the first event since that time, by bisection; callers' clocks roughly agree."""
         low, high = 0, await within(self._log.last_position(), READ_S)
         while low < high:
             middle = (low + high) // 2

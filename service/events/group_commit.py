@@ -1,4 +1,4 @@
-"""Many appends, one write: whatever waits is written together, so that one sync makes all of it durable."""
+"""Group commit: appends that wait are written together, so that one sync makes all of them durable."""
 
 import asyncio
 from collections import deque
@@ -9,55 +9,55 @@ from typing import NamedTuple
 from service.errors import ServiceError
 from service.events.event import Event
 from service.events.log import Appended, LogUnavailable, Overloaded
-from service.telemetry.metrics import Metrics
+from service.telemetry.metrics import EventMetrics
 
-MOST_TOGETHER = 4_096  # events a write: bounds how long the first of them waits for the last
+MOST_TOGETHER = 4_096  # events a write; bounds how long the first one waits for the last
 
 Write = Callable[[list[Event]], Awaitable[list[str]]]
 Tidy = Callable[[], Awaitable[None]]
 
 
-class _Waiting(NamedTuple):
+class _PendingAppend(NamedTuple):
     events: Sequence[Event]
     done: "asyncio.Future[Appended]"
 
 
 class GroupCommit:
-    """Appends wait in a bounded queue; one task writes them, batch after batch.
+    """Queues appends, up to a limit, and writes them batch by batch in one task.
 
-    `write` makes the events durable and gives the ids of those that were new, or raises LogUnavailable and has
-    promised nothing. `tidy` runs between writes, when nobody has to wait for it.
+    `write` makes the events durable and returns the ids of the new ones, or raises LogUnavailable and acknowledges
+    none. `tidy` runs between writes.
     """
 
-    def __init__(self, write: Write, tidy: Tidy, metrics: Metrics, *, most_waiting: int) -> None:
+    def __init__(self, write: Write, tidy: Tidy, metrics: EventMetrics, *, most_waiting: int) -> None:
         self._write = write
         self._tidy = tidy
         self._seconds = metrics.event_write_seconds
         self._most_waiting = most_waiting
-        self._queue: deque[_Waiting] = deque()
+        self._queue: deque[_PendingAppend] = deque()
         self._task: asyncio.Task[None] | None = None
-        self.waiting = 0  # events, those being written included
-        metrics.events_waiting.set_function(lambda: self.waiting)
+        self.n_waiting = 0  # events, those being written included
+        metrics.events_waiting.set_function(lambda: self.n_waiting)
 
     async def append(self, events: Sequence[Event]) -> Appended:
-        """What became of the events, once they are durable; Overloaded where too many wait already."""
+        """Return once the events are durable; Overloaded where too many wait."""
         if not events:
             return Appended((), 0)
-        if self.waiting and self.waiting + len(events) > self._most_waiting:
-            raise Overloaded(f"{self.waiting} events wait to be written, the limit is {self._most_waiting}")
+        if self.n_waiting and self.n_waiting + len(events) > self._most_waiting:
+            raise Overloaded(f"{self.n_waiting} events wait to be written, the limit is {self._most_waiting}")
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(events, loop.create_future())
-        self._queue.append(waiting)
-        self.waiting += len(events)
+        pending = _PendingAppend(events, loop.create_future())
+        self._queue.append(pending)
+        self.n_waiting += len(events)
         if self._task is None:
-            # Outside the request that happens to start it: its log lines must not carry that request's id.
-            self._task = loop.create_task(self._run(), context=Context())
-        return await waiting.done
+            # In a context of its own, so that its log lines do not carry the id of the request that starts it.
+            self._task = loop.create_task(self._write_queue(), context=Context())
+        return await pending.done
 
-    async def _run(self) -> None:
+    async def _write_queue(self) -> None:
         try:
             while self._queue:
-                batch = self._take()
+                batch = self._next_batch()
                 try:
                     await self._commit(batch)
                 finally:
@@ -68,46 +68,46 @@ class GroupCommit:
             self._release(list(self._queue))
             self._queue.clear()
 
-    def _take(self) -> list[_Waiting]:
-        batch: list[_Waiting] = []
+    def _next_batch(self) -> list[_PendingAppend]:
+        batch: list[_PendingAppend] = []
         size = 0
         while self._queue and (not batch or size + len(self._queue[0].events) <= MOST_TOGETHER):
             batch.append(self._queue.popleft())
             size += len(batch[-1].events)
         return batch
 
-    async def _commit(self, batch: list[_Waiting]) -> None:
+    async def _commit(self, batch: list[_PendingAppend]) -> None:
         try:
             with self._seconds.time():
-                new = set(await self._write([event for waiting in batch for event in waiting.events]))
+                new_ids = set(await self._write([event for pending in batch for event in pending.events]))
         except ServiceError as error:
-            for waiting in batch:
-                if not waiting.done.done():
-                    waiting.done.set_exception(error)
+            for pending in batch:
+                if not pending.done.done():
+                    pending.done.set_exception(error)
             return
-        for waiting in batch:
-            appended = _claim(waiting.events, new)
-            if not waiting.done.done():  # a caller may have gone
-                waiting.done.set_result(appended)
+        for pending in batch:
+            appended = _claim_new(pending.events, new_ids)
+            if not pending.done.done():  # the caller may have disconnected
+                pending.done.set_result(appended)
 
-    def _release(self, batch: list[_Waiting]) -> None:
-        """Whatever ended the writing, nobody waits any longer."""
-        for waiting in batch:
-            self.waiting -= len(waiting.events)
-            if not waiting.done.done():
-                waiting.done.set_exception(LogUnavailable("the event log is closing or has failed"))
+    def _release(self, batch: list[_PendingAppend]) -> None:
+        """Fail what was not written: when the task ends for any reason, no append may wait for it."""
+        for pending in batch:
+            self.n_waiting -= len(pending.events)
+            if not pending.done.done():
+                pending.done.set_exception(LogUnavailable("the event log is closing or has failed"))
 
     async def close(self) -> None:
-        """Write what waits."""
+        """Write the queue to its end."""
         if self._task is not None:
             await asyncio.wait((self._task,))
 
 
-def _claim(events: Sequence[Event], new: set[str]) -> Appended:
-    """Which of the events were new; an id is new once, for the first that brings it."""
-    claimed = []
+def _claim_new(events: Sequence[Event], new_ids: set[str]) -> Appended:
+    """The new events; where an id appears more than once, only the first event with it is new."""
+    new = []
     for event in events:
-        if event.event_id in new:
-            new.remove(event.event_id)
-            claimed.append(event)
-    return Appended(tuple(claimed), len(events) - len(claimed))
+        if event.event_id in new_ids:
+            new_ids.remove(event.event_id)
+            new.append(event)
+    return Appended(tuple(new), len(events) - len(new))

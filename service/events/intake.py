@@ -1,4 +1,4 @@
-"""What comes in: checked, stamped, made durable, and then told to whoever in this process lives by it."""
+"""Accepts events: checks them, completes them, appends them to the log and notifies listeners."""
 
 import asyncio
 import secrets
@@ -16,14 +16,17 @@ from service.telemetry.metrics import Metrics
 
 Listener = Callable[[Sequence[Event]], None]
 
-FLUSH_S = 0.05  # impressions of our own gather for so long; nobody waits for them
-CLOSE_S = 2.0  # how long those still waiting may take when the service ends
+FLUSH_S = 0.05  # how long the service's own impressions gather before a write
+CLOSE_S = 2.0  # how long pending impressions may take when the service stops
 
 log = structlog.get_logger()
 
 
-class Feedback:
-    """The way into the log. `listeners` are called in the event loop with the events that were new, once durable."""
+class EventIntake:
+    """Takes events into the log; calls `listeners` in the event loop with the new events once they are durable.
+
+    The settings are those of events, and the limit of ids from HTTP.
+    """
 
     def __init__(self, log: EventLog, settings: Settings, metrics: Metrics, clock: Callable[[], float]) -> None:
         self.log = log
@@ -31,42 +34,43 @@ class Feedback:
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
-        self._shown: list[Event] = []
+        self._impressions: list[Event] = []
         self._flusher: asyncio.Task[None] | None = None
 
     def now(self) -> float:
         """Unix seconds."""
         return self._clock()
 
-    async def take(self, given: Sequence[GivenEvent]) -> Appended:
-        """Accept all events or none.
+    async def accept(self, given: Sequence[GivenEvent]) -> Appended:
+        """Append all events or none.
 
-        InvalidRequestError where one breaks a limit; Overloaded and LogUnavailable as the log raises them.
+        InvalidRequestError where an event breaks a limit; Overloaded and LogUnavailable as for EventLog.append.
         """
         if len(given) > self._settings.events_max_batch:
             raise InvalidRequestError(f"body: has {len(given)} events, the limit is {self._settings.events_max_batch}")
         now = self._clock()
-        appended = await self._append([self._stamped(event, i, now) for i, event in enumerate(given)])
+        appended = await self._append([self._completed(event, i, now) for i, event in enumerate(given)])
         for listener in self.listeners:
             listener(appended.new)
         return appended
 
-    def shown(self, request_id: str, user_id: str, bundle: str, n_items: int) -> None:
-        """Note that an answer was given, without the request waiting for it.
+    def record_impression(self, request_id: str, user_id: str, bundle: str, n_items: int) -> None:
+        """Queue an impression of a response, for which the request does not wait.
 
-        Not promised as a caller's events are: where too many wait they are dropped and counted.
+        It is less durable than a caller's event: where too many wait it is dropped and counted.
         """
         if not n_items:
             return
-        if len(self._shown) >= self._settings.events_waiting:
+        if len(self._impressions) >= self._settings.events_waiting:
             self._metrics.impressions_dropped.inc()
             return
-        made = {"event_id": f"shown:{request_id}", "user_id": user_id, "request_id": request_id, "bundle": bundle}
-        self._shown.append(Event(**made, kind=IMPRESSION, value=n_items, timestamp=self._clock()))
+        ids = {"event_id": f"shown:{request_id}", "user_id": user_id, "request_id": request_id, "bundle": bundle}
+        self._impressions.append(Event(**ids, kind=IMPRESSION, value=n_items, timestamp=self._clock()))
         if self._flusher is None:
             self._flusher = asyncio.get_running_loop().create_task(self._flush(), context=Context())
 
-    def _stamped(self, given: GivenEvent, i: int, now: float) -> Event:
+    def _completed(self, given: GivenEvent, i: int, now: float) -> Event:
+        """The event with an id and a timestamp; InvalidRequestError where it breaks a limit."""
         longest = self._settings.id_max_chars
         for name, value in (("user_id", given.user_id), ("item_id", given.item_id)):
             if len(value) > longest:
@@ -80,8 +84,8 @@ class Feedback:
                 f"body: event {i}: timestamp is {ahead:.0f} s ahead of our clock, "
                 f"the limit is {self._settings.event_future_s:.0f} s; expected unix seconds"
             )
-        stamp = {"event_id": given.event_id or secrets.token_hex(16), "timestamp": timestamp}
-        return Event.model_construct(**(given.__dict__ | stamp))
+        added = {"event_id": given.event_id or secrets.token_hex(16), "timestamp": timestamp}
+        return Event.model_construct(**(given.__dict__ | added))
 
     async def _append(self, events: Sequence[Event]) -> Appended:
         try:
@@ -96,10 +100,10 @@ class Feedback:
 
     async def _flush(self) -> None:
         try:
-            while self._shown:
+            while self._impressions:
                 await asyncio.sleep(FLUSH_S)
-                batch = self._shown[: self._settings.events_max_batch]
-                del self._shown[: len(batch)]
+                batch = self._impressions[: self._settings.events_max_batch]
+                del self._impressions[: len(batch)]
                 try:
                     await self._append(batch)
                 except ServiceError as error:
@@ -109,6 +113,6 @@ class Feedback:
             self._flusher = None
 
     async def close(self) -> None:
-        """Let our own impressions reach the log, for a moment."""
+        """Wait up to CLOSE_S for pending impressions."""
         if self._flusher is not None:
             await asyncio.wait((self._flusher,), timeout=CLOSE_S)

@@ -1,4 +1,4 @@
-"""What a durable log of events promises. A SQLite file keeps it for one replica, a Redis Stream for several."""
+"""The interface of the durable event log; a SQLite file implements it for one replica, a Redis Stream for several."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from service.errors import ServiceError
 from service.events.event import Event
 
 
-class Overloaded(ServiceError):  # noqa: N818 - what it is, not that it is an error
-    """More events wait to be written than may: the caller should send them again, a little later."""
+class Overloaded(ServiceError):  # noqa: N818 - named by the condition
+    """Too many events wait to be written; the caller should retry after a delay."""
 
     status = 429
     code = "overloaded"
@@ -19,7 +19,7 @@ class Overloaded(ServiceError):  # noqa: N818 - what it is, not that it is an er
 
 
 class LogUnavailable(ServiceError):  # noqa: N818
-    """The log cannot be written or read now (disk full, Redis away); nothing was acknowledged."""
+    """The log cannot be written or read now (disk full, Redis unavailable); nothing was acknowledged."""
 
     status = 503
     code = "event_log_unavailable"
@@ -30,49 +30,47 @@ class LogUnavailable(ServiceError):  # noqa: N818
 
 @dataclass(frozen=True)
 class Appended:
-    """What became of the events of one append."""
+    """The outcome of one append."""
 
-    new: tuple[Event, ...]  # that the log did not hold before, in order
-    n_known: int  # that it held already, by event_id
+    new: tuple[Event, ...]  # in order
+    n_known: int  # duplicates of events in the log, by event_id
 
     @property
     def n_new(self) -> int:
-        """How many events were added."""
         return len(self.new)
 
 
-class Count(NamedTuple):
-    """One sum over a window: how many of `name` (a kind of event, or one of service/events/quality.py) a bundle has."""
+class EventCount(NamedTuple):
+    """The count of one name in a time window and a bundle; a name is a kind of event or one of events/quality.py."""
 
-    bundle: str  # "" where the events name none
+    bundle: str  # empty where the events name none
     name: str
     n: int
 
 
 class EventLog(Protocol):
-    """An append-only log. Positions ascend from 1 in the order of acceptance and are never given twice."""
+    """An append-only log. Positions ascend from 1 in order of acceptance, without gaps, and are never reused.
+
+    Every method raises LogUnavailable where the log cannot be read or written.
+    """
 
     async def append(self, events: Sequence[Event]) -> Appended:
-        """Add the events that the log does not know, all or none; they are durable when this returns.
+        """Add the events that are not in the log yet, all or none; they are durable when this returns.
 
-        Overloaded where too many wait already, LogUnavailable where the log cannot be written; either way nothing
-        was promised, and the same events may be sent again.
+        Overloaded where too many events wait. After an error nothing was acknowledged, and a retry is safe.
         """
         ...
 
-    async def of_user(self, user_id: str) -> list[Event]:
-        """The user's latest positive and dislike events (settings.events_per_user at most), oldest first.
-
-        LogUnavailable where the log cannot be read.
-        """
+    async def user_events(self, user_id: str) -> list[Event]:
+        """The user's latest positive and dislike events (settings.events_per_user at most), oldest first."""
         ...
 
     async def last_position(self) -> int:
-        """The position of the newest event; 0 where there was never one."""
+        """The position of the newest event; 0 in a log that never had one."""
         ...
 
     async def count_since(self, position: int) -> int:
-        """How many events the log holds after the position."""
+        """How many events are in the log after the position."""
         ...
 
     async def read(self, after: int, limit: int) -> list[tuple[int, Event]]:
@@ -80,9 +78,9 @@ class EventLog(Protocol):
         ...
 
     async def mark_exported(self, position: int) -> None:
-        """Events up to the position are kept elsewhere: old ones of them may be removed. Never moves back."""
+        """Record that events up to the position are exported, so that retention may remove them. Never moves back."""
         ...
 
-    async def counts_since(self, since: float) -> list[Count]:
-        """The sums behind /quality over all buckets that begin at or after `since`."""
+    async def counts_since(self, since: float) -> list[EventCount]:
+        """The counts for /quality over all buckets that begin at or after `since`."""
         ...

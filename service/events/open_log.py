@@ -1,15 +1,15 @@
-"""The log that the settings ask for, opened and closed in one place."""
+"""Opens and closes the event log that the settings choose."""
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from service.events.intake import Feedback
+from service.events.intake import EventIntake
 from service.events.log import EventLog
 from service.events.sqlite_log import SqliteLog
 from service.events.stream_log import StreamLog, open_stream
-from service.settings import Settings
+from service.settings import EventSettings, Settings
 from service.telemetry.metrics import Metrics
 from service.telemetry.resources import free_share
 
@@ -17,8 +17,8 @@ FILE = "events.sqlite"
 
 
 @asynccontextmanager
-async def open_log(settings: Settings, metrics: Metrics, clock: Callable[[], float]) -> AsyncIterator[EventLog]:
-    """The log; InputError where it cannot be used."""
+async def open_log(settings: EventSettings, metrics: Metrics, clock: Callable[[], float]) -> AsyncIterator[EventLog]:
+    """Open the log; InputError where it cannot be used."""
     if settings.event_log == "sqlite":
         folder = settings.data_folder
         log: SqliteLog | StreamLog = SqliteLog(folder / FILE, settings, metrics, clock)
@@ -33,8 +33,8 @@ async def open_log(settings: Settings, metrics: Metrics, clock: Callable[[], flo
         await log.close()
 
 
-def check_log(settings: Settings) -> None:
-    """InputError where the log cannot be used: before anything is served."""
+def check_log(settings: EventSettings) -> None:
+    """Check before the start that the log can be opened; InputError where it cannot."""
 
     async def check() -> None:
         async with open_log(settings, Metrics(), time.time):
@@ -44,12 +44,12 @@ def check_log(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def open_feedback(
+async def open_intake(
     settings: Settings, metrics: Metrics, clock: Callable[[], float] = time.time
-) -> AsyncIterator[Feedback]:
-    """The way into that log."""
+) -> AsyncIterator[EventIntake]:
+    """Open the log and what takes events into it."""
     async with open_log(settings, metrics, clock) as log:
-        feedback = Feedback(log, settings, metrics, clock)
+        feedback = EventIntake(log, settings, metrics, clock)
         try:
             yield feedback
         finally:

@@ -1,4 +1,4 @@
-"""The tables of the SQLite log. Triggers keep the sums of /quality, in the very transaction that adds the events."""
+"""The SQLite log's tables and triggers; the triggers count events for /quality in the transaction that adds them."""
 
 import sqlite3
 from contextlib import closing
@@ -10,15 +10,15 @@ from service.events.event import CLICK, IMPRESSION, KINDS, OTHER, PROFILE
 from service.events.quality import ANSWERS, BUCKET_S, CLICKED, HITS, SHOWN
 
 VERSION = 1
-APPLICATION_ID = 0x5245434F  # "RECO": tells our file from any other SQLite file
-BUSY_MS = 5_000  # an export in another process marks its position now and then
+APPLICATION_ID = 0x5245434F  # "RECO": identifies the file among SQLite files
+BUSY_MS = 5_000  # an export in another process may hold the lock to mark its position
 
 
-def _listed(kinds: frozenset[str]) -> str:
+def _sql_list(kinds: frozenset[str]) -> str:
     return ", ".join(f"'{kind}'" for kind in sorted(kinds))
 
 
-OF_PROFILE = f"kind IN ({_listed(PROFILE)})"  # queries must repeat a partial index's condition word by word
+PROFILE_KINDS = f"kind IN ({_sql_list(PROFILE)})"  # queries must repeat a partial index's condition verbatim
 COLUMNS = ("event_id", "user_id", "item_id", "kind", "value", "timestamp", "request_id", "bundle")
 
 
@@ -27,7 +27,7 @@ def _count(name: str, amount: str) -> str:
         ON CONFLICT (bucket, bundle, name) DO UPDATE SET n = n + excluded.n;"""
 
 
-# position ascends without gaps: rows are only removed from the old end, and never the newest.
+# Positions have no gaps: only the oldest rows are removed, and never the newest one.
 SCHEMA = f"""
 CREATE TABLE events (
     position INTEGER PRIMARY KEY,
@@ -41,7 +41,7 @@ CREATE TABLE events (
     bundle TEXT,
     accepted_at REAL NOT NULL
 ) STRICT;
-CREATE INDEX events_by_user ON events (user_id, position) WHERE {OF_PROFILE};
+CREATE INDEX events_by_user ON events (user_id, position) WHERE {PROFILE_KINDS};
 CREATE TABLE state (exported INTEGER NOT NULL) STRICT;
 INSERT INTO state VALUES (0);
 
@@ -59,7 +59,7 @@ CREATE TRIGGER event_counted AFTER INSERT ON events BEGIN
     INSERT INTO counts VALUES (
         CAST(NEW.timestamp / {BUCKET_S} AS INTEGER) * {BUCKET_S},
         ifnull(NEW.bundle, ''),
-        CASE WHEN NEW.kind IN ({_listed(KINDS)}) THEN NEW.kind ELSE '{OTHER}' END,
+        CASE WHEN NEW.kind IN ({_sql_list(KINDS)}) THEN NEW.kind ELSE '{OTHER}' END,
         1
     ) ON CONFLICT (bucket, bundle, name) DO UPDATE SET n = n + 1;
 END;
@@ -92,7 +92,7 @@ PRAGMA user_version = {VERSION};
 """
 
 
-def connect(path: Path, *, read_only: bool = False, busy_ms: int | None = None) -> sqlite3.Connection:
+def open_connection(path: Path, *, read_only: bool = False, busy_ms: int | None = None) -> sqlite3.Connection:
     """A connection in autocommit mode, usable from one thread at a time; sqlite3.Error where it cannot be opened."""
     uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
@@ -102,20 +102,20 @@ def connect(path: Path, *, read_only: bool = False, busy_ms: int | None = None) 
 
 
 def prepare(path: Path) -> None:
-    """Make the log's file where there is none, and see that this service can write it; InputError says why not."""
+    """Create the log's file if it is missing, and check that it can be written; InputError where it cannot."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-        with closing(connect(path)) as connection:
+        with closing(open_connection(path)) as connection:
             _prepare(connection, path)
         sync(path.parent)
     except (sqlite3.Error, OSError) as error:
-        raise InputError(f"event log {path}: cannot be used: {error}; expected a file that we can write") from None
+        raise InputError(f"event log {path}: cannot be used: {error}; expected a writable file") from None
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("BEGIN IMMEDIATE")  # of two processes that start together one makes the tables
+    connection.execute("BEGIN IMMEDIATE")  # of two processes that start together only one creates the tables
     kind, version = _pragma(connection, "application_id"), _pragma(connection, "user_version")
     if (kind, version) == (0, 0) and not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
         for statement in _statements(SCHEMA):
@@ -125,7 +125,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
             f"event log {path}: found application id {kind:#x} and schema {version}, "
             f"expected {APPLICATION_ID:#x} and {VERSION}"
         )
-    connection.execute("UPDATE state SET exported = exported")  # a file that is read-only says so now
+    connection.execute("UPDATE state SET exported = exported")  # fails where the file is read-only
     connection.execute("COMMIT")
 
 
@@ -134,7 +134,7 @@ def _pragma(connection: sqlite3.Connection, name: str) -> int:
 
 
 def _statements(script: str) -> list[str]:
-    """One by one, since executescript would end the transaction."""
+    """The statements of a script one by one, since executescript would end the transaction."""
     statements, text = [], ""
     for line in script.splitlines(keepends=True):
         text += line

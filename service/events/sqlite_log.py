@@ -1,4 +1,4 @@
-"""The log of one replica: a SQLite file in WAL mode, every acknowledged event on disk."""
+"""The event log of a single replica: a SQLite file in WAL mode with every acknowledged event on disk."""
 
 import asyncio
 import sqlite3
@@ -13,94 +13,85 @@ import structlog
 
 from service.events.event import Event
 from service.events.group_commit import GroupCommit
-from service.events.log import Appended, Count, LogUnavailable
+from service.events.log import Appended, EventCount, LogUnavailable
 from service.events.quality import bucket_of
-from service.events.schema import COLUMNS, OF_PROFILE, connect, prepare
-from service.settings import Settings
-from service.telemetry.metrics import Metrics
+from service.events.schema import COLUMNS, PROFILE_KINDS, open_connection, prepare
+from service.settings import EventSettings
+from service.telemetry.metrics import EventMetrics
 
 T = TypeVar("T")
 
 DAY_S = 86_400.0
 TIDY_EVERY_S = 60.0
-TIDY_ROWS = 5_000  # removed a transaction: an append waits for one of these at most
-MOST_ROWS = 512  # a statement; a power of two, so that any number of events needs few different statements
+TIDY_ROWS = 5_000  # removed in one transaction, the most that an append waits for
+MOST_ROWS = 512  # in one statement; a power of two, so that few distinct statements serve any number of events
 
 _NAMES = ", ".join(COLUMNS)
 _ROW = f"({', '.join('?' * (len(COLUMNS) + 1))})"
-_OF_USER = f"""SELECT {_NAMES} FROM events WHERE user_id = ? AND {OF_PROFILE} ORDER BY position DESC LIMIT ?"""
+_USER_EVENTS = f"""SELECT {_NAMES} FROM events WHERE user_id = ? AND {PROFILE_KINDS} ORDER BY position DESC LIMIT ?"""
 _READ = f"SELECT position, {_NAMES} FROM events WHERE position > ? ORDER BY position LIMIT ?"
 
 log = structlog.get_logger()
 
 
 class SqliteLog:
-    """One thread writes, many appends a transaction; readers see what is committed and block nobody.
+    """Writes many appends in one transaction from one thread; readers see what is committed and never block it.
 
-    The clock gives unix seconds: retention goes by when an event was accepted, never by what its caller says.
+    The clock gives unix seconds: retention depends on when an event was accepted, not on its own timestamp.
     """
 
-    def __init__(self, path: Path, settings: Settings, metrics: Metrics, clock: Callable[[], float]) -> None:
+    def __init__(self, path: Path, settings: EventSettings, metrics: EventMetrics, clock: Callable[[], float]) -> None:
         prepare(path)
         self._path = path
         self._settings = settings
         self._clock = clock
         self._writes: sqlite3.Connection | None = None
-        self._reads = connect(path, read_only=True, busy_ms=0)  # the event loop waits for nobody
+        self._reads = open_connection(path, read_only=True, busy_ms=0)  # the event loop must not wait for a lock
         self._thread = ThreadPoolExecutor(1, "event-log")
         self._tidy_at = 0.0
         self._commits = GroupCommit(self._write, self._tidy, metrics, most_waiting=settings.events_waiting)
 
     async def append(self, events: Sequence[Event]) -> Appended:
-        """See EventLog."""
         return await self._commits.append(events)
 
-    async def of_user(self, user_id: str) -> list[Event]:
-        """See EventLog. In the event loop: a look into an index costs less than handing it to a thread."""
-        try:
-            rows = self._reads.execute(_OF_USER, (user_id, self._settings.events_per_user)).fetchall()
+    async def user_events(self, user_id: str) -> list[Event]:
+        try:  # in the event loop: an index lookup costs less than handing it to a thread
+            rows = self._reads.execute(_USER_EVENTS, (user_id, self._settings.events_per_user)).fetchall()
         except sqlite3.Error as error:
             raise LogUnavailable(f"the event log cannot be read: {error}") from error
         return [_event(row) for row in reversed(rows)]
 
     async def last_position(self) -> int:
-        """See EventLog."""
-        return await self._ask(_last)
+        return await self._read(_last_position)
 
     async def count_since(self, position: int) -> int:
-        """See EventLog. Positions have no gaps, so two looks at the ends are enough."""
-
-        def count(connection: sqlite3.Connection) -> int:
+        def count(connection: sqlite3.Connection) -> int:  # from both ends, since positions have no gaps
             (first,) = connection.execute("SELECT ifnull(min(position), 1) FROM events").fetchone()
-            held: int = _last(connection) - max(position, first - 1)
-            return max(0, held)
+            n: int = _last_position(connection) - max(position, first - 1)
+            return max(0, n)
 
-        return await self._ask(count)
+        return await self._read(count)
 
     async def read(self, after: int, limit: int) -> list[tuple[int, Event]]:
-        """See EventLog."""
-
         def read(connection: sqlite3.Connection) -> list[tuple[int, Event]]:
             return [(position, _event(row)) for position, *row in connection.execute(_READ, (after, limit))]
 
-        return await self._ask(read)
+        return await self._read(read)
 
-    async def counts_since(self, since: float) -> list[Count]:
-        """See EventLog."""
+    async def counts_since(self, since: float) -> list[EventCount]:
         sums = "SELECT bundle, name, sum(n) FROM counts WHERE bucket >= ? GROUP BY bundle, name"
-        rows = await self._ask(lambda connection: connection.execute(sums, (bucket_of(since),)).fetchall())
-        return [Count(*row) for row in rows]
+        rows = await self._read(lambda connection: connection.execute(sums, (bucket_of(since),)).fetchall())
+        return [EventCount(*row) for row in rows]
 
     async def mark_exported(self, position: int) -> None:
-        """See EventLog."""
-
         def mark(connection: sqlite3.Connection) -> None:
-            connection.execute("UPDATE state SET exported = max(exported, min(?, ?))", (position, _last(connection)))
+            last = _last_position(connection)
+            connection.execute("UPDATE state SET exported = max(exported, min(?, ?))", (position, last))
 
-        await self._change(mark)
+        await self._transaction(mark)
 
     async def close(self) -> None:
-        """Write what waits, then let go of the file."""
+        """Write the queued events, then close the file."""
         await self._commits.close()
         self._thread.shutdown()
         self._reads.close()
@@ -109,53 +100,53 @@ class SqliteLog:
 
     async def _write(self, events: list[Event]) -> list[str]:
         accepted_at = self._clock()
-        return await self._change(lambda connection: _insert(connection, events, accepted_at))
+        return await self._transaction(lambda connection: _insert(connection, events, accepted_at))
 
     async def _tidy(self) -> None:
-        """Remove a few old events that were exported, now and then; more of them after the next write."""
+        """Remove some old exported events every TIDY_EVERY_S, and again after the next write while more remain."""
         now = self._clock()
-        if abs(now - self._tidy_at) < TIDY_EVERY_S:  # a clock that jumps back must not stop it for long
+        if abs(now - self._tidy_at) < TIDY_EVERY_S:  # abs: a clock that jumps back must not stop it for long
             return
-        oldest, kept = now - self._settings.event_retention_days * DAY_S, self._settings.events_kept
+        oldest, most = now - self._settings.event_retention_days * DAY_S, self._settings.events_kept
         try:
-            removed = await self._change(lambda connection: _remove_old(connection, oldest, kept))
+            removed = await self._transaction(lambda connection: _remove_old(connection, oldest, most))
         except LogUnavailable:
-            return  # told already; the next write will tell again
+            return  # logged already
         if removed < TIDY_ROWS:
             self._tidy_at = now
 
-    async def _change(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """One transaction in the writer's thread."""
+    async def _transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run the work as one transaction in the writer's thread."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
 
     def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
             if self._writes is None:
-                self._writes = connect(self._path)
+                self._writes = open_connection(self._path)
             self._writes.execute("BEGIN IMMEDIATE")
             result = work(self._writes)
             self._writes.execute("COMMIT")
         except sqlite3.Error as error:
-            self._give_up()
+            self._discard_connection()
             log.error("event log cannot be written", error=repr(error))
             raise LogUnavailable(f"the event log cannot be written: {error}") from error
         return result
 
-    def _give_up(self) -> None:
-        """Closing rolls back, whatever state the error left; the next write begins with a new connection."""
+    def _discard_connection(self) -> None:
+        """Close the writer's connection, which rolls back; the next write opens a new one."""
         if self._writes is not None:
             self._writes.close()
             self._writes = None
 
-    async def _ask(self, question: Callable[[sqlite3.Connection], T]) -> T:
-        """A read that may take a while, on a connection and a thread of its own."""
+    async def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a query that may take long, on a connection and in a thread of its own."""
 
-        def ask() -> T:
-            with closing(connect(self._path, read_only=True)) as connection:
-                return question(connection)
+        def run() -> T:
+            with closing(open_connection(self._path, read_only=True)) as connection:
+                return query(connection)
 
         try:
-            return await asyncio.to_thread(ask)
+            return await asyncio.to_thread(run)
         except sqlite3.Error as error:
             raise LogUnavailable(f"the event log cannot be read: {error}") from error
 
@@ -164,18 +155,18 @@ def _event(row: Sequence[Any]) -> Event:
     return Event.model_validate(dict(zip(COLUMNS, row, strict=True)))
 
 
-def _last(connection: sqlite3.Connection) -> int:
+def _last_position(connection: sqlite3.Connection) -> int:
     (last,) = connection.execute("SELECT ifnull(max(position), 0) FROM events").fetchone()
     return int(last)
 
 
 def _insert(connection: sqlite3.Connection, events: Sequence[Event], accepted_at: float) -> list[str]:
-    """The ids of the events that were new.
+    """Insert the events and return the ids of the new ones.
 
-    Many rows a statement and one row of JSON for the answer: each step of SQLite gives the interpreter's lock away,
-    and a busy event loop is slow to give it back.
+    Many rows in one statement, and one row of JSON for the result: each step of SQLite releases the interpreter's lock,
+    and a busy event loop delays its return.
     """
-    before = _last(connection)
+    before = _last_position(connection)
     for rows in _in_powers_of_two(events):
         values = [value for event in rows for value in (*(getattr(event, name) for name in COLUMNS), accepted_at)]
         statement = f"INSERT INTO events ({_NAMES}, accepted_at) VALUES {', '.join([_ROW] * len(rows))}"
@@ -193,15 +184,15 @@ def _in_powers_of_two(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
         start += size
 
 
-def _remove_old(connection: sqlite3.Connection, oldest: float, kept: int) -> int:
-    """Remove at most TIDY_ROWS exported events that are too old or too many, and sums as old; how many events."""
+def _remove_old(connection: sqlite3.Connection, oldest: float, most: int) -> int:
+    """Remove at most TIDY_ROWS exported events that are too old or too many, and old counts; return how many events."""
     (exported,) = connection.execute("SELECT exported FROM state").fetchone()
-    last = _last(connection)
-    in_time = "SELECT ifnull(max(position), 0) FROM (SELECT * FROM events ORDER BY position LIMIT ?)"
-    (expired,) = connection.execute(f"{in_time} WHERE accepted_at < ?", (TIDY_ROWS, oldest)).fetchone()
-    until = min(exported, max(expired, last - kept), last - 1)  # the newest stays: it holds the position
-    some = "SELECT position FROM events WHERE position <= ? ORDER BY position LIMIT ?"
-    removed = connection.execute(f"DELETE FROM events WHERE position IN ({some})", (until, TIDY_ROWS)).rowcount
+    last = _last_position(connection)
+    first_rows = "SELECT ifnull(max(position), 0) FROM (SELECT * FROM events ORDER BY position LIMIT ?)"
+    (expired,) = connection.execute(f"{first_rows} WHERE accepted_at < ?", (TIDY_ROWS, oldest)).fetchone()
+    until = min(exported, max(expired, last - most), last - 1)  # the newest remains, since it holds the position
+    chosen = "SELECT position FROM events WHERE position <= ? ORDER BY position LIMIT ?"
+    removed = connection.execute(f"DELETE FROM events WHERE position IN ({chosen})", (until, TIDY_ROWS)).rowcount
     for table in ("answers", "counts"):
         connection.execute(f"DELETE FROM {table} WHERE bucket < ?", (bucket_of(oldest),))
     return removed

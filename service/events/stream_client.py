@@ -1,4 +1,4 @@
-"""Commands to the one server that holds the log, several on one connection, each failure the same error."""
+"""Sends commands to the Redis server that holds the event log; any failure becomes LogUnavailable."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,35 +13,37 @@ from redis.asyncio.cluster import PipelineCommand
 from service.events.log import LogUnavailable
 from service.redis.client import FAILURES, RedisClient, refresh, within
 
-WRONG_TYPE = "WRONGTYPE"  # how such a reply begins
-CLOSE_S = 1.0  # a hanging server may not hold up our own stop
+WRONG_TYPE = "WRONGTYPE"  # the start of Redis's error for a key of another type
+CLOSE_S = 1.0  # so that a hanging server cannot delay the service's stop
 
 log = structlog.get_logger()
 
 
 class StreamClient:
-    """Asks whoever holds `key`, be it one server, a watched master, or a node of a cluster."""
+    """Executes commands on the server that holds `key`: a single one, Sentinel's master, or a node of a cluster."""
 
     def __init__(self, client: RedisClient, key: str, timeout_s: float) -> None:
         self._client = client
         self._key = key
         self._timeout_s = timeout_s
-        self._finding: asyncio.Task[None] | None = None
+        self._rediscovery: asyncio.Task[None] | None = None
 
-    async def ask(self, *commands: tuple[Any, ...], seconds: float | None = None, apart: bool = False) -> list[Any]:
-        """The replies to commands sent together on one connection; LogUnavailable where one of them failed.
+    async def execute(
+        self, *commands: tuple[Any, ...], timeout_s: float | None = None, independent: bool = False
+    ) -> list[Any]:
+        """Send the commands together on one connection and return their replies; LogUnavailable where one fails.
 
-        With `apart` the commands are of different callers, and a wrong type under one's key is the reply to that one.
+        Independent commands belong to different requests: a key of a wrong type then fails its own command only.
         """
         try:
-            replies = await within(self._send(commands), seconds or self._timeout_s)
+            replies = await within(self._send(commands), timeout_s or self._timeout_s)
             for reply in replies:
-                if isinstance(reply, Exception) and not (apart and str(reply).startswith(WRONG_TYPE)):
+                if isinstance(reply, Exception) and not (independent and str(reply).startswith(WRONG_TYPE)):
                     raise reply
         except FAILURES as error:
-            self._find_anew()
+            self._start_rediscovery()
             log.warning("event log failed", error=repr(error)[:200])
-            raise LogUnavailable(f"the event log's Redis failed: {_told(error)}") from error
+            raise LogUnavailable(f"the event log's Redis failed: {type(error).__name__}: {error}"[:200]) from error
         return replies
 
     async def _send(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
@@ -51,7 +53,7 @@ class StreamClient:
             for command in commands:
                 pipeline.execute_command(*command)
             return list(await pipeline.execute(raise_on_error=False))
-        # WAITAOF names no key and must follow on the connection that wrote: a cluster's own pipeline cannot do that.
+        # WAITAOF has no key and must follow on the connection that wrote, which a cluster's pipeline cannot do.
         await client.initialize()
         node = client.get_node_from_key(self._key)
         assert node is not None
@@ -59,37 +61,32 @@ class StreamClient:
         await node.execute_pipeline(sent)
         return [command.result for command in sent]
 
-    async def leave(self) -> None:
-        """Close idle connections to one server: under Sentinel each new one asks who the master is.
+    async def disconnect_idle(self) -> None:
+        """Close idle connections to a single server, since under Sentinel each new one looks the master up.
 
-        A deposed master answers on the old ones, and refuses, until it is told that it is none: ten seconds or more.
+        A deposed master keeps refusing commands on old connections until Sentinel demotes it, ten seconds or more.
         """
         if not isinstance(self._client, RedisCluster):
             with suppress(*FAILURES):
                 await within(self._client.connection_pool.disconnect(inuse_connections=False), CLOSE_S)
 
-    def _find_anew(self) -> None:
-        """Let a cluster's client learn who holds our keys now; whoever failed does not wait for it."""
-        if isinstance(self._client, RedisCluster) and self._finding is None:
-            self._finding = asyncio.get_running_loop().create_task(self._find(), context=Context())
+    def _start_rediscovery(self) -> None:
+        """Look up in the background which node of a cluster holds the key now."""
+        if isinstance(self._client, RedisCluster) and self._rediscovery is None:
+            self._rediscovery = asyncio.get_running_loop().create_task(self._rediscover(), context=Context())
 
-    async def _find(self) -> None:
+    async def _rediscover(self) -> None:
         try:
             await within(refresh(self._client), self._timeout_s)
         except FAILURES as error:
             log.warning("Redis cannot be found", error=repr(error)[:200])
         finally:
-            self._finding = None
+            self._rediscovery = None
 
     async def close(self) -> None:
-        """Close the connections."""
-        if self._finding is not None:
-            await asyncio.wait((self._finding,))
+        if self._rediscovery is not None:
+            await asyncio.wait((self._rediscovery,))
         try:
             await within(self._client.aclose(), CLOSE_S)
         except FAILURES as error:
             log.warning("closing Redis failed", error=repr(error)[:200])
-
-
-def _told(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:200]

@@ -1,17 +1,17 @@
-"""What happens inside Redis, each script as one step that nothing comes between.
+"""The Lua scripts of the Redis event log; Redis runs each one atomically.
 
-All keys carry one hash tag, so that a cluster holds them in one place and a script may reach them all. A key's last
-part may be any bytes: it is never parsed.
+All keys carry one hash tag, so that in a cluster one node holds them and a script may access them all. The last part of
+a key may be any bytes, since no script parses it.
 """
 
-# Adds the events that are not known and gives their places in the arguments. The stream and the id come first: an
-# event that is known has its entry. What is derived from it (a user's list, sums) may be rebuilt, so another type
-# under such a key is thrown away. Every call writes something, so that WAITAOF after it waits for earlier events too.
+# Appends the events that are not in the log yet and returns their places in the arguments. The stream entry and the id
+# are written first, so an event with an id has its entry. Users' lists and counts are derived data: a key of the wrong
+# type is deleted. Every call writes something, so that a WAITAOF after it waits for earlier events too.
 APPEND = """
 local prefix, now, ttl, per_user = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local stream = KEYS[1]
 
-local function ours(command, key, ...)
+local function reset_and_call(command, key, ...)
     local reply = redis.pcall(command, key, ...)
     if type(reply) == 'table' and reply.err then
         redis.call('DEL', key)
@@ -24,17 +24,17 @@ end
 local function count(bucket, bundle, name, n)
     if n == 0 then return end
     local day = math.floor(bucket / 86400)
-    ours('HINCRBY', prefix .. 'counts:' .. day, bucket .. ':' .. name .. ':' .. bundle, n)
-    ours('ZADD', prefix .. 'days', day, day)
+    reset_and_call('HINCRBY', prefix .. 'counts:' .. day, bucket .. ':' .. name .. ':' .. bundle, n)
+    reset_and_call('ZADD', prefix .. 'days', day, day)
 end
 
 local function join(request, bucket, bundle, shown, clicks)
     local key = prefix .. 'answer:' .. request
-    local held = ours('HMGET', key, 'bucket', 'bundle', 'shown', 'clicks')
+    local held = reset_and_call('HMGET', key, 'bucket', 'bundle', 'shown', 'clicks')
     local was_shown, was_clicked = tonumber(held[3] or 0), tonumber(held[4] or 0)
     if was_shown > 0 then bucket, bundle = held[1], held[2] end
     local all_shown, all_clicks = was_shown + shown, was_clicked + clicks
-    ours('HSET', key, 'bucket', bucket, 'bundle', bundle, 'shown', all_shown, 'clicks', all_clicks)
+    reset_and_call('HSET', key, 'bucket', bucket, 'bundle', bundle, 'shown', all_shown, 'clicks', all_clicks)
     if all_shown == 0 then return end
     if was_shown == 0 then
         count(bucket, bundle, 'answers', 1)
@@ -59,8 +59,8 @@ for i = 5, #ARGV, 9 do
         local bucket, bundle = ARGV[i + 4], ARGV[i + 5]
         if ARGV[i + 2] ~= '' then
             local list = prefix .. 'user:' .. ARGV[i + 2]
-            ours('RPUSH', list, ARGV[i + 1])
-            ours('LTRIM', list, -per_user, -1)
+            reset_and_call('RPUSH', list, ARGV[i + 1])
+            reset_and_call('LTRIM', list, -per_user, -1)
         end
         count(bucket, bundle, ARGV[i + 6], 1)
         if ARGV[i + 3] ~= '' then
@@ -71,7 +71,7 @@ end
 return new
 """
 
-# Removes exported events that are too old or too many, oldest first, and never the newest: it holds the position.
+# Removes exported events that are too old or too many, oldest first, and never the newest, which holds the position.
 TIDY = """
 local prefix, oldest, kept, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local stream = KEYS[1]
@@ -81,18 +81,19 @@ local function place(entry)
 end
 
 redis.call('ZREMRANGEBYSCORE', prefix .. 'days', '-inf', '(' .. math.floor(oldest / 86400))
-local some = redis.call('XRANGE', stream, '-', '+', 'COUNT', most)
-if not some[1] then return 0 end
+local first = redis.call('XRANGE', stream, '-', '+', 'COUNT', most)
+if not first[1] then return 0 end
 local last = place(redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1])
 local expired = 0
-for _, entry in ipairs(some) do
+for _, entry in ipairs(first) do
     if tonumber(entry[2][4]) < oldest then expired = place(entry) end
 end
 local exported = tonumber(redis.call('HGET', prefix .. 'state', 'exported') or 0)
-local cut = math.min(exported, math.max(expired, last - kept), place(some[#some]), last - 1)
+local cut = math.min(exported, math.max(expired, last - kept), place(first[#first]), last - 1)
 return redis.call('XTRIM', stream, 'MINID', string.format('%.0f-0', cut + 1))
 """
 
+# Moves the exported position forward, never backward and never beyond the newest event.
 MARK_EXPORTED = """
 local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
 local last = newest[1] and tonumber(string.match(newest[1][1], '^%d+')) or 0

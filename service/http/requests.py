@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, create_model,
 from service.http.parameters import Query
 from service.http.responses import By
 from service.ranking.constraints import Filters
-from service.ranking.diversity import Order
+from service.ranking.diversity import ListOrder
 from service.ranking.rules import NO_RULES, ItemId, Rules, requirements
 from service.settings import RankingSettings, Settings
 
@@ -71,8 +71,8 @@ class RecommendQuery(PagedQuery):
     )
 
     @property
-    def order(self) -> Order:
-        return Order(self.diversity, self.diversity_by, self.category_cap, self.seed)
+    def order(self) -> ListOrder:
+        return ListOrder(self.diversity, self.diversity_by, self.category_cap, self.seed)
 
     @cached_property
     def plain(self) -> bool:
@@ -163,7 +163,7 @@ def _depth_and_rules_validator(settings: RankingSettings) -> Any:
         if depth > settings.depth_max:
             raise ValueError(f"offset + k is {depth}, the limit is {settings.depth_max}")
         rules = getattr(query, "rules", None)
-        for name, n in {} if rules is None else rules.entries().items():
+        for name, n in {} if rules is None else rules.entry_counts().items():
             if n > settings.entries_max:
                 raise ValueError(f"rules.{name} has {n} entries, the limit is {settings.entries_max}")
         return query

@@ -189,7 +189,7 @@ class _DirectEndpoint:
         service.metrics.count_answer(response.source)
         if self.impressions and service.settings.log_impressions:
             user_id, bundle_id = self.user_of(request) or "", request.loaded.bundle.bundle_id
-            service.feedback.shown(request.request_id, user_id, bundle_id, response.n_items)
+            service.feedback.record_impression(request.request_id, user_id, bundle_id, response.n_items)
         first_fields = {"request_id": request.request_id}
         if self.user_field is not None:
             first_fields[self.user_field] = request.id

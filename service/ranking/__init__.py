@@ -1,1 +1,1 @@
-"""From a profile to ranked, explained items. No HTTP, no Redis."""
+"""Ranks and explains items for a profile, without HTTP and without Redis."""

@@ -1,4 +1,4 @@
-"""Additive shares of a score: a user vector is a sum over past items, an item vector a sum over parts.
+"""Splits a score into shares: a user vector is a sum over past items, an item vector a sum over parts.
 
     score = own · item + scale · sum over the past items i of weight_i · fold_in[i] · item
           = sum over parts p of user · item_parts[p]
@@ -20,24 +20,27 @@ ITEM_CHUNK = 65_536  # items scored at once for counterfactual ranks: bounds mem
 
 
 @dataclass(frozen=True)
-class Explanation:
-    """Why k items were given to one user; column i of every array belongs to item i of the answer."""
+class ScoreShares:
+    """The shares of the scores of k items for one user; column i of every array belongs to item i of the list."""
 
     parts: Mapping[str, Array]  # each (k,): shares by part, which sum to the score
-    own: Array  # (k,): the user's own term
-    past: Array  # (n, k): positions in the user's past of the items that add most, most first
-    contributions: Array  # (n, k): what each of them adds
-    others: Array  # (k,): what the rest of the past adds; own + contributions + others is the score
+    own: Array  # (k,): the share of the user's own term
+    past: Array  # (n, k): positions in the user's past of the items with the largest shares, largest first
+    contributions: Array  # (n, k): their shares
+    others: Array  # (k,): the share of the rest of the past; own + contributions + others is the score
 
 
-def attribute(
+def attribute_score(
     profile: Profile, past_vectors: Array, *, items: Array, parts: Mapping[str, Array], most: int
-) -> Explanation:
-    """Split k scores: past_vectors (s, d) = fold_in of the profile's past, items and each part (k, d)."""
+) -> ScoreShares:
+    """Split k scores; past_vectors (s, d) are the fold_in rows of the profile's past, items and each part (k, d).
+
+    `most` bounds how many past items are named for each item.
+    """
     by_past = _weighted(profile, past_vectors) @ items.T * profile.scale  # (s, k)
     past = largest(by_past, most)
     contributions = by_past[past, np.arange(len(items))]
-    return Explanation(
+    return ScoreShares(
         parts={name: rows @ profile.vector for name, rows in parts.items()},
         own=items @ profile.own,
         past=past,
@@ -57,13 +60,13 @@ def largest(values: Array, n: int) -> Array:
     if n == 0:
         return np.empty((0, values.shape[1]), np.int64)
     columns = np.arange(values.shape[1])
-    chosen = np.argpartition(-values, n - 1, axis=0)[:n]  # a sort of all would be slow for a long past
+    chosen = np.argpartition(-values, n - 1, axis=0)[:n]  # sorting all would be slow for a long past
     order = np.argsort(-values[chosen, columns], axis=0, kind="stable")
-    in_order: Array = chosen[order, columns]
-    return in_order
+    sorted_rows: Array = chosen[order, columns]
+    return sorted_rows
 
 
-def ranks_without(
+def counterfactual_ranks(
     profile: Profile,
     past_vectors: Array,
     *,
@@ -74,60 +77,59 @@ def ranks_without(
     freed: Array,
     shares: Array | None = None,
 ) -> Array:
-    """The rank of each item if one past item were taken away, (n, k) for past (n, k) positions.
+    """The rank of each item if one past item were removed, (n, k) for past (n, k) positions; 0 where no vector is left.
 
-    The vector is made anew without that item (sum and scale both), all items of embeddings (n_items, d) are scored,
-    and an item's rank is one more than the number of shown items above it. `hidden` rows are not shown; `freed`
-    (s,) says for each position of the past whether its item would be shown again if it were taken away. What rules
-    add to the scores, `shares` (n_items,), stays as it is. A profile left without any vector ranks nothing: 0 stands
-    there.
+    The user vector is computed without that item (sum and scale both), all items of embeddings (n_items, d) are
+    scored, and an item's rank is one more than the number of visible items above it. `hidden` rows are not visible;
+    `freed` (s,) says for each position of the past whether its item becomes visible when it is removed. The boosts of
+    rules, `shares` (n_items,), do not change.
     """
-    taken, place = np.unique(past, return_inverse=True)
-    vectors = _vectors_without(profile, past_vectors, taken)  # (t, d)
+    removed, place = np.unique(past, return_inverse=True)
+    vectors = _vectors_without(profile, past_vectors, removed)  # (t, d)
     place = place.reshape(past.shape)
-    back = np.where(freed[taken], profile.past[taken], -1)  # (t,)
-    limits = (vectors @ embeddings[rows].T)[place, np.arange(len(rows))]  # (n, k)
+    visible = np.where(freed[removed], profile.past[removed], -1)  # (t,)
+    own_scores = (vectors @ embeddings[rows].T)[place, np.arange(len(rows))]  # (n, k)
     if shares is not None:
-        limits = limits + shares[rows]
-    above = np.zeros(past.shape, np.int64)
+        own_scores = own_scores + shares[rows]
+    n_above = np.zeros(past.shape, np.int64)
     for start in range(0, len(embeddings), ITEM_CHUNK):
         scores = vectors @ embeddings[start : start + ITEM_CHUNK].T  # (t, chunk)
         if shares is not None:
             scores += shares[start : start + ITEM_CHUNK]
-        _hide(scores, hidden - start, back - start)
+        _hide(scores, hidden - start, visible - start)
         for i, row in enumerate(rows - start):
-            mine = scores[place[:, i]]  # (n, chunk)
-            if 0 <= row < mine.shape[1]:
-                mine[:, row] = -np.inf  # an item is never above itself
-            above[:, i] += np.count_nonzero(mine > limits[:, i, None], axis=1)
-    anything: Array = np.any(vectors, axis=1)  # (t,)
-    return np.where(anything[place], above + 1, 0)
+            competitors = scores[place[:, i]]  # (n, chunk)
+            if 0 <= row < competitors.shape[1]:
+                competitors[:, row] = -np.inf  # an item is never above itself
+            n_above[:, i] += np.count_nonzero(competitors > own_scores[:, i, None], axis=1)
+    has_vector: Array = np.any(vectors, axis=1)  # (t,)
+    return np.where(has_vector[place], n_above + 1, 0)
 
 
-def _vectors_without(profile: Profile, past_vectors: Array, taken: Array) -> Array:
+def _vectors_without(profile: Profile, past_vectors: Array, removed: Array) -> Array:
     weighted, weights = _weighted(profile, past_vectors), np.abs(profile.weights)
-    rest = weighted.sum(axis=0) - weighted[taken]
+    rest = weighted.sum(axis=0) - weighted[removed]
     if len(past_vectors) == 1:
-        rest = np.zeros_like(rest)  # exactly nothing, not what rounding leaves of it
-    scales = np.array([scale_of(float(weights.sum() - weights[i])) for i in taken], np.float32)
+        rest = np.zeros_like(rest)  # exactly zero, without a rounding error
+    scales = np.array([scale_of(float(weights.sum() - weights[i])) for i in removed], np.float32)
     vectors: Array = profile.own + scales[:, None] * rest
     return vectors
 
 
-def _hide(scores: Array, hidden: Array, back: Array) -> None:
-    """Put the hidden rows of this chunk (t, n) below everything, save in each line the row that it brings back."""
+def _hide(scores: Array, hidden: Array, visible: Array) -> None:
+    """Set hidden rows of this chunk (t, n) to minus infinity, except in line i the row visible[i]."""
     if not len(hidden):
         return
-    lines = np.flatnonzero((back >= 0) & (back < scores.shape[1]))
-    kept = scores[lines, back[lines]]
+    lines = np.flatnonzero((visible >= 0) & (visible < scores.shape[1]))
+    visible_scores = scores[lines, visible[lines]]
     scores[:, hidden[(hidden >= 0) & (hidden < scores.shape[1])]] = -np.inf
-    scores[lines, back[lines]] = kept
+    scores[lines, visible[lines]] = visible_scores
 
 
-def count_in_common(some: Array, others: Array) -> int:
-    """How many values two ascending arrays share, in time of the shorter one times the log of the longer."""
-    short, long = sorted((some, others), key=len)
+def count_in_common(first: Array, second: Array) -> int:
+    """How many values two ascending arrays share, in O(n log m) for the shorter n and the longer m."""
+    short, long = sorted((first, second), key=len)
     if not len(short):
         return 0
-    at = np.minimum(np.searchsorted(long, short), len(long) - 1)
-    return int(np.count_nonzero(long[at] == short))
+    places = np.minimum(np.searchsorted(long, short), len(long) - 1)
+    return int(np.count_nonzero(long[places] == short))

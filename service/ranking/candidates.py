@@ -1,4 +1,4 @@
-"""Lists of rows with their scores, and one profile of a call with what it may be shown."""
+"""Candidate items with their scores, and the context in which one profile of a request is ranked."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from service.ranking.constraints import Constraints
-from service.ranking.diversity import with_pins
+from service.ranking.diversity import insert_pins
 from service.ranking.profile import NO_ROWS, Profile
-from service.ranking.recommender import Ranking, left_out
+from service.ranking.recommender import Ranking, excluded_rows
 from service.ranking.scoring import Scoring
 
 Array = np.ndarray[Any, Any]
@@ -16,7 +16,7 @@ Array = np.ndarray[Any, Any]
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """Rows with their scores, best first, and which share of each score is the rules'."""
+    """Rows with their scores, best first, and the share of each score that boosts add."""
 
     rows: Array  # (n,)
     scores: Array  # (n,) float32, shares included
@@ -30,7 +30,6 @@ class Candidates:
         return Candidates(self.rows[places], self.scores[places], self.shares[places])
 
     def followed_by(self, others: "Candidates") -> "Candidates":
-        """These, then the others."""
         return Candidates(
             np.concatenate([self.rows, others.rows]),
             np.concatenate([self.scores, others.scores]),
@@ -39,7 +38,7 @@ class Candidates:
 
 
 class RankingContext:
-    """Whom one list is for, under the terms of its call."""
+    """One profile to rank items for, under the constraints of its request."""
 
     def __init__(
         self, profile: Profile | None, constraints: Constraints, scoring: Scoring, *, hidden: Array, exclude_seen: bool
@@ -48,50 +47,49 @@ class RankingContext:
         self._source = "popular" if self.vector is None or profile is None else profile.source
         self.constraints = constraints
         self._scoring = scoring
-        never = NO_ROWS if profile is None else profile.excluded
-        refused = np.concatenate([constraints.excluded, never, hidden])
-        self._pins = [pin for pin in constraints.pins if _may_stand(pin[1], refused, constraints.within)]
+        never_shown = NO_ROWS if profile is None else profile.excluded
+        forbidden = np.concatenate([constraints.excluded, never_shown, hidden])
+        self._pins = [pin for pin in constraints.pins if _is_allowed(pin[1], forbidden, constraints.within)]
         pinned = np.array([row for _, row in self._pins], np.int64)
-        seen = left_out(profile, exclude_seen=exclude_seen)
-        self.without = np.concatenate([seen, refused, pinned])  # rows that do not come for their score
+        seen = excluded_rows(profile, exclude_seen=exclude_seen)
+        self.excluded = np.concatenate([seen, forbidden, pinned])  # rows that are not ranked by score
 
-    def leave_out(self, rows: Array) -> None:
-        """Let these rows no longer come for their score."""
-        self.without = np.concatenate([self.without, rows])
+    def exclude(self, rows: Array) -> None:
+        self.excluded = np.concatenate([self.excluded, rows])
 
-    def shown(self) -> Array:
-        """A mask (n_items,) of what may come for its score."""
-        mask = self.constraints.admits(len(self._scoring))
-        mask[self.without] = False
+    def candidate_mask(self) -> Array:
+        """A mask (n_items,) of the rows that are ranked by score."""
+        mask = self.constraints.allowed_mask(len(self._scoring))
+        mask[self.excluded] = False
         return mask
 
-    def best(self, rows: Array, scores: Array, n: int) -> Candidates:
-        """The n best of what was found (r,) among items that no rule raises, and of those that one does."""
-        plain = Candidates(rows, scores.astype(np.float32), np.zeros(len(rows), np.float32))
+    def merge_boosted(self, rows: Array, scores: Array, n: int) -> Candidates:
+        """The n best of the unboosted rows (r,) that a search found and of all boosted rows."""
+        unboosted = Candidates(rows, scores.astype(np.float32), np.zeros(len(rows), np.float32))
         boosted, _ = self.constraints.boosted
         if not len(boosted):
-            return plain
-        both = plain.followed_by(self._scored(boosted[self.shown()[boosted]]))
-        return both[np.lexsort((both.rows, -both.scores))[:n]]
+            return unboosted
+        merged = unboosted.followed_by(self._score(boosted[self.candidate_mask()[boosted]]))
+        return merged[np.lexsort((merged.rows, -merged.scores))[:n]]
 
-    def _scored(self, rows: Array) -> Candidates:
-        shares = self._scoring.shares(self.constraints, self.vector)[rows]
-        return Candidates(rows, self._scoring.of(self.vector, rows) + shares, shares)
+    def _score(self, rows: Array) -> Candidates:
+        shares = self._scoring.boost_shares(self.constraints, self.vector)[rows]
+        return Candidates(rows, self._scoring.score(self.vector, rows) + shares, shares)
 
-    def ranking(self, chosen: Candidates, offset: int, depth: int) -> Ranking:
-        """Places offset + 1 to depth of the list that has the pins in it."""
+    def to_ranking(self, chosen: Candidates, offset: int, depth: int) -> Ranking:
+        """Insert the pins into the chosen candidates and return places offset + 1 to depth."""
         if self._pins:
-            both = chosen.followed_by(self._scored(np.array([row for _, row in self._pins], np.int64)))
+            merged = chosen.followed_by(self._score(np.array([row for _, row in self._pins], np.int64)))
             pins = [(position, len(chosen) + i) for i, (position, _) in enumerate(self._pins)]
-            chosen = both[with_pins(range(len(chosen)), pins, depth)]
+            chosen = merged[insert_pins(range(len(chosen)), pins, depth)]
         page = chosen[offset:depth]
         pinned = frozenset(row for _, row in self._pins)
         return Ranking(page.rows, page.scores, self._source, page.shares if self.constraints.boosts else None, pinned)
 
 
-def _may_stand(row: int, refused: Array, within: Array | None) -> bool:
+def _is_allowed(row: int, forbidden: Array, within: Array | None) -> bool:
     if within is not None:
         place = int(np.searchsorted(within, row))
         if place == len(within) or within[place] != row:
             return False
-    return row not in refused
+    return row not in forbidden

@@ -1,7 +1,7 @@
-"""The order of an answer beyond the score: variety by MMR, at most so many of a category, chance among near equals.
+"""Reorders ranked candidates: diversity by MMR, a cap per category, and seeded jitter of near-equal scores.
 
-All three work on a pool of the best candidates whose size does not depend on how many are asked for, so that the
-pages of one answer are pages of one list; what stands behind the pool follows by score.
+All three work on a pool of the best candidates whose size does not depend on k, so that consecutive pages are pages of
+one list; candidates behind the pool follow by score.
 """
 
 from collections.abc import Sequence
@@ -14,83 +14,82 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 JITTER = 0.1  # how much a seed may add to a score, in standard deviations of the pool's scores
-FURTHEST = -1.0  # the least that a cosine can be
+LEAST_COSINE = -1.0
 END = -1  # no row
 
 
 @dataclass(frozen=True)
-class Order:
-    """How candidates are put in order."""
+class ListOrder:
+    """How candidates are ordered; by default by score."""
 
-    diversity: float = 0.0  # 0 by score alone, 1 by unlikeness alone
-    by: str = "fused"  # the space in which likeness is measured
+    diversity: float = 0.0  # 0: by score alone; 1: by dissimilarity alone
+    by: str = "fused"  # the space in which similarity is measured
     category_cap: int | None = None
     seed: int | None = None
 
     @property
     def plain(self) -> bool:
-        """Whether it is by score."""
+        """Whether candidates are ordered by score alone."""
         return not self.diversity and self.category_cap is None and self.seed is None
 
 
-BY_SCORE = Order()
+BY_SCORE = ListOrder()
 
 
 @dataclass
 class Caps:
-    """How many of each category an answer holds so far. Items without a category (-1) are not counted."""
+    """Counts the items of each category in a list, up to `most`; items without a category (-1) are not counted."""
 
     most: int | None
     counts: dict[int, int] = field(default_factory=dict)
 
-    def take(self, category: int) -> bool:
-        """Count one more; whether its category is now full."""
+    def add(self, category: int) -> bool:
+        """Count one item and return whether its category is now full."""
         if self.most is None or category < 0:
             return False
         self.counts[category] = self.counts.get(category, 0) + 1
         return self.counts[category] >= self.most
 
-    def full(self) -> list[int]:
-        """The categories of which no more may come."""
-        return [] if self.most is None else [one for one, count in self.counts.items() if count >= self.most]
+    def full_categories(self) -> list[int]:
+        return [] if self.most is None else [category for category, n in self.counts.items() if n >= self.most]
 
 
 def jittered(scores: Array, seed: int | None) -> Array:
-    """The scores (p,) with a chance that the seed alone decides; two that are further apart never change places."""
+    """The scores (p,) plus noise below JITTER that depends on the seed alone, so that only near equals swap places."""
     if seed is None or not len(scores):
         return scores
-    chance: Array = scores + JITTER * scores.std() * np.random.default_rng(seed).random(len(scores))
-    return chance
+    noisy: Array = scores + JITTER * scores.std() * np.random.default_rng(seed).random(len(scores))
+    return noisy
 
 
-def arranged(
+def arrange(
     relevance: Array, n: int, caps: Caps, categories: Array, *, diversity: float = 0.0, vectors: Array | None = None
 ) -> list[int]:
-    """Positions of at most n of the p candidates, the next one always that of the largest
+    """Positions of at most n of the p candidates, chosen one by one by the largest maximal marginal relevance
 
-        (1 - diversity) · relevance - diversity · largest cosine with what was taken
+        (1 - diversity) · relevance - diversity · largest cosine with a chosen candidate
 
-    with relevance (p,) brought to 0..1, ties by lower position (Carbonell and Goldstein, SIGIR 1998). vectors (p, w):
-    unit rows, a zero row is like nothing. categories (p,): the caps hold for these.
+    with relevance (p,) scaled to 0..1, ties by lower position (Carbonell and Goldstein, SIGIR 1998). vectors (p, w) are
+    unit rows; a zero row is similar to nothing. categories (p,) are what the caps count.
     """
     if caps.most is None and not diversity:
-        by_worth: list[int] = np.argsort(-relevance, kind="stable")[:n].tolist()
-        return by_worth
-    worth = (1 - diversity) * _scaled(relevance)
-    worth[np.isin(categories, caps.full())] = -np.inf
-    nearest = np.full(len(worth), FURTHEST if diversity else 0.0)
-    taken: list[int] = []
-    while len(taken) < n and len(worth):
-        best = int(np.argmax(worth - diversity * nearest))
-        if worth[best] == -np.inf:
+        by_relevance: list[int] = np.argsort(-relevance, kind="stable")[:n].tolist()
+        return by_relevance
+    scaled = (1 - diversity) * _scaled(relevance)
+    scaled[np.isin(categories, caps.full_categories())] = -np.inf
+    similarity = np.full(len(scaled), LEAST_COSINE if diversity else 0.0)
+    chosen: list[int] = []
+    while len(chosen) < n and len(scaled):
+        best = int(np.argmax(scaled - diversity * similarity))
+        if scaled[best] == -np.inf:
             break
-        taken.append(best)
-        worth[best] = -np.inf
-        if caps.take(int(categories[best])):
-            worth[categories == categories[best]] = -np.inf
+        chosen.append(best)
+        scaled[best] = -np.inf
+        if caps.add(int(categories[best])):
+            scaled[categories == categories[best]] = -np.inf
         if diversity and vectors is not None:
-            np.maximum(nearest, vectors @ vectors[best], out=nearest)
-    return taken
+            np.maximum(similarity, vectors @ vectors[best], out=similarity)
+    return chosen
 
 
 def _scaled(values: Array) -> Array:
@@ -101,19 +100,19 @@ def _scaled(values: Array) -> Array:
     return scaled
 
 
-def with_pins(rows: Sequence[int], pins: Sequence[tuple[int, int]], n: int) -> list[int]:
-    """The first n of the list that has the pinned rows at their positions (from 1) and the others around them.
+def insert_pins(rows: Sequence[int], pins: Sequence[tuple[int, int]], n: int) -> list[int]:
+    """The first n of the list that has the pinned rows at their positions (from 1) and the other rows around them.
 
-    A pin whose place is taken goes to the next free one; one beyond the end of the list to its end.
+    A pin whose position is occupied moves to the next free one; a pin beyond the end of the list moves to its end.
     """
-    placed: dict[int, int] = {}
+    pinned: dict[int, int] = {}
     for position, row in pins:
-        placed[next(place for place in count(position) if place not in placed)] = row
-    listed: list[int] = []
+        pinned[next(place for place in count(position) if place not in pinned)] = row
+    merged: list[int] = []
     others = iter(rows)
     for position in range(1, n + 1):
-        row = placed.pop(position) if position in placed else next(others, END)
+        row = pinned.pop(position) if position in pinned else next(others, END)
         if row == END:
-            return (listed + [placed[late] for late in sorted(placed)])[:n]
-        listed.append(row)
-    return listed
+            return (merged + [pinned[place] for place in sorted(pinned)])[:n]
+        merged.append(row)
+    return merged

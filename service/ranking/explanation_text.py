@@ -1,4 +1,4 @@
-"""An explanation as a person and a program read it: a sentence, and shares that sum to the score."""
+"""Renders explanations: a sentence for people, and shares for programs that sum to the score."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from service.ranking.attribution import Explanation
+from service.ranking.attribution import ScoreShares
 
 Array = np.ndarray[Any, Any]
 
 DECIMALS = 6  # far below the 1e-4 to which the shares sum, and short enough to read
 
-VERBS = {"session": "you looked at"}  # elsewhere: had
+VERBS = {"session": "you looked at"}  # by the profile's source; otherwise "you had"
 
-LOOKS_LIKE = {
+PART_PHRASES = {
     "id": "who else had it",
     "text": "its description",
     "image": "its looks",
@@ -24,62 +24,63 @@ LOOKS_LIKE = {
 
 
 @dataclass(frozen=True, eq=False)
-class Past:
-    """The past items that an explanation names, most first, and how they came into the profile."""
+class PastItems:
+    """The past items that an explanation names, largest share first, and the source of the profile."""
 
     rows: Array  # (n, k)
     weights: Array  # (n, k)
-    source: str  # of the profile
+    source: str
 
 
 def render_explanations(
-    found: Explanation,
-    past: Past,
+    explanation: ScoreShares,
+    past: PastItems,
     name: Callable[[int], tuple[str, str]],
     ranks: Array | None = None,
     *,
     shares: Array | None = None,
     pinned: Sequence[bool] = (),
 ) -> Iterator[dict[str, Any]]:
-    """One explanation an item of the answer; ranks are (n, k), name gives an item's id and title.
+    """Yield one JSON explanation for each of the k items.
 
-    shares (k,) is what rules add to each score, where any could; pinned (k,) says whom a rule put in its place.
+    ranks (n, k) are the counterfactual ranks; name gives the id and title of an item row; shares (k,) are what boosts
+    add to the scores, None where there are no boosts; pinned (k,) marks the items that a rule pinned.
     """
-    parts = rounded(np.stack(list(found.parts.values())))  # k lists, one share a part
+    parts = rounded(np.stack(list(explanation.parts.values())))  # k lists, one share a part
     weights = None if (past.weights == 1).all() else rounded(past.weights)
-    rows, contributions = past.rows.T.tolist(), rounded(found.contributions)
-    own, others = rounded(found.own), rounded(found.others)
-    by_rules = None if shares is None else rounded(shares)
-    for i, by_part in enumerate(parts):
+    rows, contributions = past.rows.T.tolist(), rounded(explanation.contributions)
+    own, others = rounded(explanation.own), rounded(explanation.others)
+    boosts = None if shares is None else rounded(shares)
+    for i, part_shares in enumerate(parts):
         items = [_past_item(name(row), share) for row, share in zip(rows[i], contributions[i], strict=True)]
         if weights is not None:
             _add_weights(items, weights[i])
         if ranks is not None:
             for item, rank in zip(items, ranks[:, i].tolist(), strict=True):
                 item["rank_without"] = rank or None
-        named = dict(zip(found.parts, by_part, strict=True))
-        told = {
-            "sentence": reason(named, causes_of(items, past.source), own[i]),
-            "parts": named,
+        share_by_part = dict(zip(explanation.parts, part_shares, strict=True))
+        record = {
+            "sentence": reason_sentence(share_by_part, past_causes(items, past.source), own[i]),
+            "parts": share_by_part,
             "past_items": items,
             "other_past_items": others[i],
             "user_own": own[i],
         }
-        if by_rules is not None:
-            told["rules"] = by_rules[i]
-        if by_rules is not None or pinned:
-            told["sentence"] += rules_clause(told.get("rules", 0.0), pinned=bool(pinned) and pinned[i])
-        yield told
+        if boosts is not None:
+            record["rules"] = boosts[i]
+        if boosts is not None or pinned:
+            record["sentence"] += rules_sentence(record.get("rules", 0.0), pinned=bool(pinned) and pinned[i])
+        yield record
 
 
 def rounded(values: Array) -> list[Any]:
-    """The values (k,), or each column of (n, k), as rounded Python numbers: numpy's own are slow one by one."""
-    rounded: list[Any] = np.round(values.astype(np.float64), DECIMALS).T.tolist()
-    return rounded
+    """The values (k,), or each column of (n, k), as rounded Python numbers: numpy's are slow one by one."""
+    numbers: list[Any] = np.round(values.astype(np.float64), DECIMALS).T.tolist()
+    return numbers
 
 
-def _past_item(named: tuple[str, str], contribution: float) -> dict[str, Any]:
-    return {"item_id": named[0], "title": named[1], "contribution": contribution}
+def _past_item(name: tuple[str, str], contribution: float) -> dict[str, Any]:
+    return {"item_id": name[0], "title": name[1], "contribution": contribution}
 
 
 def _add_weights(items: Sequence[dict[str, Any]], weights: Sequence[float]) -> None:
@@ -88,8 +89,8 @@ def _add_weights(items: Sequence[dict[str, Any]], weights: Sequence[float]) -> N
             item["weight"] = weight
 
 
-def causes_of(items: Sequence[Mapping[str, Any]], source: str) -> list[str]:
-    """What raises the score, in words: at most two past items, those that were disliked apart from the others."""
+def past_causes(items: Sequence[Mapping[str, Any]], source: str) -> list[str]:
+    """Phrases that name at most two past items that raise the score, the disliked ones in a phrase of their own."""
     had: list[str] = []
     disliked: list[str] = []
     for item in items[:2]:
@@ -99,20 +100,20 @@ def causes_of(items: Sequence[Mapping[str, Any]], source: str) -> list[str]:
     return [*causes, f"you did not like {' and '.join(disliked)}"] if disliked else causes
 
 
-def rules_clause(share: float, *, pinned: bool) -> str:
-    """What rules did to an item, as an own sentence; nothing where they did nothing."""
+def rules_sentence(share: float, *, pinned: bool) -> str:
+    """A sentence that says how rules moved an item; empty where they did not."""
     if pinned:
         return " A rule put it in this place."
     return "" if not share else " A rule moved it up." if share > 0 else " A rule moved it down."
 
 
-def reason(parts: Mapping[str, float], past: Sequence[str], own: float) -> str:
-    """One plain sentence that the shares bear out: past are the causes that past items give, most first.
+def reason_sentence(parts: Mapping[str, float], past_causes: Sequence[str], own: float) -> str:
+    """The sentence that says why an item was recommended, from the shares by part and by the user's own term.
 
-    Only what raises the score is named as a cause, and "mostly" stands only for more than half of the score.
+    It names as a cause only what raises the score, and says "mostly" only of more than half of the score.
     """
     score = sum(parts.values())
-    causes = list(past)
+    causes = list(past_causes)
     if own > 0 and (own > score / 2 or not causes):
         causes.insert(0, "it fits your own long-term taste")
     because = "Because " + " and ".join(causes) if causes else "The nearest to your taste of what is left"
@@ -120,4 +121,4 @@ def reason(parts: Mapping[str, float], past: Sequence[str], own: float) -> str:
     if share <= 0:
         return f"{because}."
     how = "mostly" if share > score / 2 > 0 else "most of all"
-    return f"{because}; {how} {LOOKS_LIKE.get(name, name)}."
+    return f"{because}; {how} {PART_PHRASES.get(name, name)}."

@@ -1,6 +1,6 @@
-"""Which items have which category and attribute values: what filters, rules and caps per category look up.
+"""Maps categories and attribute values to the items that have them, for filters, rules and category caps.
 
-Made of the items' own records on first need, in a thread, and kept: shops that never filter pay nothing.
+Facets are built from the items' records when they are first needed, in a thread: a service without filters never pays.
 """
 
 import asyncio
@@ -19,50 +19,50 @@ from service.errors import InvalidRequestError
 
 Array = np.ndarray[Any, Any]
 
-CATEGORY = "category"  # filtered by like an attribute; an attribute of this name stands behind it
-MOST_FACETS = 64  # attributes beyond these, in order of appearance, cannot be filtered by
-MOST_VALUES = 50_000  # different values of one attribute: beyond it is free text or a number of its own for each item
-LONGEST_VALUE = 256  # characters; longer ones are text and not looked up
+CATEGORY = "category"  # a facet like an attribute; an attribute of the same name is ignored
+MOST_FACETS = 64  # attributes beyond these, in order of appearance, are no facets
+MOST_VALUES = 50_000  # distinct values of one attribute; one with more is free text or unique for each item
+LONGEST_VALUE = 256  # characters; longer values are free text
 MOST_OF_ONE_ITEM = 64  # values of one attribute of one item
-CHUNK = 1_024  # records parsed at once: so long other threads wait
+CHUNK = 1_024  # records parsed in one call, during which other threads wait
 
 
 @dataclass(frozen=True, eq=False)
 class Facet:
-    """The values of one attribute by number, and the rows of each: of v they are rows[offsets[v]:offsets[v + 1]]."""
+    """The values of one attribute by code, and their rows: code v has rows[offsets[v]:offsets[v + 1]]."""
 
     values: Mapping[str, int]
     offsets: Array  # (n_values + 1,) int64
     rows: Array  # ascending within a value
 
     def rows_of(self, value: str) -> Array:
-        """The rows that have the value, ascending; none for a value that nobody has."""
+        """The rows that have the value, ascending; empty for an unknown value."""
         code = self.values.get(value)
         return self.rows[:0] if code is None else self.rows[self.offsets[code] : self.offsets[code + 1]]
 
 
 @dataclass(frozen=True, eq=False)
 class Facets:
-    """Every facet of a bundle's items; the category is one of them."""
+    """The facets of a bundle's items by name; the category is one of them."""
 
-    known: Mapping[str, Facet]
-    categories: Array  # (n_items,) int32: which category each item is of, -1 for none
+    by_name: Mapping[str, Facet]
+    categories: Array  # (n_items,) int32: the code of each item's category, -1 for none
 
     def rows_with(self, name: str, values: Iterable[str]) -> Array:
         """The rows that have any of the values, ascending. InvalidRequestError where no item has such an attribute."""
-        facet = self.known.get(name)
+        facet = self.by_name.get(name)
         if facet is None:
             raise InvalidRequestError(f"no item can be chosen by {name[:80]!r}; known are {self._names()}")
-        found = [facet.rows_of(value) for value in values]
-        return found[0] if len(found) == 1 else np.unique(np.concatenate([facet.rows[:0], *found]))
+        groups = [facet.rows_of(value) for value in values]
+        return groups[0] if len(groups) == 1 else np.unique(np.concatenate([facet.rows[:0], *groups]))
 
     def rows_of_category(self, code: int) -> Array:
-        """The rows of a category by its number in `categories`."""
-        facet = self.known[CATEGORY]
+        """The rows of a category by its code in `categories`."""
+        facet = self.by_name[CATEGORY]
         return facet.rows[facet.offsets[code] : facet.offsets[code + 1]]
 
     def _names(self) -> str:
-        return ", ".join(sorted(self.known))
+        return ", ".join(sorted(self.by_name))
 
 
 class FacetStore:
@@ -73,51 +73,48 @@ class FacetStore:
         self._building: asyncio.Future[Facets] | None = None
 
     async def facets(self) -> Facets:
-        """The facets; whoever comes while they are built waits for the same ones."""
+        """The facets; concurrent callers wait for the same build."""
         if self._building is None:
-            self._building = asyncio.ensure_future(asyncio.to_thread(facets_of, self._bundle.items))
-        return await asyncio.shield(self._building)  # a caller that leaves does not end it for the others
+            self._building = asyncio.ensure_future(asyncio.to_thread(build_facets, self._bundle.items))
+        return await asyncio.shield(self._building)  # a cancelled caller does not cancel it for the others
 
 
-def facets_of(items: PackedStrings) -> Facets:
-    """Read every item's record once."""
-    growing = {CATEGORY: _Growing()}
+def build_facets(items: PackedStrings) -> Facets:
+    """The facets of all items, from one pass over their records."""
+    builders = {CATEGORY: _FacetBuilder()}
     for row, record in enumerate(_records(items)):
-        growing[CATEGORY].add(row, record["category"])
+        builders[CATEGORY].add(row, record["category"])
         for name, value in record["attributes"].items():
-            one = growing.get(name)
-            if one is not None and name != CATEGORY:
-                one.add(row, value)
-            elif one is None and len(growing) <= MOST_FACETS:
-                growing[name] = _Growing()
-                growing[name].add(row, value)
+            builder = builders.get(name)
+            if builder is not None and name != CATEGORY:
+                builder.add(row, value)
+            elif builder is None and len(builders) <= MOST_FACETS:
+                builders[name] = _FacetBuilder()
+                builders[name].add(row, value)
     categories = np.full(len(items), -1, np.int32)
-    of_category = growing[CATEGORY]
-    categories[np.array(of_category.rows, np.int64)] = of_category.codes
-    return Facets({name: one.facet() for name, one in growing.items() if not one.too_many}, categories)
+    categories[np.array(builders[CATEGORY].rows, np.int64)] = builders[CATEGORY].codes
+    return Facets({name: builder.build() for name, builder in builders.items() if not builder.too_many}, categories)
 
 
 def _records(items: PackedStrings) -> Iterator[dict[str, Any]]:
     for start in range(0, len(items), CHUNK):
         ends = items.offsets[start : start + CHUNK + 1].tolist()
         text = items.blob[ends[0] : ends[-1]].tobytes()
-        whole = b",".join([text[one - ends[0] : next_one - ends[0]] for one, next_one in pairwise(ends)])
-        yield from orjson.loads(b"[" + whole + b"]")  # one call for many records: a third of the time
+        array_body = b",".join([text[start - ends[0] : end - ends[0]] for start, end in pairwise(ends)])
+        yield from orjson.loads(b"[" + array_body + b"]")  # one call for many records takes a third of the time
 
 
 @dataclass
-class _Growing:
-    """A facet while the items are read."""
-
+class _FacetBuilder:
     values: dict[str, int] = field(default_factory=dict)
     codes: "array[int]" = field(default_factory=lambda: array("i"))
     rows: "array[int]" = field(default_factory=lambda: array("i"))
     too_many: bool = False
 
     def add(self, row: int, value: Any) -> None:
-        """Take in what one item has: a word, a number, a truth, or a list of such."""
+        """Add the value of one item: text, a number, a boolean, or a list of these."""
         code = self.values.get(value) if type(value) is str else None
-        if code is not None:  # by far the most: a word that was met before
+        if code is not None:  # the most frequent case: text that has a code
             self.codes.append(code)
             self.rows.append(row)
         elif isinstance(value, list):
@@ -136,7 +133,7 @@ class _Growing:
         self.codes.append(code)
         self.rows.append(row)
 
-    def facet(self) -> Facet:
+    def build(self) -> Facet:
         codes, rows = np.array(self.codes, np.int32), np.array(self.rows, np.int32)
         counts = np.bincount(codes, minlength=len(self.values))
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
@@ -144,17 +141,17 @@ class _Growing:
 
 
 def as_text(value: Any) -> str | None:
-    """A value as callers write it: JSON's own form of numbers and truths; None for what has no short form."""
+    """A value as requests spell it: numbers and booleans in JSON's form; None for any other type."""
     if isinstance(value, str):
         return value
     return orjson.dumps(value).decode() if isinstance(value, bool | int | float) else None
 
 
-def common(groups: Sequence[Array]) -> Array | None:
-    """The rows that stand in every group of ascending rows; None, for all rows, where there is no group."""
+def intersect(groups: Sequence[Array]) -> Array | None:
+    """The rows that are in every group of ascending rows; None, which means all rows, without any group."""
     if not groups:
         return None
-    found, *others = sorted(groups, key=len)
+    shared, *others = sorted(groups, key=len)
     for other in others:
-        found = np.intersect1d(found, other, assume_unique=True)
-    return found
+        shared = np.intersect1d(shared, other, assume_unique=True)
+    return shared

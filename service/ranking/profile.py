@@ -1,9 +1,9 @@
-"""What ranks and explains for anybody: a user of the bundle, one folded in from events, an anonymous session.
+"""The profile that lists are ranked and explained for: of a trained user, of a user's events, or of a session.
 
     vector = own + scale · sum over the past of weight · fold_in[item],   scale = (sum of |weight|)^-1/2
 
-With weights of one the scale is d_u^-1/2, and this is the very vector that the model gives with the item side held
-fixed (docs/bundle.md). A weight below one lets an old event count less; a negative one is a dislike.
+With weights of one the scale is d_u^-1/2, and this is exactly the vector that the model gives with the item side held
+fixed (docs/bundle.md). A weight below one discounts an old event; a negative weight is a dislike.
 """
 
 from dataclasses import dataclass, field
@@ -18,21 +18,21 @@ Source = Literal["user", "fold_in", "session"]
 
 NO_ROWS = np.empty(0, np.int64)
 
-# Measured: what resident memory grew by for each of 40,000 profiles, their arrays' numbers left out.
-ITSELF_BYTES = 80
+# Measured growth of resident memory for each of 40,000 profiles, without the numbers in their arrays.
+OBJECT_BYTES = 80
 ARRAY_BYTES = 130
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Profile:
-    """Whom an answer is for. The vector is all zeros where nothing is known: such a profile ranks nothing."""
+    """A user or session as the ranking sees it. A vector of zeros means that nothing is known to rank by."""
 
     source: Source
     vector: Array  # (d,) float32
-    own: Array  # (d,) the user's own term, zeros for whoever was not trained
+    own: Array  # (d,) the user's own term, zeros for a user without training
     past: Array  # (s,) item rows, each once, oldest first
     weights: Array  # (s,) float32
-    excluded: Array = field(default_factory=lambda: NO_ROWS)  # rows that may not be shown even where seen ones may
+    excluded: Array = field(default_factory=lambda: NO_ROWS)  # disliked rows, never shown even where seen ones may be
 
     @property
     def known(self) -> bool:
@@ -41,31 +41,31 @@ class Profile:
 
     @property
     def n_bytes(self) -> int:
-        """About how much memory it takes. What looks into a bundle's arrays takes none there."""
+        """Roughly the memory it takes; views of a bundle's arrays count as none."""
         arrays = (self.vector, self.own, self.past, self.weights, self.excluded)
-        return ITSELF_BYTES + sum(ARRAY_BYTES + _held(one) for one in arrays if one is not NO_ROWS)
+        return OBJECT_BYTES + sum(ARRAY_BYTES + _owned_bytes(one) for one in arrays if one is not NO_ROWS)
 
     @property
     def scale(self) -> float:
-        """By which the weighted sum over the past enters the vector."""
+        """The factor of the weighted sum over the past in the vector."""
         return scale_of(float(np.abs(self.weights).sum()))
 
 
-def _held(array: Array) -> int:
-    """The bytes that are kept for this array alone; one out of Redis lies in the reply."""
+def _owned_bytes(array: Array) -> int:
+    """The bytes held for this array alone; a vector from Redis holds the reply's bytes and is counted."""
     return 0 if isinstance(array.base, np.ndarray) else array.nbytes
 
 
 def scale_of(weight: float) -> float:
-    """weight^-1/2, and 0 for a past that weighs nothing."""
+    """weight^-1/2, and 0 for a past without weight."""
     return weight**-0.5 if weight > 0 else 0.0
 
 
-def trained(bundle: Bundle, row: int, vector: Array | None = None) -> Profile:
-    """The profile of a user of the bundle as training left it; the vector may come from a cache."""
+def trained_profile(bundle: Bundle, row: int, vector: Array | None = None) -> Profile:
+    """The profile of a trained user without later events; the vector may come from a cache."""
     past = bundle.seen(row)
-    learned = bundle.user_embeddings[row] if vector is None else vector
-    return Profile("user", learned, bundle.user_own[row], past, np.ones(len(past), np.float32))
+    embedding = bundle.user_embeddings[row] if vector is None else vector
+    return Profile("user", embedding, bundle.user_own[row], past, np.ones(len(past), np.float32))
 
 
 def fold_in(
@@ -77,9 +77,9 @@ def fold_in(
     own: Array | None = None,
     excluded: Array = NO_ROWS,
 ) -> Profile:
-    """The profile that a past (s,) of item rows gives; `own` (d,) where the user was trained."""
-    mine = np.zeros(bundle.fold_in.shape[1], np.float32) if own is None else own
+    """The profile with this past (s,) of item rows; `own` (d,) is the own term of a trained user."""
+    own = np.zeros(bundle.fold_in.shape[1], np.float32) if own is None else own
     weights = np.asarray(weights, np.float32)
     scale = scale_of(float(np.abs(weights).sum()))
-    vector: Array = (mine + scale * (weights @ bundle.fold_in[past])).astype(np.float32)
-    return Profile(source, vector, mine, past, weights, excluded)
+    vector: Array = (own + scale * (weights @ bundle.fold_in[past])).astype(np.float32)
+    return Profile(source, vector, own, past, weights, excluded)

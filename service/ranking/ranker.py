@@ -1,4 +1,4 @@
-"""Rankings under terms and in an order: filters, boosts, pins, caps, diversity, chance; for one profile or many."""
+"""Ranks items under constraints and in any order: filters, boosts, pins, category caps, diversity, seeded jitter."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,25 +7,28 @@ import numpy as np
 
 from service.ranking.candidates import Candidates, RankingContext
 from service.ranking.constraints import Constraints
-from service.ranking.diversity import Caps, Order, arranged, jittered
+from service.ranking.diversity import Caps, ListOrder, arrange, jittered
 from service.ranking.facets import CATEGORY, Facets, FacetStore
 from service.ranking.profile import Profile
 from service.ranking.recommender import Ranking
 from service.ranking.scoring import Scoring
-from service.ranking.search import Search
+from service.ranking.search import ItemSearch
 from service.ranking.similar import SimilarItems
 
 Array = np.ndarray[Any, Any]
 
 
 class Ranker:
-    """What the recommender does in one line for plain calls, for all others."""
+    """Ranks items for one profile or many, under constraints and in a given order.
+
+    BundleRecommender ranks a single profile without either, at less cost.
+    """
 
     def __init__(
         self,
         scoring: Scoring,
         by_popularity: Array,
-        search: Search,
+        search: ItemSearch,
         similar_items: SimilarItems,
         facet_store: FacetStore,
         *,
@@ -34,8 +37,8 @@ class Ranker:
         self._scoring = scoring
         self._by_popularity = by_popularity  # (n_items,) rows, the most popular first
         self._search = search
-        self._neighbours = similar_items
-        self._catalogue = facet_store
+        self._similar_items = similar_items
+        self._facet_store = facet_store
         self._pool = pool
 
     async def rank(
@@ -46,77 +49,88 @@ class Ranker:
         *,
         exclude_seen: bool,
         constraints: Constraints,
-        order: Order,
+        order: ListOrder,
     ) -> list[Ranking]:
-        """For each profile the items from place offset + 1 on, at most k; one search for all of them."""
+        """The ranking of each profile, at most k items from place offset + 1 on; one search serves all profiles."""
         depth = offset + k
-        hidden, facets = self._search.hidden, await self._facets(order)
+        hidden, facets = self._search.hidden, await self._category_facets(order)
         contexts = [
-            RankingContext(one, constraints, self._scoring, hidden=hidden, exclude_seen=exclude_seen)
-            for one in profiles
+            RankingContext(profile, constraints, self._scoring, hidden=hidden, exclude_seen=exclude_seen)
+            for profile in profiles
         ]
-        found = await self._best(contexts, depth if order.plain else max(depth, self._pool), constraints)
+        best = await self._best_candidates(contexts, depth if order.plain else max(depth, self._pool), constraints)
         rankings = []
-        for context, candidates in zip(contexts, found, strict=True):
+        for context, candidates in zip(contexts, best, strict=True):
             if not order.plain:
-                candidates = await self._ordered(context, candidates, depth, order, facets)  # noqa: PLW2901
-            rankings.append(context.ranking(candidates, offset, depth))
+                candidates = await self._reorder(context, candidates, depth, order, facets)  # noqa: PLW2901
+            rankings.append(context.to_ranking(candidates, offset, depth))
         return rankings
 
-    async def _facets(self, order: Order) -> Facets | None:
-        """The categories, where a cap must tell them apart."""
+    async def _category_facets(self, order: ListOrder) -> Facets | None:
+        """The facets, where a category cap needs them."""
         if order.category_cap is None:
             return None
-        facets = await self._catalogue.facets()
-        facets.rows_with(CATEGORY, ())  # InvalidRequestError where there are too many of them
+        facets = await self._facet_store.facets()
+        facets.rows_with(CATEGORY, ())  # InvalidRequestError where there are too many categories
         return facets
 
-    async def _best(self, contexts: Sequence[RankingContext], n: int, constraints: Constraints) -> list[Candidates]:
-        """The n best candidates of each."""
+    async def _best_candidates(
+        self, contexts: Sequence[RankingContext], n: int, constraints: Constraints
+    ) -> list[Candidates]:
+        """The n best candidates of each context."""
         boosted, _ = constraints.boosted
-        known = [(one.vector, np.concatenate([one.without, boosted])) for one in contexts if one.vector is not None]
-        found = iter(
-            await self._search.many([v for v, _ in known], n, [without for _, without in known], constraints.within)
+        searches = [
+            (context.vector, np.concatenate([context.excluded, boosted]))
+            for context in contexts
+            if context.vector is not None
+        ]
+        results = iter(
+            await self._search.many(
+                [vector for vector, _ in searches], n, [excluded for _, excluded in searches], constraints.within
+            )
         )
         return [
-            one.best(*(self._popular(one, n, boosted) if one.vector is None else next(found)), n) for one in contexts
+            context.merge_boosted(*(self._popular(context, n, boosted) if context.vector is None else next(results)), n)
+            for context in contexts
         ]
 
     def _popular(self, context: RankingContext, n: int, boosted: Array) -> tuple[Array, Array]:
-        mask = context.shown()
+        mask = context.candidate_mask()
         mask[boosted] = False
         rows = self._by_popularity[mask[self._by_popularity]][:n]
-        return rows, self._scoring.of(None, rows)
+        return rows, self._scoring.score(None, rows)
 
-    async def _ordered(
-        self, context: RankingContext, candidates: Candidates, depth: int, order: Order, facets: Facets | None
+    async def _reorder(
+        self, context: RankingContext, candidates: Candidates, depth: int, order: ListOrder, facets: Facets | None
     ) -> Candidates:
-        """The candidates in the order asked for; where a cap leaves too few, more are searched for."""
+        """The candidates in the given order; where a category cap leaves too few, search for more."""
         caps = Caps(order.category_cap)
-        chosen = self._arranged(candidates, depth, caps, order, facets)
+        chosen = self._arrange_pool(candidates, depth, caps, order, facets)
         while facets is not None and len(chosen) < depth and len(candidates):
-            context.leave_out(np.concatenate([candidates.rows, *map(facets.rows_of_category, caps.full())]))
-            (candidates,) = await self._best([context], depth, context.constraints)
+            full = map(facets.rows_of_category, caps.full_categories())
+            context.exclude(np.concatenate([candidates.rows, *full]))
+            (candidates,) = await self._best_candidates([context], depth, context.constraints)
             chosen = chosen.followed_by(_by_score(candidates, depth - len(chosen), caps, facets))
         return chosen
 
-    def _arranged(
-        self, candidates: Candidates, depth: int, caps: Caps, order: Order, facets: Facets | None
+    def _arrange_pool(
+        self, candidates: Candidates, depth: int, caps: Caps, order: ListOrder, facets: Facets | None
     ) -> Candidates:
+        """Arrange the pool of the best candidates; what follows the pool stays in order of score."""
         pool, rest = candidates[: self._pool], candidates[self._pool :]
-        places = arranged(
+        places = arrange(
             jittered(pool.scores, order.seed),
             depth,
             caps,
             _categories(pool.rows, facets),
             diversity=order.diversity,
-            vectors=self._neighbours.vectors(order.by, pool.rows) if order.diversity else None,
+            vectors=self._similar_items.vectors(order.by, pool.rows) if order.diversity else None,
         )
         return pool[places].followed_by(_by_score(rest, depth - len(places), caps, facets))
 
 
 def _by_score(candidates: Candidates, n: int, caps: Caps, facets: Facets | None) -> Candidates:
-    return candidates[arranged(candidates.scores, n, caps, _categories(candidates.rows, facets))]
+    return candidates[arrange(candidates.scores, n, caps, _categories(candidates.rows, facets))]
 
 
 def _categories(rows: Array, facets: Facets | None) -> Array:

@@ -1,4 +1,4 @@
-"""The grammar of rules: which items are pinned, boosted, blocked or required. The same in a call and in a file.
+"""The grammar of rules that pin, boost, block or require items, in a request's body and in the rules file.
 
 {"pin":     [{"item_id": "B0012", "position": 1}],
  "boost":   [{"category": "lamp", "by": 0.5}, {"item_id": "B0044", "by": -1}],
@@ -25,7 +25,7 @@ class _Strict(BaseModel):
 
 
 def _one_of(*ways: tuple[str, ...]) -> JsonDict:
-    """As a JSON schema: the fields of one way are given, no others are."""
+    """A JSON schema: the fields of exactly one way are present."""
     none: JsonDict = {"type": "null"}
     given: JsonDict = {"not": none}
     names = ("item_id", "category", "attribute", "value")
@@ -87,7 +87,7 @@ class Boost(Choice):
 
 
 class Pin(_Strict):
-    """An item that stands at a place of the list whatever its score."""
+    """An item at a fixed position of the list, independent of its score."""
 
     item_id: ItemId
     position: int = Field(ge=1, description="1 is the top")
@@ -106,25 +106,24 @@ class Rules(_Strict):
     @model_validator(mode="after")
     def _pins_are_unique(self) -> "Rules":
         for name in ("item_id", "position"):
-            twice = _twice(getattr(pin, name) for pin in self.pin)
-            if twice is not None:
-                raise ValueError(f"pin: {name} {twice!r} stands twice, expected each once")
-        both = {pin.item_id for pin in self.pin} & {one.item_id for one in self.block}
+            duplicate = _first_duplicate(getattr(pin, name) for pin in self.pin)
+            if duplicate is not None:
+                raise ValueError(f"pin: {name} {duplicate!r} appears twice, expected each once")
+        both = {pin.item_id for pin in self.pin} & {block.item_id for block in self.block}
         if both:
             raise ValueError(f"item_id {min(both)!r} is both pinned and blocked")
         return self
 
-    def entries(self) -> Mapping[str, int]:
-        """How many entries each list has."""
+    def entry_counts(self) -> Mapping[str, int]:
         return {name: len(getattr(self, name)) for name in type(self).model_fields}
 
 
-def _twice(values: Iterable[object]) -> object | None:
-    met: set[object] = set()
+def _first_duplicate(values: Iterable[object]) -> object | None:
+    seen: set[object] = set()
     for value in values:
-        if value in met:
+        if value in seen:
             return value
-        met.add(value)
+        seen.add(value)
     return None
 
 
@@ -132,7 +131,7 @@ NO_RULES = Rules()
 
 
 def requirements(texts: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Filters of a query string, `colour:red`, as names and values."""
+    """Parse the filters of a query string, such as `colour:red`, into names and values."""
     for text in texts:
         name, colon, value = text.partition(":")
         if not (name and colon and value):

@@ -1,6 +1,6 @@
-"""The operator's standing rules: a file that holds for every recommendation, read again when it changes.
+"""Loads the operator's rules file, which applies to every recommendation, and reloads it when it changes.
 
-A file that is wrong at the start stops the start; one that goes wrong later is logged, and the rules before stay.
+An invalid file at start stops the start; one that becomes invalid later is logged, and the previous rules stay active.
 """
 
 import asyncio
@@ -21,18 +21,18 @@ from service.errors import InvalidRequestError, sentence
 from service.ranking.constraints import NO_CONSTRAINTS, Constraints, rule_constraints
 from service.ranking.facets import FacetStore
 from service.ranking.rules import NO_RULES, Rules
-from service.settings import Settings
-from service.telemetry.metrics import Metrics
+from service.settings import RankingSettings
+from service.telemetry.metrics import Metrics, RankingMetrics
 
 READERS: dict[str, Callable[[str], Any]] = {".json": json.loads, ".toml": tomllib.loads}
 
-Current = Callable[[], tuple[Bundle, FacetStore]]  # what serves now
+CurrentFacets = Callable[[], tuple[Bundle, FacetStore]]  # the bundle that serves now and its facets
 
 log = structlog.get_logger()
 
 
 def read_rules(path: Path) -> Rules:
-    """The rules of a .json or .toml file. InputError says what is wrong in it."""
+    """The rules of a .json or .toml file. InputError where it is invalid."""
     reader = READERS.get(path.suffix)
     if reader is None:
         raise InputError(f"{path}: expected a file that ends in {' or '.join(READERS)}")
@@ -44,48 +44,46 @@ def read_rules(path: Path) -> Rules:
         raise InputError(f"{path}: {error}") from error
 
 
-def check_rules(settings: Settings, bundle: Bundle) -> None:
-    """InputError where the file of rules is wrong, or not for this bundle: before anything else is opened."""
+def check_rules(settings: RankingSettings, bundle: Bundle) -> None:
+    """Check the rules file before anything else is opened: InputError where it is invalid, also for this bundle."""
     rules = RulesFile(settings.rules_file, Metrics(), on_change=lambda: None)
     asyncio.run(rules.constraints(bundle, FacetStore(bundle)))
 
 
 class RulesFile:
-    """The rules in force, as terms of whatever bundle serves."""
+    """The active rules, and their constraints for each loaded bundle."""
 
-    def __init__(self, path: Path | None, metrics: Metrics, *, on_change: Callable[[], None]) -> None:
+    def __init__(self, path: Path | None, metrics: RankingMetrics, *, on_change: Callable[[], None]) -> None:
         self._path = path
         self._on_change = on_change
         self._reloads = metrics.rules_reloads
-        self._stamp = None if path is None else _stamp(path)  # before it is read: what changes meanwhile is seen
-        self._take(NO_RULES if path is None else read_rules(path))
-        self._terms: WeakKeyDictionary[FacetStore, tuple[Rules, Constraints]] = (
-            WeakKeyDictionary()
-        )  # while a bundle serves
+        self._stamp = None if path is None else _stamp(path)  # before reading, so that a concurrent change is noticed
+        self._activate(NO_RULES if path is None else read_rules(path))
+        self._resolved: WeakKeyDictionary[FacetStore, tuple[Rules, Constraints]] = WeakKeyDictionary()
 
-    def _take(self, rules: Rules) -> None:
+    def _activate(self, rules: Rules) -> None:
         self._rules = rules
-        self.none = not any(rules.entries().values())  # asked for by every call
+        self.empty = not any(rules.entry_counts().values())  # an attribute, since every request reads it
 
     async def constraints(self, bundle: Bundle, facet_store: FacetStore) -> Constraints:
-        """The rules in rows of the bundle. InputError where they name an attribute that none of its items has."""
-        if self.none:
+        """The rules' constraints in rows of the bundle. InputError where none of its items has a named attribute."""
+        if self.empty:
             return NO_CONSTRAINTS
-        rules, known = self._rules, self._terms.get(facet_store)
-        if known is not None and known[0] is rules:
-            return known[1]
-        return await self._resolved(rules, bundle, facet_store)
+        rules, resolved = self._rules, self._resolved.get(facet_store)
+        if resolved is not None and resolved[0] is rules:
+            return resolved[1]
+        return await self._resolve(rules, bundle, facet_store)
 
-    async def _resolved(self, rules: Rules, bundle: Bundle, facet_store: FacetStore) -> Constraints:
+    async def _resolve(self, rules: Rules, bundle: Bundle, facet_store: FacetStore) -> Constraints:
         try:
             constraints = await rule_constraints(rules, bundle.item_ids, facet_store)
         except InvalidRequestError as error:
             raise InputError(f"{self._path}, bundle {bundle.bundle_id}: {error.detail}") from None
-        self._terms[facet_store] = (rules, constraints)
+        self._resolved[facet_store] = (rules, constraints)
         return constraints
 
-    async def refresh(self, current: Current) -> None:
-        """Take the file as it is now, if it changed and is right."""
+    async def reload_if_changed(self, current: CurrentFacets) -> None:
+        """Activate the file's rules if it changed and is valid."""
         if self._path is None:
             return
         stamp = await asyncio.to_thread(_stamp, self._path)
@@ -94,25 +92,25 @@ class RulesFile:
         self._stamp = stamp
         try:
             rules = await asyncio.to_thread(read_rules, self._path)
-            await self._resolved(rules, *current())
+            await self._resolve(rules, *current())
         except InputError as error:
             self._reloads.labels("refused").inc()
-            log.error("rules file refused, the rules before stay", error=str(error))
+            log.error("rules file refused, the previous rules stay active", error=str(error))
             return
-        self._take(rules)
+        self._activate(rules)
         self._on_change()
         self._reloads.labels("done").inc()
-        log.info("rules file read", **rules.entries())
+        log.info("rules file loaded", **rules.entry_counts())
 
 
 @asynccontextmanager
-async def reload_rules(rules: RulesFile, current: Current, settings: Settings) -> AsyncIterator[None]:
-    """Reload the rules file when it changes, until the end."""
+async def reload_rules(rules: RulesFile, current: CurrentFacets, settings: RankingSettings) -> AsyncIterator[None]:
+    """Poll the rules file and reload it when it changes, until the context ends."""
 
     async def watch() -> None:
         while True:
             await asyncio.sleep(settings.rules_reload_s)
-            await rules.refresh(current)
+            await rules.reload_if_changed(current)
 
     if settings.rules_file is None:
         yield
@@ -127,9 +125,9 @@ async def reload_rules(rules: RulesFile, current: Current, settings: Settings) -
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """What changes when the file does; None while there is none."""
+    """Values that differ whenever the file was changed or replaced; None without a file."""
     try:
-        found = path.stat()
+        stat = path.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino

@@ -1,4 +1,4 @@
-"""Scores outside the search: of single items, of rules, and the unit that boosts are given in."""
+"""Scores single items, and computes what boosts add to scores."""
 
 import math
 from functools import cached_property
@@ -10,11 +10,11 @@ from service.ranking.constraints import Constraints
 
 Array = np.ndarray[Any, Any]
 
-SAMPLE = 4_096  # items from which the spread of scores is known, to about 1 %
+SAMPLE = 4_096  # items; enough to estimate the deviation of scores to about 1 %
 
 
 class Scoring:
-    """Scores of a bundle's items for a vector, or, where there is none, by popularity."""
+    """Scores a bundle's items for a user vector, or without one by popularity."""
 
     def __init__(self, embeddings: Array, popularity: Array) -> None:
         self.embeddings = embeddings  # (n_items, d)
@@ -23,26 +23,26 @@ class Scoring:
     def __len__(self) -> int:
         return len(self.embeddings)
 
-    def of(self, vector: Array | None, rows: Array) -> Array:
+    def score(self, vector: Array | None, rows: Array) -> Array:
         """The scores (r,) of these rows, float32."""
         if vector is None:
             return self.popularity[rows].astype(np.float32)
-        scored: Array = np.einsum("rd,d->r", self.embeddings[rows], vector)  # to the bit as the search scores
-        return scored
+        scores: Array = np.einsum("rd,d->r", self.embeddings[rows], vector)  # bit-identical to the search's scores
+        return scores
 
-    def unit(self, vector: Array | None) -> float:
-        """The standard deviation of the scores of all items: in this unit boosts are given."""
+    def boost_unit(self, vector: Array | None) -> float:
+        """The unit of boosts: the standard deviation of the scores of all items."""
         if vector is None:
             return float(self.popularity.std())
         variance = float(vector @ self._covariance @ vector)
         return math.sqrt(max(0.0, variance))
 
-    def shares(self, constraints: Constraints, vector: Array | None) -> Array:
+    def boost_shares(self, constraints: Constraints, vector: Array | None) -> Array:
         """What boosts add to the score of every item, (n_items,) float32."""
         shares = np.zeros(len(self), np.float32)
         rows, amounts = constraints.boosted
         if len(rows):
-            shares[rows] = amounts * self.unit(vector)
+            shares[rows] = amounts * self.boost_unit(vector)
         return shares
 
     @cached_property

@@ -1,4 +1,4 @@
-"""One way to search, whatever holds the vectors: `rows, scores = await search(vector, k, exclude)`."""
+"""One interface to search an index on the CPU or on a GPU: `rows, scores = await search(vector, k, exclude)`."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -12,149 +12,148 @@ from index.errors import InputError
 from index.gpu import n_gpus, place_index
 from index.item_index import ItemIndex
 from service.ranking.profile import NO_ROWS
-from service.settings import Settings
-from service.telemetry.metrics import Metrics
+from service.settings import RankingSettings
+from service.telemetry.metrics import RankingMetrics
 
 Array = np.ndarray[Any, Any]
-Found = tuple[Array, Array]  # rows (<= k,) and scores (<= k,), best first
+SearchResult = tuple[Array, Array]  # rows (<= k,) and scores (<= k,), best first
 
 
-class Search(Protocol):
-    """The best items for a vector, and for many at once: one of many is answered as it would be alone."""
+class ItemSearch(Protocol):
+    """Finds the best items for one vector or many; a vector's result is the same alone and among others."""
 
     @property
     def hidden(self) -> Array:
-        """The rows that never come back, ascending."""
+        """The rows that no result contains, ascending."""
 
     def hide(self, rows: Array) -> None:
-        """Let exactly these rows never come back, from the next search on."""
+        """Hide exactly these rows, from the next search on."""
 
-    async def __call__(self, vector: Array, k: int, exclude: Array | None) -> Found:
+    async def __call__(self, vector: Array, k: int, exclude: Array | None) -> SearchResult:
         """The k best rows for one vector (d,) without the excluded ones."""
 
     async def many(
         self, vectors: Sequence[Array], k: int, exclude: Sequence[Array], within: Array | None = None
-    ) -> list[Found]:
+    ) -> list[SearchResult]:
         """The k best rows for each vector, without its excluded ones, among the ascending rows `within` if given."""
 
 
-class _Hiding:
-    """An index of which some rows are hidden for a time."""
+class _HidingSearch:
+    """Base of searches whose hidden rows can change."""
 
     def __init__(self, index: ItemIndex) -> None:
         self._index = index
 
     @property
     def hidden(self) -> Array:
-        """The rows that never come back."""
         return self._index.hidden
 
     def hide(self, rows: Array) -> None:
-        """Let exactly these rows never come back."""
         self._index = self._index.with_hidden(rows)
 
 
-class Inline(_Hiding):
-    """Search in the event loop: a tenth of a millisecond at usual sizes, less than handing it to a thread costs.
+class InlineSearch(_HidingSearch):
+    """Searches in the event loop: at usual sizes 0.1 ms, less than handing the search to a thread costs.
 
-    Calls of one turn of the loop are searched for together, for each asks after the same vectors.
+    Searches that arrive in one iteration of the loop run as one, since each reads the same item vectors.
     """
 
     def __init__(self, index: ItemIndex) -> None:
         super().__init__(index)
-        self._waiting: list[_Waiting] = []
+        self._pending: list[_PendingSearch] = []
 
-    async def __call__(self, vector: Array, k: int, exclude: Array | None) -> Found:
-        """One search."""
+    async def __call__(self, vector: Array, k: int, exclude: Array | None) -> SearchResult:
         loop = asyncio.get_running_loop()
-        if not self._waiting:
-            loop.call_soon(self._search)
-        one = _Waiting(vector, k, NO_ROWS if exclude is None else exclude, loop.create_future())
-        self._waiting.append(one)
-        return await one.found
+        if not self._pending:
+            loop.call_soon(self._search_pending)
+        search = _PendingSearch(vector, k, NO_ROWS if exclude is None else exclude, loop.create_future())
+        self._pending.append(search)
+        return await search.result
 
-    def _search(self) -> None:
-        waiting, self._waiting = self._waiting, []
-        alike: dict[int, list[_Waiting]] = {}
-        for one in waiting:
-            if not one.found.done():  # its request may have ended meanwhile
-                alike.setdefault(one.k, []).append(one)
-        for k, group in alike.items():
-            self._search_for(group, k)
+    def _search_pending(self) -> None:
+        pending, self._pending = self._pending, []
+        by_k: dict[int, list[_PendingSearch]] = {}
+        for search in pending:
+            if not search.result.done():  # its request may have been cancelled
+                by_k.setdefault(search.k, []).append(search)
+        for k, group in by_k.items():
+            self._search_group(group, k)
 
-    def _search_for(self, group: "list[_Waiting]", k: int) -> None:
+    def _search_group(self, group: "list[_PendingSearch]", k: int) -> None:
         try:
-            found = searched(self._index, [one.vector for one in group], k, [one.exclude for one in group], None)
+            results = search_index(
+                self._index, [search.vector for search in group], k, [search.exclude for search in group], None
+            )
         except InputError as error:
             if len(group) == 1:
-                group[0].found.set_exception(error)
-            else:  # one of them is wrong, and spoils the answer of no other
-                for one in group:
-                    self._search_for([one], k)
+                group[0].result.set_exception(error)
+            else:  # an invalid search must not fail the others
+                for search in group:
+                    self._search_group([search], k)
             return
-        for one, answer in zip(group, found, strict=True):
-            one.found.set_result(answer)
+        for search, result in zip(group, results, strict=True):
+            search.result.set_result(result)
 
     async def many(
         self, vectors: Sequence[Array], k: int, exclude: Sequence[Array], within: Array | None = None
-    ) -> list[Found]:
-        """One search for each vector, at once."""
-        return searched(self._index, vectors, k, exclude, within)
+    ) -> list[SearchResult]:
+        return search_index(self._index, vectors, k, exclude, within)
 
 
-class _Waiting(NamedTuple):
-    """A search that somebody waits for."""
-
+class _PendingSearch(NamedTuple):
     vector: Array  # (d,)
     k: int
     exclude: Array
-    found: "asyncio.Future[Found]"
+    result: "asyncio.Future[SearchResult]"
 
 
-def searched(
+def search_index(
     index: ItemIndex, vectors: Sequence[Array], k: int, exclude: Sequence[Array], within: Array | None
-) -> list[Found]:
-    """One search for all of the vectors, here and now."""
+) -> list[SearchResult]:
+    """One search of the index for all vectors, in the caller's thread."""
     if not vectors:
         return []
     rows, scores = index.search(np.stack(vectors), k, exclude, within)
-    return [trimmed(*found) for found in zip(rows, scores, strict=True)]
+    return [trim_padding(*result) for result in zip(rows, scores, strict=True)]
 
 
-def trimmed(rows: Array, scores: Array) -> Found:
-    """Without the padding of a list that came out shorter than asked."""
+def trim_padding(rows: Array, scores: Array) -> SearchResult:
+    """The result without the padding (rows of -1) of a list shorter than k."""
     n = int(np.count_nonzero(rows >= 0))
     return rows[:n], scores[:n]
 
 
-class Batched(_Hiding):
-    """Search in the one thread that a GPU index may be searched from."""
+class BatchedSearch(_HidingSearch):
+    """Searches in the only thread that may search a GPU index."""
 
     def __init__(self, searcher: BatchingSearcher, index: ItemIndex) -> None:
         super().__init__(index)
         self._searcher = searcher
 
-    async def __call__(self, vector: Array, k: int, exclude: Array | None) -> Found:
-        """One search."""
-        return trimmed(*await asyncio.wrap_future(self._searcher.submit(vector, k, exclude, index=self._index)))
+    async def __call__(self, vector: Array, k: int, exclude: Array | None) -> SearchResult:
+        return trim_padding(*await asyncio.wrap_future(self._searcher.submit(vector, k, exclude, index=self._index)))
 
     async def many(
         self, vectors: Sequence[Array], k: int, exclude: Sequence[Array], within: Array | None = None
-    ) -> list[Found]:
-        """One search for each vector, at once."""
-        if within is not None:  # scored on the CPU whatever the device: no GPU search takes a selection of rows
-            return searched(self._index, vectors, k, exclude, within)
+    ) -> list[SearchResult]:
+        if within is not None:  # on the CPU, since no GPU search takes a selection of rows
+            return search_index(self._index, vectors, k, exclude, within)
         pairs = zip(vectors, exclude, strict=True)
-        return await asyncio.gather(*(self(vector, k, left_out) for vector, left_out in pairs))
+        return await asyncio.gather(*(self(vector, k, excluded) for vector, excluded in pairs))
 
 
-def place_search(settings: Settings, metrics: Metrics, bundle: Bundle) -> tuple[Search, str, Callable[[], None]]:
-    """The search over the bundle's index, the device (a GPU where one is seen and allowed), and what ends it."""
+def open_search(
+    settings: RankingSettings, metrics: RankingMetrics, bundle: Bundle
+) -> tuple[ItemSearch, str, Callable[[], None]]:
+    """Open the search over the bundle's index; return it, its device (`cpu` or `gpu`), and a function that closes it.
+
+    It is on a GPU where FAISS sees one and the settings allow it.
+    """
     allowed = settings.gpu == "auto"
     index = place_index(bundle.index(), allow_gpu=allowed)
     if index.engine.device == "cpu":
         if allowed and n_gpus():
             metrics.index_fallbacks.inc()
-        return Inline(index), index.engine.device, lambda: None
+        return InlineSearch(index), index.engine.device, lambda: None
     searcher = BatchingSearcher(index, on_fallback=lambda _: metrics.index_fallbacks.inc())
-    return Batched(searcher, index), index.engine.device, searcher.close
+    return BatchedSearch(searcher, index), index.engine.device, searcher.close

@@ -1,4 +1,4 @@
-"""Which items are near which: by the learned embeddings, by one modality, by the ID part; cosine throughout."""
+"""Finds similar items by cosine: of the item embeddings, of one modality's features, or of the ID part."""
 
 import asyncio
 from collections.abc import Mapping
@@ -13,88 +13,87 @@ from index.ranking import unit_rows
 from service.errors import InvalidRequestError
 from service.ranking.attribution import count_in_common
 from service.ranking.profile import NO_ROWS
-from service.ranking.search import Inline, Search
+from service.ranking.search import InlineSearch, ItemSearch
 
 Array = np.ndarray[Any, Any]
 
 
 @dataclass(frozen=True)
-class Space:
-    """Unit vectors of all items (a zero row: nothing known) and the search over those that are known."""
+class VectorSpace:
+    """The unit vectors of all items in one space, and the search over them."""
 
-    vectors: Array  # (n_items, width) float32
-    unknown: Array  # rows
-    search: Search
+    vectors: Array  # (n_items, width) float32; a row of zeros: the space has no vector for the item
+    unknown: Array  # the rows of zeros
+    search: ItemSearch
 
     def hide(self, rows: Array) -> None:
-        """Let exactly these rows never come back, beside those that are unknown."""
+        """Hide exactly these rows, and those without a vector."""
         self.search.hide(np.union1d(rows, self.unknown))
 
 
 class SimilarItems:
-    """Nearest items in every space that the bundle has; a space is built when it is first needed, in a thread.
+    """The nearest items in each space of a bundle; a space is built when it is first needed, in a thread.
 
-    Building reads all vectors of a space and copies them into an index: seconds in large catalogues, which a start
-    need not wait for.
+    Building copies all vectors of a space into an index: seconds for large catalogues, which would delay the start.
     """
 
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
         self._vectors = _vectors(bundle)
-        self._building: dict[str, asyncio.Future[Space]] = {}
+        self._building: dict[str, asyncio.Future[VectorSpace]] = {}
         self._hidden = NO_ROWS
 
     @property
     def spaces(self) -> tuple[str, ...]:
-        """What `by` may be."""
+        """The values that `by` may have."""
         return tuple(self._vectors)
 
     def vectors(self, by: str, rows: Array) -> Array:
         """The unit vectors (len(rows), width) of some items. InvalidRequestError where the bundle lacks the space."""
-        return unit_rows(self._of(by)[rows])
+        return unit_rows(self._vectors_of(by)[rows])
 
     async def nearest(
         self, row: int, k: int, by: str, *, without: Array = NO_ROWS, within: Array | None = None
     ) -> tuple[Array, Array] | None:
-        """Rows and cosines of the k nearest other items that the space knows; None where it does not know this one.
+        """Rows and cosines of the k nearest other items in the space; None where the space has no vector for `row`.
 
-        `without` rows are left out, and others than the ascending rows `within`, if given. InvalidRequestError where
-        the bundle lacks the space.
+        Rows in `without` are excluded, and with `within` (ascending) all rows outside it. InvalidRequestError where the
+        bundle lacks the space.
         """
-        space = await self._space(by)
+        space = await self._built_space(by)
         vector = space.vectors[row]
         if not vector.any():
             return None
-        (found,) = await space.search.many([vector], k, [np.append(without, row)], within)
-        return found
+        (nearest,) = await space.search.many([vector], k, [np.append(without, row)], within)
+        return nearest
 
     async def build(self) -> None:
         """Build every space that is not built yet, one after another."""
         for by in self.spaces:
-            await self._space(by)
+            await self._built_space(by)
 
     def hide(self, rows: Array) -> None:
-        """Let exactly these rows never come back, in any space."""
+        """Hide exactly these rows in every space."""
         self._hidden = rows
         for building in self._building.values():
             if building.done() and building.exception() is None:
                 building.result().hide(rows)
 
-    async def _space(self, by: str) -> Space:
-        vectors = self._of(by)
+    async def _built_space(self, by: str) -> VectorSpace:
+        vectors = self._vectors_of(by)
         building = self._building.get(by)
         if building is None:
-            building = self._building[by] = asyncio.ensure_future(self._built(vectors))
+            building = self._building[by] = asyncio.ensure_future(self._build(vectors))
         if building.done():
             return building.result()
-        return await asyncio.shield(building)  # a caller that leaves does not end it for the others
+        return await asyncio.shield(building)  # a cancelled caller does not cancel it for the others
 
-    async def _built(self, vectors: Array) -> Space:
-        space = await asyncio.to_thread(_space, vectors)
-        space.hide(self._hidden)  # here and now: what is hidden after this is hidden in a space that is built
+    async def _build(self, vectors: Array) -> VectorSpace:
+        space = await asyncio.to_thread(_unit_space, vectors)
+        space.hide(self._hidden)  # without an await between: `hide` reaches the space from now on
         return space
 
-    def _of(self, by: str) -> Array:
+    def _vectors_of(self, by: str) -> Array:
         vectors = self._vectors.get(by)
         if vectors is None:
             raise InvalidRequestError(f"by: this bundle has {', '.join(self._vectors)}, found {by!r}")
@@ -105,19 +104,20 @@ class SimilarItems:
         return {by: self.vectors(by, rows) @ self.vectors(by, np.array([row]))[0] for by in self._vectors}
 
     def users_in_common(self, row: int, rows: Array) -> list[int]:
-        """How many users had both items in training, for each of the rows."""
+        """For each of the rows, how many users had both items in training."""
         users = self._bundle.users_of(row)
         return [count_in_common(users, self._bundle.users_of(other)) for other in rows.tolist()]
 
 
 def _vectors(bundle: Bundle) -> dict[str, Array]:
-    named = {"fused": bundle.item_embeddings, **bundle.neighbours}
+    by_space = {"fused": bundle.item_embeddings, **bundle.neighbours}
     if "id" in bundle.item_parts:
-        named["id"] = bundle.item_parts["id"]
-    return named
+        by_space["id"] = bundle.item_parts["id"]
+    return by_space
 
 
-def _space(vectors: Array) -> Space:
+def _unit_space(vectors: Array) -> VectorSpace:
+    """The space of these vectors (n_items, width), normalized."""
     unit = unit_rows(vectors)
     unknown = np.flatnonzero(~unit.any(axis=1))
-    return Space(unit, unknown, Inline(ItemIndex.build(unit).with_hidden(unknown)))
+    return VectorSpace(unit, unknown, InlineSearch(ItemIndex.build(unit).with_hidden(unknown)))

@@ -1,7 +1,7 @@
-"""Counters and histograms of what every request does, for Prometheus, at a tenth of its client's cost.
+"""Prometheus counters and histograms for the hot path, at a tenth of the cost of prometheus_client's.
 
-prometheus_client takes a lock for each observation and walks the buckets. Here all observations come from the thread of
-the event loop, which also renders them, so a number in a list is enough.
+prometheus_client takes a lock for each observation and walks the buckets. These metrics need no lock, since only the
+event loop's thread observes and renders them.
 """
 
 from bisect import bisect_left
@@ -24,7 +24,6 @@ class Counter:
         self.value = 0
 
     def inc(self) -> None:
-        """Counter one more."""
         self.value += 1
 
 
@@ -32,24 +31,22 @@ class CounterFamily(Collector):
     """A counter with labels."""
 
     def __init__(self, name: str, documentation: str, labels: Sequence[str], registry: CollectorRegistry) -> None:
-        self._named = (name, documentation)
+        self._name_and_help = (name, documentation)
         self._labels = labels
         self._series: dict[Labels, Counter] = {}
         registry.register(self)
 
     def labels(self, *values: str) -> Counter:
-        """The series of these label values; whoever counts often keeps it."""
+        """The series of these label values; a frequent caller should cache it."""
         return self._series.setdefault(values, Counter())
 
     def describe(self) -> Iterable[Metric]:
-        """What registering checks the name by."""
-        yield CounterMetricFamily(*self._named, labels=self._labels)
+        yield CounterMetricFamily(*self._name_and_help, labels=self._labels)
 
     def collect(self) -> Iterator[Metric]:
-        """What is rendered."""
-        family = CounterMetricFamily(*self._named, labels=self._labels)
-        for values, count in self._series.items():
-            family.add_metric(values, count.value)
+        family = CounterMetricFamily(*self._name_and_help, labels=self._labels)
+        for values, counter in self._series.items():
+            family.add_metric(values, counter.value)
         yield family
 
 
@@ -60,11 +57,10 @@ class Histogram:
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self._bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)  # the last beyond all bounds
+        self.counts = [0] * (len(bounds) + 1)  # the last one is of the bucket +Inf
         self.sum = 0.0
 
     def observe(self, value: float) -> None:
-        """Counter a value in its bucket."""
         self.counts[bisect_left(self._bounds, value)] += 1
         self.sum += value
 
@@ -81,28 +77,26 @@ class HistogramFamily(Collector):
         *,
         bounds: Sequence[float],
     ) -> None:
-        self._named = (name, documentation)
+        self._name_and_help = (name, documentation)
         self._labels = labels
         self._bounds = tuple(bounds)
         self._series: dict[Labels, Histogram] = {}
         registry.register(self)
 
     def labels(self, *values: str) -> Histogram:
-        """The series of these label values; whoever observes often keeps it."""
-        found = self._series.get(values)
-        if found is None:
-            found = self._series[values] = Histogram(self._bounds)
-        return found
+        """The series of these label values; a frequent caller should cache it."""
+        histogram = self._series.get(values)
+        if histogram is None:
+            histogram = self._series[values] = Histogram(self._bounds)
+        return histogram
 
     def describe(self) -> Iterable[Metric]:
-        """What registering checks the name by."""
-        yield HistogramMetricFamily(*self._named, labels=self._labels)
+        yield HistogramMetricFamily(*self._name_and_help, labels=self._labels)
 
     def collect(self) -> Iterator[Metric]:
-        """What is rendered."""
-        family = HistogramMetricFamily(*self._named, labels=self._labels)
-        names = [*(repr(float(bound)) for bound in self._bounds), "+Inf"]
-        for values, spread in self._series.items():
-            below = [float(count) for count in accumulate(spread.counts)]
-            family.add_metric(values, list(zip(names, below, strict=True)), spread.sum)
+        family = HistogramMetricFamily(*self._name_and_help, labels=self._labels)
+        bounds = [*(repr(float(bound)) for bound in self._bounds), "+Inf"]
+        for values, histogram in self._series.items():
+            cumulative = [float(count) for count in accumulate(histogram.counts)]
+            family.add_metric(values, list(zip(bounds, cumulative, strict=True)), histogram.sum)
         yield family

@@ -1,4 +1,4 @@
-"""One JSON object a line on standard error, with the request id, from our code and from the libraries alike."""
+"""Configures logging: one JSON object a line on standard error, with the request id, also for libraries' messages."""
 
 import logging
 import sys
@@ -18,9 +18,9 @@ def _with_request_id(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
 
 
 def configure_logging(level: str) -> None:
-    """Send structlog and standard logging through one renderer; called once, at the edge.
+    """Send structlog and standard logging through one renderer; called once, at the start.
 
-    The renderer escapes everything outside ASCII, so nobody's id can forge a line or steer a terminal.
+    The renderer escapes everything outside ASCII, so that no id can forge a line or control a terminal.
     """
     shared: list[structlog.typing.Processor] = [
         _with_request_id,

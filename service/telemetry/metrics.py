@@ -1,6 +1,6 @@
-"""Every Prometheus metric of the service, in one group a room, on a registry of its own: one application, one registry.
+"""All Prometheus metrics of the service in one group a package, on one registry an application.
 
-A room is handed its group: the parameter's type says which metrics it may touch.
+A function takes the narrowest group as its parameter, so that its type says which metrics it may change.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from starlette.types import Scope
 from service.telemetry import fast_metrics
 from service.telemetry.resources import anonymous_bytes, memory_limit_bytes
 
-UNMATCHED = "other"  # one label for every path that is no route: callers must not create time series
+UNMATCHED = "other"  # the label of every path without a route, so that callers cannot create time series
 SERVER_ERRORS = ("500", "503", "504")  # statuses that are not the caller's fault
 CIRCUIT_STATES = ("closed", "open", "half_open")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -30,13 +30,13 @@ STAGE_BUCKETS = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.0
 
 
 def route_of(scope: Scope) -> str:
-    """The route's template, which names a request in metrics and traces."""
-    found: str = getattr(scope.get("route"), "path_format", UNMATCHED)
-    return found
+    """The template of the request's route, its name in metrics and traces."""
+    template: str = getattr(scope.get("route"), "path_format", UNMATCHED)
+    return template
 
 
 def _counter(registry: CollectorRegistry, name: str, documentation: str, **labels: Sequence[str]) -> Counter:
-    """A counter whose series begin at 0: Prometheus sees no increase in one that appears at 1."""
+    """A counter whose series start at 0, since Prometheus sees no increase in a series that starts at 1."""
     ((label, values),) = labels.items()
     counter = Counter(name, documentation, [label], registry=registry)
     for value in values:
@@ -54,7 +54,6 @@ class RouteMetrics:
         self.seconds = seconds
 
     def observe(self, seconds: float) -> None:
-        """Count one request and its time."""
         self.requests.inc()
         self.seconds.observe(seconds)
 
@@ -90,11 +89,11 @@ class HttpMetrics:
         self._sources: dict[str, Counter] = {}
 
     def route(self, method: str, route: str, status: int) -> RouteMetrics:
-        """The series of one kind of request, cached."""
+        """The series of one method, route and status, cached."""
         key = (method, route, status)
         if key not in self._routes:
             label = method if method in METHODS else "OTHER"
-            for server_error in SERVER_ERRORS:  # at 0 before the first one: see _counter
+            for server_error in SERVER_ERRORS:  # start at 0, for the reason given at _counter
                 self.requests.labels(label, route, server_error)
             self._routes[key] = RouteMetrics(
                 self.requests.labels(label, route, str(status)), self.seconds.labels(label, route)
@@ -102,7 +101,7 @@ class HttpMetrics:
         return self._routes[key]
 
     def count_answer(self, source: str) -> None:
-        """Count one response by its source; a route without a source is not counted."""
+        """Count one response by its source; the response of a route without sources is not counted."""
         if source:
             if source not in self._sources:
                 self._sources[source] = self.answers.labels(source)
@@ -110,7 +109,7 @@ class HttpMetrics:
 
 
 class UserMetrics:
-    """What is known of users between trainings, and how quickly new events reach this replica."""
+    """User profiles, the arrival of new events, and hidden items."""
 
     def __init__(self, r: CollectorRegistry) -> None:
         self.vectors = Counter(
@@ -126,7 +125,7 @@ class UserMetrics:
             "reco_live_polls", "Polls of the event log for new events: done, error.", ["outcome"], registry=r
         )
         self.live_hears = Gauge(
-            "reco_live_hears", "1 while new events of every replica reach this one within moments.", registry=r
+            "reco_live_hears", "1 while new events of every replica reach this one promptly.", registry=r
         )
         self.live_signals = Counter(
             "reco_live_signals",
@@ -318,7 +317,7 @@ class Metrics(
     RetrainMetrics,
     ProcessMetrics,
 ):
-    """All groups on one registry. Label values come from fixed sets, the bundle's labels apart."""
+    """All groups on one registry. Label values come from fixed sets, except the bundle's labels."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

@@ -1,4 +1,4 @@
-"""What this process may use and has left, looked at when it is asked for; nan where the system does not say."""
+"""Reads the memory and disk space of the process from the system; nan where the system does not report them."""
 
 import math
 import os
@@ -11,7 +11,7 @@ KIB = 1024
 
 
 def anonymous_bytes(status: Path = STATUS) -> float:
-    """Memory that is the process's own: what is mapped from a bundle's files is left out, the kernel can drop it."""
+    """The resident memory of the process without pages mapped from files, which the kernel can evict."""
     try:
         lines = status.read_text().splitlines()
     except OSError:
@@ -20,7 +20,7 @@ def anonymous_bytes(status: Path = STATUS) -> float:
 
 
 def memory_limit_bytes(limit: Path = CGROUP_LIMIT) -> float:
-    """The container's limit where it has one below the machine's memory, else that."""
+    """The smaller of the container's memory limit and the machine's memory."""
     machine = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     try:
         return min(machine, float(limit.read_text()))

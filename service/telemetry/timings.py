@@ -1,14 +1,14 @@
-"""How long each stage of a request takes: for its Server-Timing header, for metrics and for traces."""
+"""Times the stages of a request for its Server-Timing header, metrics and traces."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-TIMINGS = "stages"  # where the stages stand in the ASGI scope
+TIMINGS = "stages"  # the key in the ASGI scope
 
 
 @dataclass(slots=True)
 class Timings:
-    """How long each stage of one request took; becomes the Server-Timing header."""
+    """The durations of the stages of one request."""
 
     clock: Callable[[], float]
     start: float = 0.0
@@ -16,16 +16,15 @@ class Timings:
     marks: list[tuple[str, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Start the clock."""
         self.start = self.last = self.clock()
 
     def mark(self, stage: str) -> None:
-        """End a stage that began at the last mark."""
+        """End a stage that began at the previous mark."""
         now = self.clock()
         self.marks.append((stage, now - self.last))
         self.last = now
 
     def header(self) -> bytes:
-        """`user;dur=0.21, search;dur=0.11, total;dur=0.48`, in milliseconds."""
+        """The Server-Timing header, in milliseconds: `user;dur=0.21, search;dur=0.11, total;dur=0.48`."""
         spans = [*self.marks, ("total", self.clock() - self.start)]
         return ", ".join(f"{name};dur={seconds * 1000:.3f}" for name, seconds in spans).encode()

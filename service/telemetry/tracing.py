@@ -1,7 +1,7 @@
-"""OpenTelemetry traces of requests. Imported only where the settings name a collector: the extra `tracing` brings it.
+"""Sends OpenTelemetry traces of requests; imported only with RECO_OTLP_ENDPOINT, since it needs the extra `tracing`.
 
-A request's spans are made when it has been answered, from the times of its stages, so that a request that is not
-traced costs nothing and one that is waits for nothing; they leave in batches from a thread of their own.
+The spans of a request are created after its response, from its timings, so that an untraced request costs nothing and
+no request waits for the export, which runs in batches in a thread of its own.
 """
 
 import random
@@ -24,13 +24,13 @@ from service.telemetry.metrics import route_of
 from service.telemetry.timings import Timings
 
 NAME = "anchorrec"
-EXPORT_S = 3.0  # for one batch, and so for the last one when the process ends
+EXPORT_S = 3.0  # timeout of one batch, also of the last one when the process stops
 NANOSECONDS = 1_000_000_000
 W3C = (b"traceparent", b"tracestate")
 
 
 class Traces:
-    """Makes spans of answered requests: one for the request, one below it for each stage."""
+    """Creates the spans of finished requests: one for the request, with a child for each stage."""
 
     def __init__(
         self, processor: SpanProcessor, *, share: float, wall_ns: Callable[[], int], rng: random.Random
@@ -44,11 +44,11 @@ class Traces:
         self._rng = rng
 
     def record(self, scope: Scope, timings: Timings, status: int) -> None:
-        """Make the spans of a request that has just been answered, below the caller's span where it names one."""
-        given = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in W3C}
-        context = TraceContextTextMapPropagator().extract(given) if given else None
-        if not _has_caller(context) and self._rng.random() >= self._share:
-            return  # a sampler would say so too, at twenty times the cost
+        """Create the spans of a finished request, as children of the caller's span where the request names one."""
+        headers = {name.decode(): value.decode("latin-1") for name, value in scope["headers"] if name in W3C}
+        context = TraceContextTextMapPropagator().extract(headers) if headers else None
+        if not _has_parent(context) and self._rng.random() >= self._share:
+            return  # a sampler would decide the same at twenty times the cost
         end = self._wall_ns()
         start = end - _ns(timings.clock() - timings.start)
         method, route = scope["method"], route_of(scope)
@@ -67,24 +67,24 @@ class Traces:
         span.end(end)
 
     def _record_stages(self, span: trace.Span, timings: Timings, start: int) -> None:
-        below = trace.set_span_in_context(span)
+        parent = trace.set_span_in_context(span)
         for name, seconds in timings.marks:
-            child = self._tracer.start_span(name, context=below, start_time=start)
+            child = self._tracer.start_span(name, context=parent, start_time=start)
             start += _ns(seconds)
             child.end(start)
 
     def close(self) -> None:
-        """Send what waits to be sent, for a moment, and stop."""
+        """Export the pending spans, within EXPORT_S, and stop."""
         self._provider.shutdown()
 
 
 def open_traces(endpoint: str, *, share: float, wall_ns: Callable[[], int], rng: random.Random) -> Traces:
-    """Traces that go to a collector by OTLP over HTTP: `http://collector:4318`, to which `/v1/traces` is added."""
+    """Traces that are exported by OTLP over HTTP; `/v1/traces` is appended to the endpoint, `http://collector:4318`."""
     exporter = OTLPSpanExporter(endpoint=endpoint.rstrip("/") + "/v1/traces", timeout=EXPORT_S)
     return Traces(BatchSpanProcessor(exporter), share=share, wall_ns=wall_ns, rng=rng)
 
 
-def _has_caller(context: Context | None) -> bool:
+def _has_parent(context: Context | None) -> bool:
     return context is not None and trace.get_current_span(context).get_span_context().is_valid
 
 

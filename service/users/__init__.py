@@ -1,1 +1,1 @@
-"""User profiles: looked up by id, cached, folded in from events."""
+"""Looks up user profiles by id: from caches, the event log and the bundle."""

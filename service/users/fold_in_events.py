@@ -1,4 +1,4 @@
-"""A user's past after new events: the trained one and theirs, each item once, the newest event of an item deciding."""
+"""Builds a user's profile from the trained past and later events; the newest event of an item decides."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,59 +8,59 @@ import numpy as np
 from index.bundle import Bundle
 from service.events.event import POSITIVE, Event
 from service.ranking.profile import Profile, fold_in
-from service.settings import Settings
+from service.settings import UserSettings
 
 DAY_S = 86_400.0
 
 
 @dataclass(frozen=True)
 class EventWeights:
-    """How much an event counts: by its kind, and by how much older it is than the user's newest one."""
+    """The weight of an event in a profile: by its kind, and by its age relative to the user's newest event."""
 
-    kinds: Mapping[str, float]
+    by_kind: Mapping[str, float]
     half_life_s: float | None = None
 
     @classmethod
-    def of(cls, settings: Settings) -> "EventWeights":
-        """As the operator set it; by default every event weighs 1, and the fold-in is exact."""
+    def from_settings(cls, settings: UserSettings) -> "EventWeights":
         days = settings.event_half_life_days
-        kinds = {kind: getattr(settings, f"event_weight_{kind}") for kind in POSITIVE}
-        return cls(kinds, None if days is None else days * DAY_S)
+        by_kind = {kind: getattr(settings, f"event_weight_{kind}") for kind in POSITIVE}
+        return cls(by_kind, None if days is None else days * DAY_S)
 
-    def aged(self, seconds: float) -> float:
-        """What is left of a weight of 1 after so long; nothing gains by being from the future."""
-        return 1.0 if self.half_life_s is None else 0.5 ** (max(0.0, seconds) / self.half_life_s)
+    def decay(self, age_s: float) -> float:
+        """The factor of a weight at this age; a negative age counts as 0."""
+        return 1.0 if self.half_life_s is None else 0.5 ** (max(0.0, age_s) / self.half_life_s)
 
 
-def with_events(
-    bundle: Bundle, user_row: int | None, events: Sequence[Event], weighing: EventWeights
+def profile_from_events(
+    bundle: Bundle, user_row: int | None, events: Sequence[Event], weights: EventWeights
 ) -> Profile | None:
-    """The profile that training and these events, oldest first, give; None where no event is of an item it knows.
+    """The profile from the user's training and these events, oldest first; None where the bundle has none of the items.
 
-    Ages run back from the user's newest event and not from now, so a profile stays right as long as no event comes.
-    What training saw counts as of the bundle's making.
+    Ages are relative to the user's newest event and not to now, so a cached profile is valid until the next event.
+    Interactions from training are as old as the bundle.
     """
-    last = _last_by_row(bundle, events)
-    if not last:
+    last_events = _last_event_by_row(bundle, events)
+    if not last_events:
         return None
-    newest = max(event.timestamp for event in last.values())
-    trained = [] if user_row is None else [row for row in bundle.seen(user_row).tolist() if row not in last]
-    liked = {row: event for row, event in last.items() if event.kind in POSITIVE}
-    before = weighing.aged(newest - bundle.manifest.created_at.timestamp())
-    weights = [before] * len(trained)
-    weights += [weighing.kinds[event.kind] * weighing.aged(newest - event.timestamp) for event in liked.values()]
+    newest = max(event.timestamp for event in last_events.values())
+    trained = [] if user_row is None else [row for row in bundle.seen(user_row).tolist() if row not in last_events]
+    positive = {row: event for row, event in last_events.items() if event.kind in POSITIVE}
+    past_weights = [weights.decay(newest - bundle.manifest.created_at.timestamp())] * len(trained)
+    past_weights += [
+        weights.by_kind[event.kind] * weights.decay(newest - event.timestamp) for event in positive.values()
+    ]
     return fold_in(
         bundle,
-        np.array([*trained, *liked], np.int64),
-        np.array(weights, np.float32),
+        np.array([*trained, *positive], np.int64),
+        np.array(past_weights, np.float32),
         source="fold_in",
         own=None if user_row is None else bundle.user_own[user_row],
-        excluded=np.array([row for row in last if row not in liked], np.int64),
+        excluded=np.array([row for row in last_events if row not in positive], np.int64),
     )
 
 
-def _last_by_row(bundle: Bundle, events: Sequence[Event]) -> dict[int, Event]:
-    """The last event of each item that the bundle has, in the order in which these events came."""
+def _last_event_by_row(bundle: Bundle, events: Sequence[Event]) -> dict[int, Event]:
+    """The last event of each item that the bundle has, in order of acceptance."""
     last: dict[int, Event] = {}
     for event in events:
         row = bundle.item_ids.row(event.item_id)

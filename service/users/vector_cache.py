@@ -1,4 +1,4 @@
-"""User vectors in Redis: raw float32 bytes, one shared round trip at a time, never the reason that a request fails."""
+"""Caches user vectors in Redis as raw float32 bytes; requests share round trips, and no failure fails a request."""
 
 import asyncio
 import random
@@ -15,8 +15,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.redis.circuit_breaker import BreakerState, CircuitBreaker
 from service.redis.client import CLOSE_S, FAILURES, RedisClient, connect, read_many, refresh, within
-from service.settings import Settings
-from service.telemetry.metrics import Metrics
+from service.settings import RedisSettings
+from service.telemetry.metrics import RedisMetrics
 from service.users.vector_keys import Vector, decode_vector
 
 T = TypeVar("T")
@@ -24,30 +24,35 @@ T = TypeVar("T")
 READ_OUTCOMES = ("hit", "miss", "bad", "late", "error", "skipped")
 WRITE_OUTCOMES = ("done", "error", "dropped")
 WRITE_BATCH = 256  # vectors a pipeline
-WRITE_S = 1.0  # nobody waits for a write, so it may take longer than a read
+WRITE_S = 1.0  # longer than for a read, since no request waits for a write
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
 class ReadFailure:
-    """Redis did not answer; the outcome that is counted for each request that waited."""
+    """A failed read, with the outcome to count for each request that waited for it."""
 
     outcome: str
 
 
-Reply = bytes | str | None | ReadFailure  # str only to redis-py's annotations: replies are not decoded
+Reply = bytes | str | None | ReadFailure  # str only for redis-py's annotations: replies are not decoded
 
 
 class VectorCache:
-    """Reads and writes vectors under a time budget, behind a circuit.
+    """Reads and writes vectors within a time budget, behind a circuit breaker.
 
-    Requests that arrive while a read is under way share the next one (one MGET): Redis is asked once per round
-    trip, however many wait, which costs a tenth of a GET for each. Writes are queued, bounded, and not waited for.
+    Requests that arrive during a read share the next one, a single MGET, at a tenth of the cost of a GET for each.
+    Writes wait in a bounded queue, and no request waits for them.
     """
 
     def __init__(
-        self, redis: RedisClient, circuit: CircuitBreaker, settings: Settings, metrics: Metrics, rng: random.Random
+        self,
+        redis: RedisClient,
+        circuit: CircuitBreaker,
+        settings: RedisSettings,
+        metrics: RedisMetrics,
+        rng: random.Random,
     ) -> None:
         self._redis = redis
         self._circuit = circuit
@@ -56,8 +61,8 @@ class VectorCache:
         self._rng = rng
         self._reads = {outcome: metrics.redis_reads.labels(outcome) for outcome in READ_OUTCOMES}
         self._writes = {outcome: metrics.redis_writes.labels(outcome) for outcome in WRITE_OUTCOMES}
-        self._wanted: dict[bytes, asyncio.Future[Reply]] = {}
-        self._pending: dict[bytes, bytes] = {}
+        self._pending_reads: dict[bytes, asyncio.Future[Reply]] = {}
+        self._pending_writes: dict[bytes, bytes] = {}
         self._reader: asyncio.Task[None] | None = None
         self._writer: asyncio.Task[None] | None = None
         self._refresher: asyncio.Task[None] | None = None
@@ -67,85 +72,84 @@ class VectorCache:
         """The circuit's state, for /readyz."""
         return self._circuit.state.value
 
-    async def get(self, key: bytes, own: Vector) -> tuple[Vector, bool]:
-        """The vector under the key and True; or `own` and False, which is then written where Redis lacks it."""
-        reply = await self._ask(key) if self._circuit.allows() else ReadFailure("skipped")
+    async def get(self, key: bytes, default: Vector) -> tuple[Vector, bool]:
+        """The cached vector and True, else `default` and False; after a miss `default` is written to Redis."""
+        reply = await self._shared_read(key) if self._circuit.allows() else ReadFailure("skipped")
         if isinstance(reply, ReadFailure):
             self._reads[reply.outcome].inc()
-            return own, False
-        vector = None if reply is None else decode_vector(reply, len(own))
+            return default, False
+        vector = None if reply is None else decode_vector(reply, len(default))
         if vector is not None:
             self._reads["hit"].inc()
             return vector, True
         self._reads["miss" if reply is None else "bad"].inc()
-        self._put(key, own)
-        return own, False
+        self._queue_write(key, default)
+        return default, False
 
-    async def _ask(self, key: bytes) -> Reply:
-        """Join the next read. A request waits for the read under way and for its own, so each has half the budget."""
-        future = self._wanted.get(key)
+    async def _shared_read(self, key: bytes) -> Reply:
+        """Join the next read. A request waits for the current read and for its own, so each has half the budget."""
+        future = self._pending_reads.get(key)
         if future is None:
-            future = self._wanted[key] = asyncio.get_running_loop().create_future()
+            future = self._pending_reads[key] = asyncio.get_running_loop().create_future()
         if self._reader is None:
-            self._reader = _background(self._read())
-        return await asyncio.shield(future)  # shielded: others may wait for the same key
+            self._reader = _background(self._read_pending())
+        return await asyncio.shield(future)  # others may wait for the same key
 
-    async def _read(self) -> None:
+    async def _read_pending(self) -> None:
         batch: dict[bytes, asyncio.Future[Reply]] = {}
         try:
-            while self._wanted:
-                batch, self._wanted = self._wanted, {}
+            while self._pending_reads:
+                batch, self._pending_reads = self._pending_reads, {}
                 replies = await self._fetch(list(batch))
                 for future, reply in zip(batch.values(), replies, strict=True):
                     future.set_result(reply)
         finally:
             self._reader = None
-            self._release(batch)
+            self._fail_unanswered(batch)
 
-    def _release(self, batch: dict[bytes, asyncio.Future[Reply]]) -> None:
-        """Whatever ended the reader, nobody waits for it any longer."""
-        for future in (*batch.values(), *self._wanted.values()):
+    def _fail_unanswered(self, batch: dict[bytes, asyncio.Future[Reply]]) -> None:
+        """When the reader ends for any reason, no request may wait for it."""
+        for future in (*batch.values(), *self._pending_reads.values()):
             if not future.done():
                 future.set_result(ReadFailure("error"))
-        self._wanted = {}
+        self._pending_reads = {}
 
     async def _fetch(self, keys: list[bytes]) -> Sequence[Reply]:
-        """One MGET. A connection cut short by the budget is closed, so no reply meets a later question."""
+        """Read the keys by one MGET. On a timeout the connection is closed, so no later read receives its reply."""
         if self._circuit.state is BreakerState.OPEN:  # opened while these keys waited
             return [ReadFailure("skipped")] * len(keys)
         try:
             replies = await within(read_many(self._redis, keys), self._budget_s)
         except FAILURES as error:
-            return [self._failed(error)] * len(keys)
+            return [self._record_failure(error)] * len(keys)
         self._circuit.succeeded()
         return replies
 
-    def _failed(self, error: Exception) -> ReadFailure:
+    def _record_failure(self, error: Exception) -> ReadFailure:
         self._circuit.failed()
         log.warning("redis failed", error=repr(error)[:200], circuit=self.state)
         if self._refresher is None:
             self._refresher = _background(self._refresh())
         return ReadFailure("late" if isinstance(error, (TimeoutError, RedisTimeoutError)) else "error")
 
-    def _put(self, key: bytes, vector: Vector) -> None:
-        """Queue a write; dropped where the queue is full."""
-        if len(self._pending) >= self._settings.redis_pending_writes:
+    def _queue_write(self, key: bytes, vector: Vector) -> None:
+        if len(self._pending_writes) >= self._settings.redis_pending_writes:
             self._writes["dropped"].inc()
             return
-        self._pending[key] = vector.astype("<f4").tobytes()
+        self._pending_writes[key] = vector.astype("<f4").tobytes()
         if self._writer is None:
-            self._writer = _background(self._write())
+            self._writer = _background(self._write_pending())
 
-    async def _write(self) -> None:
+    async def _write_pending(self) -> None:
         try:
-            while self._pending:
-                keys = list(islice(self._pending, WRITE_BATCH))
-                await self._store([(key, self._pending.pop(key)) for key in keys])
+            while self._pending_writes:
+                keys = list(islice(self._pending_writes, WRITE_BATCH))
+                await self._store([(key, self._pending_writes.pop(key)) for key in keys])
         finally:
             self._writer = None
 
     async def _store(self, items: list[tuple[bytes, bytes]]) -> None:
-        """One pipeline of SET. A refusal (memory full, read-only replica) is counted, but reads still work."""
+        """Write by one pipeline. A refusal (memory full, read-only replica) leaves the circuit closed: reads work."""
         if self._circuit.state is not BreakerState.CLOSED:
             self._writes["dropped"].inc(len(items))
             return
@@ -155,7 +159,7 @@ class VectorCache:
         try:
             results = await within(pipeline.execute(raise_on_error=False), WRITE_S)
         except FAILURES as error:
-            self._failed(error)
+            self._record_failure(error)
             self._writes["error"].inc(len(items))
             return
         for result in results:
@@ -166,7 +170,7 @@ class VectorCache:
         return max(1, round(self._settings.redis_ttl_s * (1 + jitter)))
 
     async def _refresh(self) -> None:
-        """A new view of a cluster takes longer than a request may wait, so it is had beside the requests."""
+        """Refresh the view of a cluster in the background, which takes longer than a request may wait."""
         try:
             with suppress(*FAILURES):
                 await within(refresh(self._redis), WRITE_S)
@@ -174,14 +178,14 @@ class VectorCache:
             self._refresher = None
 
     async def check(self) -> None:
-        """Ask once, so that the circuit's first state is a finding and the first request finds a connection."""
+        """Ping Redis once, so that the circuit's state is known and the first request finds an open connection."""
         try:
             await within(self._redis.ping(), WRITE_S)
         except FAILURES as error:
-            self._failed(error)
+            self._record_failure(error)
 
     async def close(self) -> None:
-        """Let pending writes end, for a moment, and close the connections."""
+        """Wait up to CLOSE_S for pending writes, then close the connections."""
         tasks = [task for task in (self._reader, self._writer, self._refresher) if task is not None]
         if tasks:
             await asyncio.wait(tasks, timeout=CLOSE_S)
@@ -192,13 +196,15 @@ class VectorCache:
 
 
 def _background(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """A task outside the request that happens to start it: its log lines do not carry that request's id."""
+    """Start a task in a context of its own, so that its log lines do not carry the request id of its starter."""
     return asyncio.get_running_loop().create_task(work, context=Context())
 
 
 @asynccontextmanager
-async def open_cache(settings: Settings, metrics: Metrics, rng: random.Random) -> AsyncIterator[VectorCache | None]:
-    """The cache that the settings ask for, closed at the end; None without a Redis."""
+async def open_cache(
+    settings: RedisSettings, metrics: RedisMetrics, rng: random.Random
+) -> AsyncIterator[VectorCache | None]:
+    """Open the cache and close it at the end; None where the settings name no Redis."""
     if settings.redis_url is None:
         yield None
         return

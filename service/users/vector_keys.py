@@ -1,4 +1,4 @@
-"""How a user vector is named and written in Redis."""
+"""The key and the byte format of a user vector in Redis."""
 
 import hashlib
 from typing import Any
@@ -7,13 +7,13 @@ import numpy as np
 
 Vector = np.ndarray[Any, Any]
 
-LONGEST_PLAIN_ID = 128  # bytes; a longer id enters its key as a hash, so that keys stay short
+LONGEST_PLAIN_ID = 128  # bytes; the key of a longer id holds its hash, so that keys stay short
 
 
 def user_key(namespace: str, bundle_id: str, user_id: str) -> bytes:
     """`namespace:bundle:user:=<id>`, or `:#<blake2b-256>` for a long id; no two ids share a key.
 
-    Neither namespace nor bundle id holds a colon, and the mark tells an id from a hash.
+    Neither a namespace nor a bundle id contains a colon, and the mark distinguishes an id from a hash.
     """
     raw = user_id.encode()
     mark, name = b"=", raw
@@ -23,7 +23,7 @@ def user_key(namespace: str, bundle_id: str, user_id: str) -> bytes:
 
 
 def decode_vector(data: bytes | str, size: int) -> Vector | None:
-    """The vector (size,) that the bytes hold, or None where they are of another length or not finite."""
+    """The vector (size,) in the bytes; None where their length differs or a value is not finite."""
     if isinstance(data, str) or len(data) != size * np.dtype(np.float32).itemsize:
         return None
     vector = np.frombuffer(data, "<f4")

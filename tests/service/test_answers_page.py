@@ -37,4 +37,4 @@ def test_the_page_has_examples_and_every_kind_of_call(tmp_path: Path) -> None:
     assert PAGE.count("```http") == len(EXAMPLES) == 6
     (rules,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
     (tmp_path / "rules.toml").write_text(rules)
-    assert read_rules(tmp_path / "rules.toml").entries() == {"pin": 1, "boost": 0, "block": 1, "require": 0}
+    assert read_rules(tmp_path / "rules.toml").entry_counts() == {"pin": 1, "boost": 0, "block": 1, "require": 0}

@@ -15,7 +15,7 @@ from servers import Valkey
 from index.bundle import Bundle
 from service.errors import ServiceError
 from service.events.freshness import EventFreshness
-from service.ranking.profile import trained
+from service.ranking.profile import trained_profile
 from service.users.profile_cache import ProfileCache
 
 SHARED = {"event_log": "redis", "event_log_safe": False, "redis_budget_ms": 2_000, "redis_retry_s": 0.1}
@@ -95,7 +95,7 @@ def test_a_profile_in_memory_is_believed_only_so_long_while_nothing_can_be_heard
 ) -> None:
     now = 100.0
     freshness = EventFreshness(lambda: now, stale_s=5)
-    nobody, profile = trained(bundle, 0), trained(bundle, 3)
+    nobody, profile = trained_profile(bundle, 0), trained_profile(bundle, 3)
     kept = ProfileCache(10_000, freshness, nobody)
     kept.put("user-3", profile, freshness.now())
     freshness.follows_events = True

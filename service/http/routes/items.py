@@ -34,7 +34,7 @@ async def item(service: Service, request: Request[Query]) -> dict[str, Any]:
     return {
         "bundle": bundle.bundle_id,
         "source": "bundle",
-        "item": loaded.items.everything(row),
+        "item": loaded.items.full_record(row),
         "users": len(bundle.users_of(row)),
         "part_norms": norms,
         "hidden": request.id in service.live.hidden.ids,

@@ -50,7 +50,7 @@ async def trending(service: Service, request: Request[TrendingQuery]) -> dict[st
     loaded, query, live = request.loaded, request.query, service.live
     hours = query.half_life_hours or service.settings.trending_half_life_hours
     constraints = await filter_constraints(query.filters, loaded.bundle.item_ids, loaded.facet_store)
-    mask = constraints.admits(len(loaded.bundle.item_ids))
+    mask = constraints.allowed_mask(len(loaded.bundle.item_ids))
     mask[loaded.hidden] = False
     depth = query.offset + query.k
     scored = _trending_rows(loaded, live.trending.ranked(hours * HOUR_S, live.now()), mask, depth)
@@ -90,5 +90,5 @@ async def _popular_rows(loaded: LoadedBundle, constraints: Constraints, without:
 
 def _render(loaded: LoadedBundle, rows: list[int], scores: list[Any], offset: int) -> list[dict[str, Any]]:
     items = loaded.items.ranked(rows, scores, first=offset + 1)
-    counts = loaded.recommender.counts(np.array(rows, np.int64))
+    counts = loaded.recommender.user_counts(np.array(rows, np.int64))
     return [{**item, "users": users} for item, users in zip(items, counts, strict=True)]

@@ -14,7 +14,7 @@ from service.http.requests import BatchBody, RecommendQuery, SessionBody, with_l
 from service.http.responses import BatchAnswer, RecommendAnswer, SessionAnswer
 from service.http.route import Request, check_id, route, user_in_path
 from service.ranking.constraints import NO_CONSTRAINTS, Constraints, filter_constraints, rule_constraints
-from service.ranking.diversity import BY_SCORE, Order
+from service.ranking.diversity import BY_SCORE, ListOrder
 from service.ranking.profile import Profile
 from service.ranking.recommender import Ranking
 from service.ranking.rules import Rules
@@ -60,7 +60,7 @@ def routes(settings: Settings) -> list[APIRoute]:
 async def recommend(service: Service, request: Request[RecommendQuery]) -> dict[str, Any]:
     """The best items for a user; for an unknown user the most popular ones, with the source `popular`."""
     loaded, query, profile = request.loaded, request.query, request.profile
-    if query.plain and service.rules.none:
+    if query.plain and service.rules.empty:
         listing = _ListRequest(query)
         ranking = await loaded.recommender.recommend(profile, query.k, exclude_seen=query.exclude_seen)
     else:
@@ -139,7 +139,7 @@ class _ListRequest:
 
     query: RecommendQuery
     constraints: Constraints = NO_CONSTRAINTS
-    order: Order = BY_SCORE
+    order: ListOrder = BY_SCORE
 
 
 async def _list_request(
@@ -149,8 +149,8 @@ async def _list_request(
     file_constraints = await service.rules.constraints(loaded.bundle, loaded.facet_store)
     constraints = await filter_constraints(query.filters, loaded.bundle.item_ids, loaded.facet_store)
     if rules is not None:
-        constraints = constraints.with_(await rule_constraints(rules, loaded.bundle.item_ids, loaded.facet_store))
-    return _ListRequest(query, constraints.with_(file_constraints), query.order)
+        constraints = constraints.merged_with(await rule_constraints(rules, loaded.bundle.item_ids, loaded.facet_store))
+    return _ListRequest(query, constraints.merged_with(file_constraints), query.order)
 
 
 async def _rank(loaded: LoadedBundle, profiles: Sequence[Profile | None], listing: _ListRequest) -> list[Ranking]:

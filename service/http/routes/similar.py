@@ -12,7 +12,7 @@ from service.http.responses import SimilarAnswer
 from service.http.route import Request, route
 from service.ranking.constraints import NO_CONSTRAINTS, filter_constraints
 from service.ranking.profile import NO_ROWS
-from service.ranking.recommender import left_out
+from service.ranking.recommender import excluded_rows
 from service.settings import Settings
 from service.state import Service
 
@@ -43,7 +43,7 @@ async def similar(service: Service, request: Request[SimilarQuery]) -> dict[str,
         if query.has_filters
         else NO_CONSTRAINTS
     )
-    without = np.concatenate([constraints.excluded, left_out(request.profile, exclude_seen=True)])
+    without = np.concatenate([constraints.excluded, excluded_rows(request.profile, exclude_seen=True)])
     nearest = await loaded.similar_items.nearest(
         row, query.offset + query.k, query.by, without=without, within=constraints.within
     )

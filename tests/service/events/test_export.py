@@ -56,7 +56,7 @@ def test_an_export_goes_on_where_the_last_one_ended_and_tells_how_far_it_is(
 
     async def steps(log: EventLog) -> None:
         await log.append(several(100))
-        first = await export_events(log, tmp_path / "1.parquet", advance=lambda done, of: told.append((done, of)))
+        first = await export_events(log, tmp_path / "1.parquet", on_progress=lambda done, of: told.append((done, of)))
         await log.append(several(50, start=100))
         second = await export_events(log, tmp_path / "2.parquet", after=first.last_position)
         assert (first.events, second.events, second.last_position) == (100, 50, 150)

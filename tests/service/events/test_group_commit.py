@@ -53,11 +53,11 @@ def test_what_comes_while_a_write_is_under_way_is_written_together_and_nobody_is
         await turns()
         assert disk.batches == [["0"]]
         assert not any(one.done() for one in waiting)
-        assert commits.waiting == 40
+        assert commits.n_waiting == 40
         disk.may_end.set()
         await asyncio.gather(*waiting)
         assert disk.batches[1] == [str(i) for i in range(1, 40)]
-        assert commits.waiting == 0
+        assert commits.n_waiting == 0
 
     metrics = use(steps)
     assert metrics.registry.get_sample_value("reco_event_write_seconds_count") == 2
@@ -108,7 +108,7 @@ def test_a_writer_that_is_stopped_leaves_nobody_waiting() -> None:
         for one in waiting:
             with pytest.raises(LogUnavailable, match="closing"):
                 await one
-        assert commits.waiting == 0
+        assert commits.n_waiting == 0
 
     use(steps)
 

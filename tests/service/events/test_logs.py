@@ -12,7 +12,7 @@ from made_events import NOON, made, several
 from servers import Valkey
 
 from service.events.event import KINDS, Event
-from service.events.log import Count, EventLog, Overloaded
+from service.events.log import EventCount, EventLog, Overloaded
 from service.events.open_log import open_log
 from service.events.quality import quality
 from service.settings import Settings
@@ -98,10 +98,16 @@ def test_a_user_has_the_latest_positive_and_dislike_events_oldest_first(use: Use
     async def steps(log: EventLog) -> None:
         await log.append([made(f"of-bob-{i}", user_id="bob") for i in range(3)])
         await log.append([made(f"{i}", kind=kind) for i, kind in enumerate(kinds)])
-        assert [event.kind for event in await log.of_user("ann")] == ["view", "click", "dislike", "like", "purchase"]
-        assert await log.of_user("nobody") == []
+        assert [event.kind for event in await log.user_events("ann")] == [
+            "view",
+            "click",
+            "dislike",
+            "like",
+            "purchase",
+        ]
+        assert await log.user_events("nobody") == []
         await log.append(several(4, kind="like"))
-        assert [event.event_id for event in await log.of_user("ann")] == ["6", *(f"event-{i}" for i in range(4))]
+        assert [event.event_id for event in await log.user_events("ann")] == ["6", *(f"event-{i}" for i in range(4))]
 
     use(steps, events_per_user=5)
 
@@ -190,7 +196,7 @@ def test_a_mark_of_what_was_exported_neither_moves_back_nor_beyond_the_end(use: 
     use(steps, clock=lambda: float(next(ticking)), events_kept=1)
 
 
-def rates(counts: list[Count]) -> tuple[Any, ...]:
+def rates(counts: list[EventCount]) -> tuple[Any, ...]:
     found = quality(counts)["overall"]
     return tuple(found[name] for name in ("answers", "items_shown", "clicks", "click_through_rate", "hit_rate"))
 
@@ -285,6 +291,6 @@ def test_ids_of_any_script_and_numbers_come_back_as_they_went_in(use: Use, ids: 
         assert list(appended.new) == given
         assert [event for _, event in await log.read(before, 100)] == given
         for event in given:
-            assert (await log.of_user(event.user_id))[-1] == event
+            assert (await log.user_events(event.user_id))[-1] == event
 
     use(steps)

@@ -1,19 +1,19 @@
 import pytest
 
-from service.events.log import Count
+from service.events.log import EventCount
 from service.events.quality import BUCKET_S, bucket_of, quality
 
 
 def test_rates_are_of_what_was_shown_and_null_where_nothing_was() -> None:
     found = quality(
         [
-            Count("b1", "answers", 4),
-            Count("b1", "shown", 40),
-            Count("b1", "clicked", 6),
-            Count("b1", "hits", 3),
-            Count("b1", "impression", 4),
-            Count("", "purchase", 2),
-            Count("", "other", 1),
+            EventCount("b1", "answers", 4),
+            EventCount("b1", "shown", 40),
+            EventCount("b1", "clicked", 6),
+            EventCount("b1", "hits", 3),
+            EventCount("b1", "impression", 4),
+            EventCount("", "purchase", 2),
+            EventCount("", "other", 1),
         ]
     )
     b1, nameless = found["bundles"]

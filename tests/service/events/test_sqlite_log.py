@@ -118,7 +118,7 @@ def test_a_log_that_another_process_holds_for_long_refuses_and_goes_on(
             other.execute("BEGIN IMMEDIATE")
             with pytest.raises(LogUnavailable, match="database is locked"):
                 await log.append([made("1")])
-            assert await log.of_user("ann") == []  # readers wait for nobody
+            assert await log.user_events("ann") == []  # readers wait for nobody
             other.execute("ROLLBACK")
         await write(log, [made("1")])
 

@@ -107,7 +107,7 @@ def test_replicas_of_the_service_share_one_log(safe: Valkey) -> None:
         assert sum([appended.n_new for appended in await asyncio.gather(*both)]) == 105
         assert sorted(await ids(one)) == sorted(event.event_id for event in several(105))
         await one.append([made("of ann", kind="like")])
-        assert (await other.of_user("ann"))[-1].event_id == "of ann"
+        assert (await other.user_events("ann"))[-1].event_id == "of ann"
 
     use(safe.url, steps, logs=2)
 
@@ -134,7 +134,7 @@ def test_a_killed_redis_has_every_acknowledged_event_when_it_is_back(safe: Valke
         await asyncio.gather(kill(), *(write(caller) for caller in range(40)))
         assert 200 <= len(acknowledged) < 4_000
         with pytest.raises(LogUnavailable):
-            await log.of_user("ann")
+            await log.user_events("ann")
         await asyncio.to_thread(safe.start)
         held = await ids(log)
         assert acknowledged <= set(held)
@@ -209,7 +209,7 @@ def test_a_frozen_redis_costs_readers_three_budgets_and_then_nothing(safe: Valke
         refusals = []
         for _ in range(50):
             with pytest.raises(LogUnavailable) as refused:
-                await log.of_user("ann")
+                await log.user_events("ann")
             refusals.append(refused.value.detail)
         assert sum("TimeoutError" in detail for detail in refusals) == 3  # then the circuit is open
 
@@ -227,13 +227,13 @@ def test_a_frozen_redis_refuses_events_until_it_thaws(safe: Valkey) -> None:
         os.kill(pid, signal.SIGSTOP)
         for _ in range(3):
             with pytest.raises(LogUnavailable):
-                await log.of_user("ann")
+                await log.user_events("ann")
         with pytest.raises(LogUnavailable, match="TimeoutError"):
             await log.append([made("2")])
         os.kill(pid, signal.SIGCONT)
         assert (await log.append([made("2")])).n_new + (await log.append([made("2")])).n_known in (1, 2)
         await asyncio.sleep(0.3)
-        assert len(await log.of_user("ann")) == 2
+        assert len(await log.user_events("ann")) == 2
 
     try:
         use(safe.url, steps, redis_budget_ms=100, redis_retry_s=0.2, event_log_timeout_s=0.5)
@@ -248,7 +248,7 @@ def test_a_full_redis_refuses_events_keeps_none_of_them_and_takes_them_later(saf
             client.config_set("maxmemory", "1")
             with pytest.raises(LogUnavailable, match="used memory > 'maxmemory'"):
                 await log.append(several(10, start=10))
-            assert len(await ids(log)) == len(await log.of_user("ann")) == 10
+            assert len(await ids(log)) == len(await log.user_events("ann")) == 10
             client.config_set("maxmemory", "0")
         assert (await log.append(several(10, start=10))).n_new == 10
 
@@ -265,7 +265,7 @@ def test_another_type_under_the_stream_refuses_and_under_what_is_derived_is_repl
             for key in ("user:ann", "days", "answer:r1"):
                 client.set("{reco:events}:" + key, "garbage")
         assert (await log.append([made("1", request_id="r1")])).n_new == 1
-        assert [event.event_id for event in await log.of_user("ann")] == ["1"]
+        assert [event.event_id for event in await log.user_events("ann")] == ["1"]
         assert await log.counts_since(0)
 
     use(safe.url, steps)
@@ -274,10 +274,10 @@ def test_another_type_under_the_stream_refuses_and_under_what_is_derived_is_repl
 def test_requests_that_ask_at_once_share_a_round_trip_and_get_their_own_events(safe: Valkey) -> None:
     async def steps(log: EventLog) -> None:
         await log.append([made(str(i), user_id=f"user-{i}") for i in range(100)])
-        await log.of_user("user-0")
+        await log.user_events("user-0")
         with safe.client() as client:
             before = client.info("stats")["total_connections_received"]
-            lists = await asyncio.gather(*(log.of_user(f"user-{i}") for i in range(100)))
+            lists = await asyncio.gather(*(log.user_events(f"user-{i}") for i in range(100)))
             assert client.info("stats")["total_connections_received"] == before
         assert [events[0].event_id for events in lists] == [str(i) for i in range(100)]
 
@@ -295,7 +295,7 @@ def test_a_cluster_and_a_watched_master_keep_the_log_and_lose_a_master(start: An
         async def steps(log: EventLog) -> None:
             await log.append(several(1_000))
             assert await log.count_since(0) == 1_000
-            assert len(await log.of_user("ann")) == 100
+            assert len(await log.user_events("ann")) == 100
             with fleet.client(-1) as replica:  # which the service was not told to wait for
                 await asyncio.to_thread(wait_until, lambda: replica.info("replication")["slave_repl_offset"] >= sent())
             fleet.kill(0)

@@ -39,7 +39,7 @@ KNOWN = {
 UNTOLD = (  # reasons to refuse that no schema can tell: they depend on the bundle, or on several places of a body
     "no item can be chosen by",
     "this bundle has",
-    "stands twice",
+    "appears twice",
     "is both pinned and blocked",
     "offset + k is",
     "ahead of our clock",

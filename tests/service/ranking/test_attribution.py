@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from index.bundle import BundleContent
 from index.manifest import PARTS
-from service.ranking.attribution import attribute, count_in_common, largest, ranks_without
+from service.ranking.attribution import attribute_score, count_in_common, counterfactual_ranks, largest
 from service.ranking.profile import NO_ROWS, Profile, scale_of
 
 TO_THE_SCORE = 1e-4
@@ -45,7 +45,7 @@ def test_both_sums_give_the_score_whatever_the_bundle(seed: int, size: int, name
     for user in range(5):  # the last has no past
         profile = profile_of(content, user)
         past = content.fold_in[profile.past]
-        found = attribute(profile, past, items=items, parts=parts, most=most)
+        found = attribute_score(profile, past, items=items, parts=parts, most=most)
         scores = items @ profile.vector
         assert np.allclose(sum(found.parts.values()), scores, rtol=0, atol=TO_THE_SCORE)
         by_past = found.own + found.contributions.sum(axis=0) + found.others
@@ -56,7 +56,7 @@ def test_both_sums_give_the_score_whatever_the_bundle(seed: int, size: int, name
 def test_a_score_of_small_numbers_splits_as_by_hand() -> None:
     own, past = np.float32([1, 0]), np.float32([[2, 0], [0, 4], [0, 0], [2, 4]])
     vector = own + scale_of(4) * past.sum(axis=0)  # [1, 0] + [4, 8] / 2 = [3, 4]
-    found = attribute(
+    found = attribute_score(
         Profile("user", vector, own, np.arange(4), np.ones(4, np.float32)),
         past,
         items=np.float32([[1, 1]]),
@@ -77,7 +77,7 @@ def test_counterfactual_ranks_are_those_of_a_catalogue_sorted_anew(seed: int, ex
         rows = np.setdiff1d(np.arange(25), seen)[:6] if exclude_seen else np.arange(6)
         past = content.fold_in[seen]
         positions = largest(past @ content.item_embeddings[rows].T, 3)
-        found = ranks_without(
+        found = counterfactual_ranks(
             profile_of(content, user),
             past,
             embeddings=content.item_embeddings,
@@ -98,7 +98,7 @@ def test_a_catalogue_beyond_one_chunk_is_ranked_like_one_within(monkeypatch: obj
     positions = largest(past @ content.item_embeddings[rows].T, 3)
 
     def ranks() -> list[list[int]]:
-        ranks: list[list[int]] = ranks_without(
+        ranks: list[list[int]] = counterfactual_ranks(
             profile,
             past,
             embeddings=content.item_embeddings,
@@ -117,7 +117,7 @@ def test_a_catalogue_beyond_one_chunk_is_ranked_like_one_within(monkeypatch: obj
 def test_a_user_left_without_any_vector_ranks_nothing() -> None:
     item = np.float32([[1.0, 0.0]])
     profile = Profile("user", item[0], np.zeros(2, np.float32), np.array([0]), np.ones(1, np.float32))
-    ranks = ranks_without(
+    ranks = counterfactual_ranks(
         profile,
         item,
         embeddings=item,

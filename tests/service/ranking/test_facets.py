@@ -12,7 +12,7 @@ from index.bundle import Bundle
 from index.ids import PackedStrings
 from service.errors import InvalidRequestError
 from service.ranking import facets as catalogue
-from service.ranking.facets import CATEGORY, CHUNK, Facets, FacetStore, common, facets_of
+from service.ranking.facets import CATEGORY, CHUNK, Facets, FacetStore, build_facets, intersect
 
 
 def facets(attributes: list[dict[str, Any]], categories: list[str] | None = None) -> Facets:
@@ -22,7 +22,7 @@ def facets(attributes: list[dict[str, Any]], categories: list[str] | None = None
         {"title": "", "category": name, "attributes": of_one, "image": None}
         for name, of_one in zip(names, attributes, strict=True)
     ]
-    return facets_of(PackedStrings.pack([orjson.dumps(record) for record in records]))
+    return build_facets(PackedStrings.pack([orjson.dumps(record) for record in records]))
 
 
 def test_an_item_is_found_by_every_value_that_it_has() -> None:
@@ -58,8 +58,8 @@ def test_free_text_and_numbers_of_each_item_are_not_kept(monkeypatch: pytest.Mon
     monkeypatch.setattr(catalogue, "MOST_FACETS", 3)
     attributes = [{"sku": f"s{i}", "text": "x" * (255 + i), "colour": "red", "late": 1} for i in range(5)]
     found = facets(attributes)
-    assert sorted(found.known) == ["category", "colour", "text"]
-    assert len(found.known["text"].rows) == 2  # those of 255 and 256 characters
+    assert sorted(found.by_name) == ["category", "colour", "text"]
+    assert len(found.by_name["text"].rows) == 2  # those of 255 and 256 characters
     for name in ("sku", "late"):
         with pytest.raises(InvalidRequestError, match=f"by '{name}'; known are category, colour, text"):
             found.rows_with(name, ["s1"])
@@ -67,7 +67,7 @@ def test_free_text_and_numbers_of_each_item_are_not_kept(monkeypatch: pytest.Mon
 
 @given(st.lists(st.sets(st.integers(0, 12)), max_size=4))
 def test_what_is_common_is_what_sets_have_in_common(groups: list[set[int]]) -> None:
-    found = common([np.array(sorted(group), np.int64) for group in groups])
+    found = intersect([np.array(sorted(group), np.int64) for group in groups])
     assert (found is None) if not groups else set(found.tolist()) == set.intersection(*groups)  # type: ignore[union-attr]
 
 
@@ -94,6 +94,6 @@ def test_a_hundred_thousand_items_are_parsed_a_chunk_a_call(monkeypatch: pytest.
         return records
 
     monkeypatch.setattr("service.ranking.facets.orjson", SimpleNamespace(loads=loads, dumps=orjson.dumps))
-    found = facets_of(items)
+    found = build_facets(items)
     assert len(found.rows_with("colour", ["c3"])) == 8_334
     assert (sum(parsed), len(parsed)) == (100_000, -(-100_000 // CHUNK))

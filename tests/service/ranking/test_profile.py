@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from index.bundle import Bundle
-from service.ranking.profile import fold_in, trained
+from service.ranking.profile import fold_in, trained_profile
 
 
 def test_folding_in_what_training_saw_gives_back_every_trained_user(bundle: Bundle) -> None:
@@ -14,17 +14,17 @@ def test_folding_in_what_training_saw_gives_back_every_trained_user(bundle: Bund
 
 
 def test_a_trained_profile_is_the_row_of_the_bundle_or_the_vector_of_the_cache(bundle: Bundle) -> None:
-    assert trained(bundle, 1).vector.tolist() == bundle.user_embeddings[1].tolist()
+    assert trained_profile(bundle, 1).vector.tolist() == bundle.user_embeddings[1].tolist()
     cached = np.arange(bundle.user_embeddings.shape[1], dtype=np.float32)
-    assert trained(bundle, 1, cached).vector is cached
+    assert trained_profile(bundle, 1, cached).vector is cached
 
 
 def test_a_profile_takes_memory_for_what_is_its_own_and_not_for_what_it_looks_into(bundle: Bundle) -> None:
     row, past = 1, bundle.seen(1)
     copied = fold_in(bundle, past.astype(np.int64), np.ones(len(past)), source="fold_in", own=bundle.user_own[row])
     in_a_reply = np.frombuffer(bundle.user_embeddings[row].tobytes(), "<f4")
-    looks = trained(bundle, row).n_bytes
-    assert trained(bundle, row, in_a_reply).n_bytes == looks + in_a_reply.nbytes
+    looks = trained_profile(bundle, row).n_bytes
+    assert trained_profile(bundle, row, in_a_reply).n_bytes == looks + in_a_reply.nbytes
     assert copied.n_bytes == looks + copied.vector.nbytes + 8 * len(past)
     assert looks > 4 * len(past)
 

@@ -157,11 +157,11 @@ def test_items_that_the_bundle_lacks_are_named_and_change_nothing(client: httpx.
         ),
         (
             {"pin": [{"item_id": "a", "position": 1}, {"item_id": "b", "position": 1}]},
-            "pin: position 1 stands twice, expected each once",
+            "pin: position 1 appears twice, expected each once",
         ),
         (
             {"pin": [{"item_id": "a", "position": 1}, {"item_id": "a", "position": 2}]},
-            "pin: item_id 'a' stands twice, expected each once",
+            "pin: item_id 'a' appears twice, expected each once",
         ),
         ({"pin": [{"item_id": "a", "position": 1}], "block": [{"item_id": "a"}]}, "'a' is both pinned and blocked"),
         ({"boost": [{"item_id": "a", "by": 1001}]}, "rules.boost.0.by: input should be less than or equal to 1000"),

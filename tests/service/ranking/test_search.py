@@ -10,7 +10,7 @@ from index.batching import BatchingSearcher
 from index.bundle import Bundle
 from index.errors import InputError
 from index.item_index import ItemIndex
-from service.ranking.search import Batched, Inline, place_search
+from service.ranking.search import BatchedSearch, InlineSearch, open_search
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
@@ -19,7 +19,7 @@ def test_the_batching_thread_answers_as_the_event_loop_does() -> None:
     content = make_content(n_users=30, n_items=50)
     index = ItemIndex.build(content.item_embeddings)
     searcher = BatchingSearcher(index)
-    here, there = Inline(index), Batched(searcher, index)
+    here, there = InlineSearch(index), BatchedSearch(searcher, index)
 
     async def compare() -> None:
         vectors = content.user_embeddings
@@ -45,7 +45,7 @@ def test_the_batching_thread_answers_as_the_event_loop_does() -> None:
 def test_calls_of_one_turn_get_what_each_gets_alone_and_a_wrong_one_spoils_no_other() -> None:
     content = make_content(n_users=30, n_items=50)
     index = ItemIndex.build(content.item_embeddings)
-    search, vectors = Inline(index), content.user_embeddings
+    search, vectors = InlineSearch(index), content.user_embeddings
 
     async def ask() -> list[Any]:
         calls = [search(vectors[user], 5 + user % 2, np.arange(user % 7)) for user in range(30)]
@@ -67,7 +67,7 @@ def test_calls_of_one_turn_get_what_each_gets_alone_and_a_wrong_one_spoils_no_ot
 def test_without_a_gpu_the_index_is_searched_on_the_cpu(bundle: Bundle, gpu: str) -> None:
     async def ask() -> tuple[str, list[int]]:
         settings = Settings(registry=Path("none"), gpu=gpu)  # type: ignore[arg-type]
-        search, device, close = place_search(settings, Metrics(), bundle)
+        search, device, close = open_search(settings, Metrics(), bundle)
         rows, _ = await search(bundle.user_embeddings[3], 5, None)
         close()
         return device, rows.tolist()

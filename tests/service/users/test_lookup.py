@@ -15,7 +15,7 @@ from service.errors import UnknownUserError
 from service.events.event import Event
 from service.events.freshness import EventFreshness
 from service.events.log import LogUnavailable
-from service.ranking.profile import Profile, trained
+from service.ranking.profile import Profile, trained_profile
 from service.settings import MEGABYTE
 from service.users.profile_cache import ENTRY_BYTES, OUTDATED, ProfileCache
 
@@ -137,7 +137,7 @@ def test_an_unknown_user_may_be_an_error_if_the_operator_says_so(bundle: Bundle,
 def test_users_beyond_the_bound_are_forgotten_the_one_asked_for_least_lately_first(
     bundle: Bundle, tmp_path: Path
 ) -> None:
-    room_for_two = 2.5 * (ENTRY_BYTES + trained(bundle, 1).n_bytes) / MEGABYTE
+    room_for_two = 2.5 * (ENTRY_BYTES + trained_profile(bundle, 1).n_bytes) / MEGABYTE
 
     @lively(bundle, tmp_path, profile_cache_mb=room_for_two)
     async def _(world: World) -> None:
@@ -176,15 +176,17 @@ held = st.tuples(st.sampled_from("abcdef"), st.sampled_from(("put", "overtaken",
 def test_what_profiles_take_is_counted_right_whatever_happens_and_never_more_than_it_may(
     bundle: Bundle, acts: list[tuple[str, str, int]]
 ) -> None:
-    nobody, most = trained(bundle, 0), 4_000
+    nobody, most = trained_profile(bundle, 0), 4_000
     kept = ProfileCache(most, EventFreshness(lambda: 0.0, 1.0), nobody)
     for user_id, act, row in acts:
         if act == "drop":
-            kept.drop(user_id)
+            kept.invalidate(user_id)
         elif act == "get":
             kept.get(user_id)
         else:
-            kept.put(user_id, nobody if row == 0 else trained(bundle, row), OUTDATED if act == "overtaken" else 0.0)
+            kept.put(
+                user_id, nobody if row == 0 else trained_profile(bundle, row), OUTDATED if act == "overtaken" else 0.0
+            )
         there = [found for user in "abcdef" if (found := kept.last_known(user)) is not None]
         sizes = [ENTRY_BYTES + (0 if one is nobody else one.n_bytes) for one in there]
         assert (len(kept), kept.n_bytes) == (len(there), sum(sizes))
@@ -241,7 +243,7 @@ def test_while_the_log_cannot_be_read_users_are_answered_from_what_is_known_and_
         world.live.freshness.follows_events = False
         await asyncio.sleep(0.01)
         with monkeypatch.context() as patched:
-            patched.setattr(world.feedback.log, "of_user", broken)
+            patched.setattr(world.feedback.log, "user_events", broken)
             assert await world.users.find("user-3") is known  # older than allowed, and yet the best there is
             assert (await world.users.find("user-4")).source == "user"
         world.live.freshness.follows_events = True
@@ -255,7 +257,7 @@ def test_what_was_read_of_a_user_before_an_event_is_not_kept_after_it(
     @lively(bundle, tmp_path)
     async def _(world: World) -> None:
         read, go_on = asyncio.Event(), asyncio.Event()
-        of_user = world.feedback.log.of_user
+        of_user = world.feedback.log.user_events
 
         async def slow(user_id: str) -> list[Event]:
             found = await of_user(user_id)
@@ -263,7 +265,7 @@ def test_what_was_read_of_a_user_before_an_event_is_not_kept_after_it(
             await go_on.wait()
             return found
 
-        monkeypatch.setattr(world.feedback.log, "of_user", slow)
+        monkeypatch.setattr(world.feedback.log, "user_events", slow)
         before = asyncio.create_task(world.users.find("user-3"))
         await read.wait()
         await world.did("user-3", "item-7")

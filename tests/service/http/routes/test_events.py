@@ -1,4 +1,4 @@
-"""Feedback over HTTP: what is taken in, what is refused and why, and what /quality makes of it."""
+"""Events over HTTP: what is taken in, what is refused and why, and what /quality makes of it."""
 
 import asyncio
 import sqlite3
@@ -13,8 +13,8 @@ import pytest
 from servers import counted, serving, wait_until
 
 from service.events.event import GivenEvent
-from service.events.intake import Feedback
-from service.events.open_log import open_feedback
+from service.events.intake import EventIntake
+from service.events.open_log import open_intake
 from service.http.routes.events import EventsAnswer, QualityAnswer
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -191,7 +191,7 @@ def feedback(folder: Path, steps: Any, clock: Callable[[], float] = lambda: 1e9,
 
     async def run() -> None:
         settings = Settings(registry=folder, log_impressions=True, **changes)
-        async with open_feedback(settings, metrics, clock) as opened:
+        async with open_intake(settings, metrics, clock) as opened:
             await steps(opened)
 
     asyncio.run(run())
@@ -199,7 +199,7 @@ def feedback(folder: Path, steps: Any, clock: Callable[[], float] = lambda: 1e9,
 
 
 def test_listeners_hear_of_new_events_once_they_are_durable_and_of_no_other(tmp_path: Path) -> None:
-    async def steps(feedback: Feedback) -> None:
+    async def steps(feedback: EventIntake) -> None:
         heard: list[str] = []
 
         def hear(events: Any) -> None:
@@ -208,7 +208,7 @@ def test_listeners_hear_of_new_events_once_they_are_durable_and_of_no_other(tmp_
 
         feedback.listeners.append(hear)
         for event_id in ("a", "a", "b"):
-            await feedback.take([GivenEvent(event_id=event_id, **CLICK)])
+            await feedback.accept([GivenEvent(event_id=event_id, **CLICK)])
         assert heard == ["a", "b"]
 
     feedback(tmp_path, steps)
@@ -217,13 +217,13 @@ def test_listeners_hear_of_new_events_once_they_are_durable_and_of_no_other(tmp_
 def test_a_clock_that_jumps_changes_neither_order_nor_what_is_taken_in(tmp_path: Path) -> None:
     now = 1e9
 
-    async def steps(feedback: Feedback) -> None:
+    async def steps(feedback: EventIntake) -> None:
         nonlocal now
         for i, jump in enumerate((0, 10**8, -(10**8), -(10**7), 3)):
             now += jump
-            assert (await feedback.take([GivenEvent(event_id=str(i), **CLICK)])).n_new == 1
+            assert (await feedback.accept([GivenEvent(event_id=str(i), **CLICK)])).n_new == 1
         assert [event.event_id for _, event in await feedback.log.read(0, 10)] == ["0", "1", "2", "3", "4"]
-        assert [event.event_id for event in await feedback.log.of_user("ann")] == ["0", "1", "2", "3", "4"]
+        assert [event.event_id for event in await feedback.log.user_events("ann")] == ["0", "1", "2", "3", "4"]
 
     feedback(tmp_path, steps, clock=lambda: now)
 
@@ -231,10 +231,10 @@ def test_a_clock_that_jumps_changes_neither_order_nor_what_is_taken_in(tmp_path:
 def test_noted_answers_beyond_the_bound_are_dropped_and_counted_and_the_rest_is_written_at_the_end(
     tmp_path: Path,
 ) -> None:
-    async def steps(feedback: Feedback) -> None:
+    async def steps(feedback: EventIntake) -> None:
         for i in range(30):
-            feedback.shown(f"r{i}", "ann", "b1", 10)
-        feedback.shown("empty", "ann", "b1", 0)
+            feedback.record_impression(f"r{i}", "ann", "b1", 10)
+        feedback.record_impression("empty", "ann", "b1", 0)
 
     metrics = feedback(tmp_path, steps, events_waiting=20)
     assert metrics.registry.get_sample_value("reco_impressions_dropped_total") == 10
