@@ -18,8 +18,8 @@ from service.events.open_log import open_feedback
 from service.live import LiveUpdates, open_live
 from service.ranking.rules_file import RulesFile, reload_rules
 from service.response_cache import ResponseCache
-from service.retrain.assembly import open_retraining
-from service.retrain.hook import Retraining
+from service.retrain.open_retraining import open_retraining
+from service.retrain.retraining import Retraining
 from service.settings import MEGABYTE, Settings
 from service.telemetry.metrics import Metrics
 from service.users.vector_cache import VectorCache, open_cache

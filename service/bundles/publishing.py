@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from index.errors import InputError
 from index.gate_report import GateReport
 from index.records import Move
-from service.bundles.errors import (
+from service.bundles.bundle_errors import (
     GateRefusedError,
     PublishingBusyError,
     RegistryError,

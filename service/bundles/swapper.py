@@ -17,8 +17,8 @@ import structlog
 from index.errors import InputError
 from index.registry import Pointer
 from service.bundles.backoff import Backoff
+from service.bundles.bundle_errors import SwapFailedError
 from service.bundles.current import CurrentBundle
-from service.bundles.errors import SwapFailedError
 from service.bundles.loaded import LoadedBundle
 from service.bundles.loader import BundleLoader
 from service.bundles.open_published import OpenedBundle, open_verified

@@ -7,9 +7,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from service.http.responses import FullJobAnswer, JobAnswer, JobsAnswer, Query, ShownJob
 from service.http.route import Call, route
-from service.retrain.hook import Retraining, RetrainingOffError
 from service.retrain.job import Job
-from service.retrain.signature import verify
+from service.retrain.retraining import Retraining, RetrainingOffError
+from service.retrain.signature import verify_signature
 from service.state import Service
 
 
@@ -77,7 +77,7 @@ async def retrain(service: Service, call: Call[Query]) -> dict[str, Any]:
 
 async def jobs(service: Service, call: Call[JobsQuery]) -> dict[str, Any]:
     """Retrainings, newest first."""
-    found = await _hook(service).control.newest(call.query.limit)
+    found = await _hook(service).store.newest(call.query.limit)
     return {"jobs": [_shown(job) for job in found]}
 
 
@@ -85,7 +85,7 @@ async def job(service: Service, call: Call[JobQuery]) -> dict[str, Any]:
     """One retraining: its state, stages, gate report, bundle, and the end of its log."""
     hook = _hook(service)
     found = await hook.find(call.id)
-    return {"job": _shown(found), "log": await hook.tail(found, call.query.log_lines)}
+    return {"job": _shown(found), "log": await hook.log_tail(found, call.query.log_lines)}
 
 
 async def cancel(service: Service, call: Call[Query]) -> dict[str, Any]:
@@ -99,8 +99,8 @@ async def result(service: Service, call: Call[Query]) -> dict[str, Any]:
     if hook.secret is None:
         raise RetrainingOffError("no outside system trains for this service (RECO_RETRAIN_LAUNCHER)")
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in call.headers}
-    verify(headers, call.raw, hook.secret, hook.clock())
-    return {"job": _shown(await hook.report(call.id, call.raw.decode()))}
+    verify_signature(headers, call.raw, hook.secret, hook.clock())
+    return {"job": _shown(await hook.record_result(call.id, call.raw.decode()))}
 
 
 def _hook(service: Service) -> Retraining:
