@@ -1,6 +1,6 @@
 """The event log as Parquet files: what training reads, and what remains when the log removes old events.
 
-Each file is named after the position that precedes its first event. It is complete before the log may remove its events.
+Each file is named after the position that precedes its first event, and is complete before the log may remove them.
 """
 
 import asyncio

@@ -131,7 +131,7 @@ class KubernetesLauncher:
         )
 
     async def _call_api(self, work: Callable[[], T]) -> T:
-        """Run the call in a thread. LauncherError where the API refuses it, LauncherUnavailableError where it may later."""
+        """Run the call in a thread. LauncherError where the API refuses it; LauncherUnavailableError: retry later."""
         try:
             return await asyncio.to_thread(work)
         except ApiException as error:

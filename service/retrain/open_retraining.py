@@ -24,7 +24,7 @@ from service.retrain.triggers import Triggers
 from service.settings import RetrainSettings
 from service.telemetry.metrics import RetrainMetrics
 
-FILE = "control.sqlite"
+CONTROL_FILE = "control.sqlite"
 OWN_TRAINER = (sys.executable, "-m", "trainer")
 
 
@@ -107,7 +107,7 @@ def _make_supervisor(
 def open_job_store(settings: RetrainSettings, clock: Callable[[], float]) -> JobStore:
     """The job store beside the event log: in Redis where several replicas share it, else in a file."""
     if settings.event_log != "redis" or settings.redis_url is None:
-        return SqliteJobStore(settings.data_folder / FILE, clock)
+        return SqliteJobStore(settings.data_folder / CONTROL_FILE, clock)
     return RedisJobStore(connect(settings.redis_url.get_secret_value()), settings.namespace)
 
 

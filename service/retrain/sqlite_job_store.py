@@ -43,7 +43,7 @@ class SqliteJobStore:
             self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.executescript(SCHEMA)
         except (sqlite3.Error, OSError) as error:
-            raise InputError(f"{path}: cannot be used: {error}; expected a file that we can write") from None
+            raise InputError(f"{path}: cannot be used: {error}; expected a writable file") from None
 
     async def acquire_lease(self, ttl_s: float) -> int | None:
         def take(connection: sqlite3.Connection) -> int | None:

@@ -1,4 +1,4 @@
-"""Has trainings run by an outside system (Airflow, Argo ...): a signed POST starts one, and one comes back at its end."""
+"""Has trainings run by an outside system (Airflow, Argo ...), which gets signed POSTs and posts the result."""
 
 import asyncio
 import json

@@ -14,7 +14,7 @@ from service.bundles.canary import Traffic, complaint
 from service.settings import Settings
 from service.telemetry.metrics import LATENCY_BUCKETS, Metrics
 
-FAST = {"watch_s": 6, "watch_min_requests": 20, "bundle_poll_s": 0.05, "warm_up_requests": 0}
+FAST = {"watch_s": 30, "watch_min_requests": 20, "bundle_poll_s": 0.05, "warm_up_requests": 0}
 
 
 def mute(two) -> Path:

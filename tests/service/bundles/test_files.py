@@ -117,7 +117,7 @@ def test_a_mapped_file_cut_short_may_end_the_process_which_says_where_and_starts
         os.truncate(two.second / "fold_in.npy", 0)
         with pytest.raises(httpx.TransportError):
             client.get("/recommend/user-3?explain=true")
-        assert running.wait(10) == -signal.SIGBUS
+        assert running.wait(60) == -signal.SIGBUS
     assert "Fatal Python error: Bus error" in log.read_text()
     with process(two.folder, log) as (_, client):
         assert client.get("/recommend/user-3?explain=true").json()["bundle"] == two.first.name

@@ -151,7 +151,7 @@ def test_a_bundle_that_fails_requests_asked_of_late_is_not_published(two):
         client.get("/recommend/user-3")
         refused = published(client, mute)
         assert (refused.status_code, refused.json()["error"]) == (409, "swap_failed")
-        assert "of 1 requests asked of late some fail: JSONDecodeError" in refused.json()["detail"]
+        assert "of 1 recent requests some fail: JSONDecodeError" in refused.json()["detail"]
         assert client.get("/recommend/user-3").status_code == 200
 
 
@@ -194,7 +194,8 @@ def test_a_publish_by_the_command_line_is_followed_and_a_failing_one_is_told(two
         assert counted(client, 'reco_bundle_swaps_total{outcome="failed"}') == 1, "not at every look"
 
         (fourth / "user_own.npy").write_bytes(data)
-        assert published(client, fourth).json()["swapped"] is True
+        published(client, fourth)  # swaps, unless the retry after the backoff was quicker
+        assert client.get("/readyz").json()["bundle"] == fourth.name
         assert client.get("/bundles").json()["trouble"] is None
         assert counted(client, "reco_bundle_behind") == 0
 

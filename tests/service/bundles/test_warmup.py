@@ -1,4 +1,4 @@
-"""What was asked of late, and when to try again what failed."""
+"""Recent requests replayed against a new bundle, and when to retry what failed."""
 
 import asyncio
 
@@ -19,8 +19,8 @@ class Clock:
         return self.now
 
 
-class Bundle:
-    class bundle:  # noqa: N801 - what warm_up reads of a Serving
+class LoadedStandIn:
+    class bundle:  # noqa: N801 - what warm_up reads of a LoadedBundle
         bundle_id = "x"
 
 
@@ -33,7 +33,7 @@ def asked(user_id: str, *, personal: bool = True, replay=nothing) -> RecordedReq
 
 
 def warmed(sample: list[RecordedRequest], timer) -> WarmUp:
-    return asyncio.run(warm_up(None, Bundle, sample, timer))  # type: ignore[arg-type]
+    return asyncio.run(warm_up(LoadedStandIn, sample, timer))  # type: ignore[arg-type]
 
 
 @given(st.lists(st.tuples(st.text("abc", min_size=1, max_size=2), st.booleans())), st.integers(0, 5))
@@ -60,7 +60,7 @@ def test_a_bundle_is_timed_over_requests_that_already_found_its_caches_filled():
     found = warmed([asked("u", replay=slow_at_first)] * FEWEST_TIMED, clock)
     assert found.p99_ms == pytest.approx(2.0)
     assert found.complaint(2.5) == ""
-    assert found.complaint(1.5) == f"requests asked of late take 2 ms (p99 of {FEWEST_TIMED}), limit 1.5 ms"
+    assert found.complaint(1.5) == f"recent requests take 2 ms (p99 of {FEWEST_TIMED}), limit 1.5 ms"
 
 
 def test_a_few_slow_requests_say_nothing_and_an_unknown_item_is_no_failure():
@@ -75,11 +75,11 @@ def test_a_few_slow_requests_say_nothing_and_an_unknown_item_is_no_failure():
 
 
 def test_each_kind_of_failure_is_told_once():
-    async def broken(_service: object, _serving: object, found: str, _query: object) -> None:
+    async def broken(_loaded: object, found: str, _query: object) -> None:
         raise KeyError(found)
 
     told = warmed([asked("a", replay=broken), asked("b", replay=broken), asked("c")], Clock()).complaint(1.0)
-    assert told == "of 3 requests asked of late some fail: KeyError: 'a'; KeyError: 'b'"
+    assert told == "of 3 recent requests some fail: KeyError: 'a'; KeyError: 'b'"
 
 
 def test_what_fails_is_tried_again_ever_more_seldom_until_something_changes():

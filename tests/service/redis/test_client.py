@@ -11,8 +11,9 @@ from redis.asyncio import RedisCluster
 from servers import Valkey
 
 from index.errors import InputError
-from service.redis.client import connect, kind_of, read_many
+from service.redis.client import connect, read_many
 from service.settings import Settings
+from service.settings_types import redis_kind
 from service.telemetry.metrics import Metrics
 from service.users.vector_cache import open_cache
 
@@ -50,13 +51,13 @@ def test_vectors_are_kept_and_found_again_after_the_master_was_lost(fleet: Fleet
                 return sum(cached for _, cached in answers)
 
             await found()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 while written() < len(own):
                     await asyncio.sleep(0.01)
             assert await found() == len(own)
             await asyncio.sleep(0.2)  # replication is not waited for by anybody
             fleet.kill(0)
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(60):
                 while await found() < len(own):
                     await asyncio.sleep(0.05)
             assert cache.state == "closed"
@@ -75,7 +76,7 @@ def test_one_server_is_read_in_one_round_trip(valkey: Valkey) -> None:
 
 
 def test_a_url_says_what_is_behind_it() -> None:
-    assert [kind_of(url) for url in ("redis://h", "rediss+cluster://h", "redis+sentinel://h/x")] == [
+    assert [redis_kind(url) for url in ("redis://h", "rediss+cluster://h", "redis+sentinel://h/x")] == [
         "",
         "cluster",
         "sentinel",
