@@ -61,7 +61,7 @@ async def open_service(settings: Settings, metrics: Metrics, opened: OpenedBundl
         open_cache(settings, metrics, rng) as cache,
         open_feedback(settings, metrics) as feedback,
         open_live(settings, metrics, feedback, responses.clear) as live,
-        open_retraining(settings, opened.registry, metrics, feedback.log, gate.judge) as retraining,
+        open_retraining(settings, opened.registry, metrics, feedback.log, gate.run) as retraining,
     ):
         rules = RulesFile(settings.rules_file, metrics, on_change=responses.clear)
         loader = BundleLoader(settings, metrics, partial(live.lookup_for, cache=cache), live.attach, rules, recent)

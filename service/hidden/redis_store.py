@@ -47,7 +47,7 @@ return {{found, redis.call('SMEMBERS', KEYS[1])}}
 
 
 class RedisHiddenItems:
-    """The set that all replicas share. A method may raise FAILURES: then Redis may or may not have applied the change."""
+    """The set that all replicas share. A method may raise FAILURES; Redis may still have applied the change."""
 
     def __init__(self, redis: RedisClient, namespace: str, pubsub: PubSub) -> None:
         self._redis = redis

@@ -8,7 +8,7 @@ from pydantic import Field
 from index.bundle import BundleError
 from index.records import Move
 from index.registry import Registry
-from service.bundles.gate_process import as_json
+from service.bundles.gate_process import report_json
 from service.bundles.publishing import PublishOutcome
 from service.http.responses import BundleInfo, BundlesAnswer, GateRefusal, PublishAnswer, Query
 from service.http.route import Call, route
@@ -94,7 +94,7 @@ def _publish_answer(service: Service, done: PublishOutcome) -> dict[str, Any]:
         "published": done.bundle,
         "swapped": done.swapped,
         "forced": done.forced,
-        "gate": None if done.report is None else as_json(done.report),
+        "gate": None if done.report is None else report_json(done.report),
     }
 
 
@@ -115,7 +115,7 @@ def _info(registry: Registry, bundle_id: str, role: str) -> dict[str, Any]:
     known |= {
         "bundle_id": bundle_id,
         "role": role,
-        "gate": None if record.gate is None else as_json(record.gate.report),
+        "gate": None if record.gate is None else report_json(record.gate.report),
         "gated_at": None if record.gate is None else record.gate.at,
         "published": _plain(record.published),
         "withdrawn": _plain(record.withdrawn),
