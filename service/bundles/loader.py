@@ -36,7 +36,7 @@ class BundleLoader:
         return loaded
 
     async def load_warm(self, bundle: Bundle) -> LoadedBundle:
-        """The loaded bundle, read into memory and warmed up with recent requests; InputError if they fail or are slow."""
+        """The loaded bundle, read into memory and warmed up with recent requests; InputError if they fail or lag."""
         loaded = await self.load(bundle)
         await loaded.similar_items.build()
         if bundle.mapped:

@@ -183,7 +183,7 @@ class BundleSwapper:
         return False
 
     def report_damage(self, damage: list[str]) -> None:
-        """Log and publish what is wrong with the files of the current bundle; nothing if the list is empty."""
+        """Report in the log, a metric and /bundles which files of the current bundle are damaged; empty: none."""
         if damage and damage != self.damage:
             log.error("the bundle that serves is damaged on disk", bundle=self.bundle_id, damage=damage)
         self.damage = damage

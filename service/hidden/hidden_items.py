@@ -48,7 +48,7 @@ class HiddenItems:
         self._gauge.set(len(self.ids))
 
     async def set(self, item_id: str, *, hidden: bool) -> None:
-        """Hide or show an item. When this returns the change is durable and in effect on this replica."""
+        """Hide or show an item: durable and in effect here when this returns, else HiddenItemsUnavailableError."""
         async with self._changing:
             if self._shared is not None:
                 try:
