@@ -1,4 +1,7 @@
-"""Ties together what is live: opened once a process, whatever bundles come and go."""
+"""What changes between trainings: events, trending items and hidden items, applied to every loaded bundle.
+
+Opened once a process; it outlives the bundles.
+"""
 
 import asyncio
 import secrets
@@ -15,8 +18,7 @@ from service.events.freshness import EventFreshness
 from service.events.intake import EventIntake
 from service.events.trending import HOUR_S, Trending
 from service.hidden.hidden_items import HiddenItems
-from service.hidden.redis_store import KIND as HIDDEN
-from service.hidden.redis_store import RedisHiddenItems
+from service.hidden.redis_store import HIDDEN_CHANGED, RedisHiddenItems
 from service.ranking.constraints import known_rows
 from service.redis.client import CLOSE_S, FAILURES, RedisClient, connect, within
 from service.redis.pubsub import PubSub
@@ -26,14 +28,14 @@ from service.users.fold_in_events import EventWeights
 from service.users.lookup import UserLookup
 from service.users.vector_cache import VectorCache
 
-FILE = "control.sqlite"
-USERS = "users"  # the kind of signal that names users who did something
+CONTROL_FILE = "control.sqlite"
+USERS_CHANGED = "users"  # the kind of message that names users with new events
 
 
 class LiveUpdates:
-    """What is learned between trainings, and whatever bundle must hear of it.
+    """Follows new events and hidden items, and applies them to every loaded bundle.
 
-    `on_change` is called when answers to everybody may be others than before.
+    `on_change` is called when the responses of all users may have changed.
     """
 
     def __init__(
@@ -51,9 +53,9 @@ class LiveUpdates:
         self._feedback = feedback
         self._on_change = on_change
         self._clock = clock
-        self._users: WeakSet[UserLookup] = WeakSet()
-        self._serving: WeakSet[LoadedBundle] = WeakSet()
-        metrics.kept_bytes.labels("profiles").set_function(lambda: sum(users.n_bytes for users in self._users))
+        self._lookups: WeakSet[UserLookup] = WeakSet()
+        self._bundles: WeakSet[LoadedBundle] = WeakSet()
+        metrics.kept_bytes.labels("profiles").set_function(lambda: sum(lookup.n_bytes for lookup in self._lookups))
         self.freshness = EventFreshness(time.monotonic, settings.lru_stale_s)
         self.trending = Trending(
             EventWeights.from_settings(settings).by_kind,
@@ -63,74 +65,72 @@ class LiveUpdates:
         self.pubsub, shared = None, None
         if redis is not None:
             self.pubsub = PubSub(redis, settings.namespace, secrets.token_hex(8), metrics)
-            self.pubsub.handlers.update({USERS: self._drop, HIDDEN: self._look_at_hidden})
+            self.pubsub.handlers[USERS_CHANGED] = self._drop_profiles
+            self.pubsub.handlers[HIDDEN_CHANGED] = lambda _: self._poll_hidden_now.set()
             shared = RedisHiddenItems(redis, settings.namespace, self.pubsub)
-        self.hidden = HiddenItems(settings.data_folder / FILE, shared, metrics, self._hide)
-        self._hidden_news = asyncio.Event()
+        self.hidden = HiddenItems(settings.data_folder / CONTROL_FILE, shared, metrics, self._hide)
+        self._poll_hidden_now = asyncio.Event()
         self.follower = EventFollower(
             feedback.log,
             self.freshness,
             metrics,
             since=clock() - settings.trending_hours * HOUR_S,
             poll_s=settings.live_poll_s,
-            on_events=self._followed,
-            on_loss=self._lost,
+            on_events=self._on_log_events,
+            on_loss=self._on_log_loss,
         )
-        feedback.listeners.append(self._accepted)
+        feedback.listeners.append(self._on_accepted_events)
 
     def now(self) -> float:
-        """Unix seconds."""
+        """The current time in unix seconds."""
         return self._clock()
 
     def lookup_for(self, bundle: Bundle, cache: VectorCache | None) -> UserLookup:
-        """The users of a bundle; every event reaches them while the bundle is loaded."""
-        users = UserLookup(
+        """A user lookup for the bundle; new events invalidate its cached profiles while it exists."""
+        lookup = UserLookup(
             bundle, cache, self._feedback.log, freshness=self.freshness, settings=self._settings, metrics=self._metrics
         )
-        self._users.add(users)
-        return users
+        self._lookups.add(lookup)
+        return lookup
 
     def attach(self, loaded: LoadedBundle) -> None:
-        """Hide from a bundle, before it serves, what is hidden now, and tell it of every change while it lives."""
-        self._serving.add(loaded)
+        """Hide the hidden items in a bundle before it serves, and apply later changes while it is loaded."""
+        self._bundles.add(loaded)
         if self.hidden.ids:
             loaded.hide(known_rows(self.hidden.ids, loaded.bundle.item_ids))
 
     def _hide(self, ids: frozenset[str]) -> None:
-        for loaded in self._serving:
+        for loaded in self._bundles:
             loaded.hide(known_rows(ids, loaded.bundle.item_ids))
         self._on_change()
 
-    def _look_at_hidden(self, _: Sequence[str]) -> None:
-        self._hidden_news.set()
-
-    def _accepted(self, events: Sequence[Event]) -> None:
-        """Events that this replica took in, before its caller is told so."""
+    def _on_accepted_events(self, events: Sequence[Event]) -> None:
+        """Called with events that this replica accepted, before the response is sent."""
         user_ids = _users_in(events)
-        self._drop(user_ids)
+        self._drop_profiles(user_ids)
         if self.pubsub is not None and self._settings.event_log == "redis":
-            self.pubsub.send(USERS, user_ids)
+            self.pubsub.send(USERS_CHANGED, user_ids)
 
-    def _followed(self, events: Sequence[Event]) -> None:
-        """Events of all replicas, as the log has them."""
-        self._drop(_users_in(events))
+    def _on_log_events(self, events: Sequence[Event]) -> None:
+        """Called with new events of the log, from all replicas."""
+        self._drop_profiles(_users_in(events))
         self.trending.add(events, self._clock())
 
-    def _drop(self, user_ids: Sequence[str]) -> None:
-        for users in self._users:
-            users.invalidate(user_ids)
+    def _drop_profiles(self, user_ids: Sequence[str]) -> None:
+        for lookup in self._lookups:
+            lookup.invalidate(user_ids)
 
-    def _lost(self) -> None:
-        """The log lost its memory, so what was made of it is no longer what the log says."""
-        for users in self._users:
-            users.clear()
+    def _on_log_loss(self) -> None:
+        """The log lost events, so cached profiles may contain events that it no longer has."""
+        for lookup in self._lookups:
+            lookup.clear()
 
     async def follow_hidden(self) -> None:
-        """See what other replicas hide, at once when they say so and now and then anyway, until cancelled."""
+        """Poll what other replicas hide, at intervals and after each message of theirs, until cancelled."""
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._hidden_news.wait(), self._settings.live_poll_s)
-            self._hidden_news.clear()
+                await asyncio.wait_for(self._poll_hidden_now.wait(), self._settings.live_poll_s)
+            self._poll_hidden_now.clear()
             await self.hidden.poll()
 
 
@@ -146,7 +146,7 @@ async def open_live(
     on_change: Callable[[], None],
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[LiveUpdates]:
-    """What is live, followed until the end."""
+    """Live updates, with their background tasks until the end."""
     async with AsyncExitStack() as stack:
         redis = None
         if settings.redis_url is not None:
@@ -154,11 +154,11 @@ async def open_live(
             stack.push_async_callback(_close, redis)
         live = LiveUpdates(settings, metrics, feedback, redis=redis, on_change=on_change, clock=clock)
         await live.hidden.poll()
-        work = [live.follower.run()]  # begins at once, and does not hold up the start
+        work = [live.follower.run()]  # starts at once and does not delay the service's start
         if live.pubsub is not None:
             stack.push_async_callback(live.pubsub.close)
             work += [live.pubsub.listen(), live.follow_hidden()]
-        tasks = [asyncio.create_task(one) for one in work]
+        tasks = [asyncio.create_task(coroutine) for coroutine in work]
         try:
             yield live
         finally:

@@ -18,8 +18,8 @@ from service.events.open_log import open_intake
 from service.live import LiveUpdates, open_live
 from service.ranking.rules_file import RulesFile, reload_rules
 from service.response_cache import ResponseCache
-from service.retrain.assembly import open_retraining
-from service.retrain.hook import Retraining
+from service.retrain.open_retraining import open_retraining
+from service.retrain.retraining import Retraining
 from service.settings import MEGABYTE, Settings
 from service.telemetry.metrics import Metrics
 from service.users.vector_cache import VectorCache, open_cache
@@ -61,7 +61,7 @@ async def open_service(settings: Settings, metrics: Metrics, opened: OpenedBundl
         open_cache(settings, metrics, rng) as cache,
         open_intake(settings, metrics) as feedback,
         open_live(settings, metrics, feedback, responses.clear) as live,
-        open_retraining(settings, opened.registry, metrics, feedback.log, gate.judge) as retraining,
+        open_retraining(settings, opened.registry, metrics, feedback.log, gate.run) as retraining,
     ):
         rules = RulesFile(settings.rules_file, metrics, on_change=responses.clear)
         loader = BundleLoader(settings, metrics, partial(live.lookup_for, cache=cache), live.attach, rules, recent)

@@ -29,7 +29,7 @@ BUILD_TOOLS = ("pip", "pip3", "gcc", "cc", "make", "git", "curl", "wget")
 # What a request does not show: that what was left out of the packages is not missed.
 EXPORT = ("python", "-m", "service", "export-events", "--out", "/tmp/events.parquet")
 NEEDED = (
-    "service.retrain.kubernetes",
+    "service.retrain.kubernetes_launcher",
     "service.telemetry.tracing",
     "index.bucket",
 )  # by some settings, and by no request

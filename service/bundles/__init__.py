@@ -1,1 +1,1 @@
-"""Which bundle serves: opening it, changing it while requests are answered, watching what it does."""
+"""The bundle that serves: opening it, replacing it while requests are answered, monitoring it, publishing another."""

@@ -1,29 +1,29 @@
-"""When to retry what failed: after 5 s at first, then twice as long each time, since each try reads a whole bundle."""
+"""Exponential backoff for bundles that failed to swap in. It starts at 5 s, as each retry reads a whole bundle."""
 
 from collections.abc import Callable
 
 FIRST_S = 5.0
-LONGEST_S = 600.0
+MAX_S = 600.0
 
 
 class Backoff:
-    """Failures by name, and whether a retry is due."""
+    """The failures by name, and when each may be retried."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._failures: dict[str, tuple[float, float]] = {}  # when a retry is due, and the wait before it
+        self._failures: dict[str, tuple[float, float]] = {}  # when the retry is due, and the wait until then
 
     def failed(self, name: str) -> None:
-        """Count a failure now: the next wait is twice the last."""
+        """Record a failure now; the wait is twice the last one."""
         _, waited = self._failures.get(name, (0.0, 0.0))
-        wait = min(max(FIRST_S, 2 * waited), LONGEST_S)
+        wait = min(max(FIRST_S, 2 * waited), MAX_S)
         self._failures[name] = (self._clock() + wait, wait)
 
     def due(self, name: str) -> bool:
-        """Whether it may be tried now; true where it has not failed."""
-        until, _ = self._failures.get(name, (0.0, 0.0))
-        return self._clock() >= until
+        """Whether a retry is due; true where there was no failure."""
+        due_at, _ = self._failures.get(name, (0.0, 0.0))
+        return self._clock() >= due_at
 
     def clear(self) -> None:
-        """Forget all failures: everything may be tried at once."""
+        """Forget all failures, so that every retry is due at once."""
         self._failures.clear()

@@ -1,4 +1,4 @@
-"""Whether a new bundle does worse than the one before, by what `/metrics` counts anyway: no request pays for it."""
+"""Compares the responses of a new bundle with those of the one before, from the metrics that are counted anyway."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -6,25 +6,27 @@ from typing import Any
 
 from prometheus_client.samples import Sample
 
-from service.settings import Settings
-from service.telemetry.metrics import Metrics
+from service.settings import BundleSettings
+from service.telemetry.metrics import HttpMetrics
 
-WATCHED = ("/recommend", "/similar", "/popular", "/items", "/users", "/trending")  # what is answered out of a bundle
-FAULTS = frozenset({"500", "504"})  # of ours; a 503 is load or a store that is away, whatever bundle serves
+BUNDLE_ROUTES = ("/recommend", "/similar", "/popular", "/items", "/users", "/trending")  # answered from a bundle
+FAULTS = frozenset({"500", "504"})  # statuses; a 503 is load or an unavailable store, whichever bundle serves
 QUANTILE = 0.99
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """Requests answered out of bundles: how many, how many failed, how many took at most so many seconds."""
+    """Counts of the requests answered from bundles: all, failed, and by duration."""
 
     requests: float = 0
     faults: float = 0
-    buckets: Mapping[float, float] = field(default_factory=dict)  # cumulative, as Prometheus has them
+    buckets: Mapping[float, float] = field(
+        default_factory=dict
+    )  # by upper bound in seconds; cumulative, as in Prometheus
 
     @classmethod
-    def of(cls, metrics: Metrics) -> "Traffic":
-        """All since the process began."""
+    def of(cls, metrics: HttpMetrics) -> "Traffic":
+        """The counts since the process started."""
         requests = faults = 0.0
         for sample in _samples(metrics.requests, "_total"):
             requests += sample.value
@@ -36,38 +38,37 @@ class Traffic:
         return cls(requests, faults, buckets)
 
     def since(self, before: "Traffic") -> "Traffic":
-        """What came after an earlier count."""
+        """The counts since an earlier one."""
         buckets = {bound: count - before.buckets.get(bound, 0.0) for bound, count in self.buckets.items()}
         return Traffic(self.requests - before.requests, self.faults - before.faults, buckets)
 
     @property
     def p99_s(self) -> float:
-        """Interpolated within its bucket, as Prometheus does; 0 without requests, the last bound beyond it."""
+        """The p99 duration, interpolated within its bucket as in Prometheus; 0 without requests."""
         total = max(self.buckets.values(), default=0.0)
         lower, below = 0.0, 0.0
         for bound, count in sorted(self.buckets.items()):
             if count >= QUANTILE * total > 0:
-                return lower if bound == float("inf") else lower + (bound - lower) * _part(total, below, count)
+                return lower if bound == float("inf") else lower + (bound - lower) * _position(total, below, count)
             lower, below = bound, count
         return 0.0
 
 
-def _part(total: float, below: float, count: float) -> float:
+def _position(total: float, below: float, count: float) -> float:
     return (QUANTILE * total - below) / (count - below)
 
 
 def _samples(metric: Any, suffix: str) -> Iterator[Sample]:
     for family in metric.collect():
         for sample in family.samples:
-            if sample.name.endswith(suffix) and sample.labels["route"].startswith(WATCHED):
+            if sample.name.endswith(suffix) and sample.labels["route"].startswith(BUNDLE_ROUTES):
                 yield sample
 
 
-def complaint(new: Traffic, old: Traffic, settings: Settings) -> str:
-    """Why the new bundle must go, empty where it may stay or where too few requests came to say.
+def rollback_reason(new: Traffic, old: Traffic, settings: BundleSettings) -> str:
+    """Why the new bundle must be rolled back; empty where it may stay, or where there are too few requests to decide.
 
-    `old` is the traffic of the bundle before, over a window of the same length; its p99 is compared with where it
-    had as many requests.
+    `old` is the traffic of the bundle before. Its p99 is compared only where it has enough requests, too.
     """
     if new.requests < settings.watch_min_requests:
         return ""

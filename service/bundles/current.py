@@ -1,4 +1,4 @@
-"""The bundle that answers requests now."""
+"""Holds the bundle that serves."""
 
 from collections.abc import Callable
 
@@ -6,14 +6,14 @@ from service.bundles.loaded import LoadedBundle
 
 
 class CurrentBundle:
-    """Holds the loaded bundle that serves, until another replaces it.
+    """The loaded bundle that serves, until another replaces it.
 
-    A request reads `loaded` once and keeps that object to its end: a replacement never changes the bundle under it.
-    No other long-lived object may hold the loaded bundle, so that it closes after its last request.
+    A request reads `loaded` once and uses that object to its end, so a swap never changes the bundle of a request. No
+    other long-lived object may refer to the loaded bundle, so that it closes after its last request.
     """
 
     def __init__(self, loaded: LoadedBundle, on_replace: Callable[[], None]) -> None:
-        """`on_replace` runs after each replacement: responses of the bundle before are no longer valid."""
+        """`on_replace` runs after each replacement, as responses of the bundle before are no longer valid."""
         self.loaded = loaded
         self._on_replace = on_replace
 
@@ -23,6 +23,6 @@ class CurrentBundle:
         return self.loaded.bundle.bundle_id
 
     def replace(self, loaded: LoadedBundle) -> None:
-        """Serve this bundle from the next request on."""
+        """Answer from this bundle, beginning with the next request."""
         self.loaded = loaded
         self._on_replace()

@@ -1,4 +1,4 @@
-"""The gate in a process of its own: it reads a whole bundle, and what it finds there may end it (a file cut short)."""
+"""Runs the gate in a child process: it reads a whole bundle, and a truncated file may crash its reader."""
 
 import asyncio
 import json
@@ -15,28 +15,28 @@ from index.records import GateResult
 from index.registry import Registry
 from service.bundles.warmup import RecentRequests
 from service.errors import ServiceError
-from service.settings import Settings
-from service.telemetry.metrics import Metrics
+from service.settings import BundleSettings
+from service.telemetry.metrics import BundleMetrics
 
 NICENESS = 10
-LAST_WORDS = 500  # of what a gate that failed said
+STDERR_CHARS = 500  # of a failed gate's standard error, at its end
 
 
-class GateFailed(ServiceError):  # noqa: N818
-    """The gate came to no verdict; nothing was published."""
+class GateFailedError(ServiceError):
+    """The gate ended without a report; nothing was published."""
 
     status = 500
     code = "gate_failed"
 
 
 class GateRunner:
-    """Asks the gate as this service is set up, keeps what it said in the registry, and counts it."""
+    """Runs the gate with this service's settings, stores its report in the registry, and counts the outcome."""
 
     def __init__(
         self,
-        settings: Settings,
+        settings: BundleSettings,
         registry: Registry,
-        metrics: Metrics,
+        metrics: BundleMetrics,
         recent: RecentRequests,
         clock: Callable[[], float],
     ) -> None:
@@ -46,16 +46,17 @@ class GateRunner:
         self._clock = clock
         self._registry = registry
 
-    async def judge(self, bundle_id: str, *, force: bool = False) -> GateReport:
-        """The report on a bundle of the registry; `force` says that a bad one will be published all the same.
+    async def run(self, bundle_id: str, *, force: bool = False) -> GateReport:
+        """The gate's report on a bundle of the registry. With `force` a refusal is counted as forced.
 
-        GateFailed where there is none; InputError where there is no such bundle, or the report cannot be kept.
+        GateFailedError where the gate fails; InputError where there is no such bundle or its report cannot be stored.
         """
-        await asyncio.to_thread(self._registry.path, bundle_id)  # refuses what is no id, fetches what is not here
+        await asyncio.to_thread(self._registry.path, bundle_id)  # refuses an invalid id, fetches a remote bundle
         try:
             with self._registry.in_use(bundle_id):
-                report = await run_gate(self._registry.location(bundle_id), self._recent.user_ids(), self._settings)
-        except GateFailed:
+                location = self._registry.location(bundle_id)
+                report = await run_gate_process(location, self._recent.user_ids(), self._settings)
+        except GateFailedError:
             self._counts["failed"].inc()
             raise
         self._counts["passed" if report.passed else "forced" if force else "refused"].inc()
@@ -64,10 +65,10 @@ class GateRunner:
         return report
 
 
-async def run_gate(location: str, users: Sequence[str], settings: Settings) -> GateReport:
-    """The gate's report on the bundle at a path or URL against the one that serves; `users` were asked for of late.
+async def run_gate_process(location: str, user_ids: Sequence[str], settings: BundleSettings) -> GateReport:
+    """The report on the bundle at a path or URL, compared with the published one by the recommendations of `user_ids`.
 
-    It runs at a low priority, so that requests do not wait for it. GateFailed where it ends without a report.
+    The process has a low priority, so that it delays no requests. GateFailedError where it ends without a report.
     """
     limits = [word for limit in limits_as_arguments(settings.gate) for word in ("--limit", limit)]
     command = (sys.executable, "-m", "index", "gate", location, "--json", "--replay", "-", *limits)
@@ -77,22 +78,22 @@ async def run_gate(location: str, users: Sequence[str], settings: Settings) -> G
     process = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, process.pid, NICENESS)
-    told = "\n".join(user for user in users if "\n" not in user).encode()
+    stdin = "\n".join(user_id for user_id in user_ids if "\n" not in user_id).encode()
     try:
-        out, err = await asyncio.wait_for(process.communicate(told), settings.gate_timeout_s)
+        stdout, stderr = await asyncio.wait_for(process.communicate(stdin), settings.gate_timeout_s)
     except TimeoutError:
-        raise GateFailed(f"the gate took longer than {settings.gate_timeout_s:g} s") from None
+        raise GateFailedError(f"the gate took longer than {settings.gate_timeout_s:g} s") from None
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
     try:
-        return GateReport.model_validate_json(out)
+        return GateReport.model_validate_json(stdout)
     except ValidationError:
-        said = err.decode(errors="replace").strip()[-LAST_WORDS:]
-        raise GateFailed(f"the gate ended with status {process.returncode}: {said or 'it said nothing'}") from None
+        reason = stderr.decode(errors="replace").strip()[-STDERR_CHARS:] or "it printed nothing"
+        raise GateFailedError(f"the gate ended with status {process.returncode}: {reason}") from None
 
 
-def as_json(report: GateReport) -> dict[str, object]:
-    """The report for an answer."""
+def report_json(report: GateReport) -> dict[str, object]:
+    """The report as the JSON object of a response."""
     return {"passed": report.passed, **json.loads(report.model_dump_json())}

@@ -1,4 +1,4 @@
-"""Starts and stops everything that follows, publishes and monitors bundles in one process."""
+"""Starts and stops what follows the registry, publishes bundles and monitors the one that serves."""
 
 import asyncio
 import socket
@@ -19,7 +19,7 @@ from service.redis.pubsub import PubSub
 
 @dataclass(frozen=True)
 class BundleLifecycle:
-    """What routes and retraining need: swaps and publishing."""
+    """The swapper and publishing, for the routes."""
 
     swapper: BundleSwapper
     publishing: Publishing
@@ -35,13 +35,13 @@ async def bundle_lifecycle(
     pubsub: PubSub | None,
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[BundleLifecycle]:
-    """Follow the registry's pointer and monitor the current bundle, until the end."""
+    """Follow the registry's pointer and monitor the bundle that serves, until the context ends."""
     swapper = BundleSwapper(current, opened, loader, clock)
-    del opened  # the swapper drops it when another bundle serves
+    del opened  # only the swapper may refer to it, and drops it at the next swap
     publishing = Publishing(swapper, gate, pubsub)
     monitor = BundleMonitor(swapper, publishing, loader.settings, loader.metrics, replica=socket.gethostname())
-    work = (swapper.follow(), monitor.watch_files(), current.loaded.similar_items.build())
-    tasks = [asyncio.create_task(one) for one in work]
+    work = (swapper.follow(), monitor.check_files(), current.loaded.similar_items.build())
+    tasks = [asyncio.create_task(coroutine) for coroutine in work]
     try:
         yield BundleLifecycle(swapper, publishing)
     finally:

@@ -1,4 +1,4 @@
-"""All that answers from one bundle: made in a thread, taken up in one assignment, ended after its last request."""
+"""A loaded bundle: everything that answers from one bundle, closed automatically after its last request."""
 
 import threading
 import time
@@ -22,14 +22,14 @@ from service.users.lookup import UserLookup
 
 Array = np.ndarray[Any, Any]
 
-GRACE_S = 0.05  # after the last request: until nobody else holds a part of it for a moment more
+GRACE_S = 0.05  # from the last reference to the bundle until it closes: others may still use a part of it
 
 
 @dataclass(frozen=True, eq=False)
 class LoadedBundle:
-    """All that answers from one bundle; whoever holds it meets no other bundle.
+    """The parts that answer requests from one bundle. A request uses one loaded bundle from beginning to end.
 
-    Nothing in it may refer to it: when the last request that holds it ends, it goes, and its end begins.
+    No part may refer back to it: it is closed when its last reference goes, without garbage collection.
     """
 
     bundle: Bundle
@@ -43,17 +43,17 @@ class LoadedBundle:
 
     @property
     def hidden(self) -> Array:
-        """The item rows that appear in no answer, ascending."""
+        """The rows of hidden items, ascending."""
         return self.recommender.hidden
 
     def hide(self, rows: Array) -> None:
-        """Let exactly these item rows appear in no answer; whoever calls this clears the answer cache."""
+        """Hide exactly these item rows from every list. The caller must clear the response cache."""
         self.recommender.hide(rows)
         self.similar_items.hide(rows)
 
 
 def load_bundle(bundle: Bundle, users: UserLookup, settings: Settings, metrics: Metrics) -> LoadedBundle:
-    """All that answers from the bundle. Reads much of it: for a thread, where requests are being answered."""
+    """Build the parts. This reads much of the bundle, so run it in a thread while requests are answered."""
     search, device, close = open_search(settings, metrics, bundle)
     items, similar_items, facet_store = (
         ItemMetadata(bundle, settings.item_cache),
@@ -66,22 +66,22 @@ def load_bundle(bundle: Bundle, users: UserLookup, settings: Settings, metrics: 
     )
     loaded = LoadedBundle(bundle, items, users, recommender, similar_items, facet_store, ranker, device)
     metrics.bundles_open.inc()
-    _end_after(loaded, close, metrics.bundles_open.dec)
+    _close_after_last_reference(loaded, close, metrics.bundles_open.dec)
     return loaded
 
 
-def _end_after(loaded: LoadedBundle, *steps: Callable[[], None]) -> None:
+def _close_after_last_reference(loaded: LoadedBundle, *steps: Callable[[], None]) -> None:
     parts = list(vars(loaded).values())
-    # At the process's end nothing needs to be closed, and no thread can be started.
-    weakref.finalize(loaded, _in_thread, parts, steps).atexit = False
+    # At the end of the process nothing needs to be closed, and no thread can be started.
+    weakref.finalize(loaded, _close_in_thread, parts, steps).atexit = False
 
 
-def _in_thread(parts: list[Any], steps: tuple[Callable[[], None], ...]) -> None:
-    """Called where the last reference went, the event loop as a rule: unmapping gigabytes there would hold it up."""
-    threading.Thread(target=_end, args=(parts, steps), name="bundle-end", daemon=True).start()
+def _close_in_thread(parts: list[Any], steps: tuple[Callable[[], None], ...]) -> None:
+    """Runs where the last reference went, mostly in the event loop, which unmapping gigabytes would block."""
+    threading.Thread(target=_close, args=(parts, steps), name="bundle-close", daemon=True).start()
 
 
-def _end(parts: list[Any], steps: tuple[Callable[[], None], ...]) -> None:
+def _close(parts: list[Any], steps: tuple[Callable[[], None], ...]) -> None:
     time.sleep(GRACE_S)
     for step in steps:
         step()

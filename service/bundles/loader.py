@@ -1,4 +1,4 @@
-"""Loads an open bundle: builds what answers from it, and warms it up before it replaces the one that serves."""
+"""Loads an open bundle: builds its search and rankers, and warms it up before it replaces the bundle that serves."""
 
 import asyncio
 import time
@@ -18,17 +18,17 @@ from service.users.lookup import UserLookup
 
 @dataclass(frozen=True)
 class BundleLoader:
-    """Everything beside the bundle itself that a loaded bundle is built with."""
+    """Builds loaded bundles with this process's settings, metrics, user lookups, hidden items and rules."""
 
     settings: Settings
     metrics: Metrics
     lookup_for: Callable[[Bundle], UserLookup]
-    attach: Callable[[LoadedBundle], None]  # hides what is hidden now, and later changes too
+    attach: Callable[[LoadedBundle], None]  # hides the hidden items in it, now and when they change
     rules: RulesFile
     recent: RecentRequests
 
     async def load(self, bundle: Bundle) -> LoadedBundle:
-        """The bundle ready to answer, cold. InputError where the rules file names an attribute that it lacks."""
+        """The loaded bundle, not warmed up. InputError where the rules file names an attribute that it lacks."""
         users = self.lookup_for(bundle)
         loaded = await asyncio.to_thread(load_bundle, bundle, users, self.settings, self.metrics)
         self.attach(loaded)
@@ -36,12 +36,12 @@ class BundleLoader:
         return loaded
 
     async def load_warm(self, bundle: Bundle) -> LoadedBundle:
-        """The bundle loaded, read into memory and tried with recent requests. InputError where these fail or lag."""
+        """The loaded bundle, read into memory and warmed up with recent requests; InputError if they fail or lag."""
         loaded = await self.load(bundle)
         await loaded.similar_items.build()
         if bundle.mapped:
             await asyncio.to_thread(page_in, bundle, self.settings.warm_up_mb * MEGABYTE)
         result = await warm_up(loaded, self.recent.sample(), time.perf_counter)
-        if complaint := result.complaint(self.settings.warm_up_p99_ms):
-            raise InputError(complaint)
+        if reason := result.refusal_reason(self.settings.warm_up_p99_ms):
+            raise InputError(reason)
         return loaded

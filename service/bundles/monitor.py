@@ -1,4 +1,4 @@
-"""Monitors the bundle that serves: its files on disk, and the responses since it was published."""
+"""Monitors the bundle that serves: its files on disk, and its responses after it was published."""
 
 import asyncio
 import time
@@ -8,38 +8,38 @@ import structlog
 
 from index.bundle import BundleError, check_sums
 from index.records import PointerMove
-from service.bundles.canary import Traffic, complaint
+from service.bundles.canary import Traffic, rollback_reason
 from service.bundles.open_published import OpenedBundle
 from service.bundles.publishing import Publishing
 from service.bundles.swapper import REGISTRY_ERRORS, BundleSwapper
-from service.settings import Settings
+from service.settings import BundleSettings
 from service.telemetry.metrics import Metrics
 
-CHECKS = 30  # of the traffic, in one canary window
+CHECKS = 30  # of the responses in one canary window
 HOUR_S = 3_600.0
 
 log = structlog.get_logger()
 
 
 class BundleMonitor:
-    """Withdraws a bundle that does badly, once among all replicas, and reports files that changed on disk."""
+    """Rolls back a new bundle whose responses are bad, once for all replicas, and reports files changed on disk."""
 
     def __init__(
-        self, swapper: BundleSwapper, publishing: Publishing, settings: Settings, metrics: Metrics, replica: str
+        self, swapper: BundleSwapper, publishing: Publishing, settings: BundleSettings, metrics: Metrics, replica: str
     ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._swapper = swapper
         self._publishing = publishing
         self._replica = replica
-        self._start = Traffic.of(metrics)  # when the bundle that serves was swapped in
+        self._start = Traffic.of(metrics)  # when the current bundle began to serve
         self._canary: asyncio.Task[None] | None = None
         swapper.on_swap = self._start_canary
 
     # The canary: responses of a newly published bundle
 
     def _start_canary(self) -> None:
-        """Compare a newly published bundle with the one before, for a while."""
+        """Monitor a newly published bundle for `watch_s` seconds, compared with the one before."""
         now = Traffic.of(self._metrics)
         before, self._start = now.since(self._start), now
         if self._canary is not None:
@@ -52,7 +52,7 @@ class BundleMonitor:
             await asyncio.sleep(self._settings.watch_s / CHECKS)
             if self._swapper.bundle_id != bundle_id:
                 return
-            reason = complaint(Traffic.of(self._metrics).since(start), before, self._settings)
+            reason = rollback_reason(Traffic.of(self._metrics).since(start), before, self._settings)
             if reason:
                 await self._withdraw(bundle_id, reason)
                 return
@@ -74,11 +74,11 @@ class BundleMonitor:
 
     # The files
 
-    async def watch_files(self) -> None:
-        """Verify what was opened unverified, then check the files at intervals, until cancelled."""
+    async def check_files(self) -> None:
+        """Verify a bundle that was opened unverified, then check the files at intervals, until cancelled."""
         settings = self._settings
         if settings.verify_bundle == "background" and not self._swapper.opened.verified:
-            await self._verify_start()
+            await self._verify_opened()
         verified_at = time.monotonic()
         while True:
             await asyncio.sleep(settings.bundle_check_s)
@@ -88,18 +88,18 @@ class BundleMonitor:
                 damage = await self._check_sums(opened)
                 verified_at = time.monotonic()
             if opened is self._swapper.opened:
-                self._swapper.show_damage(damage)
+                self._swapper.report_damage(damage)
 
-    async def _verify_start(self) -> None:
+    async def _verify_opened(self) -> None:
         opened = self._swapper.opened
         damage = await self._check_sums(opened)
         if opened is not self._swapper.opened:
             return
-        self._swapper.show_damage(damage)
+        self._swapper.report_damage(damage)
         if not damage:
             self._swapper.opened = replace(opened, verified=True)
         elif self._settings.bundle_fallback and not await self._swapper.fall_back(damage[0]):
-            log.error("no earlier bundle can replace the damaged one; it serves on", damage=damage)
+            log.error("no earlier bundle can replace the damaged one, which keeps serving", damage=damage)
 
     async def _check_sums(self, opened: OpenedBundle) -> list[str]:
         try:
@@ -109,7 +109,7 @@ class BundleMonitor:
         return []
 
     async def close(self) -> None:
-        """Stop the canary."""
+        """Stop monitoring responses."""
         if self._canary is not None:
             self._canary.cancel()
             await asyncio.gather(self._canary, return_exceptions=True)

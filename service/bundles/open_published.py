@@ -1,4 +1,4 @@
-"""The bundle that a process starts with: the published one, or an earlier one where that cannot be served."""
+"""Opens the bundle that a process starts with: the published one, or an earlier one where it cannot be served."""
 
 from dataclasses import dataclass, field, replace
 
@@ -9,25 +9,25 @@ from index.bundle_store import StoreUnavailableError
 from index.errors import InputError
 from index.file_stamps import FileStamps
 from index.registry import Pointer, Registry
-from service.settings import Settings
+from service.settings import BundleSettings
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
 class OpenedBundle:
-    """An open bundle, and the seal that its files had before it was opened."""
+    """An open bundle, with the stamps of its files from before it was opened."""
 
     registry: Registry
     bundle: Bundle
     stamps: FileStamps
-    verified: bool
-    pointer: Pointer | None = None  # as it was before a start
-    passed_over: dict[str, str] = field(default_factory=dict)  # by bundle id, what was wrong with it
+    verified: bool  # whether the checksums of its files were checked
+    pointer: Pointer | None = None  # as read when the process started
+    failures: dict[str, str] = field(default_factory=dict)  # by id: why newer bundles cannot be served
 
 
-def open_verified(registry: Registry, bundle_id: str, settings: Settings, *, verify: bool) -> OpenedBundle:
-    """Open one bundle as the settings say. InputError where it must not be served; OSError where it cannot be read."""
+def open_verified(registry: Registry, bundle_id: str, settings: BundleSettings, *, verify: bool) -> OpenedBundle:
+    """Open one bundle, checking its files if `verify`. InputError: it must not be served; OSError: it is unreadable."""
     path = registry.path(bundle_id)
     stamps = FileStamps.of(path)
     bundle = open_bundle(path, verify=verify, mapped=settings.bundle_files == "mapped")
@@ -36,33 +36,33 @@ def open_verified(registry: Registry, bundle_id: str, settings: Settings, *, ver
     return OpenedBundle(registry, bundle, stamps, verify)
 
 
-def open_published(settings: Settings) -> OpenedBundle:
-    """The bundle that the registry's pointer names; the newest earlier one that is whole, where the operator allows.
+def open_published(settings: BundleSettings) -> OpenedBundle:
+    """Open the published bundle; where it cannot be served, with `bundle_fallback`, the newest earlier one that can.
 
-    While the registry is away: what served on this machine before, of which the copies are here.
-    InputError where none can be served: of the published one.
+    While the registry is unavailable: the bundle that served on this machine before, from its local copy.
+    InputError says what is wrong with the published bundle where none can be served.
     """
     registry = settings.open_registry()
     try:
-        return _open_published(registry, settings)
+        return _open_newest(registry, settings)
     except StoreUnavailableError as error:
         copies = registry.offline_registry()
         if copies.pointer() is None:
             raise
-        log.error("the registry is away; what served here before does", registry=str(registry), error=str(error))
-        return replace(_open_published(copies, settings), registry=registry)
+        log.error("the registry is unavailable; serving the last bundle", registry=str(registry), error=str(error))
+        return replace(_open_newest(copies, settings), registry=registry)
 
 
-def _open_published(registry: Registry, settings: Settings) -> OpenedBundle:
-    wanted, pointer = registry.current().name, registry.pointer()
-    passed_over: dict[str, str] = {}
-    for bundle_id in [wanted, *(registry.rollback_targets()[::-1] if settings.bundle_fallback else ())]:
+def _open_newest(registry: Registry, settings: BundleSettings) -> OpenedBundle:
+    published, pointer = registry.current().name, registry.pointer()
+    failures: dict[str, str] = {}
+    for bundle_id in [published, *(registry.rollback_targets()[::-1] if settings.bundle_fallback else ())]:
         try:
             opened = open_verified(registry, bundle_id, settings, verify=settings.verify_bundle == "start")
         except (InputError, OSError) as error:
-            passed_over[bundle_id] = str(error)
+            failures[bundle_id] = str(error)
             continue
-        if passed_over:
-            log.error("the published bundle cannot be served; an earlier one does", bundle=bundle_id, **passed_over)
-        return replace(opened, pointer=pointer, passed_over=passed_over)
-    raise InputError(passed_over[wanted])
+        if failures:
+            log.error("the published bundle cannot be served; serving an earlier one", bundle=bundle_id, **failures)
+        return replace(opened, pointer=pointer, failures=failures)
+    raise InputError(failures[published])

@@ -1,4 +1,4 @@
-"""Publishes and rolls back, one at a time in a process: gate, prepare, move the pointer, swap, notify replicas."""
+"""Publishes a bundle or rolls back: gate, prepare, move the pointer, swap, notify replicas."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from index.errors import InputError
 from index.gate_report import GateReport
 from index.records import PointerMove
-from service.bundles.errors import (
+from service.bundles.bundle_errors import (
     GateRefusedError,
     PublishingBusyError,
     RegistryError,
@@ -29,14 +29,14 @@ POINTER_MOVED = "bundle"  # the kind of message that makes replicas poll the poi
 class PublishOutcome:
     """What a publish or a rollback did."""
 
-    bundle: str  # that the pointer names now
-    swapped: bool  # whether this process swapped to it in this request
+    bundle: str  # the one that the pointer names now
+    swapped: bool  # whether this process swapped to it
     report: GateReport | None = None
     forced: bool = False
 
 
 class Publishing:
-    """Runs one publish or rollback at a time. An equal request waits for the one that runs; another is refused."""
+    """Runs one publish or rollback at a time. An equal request joins the running one; any other is refused."""
 
     def __init__(self, swapper: BundleSwapper, gate: GateRunner, pubsub: PubSub | None) -> None:
         self._swapper = swapper
@@ -48,38 +48,41 @@ class Publishing:
             pubsub.handlers[POINTER_MOVED] = lambda _: swapper.poll_now()
 
     async def publish(self, bundle_id: str, *, by: str, force: bool = False) -> PublishOutcome:
-        """Publish a bundle here and to all replicas; with `force` even where the gate refuses it.
+        """Publish a bundle to all replicas; with `force` even where the gate refuses it.
 
-        Nothing is published that fails the gate or that this process could not serve. A bundle that serves already is
-        published already. Raises GateRefusedError, SwapFailedError, UnknownBundleError, PublishingBusyError,
-        RegistryError, GateFailed.
+        A bundle that this process cannot serve is never published. Publishing the bundle that serves does nothing.
+        Raises GateRefusedError, GateFailedError, SwapFailedError, UnknownBundleError, PublishingBusyError,
+        RegistryError.
         """
-        what = f"publish {bundle_id}{' by force' if force else ''}"
-        return await self._exclusively(what, partial(self._publish, bundle_id, by, force))
+        name = f"publish {bundle_id}{' by force' if force else ''}"
+        return await self._run_exclusively(name, partial(self._publish, bundle_id, by, force))
 
     async def roll_back(self, *, by: str, leaving: str | None = None) -> PublishOutcome:
-        """Publish the bundle before again; does nothing where a bundle other than `leaving` serves."""
-        return await self._exclusively(f"rollback of {leaving or 'what serves'}", partial(self._roll_back, by, leaving))
+        """Publish the previous bundle again; with `leaving` only while that bundle is published."""
+        name = f"rollback of {leaving or 'the published bundle'}"
+        return await self._run_exclusively(name, partial(self._roll_back, by, leaving))
 
     async def close(self) -> None:
-        """Cancel what runs; the registry changes in one step, so it is in the state before or after it."""
+        """Cancel the running publish or rollback. The registry changes in one step, so it is left consistent."""
         if self._running is not None:
             self._running[1].cancel()
             await asyncio.gather(self._running[1], return_exceptions=True)
 
-    async def _exclusively(self, what: str, work: Callable[[], Coroutine[Any, Any, PublishOutcome]]) -> PublishOutcome:
+    async def _run_exclusively(
+        self, name: str, work: Callable[[], Coroutine[Any, Any, PublishOutcome]]
+    ) -> PublishOutcome:
         if self._running is None:
             task = asyncio.create_task(work())
-            task.add_done_callback(self._ended)
-            self._running = (what, task)
-        elif self._running[0] != what:
+            task.add_done_callback(self._clear_running)
+            self._running = (name, task)
+        elif self._running[0] != name:
             raise PublishingBusyError(f"{self._running[0]} is under way")
         return await asyncio.shield(self._running[1])  # a caller that disconnects does not cancel it
 
-    def _ended(self, task: "asyncio.Task[PublishOutcome]") -> None:
+    def _clear_running(self, task: "asyncio.Task[PublishOutcome]") -> None:
         self._running = None
         if not task.cancelled():
-            task.exception()  # retrieved even where every caller has disconnected
+            task.exception()  # retrieved, as every caller may have disconnected
 
     async def _publish(self, bundle_id: str, by: str, force: bool) -> PublishOutcome:
         if not await self.with_registry(self._registry.holds, bundle_id):
@@ -90,7 +93,7 @@ class Publishing:
         if published == bundle_id == swapper.bundle_id and record.withdrawn is None:
             return PublishOutcome(bundle_id, swapped=False, report=None if record.gate is None else record.gate.report)
         try:
-            report = await self._gate.judge(bundle_id, force=force)
+            report = await self._gate.run(bundle_id, force=force)
         except REGISTRY_ERRORS as error:
             raise RegistryError(str(error)) from error
         if not report.passed and not force:
@@ -113,7 +116,7 @@ class Publishing:
         except InputError as error:
             raise RollbackRefusedError(str(error)) from error
         self.notify_replicas(target)
-        swapper.poll_now()  # retries what failed before
+        swapper.poll_now()  # clears the backoff of an earlier failure
         await swapper.poll()
         if swapper.bundle_id != target:
             reason = "" if swapper.failure is None else f": {swapper.failure.error}"
@@ -121,7 +124,7 @@ class Publishing:
         return PublishOutcome(target, swapped=target != before)
 
     def notify_replicas(self, bundle_id: str) -> None:
-        """Make the other replicas poll the pointer now."""
+        """Make the other replicas poll the pointer at once."""
         if self._pubsub is not None:
             self._pubsub.send(POINTER_MOVED, [bundle_id])
 

@@ -1,1 +1,1 @@
-"""Items that operators took out of every list, on one replica or all."""
+"""Items that operators hide from every list, on one replica or all."""

@@ -1,4 +1,4 @@
-"""Items that nobody is shown, by item id: they outlive restarts and bundles, and hold on every replica."""
+"""The hidden items: item ids that appear in no list, on any replica, across restarts and bundles."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,15 +8,15 @@ import structlog
 
 from service.errors import ServiceError
 from service.hidden.redis_store import RedisHiddenItems
-from service.hidden.sqlite_store import HiddenFile
+from service.hidden.sqlite_store import SqliteHiddenItems
 from service.redis.client import FAILURES
-from service.telemetry.metrics import Metrics
+from service.telemetry.metrics import UserMetrics
 
 log = structlog.get_logger()
 
 
-class HiddenUnavailable(ServiceError):  # noqa: N818
-    """The change was not acknowledged. Redis may still carry it out once it is back; sent again it does no harm."""
+class HiddenItemsUnavailableError(ServiceError):
+    """The change was not acknowledged. Redis may still apply it later; the caller may safely repeat the request."""
 
     status = 503
     code = "hidden_unavailable"
@@ -26,55 +26,60 @@ class HiddenUnavailable(ServiceError):  # noqa: N818
 
 
 class HiddenItems:
-    """The hidden ids. Redis, where there is one, holds what all replicas agree on; a file holds what this one knows.
+    """The ids of hidden items. Redis, if configured, holds the set of all replicas; a file holds this replica's copy.
 
-    So a replica that starts while Redis is away knows what was hidden, and a Redis that lost everything is told again.
-    `on_change` is called with the ids whenever they are others than before.
+    So a replica that starts while Redis is unavailable knows the hidden items, and a Redis that lost its data is
+    restored. `on_change` is called with the ids when they have changed.
     """
 
     def __init__(
-        self, path: Path, shared: RedisHiddenItems | None, metrics: Metrics, on_change: Callable[[frozenset[str]], None]
+        self,
+        path: Path,
+        shared: RedisHiddenItems | None,
+        metrics: UserMetrics,
+        on_change: Callable[[frozenset[str]], None],
     ) -> None:
-        self._file = HiddenFile(path)
+        self._file = SqliteHiddenItems(path)
         self._shared = shared
         self._gauge = metrics.hidden_items
         self._on_change = on_change
-        self._writing = asyncio.Lock()
+        self._changing = asyncio.Lock()
         self.ids: frozenset[str] = self._file.read()
         self._gauge.set(len(self.ids))
 
     async def set(self, item_id: str, *, hidden: bool) -> None:
-        """Hide or show an item; durable, and in effect here, when this returns. HiddenUnavailable: not promised."""
-        async with self._writing:
+        """Hide or show an item: durable and in effect here when this returns, else HiddenItemsUnavailableError."""
+        async with self._changing:
             if self._shared is not None:
                 try:
                     await self._shared.set(item_id, hidden=hidden, known=self.ids)
                 except FAILURES as error:
-                    raise HiddenUnavailable(f"Redis, which tells all replicas, cannot be reached: {error}") from error
-            await self._take(self.ids | {item_id} if hidden else self.ids - {item_id})
+                    detail = f"Redis, which shares hidden items among replicas, cannot be reached: {error}"
+                    raise HiddenItemsUnavailableError(detail) from error
+            await self._replace(self.ids | {item_id} if hidden else self.ids - {item_id})
 
     async def poll(self) -> None:
-        """Take over what other replicas have hidden or shown, if anything; a Redis that cannot say changes nothing."""
+        """Apply the changes of other replicas; without a response of Redis nothing changes."""
         if self._shared is None:
             return
-        async with self._writing:
+        async with self._changing:
             try:
-                found = await self._shared.changed(self.ids)
+                ids = await self._shared.read_if_changed(known=self.ids)
             except FAILURES as error:
                 log.warning("hidden items cannot be read from redis", error=repr(error)[:200])
                 return
-            if found is not None:
-                await self._take(found)
+            if ids is not None:
+                await self._replace(ids)
 
-    async def _take(self, ids: frozenset[str]) -> None:
+    async def _replace(self, ids: frozenset[str]) -> None:
         if ids == self.ids:
             return
         try:
             await asyncio.to_thread(self._file.write, ids - self.ids, self.ids - ids)
         except OSError as error:
             if self._shared is None:
-                raise HiddenUnavailable(f"the control file cannot be written: {error}") from error
-            log.error("hidden items are not kept in the control file", error=str(error))
+                raise HiddenItemsUnavailableError(f"the control file cannot be written: {error}") from error
+            log.error("hidden items cannot be written to the control file", error=str(error))
         self.ids = ids
         self._gauge.set(len(ids))
         self._on_change(ids)

@@ -1,7 +1,7 @@
-"""Hidden item ids in Redis, where several replicas share them: a set, and a mark that changes with it.
+"""Hidden item ids in Redis, shared by several replicas: a set, and a mark that identifies its version.
 
-The mark is new with every change and ends in the size of the set: a look is cheap, and a Redis that lost either of
-the two (flushed, evicted, another type under the key) is told from one where nothing is hidden.
+Every change writes a new random mark, which ends in the size of the set. So a poll reads only the mark, and a Redis
+that lost one of the two keys (flushed, evicted, another type under the key) is distinguished from an empty set.
 """
 
 import secrets
@@ -11,10 +11,10 @@ from typing import Any
 from service.redis.client import RedisClient, within
 from service.redis.pubsub import PubSub
 
-ANSWER_S = 1.0
-KIND = "hidden"  # of the signal
+TIMEOUT_S = 1.0
+HIDDEN_CHANGED = "hidden"  # the kind of message that makes replicas poll
 
-# Both keys lie in one slot of a cluster. `whole` tells whether set and mark belong together.
+# Both keys share a slot of a cluster. `whole` checks that the mark belongs to the set.
 WHOLE = """
 local function whole()
   local kind = redis.call('TYPE', KEYS[1]).ok
@@ -47,33 +47,33 @@ return {{found, redis.call('SMEMBERS', KEYS[1])}}
 
 
 class RedisHiddenItems:
-    """Every call may raise what Redis raises: then nothing is known, and nothing was promised."""
+    """The set that all replicas share. A method may raise FAILURES; Redis may still have applied the change."""
 
     def __init__(self, redis: RedisClient, namespace: str, pubsub: PubSub) -> None:
         self._redis = redis
         self._keys = (f"{{{namespace}:hidden}}", f"{{{namespace}:hidden}}:mark")
-        self._signals = pubsub
-        self._mark = b""  # as it was when the whole set was read last
+        self._pubsub = pubsub
+        self._mark = b""  # of the set that was read last
 
     async def set(self, item_id: str, *, hidden: bool, known: Iterable[str]) -> None:
-        """Hide or show an item for all replicas; `known` is what was hidden, should Redis have lost it."""
+        """Hide or show an item for all replicas. Where Redis lost the set, the ids in `known` are restored first."""
         command = "SADD" if hidden else "SREM"
-        if not await self._run(CHANGE, *self._news(item_id), command, item_id):
-            await self._run(SEED, *self._news(), *known)
-            await self._run(CHANGE, *self._news(item_id), command, item_id)
+        if not await self._run(CHANGE, *self._mark_and_message(item_id), command, item_id):
+            await self._run(SEED, *self._mark_and_message(), *known)
+            await self._run(CHANGE, *self._mark_and_message(item_id), command, item_id)
 
-    async def changed(self, known: Iterable[str]) -> frozenset[str] | None:
-        """What is hidden, if that may be other than at the last time; a Redis that lost it is told what is known."""
+    async def read_if_changed(self, *, known: Iterable[str]) -> frozenset[str] | None:
+        """The hidden ids; None where they are those of the last read. Where Redis lost the set, `known` is restored."""
         mark, *members = await self._run(READ, self._mark)
         if not mark:
-            await self._run(SEED, *self._news(), *known)
+            await self._run(SEED, *self._mark_and_message(), *known)
         if not members:
             return None
         self._mark = mark
-        return frozenset(one.decode(errors="replace") for one in members[0])
+        return frozenset(member.decode(errors="replace") for member in members[0])
 
-    def _news(self, *ids: str) -> tuple[str, str, bytes]:
-        return self._signals.channel, secrets.token_hex(8), self._signals.message(KIND, ids)
+    def _mark_and_message(self, *ids: str) -> tuple[str, str, bytes]:
+        return self._pubsub.channel, secrets.token_hex(8), self._pubsub.encode(HIDDEN_CHANGED, ids)
 
     async def _run(self, script: str, *arguments: str | bytes) -> Any:
-        return await within(self._redis.eval(script, len(self._keys), *self._keys, *arguments), ANSWER_S)
+        return await within(self._redis.eval(script, len(self._keys), *self._keys, *arguments), TIMEOUT_S)

@@ -10,8 +10,8 @@ from index.errors import InputError
 BUSY_S = 5.0
 
 
-class HiddenFile:
-    """The table of hidden items in the control file, made where there is none. Safe from any thread."""
+class SqliteHiddenItems:
+    """The table of hidden items in the control file, created where it is missing. Safe from any thread."""
 
     def __init__(self, path: Path) -> None:
         """InputError where the file cannot be used."""
@@ -22,20 +22,19 @@ class HiddenFile:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("CREATE TABLE IF NOT EXISTS hidden (item_id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID")
         except (sqlite3.Error, OSError) as error:
-            raise InputError(f"control file {path}: cannot be used: {error}; expected a file we can write") from None
+            raise InputError(f"control file {path}: cannot be used: {error}; expected a writable file") from None
 
     def read(self) -> frozenset[str]:
-        """All hidden ids."""
         with closing(self._connect()) as connection:
             return frozenset(item_id for (item_id,) in connection.execute("SELECT item_id FROM hidden"))
 
     def write(self, hidden: Iterable[str], shown: Iterable[str]) -> None:
-        """Hide some and show others, in one transaction. OSError where the file does not take it."""
+        """Add the hidden ids, remove the shown ones, in one transaction; OSError where the file cannot be written."""
         try:
             with closing(self._connect()) as connection, connection:
                 connection.execute("BEGIN IMMEDIATE")
-                connection.executemany("INSERT OR IGNORE INTO hidden VALUES (?)", [(one,) for one in hidden])
-                connection.executemany("DELETE FROM hidden WHERE item_id = ?", [(one,) for one in shown])
+                connection.executemany("INSERT OR IGNORE INTO hidden VALUES (?)", [(item_id,) for item_id in hidden])
+                connection.executemany("DELETE FROM hidden WHERE item_id = ?", [(item_id,) for item_id in shown])
         except sqlite3.Error as error:
             raise OSError(f"{self._path}: {error}") from error
 

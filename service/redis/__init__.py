@@ -1,1 +1,1 @@
-"""The Redis client, its circuit breaker, and messages between replicas."""
+"""The Redis client, its circuit breaker, and pub/sub messages between replicas."""

@@ -1,14 +1,14 @@
-"""A circuit breaker: what fails again and again is left alone for a while, then tried by one caller."""
+"""A circuit breaker: after repeated failures it blocks calls for a while, then lets one caller probe."""
 
 import enum
 import random
 from collections.abc import Callable
 
-JITTER = 0.2  # replicas that lost the same server do not come back to it in the same moment
+JITTER = 0.2  # so that replicas do not all probe a recovering server at once
 
 
 class BreakerState(enum.Enum):
-    """Closed: used. Open: left alone. Half open: one caller is trying it."""
+    """Closed: calls pass. Open: calls are blocked. Half open: one caller probes."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -16,7 +16,7 @@ class BreakerState(enum.Enum):
 
 
 class CircuitBreaker:
-    """Guards one dependency. Whoever `allows()` lets through must report `succeeded()` or `failed()`."""
+    """Protects one dependency. After `allows()` returns true the caller must call `succeeded()` or `failed()`."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class CircuitBreaker:
         on_change(self.state.value)
 
     def allows(self) -> bool:
-        """Whether to try now. True once when the pause is over: that caller is the probe."""
+        """Whether a call may pass. After the pause it is true for one caller, the probe."""
         if self.state is BreakerState.CLOSED:
             return True
         if self.state is BreakerState.OPEN and self._clock() >= self._retry_at:
@@ -47,12 +47,12 @@ class CircuitBreaker:
         return False
 
     def succeeded(self) -> None:
-        """The dependency answered."""
+        """The dependency responded: close the circuit."""
         self._failures = 0
         self._set(BreakerState.CLOSED)
 
     def failed(self) -> None:
-        """The dependency was late or broken; after enough of that in a row, or in a probe, it is left alone."""
+        """The call failed or timed out. Enough failures in a row, or a failed probe, open the circuit."""
         self._failures += 1
         if self.state is BreakerState.HALF_OPEN or self._failures >= self._limit:
             self._retry_at = self._clock() + self._retry_s * (1 + JITTER * self._rng.uniform(-1, 1))

@@ -1,1 +1,1 @@
-"""The retraining hook: one job at a time, through a launcher, past the gate, into the registry."""
+"""Retraining: one job at a time, trained by a launcher, checked by the gate, published in the registry."""

@@ -1,6 +1,6 @@
-"""The event log as Parquet files in a folder: what training reads, and what stays when the log forgets old events.
+"""The event log as Parquet files: what training reads, and what remains when the log removes old events.
 
-Each file is named by the position after which it begins, and is written whole before the log may forget what is in it.
+Each file is named after the position that precedes its first event, and is complete before the log may remove them.
 """
 
 import asyncio
@@ -12,18 +12,18 @@ from service.events.log import EventLog
 
 
 async def extend_archive(folder: Path, log: EventLog) -> int:
-    """Add what the log has beyond the files; the position up to which they reach then."""
+    """Export the events that the files lack; return the position of the last event in the files."""
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
     await asyncio.to_thread(remove_leftovers, folder)
-    reached = await asyncio.to_thread(archived_position, folder)
-    if await log.last_position() <= reached and any(folder.glob("*.parquet")):
-        return reached
-    exported = await export_events(log, folder / f"{reached:020}.parquet", after=reached)
+    archived = await asyncio.to_thread(archived_position, folder)
+    if await log.last_position() <= archived and any(folder.glob("*.parquet")):
+        return archived
+    exported = await export_events(log, folder / f"{archived:020}.parquet", after=archived)
     return exported.last_position
 
 
 def archived_position(folder: Path) -> int:
-    """Of the last event in the files; 0 where there are none."""
+    """The position of the last event in the files; 0 where there are no files."""
     import pyarrow.parquet as pq  # noqa: PLC0415 - takes long to import, and only retraining needs it
 
     files = sorted(folder.glob("*.parquet"))

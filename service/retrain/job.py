@@ -1,4 +1,4 @@
-"""One retraining, as it is kept and shown."""
+"""The record of one retraining job, as stored and as returned by /retrain."""
 
 import secrets
 from datetime import UTC, datetime
@@ -12,14 +12,14 @@ State = Literal["queued", "running", "gating", "published", "refused", "failed",
 Trigger = Literal["call", "events", "schedule"]
 StageName = Literal["exporting", "training", "gating", "publishing"]
 Handle = dict[str, str | int]
-"""What a launcher needs to find its work again after a restart."""
+"""What a launcher needs to find a training again after the service restarts."""
 
 ENDED: frozenset[State] = frozenset({"published", "refused", "failed", "cancelled"})
-LONGEST_REASON = 2_000
+MAX_REASON_CHARS = 2_000
 
 
 class Stage(BaseModel):
-    """A step of a job, and when it was taken (unix seconds)."""
+    """A step of a job with its start and end (unix seconds)."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -29,17 +29,17 @@ class Stage(BaseModel):
 
 
 class Job(BaseModel):
-    """A record that is replaced, never changed."""
+    """One retraining job. A change makes a new record, which replaces the stored one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str
     trigger: Trigger
-    asked_by: str  # the name of the caller's key, or of the trigger
+    asked_by: str  # the name of the caller's API key, or the trigger
     created_at: float
-    events_position: int  # of the newest event when the job was made
+    events_position: int  # of the newest event when the job was created
     launcher: str
-    arguments: tuple[str, ...] = ()  # of the trainer, beside those that every retraining has
+    arguments: tuple[str, ...] = ()  # for the trainer, in addition to those of every retraining
     state: State = "queued"
     stages: tuple[Stage, ...] = ()
     handle: Handle | None = None
@@ -50,28 +50,28 @@ class Job(BaseModel):
 
     @property
     def has_ended(self) -> bool:
-        """Nothing more will happen to it."""
         return self.state in ENDED
 
-    def at(self, state: State, stage: StageName, now: float) -> "Job":
-        """The job as it enters a stage; entering one again changes nothing but the state."""
+    def enter_stage(self, state: State, stage: StageName, now: float) -> "Job":
+        """A copy in this state and stage; where the stage has begun already only the state changes."""
         if self.stages and self.stages[-1].name == stage:
             return self.model_copy(update={"state": state})
-        stages = (*self._closed(now), Stage(name=stage, started_at=now))
+        stages = (*self._finished_stages(now), Stage(name=stage, started_at=now))
         return self.model_copy(update={"state": state, "stages": stages})
 
-    def ended(self, state: State, now: float, reason: str = "") -> "Job":
-        """The job as it ends."""
+    def end(self, state: State, now: float, reason: str = "") -> "Job":
+        """A copy that has ended in this state."""
+        stages = self._finished_stages(now)
         return self.model_copy(
-            update={"state": state, "stages": self._closed(now), "reason": reason[:LONGEST_REASON], "handle": None}
+            update={"state": state, "stages": stages, "reason": reason[:MAX_REASON_CHARS], "handle": None}
         )
 
-    def _closed(self, now: float) -> tuple[Stage, ...]:
+    def _finished_stages(self, now: float) -> tuple[Stage, ...]:
         if not self.stages or self.stages[-1].ended_at is not None:
             return self.stages
         return (*self.stages[:-1], self.stages[-1].model_copy(update={"ended_at": now}))
 
 
 def new_job_id(now: float) -> str:
-    """Sorts by time; a valid name of a file and of a Kubernetes object."""
+    """A new id that sorts by time and is valid as the name of a file and of a Kubernetes object."""
     return f"{datetime.fromtimestamp(now, UTC):%Y%m%dt%H%M%S}-{secrets.token_hex(4)}"

@@ -1,4 +1,4 @@
-"""Who does the training: a process beside the service, a Kubernetes Job, or an outside system."""
+"""The interface of what runs a training: a process beside the service, a Kubernetes Job, or an outside system."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -10,26 +10,26 @@ from index.registry import Registry
 from service.errors import ServiceError
 from service.retrain.job import Handle, Job
 
-RESULT = "result.json"  # what `trainer retrain` writes last into its folder
+RESULT_FILE = "result.json"  # what `trainer retrain` writes last into its folder
 
 
 class LauncherError(ServiceError):
-    """The training could not be begun, for a reason that trying again will not mend."""
+    """The training cannot be started, and a retry would not help."""
 
     status = 502
     code = "launcher_failed"
 
 
 class LauncherUnavailableError(ServiceError):
-    """Whoever does the training does not answer just now; asked again, it may."""
+    """The launcher's process, API or webhook does not respond; a retry may help."""
 
     status = 503
     code = "launcher_unavailable"
 
 
 @dataclass(frozen=True)
-class Task:
-    """What is to be done for one job: every path that the trainer reads or writes."""
+class TrainingTask:
+    """One job with every path that its training reads or writes."""
 
     job: Job
     data: Path
@@ -39,32 +39,32 @@ class Task:
 
     @property
     def out(self) -> Path:
-        """Where the trainer works."""
+        """The trainer's working folder."""
         return self.folder / "out"
 
     @property
     def log(self) -> Path:
-        """Where what it says is kept, if it runs beside us."""
+        """The trainer's output, where it runs beside the service."""
         return self.folder / "log"
 
     @property
     def arguments(self) -> list[str]:
-        """Of `python -m trainer`."""
+        """The arguments of `python -m trainer`."""
         fixed = ["--events", self.events, "--registry", self.registry, "--out", self.out]
         copies = ["--copies", self.folder / "copies"] if self.registry.is_remote else []
         return ["retrain", str(self.data), *map(str, [*fixed, *copies]), *self.job.arguments]
 
-    def result(self) -> dict[str, Any] | None:
-        """What the trainer wrote when it was done."""
+    def read_result(self) -> dict[str, Any] | None:
+        """The result file of a finished training; None where there is no file yet."""
         try:
-            found: dict[str, Any] = json.loads((self.out / RESULT).read_bytes())
+            result: dict[str, Any] = json.loads((self.out / RESULT_FILE).read_bytes())
         except FileNotFoundError:
             return None
-        return found
+        return result
 
 
 @dataclass(frozen=True)
-class Ended:
+class TrainingOutcome:
     """How a training ended: with a bundle, or with a reason why there is none."""
 
     bundle: str | None
@@ -72,43 +72,46 @@ class Ended:
 
 
 class Launcher(Protocol):
-    """Begins, follows and ends trainings. A job's handle is all that it remembers across a restart."""
+    """Starts, follows and ends trainings. It keeps nothing across a restart but the job's handle."""
 
     name: str
 
-    async def start(self, task: Task) -> Handle:
-        """Begin; LauncherError, or LauncherUnavailableError. Called again for one job, it must not begin twice."""
+    async def start(self, task: TrainingTask) -> Handle:
+        """Start the training; a second call for the same job must not start it twice.
+
+        LauncherError or LauncherUnavailableError where it cannot.
+        """
         ...
 
-    async def ended(self, task: Task, handle: Handle, told: Mapping[str, str]) -> Ended | None:
-        """None while it runs; LauncherUnavailableError where that cannot be known now."""
+    async def poll(self, task: TrainingTask, handle: Handle, messages: Mapping[str, str]) -> TrainingOutcome | None:
+        """The outcome; None while the training runs. LauncherUnavailableError where that cannot be found out now."""
         ...
 
-    async def tail(self, task: Task, handle: Handle | None, lines: int) -> Sequence[str]:
-        """The last lines of what the training said."""
+    async def log_tail(self, task: TrainingTask, handle: Handle | None, lines: int) -> Sequence[str]:
+        """The last lines of the training's log."""
         ...
 
-    async def cancel(self, task: Task, handle: Handle) -> None:
-        """End it; nothing of it is left running when this returns."""
+    async def cancel(self, task: TrainingTask, handle: Handle) -> None:
+        """End the training."""
         ...
 
     async def close(self) -> None:
-        """Let go of connections; trainings go on."""
+        """Close connections; trainings go on."""
         ...
 
 
-def made(task: Task, reason: str) -> Ended:
-    """The bundle in the result that the trainer left, or else the reason."""
-    result = task.result()
-    return Ended(None, reason) if result is None else Ended(str(result["bundle"]))
+def read_outcome(task: TrainingTask, reason: str) -> TrainingOutcome:
+    """The outcome of a training that has ended: the bundle in its result file, or else the reason."""
+    result = task.read_result()
+    return TrainingOutcome(None, reason) if result is None else TrainingOutcome(str(result["bundle"]))
 
 
-def tail_of(file: Path, lines: int, *, longest: int = 256 * 1024) -> list[str]:
-    """The last lines of a file, of its last `longest` bytes; none where there is no file."""
+def last_lines(file: Path, lines: int, *, max_bytes: int = 256 * 1024) -> list[str]:
+    """The last lines of a file, within its last `max_bytes`; none where there is no file."""
     try:
         with file.open("rb") as stream:
             size = stream.seek(0, 2)
-            stream.seek(max(0, size - longest))
+            stream.seek(max(0, size - max_bytes))
             text = stream.read().decode(errors="replace")
     except FileNotFoundError:
         return []

@@ -1,4 +1,4 @@
-"""The one background task: holds the lease where it can, and as the leader works on jobs and watches the triggers."""
+"""The background task of retraining: tries to become the leader; the leader runs jobs and checks the triggers."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -10,96 +10,96 @@ import structlog
 
 from index.errors import InputError
 from service.errors import ServiceError
-from service.retrain.control import Control
 from service.retrain.job import Job, Trigger
+from service.retrain.job_runner import JobRunner, LeaseLostError, RetrainPaths
+from service.retrain.job_store import JobStore
 from service.retrain.triggers import Triggers
-from service.retrain.work import LeaseLostError, Places, Work
-from service.telemetry.metrics import Metrics
+from service.telemetry.metrics import RetrainMetrics
 
-SHARE = 3  # renewals a lease: two may fail before it runs out
+RENEWALS_PER_LEASE = 3  # two may fail before the lease expires
 
 log = structlog.get_logger()
 
 
 @dataclass
 class Supervisor:
-    """Runs until it is cancelled. A training that is under way then goes on, and whoever leads next takes it up."""
+    """Runs until it is cancelled. A training that is running then goes on, and the next leader follows it."""
 
-    control: Control
-    make_work: Callable[[int], Work]
+    store: JobStore
+    make_runner: Callable[[int], JobRunner]
     submit: Callable[[Trigger], Awaitable[Job | None]]
-    count_new: Callable[[], Awaitable[int]]
+    count_new_events: Callable[[], Awaitable[int]]
     triggers: Triggers
-    metrics: Metrics
+    metrics: RetrainMetrics
     clock: Callable[[], float]
-    places: Places
+    paths: RetrainPaths
     lease_s: float
     poll_s: float
     keep: int
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
-        """Lead whenever nobody else does."""
+        """Lead whenever the lease is free."""
         while True:
             try:
-                token = await self.control.lead(self.lease_s)
+                token = await self.store.acquire_lease(self.lease_s)
                 if token is not None:
                     await self._lead(token)
             except LeaseLostError:
                 log.warning("another replica leads the retraining now")
             except (ServiceError, InputError) as error:
                 log.warning("retraining pauses", error=str(error))
-            except Exception as error:  # the outermost edge of this task: it must outlive whatever happened
+            except Exception as error:  # the outermost edge of this task: no error may end it
                 log.error("retraining failed unexpectedly", exc_info=error)
-            await self._rest()
+            await self._sleep()
 
     async def _lead(self, token: int) -> None:
         self.metrics.retrain_leader.set(1)
-        leading = asyncio.create_task(self._work(token))
-        renewing = asyncio.create_task(self._renew(token))
+        working = asyncio.create_task(self._run_jobs(token))
+        renewing = asyncio.create_task(self._renew_lease(token))
         try:
-            done, _ = await asyncio.wait((leading, renewing), return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait((working, renewing), return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
-            for task in (leading, renewing):
+            for task in (working, renewing):
                 task.cancel()
-            await asyncio.gather(leading, renewing, return_exceptions=True)
+            await asyncio.gather(working, renewing, return_exceptions=True)
             self.metrics.retrain_leader.set(0)
             with suppress(ServiceError):
-                await self.control.leave(token)
+                await self.store.release_lease(token)
 
-    async def _renew(self, token: int) -> None:
-        """LeaseLostError where another took the lease; a store that is away for a moment is no loss yet."""
-        left = SHARE
+    async def _renew_lease(self, token: int) -> None:
+        """LeaseLostError where another replica took the lease; a store that is briefly unavailable does not lose it."""
+        attempts = RENEWALS_PER_LEASE
         while True:
-            await asyncio.sleep(self.lease_s / SHARE)
+            await asyncio.sleep(self.lease_s / RENEWALS_PER_LEASE)
             try:
-                if not await self.control.renew(token, self.lease_s):
+                if not await self.store.renew_lease(token, self.lease_s):
                     raise LeaseLostError
-                left = SHARE
+                attempts = RENEWALS_PER_LEASE
             except ServiceError:
-                left -= 1
-                if left == 0:
+                attempts -= 1
+                if attempts == 0:
                     raise
 
-    async def _work(self, token: int) -> None:
+    async def _run_jobs(self, token: int) -> None:
         since = self.clock()
         while True:
-            job = await self.control.running()
+            job = await self.store.running()
             if job is not None:
-                await self._carry_out(job, token)
-            elif (trigger := await self._due(since)) is not None:
+                await self._run_job(job, token)
+            elif (trigger := await self._due_trigger(since)) is not None:
                 log.info("retraining is due", trigger=trigger)
                 await self.submit(trigger)
             else:
-                await self._rest()
+                await self._sleep()
 
-    async def _carry_out(self, job: Job, token: int) -> None:
+    async def _run_job(self, job: Job, token: int) -> None:
         log.info("retraining", job=job.id, state=job.state, trigger=job.trigger)
         self.metrics.retrain_running.set(1)
         try:
-            ended = await self.make_work(token).carry_out(job)
+            ended = await self.make_runner(token).run(job)
         finally:
             self.metrics.retrain_running.set(0)
         seconds = self.clock() - ended.created_at
@@ -113,23 +113,24 @@ class Supervisor:
             reason=ended.reason,
             s=round(seconds),
         )
-        await self._tidy()
+        await self._delete_old_folders()
 
-    async def _due(self, since: float) -> Trigger | None:
-        if not self.triggers.any:
+    async def _due_trigger(self, since: float) -> Trigger | None:
+        if not self.triggers.configured:
             return None
-        new_events = await self.count_new()
+        new_events = await self.count_new_events()
         self.metrics.retrain_new_events.set(new_events)
-        last = next(iter(await self.control.newest(1)), None)
+        last = next(iter(await self.store.newest(1)), None)
         return self.triggers.due(new_events=new_events, last=last, since=since, now=self.clock())
 
-    async def _tidy(self) -> None:
-        """Remove the folders of old jobs: each holds a copy of the data."""
-        jobs = await self.control.newest(1_000)
+    async def _delete_old_folders(self) -> None:
+        """Keep the folders of the newest ended jobs only: each holds a copy of the data."""
+        jobs = await self.store.newest(1_000)
         for job in [job for job in jobs if job.has_ended][self.keep :]:
-            await asyncio.to_thread(rmtree, self.places.task(job).folder, ignore_errors=True)
+            await asyncio.to_thread(rmtree, self.paths.task_for(job).folder, ignore_errors=True)
 
-    async def _rest(self) -> None:
+    async def _sleep(self) -> None:
+        """Wait for the poll interval, or less where a job is submitted or cancelled here."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self.wake.wait(), self.poll_s)
         self.wake.clear()

@@ -10,8 +10,8 @@ from stand_in_cluster import Cluster, kubeconfig, running
 from deploy.manifests import OVERLAYS, of_kind, one, overlay, pods
 from index.registry import Registry
 from service.retrain.job import Job
-from service.retrain.kubernetes import KubernetesLauncher
-from service.retrain.launcher import Task
+from service.retrain.kubernetes_launcher import KubernetesLauncher
+from service.retrain.launcher import TrainingTask
 
 VERBS = {"GET": ("list", "get"), "POST": ("create", "create"), "DELETE": ("deletecollection", "delete")}
 Right = tuple[str, str, str]  # API group, resource, verb
@@ -35,20 +35,20 @@ def granted(role: dict[str, Any]) -> set[Right]:
     }
 
 
-def make_task(folder: Path) -> Task:
+def make_task(folder: Path) -> TrainingTask:
     job = Job(
         id="20260101t000000-00000000", trigger="call", asked_by="me", created_at=0, events_position=0,
         launcher="kubernetes",
     )  # fmt: skip
-    return Task(job, Path("/data"), folder / "events", Registry(Path("/bundles")), folder)
+    return TrainingTask(job, Path("/data"), folder / "events", Registry(Path("/bundles")), folder)
 
 
 async def whole_life(cluster: Cluster, folder: Path, namespace: str, cron_job: str) -> None:
     launcher = KubernetesLauncher(namespace, cron_job, config_file=kubeconfig(cluster, folder))
     task = make_task(folder)
     handle = await launcher.start(task)
-    assert await launcher.ended(task, handle, {}) is None
-    assert await launcher.tail(task, handle, 2) == ["two", "three"]
+    assert await launcher.poll(task, handle, {}) is None
+    assert await launcher.log_tail(task, handle, 2) == ["two", "three"]
     await launcher.cancel(task, handle)
     await launcher.close()
 

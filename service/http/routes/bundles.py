@@ -8,7 +8,7 @@ from pydantic import Field
 from index.bundle import BundleError
 from index.records import PointerMove
 from index.registry import Registry
-from service.bundles.gate_process import as_json
+from service.bundles.gate_process import report_json
 from service.bundles.publishing import PublishOutcome
 from service.http.parameters import Query
 from service.http.responses import BundleInfo, BundlesAnswer, GateRefusal, PublishAnswer
@@ -95,7 +95,7 @@ def _publish_answer(service: Service, outcome: PublishOutcome) -> dict[str, Any]
         "published": outcome.bundle,
         "swapped": outcome.swapped,
         "forced": outcome.forced,
-        "gate": None if outcome.report is None else as_json(outcome.report),
+        "gate": None if outcome.report is None else report_json(outcome.report),
     }
 
 
@@ -116,7 +116,7 @@ def _info(registry: Registry, bundle_id: str, role: str) -> dict[str, Any]:
     info |= {
         "bundle_id": bundle_id,
         "role": role,
-        "gate": None if record.gate is None else as_json(record.gate.report),
+        "gate": None if record.gate is None else report_json(record.gate.report),
         "gated_at": None if record.gate is None else record.gate.at,
         "published": _dump(record.published),
         "withdrawn": _dump(record.withdrawn),

@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from service.http.parameters import Query
 from service.http.responses import FullJobAnswer, JobAnswer, JobsAnswer, ShownJob
 from service.http.route import Request, route
-from service.retrain.hook import Retraining, RetrainingOffError
 from service.retrain.job import Job
-from service.retrain.signature import verify
+from service.retrain.retraining import Retraining, RetrainingOffError
+from service.retrain.signature import verify_signature
 from service.state import Service
 
 
@@ -78,7 +78,7 @@ async def retrain(service: Service, request: Request[Query]) -> dict[str, Any]:
 
 async def jobs(service: Service, request: Request[JobsQuery]) -> dict[str, Any]:
     """Retrainings, newest first."""
-    newest = await _hook(service).control.newest(request.query.limit)
+    newest = await _hook(service).store.newest(request.query.limit)
     return {"jobs": [_render(job) for job in newest]}
 
 
@@ -86,7 +86,7 @@ async def job(service: Service, request: Request[JobQuery]) -> dict[str, Any]:
     """One retraining: its state, stages, gate report, bundle, and the end of its log."""
     hook = _hook(service)
     found = await hook.find(request.id)
-    return {"job": _render(found), "log": await hook.tail(found, request.query.log_lines)}
+    return {"job": _render(found), "log": await hook.log_tail(found, request.query.log_lines)}
 
 
 async def cancel(service: Service, request: Request[Query]) -> dict[str, Any]:
@@ -100,8 +100,8 @@ async def result(service: Service, request: Request[Query]) -> dict[str, Any]:
     if hook.secret is None:
         raise RetrainingOffError("no external system trains for this service (RECO_RETRAIN_LAUNCHER)")
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers}
-    verify(headers, request.raw_body, hook.secret, hook.clock())
-    return {"job": _render(await hook.report(request.id, request.raw_body.decode()))}
+    verify_signature(headers, request.raw_body, hook.secret, hook.clock())
+    return {"job": _render(await hook.record_result(request.id, request.raw_body.decode()))}
 
 
 def _hook(service: Service) -> Retraining:

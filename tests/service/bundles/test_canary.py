@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from servers import counted, serving, wait_until
 
-from service.bundles.canary import Traffic, complaint
+from service.bundles.canary import Traffic, rollback_reason
 from service.settings import Settings
 from service.telemetry.metrics import LATENCY_BUCKETS, Metrics
 
@@ -82,24 +82,28 @@ def test_a_bundle_gone_back_to_is_not_watched(two):
 
 
 def test_too_few_requests_say_nothing():
-    assert complaint(traffic(*[("500", 0.001)] * 9), Traffic(), settings()) == ""
-    assert complaint(traffic(*[("500", 0.001)] * 10), Traffic(), settings()).startswith("100.0% of 10 requests failed")
+    assert rollback_reason(traffic(*[("500", 0.001)] * 9), Traffic(), settings()) == ""
+    assert rollback_reason(traffic(*[("500", 0.001)] * 10), Traffic(), settings()).startswith(
+        "100.0% of 10 requests failed"
+    )
 
 
 def test_faults_are_ours_and_not_those_of_callers_or_of_load():
     fine = [("404", 0.001), ("422", 0.001), ("503", 0.001)] * 10
-    assert complaint(traffic(*fine), Traffic(), settings()) == ""
-    told = complaint(traffic(*fine, ("504", 0.001)), Traffic(), settings(watch_max_error_share=0.03))
+    assert rollback_reason(traffic(*fine), Traffic(), settings()) == ""
+    told = rollback_reason(traffic(*fine, ("504", 0.001)), Traffic(), settings(watch_max_error_share=0.03))
     assert told == "3.2% of 31 requests failed, limit 3.0%"
 
 
 def test_a_p99_is_bad_beyond_the_limit_and_beside_that_of_the_bundle_before():
     slow, fast = traffic(*[("200", 0.2)] * 20), traffic(*[("200", 0.004)] * 20)
-    assert complaint(fast, fast, settings()) == ""
-    assert complaint(slow, slow, settings()) == "", "it was slow before"
-    assert "times that of the bundle before" in complaint(slow, fast, settings())
-    assert complaint(slow, fast, settings(watch_max_p99_ms=300)) == ""
-    assert complaint(slow, Traffic(), settings()).startswith("p99 is 2"), "nothing to compare with: the limit alone"
+    assert rollback_reason(fast, fast, settings()) == ""
+    assert rollback_reason(slow, slow, settings()) == "", "it was slow before"
+    assert "times that of the bundle before" in rollback_reason(slow, fast, settings())
+    assert rollback_reason(slow, fast, settings(watch_max_p99_ms=300)) == ""
+    assert rollback_reason(slow, Traffic(), settings()).startswith("p99 is 2"), (
+        "nothing to compare with: the limit alone"
+    )
 
 
 def test_only_what_comes_out_of_bundles_counts_and_only_since():

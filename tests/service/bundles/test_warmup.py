@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.bundles.backoff import FIRST_S, LONGEST_S, Backoff
-from service.bundles.warmup import FEWEST_TIMED, RecentRequests, RecordedRequest, WarmUp, warm_up
+from service.bundles.backoff import FIRST_S, MAX_S, Backoff
+from service.bundles.warmup import MIN_TIMED_REQUESTS, RecentRequests, RecordedRequest, WarmUpResult, warm_up
 from service.errors import UnknownItemError
 
 
@@ -32,7 +32,7 @@ def asked(user_id: str, *, personal: bool = True, replay=nothing) -> RecordedReq
     return RecordedRequest(replay, user_id, None, personal)
 
 
-def warmed(sample: list[RecordedRequest], timer) -> WarmUp:
+def warmed(sample: list[RecordedRequest], timer) -> WarmUpResult:
     return asyncio.run(warm_up(LoadedStandIn, sample, timer))  # type: ignore[arg-type]
 
 
@@ -54,13 +54,13 @@ def test_a_bundle_is_timed_over_requests_that_already_found_its_caches_filled():
     clock, asked_times = Clock(), []
 
     async def slow_at_first(*_: object) -> None:
-        clock.now += 1.0 if len(asked_times) < FEWEST_TIMED else 0.002
+        clock.now += 1.0 if len(asked_times) < MIN_TIMED_REQUESTS else 0.002
         asked_times.append(clock.now)
 
-    found = warmed([asked("u", replay=slow_at_first)] * FEWEST_TIMED, clock)
+    found = warmed([asked("u", replay=slow_at_first)] * MIN_TIMED_REQUESTS, clock)
     assert found.p99_ms == pytest.approx(2.0)
-    assert found.complaint(2.5) == ""
-    assert found.complaint(1.5) == f"recent requests take 2 ms (p99 of {FEWEST_TIMED}), limit 1.5 ms"
+    assert found.refusal_reason(2.5) == ""
+    assert found.refusal_reason(1.5) == f"recent requests take 2 ms (p99 of {MIN_TIMED_REQUESTS}), limit 1.5 ms"
 
 
 def test_a_few_slow_requests_say_nothing_and_an_unknown_item_is_no_failure():
@@ -70,15 +70,15 @@ def test_a_few_slow_requests_say_nothing_and_an_unknown_item_is_no_failure():
         clock.now += 10.0
         raise UnknownItemError("gone")
 
-    assert warmed([asked("i", replay=slow)] * 3, clock).complaint(1.0) == ""
-    assert warmed([], clock).complaint(1.0) == ""
+    assert warmed([asked("i", replay=slow)] * 3, clock).refusal_reason(1.0) == ""
+    assert warmed([], clock).refusal_reason(1.0) == ""
 
 
 def test_each_kind_of_failure_is_told_once():
     async def broken(_loaded: object, found: str, _query: object) -> None:
         raise KeyError(found)
 
-    told = warmed([asked("a", replay=broken), asked("b", replay=broken), asked("c")], Clock()).complaint(1.0)
+    told = warmed([asked("a", replay=broken), asked("b", replay=broken), asked("c")], Clock()).refusal_reason(1.0)
     assert told == "of 3 recent requests some fail: KeyError: 'a'; KeyError: 'b'"
 
 
@@ -95,7 +95,7 @@ def test_what_fails_is_tried_again_ever_more_seldom_until_something_changes():
             clock.now += 1.0
         waits.append(clock.now - begun)
     assert waits[:4] == [FIRST_S, 2 * FIRST_S, 4 * FIRST_S, 8 * FIRST_S]
-    assert waits[-1] == LONGEST_S
+    assert waits[-1] == MAX_S
     retries.failed("bad")
     retries.clear()
     assert retries.due("bad")

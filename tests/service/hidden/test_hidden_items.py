@@ -11,7 +11,7 @@ from fleets import cluster
 from servers import Valkey
 
 from index.errors import InputError
-from service.hidden.hidden_items import HiddenItems, HiddenUnavailable
+from service.hidden.hidden_items import HiddenItems, HiddenItemsUnavailableError
 from service.hidden.redis_store import RedisHiddenItems
 from service.redis.client import connect
 from service.redis.pubsub import PubSub
@@ -65,7 +65,7 @@ def test_a_file_that_takes_no_change_is_an_error_and_nothing_changes(tmp_path: P
             await items.set("a", hidden=True)
             with closing(items._file._connect()) as other:
                 other.execute("DROP TABLE hidden")
-            with pytest.raises(HiddenUnavailable, match="control file cannot be written"):
+            with pytest.raises(HiddenItemsUnavailableError, match="control file cannot be written"):
                 await items.set("b", hidden=True)
             assert items.ids == {"a"}
 
@@ -131,7 +131,7 @@ def test_while_redis_is_away_no_change_is_acknowledged_and_what_was_hidden_stays
             os.kill(pid, signal.SIGSTOP)
             try:
                 async with asyncio.timeout(60):
-                    with pytest.raises(HiddenUnavailable, match="cannot be reached"):
+                    with pytest.raises(HiddenItemsUnavailableError, match="cannot be reached"):
                         await items.set("b", hidden=True)
                     await items.poll()
             finally:
@@ -150,7 +150,7 @@ def test_a_full_redis_refuses_the_change_and_nothing_is_half_done(valkey: Valkey
             await items.set("a", hidden=True)
             with valkey.client() as client:
                 client.config_set("maxmemory", "1")
-                with pytest.raises(HiddenUnavailable):
+                with pytest.raises(HiddenItemsUnavailableError):
                     await items.set("b", hidden=True)
                 await items.poll()
                 assert items.ids == {"a"}

@@ -12,8 +12,7 @@ from servers import Valkey, publish, wait_until
 from stand_in_trainer import GOOD, WAITS
 
 from index.registry import Registry
-from service.retrain.process import ProcessLauncher, machine
-from service.retrain.process import started as runs_since
+from service.retrain.process_launcher import ProcessLauncher, machine_id, start_time
 
 
 @pytest.fixture
@@ -35,7 +34,7 @@ def test_a_service_killed_during_a_training_takes_it_up_again_when_it_is_back(re
         trainer = os.getpgid(int((out / "worker").read_text()))
         running.kill()
         running.wait()
-    assert runs_since(trainer) is not None
+    assert start_time(trainer) is not None
     with process(registry, tmp_path / "log", **waits) as (_, client):
         assert state(client, job_id) == "running"
         refused = client.post("/retrain")
@@ -102,7 +101,7 @@ def _leads(client: httpx.Client) -> bool:
 
 def test_a_process_is_known_again_by_when_it_was_started_and_on_which_machine() -> None:
     launcher = ProcessLauncher(["true"], niceness=0, environment={})
-    me = {"pid": os.getpid(), "started": runs_since(os.getpid()) or "", "machine": machine()}
+    me = {"pid": os.getpid(), "started": start_time(os.getpid()) or "", "machine": machine_id()}
     assert launcher._is_alive(me)
     assert not launcher._is_alive(me | {"started": "1"})  # a stranger who got the number
     assert not launcher._is_alive(me | {"machine": "another"})

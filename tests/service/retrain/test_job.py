@@ -13,9 +13,9 @@ NAMES = ("exporting", "training", "gating", "publishing")
 def test_stages_follow_each_other_without_gap_and_only_the_last_is_open(names: list[Any], ends: bool) -> None:
     job = Job(id="a", created_at=0.0, **FIELDS)
     for now, name in enumerate(names):
-        job = job.at("running", name, float(now))
+        job = job.enter_stage("running", name, float(now))
     if ends:
-        job = job.ended("failed", 100.0, "why")
+        job = job.end("failed", 100.0, "why")
     for stage, following in zip(job.stages, job.stages[1:], strict=False):
         assert stage.ended_at == following.started_at
         assert stage.name != following.name

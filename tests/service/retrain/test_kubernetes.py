@@ -15,7 +15,7 @@ from stand_in_cluster import Cluster, kubeconfig, running
 from index.bundle import write_bundle
 from index.errors import InputError
 from index.registry import Registry
-from service.retrain.kubernetes import KubernetesLauncher
+from service.retrain.kubernetes_launcher import KubernetesLauncher
 
 
 @pytest.fixture

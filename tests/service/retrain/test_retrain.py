@@ -12,7 +12,7 @@ from servers import counted, publish, serving, wait_until
 from stand_in_trainer import FAILS, GOOD, WAITS, WORSE
 
 from index.registry import Registry
-from service.retrain.process import started as runs_since
+from service.retrain.process_launcher import start_time
 
 
 @pytest.fixture
@@ -99,11 +99,11 @@ def test_a_cancelled_training_ends_with_all_its_processes_and_is_not_published(r
     with serving(**retraining(WAITS, registry)) as client:
         job_id = started(client)
         worker = int((in_training(registry, job_id) / "worker").read_text())
-        assert runs_since(worker) is not None
+        assert start_time(worker) is not None
         assert client.delete(f"/retrain/{job_id}").status_code == 202
         job = ended(client, job_id)
-    assert (job["state"], job["reason"]) == ("cancelled", "cancelled by a call")
-    wait_until(lambda: runs_since(worker) is None)
+    assert (job["state"], job["reason"]) == ("cancelled", "cancelled by request")
+    wait_until(lambda: start_time(worker) is None)
     assert Registry(registry).current_id() == before
 
 

@@ -50,5 +50,5 @@ def test_what_passed_while_no_service_ran_is_made_up_for_once() -> None:
 
 
 def test_without_triggers_nothing_is_ever_due() -> None:
-    assert not Triggers().any
+    assert not Triggers().configured
     assert Triggers().due(new_events=10**9, last=None, since=0, now=10**10) is None

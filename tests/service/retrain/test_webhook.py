@@ -22,8 +22,8 @@ from servers import publish, serving, wait_until
 from index.bundle import write_bundle
 from index.registry import Registry
 from service.errors import UnauthorizedError
-from service.retrain.signature import SIGNATURE, TIMESTAMP, signed, verify
-from service.retrain.webhook import WebhookLauncher
+from service.retrain.signature import SIGNATURE, TIMESTAMP, signature_headers, verify_signature
+from service.retrain.webhook_launcher import WebhookLauncher
 
 SECRET = "between us"
 
@@ -38,7 +38,7 @@ class Outside:
     url: str = ""
 
     def answer(self, headers: Any, body: bytes) -> int:
-        verify({name.lower(): value for name, value in headers.items()}, body, SECRET, time.time())
+        verify_signature({name.lower(): value for name, value in headers.items()}, body, SECRET, time.time())
         self.asked.append(json.loads(body))
         self.keys.append(headers["Idempotency-Key"])
         return self.statuses.pop(0) if self.statuses else 200
@@ -85,7 +85,7 @@ def report(
     client: httpx.Client, path: str, result: dict[str, Any], secret: str = SECRET, age: float = 0
 ) -> httpx.Response:
     body = json.dumps(result).encode()
-    return client.post(path, content=body, headers=signed(body, secret, time.time() - age))
+    return client.post(path, content=body, headers=signature_headers(body, secret, time.time() - age))
 
 
 def new_bundle(registry: Path, **changes: Any) -> str:
@@ -138,7 +138,7 @@ def test_a_reported_bundle_that_is_not_there_fails_the_job(registry: Path) -> No
 
 @pytest.mark.parametrize(
     ("secret", "age", "said"),
-    [("another", 0, "does not fit"), (SECRET, 3_600, "from our clock"), (SECRET, -3_600, "from our clock")],
+    [("another", 0, "does not match"), (SECRET, 3_600, "from our clock"), (SECRET, -3_600, "from our clock")],
 )
 def test_a_report_that_is_not_signed_by_us_or_is_old_is_refused(
     registry: Path, secret: str, age: float, said: str
@@ -178,7 +178,7 @@ def test_an_answer_that_may_pass_is_asked_again_with_the_same_key_and_another_is
 
 
 def test_a_system_that_is_not_there_fails_the_job(registry: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.retrain.webhook.LONGEST_WAIT_S", 0.02)
+    monkeypatch.setattr("service.retrain.webhook_launcher.LONGEST_WAIT_S", 0.02)
     with outside() as system:
         url = system.url
     with serving(**by_webhook(registry, url)) as client:
@@ -191,12 +191,12 @@ def test_a_system_that_is_not_there_fails_the_job(registry: Path, monkeypatch: p
 def test_what_is_signed_is_taken_within_five_minutes_and_any_change_is_refused(
     body: bytes, now: int, late: int
 ) -> None:
-    headers = {name.lower(): value for name, value in signed(body, SECRET, now).items()}
+    headers = {name.lower(): value for name, value in signature_headers(body, SECRET, now).items()}
     if abs(late) <= 300:
-        verify(headers, body, SECRET, now + late)
+        verify_signature(headers, body, SECRET, now + late)
     else:
         with pytest.raises(UnauthorizedError):
-            verify(headers, body, SECRET, now + late)
+            verify_signature(headers, body, SECRET, now + late)
     for changed, other in (
         (headers, body + b" "),
         (headers | {TIMESTAMP.lower(): str(now + 1)}, body),
@@ -204,4 +204,4 @@ def test_what_is_signed_is_taken_within_five_minutes_and_any_change_is_refused(
         ({}, body),
     ):
         with pytest.raises(UnauthorizedError):
-            verify(changed, other, SECRET, now)
+            verify_signature(changed, other, SECRET, now)

@@ -1,4 +1,4 @@
-"""The retraining hook as the rest of the service sees it."""
+"""The retraining hook as the rest of the service sees it: submit, list, cancel and complete jobs on any replica."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -9,23 +9,26 @@ import structlog
 from index.manifest import BundleError
 from service.errors import ServiceError
 from service.events.log import EventLog
-from service.retrain.control import Control
 from service.retrain.job import Job, Trigger, new_job_id
+from service.retrain.job_runner import RetrainPaths
+from service.retrain.job_store import JobStore
 from service.retrain.launcher import Launcher
-from service.retrain.work import Places
+
+WARM_START = "--warm-start"  # the trainer's option for the run folder to start from
+RUN_RESULT = "result.json"  # written last into a run folder: the run is complete
 
 log = structlog.get_logger()
 
 
 class RetrainingOffError(ServiceError):
-    """Nothing to train on was named."""
+    """Retraining is not configured."""
 
     status = 409
     code = "retraining_off"
 
 
 class AlreadyRunningError(ServiceError):
-    """One job at a time."""
+    """Another job has not ended."""
 
     status = 409
     code = "already_running"
@@ -35,7 +38,7 @@ class AlreadyRunningError(ServiceError):
 
 
 class UnknownJobError(ServiceError):
-    """There is no such job, or it was forgotten."""
+    """The store has no such job, or deleted it with old ones."""
 
     status = 404
     code = "unknown_job"
@@ -43,12 +46,12 @@ class UnknownJobError(ServiceError):
 
 @dataclass(frozen=True)
 class Retraining:
-    """Jobs are asked for, shown and cancelled here, on any replica; the one that leads does the work."""
+    """Submits, finds and cancels jobs, on any replica; the leader's supervisor runs them."""
 
-    control: Control
+    store: JobStore
     launcher: Launcher
     events: EventLog
-    places: Places
+    paths: RetrainPaths
     clock: Callable[[], float]
     wake: asyncio.Event
     arguments: tuple[str, ...]
@@ -56,7 +59,7 @@ class Retraining:
     secret: str | None  # that webhooks are signed with
 
     async def submit(self, trigger: Trigger, asked_by: str) -> Job:
-        """Ask for a job; AlreadyRunningError where one has not ended."""
+        """Create a job; AlreadyRunningError where another has not ended."""
         position = await self.events.last_position()
         now = self.clock()
         job = Job(
@@ -66,76 +69,72 @@ class Retraining:
             created_at=now,
             events_position=position,
             launcher=self.launcher.name,
-            arguments=await self._arguments(),
+            arguments=await self._trainer_arguments(),
         )
-        running = await self.control.submit(job)
+        running = await self.store.submit(job)
         if running is not None:
             raise AlreadyRunningError(running)
         self.wake.set()
         return job
 
-    async def trigger(self, trigger: Trigger) -> Job | None:
-        """The same by itself; None where a caller was faster."""
+    async def submit_automatically(self, trigger: Trigger) -> Job | None:
+        """Create a job for a trigger; None where another has not ended."""
         try:
             return await self.submit(trigger, trigger)
         except AlreadyRunningError:
             return None
 
     async def find(self, job_id: str) -> Job:
-        """UnknownJobError where there is none."""
-        job = await self.control.find(job_id)
+        """The job; UnknownJobError where there is none."""
+        job = await self.store.find(job_id)
         if job is None:
             raise UnknownJobError(f"there is no job {job_id[:80]!r}")
         return job
 
-    async def tail(self, job: Job, lines: int) -> Sequence[str]:
-        """The last lines of what the training said."""
-        return await self.launcher.tail(self.places.task(job), job.handle, lines)
+    async def log_tail(self, job: Job, lines: int) -> Sequence[str]:
+        """The last lines of the training's log."""
+        return await self.launcher.log_tail(self.paths.task_for(job), job.handle, lines)
 
     async def cancel(self, job_id: str) -> Job:
-        """Ask for the job's end; one that has ended stays as it is."""
+        """Request the end of the job; an ended job is returned unchanged."""
         job = await self.find(job_id)
         if not job.has_ended:
-            await self.control.tell(job_id, "cancel", "")
+            await self.store.post_message(job_id, "cancel", "")
             self.wake.set()
         return job
 
-    async def report(self, job_id: str, result: str) -> Job:
-        """Take in what an outside system found, a JSON object with `bundle` or `reason`."""
+    async def record_result(self, job_id: str, result: str) -> Job:
+        """Store the result that an outside system posted: a JSON object with `bundle` or `reason`."""
         job = await self.find(job_id)
         if not job.has_ended:
-            await self.control.tell(job_id, "result", result)
+            await self.store.post_message(job_id, "result", result)
         return job
 
-    async def count_new(self) -> int:
-        """Events since the last job, or since what the bundle that serves was trained on."""
-        last = next(iter(await self.control.newest(1)), None)
+    async def count_new_events(self) -> int:
+        """Events since the last job, or since those that the published bundle was trained on."""
+        last = next(iter(await self.store.newest(1)), None)
         position = max(last.events_position if last else 0, await asyncio.to_thread(self._trained_position))
         return await self.events.count_since(position)
 
     def _trained_position(self) -> int:
-        registry = self.places.registry
+        registry = self.paths.registry
         current = registry.current_id()
         try:
             return registry.manifest(current).events_position or 0 if current and registry.holds(current) else 0
         except BundleError:  # damaged since it was opened
             return 0
 
-    async def _arguments(self) -> tuple[str, ...]:
-        """The operator's, and the run of the last job that was published with the same ones, to begin from."""
+    async def _trainer_arguments(self) -> tuple[str, ...]:
+        """The operator's arguments and, with `warm_start`, the run of the last published job that had the same."""
         if not self.warm_start:
             return self.arguments
-        for job in await self.control.newest(100):
-            run = self.places.task(job).out / "run"
-            if job.state == "published" and _own(job) == self.arguments and (run / RUN_RESULT).is_file():
+        for job in await self.store.newest(100):
+            run = self.paths.task_for(job).out / "run"
+            if job.state == "published" and _operator_arguments(job) == self.arguments and (run / RUN_RESULT).is_file():
                 return (*self.arguments, WARM_START, str(run))
         return self.arguments
 
 
-RUN_RESULT = "result.json"  # that of a finished run folder
-WARM_START = "--warm-start"
-
-
-def _own(job: Job) -> tuple[str, ...]:
-    """Its arguments without the warm start."""
+def _operator_arguments(job: Job) -> tuple[str, ...]:
+    """The job's arguments without the warm start."""
     return job.arguments[: job.arguments.index(WARM_START)] if WARM_START in job.arguments else job.arguments

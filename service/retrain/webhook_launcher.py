@@ -1,4 +1,4 @@
-"""Trainings by an outside system (Airflow, Argo ...) that is told by a signed POST and answers by one."""
+"""Has trainings run by an outside system (Airflow, Argo ...), which gets signed POSTs and posts the result."""
 
 import asyncio
 import json
@@ -10,24 +10,24 @@ from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_af
 
 from index.manifest import BundleError
 from service.retrain.job import Handle
-from service.retrain.launcher import Ended, LauncherError, LauncherUnavailableError, Task
-from service.retrain.signature import signed
+from service.retrain.launcher import LauncherError, LauncherUnavailableError, TrainingOutcome, TrainingTask
+from service.retrain.signature import signature_headers
 
 ATTEMPTS = 6
 LONGEST_WAIT_S = 30.0
 TIMEOUT_S = 10.0
-LOG_IS_ELSEWHERE = "the log is with the system that does the training"
+NO_LOG = "the log is in the system that runs the training"
 
 
-class _PassingError(Exception):
-    """An answer after which it makes sense to try again."""
+class _TransientError(Exception):
+    """A response after which a retry may succeed."""
 
 
 class WebhookLauncher:
     """POSTs {"event": "start" | "cancel", "job": ...}; the job's id is also the idempotency key.
 
-    A training has ended when a result was posted for it, when its folder holds one, or when a bundle appears in the
-    registry that was trained on the log up to the job's position.
+    A training has ended when a result is posted for it, when its folder holds a result file, or when the registry has
+    a new bundle that was trained on the log up to the job's position.
     """
 
     name = "webhook"
@@ -40,37 +40,33 @@ class WebhookLauncher:
         self._attempts = attempts
         self._client = httpx.AsyncClient(timeout=TIMEOUT_S)
 
-    async def start(self, task: Task) -> Handle:
-        """See Launcher."""
+    async def start(self, task: TrainingTask) -> Handle:
         await self._send("start", task)
         return {"told": int(self._clock())}
 
-    async def ended(self, task: Task, handle: Handle, told: Mapping[str, str]) -> Ended | None:
-        """See Launcher."""
-        if "result" in told:
-            posted = json.loads(told["result"])
-            return Ended(posted.get("bundle"), posted.get("reason", ""))
-        bundle = await asyncio.to_thread(_appeared, task)
-        return None if bundle is None else Ended(bundle)
+    async def poll(self, task: TrainingTask, handle: Handle, messages: Mapping[str, str]) -> TrainingOutcome | None:
+        if "result" in messages:
+            posted = json.loads(messages["result"])
+            return TrainingOutcome(posted.get("bundle"), posted.get("reason", ""))
+        bundle = await asyncio.to_thread(_find_bundle, task)
+        return None if bundle is None else TrainingOutcome(bundle)
 
-    async def tail(self, task: Task, handle: Handle | None, lines: int) -> Sequence[str]:
-        """See Launcher."""
-        return [LOG_IS_ELSEWHERE]
+    async def log_tail(self, task: TrainingTask, handle: Handle | None, lines: int) -> Sequence[str]:
+        return [NO_LOG]
 
-    async def cancel(self, task: Task, handle: Handle) -> None:
-        """See Launcher. Told, and not waited for."""
+    async def cancel(self, task: TrainingTask, handle: Handle) -> None:
+        """Notify the outside system, without waiting for the training to end."""
         await self._send("cancel", task)
 
     async def close(self) -> None:
-        """See Launcher."""
         await self._client.aclose()
 
-    async def _send(self, event: str, task: Task) -> None:
+    async def _send(self, event: str, task: TrainingTask) -> None:
         body = json.dumps(_message(event, task)).encode()
         retrying = AsyncRetrying(
             stop=stop_after_attempt(self._attempts),
             wait=self._wait,
-            retry=retry_if_exception_type((_PassingError, httpx.TransportError)),
+            retry=retry_if_exception_type((_TransientError, httpx.TransportError)),
         )
         try:
             async for attempt in retrying:
@@ -81,18 +77,18 @@ class WebhookLauncher:
             raise LauncherUnavailableError(f"no answer from the webhook in {self._attempts} attempts: {last}") from None
 
     async def _post(self, body: bytes, key: str) -> None:
-        # Signed anew at every attempt: the receiver may refuse what is old.
-        headers = signed(body, self._secret, self._clock()) | {"Idempotency-Key": key}
-        answer = await self._client.post(
+        # Each attempt has its own timestamp: the receiver may refuse an old one.
+        headers = signature_headers(body, self._secret, self._clock()) | {"Idempotency-Key": key}
+        response = await self._client.post(
             self._url, content=body, headers=headers | {"Content-Type": "application/json"}
         )
-        if answer.status_code == httpx.codes.TOO_MANY_REQUESTS or answer.is_server_error:
-            raise _PassingError(f"status {answer.status_code}")
-        if not answer.is_success:
-            raise LauncherError(f"the webhook answered {answer.status_code}: {answer.text[:200]}")
+        if response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
+            raise _TransientError(f"status {response.status_code}")
+        if not response.is_success:
+            raise LauncherError(f"the webhook answered {response.status_code}: {response.text[:200]}")
 
 
-def _message(event: str, task: Task) -> dict[str, Any]:
+def _message(event: str, task: TrainingTask) -> dict[str, Any]:
     return {
         "event": event,
         "job": task.job.id,
@@ -106,15 +102,16 @@ def _message(event: str, task: Task) -> dict[str, Any]:
     }
 
 
-def _appeared(task: Task) -> str | None:
-    result = task.result()
+def _find_bundle(task: TrainingTask) -> str | None:
+    """The bundle in the result file, or a new one in the registry that was trained on the job's events."""
+    result = task.read_result()
     if result is not None:
         return str(result["bundle"])
     for bundle_id in task.registry.ids():
         if bundle_id not in task.job.bundles_before:
             try:
                 position = task.registry.manifest(bundle_id).events_position
-            except BundleError:  # the gate would say so of this job's own
+            except BundleError:  # if it is this job's bundle, the gate reports the damage
                 continue
             if position is not None and position >= task.job.events_position:
                 return bundle_id

@@ -1,7 +1,7 @@
-"""What the service refuses or fails to do with bundles."""
+"""The errors of publishing, swapping and rolling back bundles."""
 
 from index.gate_report import GateReport
-from service.bundles.gate_process import as_json
+from service.bundles.gate_process import report_json
 from service.errors import ServiceError
 
 
@@ -13,7 +13,7 @@ class UnknownBundleError(ServiceError):
 
 
 class GateRefusedError(ServiceError):
-    """The bundle failed the gate; what served serves on. The report comes with the answer."""
+    """The gate refused the bundle; the bundle that serves stays. The response contains the gate's report."""
 
     status = 409
     code = "gate_refused"
@@ -21,32 +21,32 @@ class GateRefusedError(ServiceError):
     def __init__(self, report: GateReport) -> None:
         failed = "; ".join(f"{check.name}: {check.found} (required: {check.required})" for check in report.failures)
         super().__init__(f"{report.bundle_id} failed {len(report.failures)} of {len(report.checks)} checks: {failed}")
-        self.more = {"gate": as_json(report)}
+        self.more = {"gate": report_json(report)}
 
 
 class SwapFailedError(ServiceError):
-    """The bundle cannot serve in this process; what served serves on."""
+    """This process cannot serve the bundle; the bundle that serves stays."""
 
     status = 409
     code = "swap_failed"
 
 
 class RollbackRefusedError(ServiceError):
-    """There is no earlier bundle to go back to, or it must not serve."""
+    """There is no earlier bundle to roll back to, or it must not serve."""
 
     status = 409
     code = "rollback_refused"
 
 
 class PublishingBusyError(ServiceError):
-    """Another publish or rollback is under way in this process."""
+    """Another publish or rollback is running in this process."""
 
     status = 409
     code = "publishing"
 
 
 class RegistryError(ServiceError):
-    """The registry cannot be read or changed now; it is as it was."""
+    """The registry cannot be read or written now; it is unchanged."""
 
     status = 503
     code = "registry_unavailable"

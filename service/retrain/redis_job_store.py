@@ -1,24 +1,24 @@
-"""Jobs and the lease in Redis: for several replicas. Every change is one script, so no two replicas disagree."""
+"""The job store of several replicas: Redis. Every change is one atomic script."""
 
 import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from service.redis.client import FAILURES, RedisClient
-from service.retrain.control import KEPT_JOBS, ControlUnavailableError, Word
 from service.retrain.job import Job
+from service.retrain.job_store import MAX_JOBS, JobStoreUnavailableError, MessageKind
 
-BUDGET_S = 5.0  # nobody who waits for recommendations waits for this
+TIMEOUT_S = 5.0  # no request for recommendations waits for this store
 
-# KEYS of all: lease, token, jobs (hash), order (sorted set), running, words (hash)
-LEAD = """
+# KEYS of each script: lease, token, jobs (hash), order (sorted set), running, words (hash)
+ACQUIRE_LEASE = """
 if redis.call('EXISTS', KEYS[1]) == 1 then return false end
 local token = redis.call('INCR', KEYS[2])
 redis.call('SET', KEYS[1], token, 'NX', 'PX', ARGV[1])
 return token
 """
-RENEW = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('PEXPIRE', KEYS[1], ARGV[2]) or 0"
-LEAVE = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1]) or 0"
+RENEW_LEASE = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('PEXPIRE', KEYS[1], ARGV[2]) or 0"
+RELEASE_LEASE = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1]) or 0"
 SUBMIT = """
 local running = redis.call('GET', KEYS[5])
 local record = running and redis.call('HGET', KEYS[3], running)
@@ -50,77 +50,66 @@ return #ids > 0 and redis.call('HMGET', KEYS[3], unpack(ids)) or {}
 """
 
 
-class RedisControl:
-    """See Control. All keys share one slot of a cluster."""
+class RedisJobStore:
+    """A JobStore. All its keys share one slot of a cluster."""
 
     def __init__(self, redis: RedisClient, namespace: str) -> None:
         self._redis = redis
         names = ("lease", "token", "jobs", "order", "running", "words")
         self._keys = [f"{{{namespace}:retrain}}:{name}" for name in names]
-        self._jobs, self._words = self._keys[2], self._keys[5]
+        self._jobs, self._messages = self._keys[2], self._keys[5]
 
-    async def lead(self, ttl_s: float) -> int | None:
-        """See Control."""
-        token = await self._run(LEAD, _ms(ttl_s))
+    async def acquire_lease(self, ttl_s: float) -> int | None:
+        token = await self._run(ACQUIRE_LEASE, _ms(ttl_s))
         return token and int(token)
 
-    async def renew(self, token: int, ttl_s: float) -> bool:
-        """See Control."""
-        return bool(await self._run(RENEW, token, _ms(ttl_s)))
+    async def renew_lease(self, token: int, ttl_s: float) -> bool:
+        return bool(await self._run(RENEW_LEASE, token, _ms(ttl_s)))
 
-    async def leave(self, token: int) -> None:
-        """See Control."""
-        await self._run(LEAVE, token)
+    async def release_lease(self, token: int) -> None:
+        await self._run(RELEASE_LEASE, token)
 
     async def submit(self, job: Job) -> Job | None:
-        """See Control."""
-        return _job(await self._run(SUBMIT, job.id, job.model_dump_json(), repr(job.created_at), KEPT_JOBS))
+        return _parse_job(await self._run(SUBMIT, job.id, job.model_dump_json(), repr(job.created_at), MAX_JOBS))
 
     async def save(self, job: Job, token: int) -> bool:
-        """See Control."""
         state = "ended" if job.has_ended else "running"
         return bool(await self._run(SAVE, token, job.id, job.model_dump_json(), state))
 
     async def running(self) -> Job | None:
-        """See Control."""
-        return _job(await self._run(RUNNING))
+        return _parse_job(await self._run(RUNNING))
 
     async def find(self, job_id: str) -> Job | None:
-        """See Control."""
-        return _job(await self._ask(self._redis.hget(self._jobs, job_id)))
+        return _parse_job(await self._await_reply(self._redis.hget(self._jobs, job_id)))
 
     async def newest(self, limit: int) -> Sequence[Job]:
-        """See Control."""
         records = await self._run(NEWEST, limit)
         return [Job.model_validate_json(record) for record in records if record]
 
-    async def tell(self, job_id: str, word: Word, text: str) -> None:
-        """See Control."""
-        await self._ask(self._redis.hsetnx(self._words, f"{job_id} {word}", text))
+    async def post_message(self, job_id: str, kind: MessageKind, text: str) -> None:
+        await self._await_reply(self._redis.hsetnx(self._messages, f"{job_id} {kind}", text))
 
-    async def told(self, job_id: str) -> dict[str, str]:
-        """See Control."""
-        words: tuple[Word, ...] = ("cancel", "result")
-        found = await self._ask(self._redis.hmget(self._words, [f"{job_id} {word}" for word in words]))
-        return {word: text.decode() for word, text in zip(words, found, strict=True) if text is not None}
+    async def messages(self, job_id: str) -> dict[str, str]:
+        kinds: tuple[MessageKind, ...] = ("cancel", "result")
+        found = await self._await_reply(self._redis.hmget(self._messages, [f"{job_id} {kind}" for kind in kinds]))
+        return {kind: text.decode() for kind, text in zip(kinds, found, strict=True) if text is not None}
 
     async def close(self) -> None:
-        """See Control."""
-        await self._ask(self._redis.aclose())
+        await self._await_reply(self._redis.aclose())
 
     async def _run(self, script: str, *arguments: object) -> Any:
-        return await self._ask(self._redis.eval(script, len(self._keys), *self._keys, *map(str, arguments)))
+        return await self._await_reply(self._redis.eval(script, len(self._keys), *self._keys, *map(str, arguments)))
 
-    async def _ask(self, reply: Any) -> Any:
-        waiting: Awaitable[Any] = reply
+    async def _await_reply(self, reply: Any) -> Any:
+        awaitable: Awaitable[Any] = reply
         try:
-            async with asyncio.timeout(BUDGET_S):
-                return await waiting
+            async with asyncio.timeout(TIMEOUT_S):
+                return await awaitable
         except FAILURES as error:
-            raise ControlUnavailableError(f"the store of jobs does not answer: {error!r:.200}") from error
+            raise JobStoreUnavailableError(f"the job store does not respond: {error!r:.200}") from error
 
 
-def _job(record: bytes | None) -> Job | None:
+def _parse_job(record: bytes | None) -> Job | None:
     return Job.model_validate_json(record) if record else None
 
 

@@ -1,4 +1,4 @@
-"""Jobs and the lease in a SQLite file: for one replica, or several processes on one machine."""
+"""The job store of one replica, or of several processes on one machine: a SQLite file."""
 
 import asyncio
 import sqlite3
@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from index.errors import InputError
-from service.retrain.control import KEPT_JOBS, ControlUnavailableError, Word
 from service.retrain.job import Job
+from service.retrain.job_store import MAX_JOBS, JobStoreUnavailableError, MessageKind
 
 T = TypeVar("T")
 
 BUSY_MS = 5_000
 
-# That only one job runs is a law of the table: the second insert fails, whichever process tries it.
+# The unique index allows one running job: a second insert fails, from any process.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS lease (one INTEGER PRIMARY KEY CHECK (one = 1), token INTEGER, expires_at REAL) STRICT;
 CREATE TABLE IF NOT EXISTS jobs (
@@ -29,8 +29,8 @@ INSERT OR IGNORE INTO lease VALUES (1, 0, 0);
 """
 
 
-class SqliteControl:
-    """See Control. One thread, one connection, every call a transaction that is durable when it returns."""
+class SqliteJobStore:
+    """A JobStore with one thread and one connection. Each call is a transaction that is on disk when it returns."""
 
     def __init__(self, path: Path, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -43,14 +43,12 @@ class SqliteControl:
             self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.executescript(SCHEMA)
         except (sqlite3.Error, OSError) as error:
-            raise InputError(f"{path}: cannot be used: {error}; expected a file that we can write") from None
+            raise InputError(f"{path}: cannot be used: {error}; expected a writable file") from None
 
-    async def lead(self, ttl_s: float) -> int | None:
-        """See Control."""
-
+    async def acquire_lease(self, ttl_s: float) -> int | None:
         def take(connection: sqlite3.Connection) -> int | None:
             now = self._clock()
-            # An expiry further ahead than any lease reaches was written before the clock was set back.
+            # An expiry further ahead than a lease can be was written before the clock was set back.
             free = "expires_at <= ? OR expires_at > ?"
             changed = connection.execute(
                 f"UPDATE lease SET token = token + 1, expires_at = ? WHERE {free} RETURNING token",
@@ -58,91 +56,82 @@ class SqliteControl:
             ).fetchone()
             return changed and int(changed[0])
 
-        return await self._do(take)
+        return await self._in_thread(take)
 
-    async def renew(self, token: int, ttl_s: float) -> bool:
-        """See Control."""
+    async def renew_lease(self, token: int, ttl_s: float) -> bool:
         expires_at = self._clock() + ttl_s
-        return await self._do(
+        return await self._in_thread(
             lambda c: c.execute("UPDATE lease SET expires_at = ? WHERE token = ?", (expires_at, token)).rowcount == 1
         )
 
-    async def leave(self, token: int) -> None:
-        """See Control."""
-        await self._do(lambda c: c.execute("UPDATE lease SET expires_at = 0 WHERE token = ?", (token,)))
+    async def release_lease(self, token: int) -> None:
+        await self._in_thread(lambda c: c.execute("UPDATE lease SET expires_at = 0 WHERE token = ?", (token,)))
 
     async def submit(self, job: Job) -> Job | None:
-        """See Control."""
-
         def add(connection: sqlite3.Connection) -> Job | None:
-            running = _running(connection)
+            running = _find_running(connection)
             if running is None:
                 connection.execute(
                     "INSERT INTO jobs (id, running, record) VALUES (?, 1, ?)", (job.id, job.model_dump_json())
                 )
-                _forget_old(connection)
+                _delete_old(connection)
             return running
 
-        return await self._do(add)
+        return await self._in_thread(add)
 
     async def save(self, job: Job, token: int) -> bool:
-        """See Control."""
         running = None if job.has_ended else 1
         statement = """UPDATE jobs SET record = ?, running = ? WHERE id = ?
             AND EXISTS (SELECT 1 FROM lease WHERE token = ?)"""
         values = (job.model_dump_json(), running, job.id, token)
-        return await self._do(lambda connection: connection.execute(statement, values).rowcount == 1)
+        return await self._in_thread(lambda connection: connection.execute(statement, values).rowcount == 1)
 
     async def running(self) -> Job | None:
-        """See Control."""
-        return await self._do(_running)
+        return await self._in_thread(_find_running)
 
     async def find(self, job_id: str) -> Job | None:
-        """See Control."""
-        return await self._do(lambda c: _job(c.execute("SELECT record FROM jobs WHERE id = ?", (job_id,)).fetchone()))
+        return await self._in_thread(
+            lambda c: _parse_job(c.execute("SELECT record FROM jobs WHERE id = ?", (job_id,)).fetchone())
+        )
 
     async def newest(self, limit: int) -> Sequence[Job]:
-        """See Control."""
         statement = "SELECT record FROM jobs ORDER BY number DESC LIMIT ?"
-        rows = await self._do(lambda connection: connection.execute(statement, (limit,)).fetchall())
+        rows = await self._in_thread(lambda connection: connection.execute(statement, (limit,)).fetchall())
         return [Job.model_validate_json(record) for (record,) in rows]
 
-    async def tell(self, job_id: str, word: Word, text: str) -> None:
-        """See Control."""
-        await self._do(lambda c: c.execute("INSERT OR IGNORE INTO words VALUES (?, ?, ?)", (job_id, word, text)))
+    async def post_message(self, job_id: str, kind: MessageKind, text: str) -> None:
+        await self._in_thread(lambda c: c.execute("INSERT OR IGNORE INTO words VALUES (?, ?, ?)", (job_id, kind, text)))
 
-    async def told(self, job_id: str) -> dict[str, str]:
-        """See Control."""
+    async def messages(self, job_id: str) -> dict[str, str]:
         statement = "SELECT word, text FROM words WHERE job_id = ?"
-        return dict(await self._do(lambda connection: connection.execute(statement, (job_id,)).fetchall()))
+        return dict(await self._in_thread(lambda connection: connection.execute(statement, (job_id,)).fetchall()))
 
     async def close(self) -> None:
-        """See Control."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
         self._thread.shutdown(wait=False)
 
-    async def _do(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def _in_thread(self, work: Callable[[sqlite3.Connection], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._transaction, work)
 
     def _transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            with self._connection:  # commits, or rolls back what failed
+            with self._connection:  # commits, or rolls back after an exception
                 return work(self._connection)
         except sqlite3.Error as error:
-            raise ControlUnavailableError(f"the store of jobs cannot be used: {error}") from error
+            raise JobStoreUnavailableError(f"the job store cannot be used: {error}") from error
 
 
-def _running(connection: sqlite3.Connection) -> Job | None:
-    return _job(connection.execute("SELECT record FROM jobs WHERE running = 1").fetchone())
+def _find_running(connection: sqlite3.Connection) -> Job | None:
+    return _parse_job(connection.execute("SELECT record FROM jobs WHERE running = 1").fetchone())
 
 
-def _job(row: tuple[str] | None) -> Job | None:
+def _parse_job(row: tuple[str] | None) -> Job | None:
     return None if row is None else Job.model_validate_json(row[0])
 
 
-def _forget_old(connection: sqlite3.Connection) -> None:
+def _delete_old(connection: sqlite3.Connection) -> None:
     connection.execute(
-        "DELETE FROM jobs WHERE running IS NULL AND number <= (SELECT max(number) FROM jobs) - ?", (KEPT_JOBS,)
+        "DELETE FROM jobs WHERE running IS NULL AND number <= (SELECT max(number) FROM jobs) - ?", (MAX_JOBS,)
     )
     connection.execute("DELETE FROM words WHERE job_id NOT IN (SELECT id FROM jobs)")

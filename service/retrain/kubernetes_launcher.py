@@ -1,6 +1,6 @@
-"""Trainings as Kubernetes Jobs, made from the template of a CronJob that the operator wrote.
+"""Runs trainings as Kubernetes Jobs, created from the template of a CronJob that the operator wrote.
 
-Imported only where it is asked for: it needs the extra `kubernetes`, and its client takes a second to import.
+Imported only where it is configured: it needs the extra `kubernetes`, and its client takes a second to import.
 """
 
 import asyncio
@@ -15,7 +15,13 @@ from urllib3.exceptions import HTTPError
 
 from index.errors import InputError
 from service.retrain.job import Handle
-from service.retrain.launcher import Ended, LauncherError, LauncherUnavailableError, Task, made
+from service.retrain.launcher import (
+    LauncherError,
+    LauncherUnavailableError,
+    TrainingOutcome,
+    TrainingTask,
+    read_outcome,
+)
 
 T = TypeVar("T")
 
@@ -24,14 +30,14 @@ LABEL = "anchorrec.io/retrain-job"
 NOT_FOUND, CONFLICT, SERVER_ERROR = 404, 409, 500
 
 
-class GoneError(LauncherError):
+class _NotFoundError(LauncherError):
     """The API has no such object."""
 
 
 class KubernetesLauncher:
-    """Creates a Job named after ours in the CronJob's namespace, with the trainer's arguments behind its own.
+    """Creates a Job in the CronJob's namespace, with the trainer's arguments after those of the template.
 
-    The Job's pod must see the data, the registry and the service's data folder under the same paths. The client is
+    The Job's pod must have the data, the registry and the service's data folder at the same paths. The client is
     synchronous and runs in threads.
     """
 
@@ -41,59 +47,61 @@ class KubernetesLauncher:
         self._namespace, self._cron_job = namespace, cron_job
         self._client = _client(config_file)
 
-    async def start(self, task: Task) -> Handle:
-        """See Launcher. The Job's name is fixed, so that a second call finds it there."""
+    async def start(self, task: TrainingTask) -> Handle:
+        """Create the Job. Its name derives from the job's id, so that a second call finds the first one's Job."""
         name = f"{self._cron_job}-{task.job.id}"[:63]
-        await self._ask(lambda: self._create(name, task))
+        await self._call_api(lambda: self._create(name, task))
         return {"job": name, "namespace": self._namespace}
 
-    async def ended(self, task: Task, handle: Handle, told: Mapping[str, str]) -> Ended | None:
-        """See Launcher."""
+    async def poll(self, task: TrainingTask, handle: Handle, messages: Mapping[str, str]) -> TrainingOutcome | None:
         try:
-            status = await self._ask(lambda: self._read(str(handle["job"])))
-        except GoneError:
-            return made(task, f"lost: the Job {handle['job']} is gone")
+            status = await self._call_api(lambda: self._read(str(handle["job"])))
+        except _NotFoundError:
+            return read_outcome(task, f"lost: the Job {handle['job']} is gone")
         for condition in status.get("conditions") or ():
             if condition["status"] == "True" and condition["type"] in ("Complete", "Failed"):
-                said = f"{condition.get('reason') or ''} {condition.get('message') or ''}".strip()
-                return made(task, f"the Job {handle['job']} ended ({condition['type']}) without a bundle: {said}")
+                detail = f"{condition.get('reason') or ''} {condition.get('message') or ''}".strip()
+                return read_outcome(
+                    task, f"the Job {handle['job']} ended ({condition['type']}) without a bundle: {detail}"
+                )
         return None
 
-    async def tail(self, task: Task, handle: Handle | None, lines: int) -> Sequence[str]:
-        """See Launcher. Of the newest pod."""
+    async def log_tail(self, task: TrainingTask, handle: Handle | None, lines: int) -> Sequence[str]:
+        """The last lines of the newest pod's log."""
         if handle is None or not lines:
             return []
         try:
-            return await self._ask(lambda: self._log(str(handle["job"]), lines))
+            return await self._call_api(lambda: self._log(str(handle["job"]), lines))
         except (LauncherError, LauncherUnavailableError) as error:
             return [f"no log: {error.detail}"]
 
-    async def cancel(self, task: Task, handle: Handle) -> None:
-        """See Launcher. The Job's pods go with it."""
+    async def cancel(self, task: TrainingTask, handle: Handle) -> None:
+        """Delete the Job and, in the background, its pods."""
         try:
-            await self._ask(lambda: self._delete(str(handle["job"])))
-        except GoneError:
+            await self._call_api(lambda: self._delete(str(handle["job"])))
+        except _NotFoundError:
             return
 
     async def close(self) -> None:
-        """See Launcher."""
         await asyncio.to_thread(self._client.close)
 
-    def _create(self, name: str, task: Task) -> None:
+    def _create(self, name: str, task: TrainingTask) -> None:
         api: Any = BatchV1Api(self._client)
         cron_job = api.read_namespaced_cron_job(self._cron_job, self._namespace, _request_timeout=TIMEOUT_S)
         template = cron_job.spec.job_template
         container = template.spec.template.spec.containers[0]
         container.args = [*(container.args or ()), *task.arguments]
-        given = template.metadata or V1ObjectMeta()
+        template_metadata = template.metadata or V1ObjectMeta()
         metadata = V1ObjectMeta(
-            name=name, labels={**(given.labels or {}), LABEL: task.job.id}, annotations=given.annotations
+            name=name,
+            labels={**(template_metadata.labels or {}), LABEL: task.job.id},
+            annotations=template_metadata.annotations,
         )
         job = V1Job(api_version="batch/v1", kind="Job", metadata=metadata, spec=template.spec)
         try:
             api.create_namespaced_job(self._namespace, job, _request_timeout=TIMEOUT_S)
         except ApiException as error:
-            if error.status != CONFLICT:  # it is there: we were killed before we could note it
+            if error.status != CONFLICT:  # created already: the service died before it stored the handle
                 raise
 
     def _read(self, name: str) -> dict[str, Any]:
@@ -110,7 +118,7 @@ class KubernetesLauncher:
         if not pods:
             return []
         newest = max(pods, key=lambda pod: str(pod.metadata.creation_timestamp))
-        # As bytes: of a text some versions of the client make the spelling of its bytes.
+        # As bytes: some versions of the client return a text as the repr of its bytes.
         log = api.read_namespaced_pod_log(
             newest.metadata.name, self._namespace, tail_lines=lines, _request_timeout=TIMEOUT_S, _preload_content=False
         )
@@ -122,21 +130,21 @@ class KubernetesLauncher:
             name, self._namespace, propagation_policy="Background", _request_timeout=TIMEOUT_S
         )
 
-    async def _ask(self, work: Callable[[], T]) -> T:
-        """What the API answers; LauncherError for what it refuses, LauncherUnavailableError where it is away."""
+    async def _call_api(self, work: Callable[[], T]) -> T:
+        """Run the call in a thread. LauncherError where the API refuses it; LauncherUnavailableError: retry later."""
         try:
             return await asyncio.to_thread(work)
         except ApiException as error:
-            said = f"the Kubernetes API answered {error.status}: {error.reason}"
+            detail = f"the Kubernetes API answered {error.status}: {error.reason}"
             if error.status is None or error.status >= SERVER_ERROR:
-                raise LauncherUnavailableError(said) from None
-            raise (GoneError if error.status == NOT_FOUND else LauncherError)(said) from None
+                raise LauncherUnavailableError(detail) from None
+            raise (_NotFoundError if error.status == NOT_FOUND else LauncherError)(detail) from None
         except (HTTPError, OSError) as error:
-            raise LauncherUnavailableError(f"the Kubernetes API does not answer: {error!r:.200}") from None
+            raise LauncherUnavailableError(f"the Kubernetes API does not respond: {error!r:.200}") from None
 
 
 def _client(config_file: Path | None) -> ApiClient:
-    """By the kubeconfig, or by the account of the pod that we run in; InputError says what is missing."""
+    """A client for the kubeconfig, or for the service account of our pod; InputError where there is neither."""
     try:
         if config_file is not None:
             client: ApiClient = new_client_from_config(str(config_file))

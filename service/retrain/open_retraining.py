@@ -1,4 +1,4 @@
-"""The retraining hook as the settings ask for it, opened with the service and closed with it."""
+"""Builds retraining from the settings: job store, launcher, supervisor. Opened and closed with the service."""
 
 import asyncio
 import os
@@ -12,56 +12,56 @@ from index.registry import Registry
 from service.errors import ServiceError
 from service.events.log import EventLog
 from service.redis.client import connect
-from service.retrain.control import Control
-from service.retrain.hook import Retraining
+from service.retrain.job_runner import JobRunner, RetrainPaths, RunGate
+from service.retrain.job_store import JobStore
 from service.retrain.launcher import Launcher
-from service.retrain.process import ProcessLauncher
-from service.retrain.redis_control import RedisControl
-from service.retrain.sqlite_control import SqliteControl
+from service.retrain.process_launcher import ProcessLauncher
+from service.retrain.redis_job_store import RedisJobStore
+from service.retrain.retraining import Retraining
+from service.retrain.sqlite_job_store import SqliteJobStore
 from service.retrain.supervisor import Supervisor
 from service.retrain.triggers import Triggers
-from service.retrain.work import Judge, Places, Work
-from service.settings import Settings
-from service.telemetry.metrics import Metrics
+from service.settings import RetrainSettings
+from service.telemetry.metrics import RetrainMetrics
 
-FILE = "control.sqlite"
+CONTROL_FILE = "control.sqlite"
 OWN_TRAINER = (sys.executable, "-m", "trainer")
 
 
 @asynccontextmanager
 async def open_retraining(
-    settings: Settings,
+    settings: RetrainSettings,
     registry: Registry,
-    metrics: Metrics,
+    metrics: RetrainMetrics,
     events: EventLog,
-    judge: Judge,
+    run_gate: RunGate,
     *,
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Retraining | None]:
-    """The hook with its background task; None where no data to train on are named."""
+    """Retraining with its background task; None where no training data is configured."""
     if settings.retrain_data is None:
         yield None
         return
     metrics.retrain_configured.set(1)
-    places = Places(
+    paths = RetrainPaths(
         data=settings.retrain_data.absolute(),
         registry=registry,
         folder=settings.data_folder.absolute() / "retrain",
     )
-    control, launcher = open_control(settings, clock), open_launcher(settings, clock)
+    store, launcher = open_job_store(settings, clock), open_launcher(settings, clock)
     secret = settings.retrain_webhook_secret
     retraining = Retraining(
-        control=control,
+        store=store,
         launcher=launcher,
         events=events,
-        places=places,
+        paths=paths,
         clock=clock,
         wake=asyncio.Event(),
         arguments=tuple(shlex.split(settings.retrain_arguments)),
         warm_start=settings.retrain_warm_start,
         secret=None if secret is None else secret.get_secret_value(),
     )
-    task = asyncio.create_task(_supervisor(settings, metrics, retraining, judge).run())
+    task = asyncio.create_task(_make_supervisor(settings, metrics, retraining, run_gate).run())
     try:
         yield retraining
     finally:
@@ -69,32 +69,34 @@ async def open_retraining(
         await asyncio.gather(task, return_exceptions=True)
         await launcher.close()
         with suppress(ServiceError):
-            await control.close()
+            await store.close()
 
 
-def _supervisor(settings: Settings, metrics: Metrics, retraining: Retraining, judge: Judge) -> Supervisor:
-    def work(token: int) -> Work:
-        return Work(
-            control=retraining.control,
+def _make_supervisor(
+    settings: RetrainSettings, metrics: RetrainMetrics, retraining: Retraining, run_gate: RunGate
+) -> Supervisor:
+    def make_runner(token: int) -> JobRunner:
+        return JobRunner(
+            store=retraining.store,
             token=token,
             launcher=retraining.launcher,
             events=retraining.events,
-            places=retraining.places,
-            judge=judge,
+            paths=retraining.paths,
+            run_gate=run_gate,
             clock=retraining.clock,
             poll_s=settings.retrain_poll_s,
             timeout_s=settings.retrain_timeout_s,
         )
 
     return Supervisor(
-        control=retraining.control,
-        make_work=work,
-        submit=retraining.trigger,
-        count_new=retraining.count_new,
+        store=retraining.store,
+        make_runner=make_runner,
+        submit=retraining.submit_automatically,
+        count_new_events=retraining.count_new_events,
         triggers=Triggers(settings.retrain_after_events, settings.retrain_schedule),
         metrics=metrics,
         clock=retraining.clock,
-        places=retraining.places,
+        paths=retraining.paths,
         lease_s=settings.retrain_lease_s,
         poll_s=settings.retrain_poll_s,
         keep=settings.retrain_keep,
@@ -102,25 +104,25 @@ def _supervisor(settings: Settings, metrics: Metrics, retraining: Retraining, ju
     )
 
 
-def open_control(settings: Settings, clock: Callable[[], float]) -> Control:
-    """Where the event log is: in Redis if several replicas share it, else in a file."""
+def open_job_store(settings: RetrainSettings, clock: Callable[[], float]) -> JobStore:
+    """The job store beside the event log: in Redis where several replicas share it, else in a file."""
     if settings.event_log != "redis" or settings.redis_url is None:
-        return SqliteControl(settings.data_folder / FILE, clock)
-    return RedisControl(connect(settings.redis_url.get_secret_value()), settings.namespace)
+        return SqliteJobStore(settings.data_folder / CONTROL_FILE, clock)
+    return RedisJobStore(connect(settings.redis_url.get_secret_value()), settings.namespace)
 
 
-def open_launcher(settings: Settings, clock: Callable[[], float]) -> Launcher:
-    """The one that the settings name."""
-    # What each needs takes long to import.
+def open_launcher(settings: RetrainSettings, clock: Callable[[], float]) -> Launcher:
+    """The launcher that the settings name."""
+    # The imports take long, and most services need neither.
     if settings.retrain_launcher == "webhook":
-        from service.retrain.webhook import WebhookLauncher  # noqa: PLC0415
+        from service.retrain.webhook_launcher import WebhookLauncher  # noqa: PLC0415
 
         assert settings.retrain_webhook_url is not None  # the settings checked that
         assert settings.retrain_webhook_secret is not None
         secret = settings.retrain_webhook_secret.get_secret_value()
         return WebhookLauncher(settings.retrain_webhook_url, secret, clock=clock)
     if settings.retrain_launcher == "kubernetes":
-        from service.retrain.kubernetes import KubernetesLauncher  # noqa: PLC0415
+        from service.retrain.kubernetes_launcher import KubernetesLauncher  # noqa: PLC0415
 
         assert settings.retrain_kubernetes_cronjob is not None
         return KubernetesLauncher(

@@ -1,0 +1,153 @@
+"""Runs one job from queued to its end: export events, train, gate, publish. A new leader may repeat any step."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+
+from index.errors import InputError
+from index.gate import GateReport
+from index.records import PointerMove
+from index.registry import Registry
+from service.errors import ServiceError
+from service.events.log import EventLog
+from service.retrain.archive import extend_archive
+from service.retrain.job import Handle, Job, StageName, State
+from service.retrain.job_store import JobStore, JobStoreUnavailableError
+from service.retrain.launcher import Launcher, LauncherError, LauncherUnavailableError, TrainingOutcome, TrainingTask
+
+RunGate = Callable[[str], Awaitable[GateReport]]
+"""Runs the gate over a bundle of the registry, given its id."""
+
+log = structlog.get_logger()
+
+
+class LeaseLostError(Exception):
+    """Another replica leads now: this one must write nothing more for the job."""
+
+
+class _JobCancelledError(Exception):
+    """A caller cancelled the job."""
+
+
+@dataclass(frozen=True)
+class RetrainPaths:
+    """The training data, the registry, and the folder of all jobs."""
+
+    data: Path
+    registry: Registry
+    folder: Path
+
+    @property
+    def events(self) -> Path:
+        """The archive of the event log."""
+        return self.folder / "events"
+
+    def task_for(self, job: Job) -> TrainingTask:
+        """The job with the paths that its training uses."""
+        return TrainingTask(job, self.data, self.events, self.registry, self.folder / job.id)
+
+
+@dataclass
+class JobRunner:
+    """Runs a job stage by stage, and stores the result of each stage before the next begins."""
+
+    store: JobStore
+    token: int
+    launcher: Launcher
+    events: EventLog
+    paths: RetrainPaths
+    run_gate: RunGate
+    clock: Callable[[], float]
+    poll_s: float
+    timeout_s: float
+
+    async def run(self, job: Job) -> Job:
+        """Run the job to its end. LeaseLostError where another replica leads meanwhile; the training then goes on."""
+        try:
+            return await self._run_stages(job)
+        except _JobCancelledError:
+            return await self._end(await self._reload(job), "cancelled", "cancelled by request")
+        except JobStoreUnavailableError:
+            raise  # no failure of the job: the next leader continues it
+        except (InputError, ServiceError) as error:
+            return await self._end(await self._reload(job), "failed", str(error))
+
+    async def _run_stages(self, job: Job) -> Job:
+        if job.bundle is None:
+            if job.handle is None:
+                job = await self._start_training(job)
+            outcome = await self._await_training(job)
+            if outcome.bundle is None:
+                return await self._end(job, "failed", outcome.reason)
+            job = job.model_copy(update={"bundle": outcome.bundle})
+        job = await self._enter_stage(job, "gating", "gating")
+        report = await self.run_gate(job.bundle or "")
+        job = job.model_copy(update={"gate": report})
+        if not report.passed:
+            why = "; ".join(f"{check.name}: {check.found} (required: {check.required})" for check in report.failures)
+            return await self._end(job, "refused", f"the gate refused {job.bundle}: {why}")
+        await self._check_cancelled(job)
+        job = await self._enter_stage(job, "gating", "publishing")
+        move = PointerMove(at=datetime.fromtimestamp(self.clock(), UTC), by=job.asked_by, why=f"retraining {job.id}")
+        await asyncio.to_thread(self.paths.registry.publish, report.bundle_id, move)
+        return await self._end(job, "published", "")
+
+    async def _start_training(self, job: Job) -> Job:
+        await self._check_cancelled(job)
+        job = await self._enter_stage(job, "running", "exporting")
+        task = self.paths.task_for(job)
+        await asyncio.to_thread(task.folder.mkdir, parents=True, exist_ok=True)
+        position = await extend_archive(task.events, self.events)
+        before = tuple(await asyncio.to_thread(self.paths.registry.ids))
+        job = job.model_copy(update={"events_position": position, "bundles_before": before})
+        job = await self._enter_stage(job, "running", "training")
+        handle = await self.launcher.start(self.paths.task_for(job))
+        return await self._save(job.model_copy(update={"handle": handle}))
+
+    async def _await_training(self, job: Job) -> TrainingOutcome:
+        task, handle = self.paths.task_for(job), job.handle or {}
+        started_at = next(stage.started_at for stage in job.stages if stage.name == "training")
+        while True:
+            try:
+                await self._check_cancelled(job)
+                outcome = await self.launcher.poll(task, handle, await self.store.messages(job.id))
+            except _JobCancelledError:
+                await self._cancel_training(task, handle)
+                raise
+            except (LauncherError, LauncherUnavailableError) as error:
+                log.warning("training cannot be polled now", job=job.id, error=error.detail)
+                outcome = None
+            if outcome is not None:
+                return outcome
+            if self.clock() - started_at > self.timeout_s:
+                await self._cancel_training(task, handle)
+                return TrainingOutcome(None, f"the training took longer than {self.timeout_s:g} s and was ended")
+            await asyncio.sleep(self.poll_s)
+
+    async def _cancel_training(self, task: TrainingTask, handle: Handle) -> None:
+        try:
+            await self.launcher.cancel(task, handle)
+        except (LauncherError, LauncherUnavailableError) as error:  # the job ends all the same: nothing is published
+            log.warning("training could not be cancelled", job=task.job.id, error=error.detail)
+
+    async def _check_cancelled(self, job: Job) -> None:
+        if "cancel" in await self.store.messages(job.id):
+            raise _JobCancelledError
+
+    async def _reload(self, job: Job) -> Job:
+        return await self.store.find(job.id) or job
+
+    async def _enter_stage(self, job: Job, state: State, stage: StageName) -> Job:
+        return await self._save(job.enter_stage(state, stage, self.clock()))
+
+    async def _end(self, job: Job, state: State, reason: str) -> Job:
+        return await self._save(job.end(state, self.clock(), reason))
+
+    async def _save(self, job: Job) -> Job:
+        if not await self.store.save(job, self.token):
+            raise LeaseLostError(job.id)
+        return job

@@ -1,0 +1,68 @@
+"""The interface of the store that replicas share: retraining jobs, messages to them, and the leader's lease."""
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+from service.errors import ServiceError
+from service.retrain.job import Job
+
+MAX_JOBS = 200  # beyond it the oldest ended jobs are deleted
+
+MessageKind = Literal["cancel", "result"]
+
+
+class JobStoreUnavailableError(ServiceError):
+    """The job store cannot be read or written now; nothing was changed."""
+
+    status = 503
+    code = "control_unavailable"
+
+
+class JobStore(Protocol):
+    """Every method may raise JobStoreUnavailableError.
+
+    The replica that holds the lease is the leader. Its token is higher than that of every leader before it, and a
+    write with an older token is refused: a replica that lost the lease unnoticed cannot overwrite its successor's work.
+    """
+
+    async def acquire_lease(self, ttl_s: float) -> int | None:
+        """Take the lease if it is free; return its token, or None."""
+        ...
+
+    async def renew_lease(self, token: int, ttl_s: float) -> bool:
+        """Extend the lease to ttl_s from now; False where it was lost."""
+        ...
+
+    async def release_lease(self, token: int) -> None:
+        """Free the lease if the token still holds it."""
+        ...
+
+    async def submit(self, job: Job) -> Job | None:
+        """Add the job if none is running; else change nothing and return the running one."""
+        ...
+
+    async def save(self, job: Job, token: int) -> bool:
+        """Replace the job's record; an ended job makes room for the next. False where the lease was lost."""
+        ...
+
+    async def running(self) -> Job | None:
+        """The job that has not ended."""
+        ...
+
+    async def find(self, job_id: str) -> Job | None: ...
+
+    async def newest(self, limit: int) -> Sequence[Job]:
+        """Up to `limit` jobs, newest first."""
+        ...
+
+    async def post_message(self, job_id: str, kind: MessageKind, text: str) -> None:
+        """Leave a message for the leader that runs the job. Only the first of each kind is stored."""
+        ...
+
+    async def messages(self, job_id: str) -> dict[str, str]:
+        """The messages for the job, by kind."""
+        ...
+
+    async def close(self) -> None:
+        """Close files and connections."""
+        ...
