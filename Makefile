@@ -73,7 +73,6 @@ $(CHECKS)/node_modules/.bin/azurite-blob:
 	npm install --prefix $(CHECKS) --no-save --no-fund --no-audit azurite@3
 
 ##@ Work on it
-##@ Work on it
 
 docs: install          ## the pages of docs/ as a site in .site, links checked
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -94,7 +93,7 @@ format: install        ## let ruff rewrite what it can
 ##@ Before a release
 
 check-image: install $(BUNDLES)/current.json  ## the service's image without Docker, in a bare Debian root; needs root, debootstrap
-	$(BIN)/python -m deploy.image --registry $(BUNDLES)
+	PYTHON=$(BIN)/python deploy/image/replay.sh $(BUNDLES)
 
 check-dependencies: install  ## licences of all that is installed, against the list in pyproject.toml
 	$(BIN)/pip-licenses --format=csv > /dev/null

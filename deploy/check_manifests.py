@@ -13,8 +13,7 @@ import typer
 import yaml
 from rich.console import Console
 
-from deploy.manifests import FOLDER, OVERLAYS, Manifest, build, parsed, pods
-from deploy.pod_security import violations
+from deploy.manifests import FOLDER, OVERLAYS, Manifest, build, parsed
 from index.cli import command_line, run_cli
 from index.errors import InputError
 
@@ -56,7 +55,7 @@ def check(
     *,
     tools: Annotated[Path, typer.Option(help="Environment with deploy/check-requirements.txt.")] = Path(".venv-check"),
 ) -> None:
-    """Build each overlay with kubectl and judge it: schemas of three versions of Kubernetes, Pod Security, checkov.
+    """Build each overlay with kubectl and judge it: schemas of three versions of Kubernetes, checkov.
 
     Prints one line a check; the exit status is 1 where one fails. First of all each judge must refuse what is wrong.
 
@@ -95,7 +94,6 @@ def verdicts(folder: Path, programs: Path) -> Iterator[Verdict]:
     """Every check of one overlay, the quick ones first."""
     manifests = parsed(build(folder))
     yield Verdict("kubectl kustomize", True, f"{len(manifests)} manifests")
-    yield pod_security(manifests)
     known = [manifest for manifest in manifests if not manifest["apiVersion"].startswith(CUSTOM)]
     with tempfile.TemporaryDirectory(prefix="anchorrec-manifests-") as kept:
         file = Path(kept) / "manifests.yaml"
@@ -105,13 +103,6 @@ def verdicts(folder: Path, programs: Path) -> Iterator[Verdict]:
         if custom := [manifest for manifest in manifests if manifest not in known]:
             yield custom_resources(programs, custom)
         yield scanned(programs, file)
-
-
-def pod_security(manifests: list[Manifest]) -> Verdict:
-    """By our own table of the standard's fields."""
-    templates = list(pods(manifests))
-    found = [f"{who}: {said}" for who, template in templates for said in violations(template)]
-    return Verdict("Pod Security restricted", not found, "; ".join(found) or f"{len(templates)} pods")
 
 
 def schemas(programs: Path, file: Path, version: str, number: int) -> Verdict:

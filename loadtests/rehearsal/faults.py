@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from deploy.checks import expect
+from deploy.check_service import expect
 from loadtests.rehearsal.judging import Limits
 from loadtests.rehearsal.topology import Topology, wait_for
 
@@ -29,7 +29,7 @@ class Spare:
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that happens. `act` returns, or raises Unmet, when it was done and its cause is gone."""
+    """Something that happens. `act` returns, or raises CheckFailed, when it was done and its cause is gone."""
 
     name: str
     said: str  # what is done, and what should come of it

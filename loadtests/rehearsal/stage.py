@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from deploy.checks import Unmet
+from deploy.check_service import CheckFailed
 from loadtests.rehearsal.faults import Fault, Spare
 from loadtests.rehearsal.judging import Seen, Times, broken, seen
 from loadtests.rehearsal.load import Load
@@ -43,7 +43,7 @@ def _one(topology: Topology, load: Load, fault: Fault, spare: Spare, seconds: fl
     begun, unmet = time.perf_counter(), []
     try:
         mended = fault.act(topology, spare)
-    except Unmet as error:
+    except CheckFailed as error:
         mended, unmet = time.perf_counter(), [str(error)]
     wait_for(topology.whole, f"everything to be whole after {fault.name}", topology.running)
     whole = time.perf_counter()

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import yaml
+from dockerfile_stages import dockerfile_stages
 
-from deploy.image.dockerfile import read_stages
 from deploy.manifests import one, overlay
 from service.settings import PREFIX, Settings, load_settings
 
@@ -26,16 +26,10 @@ def seconds(text: str) -> float:
     return float(text.removesuffix("s"))
 
 
-def image_environment() -> dict[str, str]:
-    stage = read_stages(HERE / "Dockerfile", {})["service"]
-    (environment,) = [step.pairs() for step in stage.steps if step.instruction == "ENV"]
-    return environment
-
-
 @pytest.fixture
 def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
     """As the service in its container reads them: the image's, and over them those of the file."""
-    for variable, value in (image_environment() | SERVICES["service"]["environment"]).items():
+    for variable, value in (dockerfile_stages()["service"].environment() | SERVICES["service"]["environment"]).items():
         monkeypatch.setenv(variable, value)
     return load_settings()
 
@@ -57,8 +51,7 @@ def test_nothing_has_root_a_capability_or_a_root_file_system_to_write_to(name: s
     assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
     assert service["security_opt"] == ["no-new-privileges:true"]
     if name in OURS:
-        stage = read_stages(HERE / "Dockerfile", {})[service["build"]["target"]]
-        user = next(step.words[0] for step in stage.steps if step.instruction == "USER")
+        ((user,),) = dockerfile_stages()[service["build"]["target"]].words("USER")
         assert "user" not in service
     else:
         user = service["user"]
@@ -68,8 +61,7 @@ def test_nothing_has_root_a_capability_or_a_root_file_system_to_write_to(name: s
 @every_service
 def test_whatever_keeps_running_is_asked_after_its_health(name: str) -> None:
     service = SERVICES[name]
-    stages = read_stages(HERE / "Dockerfile", {})
-    in_image = name in OURS and any(step.instruction == "HEALTHCHECK" for step in stages[OURS[name]].steps)
+    in_image = name in OURS and bool(dockerfile_stages()[OURS[name]].words("HEALTHCHECK"))
     assert ("healthcheck" in service or in_image) == (service.get("restart") == "unless-stopped")
 
 

@@ -12,7 +12,7 @@ import pytest
 from bundles import make_content
 from servers import publish, serving, wait_until
 
-from deploy.checks import CHECKS, World, run_checks
+from deploy.check_service import CHECKS, CheckedService, run_checks
 from deploy.processes import free_port
 
 
@@ -56,13 +56,13 @@ def test_the_check_asks_a_real_service_and_every_finding_holds(registry: Path) -
 def test_answers_that_do_not_fit_the_bundle_fail_the_check(registry: Path, tmp_path: Path) -> None:
     other = publish(tmp_path, make_content(seed=1))
     with serving(registry=registry) as client:
-        found = {said: holds for said, holds, _ in run_checks(World(client, other))}
-    assert found["The service is ready, from the published bundle, with Redis."] is False
+        found = {said: holds for said, holds, _ in run_checks(CheckedService(client, other))}
+    assert found["The service is ready, serves the published bundle and is connected to Redis."] is False
     assert not all(found.values())
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_demo_serves_until_it_is_told_to_end_and_leaves_no_orphan(registry: Path, number: int) -> None:
+def test_the_demo_serves_until_it_is_stopped_and_leaves_no_orphan(registry: Path, number: int) -> None:
     with serving_demo(registry) as (demo, port):
         assert httpx.get(f"http://127.0.0.1:{port}/readyz").json()["redis"] == "closed"
         children = psutil.Process(demo.pid).children(recursive=True)
