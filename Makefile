@@ -115,7 +115,7 @@ bench-events: install  ## events a second that POST /events makes durable
 	$(BIN)/python -m loadtests.bench_events
 
 bench-peers: install   ## the same answer by LitServe, BentoML, mosec, Ray Serve ... beside ours; installs them first
-	$(BIN)/python -m loadtests.bench_peers --venvs .venv-peers
+	$(BIN)/python -m benchmarks.peers --venvs .venv-peers
 
 loadtest: install      ## visitors as PROFILE (smoke, steady, spike, soak) says, on HOST or a service of its own; limits fail it
 	$(BIN)/python -m loadtests.loadtest --profile $(PROFILE) $(if $(HOST),--host $(HOST))

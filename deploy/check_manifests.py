@@ -41,7 +41,7 @@ app = command_line()
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CheckResult:
     """One line of the report."""
 
     said: str
@@ -68,7 +68,7 @@ def check(
     sys.exit(0 if all(results) else 1)
 
 
-def shown(what: str, verdict: Verdict) -> bool:
+def shown(what: str, verdict: CheckResult) -> bool:
     """Print one line; whether the check holds."""
     mark = "[green]ok    [/]" if verdict.holds else "[red]FAILED[/]"
     console = Console(soft_wrap=True, highlight=False)
@@ -77,23 +77,26 @@ def shown(what: str, verdict: Verdict) -> bool:
     return verdict.holds
 
 
-def everything(folders: Iterable[Path], programs: Path) -> Iterator[tuple[str, Verdict]]:
+def everything(folders: Iterable[Path], programs: Path) -> Iterator[tuple[str, CheckResult]]:
     """The judges of something wrong, then the folders before the judges."""
     with tempfile.TemporaryDirectory(prefix="anchorrec-wrong-") as folder:
         (Path(folder) / "wrong.yaml").write_text(WRONG)
         (Path(folder) / "kustomization.yaml").write_text("resources: [wrong.yaml]\n")
         _, *judged = verdicts(Path(folder), programs)
         for verdict in judged:
-            yield "something wrong", Verdict(verdict.said, not verdict.holds, "passed" if verdict.holds else "refused")
+            yield (
+                "something wrong",
+                CheckResult(verdict.said, not verdict.holds, "passed" if verdict.holds else "refused"),
+            )
     for folder_of_ours in folders:
         for verdict in verdicts(folder_of_ours, programs):
             yield folder_of_ours.name, verdict
 
 
-def verdicts(folder: Path, programs: Path) -> Iterator[Verdict]:
+def verdicts(folder: Path, programs: Path) -> Iterator[CheckResult]:
     """Every check of one overlay, the quick ones first."""
     manifests = parsed(build(folder))
-    yield Verdict("kubectl kustomize", True, f"{len(manifests)} manifests")
+    yield CheckResult("kubectl kustomize", True, f"{len(manifests)} manifests")
     known = [manifest for manifest in manifests if not manifest["apiVersion"].startswith(CUSTOM)]
     with tempfile.TemporaryDirectory(prefix="anchorrec-manifests-") as kept:
         file = Path(kept) / "manifests.yaml"
@@ -105,25 +108,25 @@ def verdicts(folder: Path, programs: Path) -> Iterator[Verdict]:
         yield scanned(programs, file)
 
 
-def schemas(programs: Path, file: Path, version: str, number: int) -> Verdict:
+def schemas(programs: Path, file: Path, version: str, number: int) -> CheckResult:
     """By the schemas of one version of Kubernetes; a field that it does not know fails, so does an unknown kind."""
     done = _run(programs / "kubernetes-validate", "-k", version, "--strict", "--quiet", file)
     said = (done.stdout + done.stderr).strip()
     holds = not done.returncode and not said  # a kind without a schema is told of, at no cost to the exit status
-    return Verdict(f"kubernetes-validate {version} --strict", holds, said or f"{number} manifests")
+    return CheckResult(f"kubernetes-validate {version} --strict", holds, said or f"{number} manifests")
 
 
-def custom_resources(programs: Path, manifests: list[Manifest]) -> Verdict:
+def custom_resources(programs: Path, manifests: list[Manifest]) -> CheckResult:
     """By models of the Prometheus operator's CRDs."""
     text = yaml.safe_dump_all(manifests)
     done = _run(programs / "python", "-m", "deploy.custom_resources", given=text)
     kinds = ", ".join(sorted(manifest["kind"] for manifest in manifests))
-    return Verdict(
+    return CheckResult(
         "CRDs of the Prometheus operator", not done.returncode, kinds if not done.returncode else done.stdout
     )
 
 
-def scanned(programs: Path, file: Path) -> Verdict:
+def scanned(programs: Path, file: Path) -> CheckResult:
     """By checkov's policies for Kubernetes; every exception has a reason in the manifest that it is made for."""
     done = _run(programs / "checkov", "-f", file, "--framework", "kubernetes", "--compact", "-o", "json")
     report = json.loads(done.stdout)
@@ -132,7 +135,7 @@ def scanned(programs: Path, file: Path) -> Verdict:
     bare = [one["check_id"] for one in results["skipped_checks"] if not one["check_result"].get("suppress_comment")]
     found = [*failed, *(f"{check} is skipped without a reason" for check in bare)]
     counts = f"{report['summary']['passed']} passed, {report['summary']['skipped']} skipped, each with its reason"
-    return Verdict("checkov", not found and report["summary"]["passed"] > 0, "; ".join(found) or counts)
+    return CheckResult("checkov", not found and report["summary"]["passed"] > 0, "; ".join(found) or counts)
 
 
 def _run(program: Path, *arguments: str | Path, given: str | None = None) -> "subprocess.CompletedProcess[str]":

@@ -28,7 +28,7 @@ from grafana_foundation_sdk.models.common import (
 )
 from grafana_foundation_sdk.models.dashboard import Threshold, ThresholdsMode, VariableOption, VariableRefresh
 
-from deploy.panels import LEARNING, SERVING, Rows, Shown
+from deploy.panels import LEARNING, SERVING, Panel, Rows
 from index.cli import command_line, run_cli
 
 FOLDER = Path(__file__).parent / "grafana" / "dashboards"
@@ -87,7 +87,7 @@ def _namespace() -> QueryVariable:
     return found.query(query).include_all(True).all_value(".*").current(everything)
 
 
-def _panel(shown: Shown) -> "stat.Panel | timeseries.Panel":
+def _panel(shown: Panel) -> "stat.Panel | timeseries.Panel":
     panel = _number(shown) if shown.at_once else _lines(shown)
     panel = panel.title(shown.title).description(shown.about).unit(shown.unit).datasource(PROMETHEUS)
     for letter, (legend, query) in zip("ABCDEF", shown.queries.items(), strict=False):
@@ -97,7 +97,7 @@ def _panel(shown: Shown) -> "stat.Panel | timeseries.Panel":
     return panel
 
 
-def _number(shown: Shown) -> stat.Panel:
+def _number(shown: Panel) -> stat.Panel:
     panel = stat.Panel().reduce_options(ReduceDataOptions().calcs(["lastNotNull"]))
     if shown.good_from is None:
         return panel
@@ -105,7 +105,7 @@ def _number(shown: Shown) -> stat.Panel:
     return panel.thresholds(ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps))
 
 
-def _lines(shown: Shown) -> timeseries.Panel:
+def _lines(shown: Panel) -> timeseries.Panel:
     legend = VizLegendOptions().display_mode(LegendDisplayMode.LIST).placement(LegendPlacement.BOTTOM).show_legend(True)
     panel = timeseries.Panel().legend(legend).show_points(VisibilityMode.NEVER).min(0)
     if not shown.stacked:

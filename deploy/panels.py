@@ -11,7 +11,7 @@ NO_PROBES = 'route!~"/healthz|/readyz|/metrics"'
 
 
 @dataclass(frozen=True)
-class Shown:
+class Panel:
     """One panel: the course of its queries, or with `at_once` their value of now as a number."""
 
     title: str
@@ -23,7 +23,7 @@ class Shown:
     stacked: bool = False
 
 
-Rows = Mapping[str, tuple[Shown, ...]]
+Rows = Mapping[str, tuple[Panel, ...]]
 
 
 def quantile(q: float, histogram: str, by: str = "") -> str:
@@ -38,7 +38,7 @@ def rate_by(label: str, counter: str) -> dict[str, str]:
 
 SERVING: Rows = {
     "Objectives": (
-        Shown(
+        Panel(
             "Budget left of 30 days",
             "percentunit",
             {"{{slo}}": "slo:budget_left:ratio{$in}"},
@@ -46,13 +46,13 @@ SERVING: Rows = {
             at_once=True,
             good_from=0,
         ),
-        Shown(
+        Panel(
             "Burn rate over an hour",
             "none",
             {"{{slo}}": "slo:burn_rate:1h{$in}"},
             "At 1 the budget lasts just 30 days; somebody is woken at 14.4.",
         ),
-        Shown(
+        Panel(
             "Alerts that fire",
             "none",
             {"{{alertname}}": 'count by (alertname) (ALERTS{$in, alertstate="firing"})'},
@@ -60,15 +60,15 @@ SERVING: Rows = {
         ),
     ),
     "Traffic and errors": (
-        Shown("Requests", "reqps", rate_by("route", f"reco_requests_total{{$in, {NO_PROBES}}}"), stacked=True),
-        Shown(
+        Panel("Requests", "reqps", rate_by("route", f"reco_requests_total{{$in, {NO_PROBES}}}"), stacked=True),
+        Panel(
             "Failures of ours",
             "reqps",
             rate_by("status", f'reco_requests_total{{$in, {NO_PROBES}, status=~"5.."}}'),
             "503: shed, or a store is away; 504: took too long; 500: see the log.",
         ),
-        Shown("Refusals and failures by code", "reqps", rate_by("code", "reco_errors_total{$in}")),
-        Shown(
+        Panel("Refusals and failures by code", "reqps", rate_by("code", "reco_errors_total{$in}")),
+        Panel(
             "In flight",
             "none",
             {
@@ -78,18 +78,18 @@ SERVING: Rows = {
         ),
     ),
     "Latency": (
-        Shown(
+        Panel(
             "Pages: recommendations, neighbours, lists",
             "s",
             {f"p{q}": quantile(q / 100, f"reco_request_seconds_bucket{{$in, {PAGES}}}") for q in (50, 95, 99)},
         ),
-        Shown(
+        Panel(
             "p99 by route",
             "s",
             {"{{route}}": quantile(0.99, f"reco_request_seconds_bucket{{$in, {NO_PROBES}}}", "route")},
         ),
-        Shown("p95 by stage", "s", {"{{stage}}": quantile(0.95, "reco_stage_seconds_bucket{$in}", "stage")}),
-        Shown(
+        Panel("p95 by stage", "s", {"{{stage}}": quantile(0.95, "reco_stage_seconds_bucket{$in}", "stage")}),
+        Panel(
             "Time spent by stage",
             "percentunit",
             rate_by("stage", "reco_stage_seconds_sum{$in}"),
@@ -98,15 +98,15 @@ SERVING: Rows = {
         ),
     ),
     "Where answers come from": (
-        Shown("Answers by source", "reqps", rate_by("source", "reco_answers_total{$in}"), stacked=True),
-        Shown(
+        Panel("Answers by source", "reqps", rate_by("source", "reco_answers_total{$in}"), stacked=True),
+        Panel(
             "Users by where what is known of them came from",
             "reqps",
             rate_by("source", "reco_vectors_total{$in}"),
             "memory is the cache of this process; fold_in: made of events.",
             stacked=True,
         ),
-        Shown(
+        Panel(
             "Users found in memory",
             "percentunit",
             {
@@ -114,7 +114,7 @@ SERVING: Rows = {
                 "/ sum(rate(reco_vectors_total{$in}[$rate]))"
             },
         ),
-        Shown(
+        Panel(
             "Answers kept from before",
             "percentunit",
             {
@@ -124,21 +124,21 @@ SERVING: Rows = {
         ),
     ),
     "Redis": (
-        Shown(
+        Panel(
             "Vectors asked of Redis",
             "reqps",
             rate_by("outcome", "reco_redis_reads_total{$in}"),
             "late, error, skipped: answered from the bundle instead.",
             stacked=True,
         ),
-        Shown("Vectors written", "wps", rate_by("outcome", "reco_redis_writes_total{$in}")),
-        Shown(
+        Panel("Vectors written", "wps", rate_by("outcome", "reco_redis_writes_total{$in}")),
+        Panel(
             "Circuit closed",
             "none",
             {"{{instance}}": 'min by (instance) (reco_redis_circuit{$in, state="closed"})'},
             "1: Redis is used; 0: it is left alone.",
         ),
-        Shown(
+        Panel(
             "News between replicas, rate limits settled",
             "ops",
             {
@@ -148,8 +148,8 @@ SERVING: Rows = {
         ),
     ),
     "Replicas": (
-        Shown("Replicas that are scraped", "none", {"up": 'sum(up{$in, job="anchorrec"})'}, at_once=True, good_from=1),
-        Shown(
+        Panel("Replicas that are scraped", "none", {"up": 'sum(up{$in, job="anchorrec"})'}, at_once=True, good_from=1),
+        Panel(
             "Memory",
             "bytes",
             {
@@ -159,13 +159,13 @@ SERVING: Rows = {
             },
             "Resident counts mapped files of the bundle, which the kernel may drop.",
         ),
-        Shown(
+        Panel(
             "Cores used",
             "none",
             {"{{instance}}": 'max by (instance) (rate(process_cpu_seconds_total{$in, job="anchorrec"}[$rate]))'},
             "Answers are made on one core: near 1 a replica is full.",
         ),
-        Shown(
+        Panel(
             "Time since the start",
             "s",
             {"{{instance}}": 'time() - max by (instance) (process_start_time_seconds{$in, job="anchorrec"})'},
@@ -175,18 +175,18 @@ SERVING: Rows = {
 
 LEARNING: Rows = {
     "Bundle": (
-        Shown(
+        Panel(
             "Age of the oldest bundle that serves",
             "s",
             {"age": "time() - min(reco_bundle_created_timestamp_seconds{$in})"},
             at_once=True,
         ),
-        Shown(
+        Panel(
             "Replicas by the bundle that they serve",
             "none",
             {"{{bundle_id}}": "count by (bundle_id) (reco_bundle_info{$in})"},
         ),
-        Shown(
+        Panel(
             "Behind the registry, without it, damaged, open at once",
             "none",
             {
@@ -197,13 +197,13 @@ LEARNING: Rows = {
             },
             "Replicas that are; two bundles are open during a swap.",
         ),
-        Shown(
+        Panel(
             "Recall of the index against exact search",
             "percentunit",
             {"recall@{{at}}": "min by (at) (reco_index_recall{$in})"},
             "As measured when it was built.",
         ),
-        Shown(
+        Panel(
             "Swaps and rollbacks in the last hour",
             "none",
             {
@@ -211,7 +211,7 @@ LEARNING: Rows = {
                 "rollback {{outcome}}": "sum by (outcome) (increase(reco_bundle_rollbacks_total{$in}[1h]))",
             },
         ),
-        Shown(
+        Panel(
             "Making a bundle ready to serve",
             "s",
             {
@@ -221,17 +221,17 @@ LEARNING: Rows = {
         ),
     ),
     "Gate and retraining": (
-        Shown(
+        Panel(
             "Bundles at the gate in six hours",
             "none",
             {"{{outcome}}": "sum by (outcome) (increase(reco_bundle_gates_total{$in}[6h]))"},
         ),
-        Shown(
+        Panel(
             "Retrainings that ended in a day",
             "none",
             {"{{state}}": "sum by (state) (increase(reco_retrain_jobs_total{$in}[1d]))"},
         ),
-        Shown(
+        Panel(
             "Under way, led",
             "none",
             {
@@ -240,17 +240,17 @@ LEARNING: Rows = {
                 "configured": "max(reco_retrain_configured{$in})",
             },
         ),
-        Shown(
+        Panel(
             "Events since the last retraining",
             "none",
             {"events": "max(reco_retrain_new_events{$in})"},
             "As the leader counts them, where RECO_RETRAIN_AFTER_EVENTS is set.",
         ),
-        Shown("The last retraining took", "s", {"in all": "max(reco_retrain_seconds{$in})"}, at_once=True),
+        Panel("The last retraining took", "s", {"in all": "max(reco_retrain_seconds{$in})"}, at_once=True),
     ),
     "Events": (
-        Shown("Events taken in", "ops", rate_by("kind", "reco_events_total{$in}"), stacked=True),
-        Shown(
+        Panel("Events taken in", "ops", rate_by("kind", "reco_events_total{$in}"), stacked=True),
+        Panel(
             "Not taken in, or known already",
             "ops",
             {
@@ -259,7 +259,7 @@ LEARNING: Rows = {
                 "own impressions dropped": "sum(rate(reco_impressions_dropped_total{$in}[$rate]))",
             },
         ),
-        Shown(
+        Panel(
             "Waiting to become durable",
             "none",
             {
@@ -267,15 +267,15 @@ LEARNING: Rows = {
                 "limit": 'min(reco_limit{$in, of="events_waiting"})',
             },
         ),
-        Shown(
+        Panel(
             "One write of the log",
             "s",
             {f"p{q}": quantile(q / 100, "reco_event_write_seconds_bucket{$in}") for q in (50, 99)},
         ),
-        Shown(
+        Panel(
             "Free disk under the log", "percentunit", {"{{instance}}": "min by (instance) (reco_disk_free_ratio{$in})"}
         ),
-        Shown(
+        Panel(
             "Felt in answers",
             "none",
             {
@@ -286,7 +286,7 @@ LEARNING: Rows = {
         ),
     ),
     "Quality": (
-        Shown(
+        Panel(
             "For each impression",
             "percentunit",
             {
@@ -295,6 +295,6 @@ LEARNING: Rows = {
             },
             "By events as they come; GET /quality joins clicks to the answers that they follow, by bundle.",
         ),
-        Shown("Hidden items", "none", {"items": "max(reco_hidden_items{$in})"}, at_once=True),
+        Panel("Hidden items", "none", {"items": "max(reco_hidden_items{$in})"}, at_once=True),
     ),
 }

@@ -3,7 +3,7 @@ Prometheus operator takes them. A test fails while the two differ."""
 
 import yaml
 
-from deploy.rules import FILES, FOLDER
+from deploy.rule_files import FILES, FOLDER
 
 HEAD = "# Made of deploy/prometheus by `python -m deploy.prometheus_rule`: change the rules there.\n"
 

@@ -14,11 +14,11 @@ from rich.table import Table
 
 from deploy.processes import SERVICE, end_by_signals, free_port, redis_server, server
 from index.cli import command_line, run_cli
-from loadtests.client import closed_loop
-from loadtests.random_bundle import Sizes, publish_random
-from loadtests.servers import available_cores, cpu_seconds, on_core
+from loadtests.bench_servers import available_cores, cpu_seconds, on_core
+from loadtests.load_client import closed_loop
+from loadtests.random_bundle import BundleSizes, publish_random
 
-SMALL = Sizes(n_items=1_000, n_users=1_000, seen_per_user=10, embedding_size=16)
+SMALL = BundleSizes(n_items=1_000, n_users=1_000, seen_per_user=10, embedding_size=16)
 CONNECTIONS = 16
 BATCHES = (1, 100)
 

@@ -14,10 +14,10 @@ from rich.console import Console
 from deploy.processes import end_by_signals
 from index.cli import command_line, run_cli
 from index.errors import InputError
-from loadtests.bench import QUICK, Bench, Loaded, Pace
-from loadtests.figures import Figures, Measurement, as_record, caveats, figures_table, summarised
-from loadtests.random_bundle import Sizes, publish_random
-from loadtests.servers import SETTINGS, YARDSTICK, Key, Servers, available_cores, running
+from loadtests.bench_servers import BASELINE, SETTINGS, ApiKey, BenchServers, available_cores, running
+from loadtests.benchmark import QUICK, Benchmark, OpenRound, Pace
+from loadtests.load_summary import LoadMeasurement, LoadSummary, as_record, caveats, summarize, summary_table
+from loadtests.random_bundle import BundleSizes, publish_random
 from loadtests.workloads import Workload, events, make_workloads
 
 CONNECTIONS = [16, 64]
@@ -79,20 +79,20 @@ def bench_serve(
     end_by_signals()
     pace, n_requests = (QUICK, 2_000) if quick else (Pace(seconds, rounds), requests)
     open_pace = replace(pace, rounds=OPEN_ROUNDS if pace.rounds > 1 else 1)
-    sizes = Sizes(items, users, seen, size, tuple(heavy or [n for n in HEAVY if n <= items]))
+    sizes = BundleSizes(items, users, seen, size, tuple(heavy or [n for n in HEAVY if n <= items]))
     rng, cores = np.random.default_rng(seed), available_cores()
     with tempfile.TemporaryDirectory(prefix="anchorrec-bench-") as folder:
-        registry, key = Path(folder) / "bundles", Key.made(Path(folder) / "keys.jsonl")
+        registry, key = Path(folder) / "bundles", ApiKey.made(Path(folder) / "keys.jsonl")
         workloads = wanted(make_workloads(sizes, k=k, n_requests=n_requests, key=key.key, rng=rng), row)
         publish_random(registry, sizes, rng)
         with running(registry, cores, key) as servers:
             send_events(servers, sizes, rng)
             with servers.pausing(servers.children) as paused:
-                bench = Bench(paused, workloads)
+                bench = Benchmark(paused, workloads)
                 bench.warm_up()
                 closed = {n: bench.closed(n, pace) for n in sorted(set(connections or CONNECTIONS))}
                 loaded = bench.loaded(load, max(closed), open_pace, rng)
-    opened = {name: summarised(counted(rounds)) for name, rounds in loaded.items()}
+    opened = {name: summarize(counted(rounds)) for name, rounds in loaded.items()}
     steady = {name: (sum(one.steady for one in rounds), len(rounds)) for name, rounds in loaded.items()}
     show(closed, opened, steady, load)
     record = {
@@ -115,22 +115,22 @@ def wanted(workloads: tuple[Workload, ...], rows: list[str] | None) -> tuple[Wor
     for row in rows or ():
         if row not in names:
             raise InputError(f"--row: {row!r} is not known; expected some of {'; '.join(names)}")
-    return tuple(one for one in workloads if rows is None or one.name in {YARDSTICK, *rows})
+    return tuple(one for one in workloads if rows is None or one.name in {BASELINE, *rows})
 
 
-def send_events(servers: Servers, sizes: Sizes, rng: np.random.Generator) -> None:
+def send_events(servers: BenchServers, sizes: BundleSizes, rng: np.random.Generator) -> None:
     """Tell every service what the newcomers did."""
     for body in events(sizes, rng):
         for name in SETTINGS:
             servers.children[name].client.post("/events", content=body).raise_for_status()
 
 
-def counted(rounds: Sequence[Loaded]) -> list[Measurement]:
+def counted(rounds: Sequence[OpenRound]) -> list[LoadMeasurement]:
     """The steady rounds; all of them where none was, which the table says beside them."""
     return [one.measured for one in rounds if one.steady] or [one.measured for one in rounds]
 
 
-def as_told(one: Loaded) -> dict[str, float | bool]:
+def as_told(one: OpenRound) -> dict[str, float | bool]:
     """One round for programs."""
     measured = one.measured
     figures = {"before": one.before, "after": one.after, "busy": measured.server_busy, "p99_ms": measured.p99_ms}
@@ -138,19 +138,19 @@ def as_told(one: Loaded) -> dict[str, float | bool]:
 
 
 def show(
-    closed: Mapping[int, Mapping[str, Figures]],
-    opened: Mapping[str, Figures],
+    closed: Mapping[int, Mapping[str, LoadSummary]],
+    opened: Mapping[str, LoadSummary],
     steady: Mapping[str, tuple[int, int]],
     load: float,
 ) -> None:
     """Print the tables, and what to bear in mind beside them."""
     console = Console(width=185)
     for n, figures in closed.items():
-        console.print(figures_table(figures, title=f"closed loop, {n} connections"))
+        console.print(summary_table(figures, title=f"closed loop, {n} connections"))
         for line in caveats(figures):
             console.print(line, style="yellow", highlight=False)
     title = f"open arrivals at {load:.0%} of what a closed loop finds just before, from the intended start"
-    console.print(figures_table(opened, title=title, steady=steady))
+    console.print(summary_table(opened, title=title, steady=steady))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ import typer
 
 from deploy.processes import free_port
 from index.cli import command_line, run_cli
-from loadtests.random_bundle import Sizes, publish_random
+from loadtests.random_bundle import BundleSizes, publish_random
 
 LONGEST_S = 120.0
 LOOK_S = 0.005
@@ -41,7 +41,7 @@ def bench_start(
     with tempfile.TemporaryDirectory() as temporary:
         if registry is None:
             registry = Path(temporary)
-            publish_random(registry, Sizes(items, users, seen, size), np.random.default_rng(0))
+            publish_random(registry, BundleSizes(items, users, seen, size), np.random.default_rng(0))
         found = [start(registry, Path(temporary) / "data") for _ in range(starts)]
     typer.echo(orjson.dumps(found).decode())
 

@@ -14,11 +14,11 @@ from rich.console import Console
 
 from deploy.dashboards import queries
 from deploy.processes import end_by_signals
-from deploy.rules import FOLDER, Rule, asked, rules
-from deploy.scraping import CONFIG, ask, program, prometheus
+from deploy.prometheus_server import CONFIG, ask, program, prometheus
+from deploy.rule_files import FOLDER, Rule, asked, rules
 from index.cli import command_line, run_cli
 from index.errors import InputError
-from loadtests.provoked import FIRING, PENDING, Provoked, provoked
+from loadtests.alert_triggers import FIRING, PENDING, AlertTriggers, services_with_triggers
 
 TRIED = Path("tests/deploy/rules")
 PATIENCE_S = 30.0  # from what happens until it is told
@@ -79,7 +79,7 @@ def _promtool(*arguments: str) -> Line:
 
 def watched(seconds: float, rate: float) -> Iterator[Line]:
     """What a real Prometheus makes of two real services."""
-    with provoked() as world, prometheus([one.port for one in world.services]) as client:
+    with services_with_triggers() as world, prometheus([one.port for one in world.services]) as client:
         _live(world, seconds, rate)
         states = _settled(client)
         for rule in rules():
@@ -88,7 +88,7 @@ def watched(seconds: float, rate: float) -> Iterator[Line]:
             yield f"panel {where}", *_found(client, _filled(query))
 
 
-def _live(world: Provoked, seconds: float, rate: float) -> None:
+def _live(world: AlertTriggers, seconds: float, rate: float) -> None:
     world.load(rate, seconds, seed=1)
     world.provoke()
     world.load(rate, seconds, seed=2)

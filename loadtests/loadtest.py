@@ -16,10 +16,10 @@ import typer
 from deploy.processes import end_by_signals, redis_server
 from index.cli import command_line, run_cli
 from index.errors import InputError
+from loadtests.bench_servers import ApiKey, service
+from loadtests.load_profiles import PROFILES
 from loadtests.locust_options import told
-from loadtests.profiles import PROFILES
-from loadtests.random_bundle import Sizes, publish_random, user_id
-from loadtests.servers import Key, service
+from loadtests.random_bundle import BundleSizes, publish_random, user_id
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 
@@ -65,7 +65,7 @@ def loadtest(
     options = ["--load-profile", profile, "--html", str(report), *context.args]
     if workers:
         options += ["--processes", str(workers)]
-    with deployment(host) if host else own_service(Sizes(n_items=items, n_users=users)) as target:
+    with deployment(host) if host else own_service(BundleSizes(n_items=items, n_users=users)) as target:
         status = locust(target, options)
     typer.echo(f"report: {report}")
     sys.exit(status)
@@ -85,10 +85,10 @@ def deployment(host: str) -> Iterator[Target]:
 
 
 @contextmanager
-def own_service(sizes: Sizes) -> Iterator[Target]:
+def own_service(sizes: BundleSizes) -> Iterator[Target]:
     """A real Redis and a service with a random bundle, an API key, and a file of its users; gone at the end."""
     with tempfile.TemporaryDirectory(prefix="anchorrec-load-") as folder:
-        registry, key = Path(folder) / "bundles", Key.made(Path(folder) / "keys.jsonl")
+        registry, key = Path(folder) / "bundles", ApiKey.made(Path(folder) / "keys.jsonl")
         publish_random(registry, sizes, np.random.default_rng(0))
         ids = Path(folder) / "users.txt"
         ids.write_text("\n".join(map(user_id, range(sizes.n_users))), encoding="utf-8")

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from loadtests.profiles import PROFILES
-from loadtests.visits import EVENT, RECOMMEND, SIMILAR
+from loadtests.load_profiles import PROFILES
+from loadtests.shop_traffic import EVENT, RECOMMEND, SIMILAR
 
 ROUTES = {RECOMMEND: "/recommend/{user_id}", SIMILAR: "/similar/{item_id}", EVENT: "/events"}
 P99_MS = {RECOMMEND: 50.0, SIMILAR: 50.0, EVENT: 200.0}

@@ -19,10 +19,10 @@ from locust import FastHttpUser, LoadTestShape, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.runners import WorkerRunner
 
-from loadtests.limits import Limits, Route
+from loadtests.load_profiles import PROFILES
 from loadtests.locust_options import OPTIONS, P99_MS, ROUTES
-from loadtests.profiles import PROFILES
-from loadtests.visits import DRAWN, EVENT, RECOMMEND, SIMILAR, visit, visitors
+from loadtests.shop_traffic import EVENT, RECOMMEND, SIMILAR, VISITOR_CYCLE, visit, visitors
+from loadtests.thresholds import RouteResult, Thresholds
 
 STRANGERS = 1_000  # visitors where no file names any: the service gets to know them by their events
 SPAWN_RATE = 100.0  # visitors a second at most, on their way to what the profile says
@@ -54,7 +54,7 @@ def check_user_ids(environment: Any, **_: Any) -> None:
 def draw_visitors(environment: Any, **_: Any) -> None:
     """Say who comes, once for all visitors of this process."""
     options = environment.parsed_options
-    environment.visitors = visitors(read_user_ids(options.user_ids), options.seed, random.randrange(DRAWN))
+    environment.visitors = visitors(read_user_ids(options.user_ids), options.seed, random.randrange(VISITOR_CYCLE))
 
 
 def _refuse(what: str) -> NoReturn:
@@ -76,9 +76,9 @@ def judge(environment: Any, **_: Any) -> None:
     if isinstance(environment.runner, WorkerRunner):
         return
     options, stats = environment.parsed_options, environment.stats
-    limits = Limits(options.max_failures, {ROUTES[kind]: getattr(options, f"p99_{kind}_ms") for kind in P99_MS})
+    limits = Thresholds(options.max_failures, {ROUTES[kind]: getattr(options, f"p99_{kind}_ms") for kind in P99_MS})
     routes = [
-        Route(one.name, one.num_requests, one.num_failures, one.get_response_time_percentile(0.99))
+        RouteResult(one.name, one.num_requests, one.num_failures, one.get_response_time_percentile(0.99))
         for one in stats.entries.values()
     ]
     broken = [*limits.broken(routes), *(f"the locustfile itself failed: {error}" for error in _errors(environment))]

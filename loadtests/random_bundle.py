@@ -22,7 +22,7 @@ MATERIALS = ("oak", "brass", "wool", "linen", "glass")
 
 
 @dataclass(frozen=True)
-class Sizes:
+class BundleSizes:
     """How large the bundle is."""
 
     n_items: int = 20_000
@@ -32,13 +32,13 @@ class Sizes:
     heavy: tuple[int, ...] = ()  # seen items of some more users, HEAVY_USERS for each number
 
 
-def publish_random(registry: Path, sizes: Sizes, rng: np.random.Generator) -> None:
+def publish_random(registry: Path, sizes: BundleSizes, rng: np.random.Generator) -> None:
     """Write a random bundle into the registry and let it serve."""
     path = write_bundle(registry, random_content(sizes, rng), created_at=CREATED)
     Registry(registry).publish(path.name)
 
 
-def random_content(sizes: Sizes, rng: np.random.Generator) -> BundleContent:
+def random_content(sizes: BundleSizes, rng: np.random.Generator) -> BundleContent:
     """Users and items with normal vectors, every part and modality, and a past skewed towards some items.
 
     InputError where a user would have to see an item twice.
@@ -90,7 +90,7 @@ def item_id(row: int) -> str:
     return f"item-{row}"
 
 
-def random_seen(sizes: Sizes, rng: np.random.Generator) -> Array:
+def random_seen(sizes: BundleSizes, rng: np.random.Generator) -> Array:
     """Item rows (n_users, seen_per_user) int32, none twice for a user, some items far oftener than others.
 
     The j-th is drawn among the items of residue j modulo seen_per_user, so that no two can be alike; then shuffled.
@@ -101,12 +101,12 @@ def random_seen(sizes: Sizes, rng: np.random.Generator) -> Array:
     return rng.permuted(rows, axis=1)
 
 
-def _users(sizes: Sizes) -> list[str]:
+def _users(sizes: BundleSizes) -> list[str]:
     usual = [user_id(row) for row in range(sizes.n_users)]
     return usual + [user for n_seen in sizes.heavy for user in heavy_users(n_seen)]
 
 
-def _each_seen(sizes: Sizes) -> list[Sizes]:
+def _each_seen(sizes: BundleSizes) -> list[BundleSizes]:
     """The sizes of each group of users who have seen equally many."""
     heavy = [replace(sizes, n_users=HEAVY_USERS, seen_per_user=n_seen) for n_seen in sizes.heavy]
     return [sizes, *heavy]

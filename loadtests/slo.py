@@ -16,21 +16,21 @@ from rich.table import Table
 
 from deploy.processes import end_by_signals
 from index.cli import command_line, run_cli
-from loadtests.bench import Bench, Pace
-from loadtests.figures import Figures, Measurement, as_record, summarised
-from loadtests.knee import Knee, find_knee
-from loadtests.random_bundle import Sizes, publish_random
-from loadtests.servers import ANEW, SHIPPED, YARDSTICK, Key, available_cores, running
-from loadtests.visits import requests
+from loadtests.baseline_app import PATH
+from loadtests.bench_servers import BASELINE, SHIPPED, UNCACHED, ApiKey, available_cores, running
+from loadtests.benchmark import Benchmark, Pace
+from loadtests.load_summary import LoadMeasurement, LoadSummary, as_record, summarize
+from loadtests.max_rate import RateBracket, find_max_rate
+from loadtests.random_bundle import BundleSizes, publish_random
+from loadtests.shop_traffic import requests
 from loadtests.workloads import Workload, raw, workload
-from loadtests.yardstick import PATH
 
 CONFIRMED = 3  # measurements at the rate found, the kinds in turn
 MOST_LOWERED = 12  # times; after that the machine is not fit to measure on
 FIRST, MOST = 200.0, 20_000.0  # requests a second
 SETTLING = 30  # requests at least: of arrivals by chance none may come in half a second
 CYCLE = 50_000  # requests of the mix, before they come again
-SHOP, SHOP_ANEW = "shop", "shop, anew"
+SHOP, SHOP_UNCACHED = "shop", "shop, anew"
 
 app = command_line()
 
@@ -47,11 +47,11 @@ class Objective:
     samples: int
     settling_s: float = 0.5  # at each new rate, before anything counts
 
-    def holds_for(self, one: Figures) -> bool:
+    def holds_for(self, one: LoadSummary) -> bool:
         """Whether all the measurements behind these figures, taken together, are within it."""
         return one.p99_ms <= self.p99_ms and one.failures <= self.failures * (one.failures + one.requests)
 
-    def strain(self, one: Measurement) -> float:
+    def limit_ratio(self, one: LoadMeasurement) -> float:
         """p99 over its limit; boundless where more requests failed than may."""
         if one.failures > self.failures * (one.failures + len(one.latencies)):
             return math.inf
@@ -59,51 +59,51 @@ class Objective:
 
 
 @dataclass
-class Search:
+class RateSearch:
     """Looks for the knee of one kind of request, and remembers what it saw."""
 
-    bench: Bench
+    bench: Benchmark
     workload: Workload
     objective: Objective
     rng: np.random.Generator
     progress: Progress
-    seen: dict[float, list[Measurement]] = field(default_factory=dict)
+    seen: dict[float, list[LoadMeasurement]] = field(default_factory=dict)
 
-    def find(self) -> Knee:
+    def find(self) -> RateBracket:
         """Search from a rate that any service bears."""
-        return find_knee(self.strain, first=FIRST, tolerance=self.objective.tolerance, most=MOST)
+        return find_max_rate(self.limit_ratio, first=FIRST, tolerance=self.objective.tolerance, most=MOST)
 
-    def strain(self, rate: float) -> float:
+    def limit_ratio(self, rate: float) -> float:
         """Measure at this rate, told as it goes."""
         self._arrivals(rate, max(self.objective.settling_s, SETTLING / rate))
         one = self._arrivals(rate, max(self.objective.seconds, self.objective.samples / rate))
         self.seen.setdefault(rate, []).append(one)
-        strain = self.objective.strain(one)
-        told = f"p99 {one.p99_ms:.1f} ms, {one.failures} failed: {'holds' if strain <= 1 else 'breaks'}"
+        limit_ratio = self.objective.limit_ratio(one)
+        told = f"p99 {one.p99_ms:.1f} ms, {one.failures} failed: {'holds' if limit_ratio <= 1 else 'breaks'}"
         self.progress.console.print(f"{self.workload.name}, {rate:,.0f} a second: {told}", highlight=False)
-        return strain
+        return limit_ratio
 
-    def limited_by(self, knee: Knee) -> str:
+    def limited_by(self, knee: RateBracket) -> str:
         """What gave way at the lowest rate that broke."""
         if knee.broke is None:
             return f"the search itself: {MOST:,.0f} a second held"
         broke = self.seen[knee.broke]
-        if sum(math.isinf(self.objective.strain(one)) for one in broke) * 2 > len(broke):
+        if sum(math.isinf(self.objective.limit_ratio(one)) for one in broke) * 2 > len(broke):
             return "failures"
-        return summarised(broke).limit
+        return summarize(broke).limit
 
-    def _arrivals(self, rate: float, seconds: float) -> Measurement:
+    def _arrivals(self, rate: float, seconds: float) -> LoadMeasurement:
         return self.bench.arrivals(self.workload, rate, seconds, self.objective.connections, self.rng)
 
 
 @dataclass(frozen=True)
-class Found:
+class MaxRate:
     """What one kind of request comes to."""
 
-    knee: Knee
+    knee: RateBracket
     limited_by: str
     rate: float | None  # that held when it was measured again; none where none did
-    figures: Figures | None  # of these measurements
+    figures: LoadSummary | None  # of these measurements
 
 
 @app.command()
@@ -140,72 +140,72 @@ def slo(
     """
     end_by_signals()
     objective, rng = Objective(p99, failures, seconds, connections, tolerance, samples), np.random.default_rng(seed)
-    sizes, cores = Sizes(items, users), available_cores()
+    sizes, cores = BundleSizes(items, users), available_cores()
     with tempfile.TemporaryDirectory(prefix="anchorrec-slo-") as folder:
-        registry, key = Path(folder) / "bundles", Key.made(Path(folder) / "keys.jsonl")
+        registry, key = Path(folder) / "bundles", ApiKey.made(Path(folder) / "keys.jsonl")
         publish_random(registry, sizes, rng)
-        with running(registry, cores, key, (SHIPPED, ANEW)) as servers:
-            bench = Bench(servers, workloads(sizes, key.key, rng))
+        with running(registry, cores, key, (SHIPPED, UNCACHED)) as servers:
+            bench = Benchmark(servers, workloads(sizes, key.key, rng))
             bench.warm_up()
-            found = explored(bench, objective, rng)
+            found = find_max_rates(bench, objective, rng)
     show(found, objective)
     record = {"slo": asdict(objective), **asdict(sizes), "cores": asdict(cores), "found": as_json(found)}
     typer.echo(orjson.dumps(record).decode())
 
 
-def workloads(sizes: Sizes, key: str, rng: np.random.Generator) -> tuple[Workload, ...]:
+def workloads(sizes: BundleSizes, key: str, rng: np.random.Generator) -> tuple[Workload, ...]:
     """The yardstick, and a shop's mix for both services."""
     mix = requests(sizes, key, CYCLE, rng)
     return (
-        workload(YARDSTICK, YARDSTICK, [raw(PATH)]),
+        workload(BASELINE, BASELINE, [raw(PATH)]),
         workload(SHOP, SHIPPED, mix, len(mix)),
-        workload(SHOP_ANEW, ANEW, mix),
+        workload(SHOP_UNCACHED, UNCACHED, mix),
     )
 
 
-def explored(bench: Bench, objective: Objective, rng: np.random.Generator) -> dict[str, Found]:
+def find_max_rates(bench: Benchmark, objective: Objective, rng: np.random.Generator) -> dict[str, MaxRate]:
     """The knee of every kind of request, and what it is like there, measured in turn."""
-    knees: dict[str, Knee] = {}
+    knees: dict[str, RateBracket] = {}
     limits: dict[str, str] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         for one in progress.track(bench.workloads, description="searching"):
-            search = Search(bench, one, objective, rng, progress)
+            search = RateSearch(bench, one, objective, rng, progress)
             knees[one.name] = search.find()
             limits[one.name] = search.limited_by(knees[one.name])
     searched = {name: knee.held for name, knee in knees.items() if knee.held is not None}
-    held = confirmed(bench, searched, objective, rng)
-    return {name: Found(knee, limits[name], *held.get(name, (None, None))) for name, knee in knees.items()}
+    held = confirm(bench, searched, objective, rng)
+    return {name: MaxRate(knee, limits[name], *held.get(name, (None, None))) for name, knee in knees.items()}
 
 
-def confirmed(
-    bench: Bench, rates: Mapping[str, float], objective: Objective, rng: np.random.Generator
-) -> dict[str, tuple[float, Figures]]:
+def confirm(
+    bench: Benchmark, rates: Mapping[str, float], objective: Objective, rng: np.random.Generator
+) -> dict[str, tuple[float, LoadSummary]]:
     """The rates measured again, in turn, each lowered until it holds: a search stops at its luckiest measurements."""
-    held: dict[str, tuple[float, Figures]] = {}
+    held: dict[str, tuple[float, LoadSummary]] = {}
     for _ in range(MOST_LOWERED):
         left = {name: rate for name, rate in rates.items() if name not in held}
         if not left:
             break
-        asking = Bench(bench.servers, tuple(one for one in bench.workloads if one.name in left))
+        asking = Benchmark(bench.servers, tuple(one for one in bench.workloads if one.name in left))
         figures = asking.open(left, objective.connections, Pace(objective.seconds, CONFIRMED), rng)
         held |= {name: (left[name], one) for name, one in figures.items() if objective.holds_for(one)}
         rates = {name: rate / (1 + objective.tolerance) for name, rate in left.items()}
     return held
 
 
-def show(found: Mapping[str, Found], objective: Objective) -> None:
+def show(found: Mapping[str, MaxRate], objective: Objective) -> None:
     """Print the table."""
     table = Table("asked", title=f"highest rate with p99 within {objective.p99_ms:g} ms, open arrivals")
     for heading in ("requests/s", "of empty", "p50 ms", "p95 ms", "p99 ms", "failed", "server", "client", "kept"):
         table.add_column(heading, justify="right")
     table.add_column("limited by")
     for name, one in found.items():
-        table.add_row(name, *_cells(one, found[YARDSTICK].rate), one.limited_by)
+        table.add_row(name, *_cells(one, found[BASELINE].rate), one.limited_by)
     Console(width=150).print(table)
 
 
-def _cells(one: Found, empty: float | None) -> Sequence[str]:
+def _cells(one: MaxRate, empty: float | None) -> Sequence[str]:
     rate, figures = one.rate, one.figures
     if rate is None or figures is None:
         return ("none", *[""] * 8)
@@ -216,14 +216,14 @@ def _cells(one: Found, empty: float | None) -> Sequence[str]:
         str(figures.failures),
         f"{figures.server_busy:.0%}",
         f"{figures.client_busy:.0%}",
-        f"{figures.kept:.0%}",
+        f"{figures.cached:.0%}",
     )
 
 
-def as_json(found: Mapping[str, Found]) -> dict[str, dict[str, Any]]:
+def as_json(found: Mapping[str, MaxRate]) -> dict[str, dict[str, Any]]:
     """The same for programs."""
     figures = as_record({name: one.figures for name, one in found.items() if one.figures})
-    empty = found[YARDSTICK].rate
+    empty = found[BASELINE].rate
     return {
         name: {
             "rate": _told(one.rate),

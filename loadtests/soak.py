@@ -22,10 +22,10 @@ from rich.table import Table
 
 from deploy.processes import Child, end_by_signals
 from index.cli import command_line, run_cli
-from loadtests.client import Answer, Pool, ask_all
-from loadtests.mixture import Asked, mixture
-from loadtests.random_bundle import Sizes, publish_random
-from loadtests.servers import SHIPPED, Key, available_cores, counted, running
+from loadtests.bench_servers import SHIPPED, ApiKey, available_cores, counted, running
+from loadtests.load_client import Pool, TimedResponse, send_all
+from loadtests.random_bundle import BundleSizes, publish_random
+from loadtests.request_mix import MixRequest, request_mix
 
 MEGABYTE = 1_000_000
 LOOKS = 100  # at the memory, in equal steps
@@ -38,7 +38,7 @@ app = command_line()
 
 
 @dataclass(frozen=True)
-class Memory:
+class MemoryUse:
     """Of one process, in megabytes."""
 
     resident: float  # its own, and the files that are mapped into it as far as they were touched
@@ -46,16 +46,16 @@ class Memory:
 
 
 @dataclass
-class Soaked:
+class SoakResult:
     """What was answered, and the memory that the service held meanwhile, from before the first request on."""
 
-    memory: list[Memory] = field(default_factory=list)
+    memory: list[MemoryUse] = field(default_factory=list)
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)  # by kind and status
     failures: Counter[tuple[str, int]] = field(default_factory=Counter)  # those with another status than expected
     asked: int = 0
     seconds: float = 0.0
 
-    def add(self, asked: Asked, status: int) -> None:
+    def add(self, asked: MixRequest, status: int) -> None:
         """Count one answer; status 0 is one that never came."""
         self.asked += 1
         self.answers[asked.kind, status] += 1
@@ -63,7 +63,7 @@ class Soaked:
             self.failures[asked.kind, status] += 1
 
     @property
-    def milestones(self) -> dict[str, Memory]:
+    def milestones(self) -> dict[str, MemoryUse]:
         """The memory by when it was looked at."""
         most = max(self.memory, key=lambda one: one.resident)
         start, middle, end = (self.memory[i] for i in (0, len(self.memory) // 2, -1))
@@ -100,14 +100,14 @@ def soak(
     Example: python -m loadtests.soak --requests 20000 --warm-up 5000 --users 2000
     """
     end_by_signals()
-    sizes = Sizes(items, users, seen, size)
+    sizes = BundleSizes(items, users, seen, size)
     with tempfile.TemporaryDirectory(prefix="anchorrec-soak-") as folder:
-        registry, key = Path(folder) / "bundles", Key.made(Path(folder) / "keys.jsonl")
+        registry, key = Path(folder) / "bundles", ApiKey.made(Path(folder) / "keys.jsonl")
         publish_random(registry, sizes, np.random.default_rng(seed))
         with running(registry, available_cores(), key, (SHIPPED,)) as servers:
-            service, asked = servers.children[SHIPPED], mixture(sizes, key.key, random.Random(seed))
+            service, asked = servers.children[SHIPPED], request_mix(sizes, key.key, random.Random(seed))
             warmed_up = fill_caches(service, asked, warm_up, connections=connections)
-            full, found = fullness(service), Soaked()
+            full, found = fullness(service), SoakResult()
             with suppress(KeyboardInterrupt):  # whoever ends it early still gets to know what was found
                 fill(found, service, asked, requests, connections=connections, what="asking")
     Console(width=100).print(caches_line(warmed_up, full), memory_table(found), answers_table(found))
@@ -131,14 +131,14 @@ def soak(
         raise typer.Exit(1)
 
 
-def fill_caches(service: Child, asked: Iterator[Asked], n: int, *, connections: int) -> int:
+def fill_caches(service: Child, asked: Iterator[MixRequest], n: int, *, connections: int) -> int:
     """Ask n requests again and again until every cache is full, and once more. How many were asked.
 
     A cache that fills looks like a leak, and so does one that has just become full: its tables grow once more.
     """
     for times in range(MOST_WARM_UPS):
         was_full = min(fullness(service).values()) >= FULL
-        fill(Soaked(), service, asked, n, connections=connections, what="warming up")
+        fill(SoakResult(), service, asked, n, connections=connections, what="warming up")
         if was_full:
             return (times + 1) * n
     return MOST_WARM_UPS * n
@@ -153,14 +153,16 @@ def fullness(service: Child) -> dict[str, float]:
     }
 
 
-def fill(found: Soaked, service: Child, asked: Iterator[Asked], n: int, *, connections: int, what: str) -> None:
+def fill(
+    found: SoakResult, service: Child, asked: Iterator[MixRequest], n: int, *, connections: int, what: str
+) -> None:
     """Ask the next n requests, and look at the service's memory meanwhile."""
     step, began = max(1, n // LOOKS), perf_counter()
     found.memory.append(memory(service.pid))
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(what, total=n)
 
-        def answered(one: Asked, answer: Answer) -> None:
+        def answered(one: MixRequest, answer: TimedResponse) -> None:
             found.add(one, answer.status)
             if found.asked % step == 0:
                 found.memory.append(memory(service.pid))
@@ -170,15 +172,15 @@ def fill(found: Soaked, service: Child, asked: Iterator[Asked], n: int, *, conne
 
         try:
             with Pool(service.port, connections) as pool:
-                ask_all(pool, islice(asked, n), message=attrgetter("request"), on_answer=answered)
+                send_all(pool, islice(asked, n), message=attrgetter("request"), on_response=answered)
         finally:
             found.seconds = perf_counter() - began
 
 
-def memory(pid: int) -> Memory:
+def memory(pid: int) -> MemoryUse:
     """What the process holds now."""
     found = psutil.Process(pid).memory_info()
-    return Memory(round(found.rss / MEGABYTE, 1), round((found.rss - found.shared) / MEGABYTE, 1))
+    return MemoryUse(round(found.rss / MEGABYTE, 1), round((found.rss - found.shared) / MEGABYTE, 1))
 
 
 def caches_line(warmed_up: int, full: Mapping[str, float]) -> str:
@@ -187,7 +189,7 @@ def caches_line(warmed_up: int, full: Mapping[str, float]) -> str:
     return f"caches after {warmed_up:,} requests of warm-up: {caches} full"
 
 
-def memory_table(found: Soaked) -> Table:
+def memory_table(found: SoakResult) -> Table:
     """The memory by when it was looked at."""
     table = Table("memory of the service", title=f"{found.asked:,} requests", title_justify="left")
     for when in found.milestones:
@@ -197,7 +199,7 @@ def memory_table(found: Soaked) -> Table:
     return table
 
 
-def answers_table(found: Soaked) -> Table:
+def answers_table(found: SoakResult) -> Table:
     """How often each kind of request was answered with which status."""
     table = Table("request", "status")
     for heading in ("answers", "failed"):

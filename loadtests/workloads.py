@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import orjson
 
-from loadtests.random_bundle import Sizes, heavy_users, item_id, user_id
-from loadtests.servers import ANEW, BARE, SHIPPED, YARDSTICK
-from loadtests.yardstick import PATH
+from loadtests.baseline_app import PATH
+from loadtests.bench_servers import BARE, BASELINE, SHIPPED, UNCACHED
+from loadtests.random_bundle import BundleSizes, heavy_users, item_id, user_id
 
 Array = np.ndarray[Any, Any]
 
 WARM_UP = 1_000  # of the kinds that keep no answers, or the same for everybody; of the others, all
 ZIPF = 1.0  # the r-th most active user asks 1/r as often as the first: page views of shops are near to it
 RECOMMEND = "recommend"
-NEWCOMERS = 1_000
+FOLD_IN_USERS = 1_000
 EVENTS_EACH = 30  # as many as others have seen
 NEWCOMERS_PER_CALL = 20
 
@@ -34,7 +34,7 @@ class Workload:
 
 
 def make_workloads(
-    sizes: Sizes, *, k: int, n_requests: int, key: str, rng: np.random.Generator
+    sizes: BundleSizes, *, k: int, n_requests: int, key: str, rng: np.random.Generator
 ) -> tuple[Workload, ...]:
     """Every kind of request, the yardstick first. `n_requests` is the length of a cycle."""
     users = [user_id(row) for row in zipf_rows(sizes.n_users, n_requests, rng).tolist()]
@@ -43,25 +43,25 @@ def make_workloads(
     def of(name: str, server: str, paths: list[str], warm_up: int = WARM_UP, *, cold: bool = False) -> Workload:
         return workload(name, server, [raw(path, key=key) for path in paths], warm_up, cold=cold)
 
-    newcomers = [newcomer(row) for row in zipf_rows(NEWCOMERS, n_requests, rng).tolist()]
+    newcomers = [fold_in_user(row) for row in zipf_rows(FOLD_IN_USERS, n_requests, rng).tolist()]
     recommend, fold_in = _recommend_to(users, k), _recommend_to(newcomers, k)
     explain = [f"{path}&explain=true" for path in recommend]
     similar = [f"/similar/{item}?k={k}" for item in items]
     return (
-        workload(YARDSTICK, YARDSTICK, [raw(PATH)]),
+        workload(BASELINE, BASELINE, [raw(PATH)]),
         of(RECOMMEND, SHIPPED, recommend, n_requests),
         of("explain", SHIPPED, explain, n_requests),
         of("similar", SHIPPED, similar, n_requests),
         of("fold-in", SHIPPED, fold_in),
         of("unknown user", SHIPPED, _recommend_to([f"nobody-{number}" for number in range(n_requests)], k)),
-        of("recommend, anew", ANEW, recommend, n_requests),
-        of("explain, anew", ANEW, explain),
-        of("similar, anew", ANEW, similar),
-        of("fold-in, anew", ANEW, fold_in, n_requests),
-        *(of(f"{n:,} seen, anew", ANEW, _recommend_to(heavy_users(n), k)) for n in sizes.heavy),
+        of("recommend, anew", UNCACHED, recommend, n_requests),
+        of("explain, anew", UNCACHED, explain),
+        of("similar, anew", UNCACHED, similar),
+        of("fold-in, anew", UNCACHED, fold_in, n_requests),
+        *(of(f"{n:,} seen, anew", UNCACHED, _recommend_to(heavy_users(n), k)) for n in sizes.heavy),
         of("recommend, bare", BARE, recommend, n_requests),
         of("fold-in, bare", BARE, fold_in),
-        of("cold cache", BARE, _recommend_to(strangers(sizes, users, rng), k), 0, cold=True),
+        of("cold cache", BARE, _recommend_to(uncached_users(sizes, users, rng), k), 0, cold=True),
     )
 
 
@@ -69,26 +69,26 @@ def _recommend_to(users: Sequence[str], k: int) -> list[str]:
     return [f"/recommend/{user}?k={k}" for user in users]
 
 
-def newcomer(number: int) -> str:
+def fold_in_user(number: int) -> str:
     """The outside id of a user whom the bundle does not know, but who has events."""
     return f"newcomer-{number}"
 
 
-def events(sizes: Sizes, rng: np.random.Generator) -> Iterator[bytes]:
+def events(sizes: BundleSizes, rng: np.random.Generator) -> Iterator[bytes]:
     """Bodies for POST /events: what the newcomers did."""
-    for number in range(0, NEWCOMERS, NEWCOMERS_PER_CALL):
-        rows = range(number, min(number + NEWCOMERS_PER_CALL, NEWCOMERS))
+    for number in range(0, FOLD_IN_USERS, NEWCOMERS_PER_CALL):
+        rows = range(number, min(number + NEWCOMERS_PER_CALL, FOLD_IN_USERS))
         drawn = zipf_rows(sizes.n_items, len(rows) * EVENTS_EACH, rng).reshape(len(rows), EVENTS_EACH)
         yield orjson.dumps(
             [
-                {"user_id": newcomer(row), "item_id": item_id(item), "kind": "click"}
+                {"user_id": fold_in_user(row), "item_id": item_id(item), "kind": "click"}
                 for row, items in zip(rows, drawn.tolist(), strict=True)
                 for item in items
             ]
         )
 
 
-def strangers(sizes: Sizes, users: Sequence[str], rng: np.random.Generator) -> list[str]:
+def uncached_users(sizes: BundleSizes, users: Sequence[str], rng: np.random.Generator) -> list[str]:
     """All other users, or all where there are no others: asked in turn, nobody remembers them."""
     everybody = [user_id(row) for row in rng.permutation(sizes.n_users).tolist()]
     known = set(users)

@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from servers import publish, serving
 
 from deploy.processes import redis_server
-from deploy.rules import Asked, asked, grouping, rules
+from deploy.rule_files import MixRequest, asked, grouping, rules
 
 Series = list[tuple[str, dict[str, str]]]
 
@@ -44,7 +44,7 @@ def missing(expr: str, series: Series) -> list[str]:
     ]
 
 
-def _fits(one: Asked, name: str, labels: dict[str, str]) -> bool:
+def _fits(one: MixRequest, name: str, labels: dict[str, str]) -> bool:
     """Whether Prometheus would pick the series, whatever target it came from."""
     ours = (matcher for matcher in one.matchers if matcher[0] not in PROMETHEUS_LABELS)
     return name == one.name and all(FITS[operator](labels.get(label, ""), value) for label, operator, value in ours)

@@ -14,12 +14,12 @@ from rich.console import Console
 from deploy.processes import end_by_signals
 from index.cli import command_line, run_cli
 from index.errors import InputError
-from loadtests.rehearsal.faults import FAULTS, Fault, Spare
-from loadtests.rehearsal.load import Load, requests
-from loadtests.rehearsal.report import check_writable, outcome_table, write
-from loadtests.rehearsal.shop import UNTRAINED, Shop, opened_shop
-from loadtests.rehearsal.stage import Outcome, rehearse
-from loadtests.rehearsal.topology import found, needed, running
+from loadtests.rehearsal.background_load import BackgroundLoad, requests
+from loadtests.rehearsal.deployment import found, needed, running
+from loadtests.rehearsal.fault_runner import Outcome, rehearse
+from loadtests.rehearsal.faults import FAULTS, Fault, SpareBundles
+from loadtests.rehearsal.outcome_report import check_writable, outcome_table, write
+from loadtests.rehearsal.sample_shop import UNTRAINED, SampleShop, create_shop
 
 LONGER = {"training.epochs": "24"}  # another bundle, no worse
 NAMES = ", ".join(fault.name for fault in FAULTS)
@@ -62,7 +62,7 @@ def rehearsal(
         with console.status("a shop, and three bundles by the real trainer"):
             shop, spare = made(place, rng)
         with console.status("starting replicas, Redis, proxy") as status, running(shop, place) as topology:
-            load = Load(topology.port, rate, requests(place.name, rng), np.random.default_rng(seed))
+            load = BackgroundLoad(topology.port, rate, requests(place.name, rng), np.random.default_rng(seed))
             with load:
                 status.update(f"{faults[0].name}: {faults[0].said}")
                 for done, outcome in enumerate(rehearse(topology, load, faults, spare, seconds), start=1):
@@ -94,11 +94,11 @@ def folder(console: Console, *, keep: bool) -> Iterator[Path]:
             shutil.rmtree(place, ignore_errors=True)
 
 
-def made(place: Path, rng: np.random.Generator) -> tuple[Shop, Spare]:
+def made(place: Path, rng: np.random.Generator) -> tuple[SampleShop, SpareBundles]:
     """The shop with a bundle that serves, and two that do not yet."""
-    shop = opened_shop(place / "shop", rng)
+    shop = create_shop(place / "shop", rng)
     shop.publish(shop.trained(place / "first"))
-    return shop, Spare(shop.trained(place / "better", LONGER), shop.trained(place / "untrained", UNTRAINED))
+    return shop, SpareBundles(shop.trained(place / "better", LONGER), shop.trained(place / "untrained", UNTRAINED))
 
 
 def line(outcome: Outcome) -> str:

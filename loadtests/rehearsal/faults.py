@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import httpx
 
 from deploy.check_service import expect
-from loadtests.rehearsal.judging import Limits
-from loadtests.rehearsal.topology import Topology, wait_for
+from loadtests.rehearsal.deployment import Deployment, wait_for
+from loadtests.rehearsal.impact import FaultLimits
 
 HELD_S = 6.0  # how long what hangs or is full stays so
 RESTART_S = 1.0  # until a supervisor has noticed that a process is gone
@@ -16,11 +16,11 @@ TRAINING_S = 180.0
 ENDED = {"published", "refused", "failed", "cancelled"}
 
 Mended = float  # when the cause was gone, by time.perf_counter
-Act = Callable[[Topology, "Spare"], Mended]
+Act = Callable[[Deployment, "SpareBundles"], Mended]
 
 
 @dataclass(frozen=True)
-class Spare:
+class SpareBundles:
     """Bundles made beforehand, not yet published."""
 
     better: str
@@ -34,10 +34,10 @@ class Fault:
     name: str
     said: str  # what is done, and what should come of it
     act: Act
-    limits: Limits
+    limits: FaultLimits
 
 
-def rolling_restart(topology: Topology, spare: Spare) -> Mended:
+def rolling_restart(topology: Deployment, spare: SpareBundles) -> Mended:
     """One replica after another, the next when the one before is sent requests again."""
     mended = time.perf_counter()
     for name, replica in topology.replicas.items():
@@ -48,7 +48,7 @@ def rolling_restart(topology: Topology, spare: Spare) -> Mended:
     return mended
 
 
-def hot_swap(topology: Topology, spare: Spare) -> Mended:
+def hot_swap(topology: Deployment, spare: SpareBundles) -> Mended:
     """Published through the proxy: the replica that is asked swaps, the others follow."""
     begun = time.perf_counter()
     answer = topology.post(f"/bundles/{spare.better}/publish")
@@ -57,7 +57,7 @@ def hot_swap(topology: Topology, spare: Spare) -> Mended:
     return begun
 
 
-def redis_failover(topology: Topology, spare: Spare) -> Mended:
+def redis_failover(topology: Deployment, spare: SpareBundles) -> Mended:
     """The master is killed; Sentinel makes another. A supervisor brings the old one back, which follows then."""
     begun, old = time.perf_counter(), topology.redis.master()
     old.process.kill()
@@ -66,7 +66,7 @@ def redis_failover(topology: Topology, spare: Spare) -> Mended:
     return begun
 
 
-def killed(topology: Topology, spare: Spare) -> Mended:
+def killed(topology: Deployment, spare: SpareBundles) -> Mended:
     """Kill -9 of one replica; a supervisor starts it again."""
     begun, replica = time.perf_counter(), topology.replicas["two"]
     replica.process.kill()
@@ -75,7 +75,7 @@ def killed(topology: Topology, spare: Spare) -> Mended:
     return begun
 
 
-def frozen(topology: Topology, spare: Spare) -> Mended:
+def frozen(topology: Deployment, spare: SpareBundles) -> Mended:
     """One replica hangs for a while: the kernel takes its connections, nobody answers."""
     replica = topology.replicas["three"]
     replica.process.freeze()
@@ -87,7 +87,7 @@ def frozen(topology: Topology, spare: Spare) -> Mended:
     return time.perf_counter()
 
 
-def retrained(topology: Topology, spare: Spare) -> Mended:
+def retrained(topology: Deployment, spare: SpareBundles) -> Mended:
     """POST /retrain through the proxy: the real trainer learns the events so far, the gate lets its bundle pass."""
     begun = time.perf_counter()
     answer = topology.post("/retrain")
@@ -100,7 +100,7 @@ def retrained(topology: Topology, spare: Spare) -> Mended:
     return begun
 
 
-def disk_full(topology: Topology, spare: Spare) -> Mended:
+def disk_full(topology: Deployment, spare: SpareBundles) -> Mended:
     """The log of Redis's master cannot grow for a while: events are refused with 503, all else is answered."""
     master = topology.redis.master()
     master.process.limit_files(master.log_bytes())
@@ -111,7 +111,7 @@ def disk_full(topology: Topology, spare: Spare) -> Mended:
     return time.perf_counter()
 
 
-def refused_bundle(topology: Topology, spare: Spare) -> Mended:
+def refused_bundle(topology: Deployment, spare: SpareBundles) -> Mended:
     """A bundle that was hardly trained is to be published: the gate says no, the one before serves on."""
     begun, before = time.perf_counter(), topology.bundles()
     answer = topology.post(f"/bundles/{spare.untrained}/publish")
@@ -121,7 +121,7 @@ def refused_bundle(topology: Topology, spare: Spare) -> Mended:
     return begun
 
 
-def _job(topology: Topology, job: str) -> dict[str, str]:
+def _job(topology: Deployment, job: str) -> dict[str, str]:
     answer = topology.get(f"/retrain/{job}")
     expect(answer.status_code == httpx.codes.OK, f"GET /retrain/{job} was answered {_told(answer)}")
     found: dict[str, str] = answer.json()["job"]
@@ -134,16 +134,16 @@ def _told(answer: httpx.Response) -> str:
 
 FAULTS = (
     Fault("rolling-restart", "each replica is stopped (SIGTERM) and started, one after another", rolling_restart,
-          Limits(whole_s=15, felt_s=0)),
-    Fault("hot-swap", "another bundle is published", hot_swap, Limits(whole_s=15, felt_s=0)),
+          FaultLimits(whole_s=15, felt_s=0)),
+    Fault("hot-swap", "another bundle is published", hot_swap, FaultLimits(whole_s=15, felt_s=0)),
     Fault("redis-failover", "the master of Redis is killed (SIGKILL), Sentinel makes another", redis_failover,
-          Limits(whole_s=20, felt_s=5)),
-    Fault("kill-9", "a replica is killed (SIGKILL), and started again a second later", killed, Limits(whole_s=15)),
-    Fault("freeze", "a replica hangs (SIGSTOP), and goes on later", frozen, Limits(whole_s=10, felt_s=4)),
+          FaultLimits(whole_s=20, felt_s=5)),
+    Fault("kill-9", "a replica is killed (SIGKILL), and started again a second later", killed, FaultLimits(whole_s=15)),
+    Fault("freeze", "a replica hangs (SIGSTOP), and goes on later", frozen, FaultLimits(whole_s=10, felt_s=4)),
     Fault("retrain", "the trainer learns the events so far, the gate lets its bundle pass, it is published", retrained,
-          Limits(whole_s=TRAINING_S, felt_s=0)),
+          FaultLimits(whole_s=TRAINING_S, felt_s=0)),
     Fault("disk-full", "Redis's append-only file cannot grow for a while", disk_full,
-          Limits(refusals=1_000_000, whole_s=10, felt_s=HELD_S + 10)),
+          FaultLimits(refusals=1_000_000, whole_s=10, felt_s=HELD_S + 10)),
     Fault("bad-bundle", "a bundle that was hardly trained is to be published", refused_bundle,
-          Limits(whole_s=15, felt_s=0)),
+          FaultLimits(whole_s=15, felt_s=0)),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The Dockerfile and its lock files: linted, and consistent with pyproject.toml, the manifests and the replay script."""
+"""The Dockerfile and its lock files: linted, consistent with pyproject.toml, the manifests and the replay script."""
 
 import os
 import re

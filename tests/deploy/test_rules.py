@@ -11,7 +11,7 @@ import yaml
 from scraped import Series, missing, unknown_labels
 
 from deploy.panels import PAGES
-from deploy.rules import FOLDER, Rule, asked, grouping, rules
+from deploy.rule_files import FOLDER, Rule, asked, grouping, rules
 from index.gate_report import GateLimits
 
 ALL = list(rules())

@@ -12,7 +12,7 @@ from bundles import make_content
 from scraped import Series, missing, unknown_labels
 from servers import publish, serving, wait_until
 
-from deploy.rules import Rule, rules
+from deploy.rule_files import Rule, rules
 from service.settings import Settings
 
 PAGE = Path("docs/runbook.md")

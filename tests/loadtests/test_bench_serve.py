@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import redis
 
-from loadtests.bench import Bench, Loaded, Pace
 from loadtests.bench_serve import counted
-from loadtests.figures import Measurement
-from loadtests.servers import Servers
+from loadtests.bench_servers import BenchServers
+from loadtests.benchmark import Benchmark, OpenRound, Pace
+from loadtests.load_summary import LoadMeasurement
 from loadtests.workloads import workload
 
 KINDS = ["empty", "recommend", "explain", "similar", "fold-in", "unknown user"]
@@ -78,8 +78,8 @@ def test_a_row_that_does_not_exist_is_refused_with_those_that_do():
     assert "'recomend' is not known; expected some of empty; recommend; explain; similar" in done.stderr
 
 
-def loaded(before: float, after: float, latency_s: float, busy: float = 0.7) -> Loaded:
-    return Loaded(Measurement(np.array([latency_s]), 0, 1.0, busy, 0.1, 0, 0), 0.7, before, after)
+def loaded(before: float, after: float, latency_s: float, busy: float = 0.7) -> OpenRound:
+    return OpenRound(LoadMeasurement(np.array([latency_s]), 0, 1.0, busy, 0.1, 0, 0), 0.7, before, after)
 
 
 def test_a_round_counts_where_the_machine_kept_its_speed():
@@ -95,8 +95,8 @@ def test_a_round_in_which_the_server_was_busy_for_another_share_than_asked_does_
 def test_rounds_that_do_not_count_are_tried_again_and_told_of(monkeypatch: pytest.MonkeyPatch):
     changed, steady = loaded(1_000, 2_000, 1.0), loaded(1_000, 1_000, 1.0)
     outcomes = iter([changed, steady, changed, steady, steady])
-    monkeypatch.setattr(Bench, "_loaded", lambda *_: next(outcomes))
-    bench = Bench(Servers({}, "", redis.Redis()), (workload("one", "one", [b""]),))
+    monkeypatch.setattr(Benchmark, "_loaded", lambda *_: next(outcomes))
+    bench = Benchmark(BenchServers({}, "", redis.Redis()), (workload("one", "one", [b""]),))
     assert bench.loaded(0.7, 1, Pace(1.0, rounds=2), np.random.default_rng(0)) == {
         "one": [changed, steady, changed, steady]
     }

@@ -9,10 +9,10 @@ import httpx
 import pytest
 import yaml
 
-from deploy.rules import FILES, FOLDER, Rule, rules
-from deploy.scraping import write_config
+from deploy.prometheus_server import write_config
+from deploy.rule_files import FILES, FOLDER, Rule, rules
+from loadtests.alert_triggers import FIRING, PENDING
 from loadtests.check_alerts import _alert, _found, _recording
-from loadtests.provoked import FIRING, PENDING
 
 SEEN = Rule("RecoSeen", "reco_hidden_items > 0", alerts=True)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.profiles import PROFILES
+from loadtests.load_profiles import PROFILES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "load-testing.md").read_text(encoding="utf-8")
 MAKEFILE = (Path(__file__).parents[2] / "Makefile").read_text(encoding="utf-8")

@@ -13,15 +13,15 @@ import pytest
 import redis
 from servers import wait_until
 
+from benchmarks.peers.flat_index import FlatIndex
+from benchmarks.peers.peer import PEERS, Peer
+from benchmarks.peers.peer_process import PeerInput, ask, best, serving
+from benchmarks.peers.venvs import programs
 from index.bundle import Bundle, open_bundle
 from index.errors import InputError
 from index.registry import Registry
-from loadtests.peers.catalogue import Catalogue
-from loadtests.peers.peer import PEERS, Peer
-from loadtests.peers.running import Given, ask, best, serving
-from loadtests.peers.venvs import programs
-from loadtests.random_bundle import Sizes, publish_random, user_id
-from loadtests.servers import Servers, cpu_seconds
+from loadtests.bench_servers import BenchServers, cpu_seconds
+from loadtests.random_bundle import BundleSizes, publish_random, user_id
 from loadtests.workloads import raw
 
 OURS = Path(sys.executable).parent  # the programs of this environment
@@ -30,7 +30,7 @@ OURS = Path(sys.executable).parent  # the programs of this environment
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("bundles")
-    sizes = Sizes(n_items=60, n_users=20, seen_per_user=7, embedding_size=8)
+    sizes = BundleSizes(n_items=60, n_users=20, seen_per_user=7, embedding_size=8)
     publish_random(folder, sizes, np.random.default_rng(0))
     return open_bundle(Registry(folder).current())
 
@@ -44,7 +44,7 @@ def peer(
         textwrap.dedent(f"""
             import json, subprocess, sys
             from http.server import BaseHTTPRequestHandler, HTTPServer
-            from loadtests.peers.catalogue import catalogue, port
+            from benchmarks.peers.flat_index import catalogue, port
 
             class Handler(BaseHTTPRequestHandler):
                 def do_POST(self):
@@ -68,9 +68,9 @@ def peer(
 
 
 def test_what_peers_serve_is_what_our_index_finds(bundle: Bundle):
-    catalogue = Catalogue(bundle.path)
+    load_index = FlatIndex(bundle.path)
     for row in range(len(bundle.user_ids)):
-        answer = catalogue.recommend(user_id(row), 10)
+        answer = load_index.recommend(user_id(row), 10)
         assert [item["item_id"] for item in answer["items"]] == best(bundle, user_id(row), 10)
         rows = [bundle.item_ids.row(item["item_id"]) for item in answer["items"]]
         expected = bundle.item_embeddings[rows] @ bundle.user_embeddings[row]
@@ -78,7 +78,7 @@ def test_what_peers_serve_is_what_our_index_finds(bundle: Bundle):
 
 
 def test_a_peer_that_answers_right_is_served_until_the_end(bundle: Bundle, tmp_path: Path):
-    with serving(peer(tmp_path), OURS, Given(bundle, "", 10)) as child:
+    with serving(peer(tmp_path), OURS, PeerInput(bundle, "", 10)) as child:
         assert psutil.pid_exists(child.pid)
         assert cpu_seconds(child.pid) > 0
     assert not psutil.pid_exists(child.pid)
@@ -88,7 +88,7 @@ def test_a_peer_that_answers_with_other_items_is_refused(bundle: Bundle, tmp_pat
     wrong = peer(tmp_path, answer="{'items': [{'item_id': 'item-1', 'score': 1.0}]}")
     with (
         pytest.raises(InputError, match=r"it answers \['item-1'\] to user-0; expected \['item-"),
-        serving(wrong, OURS, Given(bundle, "", 10)),
+        serving(wrong, OURS, PeerInput(bundle, "", 10)),
     ):
         pass
 
@@ -97,7 +97,7 @@ def test_a_peer_that_does_not_start_says_why(bundle: Bundle, tmp_path: Path):
     broken = peer(tmp_path, first="import a_package_that_nobody_has")
     with (
         pytest.raises(InputError, match="it did not start: ModuleNotFoundError: No module named 'a_package"),
-        serving(broken, OURS, Given(bundle, "", 10)),
+        serving(broken, OURS, PeerInput(bundle, "", 10)),
     ):
         pass
 
@@ -106,8 +106,8 @@ def test_a_paused_peer_stands_still_unless_it_is_measured(bundle: Bundle, tmp_pa
     def stands_still() -> bool:
         return psutil.Process(child.pid).status() == psutil.STATUS_STOPPED
 
-    with serving(peer(tmp_path), OURS, Given(bundle, "", 10)) as child, redis.Redis() as spare:
-        with Servers({"ours": child}, "", spare).pausing(["ours"]) as servers:
+    with serving(peer(tmp_path), OURS, PeerInput(bundle, "", 10)) as child, redis.Redis() as spare:
+        with BenchServers({"ours": child}, "", spare).pausing(["ours"]) as servers:
             wait_until(stands_still)
             with servers.awake("ours"):
                 assert ask(peer(tmp_path), child.client, "user-0", 10).status_code == 200
@@ -117,7 +117,7 @@ def test_a_paused_peer_stands_still_unless_it_is_measured(bundle: Bundle, tmp_pa
 
 def test_what_a_peer_started_itself_is_measured_with_it_and_does_not_outlive_it(bundle: Bundle, tmp_path: Path):
     busy = "subprocess.Popen([sys.executable, '-c', 'while True: pass'])"
-    with serving(peer(tmp_path, first=busy), OURS, Given(bundle, "", 10)) as child:
+    with serving(peer(tmp_path, first=busy), OURS, PeerInput(bundle, "", 10)) as child:
         (started,) = psutil.Process(child.pid).children()
         before = cpu_seconds(child.pid)
         time.sleep(0.2)
@@ -135,7 +135,7 @@ def test_a_peer_that_is_absent_is_said_to_be_and_ends_nothing(tmp_path: Path):
     (tmp_path / "file").write_text("no folder")
     sizes = ["--items", "300", "--users", "500", "--seen", "5", "--size", "16", "--quick", "--connections", "4"]
     done = subprocess.run(
-        [sys.executable, "-m", "loadtests.bench_peers", *sizes, "--peers", "mosec", "--venvs", str(tmp_path / "file")],
+        [sys.executable, "-m", "benchmarks.peers", *sizes, "--peers", "mosec", "--venvs", str(tmp_path / "file")],
         capture_output=True,
         text=True,
         timeout=120,
@@ -151,7 +151,7 @@ def test_a_peer_that_is_absent_is_said_to_be_and_ends_nothing(tmp_path: Path):
 
 def test_a_peer_that_nobody_knows_is_one_line():
     done = subprocess.run(
-        [sys.executable, "-m", "loadtests.bench_peers", "--peers", "mosec,nobody"],
+        [sys.executable, "-m", "benchmarks.peers", "--peers", "mosec,nobody"],
         capture_output=True,
         text=True,
         timeout=60,

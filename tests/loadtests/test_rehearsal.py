@@ -16,30 +16,30 @@ from servers import wait_until
 
 from deploy.processes import free_port
 from index.errors import InputError
+from loadtests.baseline_app import PATH as BASELINE_PATH
+from loadtests.rehearsal.background_load import EVENT, READ, BackgroundLoad, LoadRequest, LoadResponse, requests
+from loadtests.rehearsal.controlled_process import ControlledProcess
+from loadtests.rehearsal.deployment import HAPROXY_CFG, NAMES
+from loadtests.rehearsal.fault_runner import Outcome, compare_with_log
 from loadtests.rehearsal.faults import FAULTS
-from loadtests.rehearsal.judging import Limits, Seen, Times, broken, felt_for, p99, seen
-from loadtests.rehearsal.load import EVENT, READ, Answer, Asked, Load, requests
-from loadtests.rehearsal.process import Process
-from loadtests.rehearsal.report import HEADINGS, cells, check_writable, markdown, write
-from loadtests.rehearsal.stage import Outcome, compared
-from loadtests.rehearsal.topology import HAPROXY_CFG, NAMES
+from loadtests.rehearsal.impact import CallerImpact, FaultLimits, FaultTimes, broken, felt_for, p99, seen
+from loadtests.rehearsal.outcome_report import HEADINGS, cells, check_writable, markdown, write
 from loadtests.workloads import raw
-from loadtests.yardstick import PATH as YARDSTICK_PATH
 
-CALM = Seen(100, 0, 0, (1.0, 2.0, 1.0), (5.0, 5.0, 5.0), whole_s=2.0, felt_s=0.0)
-
-
-def read(due: float, *, status: int = 200, seconds: float = 0.01) -> Answer:
-    return Answer(due, READ, status, seconds, "")
+CALM = CallerImpact(100, 0, 0, (1.0, 2.0, 1.0), (5.0, 5.0, 5.0), whole_s=2.0, felt_s=0.0)
 
 
-def event(due: float, event_id: str, *, status: int = 202) -> Answer:
-    return Answer(due, EVENT, status, 0.5, event_id)
+def read(due: float, *, status: int = 200, seconds: float = 0.01) -> LoadResponse:
+    return LoadResponse(due, READ, status, seconds, "")
+
+
+def event(due: float, event_id: str, *, status: int = 202) -> LoadResponse:
+    return LoadResponse(due, EVENT, status, 0.5, event_id)
 
 
 def test_answers_count_to_the_phase_in_which_they_were_due() -> None:
     answers = [read(0.5, status=500), read(1, seconds=0.1), read(3, seconds=0.2), read(6, seconds=0.3), read(9)]
-    found = seen(answers, Times(watched=1, begun=2, mended=4, whole=5, ended=8))
+    found = seen(answers, FaultTimes(watched=1, begun=2, mended=4, whole=5, ended=8))
     assert found.requests == 3  # neither what came before nor what came after
     assert found.p99_ms == pytest.approx((100, 200, 300))
     assert found.failures == 0
@@ -48,7 +48,7 @@ def test_answers_count_to_the_phase_in_which_they_were_due() -> None:
 
 def test_an_event_that_is_refused_for_now_is_no_failure_and_any_other_bad_answer_is() -> None:
     answers = [event(1, "a", status=503), event(1, "b", status=500), read(1, status=503), read(1, status=0)]
-    found = seen(answers, Times(0, 2, 2, 3, 4))
+    found = seen(answers, FaultTimes(0, 2, 2, 3, 4))
     assert (found.refusals, found.failures) == (1, 3)
 
 
@@ -68,7 +68,9 @@ def test_p99_is_of_good_answers_of_one_kind_and_of_none_where_there_are_none() -
         ([read(11.1, seconds=2.0) for _ in range(5)], 1.5),
     ],
 )
-def test_callers_feel_a_fault_until_the_last_half_second_with_a_bad_answer(bad: list[Answer], expected: float) -> None:
+def test_callers_feel_a_fault_until_the_last_half_second_with_a_bad_answer(
+    bad: list[LoadResponse], expected: float
+) -> None:
     calm = [read(10 + i / 20) for i in range(100)]
     assert felt_for([*calm, *bad], begun=10, slow_s=0.25) == expected
 
@@ -79,9 +81,9 @@ def test_a_slow_answer_among_many_is_not_yet_felt() -> None:
 
 
 def test_each_broken_limit_is_named_with_what_was_found() -> None:
-    assert broken(CALM, Limits(), lost=0, doubled=0) == []
-    bad = Seen(100, 3, 2, (1.0, 2.0, 1.0), (5.0, 5.0, 5.0), whole_s=31.0, felt_s=4.0)
-    assert broken(bad, Limits(), lost=1, doubled=1) == [
+    assert broken(CALM, FaultLimits(), lost=0, doubled=0) == []
+    bad = CallerImpact(100, 3, 2, (1.0, 2.0, 1.0), (5.0, 5.0, 5.0), whole_s=31.0, felt_s=4.0)
+    assert broken(bad, FaultLimits(), lost=1, doubled=1) == [
         "failed requests: 3, expected at most 0",
         "refused events: 2, expected at most 0",
         "seconds until whole: 31, expected at most 30",
@@ -102,12 +104,12 @@ def test_the_page_tells_of_every_fault_and_of_no_other() -> None:
 
 
 def test_acknowledged_events_that_the_log_lacks_are_lost_and_those_it_has_twice_are_doubled() -> None:
-    load = Load(0, 1, iter(()), np.random.default_rng(0))
+    load = BackgroundLoad(0, 1, iter(()), np.random.default_rng(0))
     load.answers += [event(0, "kept"), event(0, "lost"), event(0, "refused", status=503), event(0, "twice")]
-    assert compared(load, ["kept", "twice", "twice", "from before"]) == (1, 1)
+    assert compare_with_log(load, ["kept", "twice", "twice", "from before"]) == (1, 1)
 
 
-def outcome(*broken: str, seen: Seen = CALM) -> Outcome:
+def outcome(*broken: str, seen: CallerImpact = CALM) -> Outcome:
     return Outcome("freeze", seen, 7, 0, 0, 0, ("RecoSheds",), ("RecoReplicaDown",), tuple(broken))
 
 
@@ -145,10 +147,10 @@ def test_the_load_has_reads_and_events_each_with_an_id_of_its_own() -> None:
 
 
 @pytest.fixture
-def yardstick(tmp_path: Path) -> Iterator[tuple[Process, int]]:
+def baseline(tmp_path: Path) -> Iterator[tuple[ControlledProcess, int]]:
     port = free_port()
-    command = [sys.executable, "-m", "loadtests.yardstick"]
-    process = Process(
+    command = [sys.executable, "-m", "loadtests.baseline_app"]
+    process = ControlledProcess(
         "yardstick", command, tmp_path / "log", {**os.environ, "RECO_PORT": str(port), "RECO_REGISTRY": str(tmp_path)}
     )
     process.start()
@@ -157,11 +159,11 @@ def yardstick(tmp_path: Path) -> Iterator[tuple[Process, int]]:
 
 
 def test_a_server_that_is_killed_under_load_is_seen_as_failures_and_felt_until_it_is_back(
-    yardstick: tuple[Process, int],
+    baseline: tuple[ControlledProcess, int],
 ) -> None:
-    process, port = yardstick
-    asked = iter(lambda: Asked(READ, raw(YARDSTICK_PATH)), None)
-    with Load(port, 100, asked, np.random.default_rng(0)) as load:
+    process, port = baseline
+    asked = iter(lambda: LoadRequest(READ, raw(BASELINE_PATH)), None)
+    with BackgroundLoad(port, 100, asked, np.random.default_rng(0)) as load:
         wait_until(lambda: any(one.good for one in load.answers))
         watched = time.perf_counter()
         time.sleep(0.5)
@@ -173,14 +175,14 @@ def test_a_server_that_is_killed_under_load_is_seen_as_failures_and_felt_until_i
         whole = time.perf_counter()
         time.sleep(1.0)
         load.settle()
-    found = seen(load.answers, Times(watched, begun, begun, whole, time.perf_counter()))
+    found = seen(load.answers, FaultTimes(watched, begun, begun, whole, time.perf_counter()))
     assert found.failures >= 20
     assert 0 < found.felt_s <= whole - begun + 0.5
     assert all(one.good for one in load.answers if one.due > whole)
 
 
 def test_a_process_says_what_it_said_last_when_it_has_ended(tmp_path: Path) -> None:
-    process = Process("one", [sys.executable, "-c", "print('the port is taken')"], tmp_path / "log")
+    process = ControlledProcess("one", [sys.executable, "-c", "print('the port is taken')"], tmp_path / "log")
     process.start()
     wait_until(lambda: process.last_words() == "the port is taken")
     process.stop()
@@ -202,7 +204,7 @@ except OSError as error:
 
 def test_a_full_disk_is_an_error_to_a_process_and_not_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    process = Process("writer", [sys.executable, "-c", WRITER], tmp_path / "log")
+    process = ControlledProcess("writer", [sys.executable, "-c", WRITER], tmp_path / "log")
     process.start()
     process.limit_files(1_000)
     (tmp_path / "go").touch()

@@ -14,11 +14,11 @@ import redis
 from rich.progress import Progress
 
 from deploy.processes import Child
-from loadtests.bench import Bench
-from loadtests.figures import Measurement
-from loadtests.knee import Knee
-from loadtests.servers import YARDSTICK, Servers
-from loadtests.slo import Objective, Search, as_json, confirmed, explored, show
+from loadtests.bench_servers import BASELINE, BenchServers
+from loadtests.benchmark import Benchmark
+from loadtests.load_summary import LoadMeasurement
+from loadtests.max_rate import RateBracket
+from loadtests.slo import Objective, RateSearch, as_json, confirm, find_max_rates, show
 from loadtests.workloads import raw, workload
 
 OBJECTIVE = Objective(100, 0.01, seconds=0.4, connections=64, tolerance=0.25, samples=100, settling_s=0.1)
@@ -51,16 +51,16 @@ def one_at_a_time(capacity: float) -> Iterator[int]:
 
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
+def bench() -> Iterator[Benchmark]:
     with one_at_a_time(500) as port, httpx.Client() as client:
-        children = {YARDSTICK: Child(client, port, os.getpid())}
-        servers = Servers(children, f"127.0.0.1:{port}", redis.Redis(port=port))  # which nobody asks
-        yield Bench(servers, (workload(YARDSTICK, YARDSTICK, [raw("/")]),))
+        children = {BASELINE: Child(client, port, os.getpid())}
+        servers = BenchServers(children, f"127.0.0.1:{port}", redis.Redis(port=port))  # which nobody asks
+        yield Benchmark(servers, (workload(BASELINE, BASELINE, [raw("/")]),))
 
 
-def test_the_capacity_of_a_server_is_found_and_told(bench: Bench, capsys: pytest.CaptureFixture[str]):
-    found = explored(bench, OBJECTIVE, np.random.default_rng(0))
-    record = as_json(found)[YARDSTICK]
+def test_the_capacity_of_a_server_is_found_and_told(bench: Benchmark, capsys: pytest.CaptureFixture[str]):
+    found = find_max_rates(bench, OBJECTIVE, np.random.default_rng(0))
+    record = as_json(found)[BASELINE]
     # A burst may go above what lasts: in 0.4 s at 1.3 times the capacity the queue has just grown to the limit.
     assert 250 <= record["rate"] <= 750
     assert record["rate"] <= record["search"]["held"] < record["search"]["broke"] <= 800
@@ -70,24 +70,24 @@ def test_the_capacity_of_a_server_is_found_and_told(bench: Bench, capsys: pytest
     out, err = capsys.readouterr()
     show(found, OBJECTIVE)
     assert "empty, 800 a second: p99 " in err
-    assert f"{found[YARDSTICK].rate:,.0f}" in out + capsys.readouterr().out
+    assert f"{found[BASELINE].rate:,.0f}" in out + capsys.readouterr().out
 
 
-def test_a_rate_that_does_not_hold_when_measured_again_is_lowered_until_it_does(bench: Bench):
-    ((rate, figures),) = confirmed(bench, {YARDSTICK: 1_000.0}, OBJECTIVE, np.random.default_rng(0)).values()
+def test_a_rate_that_does_not_hold_when_measured_again_is_lowered_until_it_does(bench: Benchmark):
+    ((rate, figures),) = confirm(bench, {BASELINE: 1_000.0}, OBJECTIVE, np.random.default_rng(0)).values()
     assert 250 <= rate <= 1_000 / 1.25**2
     assert figures.p99_ms <= OBJECTIVE.p99_ms
 
 
-def measured(*, failures: int = 0, p99_ms: float = 10, server: float = 0.1, client: float = 0.1) -> Measurement:
+def measured(*, failures: int = 0, p99_ms: float = 10, server: float = 0.1, client: float = 0.1) -> LoadMeasurement:
     latencies = np.full(1_000 - failures, p99_ms / 1e3)
-    return Measurement(latencies, failures, 1.0, server, client, redis_reads=0, redis_hits=0)
+    return LoadMeasurement(latencies, failures, 1.0, server, client, redis_reads=0, redis_hits=0)
 
 
 def test_strain_is_p99_over_its_limit_and_boundless_where_too_many_fail():
-    assert OBJECTIVE.strain(measured(p99_ms=50)) == pytest.approx(0.5)
-    assert OBJECTIVE.strain(measured(p99_ms=300, failures=10)) == pytest.approx(3)
-    assert OBJECTIVE.strain(measured(failures=11)) == math.inf
+    assert OBJECTIVE.limit_ratio(measured(p99_ms=50)) == pytest.approx(0.5)
+    assert OBJECTIVE.limit_ratio(measured(p99_ms=300, failures=10)) == pytest.approx(3)
+    assert OBJECTIVE.limit_ratio(measured(failures=11)) == math.inf
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,9 @@ def test_strain_is_p99_over_its_limit_and_boundless_where_too_many_fail():
         (measured(server=0.97, failures=500), "failures"),
     ],
 )
-def test_what_was_out_of_breath_where_it_broke_is_the_limit(bench: Bench, broke: Measurement, limit: str):
-    search = Search(bench, bench.workloads[0], OBJECTIVE, np.random.default_rng(0), Progress(), {100.0: [broke] * 3})
-    assert search.limited_by(Knee(80.0, 100.0)) == limit
-    assert search.limited_by(Knee(20_000.0, None)) == "the search itself: 20,000 a second held"
+def test_what_was_out_of_breath_where_it_broke_is_the_limit(bench: Benchmark, broke: LoadMeasurement, limit: str):
+    search = RateSearch(
+        bench, bench.workloads[0], OBJECTIVE, np.random.default_rng(0), Progress(), {100.0: [broke] * 3}
+    )
+    assert search.limited_by(RateBracket(80.0, 100.0)) == limit
+    assert search.limited_by(RateBracket(20_000.0, None)) == "the search itself: 20,000 a second held"

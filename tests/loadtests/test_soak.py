@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadtests.client import Answer, Pool, ask_all
-from loadtests.mixture import Asked, mixture
-from loadtests.random_bundle import Sizes, publish_random
-from loadtests.servers import BARE, Key, available_cores, running
-from loadtests.soak import FULL, MOST_WARM_UPS, Memory, Soaked, fill_caches, fullness
+from loadtests.bench_servers import BARE, ApiKey, available_cores, running
+from loadtests.load_client import Pool, TimedResponse, send_all
+from loadtests.random_bundle import BundleSizes, publish_random
+from loadtests.request_mix import MixRequest, request_mix
+from loadtests.soak import FULL, MOST_WARM_UPS, MemoryUse, SoakResult, fill_caches, fullness
 
 SMALL = ["--requests", "1000", "--items", "300", "--users", "500", "--seen", "5", "--size", "16"]
 
@@ -73,10 +73,10 @@ def test_a_soak_that_is_ended_early_says_what_it_found_and_is_no_success():
 
 
 def test_the_warm_up_ends_when_every_cache_is_full_as_one_is_that_may_hold_nothing(tmp_path: Path):
-    sizes, key = Sizes(300, 500, 5, 16), Key.made(tmp_path / "keys.jsonl")
+    sizes, key = BundleSizes(300, 500, 5, 16), ApiKey.made(tmp_path / "keys.jsonl")
     publish_random(tmp_path / "bundles", sizes, np.random.default_rng(0))
     with running(tmp_path / "bundles", available_cores(), key, (BARE,)) as servers:
-        service, asked = servers.children[BARE], mixture(sizes, key.key, random.Random(0))
+        service, asked = servers.children[BARE], request_mix(sizes, key.key, random.Random(0))
         assert fill_caches(service, asked, 100, connections=2) == 100
         assert fullness(service) == {"answers": 1.0, "profiles": 1.0}
 
@@ -85,12 +85,12 @@ def test_the_warm_up_ends_when_every_cache_is_full_as_one_is_that_may_hold_nothi
     ("memory", "grew"), [([10, 10, 10], 0), ([10, 19, 12], 9), ([10, 10, 14], 4), ([10, 9, 8], -1)]
 )
 def test_growth_is_from_the_start_to_the_larger_of_middle_and_end(memory: list[float], grew: float):
-    assert Soaked([Memory(mb, mb) for mb in memory]).growth_mb == grew
+    assert SoakResult([MemoryUse(mb, mb) for mb in memory]).growth_mb == grew
 
 
-def asked_of(replies: list[bytes], requests: list[Asked]) -> Soaked:
+def asked_of(replies: list[bytes], requests: list[MixRequest]) -> SoakResult:
     """Ask a server that sends these replies, one a request and connection after another, and then hangs up."""
-    found, left = Soaked(), iter(replies)
+    found, left = SoakResult(), iter(replies)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -105,9 +105,9 @@ def asked_of(replies: list[bytes], requests: list[Asked]) -> Soaked:
 
     def ask_one_by_one(port: int) -> None:
         with Pool(port, 1) as pool:
-            ask_all(pool, iter(requests), message=attrgetter("request"), on_answer=count)
+            send_all(pool, iter(requests), message=attrgetter("request"), on_response=count)
 
-    def count(asked: Asked, answer: Answer) -> None:
+    def count(asked: MixRequest, answer: TimedResponse) -> None:
         found.add(asked, answer.status)
 
     asyncio.run(ask())
@@ -117,15 +117,20 @@ def asked_of(replies: list[bytes], requests: list[Asked]) -> Soaked:
 def test_an_answer_of_another_status_and_one_that_never_comes_are_failures():
     said = [f"HTTP/1.1 {status} said\r\ncontent-length: 0\r\n\r\n".encode() for status in (200, 500, 404)]
     get = b"GET / HTTP/1.1\r\n\r\n"
-    requests = [Asked("a", get, 200), Asked("a", get, 200), Asked("b", get, 404), Asked("b", get, 404)]
-    found = asked_of(said, [*requests, Asked("never", get, 200)])
+    requests = [
+        MixRequest("a", get, 200),
+        MixRequest("a", get, 200),
+        MixRequest("b", get, 404),
+        MixRequest("b", get, 404),
+    ]
+    found = asked_of(said, [*requests, MixRequest("never", get, 200)])
     assert found.answers == {("a", 200): 1, ("a", 500): 1, ("b", 404): 1, ("b", 0): 1}
     assert found.failures == {("a", 500): 1, ("b", 0): 1}
 
 
 def test_the_same_seed_asks_the_same_and_hardly_anything_twice():
-    sizes = Sizes(n_items=1_000, n_users=10_000)
-    first, again = ([*islice(mixture(sizes, "reco_key", random.Random(0)), 2_000)] for _ in range(2))
+    sizes = BundleSizes(n_items=1_000, n_users=10_000)
+    first, again = ([*islice(request_mix(sizes, "reco_key", random.Random(0)), 2_000)] for _ in range(2))
     assert first == again
     assert len({asked.request for asked in first}) > 1_800
     assert {asked.status for asked in first} == {200, 202, 401, 404, 422}

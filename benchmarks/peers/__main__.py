@@ -1,0 +1,154 @@
+"""`python -m benchmarks.peers`: the same answer by other serving frameworks, beside our service, in one run."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import orjson
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from benchmarks.peers.peer import PEERS, Peer
+from benchmarks.peers.peer_process import PeerInput, serving
+from benchmarks.peers.venvs import programs
+from deploy.processes import Child, end_by_signals
+from index.bundle import open_bundle
+from index.cli import command_line, run_cli
+from index.errors import InputError
+from index.registry import Registry
+from loadtests.baseline_app import PATH
+from loadtests.bench_servers import BASELINE, SHIPPED, UNCACHED, ApiKey, Cores, available_cores, on_core, running
+from loadtests.benchmark import QUICK, Benchmark, Pace
+from loadtests.load_summary import LoadSummary, as_record, caveats, summary_table
+from loadtests.random_bundle import BundleSizes, publish_random, user_id
+from loadtests.workloads import Workload, raw, workload, zipf_rows
+
+OURS, OURS_UNCACHED = "anchorrec", "anchorrec, anew"
+CONNECTIONS = 16
+PEERS_DATABASE = 2
+
+app = command_line()
+
+
+@app.command()
+def bench_peers(
+    *,
+    peers: Annotated[str, typer.Option(help="Which of them, with commas between.")] = ",".join(PEERS),
+    venvs: Annotated[Path, typer.Option(help="Where their environments are, or shall be made.")] = Path(".venv-peers"),
+    items: Annotated[int, typer.Option(min=2, help="Items of the random bundle.")] = 20_000,
+    users: Annotated[int, typer.Option(min=3, help="Users of the random bundle.")] = 100_000,
+    seen: Annotated[int, typer.Option(min=1, help="Items that each user has seen, to be left out.")] = 30,
+    size: Annotated[int, typer.Option(min=1, help="Dimensions of the embeddings.")] = 64,
+    k: Annotated[int, typer.Option(min=1, help="Items in an answer.")] = 10,
+    connections: Annotated[int, typer.Option(min=1, help="Keep-alive connections.")] = CONNECTIONS,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Of one measurement in one round.")] = 1.0,
+    rounds: Annotated[int, typer.Option(min=1, help="How often each is measured, in turn.")] = 6,
+    requests: Annotated[int, typer.Option(min=1, help="Draws from Zipf's law, asked again and again.")] = 20_000,
+    seed: Annotated[int, typer.Option(help="Of the bundle, and of who asks.")] = 0,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="One round of 0.3 s and 2,000 requests: shows that it works, and no more.")
+    ] = False,
+) -> None:
+    """Measure the peers over real sockets; print a table, then one line of JSON.
+
+    Each peer serves the same vectors from a flat FAISS index without what the user has seen, one worker with one
+    thread, on the core that our service has too; before it is measured it must give the answers that our index gives.
+    The peers check no key, ask no Redis and count nothing (LibRecommender's server asks Redis, as it always does);
+    our service does all of that.
+
+    A peer that cannot be installed or does not start is said to be absent, and why.
+
+    Example: python -m benchmarks.peers --peers litserve,mosec --quick
+    """
+    end_by_signals()
+    pace, n_requests = (QUICK, 2_000) if quick else (Pace(seconds, rounds), requests)
+    sizes, rng, cores = BundleSizes(items, users, seen, size), np.random.default_rng(seed), available_cores()
+    chosen = _chosen(peers)
+    installed, absent = _installed(chosen, venvs)
+    with tempfile.TemporaryDirectory(prefix="anchorrec-bench-") as folder:
+        registry, key = Path(folder) / "bundles", ApiKey.made(Path(folder) / "keys.jsonl")
+        publish_random(registry, sizes, rng)
+        asking = [user_id(row) for row in zipf_rows(sizes.n_users, n_requests, rng).tolist()]
+        with running(registry, cores, key, (SHIPPED, UNCACHED)) as servers:
+            given = PeerInput(open_bundle(Registry(registry).current()), f"{servers.redis_address}/{PEERS_DATABASE}", k)
+            with _started(installed, given, cores, absent) as children:
+                everybody = replace(servers, children={**servers.children, **children})
+                workloads = _workloads([PEERS[name] for name in children], asking, k, key.key)
+                with everybody.pausing(children) as paused:
+                    bench = Benchmark(paused, workloads)
+                    bench.warm_up()
+                    figures = bench.closed(connections, pace)
+    show(figures, absent, connections)
+    record = {
+        "bench": "peers",
+        **asdict(sizes),
+        "k": k,
+        "connections": connections,
+        "cores": asdict(cores),
+        "packages": {peer.name: peer.packages for peer in chosen},
+        "absent": absent,
+        "closed": as_record(figures),
+    }
+    typer.echo(orjson.dumps(record).decode())
+
+
+def _chosen(names: str) -> list[Peer]:
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    for name in wanted:
+        if name not in PEERS:
+            raise InputError(f"--peers: {name!r} is not known; expected some of {', '.join(PEERS)}")
+    return [PEERS[name] for name in wanted]
+
+
+def _installed(peers: list[Peer], venvs: Path) -> tuple[dict[str, Path], dict[str, str]]:
+    """Where the programs of each peer are; of those that cannot be had, why not."""
+    found, absent = {}, {}
+    for peer in track(peers, "installing", console=Console(stderr=True), transient=True):
+        try:
+            found[peer.name] = programs(peer, venvs)
+        except InputError as error:
+            absent[peer.name] = str(error)
+    return found, absent
+
+
+@contextmanager
+def _started(
+    installed: Mapping[str, Path], given: PeerInput, cores: Cores, absent: dict[str, str]
+) -> Iterator[dict[str, Child]]:
+    """All peers that run, on the server's core; why others do not goes into `absent`."""
+    children = {}
+    with ExitStack() as stack:
+        for name, found in installed.items():
+            try:
+                with on_core(cores.server):
+                    children[name] = stack.enter_context(serving(PEERS[name], found, given))
+            except InputError as error:
+                absent[name] = str(error)
+        yield children
+
+
+def _workloads(peers: list[Peer], users: list[str], k: int, key: str) -> tuple[Workload, ...]:
+    ours = [raw(f"/recommend/{user}?k={k}", key=key) for user in users]
+    return (
+        workload(BASELINE, BASELINE, [raw(PATH)]),
+        workload(OURS, SHIPPED, ours, len(ours)),
+        workload(OURS_UNCACHED, UNCACHED, ours, len(ours)),
+        *(workload(peer.name, peer.name, [peer.request(user, k) for user in users]) for peer in peers),
+    )
+
+
+def show(figures: Mapping[str, LoadSummary], absent: Mapping[str, str], connections: int) -> None:
+    """Print the table, and what to bear in mind beside it."""
+    console = Console(width=150)
+    console.print(summary_table(figures, title=f"closed loop, {connections} connections", absent=absent))
+    for line in (*(f"{name}: {why}" for name, why in absent.items()), *caveats(figures)):
+        console.print(line, style="yellow", highlight=False)
+
+
+if __name__ == "__main__":
+    run_cli(app)
