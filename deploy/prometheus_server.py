@@ -1,4 +1,4 @@
-"""A real Prometheus with the rules that ship, which looks at given services; Debian's package has it and promtool."""
+"""Runs a real Prometheus with our rules against local services. Debian's package `prometheus` includes promtool."""
 
 import shutil
 import tempfile
@@ -15,26 +15,26 @@ from deploy.rule_files import FILES, FOLDER
 from index.errors import InputError
 
 CONFIG = "prometheus.yml"
-JOB = "anchorrec"  # the alerts know it by this name
-TIMEOUT = "1s"  # a replica that hangs is down, and not late
+JOB = "anchorrec"  # the alerts use this name
+TIMEOUT = "1s"  # a replica that hangs counts as down
 PACKAGE = "prometheus"  # of Debian
 
 
 def program(name: str) -> str:
-    """Where `prometheus` or `promtool` is. InputError says how to have it."""
+    """Return the path of `prometheus` or `promtool`. InputError explains how to install it."""
     found = shutil.which(name)
     if found is None:
         raise InputError(f"{name} was not found; on Debian it comes with: apt-get install {PACKAGE}")
     return found
 
 
-def write_config(folder: Path, ports: Sequence[int], every: str) -> Path:
-    """The configuration that ships, with these services of this machine as its targets, and its rules beside it.
+def write_config(folder: Path, ports: Sequence[int], interval: str) -> Path:
+    """Write our configuration and rules with these local services as targets.
 
-    All is looked at `every` so often, a second or more, whatever intervals are set; windows and patience stay.
+    Scrapes and evaluations happen every `interval` (a second or more); windows and `for` durations stay as they are.
     """
     config = _read(CONFIG)
-    config["global"] = {"scrape_interval": every, "scrape_timeout": TIMEOUT, "evaluation_interval": every}
+    config["global"] = {"scrape_interval": interval, "scrape_timeout": TIMEOUT, "evaluation_interval": interval}
     job = next(job for job in config["scrape_configs"] if job["job_name"] == JOB)
     config["scrape_configs"] = [job]
     del job["dns_sd_configs"]
@@ -49,13 +49,13 @@ def write_config(folder: Path, ports: Sequence[int], every: str) -> Path:
 
 
 @contextmanager
-def prometheus(ports: Sequence[int], every: str = "1s") -> Iterator[httpx.Client]:
-    """Prometheus on a free port, ready; its client knows the address. It and its data are gone at the end."""
+def prometheus(ports: Sequence[int], interval: str = "1s") -> Iterator[httpx.Client]:
+    """Run Prometheus on a free port and yield a client once it is ready; its data is deleted at the end."""
     with tempfile.TemporaryDirectory(prefix="anchorrec-prometheus-") as folder:
         port = free_port()
         command = [
             program("prometheus"),
-            f"--config.file={write_config(Path(folder), ports, every)}",
+            f"--config.file={write_config(Path(folder), ports, interval)}",
             f"--storage.tsdb.path={folder}/data",
             f"--web.listen-address={HOST}:{port}",
         ]
@@ -63,12 +63,12 @@ def prometheus(ports: Sequence[int], every: str = "1s") -> Iterator[httpx.Client
             yield found.client
 
 
-def ask(client: httpx.Client, query: str) -> list[tuple[dict[str, str], float]]:
-    """Labels and value of each series that the query has now."""
-    answer = client.post("/api/v1/query", data={"query": query}).raise_for_status().json()
-    if answer["data"]["resultType"] == "scalar":
-        return [({}, float(answer["data"]["result"][1]))]
-    return [(one["metric"], float(one["value"][1])) for one in answer["data"]["result"]]
+def query(client: httpx.Client, expression: str) -> list[tuple[dict[str, str], float]]:
+    """Return labels and current value of each series of an expression."""
+    content = client.post("/api/v1/query", data={"query": expression}).raise_for_status().json()
+    if content["data"]["resultType"] == "scalar":
+        return [({}, float(content["data"]["result"][1]))]
+    return [(one["metric"], float(one["value"][1])) for one in content["data"]["result"]]
 
 
 def _read(name: str) -> Any:

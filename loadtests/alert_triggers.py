@@ -1,4 +1,4 @@
-"""Two services beside Redis, under a little load, to which things happen that somebody should be told of."""
+"""Two services and Redis under a small load, and incidents that trigger alerts."""
 
 import random
 import tempfile
@@ -18,36 +18,36 @@ from loadtests.load_client import open_arrivals, poisson_arrivals
 from loadtests.random_bundle import CREATED, BundleSizes, publish_random, random_content
 from loadtests.request_mix import request_mix
 
-SIZES = BundleSizes(n_items=300, n_users=300, seen_per_user=10, embedding_size=16)  # few users: some answers are kept
+SIZES = BundleSizes(n_items=300, n_users=300, seen_per_user=10, embedding_size=16)  # few users: some cache hits
 CONNECTIONS = 4
-NO_KEY = "none"  # nobody asks for one
-TRAINER = "false"  # a command that fails, whatever it is given
+NO_KEY = "none"  # the services require no key
+TRAINER = "false"  # a command that always fails
 
 FIRING = frozenset({"RecoGateRefuses", "RecoRetrainingFails", "RecoFileRefused"})
-PENDING = frozenset({"RecoBundleStale"})  # a random bundle is old, but has to be so for a while
+PENDING = frozenset({"RecoBundleStale"})  # a random bundle is old, but the alert waits a while
 
 
 @dataclass(frozen=True)
-class AlertTriggers:
-    """The services, and what belongs to them."""
+class TriggerServices:
+    """The running services and the files that the incidents use."""
 
     services: tuple[Child, ...]
-    rules: Path  # of standing rules
+    rules: Path  # the rules file
     worse: str  # a bundle that the gate refuses
 
-    def load(self, rate: float, seconds: float, seed: int) -> None:
-        """Requests of every kind, so many a second to each."""
+    def send_load(self, rate: float, seconds: float, seed: int) -> None:
+        """Send requests of every kind, so many per second, to each service."""
 
-        def ask(service: Child, seed: int) -> None:
-            asked = (one.request for one in request_mix(SIZES, NO_KEY, random.Random(seed)))
+        def send(service: Child, seed: int) -> None:
+            requests = (one.request for one in request_mix(SIZES, NO_KEY, random.Random(seed)))
             arrivals = poisson_arrivals(rate, seconds, np.random.default_rng(seed))
-            open_arrivals(service.port, asked, arrivals, connections=CONNECTIONS)
+            open_arrivals(service.port, requests, arrivals, connections=CONNECTIONS)
 
         with ThreadPoolExecutor() as threads:
-            list(threads.map(ask, self.services, count(seed)))
+            list(threads.map(send, self.services, count(seed)))
 
-    def provoke(self) -> None:
-        """The gate refuses a bundle, which is published by force; a retraining fails; a file of rules is wrong."""
+    def trigger(self) -> None:
+        """Let the gate refuse a bundle, publish it by force, let a retraining fail, and damage the rules file."""
         client = self.services[0].client
         path = f"/bundles/{self.worse}/publish"
         _expect(client.post(path, timeout=60), httpx.codes.CONFLICT)
@@ -57,8 +57,8 @@ class AlertTriggers:
 
 
 @contextmanager
-def services_with_triggers() -> Iterator[AlertTriggers]:
-    """Redis and two services on a random bundle, ready; stopped at the end."""
+def trigger_services() -> Iterator[TriggerServices]:
+    """Run Redis and two services on a random bundle, and yield them once they are ready."""
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory(prefix="anchorrec-alerts-") as name:
         folder = Path(name)
@@ -69,13 +69,13 @@ def services_with_triggers() -> Iterator[AlertTriggers]:
         settings = {
             "RECO_ADMIN_OPEN": "true",
             "RECO_RULES_FILE": str(rules),
-            "RECO_GATE": '{"overlap_floor": 0.9}',  # two random bundles recommend nothing alike
+            "RECO_GATE": '{"overlap_floor": 0.9}',  # the lists of two random bundles hardly overlap
             "RECO_LOG_IMPRESSIONS": "true",
             "RECO_RETRAIN_DATA": str(folder),
             "RECO_RETRAIN_COMMAND": TRAINER,
         }
         with redis_server() as redis, _services(registry, folder, redis.connection_url, settings) as services:
-            yield AlertTriggers(services, rules, worse)
+            yield TriggerServices(services, rules, worse)
 
 
 @contextmanager
@@ -90,4 +90,4 @@ def _services(registry: Path, folder: Path, redis_url: str, settings: dict[str, 
 
 def _expect(response: httpx.Response, status: int) -> None:
     if response.status_code != status:
-        raise RuntimeError(f"{response.url} answered {response.status_code}, expected {status}: {response.text[:500]}")
+        raise RuntimeError(f"{response.url} returned {response.status_code}, expected {status}: {response.text[:500]}")

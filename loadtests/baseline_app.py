@@ -1,4 +1,4 @@
-"""`python -m loadtests.baseline_app`: FastAPI's empty JSON endpoint on the service's own server and settings."""
+"""`python -m loadtests.baseline_app`: FastAPI with one empty endpoint, on the service's own server and settings."""
 
 import gc
 
@@ -15,7 +15,7 @@ app = FastAPI()
 
 @app.get(PATH)
 async def empty() -> dict[str, str]:
-    """Answer with nothing: what the framework itself costs."""
+    """Return an empty JSON object: its cost is that of the framework alone."""
     return {}
 
 

@@ -1,4 +1,4 @@
-"""Redis, the services and the yardstick as processes, those that answer on one core and everything else on another."""
+"""The processes of a benchmark: the services and the baseline on one core, Redis and the client on another."""
 
 import os
 import signal
@@ -16,14 +16,14 @@ from deploy.processes import SERVICE, Child, free_port, redis_server, server
 from loadtests.baseline_app import PATH
 from service.http.security.keys import new_key
 
-WAKING_S = 0.2  # what was due meanwhile is done at once
+RESUME_S = 0.2  # in which a resumed server catches up on work that was due
 BASELINE_MODULE = ("loadtests.baseline_app",)
 
-# The names of what runs.
+# The names of the servers.
 BASELINE = "empty"
-SHIPPED = "shipped"  # the service with the settings it comes with
-UNCACHED = "anew"  # the same without its cache of answers
-BARE = "bare"  # the same without its memory of users either
+SHIPPED = "shipped"  # the service with its default settings
+UNCACHED = "anew"  # without the response cache
+BARE = "bare"  # without the response cache and the profile cache
 NO_RESPONSE_CACHE = {"RECO_ANSWER_CACHE_MB": "0"}
 SETTINGS: Mapping[str, Mapping[str, str]] = {
     SHIPPED: {},
@@ -34,14 +34,14 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
 
 @dataclass(frozen=True)
 class ApiKey:
-    """An API key, and the file by which a service knows it."""
+    """An API key, and the file from which the service reads it."""
 
     key: str
     file: Path
 
     @classmethod
-    def made(cls, file: Path) -> "ApiKey":
-        """A new key that may read and send events; its line is written to the file."""
+    def create(cls, file: Path) -> "ApiKey":
+        """Create a key that may read and send events, and write its line to the file."""
         key, line = new_key("bench", "write")
         file.write_text(line + "\n", encoding="utf-8")
         return cls(key, file)
@@ -49,7 +49,7 @@ class ApiKey:
 
 @dataclass(frozen=True)
 class Cores:
-    """Which core answers and which one asks; the same where there is only one."""
+    """The cores of the servers and of the client; equal on a machine with one core."""
 
     server: int
     client: int
@@ -57,16 +57,16 @@ class Cores:
 
 @dataclass(frozen=True)
 class BenchServers:
-    """What is running, by name."""
+    """The running servers by name, and their Redis."""
 
     children: Mapping[str, Child]
-    redis_address: str  # host and port; the services use its database 0
-    spare: redis.Redis  # database 1 of it
-    paused: frozenset[str] = frozenset()  # those that stand still while nobody asks them
+    redis_address: str  # host and port; the services use database 0
+    spare: redis.Redis  # database 1
+    paused: frozenset[str] = frozenset()  # servers that are suspended unless they are measured
 
     @contextmanager
     def pausing(self, names: Iterable[str]) -> Iterator["BenchServers"]:
-        """The same servers, of which these stand still unless they are measured: some are never idle."""
+        """Suspend these servers unless they are measured: an idle server still wakes up now and then."""
         servers = replace(self, paused=frozenset(names))
         servers._signal(servers.paused, signal.SIGSTOP)
         try:
@@ -76,12 +76,12 @@ class BenchServers:
 
     @contextmanager
     def awake(self, name: str) -> Iterator[None]:
-        """This one running, with a moment for what it had to leave."""
+        """Resume this server for a while, if it is suspended."""
         if name not in self.paused:
             yield
             return
         self._signal((name,), signal.SIGCONT)
-        time.sleep(WAKING_S)
+        time.sleep(RESUME_S)
         try:
             yield
         finally:
@@ -93,7 +93,7 @@ class BenchServers:
 
     @contextmanager
     def empty_redis(self) -> Iterator[None]:
-        """An empty Redis for a while, and afterwards the warm one as it was."""
+        """Replace the contents of Redis by an empty database, and restore them afterwards."""
         self.spare.swapdb(0, 1)
         try:
             yield
@@ -102,38 +102,41 @@ class BenchServers:
             self.spare.flushdb()
 
     def redis_reads(self, name: str) -> dict[str, float]:
-        """How many vectors this service has asked of Redis so far, by outcome; nothing of what is no service."""
-        return counted(self.children[name], "reco_redis_reads_total", "outcome") if name in SETTINGS else {}
+        """Return the service's total reads from Redis by outcome; empty for a server that is not our service."""
+        return read_counters(self.children[name], "reco_redis_reads_total", "outcome") if name in SETTINGS else {}
 
 
 @contextmanager
-def running(registry: Path, cores: Cores, key: ApiKey, services: Iterable[str] = SETTINGS) -> Iterator[BenchServers]:
-    """Redis, those services and the yardstick, ready; stopped at the end.
+def running(
+    registry: Path, cores: Cores, key: ApiKey, services: Iterable[str] = SETTINGS, *, baseline: bool = True
+) -> Iterator[BenchServers]:
+    """Run Redis, these services and the baseline, and yield them once they are ready.
 
-    From here to there this process keeps to the client's core.
+    Meanwhile this process runs on the client's core.
     """
     with ExitStack() as stack:
         stack.enter_context(on_core(cores.client))
         url = stack.enter_context(redis_server()).connection_url
         with on_core(cores.server):
             children = {name: stack.enter_context(service(registry, url, key, name)) for name in services}
-            baseline = server(BASELINE_MODULE, registry, free_port(), url, ready=PATH)
-            children[BASELINE] = stack.enter_context(baseline)
+            if baseline:
+                empty = server(BASELINE_MODULE, registry, free_port(), url, ready=PATH)
+                children[BASELINE] = stack.enter_context(empty)
         spare = stack.enter_context(redis.Redis.from_url(url, db=1))
         yield BenchServers(children, url.removeprefix("redis://"), spare)
 
 
 @contextmanager
 def service(registry: Path, redis_url: str, key: ApiKey, name: str = SHIPPED) -> Iterator[Child]:
-    """A service that asks for the key, with events of its own; its client shows the key."""
+    """Run a service that requires the key and has its own event log; its client sends the key."""
     settings = {"RECO_API_KEYS_FILE": str(key.file), "RECO_DATA": str(registry / f"data-{name}"), **SETTINGS[name]}
     with server(SERVICE, registry, free_port(), redis_url, settings=settings) as child:
         child.client.headers["Authorization"] = f"Bearer {key.key}"
         yield child
 
 
-def counted(service: Child, name: str, label: str) -> dict[str, float]:
-    """What the service's own metrics say, by the value of a label."""
+def read_counters(service: Child, name: str, label: str) -> dict[str, float]:
+    """Return the values of one of the service's metrics by the value of a label."""
     text = service.client.get("/metrics").raise_for_status().text
     return {
         sample.labels[label]: sample.value
@@ -144,14 +147,14 @@ def counted(service: Child, name: str, label: str) -> dict[str, float]:
 
 
 def available_cores() -> Cores:
-    """The first and the last core that this process may use."""
+    """Return the first and the last core that this process may use."""
     cores = sorted(os.sched_getaffinity(0))
     return Cores(cores[0], cores[-1])
 
 
 @contextmanager
 def on_core(core: int) -> Iterator[None]:
-    """Keep this thread, and the processes that it starts meanwhile, to one core."""
+    """Run this thread, and the processes that it starts meanwhile, on one core."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:
@@ -161,14 +164,9 @@ def on_core(core: int) -> Iterator[None]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """CPU time that a process and those it started have used, in steps of a hundredth of a second."""
-    return sum(_own_cpu_seconds(process) for process in tree(pid))
-
-
-def tree(pid: int) -> list[psutil.Process]:
-    """A process and all that it started and that still run."""
+    """Return the CPU time of a process and its descendants, in steps of a hundredth of a second."""
     root = psutil.Process(pid)
-    return [root, *root.children(recursive=True)]
+    return sum(_own_cpu_seconds(process) for process in [root, *root.children(recursive=True)])
 
 
 def _own_cpu_seconds(process: psutil.Process) -> float:

@@ -1,4 +1,4 @@
-"""Asks the running servers, kind by kind in turn, and takes down what it cost."""
+"""Runs workloads against the benchmark's servers and measures rate, latency and CPU."""
 
 import gc
 import time
@@ -22,147 +22,148 @@ SendRequests = Callable[[], LoadResult]
 
 WARM_UP_S = 30.0
 WARM_UP_CONNECTIONS = 16
-PROBE_S = 0.5  # of a closed loop before and after open arrivals, to know what the server can do at that time
-STEADY = 0.85  # the smaller of two speeds, or of two loads, over the larger: below, the machine has changed its speed
+PROBE_S = 0.5  # of a closed loop before and after open arrivals, to measure the server's capacity at that time
+STEADY = 0.85  # the smaller of two speeds, or loads, over the larger: below it the machine has changed its speed
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How long one measurement takes, and how often each is made."""
+    """How long one measurement takes, and how often each is repeated."""
 
     seconds: float
     rounds: int
-    tries: int = 3  # times the rounds that are wanted, where the machine does not keep its speed
+    tries: int = 3  # at most so many times `rounds`, on a machine that changes its speed
 
 
-QUICK = Pace(seconds=0.3, rounds=1, tries=1)
+QUICK = Pace(seconds=0.1, rounds=1, tries=1)
 
 
 @dataclass(frozen=True)
 class OpenRound:
-    """Open arrivals at a share of what the server could do just before, and what it could do just after."""
+    """Open arrivals at a share of the server's capacity, which is measured shortly before and after."""
 
     measured: LoadMeasurement
     share: float
-    before: float  # answers a second
+    before: float  # requests per second
     after: float
 
     @property
     def steady(self) -> bool:
-        """Whether the load was what it was meant to be: as quick after as before, and busy for that share meanwhile."""
+        """Whether the load was as intended: equal capacity before and after, and a server that busy in between."""
         return _alike(self.before, self.after) and _alike(self.measured.server_busy, self.share)
 
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Measures each workload once a round, so that what a ratio compares lies seconds apart."""
+    """Measures each workload once per round, so that a ratio compares measurements only seconds apart."""
 
     servers: BenchServers
     workloads: tuple[Workload, ...]
 
     def warm_up(self) -> None:
-        """Ask beforehand, so that Redis and the service's own caches hold what they will."""
-        for workload in _shown(self.workloads, "warming up"):
-            asked, port = iter(workload.warm_up), self.servers.children[workload.server].port
+        """Send the warm-up requests, so that Redis and the service's caches are filled."""
+        for workload in _with_progress(self.workloads, "warming up"):
+            requests, port = iter(workload.warm_up), self.servers.children[workload.server].port
             with self.servers.awake(workload.server):
-                closed_loop(port, asked, connections=WARM_UP_CONNECTIONS, seconds=WARM_UP_S)
+                closed_loop(port, requests, connections=WARM_UP_CONNECTIONS, seconds=WARM_UP_S)
 
     def closed(self, connections: int, pace: Pace) -> dict[str, LoadSummary]:
-        """Figures of every workload in a closed loop, beside the yardstick."""
-        taken = self._rounds(
+        """Measure every workload in a closed loop and compare it with the baseline."""
+        measured = self._rounds(
             lambda workload: self._closed(workload, connections, pace.seconds),
             pace.rounds,
             f"{connections} connections",
         )
-        return {name: summarize(measured, taken[BASELINE]) for name, measured in taken.items()}
+        return {name: summarize(rounds, measured[BASELINE]) for name, rounds in measured.items()}
 
     def open(
         self, rates: Mapping[str, float], connections: int, pace: Pace, rng: np.random.Generator
     ) -> dict[str, LoadSummary]:
-        """Figures of every workload with Poisson arrivals at its rate, over at most so many connections."""
-        taken = self._rounds(
-            lambda workload: self._arriving(workload, rates[workload.name], pace.seconds, connections, rng),
+        """Measure every workload with Poisson arrivals at its rate, over at most so many connections."""
+        measured = self._rounds(
+            lambda workload: self._open(workload, rates[workload.name], pace.seconds, connections, rng),
             pace.rounds,
             "open arrivals",
         )
-        return {name: summarize(measured) for name, measured in taken.items()}
+        return {name: summarize(rounds) for name, rounds in measured.items()}
 
-    def loaded(
+    def open_at_load(
         self, share: float, connections: int, pace: Pace, rng: np.random.Generator
     ) -> dict[str, list[OpenRound]]:
-        """Every workload with Poisson arrivals at this share of what a closed loop finds at that very time.
+        """Measure every workload with Poisson arrivals at a share of the capacity that a closed loop finds just before.
 
-        In turn, until each has its steady rounds, or has had its tries. All are returned.
+        Workloads take turns until each has enough steady rounds or has used its tries. All rounds are returned.
         """
-        taken: dict[str, list[OpenRound]] = {workload.name: [] for workload in self.workloads}
+        measured: dict[str, list[OpenRound]] = {workload.name: [] for workload in self.workloads}
         for number in range(1, pace.tries * pace.rounds + 1):
-            lacking = [one for one in self.workloads if sum(done.steady for done in taken[one.name]) < pace.rounds]
-            for workload in _shown(lacking, f"open arrivals, round {number}"):
+            n_steady = {name: sum(one.steady for one in rounds) for name, rounds in measured.items()}
+            unfinished = [one for one in self.workloads if n_steady[one.name] < pace.rounds]
+            for workload in _with_progress(unfinished, f"open arrivals, round {number}"):
                 with self.servers.awake(workload.server):
-                    taken[workload.name].append(self._loaded(workload, share, connections, pace.seconds, rng))
-        return taken
+                    measured[workload.name].append(self._open_at_load(workload, share, connections, pace.seconds, rng))
+        return measured
 
-    def _loaded(
+    def _open_at_load(
         self, workload: Workload, share: float, connections: int, seconds: float, rng: np.random.Generator
     ) -> OpenRound:
         probe_s = min(PROBE_S, seconds)
         before = self._closed(workload, connections, probe_s).rate
-        measured = self._arriving(workload, share * before, seconds, connections, rng)
+        measured = self._open(workload, share * before, seconds, connections, rng)
         return OpenRound(measured, share, before, self._closed(workload, connections, probe_s).rate)
 
-    def arrivals(
+    def open_once(
         self, workload: Workload, rate: float, seconds: float, connections: int, rng: np.random.Generator
     ) -> LoadMeasurement:
-        """One workload once, with Poisson arrivals at this rate."""
+        """Measure one workload once, with Poisson arrivals at this rate."""
         with self.servers.awake(workload.server):
-            return self._arriving(workload, rate, seconds, connections, rng)
+            return self._open(workload, rate, seconds, connections, rng)
 
     def _rounds(
         self, measure: Callable[[Workload], LoadMeasurement], rounds: int, what: str
     ) -> dict[str, list[LoadMeasurement]]:
-        taken: dict[str, list[LoadMeasurement]] = {workload.name: [] for workload in self.workloads}
-        for workload in _shown(self.workloads * rounds, what):
+        measured: dict[str, list[LoadMeasurement]] = {workload.name: [] for workload in self.workloads}
+        for workload in _with_progress(self.workloads * rounds, what):
             with self.servers.awake(workload.server):
-                taken[workload.name].append(measure(workload))
-        return taken
+                measured[workload.name].append(measure(workload))
+        return measured
 
     def _closed(self, workload: Workload, connections: int, seconds: float) -> LoadMeasurement:
         port = self.servers.children[workload.server].port
-        return self._measured(
+        return self._measure(
             workload, lambda: closed_loop(port, workload.requests, connections=connections, seconds=seconds)
         )
 
-    def _arriving(
+    def _open(
         self, workload: Workload, rate: float, seconds: float, connections: int, rng: np.random.Generator
     ) -> LoadMeasurement:
         port, due = self.servers.children[workload.server].port, poisson_arrivals(rate, seconds, rng)
-        return self._measured(workload, lambda: open_arrivals(port, workload.requests, due, connections=connections))
+        return self._measure(workload, lambda: open_arrivals(port, workload.requests, due, connections=connections))
 
-    def _measured(self, workload: Workload, asking: SendRequests) -> LoadMeasurement:
+    def _measure(self, workload: Workload, send: SendRequests) -> LoadMeasurement:
         cache = self.servers.empty_redis() if workload.cold else nullcontext()
-        with cache, _no_collection():
-            return self._taken_down(workload, asking)
+        with cache, _no_garbage_collection():
+            return self._with_counters(workload, send)
 
-    def _taken_down(self, workload: Workload, asking: SendRequests) -> LoadMeasurement:
+    def _with_counters(self, workload: Workload, send: SendRequests) -> LoadMeasurement:
         name = workload.server
         pid, reads = self.servers.children[name].pid, self.servers.redis_reads(name)
         server, client = cpu_seconds(pid), time.process_time()
-        answers = asking()
+        result = send()
         client, server = time.process_time() - client, cpu_seconds(pid) - server
-        if not answers.latencies:
+        if not result.latencies:
             raise InputError(
-                f"{workload.name}: no good answer among {answers.failures}; expected a server that keeps up"
+                f"{workload.name}: no successful request, {result.failures} failures; expected a server that keeps up"
             )
-        asked = {outcome: n - reads.get(outcome, 0) for outcome, n in self.servers.redis_reads(name).items()}
+        reads = {outcome: n - reads.get(outcome, 0) for outcome, n in self.servers.redis_reads(name).items()}
         return LoadMeasurement(
-            latencies=np.array(answers.latencies),
-            failures=answers.failures,
-            seconds=answers.seconds,
+            latencies=np.array(result.latencies),
+            failures=result.failures,
+            seconds=result.seconds,
             server_cpu=server,
-            client_cpu=client - answers.idle,
-            redis_reads=sum(asked.values()),
-            redis_hits=asked.get("hit", 0),
-            cached=answers.cached,
+            client_cpu=client - result.idle,
+            redis_reads=sum(reads.values()),
+            redis_hits=reads.get("hit", 0),
+            cached=result.cached,
         )
 
 
@@ -171,8 +172,8 @@ def _alike(one: float, other: float) -> bool:
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
-    """Python collects no garbage meanwhile: the client would stand still for it, and the server be blamed."""
+def _no_garbage_collection() -> Iterator[None]:
+    """Keep Python's garbage collector from pausing the client, which would count as latency of the server."""
     gc.collect()
     gc.disable()
     try:
@@ -181,6 +182,5 @@ def _no_collection() -> Iterator[None]:
         gc.enable()
 
 
-def _shown(steps: Sequence[T], what: str) -> Sequence[T]:
-    """The steps, with a progress bar beside them."""
+def _with_progress(steps: Sequence[T], what: str) -> Sequence[T]:
     return track(steps, what, console=Console(stderr=True), transient=True)  # type: ignore[return-value]

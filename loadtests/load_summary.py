@@ -1,4 +1,4 @@
-"""Measurements become figures: rates, ratios, percentiles, CPU, and who was the limit."""
+"""Summaries of load measurements: rates, ratios to the baseline, latency percentiles, CPU, and the bottleneck."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -10,77 +10,78 @@ from rich.table import Table
 Array = np.ndarray[Any, Any]
 
 PERCENTILES = (50, 95, 99)
-BUSY = 0.85  # of a core; where neither side is, somebody else had a share of the machine
+BUSY = 0.85  # of a core; where neither side reaches it, other processes used the machine
 SERVER = "the server"
+JSON_NAMES = {"to_baseline": "to_yardstick", "cached": "kept"}  # programs read these fields under older names
 
 
 @dataclass(frozen=True)
 class LoadMeasurement:
-    """One kind of request, asked for a while."""
+    """One run of one workload."""
 
-    latencies: Array  # seconds, of the good answers
+    latencies: Array  # seconds, of successful requests
     failures: int
     seconds: float
     server_cpu: float  # seconds of CPU
-    client_cpu: float  # seconds of CPU, without those in which it only waited
-    redis_reads: float  # vectors that the service asked of Redis
-    redis_hits: float  # and how many of them it had
-    cached: int = 0  # answers that the service had made before
+    client_cpu: float  # seconds of CPU, without polling
+    redis_reads: float  # vectors that the service read from Redis
+    redis_hits: float
+    cached: int = 0  # responses from the service's response cache
 
     @property
     def rate(self) -> float:
-        """Good answers a second."""
+        """Successful requests per second."""
         return len(self.latencies) / self.seconds
 
     @property
     def server_busy(self) -> float:
-        """Share of one core."""
+        """Share of one core that the server used."""
         return self.server_cpu / self.seconds
 
     @property
     def p99_ms(self) -> float:
-        """Milliseconds that 99% of the good answers did not exceed."""
+        """99th percentile of the latency of successful requests, in milliseconds."""
         return float(percentiles(self.latencies, (99,))[0]) * 1e3
 
 
 @dataclass(frozen=True)
 class BaselineRatio:
-    """Rates over the yardstick's rate in the same round: median and extremes of the rounds."""
+    """Rates divided by the baseline's rate in the same round: median and extremes of the rounds."""
 
     median: float
     low: float
     high: float
-    by_cpu: float  # the yardstick's CPU a request over ours: hardly moved by who else uses the machine
+    by_cpu: float  # the baseline's CPU per request over ours; other processes on the machine hardly change it
 
 
 @dataclass(frozen=True)
 class LoadSummary:
-    """What the measurements of one kind of request come to."""
+    """The measurements of all rounds of one workload, summarized."""
 
     requests: int
     failures: int
     requests_per_second: float  # median of the rounds
-    to_baseline: BaselineRatio | None  # none where the rate was given, and not found
+    to_baseline: BaselineRatio | None  # none for open arrivals, whose rate is given
     p50_ms: float  # percentiles of all rounds together
     p95_ms: float
     p99_ms: float
-    p99_of_rounds_ms: tuple[float, float, float]  # low, median, high: somebody else's burst of work is in one of them
-    server_cpu_us: float  # a request
+    p99_of_rounds_ms: tuple[float, float, float]  # low, median, high: a burst of other work shows in one of them
+    server_cpu_us: float  # per request
     server_busy: float  # share of one core
     client_busy: float
-    redis_hits: float | None  # share; none where Redis was not asked
-    cached: float  # share of answers that the service had made before
+    redis_hits: float | None  # share; none where Redis received no reads
+    cached: float  # share of responses from the service's response cache
 
     @property
     def limit(self) -> str:
-        """What kept a closed loop from being quicker."""
+        """The bottleneck of a closed loop."""
         if max(self.server_busy, self.client_busy) < BUSY:
             return "others on this machine"
         return "the client" if self.client_busy > self.server_busy else SERVER
 
 
 def summarize(rounds: Sequence[LoadMeasurement], baseline: Sequence[LoadMeasurement] = ()) -> LoadSummary:
-    """The figures of one kind of request, beside the yardstick's of the same rounds where they are given."""
+    """Summarize the rounds of one workload, with the ratio to the baseline's same rounds where they are given."""
     latencies = np.concatenate([one.latencies for one in rounds])
     seconds, reads = sum(one.seconds for one in rounds), sum(one.redis_reads for one in rounds)
     p50, p95, p99 = percentiles(latencies, PERCENTILES) * 1e3
@@ -102,7 +103,7 @@ def summarize(rounds: Sequence[LoadMeasurement], baseline: Sequence[LoadMeasurem
 
 
 def _ratio(rounds: Sequence[LoadMeasurement], baseline: Sequence[LoadMeasurement]) -> BaselineRatio:
-    ratios = [mine.rate / empty.rate for mine, empty in zip(rounds, baseline, strict=True)]
+    ratios = [ours.rate / empty.rate for ours, empty in zip(rounds, baseline, strict=True)]
     return BaselineRatio(float(np.median(ratios)), min(ratios), max(ratios), _cpu_us(baseline) / _cpu_us(rounds))
 
 
@@ -115,28 +116,28 @@ def _cpu_us(rounds: Sequence[LoadMeasurement]) -> float:
 
 
 def percentiles(values: Array, percents: Sequence[float]) -> Array:
-    """For each percent the smallest of the values that so many of them do not exceed (nearest rank)."""
+    """Return nearest-rank percentiles: the smallest value that so many percent do not exceed."""
     found: Array = np.percentile(values, percents, method="inverted_cdf")
     return found
 
 
 def summary_table(
-    figures: Mapping[str, LoadSummary],
+    summaries: Mapping[str, LoadSummary],
     *,
     title: str,
     absent: Iterable[str] = (),
     steady: Mapping[str, tuple[int, int]] | None = None,
 ) -> Table:
-    """One row a kind of request, and one for each that could not be measured.
+    """Return a table with one row per workload, and one for each that could not be measured.
 
-    `steady`, of each kind how many rounds of how many were, adds that and the p99 of the rounds.
+    `steady` (steady rounds, all rounds) adds two columns: that count, and the p99 of the rounds.
     """
-    asked = ("requests/s", "ratio", "low..high", "by CPU", "p50 ms", "p95 ms", "p99 ms", "CPU us")
-    beside = ("server", "client", "Redis hits", "kept", "failed")
+    timings = ("requests/s", "ratio", "low..high", "by CPU", "p50 ms", "p95 ms", "p99 ms", "CPU us")
+    resources = ("server", "client", "Redis hits", "cached", "failed")
     table = Table("request", title=title, title_justify="left")
-    for heading in (*asked, *beside, *(["p99 of rounds", "steady"] if steady else [])):
+    for heading in (*timings, *resources, *(["p99 of rounds", "steady"] if steady else [])):
         table.add_column(heading, justify="right")
-    for name, one in figures.items():
+    for name, one in summaries.items():
         table.add_row(name, *_cells(one), *(_round_cells(one, steady[name]) if steady else ()))
     for name in absent:
         table.add_row(name, "does not run")
@@ -166,17 +167,20 @@ def _ratio_cells(ratio: BaselineRatio) -> tuple[str, str, str]:
     return f"{ratio.median:.2f}", f"{ratio.low:.2f}..{ratio.high:.2f}", f"{ratio.by_cpu:.2f}"
 
 
-def caveats(figures: Mapping[str, LoadSummary]) -> list[str]:
-    """A line for each limit of a closed loop that was not the server."""
+def caveats(summaries: Mapping[str, LoadSummary]) -> list[str]:
+    """Return a line for each bottleneck of a closed loop that was not the server."""
     limited: dict[str, list[str]] = {}
-    for name, one in figures.items():
+    for name, one in summaries.items():
         limited.setdefault(one.limit, []).append(name)
     return [f"limited by {limit}: {', '.join(names)}" for limit, names in limited.items() if limit != SERVER]
 
 
-def as_record(figures: Mapping[str, LoadSummary]) -> dict[str, dict[str, Any]]:
-    """The same for programs, rounded to what a timing is worth."""
-    return {name: _rounded(asdict(one)) for name, one in figures.items()}
+def as_record(summaries: Mapping[str, LoadSummary]) -> dict[str, dict[str, Any]]:
+    """Return the summaries as JSON objects, with rounded numbers."""
+    return {
+        name: {JSON_NAMES.get(field, field): _rounded(value) for field, value in asdict(one).items()}
+        for name, one in summaries.items()
+    }
 
 
 def _rounded(value: Any) -> Any:

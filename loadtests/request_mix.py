@@ -1,4 +1,4 @@
-"""Requests of every kind, mixed as no shop would, without end and hardly ever the same again."""
+"""A random mix of all kinds of requests, errors included, in which requests are rarely repeated."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -10,23 +10,23 @@ import orjson
 from loadtests.random_bundle import BundleSizes, item_id, user_id
 from loadtests.workloads import fold_in_user, raw
 
-FOLD_IN_USERS = 20_000  # whose events come in
+FOLD_IN_USERS = 20_000  # unknown users who send events
 KINDS = ("view", "click", "like", "purchase", "dislike", "impression")
 
 
 class MixRequest(NamedTuple):
-    """One request, and the status that its answer must have."""
+    """One request and the status that its response must have."""
 
     kind: str
     request: bytes
     status: int
 
 
-Make = Callable[[], tuple[bytes, int]]
+MakeRequest = Callable[[], tuple[bytes, int]]
 
 
 def request_mix(sizes: BundleSizes, key: str, rng: random.Random) -> Iterator[MixRequest]:
-    """Requests of random kinds. Everybody is asked for as often as anybody, so that no cache holds them all."""
+    """Yield requests of random kinds, without end. Users and items are uniform, so that no cache holds them all."""
     kinds = _kinds(sizes, key, rng)
     names, weights = list(kinds), [weight for weight, _ in kinds.values()]
     while True:
@@ -34,8 +34,8 @@ def request_mix(sizes: BundleSizes, key: str, rng: random.Random) -> Iterator[Mi
             yield MixRequest(name, *kinds[name][1]())
 
 
-def _kinds(sizes: BundleSizes, key: str, rng: random.Random) -> dict[str, tuple[int, Make]]:
-    """By name: of a hundred requests so many, and how one is made."""
+def _kinds(sizes: BundleSizes, key: str, rng: random.Random) -> dict[str, tuple[int, MakeRequest]]:
+    """Return, by name, the percentage of requests and a function that makes one."""
     number = count()
 
     def get(path: str, status: int = 200) -> tuple[bytes, int]:
@@ -48,18 +48,18 @@ def _kinds(sizes: BundleSizes, key: str, rng: random.Random) -> dict[str, tuple[
         return item_id(rng.randrange(sizes.n_items))
 
     def event() -> tuple[bytes, int]:
-        who = fold_in_user(rng.randrange(FOLD_IN_USERS)) if rng.random() < 0.5 else user()
-        given = {"event_id": str(next(number)), "user_id": who, "item_id": item(), "kind": rng.choice(KINDS)}
-        return raw("/events", key=key, body=orjson.dumps(given)), 202
+        sender = fold_in_user(rng.randrange(FOLD_IN_USERS)) if rng.random() < 0.5 else user()
+        body = {"event_id": str(next(number)), "user_id": sender, "item_id": item(), "kind": rng.choice(KINDS)}
+        return raw("/events", key=key, body=orjson.dumps(body)), 202
 
     return {
         "recommend": (40, lambda: get(f"/recommend/{user()}?k={rng.randint(5, 30)}")),
         "explain": (10, lambda: get(f"/recommend/{user()}?k=10&explain=true")),
         "fold-in": (10, lambda: get(f"/recommend/{fold_in_user(rng.randrange(FOLD_IN_USERS))}")),
         "similar": (15, lambda: get(f"/similar/{item()}?k={rng.randint(5, 30)}")),
-        "unknown user": (5, lambda: get(f"/recommend/nobody-{rng.getrandbits(64)}")),
+        "unknown user": (5, lambda: get(f"/recommend/unknown-{rng.getrandbits(64)}")),
         "events": (10, event),
-        "unknown item": (3, lambda: get(f"/similar/nothing-{rng.getrandbits(64)}", 404)),
+        "unknown item": (3, lambda: get(f"/similar/unknown-{rng.getrandbits(64)}", 404)),
         "unknown route": (1, lambda: get(f"/nowhere/{rng.getrandbits(64)}", 404)),
         "bad parameter": (2, lambda: get(f"/recommend/{user()}?k={-rng.getrandbits(31)}", 422)),
         "bad event": (2, lambda: (raw("/events", key=key, body=b'{"user_id": %d}' % rng.getrandbits(64)), 422)),

@@ -1,4 +1,4 @@
-"""What visitors of a shop do: who comes how often, and what one visit asks for."""
+"""The requests of a shop's visitors: recommendations, similar items and events, in fixed shares."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -12,13 +12,14 @@ from loadtests.workloads import raw, zipf_rows
 RECOMMEND, SIMILAR, EVENT = "recommend", "similar", "event"
 SHARES = {RECOMMEND: 0.80, SIMILAR: 0.12, EVENT: 0.08}  # of all requests
 VISIT_LENGTH = 5.0  # requests of a visit, on average
-VISITOR_CYCLE = 50_000  # visitors, before the same ones come in the same order again
+VISITOR_CYCLE = 50_000  # visitors, before the same ones come again in the same order
 
 
 def visit(rng: random.Random) -> Iterator[str]:
-    """The kinds of one visit's requests: it opens with recommendations, and has no memory of how long it is already.
+    """Yield the kinds of one visit's requests; the first is for recommendations, and the length is geometric.
 
-    Since each begins with recommendations, fewer of those come later: over many visits the shares are SHARES.
+    As each visit starts with recommendations, later requests are for them less often: over many visits the shares are
+    SHARES.
     """
     later = {kind: share - (kind == RECOMMEND) / VISIT_LENGTH for kind, share in SHARES.items()}
     yield RECOMMEND
@@ -27,9 +28,9 @@ def visit(rng: random.Random) -> Iterator[str]:
 
 
 def visitors(user_ids: Sequence[str], seed: int, start: int) -> Iterator[str]:
-    """Users by Zipf's law without end.
+    """Yield users by Zipf's law, without end.
 
-    All that have the same seed agree on who comes often; where each starts in the row of visitors is its own affair.
+    With equal seeds the same users are frequent; `start` is the position in the cycle of visitors.
     """
     rows = zipf_rows(len(user_ids), VISITOR_CYCLE, np.random.default_rng(seed)).tolist()
     while True:
@@ -38,10 +39,7 @@ def visitors(user_ids: Sequence[str], seed: int, start: int) -> Iterator[str]:
 
 
 def requests(sizes: BundleSizes, key: str, n: int, rng: np.random.Generator) -> list[bytes]:
-    """n requests in the same shares, by users and of items by Zipf's law, as they go over the wire.
-
-    Each stands alone: who does not wait for answers has none to look closer at.
-    """
+    """Return n independent requests in the same shares, with users and items by Zipf's law, as raw HTTP."""
     users, items = zipf_rows(sizes.n_users, n, rng).tolist(), zipf_rows(sizes.n_items, n, rng).tolist()
     kinds = rng.choice(list(SHARES), n, p=list(SHARES.values())).tolist()
     return [

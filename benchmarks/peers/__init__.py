@@ -1,1 +1,1 @@
-"""The same vectors, index and seen filter behind other serving frameworks, each in a virtual environment of its own."""
+"""The same vectors, index and filter of seen items behind other serving frameworks (README.md)."""

@@ -1,4 +1,4 @@
-"""BentoML: `bentoml serve benchmarks.peers.bentoml_server:Recommend`, one worker."""
+"""BentoML: `bentoml serve benchmarks.peers.bentoml_server:BentoRecommender`, one worker."""
 
 from typing import Annotated
 
@@ -11,13 +11,13 @@ JSON = bentoml.validators.ContentType("application/json")
 
 
 @bentoml.service(workers=1, threads=1, metrics={"enabled": False}, logging={"access": {"enabled": False}})
-class Recommend:
-    """Takes `{"user_id": ..., "k": ...}`."""
+class BentoRecommender:
+    """Accepts `{"user_id": ..., "k": ...}`."""
 
     def __init__(self) -> None:
-        self.load_index = load_index()
+        self.index = load_index()
 
     @bentoml.api
     async def recommend(self, user_id: str, k: int) -> Annotated[str, JSON]:
-        """The answer as JSON. A search takes less time than a thread's turn, so it is made in the loop."""
-        return orjson.dumps(self.load_index.recommend(user_id, k)).decode()
+        """Return recommendations as JSON. A search is faster than a change of threads, so it runs in the event loop."""
+        return orjson.dumps(self.index.recommend(user_id, k)).decode()

@@ -1,6 +1,6 @@
-"""Cornac's own server (`cornac.serving.app`, Flask) under gunicorn, with a model made of the bundle's vectors.
+"""Cornac's own server (`cornac.serving.app`, Flask) under gunicorn, with a model made from the bundle's vectors.
 
-Cornac scores every item itself and answers with ids alone.
+Cornac scores every item itself and returns ids only.
 """
 
 import os
@@ -15,15 +15,15 @@ from cornac.models import BPR
 from benchmarks.peers.flat_index import BUNDLE, port
 
 GUNICORN = ("gunicorn", "--worker-class", "gthread", "--workers", "1", "--threads", "1", "--keep-alive", "75")
-NO_WATCHDOG = ("--timeout", "0")  # it would take a worker for dead that was paused while others were measured
+NO_WATCHDOG = ("--timeout", "0")  # it would kill a worker that is suspended while others are measured
 
 
 def save_model(bundle: Path, folder: Path) -> Path:
-    """A matrix factorisation that has the bundle's vectors and was never trained; where it was saved."""
+    """Save an untrained matrix factorisation with the bundle's vectors, and return its folder."""
     users, items = np.load(bundle / "user_embeddings.npy"), np.load(bundle / "item_embeddings.npy")
     offsets, seen = np.load(bundle / "seen" / "user_offsets.npy"), np.load(bundle / "seen" / "user_items.npy")
     user_rows = np.repeat(np.arange(len(users)), np.diff(offsets))  # (n_interactions,)
-    had = Dataset(
+    train_set = Dataset(
         num_users=len(users),
         num_items=len(items),
         uid_map={f"user-{row}": row for row in range(len(users))},
@@ -32,7 +32,7 @@ def save_model(bundle: Path, folder: Path) -> Path:
     )
     vectors = {"U": users, "V": items, "Bi": np.zeros(len(items), np.float32)}
     model = BPR(k=users.shape[1], trainable=False, init_params=vectors)
-    model.fit(had)
+    model.fit(train_set)
     return Path(model.save(str(folder), save_trainset=True))
 
 

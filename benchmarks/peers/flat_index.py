@@ -1,6 +1,6 @@
-"""What every peer serves: a bundle's vectors in a flat FAISS index, without what the user has seen.
+"""A bundle's vectors in a flat FAISS index, with a filter of seen items: what every peer serves.
 
-Imported by the peers in their own environments, so it knows numpy and FAISS alone.
+The peers import it in their own environments, so it imports only numpy and FAISS.
 """
 
 import os
@@ -10,11 +10,11 @@ from typing import Any
 import faiss
 import numpy as np
 
-BUNDLE, PORT = "PEER_BUNDLE", "PEER_PORT"  # environment variables by which a peer is told what to serve, and where
+BUNDLE, PORT = "PEER_BUNDLE", "PEER_PORT"  # environment variables: the bundle to serve, and the port
 
 
 class FlatIndex:
-    """Top lists by inner product: fetch as many more as the user has seen, then drop those."""
+    """Recommends by inner product: searches as many more items as the user has seen, then drops the seen ones."""
 
     def __init__(self, bundle: Path) -> None:
         faiss.omp_set_num_threads(1)
@@ -28,7 +28,7 @@ class FlatIndex:
         self._item_ids = [f"item-{row}" for row in range(len(items))]
 
     def recommend(self, user_id: str, k: int) -> dict[str, Any]:
-        """What is sent as JSON: the k best items that the user has not seen, with their scores."""
+        """Return the k best unseen items and their scores, ready for JSON."""
         row = self._rows[user_id]
         seen = set(self._seen[self._offsets[row] : self._offsets[row + 1]].tolist())
         scores, rows = self._index.search(self._users[row : row + 1], k + len(seen))
@@ -38,10 +38,10 @@ class FlatIndex:
 
 
 def load_index() -> FlatIndex:
-    """Of the bundle that this process is told to serve."""
+    """Load the bundle that the environment names."""
     return FlatIndex(Path(os.environ[BUNDLE]))
 
 
 def port() -> int:
-    """Where this process is told to listen."""
+    """Return the port that the environment names."""
     return int(os.environ[PORT])

@@ -1,7 +1,7 @@
 """LibRecommender's own server (`libserving.sanic_serving.embed_deploy`, Sanic) over Redis and FAISS.
 
-It looks for the index among its own files, so ours is put in its place. It answers with ids alone, and says REDIS_HOST
-where it means the host, port and database.
+It loads the index from its own files, so its function for the path is replaced. It returns ids only. Its variable
+REDIS_HOST contains host, port and database.
 """
 
 import os
@@ -17,11 +17,11 @@ from libserving.sanic_serving import embed_deploy
 
 from benchmarks.peers.flat_index import BUNDLE, port
 
-BATCH = 10_000  # users a pipeline
+BATCH = 10_000  # users per write
 
 
 def write_redis(bundle: Path, url: str) -> None:
-    """The same hashes as `libserving.serialization.embed2redis` writes."""
+    """Write the same hashes as `libserving.serialization.embed2redis`."""
     users = np.load(bundle / "user_embeddings.npy")
     offsets, seen = np.load(bundle / "seen" / "user_offsets.npy"), np.load(bundle / "seen" / "user_items.npy")
     n_items = len(np.load(bundle / "item_embeddings.npy", mmap_mode="r"))
@@ -29,14 +29,14 @@ def write_redis(bundle: Path, url: str) -> None:
         client.hset("id2item", mapping={str(row): f"item-{row}" for row in range(n_items)})
         for start in range(0, len(users), BATCH):
             rows = range(start, min(start + BATCH, len(users)))
-            had = {row: seen[offsets[row] : offsets[row + 1]].tolist() for row in rows}
+            seen_items = {row: seen[offsets[row] : offsets[row + 1]].tolist() for row in rows}
             client.hset("user2id", mapping={f"user-{row}": str(row) for row in rows})
-            client.hset("user_consumed", mapping={str(row): orjson.dumps(had[row]) for row in rows})
+            client.hset("user_consumed", mapping={str(row): orjson.dumps(seen_items[row]) for row in rows})
             client.hset("user_embed", mapping={str(row): orjson.dumps(users[row].tolist()) for row in rows})
 
 
 def write_index(bundle: Path, folder: Path) -> str:
-    """A flat index over the items."""
+    """Write a flat index over the items and return its path."""
     items = np.load(bundle / "item_embeddings.npy")
     index = faiss.IndexFlatIP(items.shape[1])
     index.add(items)

@@ -1,4 +1,4 @@
-"""LitServe: an API server, and one worker for the model behind its queue."""
+"""LitServe: an API server and one worker for the model."""
 
 from typing import Any
 
@@ -9,28 +9,28 @@ from fastapi import Response
 from benchmarks.peers.flat_index import load_index, port
 
 
-class Recommend(ls.LitAPI):
-    """Takes `{"user_id": ..., "k": ...}`."""
+class LitRecommender(ls.LitAPI):
+    """Accepts `{"user_id": ..., "k": ...}`."""
 
     def setup(self, device: str) -> None:
-        """Load what is served, in the worker."""
-        self.load_index = load_index()
+        """Load the index in the worker."""
+        self.index = load_index()
 
     def decode_request(self, request: dict[str, Any]) -> dict[str, Any]:
-        """As it came."""
+        """Return the request unchanged."""
         return request
 
     def predict(self, x: dict[str, Any]) -> bytes:
-        """The answer as JSON."""
-        return orjson.dumps(self.load_index.recommend(x["user_id"], x["k"]))
+        """Return recommendations as JSON."""
+        return orjson.dumps(self.index.recommend(x["user_id"], x["k"]))
 
     def encode_response(self, output: bytes) -> Response:
-        """Bytes that nobody renders again."""
+        """Return the bytes without further encoding."""
         return Response(output, media_type="application/json")
 
 
 if __name__ == "__main__":
-    server = ls.LitServer(Recommend(), accelerator="cpu", devices=1, workers_per_device=1, fast_queue=True)
+    server = ls.LitServer(LitRecommender(), accelerator="cpu", devices=1, workers_per_device=1, fast_queue=True)
     server.run(
         host="127.0.0.1",
         port=port(),

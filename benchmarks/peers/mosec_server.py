@@ -1,4 +1,4 @@
-"""mosec: an HTTP server in Rust, and one Python worker behind it."""
+"""mosec: an HTTP server in Rust and one Python worker."""
 
 import sys
 from typing import Any
@@ -9,28 +9,28 @@ from mosec import Server, Worker
 from benchmarks.peers.flat_index import load_index, port
 
 
-class Recommend(Worker):
-    """Takes `{"user_id": ..., "k": ...}`."""
+class MosecRecommender(Worker):
+    """Accepts `{"user_id": ..., "k": ...}`."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.load_index = load_index()
+        self.index = load_index()
 
     def deserialize(self, data: bytes) -> Any:
-        """JSON, read quickly."""
+        """Parse JSON with orjson."""
         return orjson.loads(data)
 
     def serialize(self, data: Any) -> bytes:
-        """JSON, written quickly."""
+        """Write JSON with orjson."""
         return orjson.dumps(data)
 
     def forward(self, data: Any) -> Any:
-        """One request."""
-        return self.load_index.recommend(data["user_id"], data["k"])
+        """Return recommendations for one request."""
+        return self.index.recommend(data["user_id"], data["k"])
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = ["--address", "127.0.0.1", "--port", str(port())]  # mosec reads them itself
+    sys.argv[1:] = ["--address", "127.0.0.1", "--port", str(port())]  # mosec parses the arguments itself
     server = Server()
-    server.append_worker(Recommend, num=1)
+    server.append_worker(MosecRecommender, num=1)
     server.run()

@@ -1,4 +1,4 @@
-"""The peers: what each needs, how it is started, how it is asked, and which items it answered with."""
+"""The peers: the packages, the program, the request and the response of each."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,32 +10,32 @@ from loadtests.workloads import raw
 
 COMMON = ("faiss-cpu>=1.12", "numpy>=2.0", "orjson>=3.10")
 
-Request = Callable[[str, int], bytes]  # by user id and k, as it goes over the wire
-Items = Callable[[Any], list[str]]  # the item ids of an answer
+MakeRequest = Callable[[str, int], bytes]  # from user id and k to a raw HTTP request
+ReadItems = Callable[[Any], list[str]]  # from a response to its item ids
 
 
-def _posted(path: str) -> Request:
+def _posted(path: str) -> MakeRequest:
     return lambda user_id, k: raw(path, body=orjson.dumps({"user_id": user_id, "k": k}))
 
 
-def _scored(answer: Any) -> list[str]:
-    return [item["item_id"] for item in answer["items"]]
+def _scored(content: Any) -> list[str]:
+    return [item["item_id"] for item in content["items"]]
 
 
 @dataclass(frozen=True)
 class Peer:
-    """One serving framework: what is of ours in it stands in `benchmarks/peers/NAME_server.py`."""
+    """One serving framework; our program for it is `benchmarks/peers/NAME_server.py`."""
 
     name: str
-    packages: tuple[str, ...]  # beside the common ones
-    request: Request
-    items: Items = _scored
-    program: tuple[str, ...] = ()  # of its environment, if our file is no program; {port} is where it shall listen
-    environment: Mapping[str, str] = field(default_factory=dict)  # {redis} is a Redis: host, port and database
+    packages: tuple[str, ...]  # in addition to the common ones
+    request: MakeRequest
+    items: ReadItems = _scored
+    program: tuple[str, ...] = ()  # of its environment, where our file is no program; with {port}
+    environment: Mapping[str, str] = field(default_factory=dict)  # with {redis}: host, port and database
 
     @property
     def module(self) -> str:
-        """Our file."""
+        """The module name of our program."""
         return f"benchmarks.peers.{self.name}_server"
 
 
@@ -47,7 +47,7 @@ BENTOML = Peer(
     program=(
         "bentoml",
         "serve",
-        "benchmarks.peers.bentoml_server:Recommend",
+        "benchmarks.peers.bentoml_server:BentoRecommender",
         "--host",
         "127.0.0.1",
         "--port",
@@ -60,14 +60,14 @@ RAY = Peer(
     "ray",
     ("ray[serve]==2.60.0",),
     _posted("/"),
-    # The first is what its guide to performance recommends.
+    # The first setting is the recommendation of Ray's performance guide.
     environment={"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1", "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"},
 )
 CORNAC = Peer(
     "cornac",
     ("cornac==3.0.1", "flask", "gunicorn"),
     lambda user_id, k: raw(f"/recommend?uid={user_id}&k={k}&remove_seen=true"),
-    lambda answer: list(answer["recommendations"]),
+    lambda content: list(content["recommendations"]),
 )
 LIBRECOMMENDER = Peer(
     "librecommender",
@@ -75,7 +75,7 @@ LIBRECOMMENDER = Peer(
     lambda user_id, k: raw(
         "/embed/recommend", body=orjson.dumps({"user": user_id, "n_rec": k, "user_feats": None, "seq": None})
     ),
-    lambda answer: list(next(iter(answer.values()))),
+    lambda content: list(next(iter(content.values()))),
     environment={"REDIS_HOST": "{redis}"},
 )
 PEERS = {peer.name: peer for peer in (LITSERVE, BENTOML, MOSEC, RAY, CORNAC, LIBRECOMMENDER)}

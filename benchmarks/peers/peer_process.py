@@ -1,4 +1,4 @@
-"""A peer as a process tree of its own, asked and found right before it is measured."""
+"""Starts a peer in a process group of its own and checks its response before it is measured."""
 
 import os
 import tempfile
@@ -16,13 +16,13 @@ from index.bundle import Bundle
 from index.errors import InputError
 
 ROOT = Path(__file__).parents[2]
-START_S = 300.0  # Ray starts a dozen processes, LibRecommender writes every user into Redis
-TRIED = ("user-0", "user-1", "user-2")
+START_S = 300.0  # Ray starts a dozen processes; LibRecommender writes every user to Redis
+CHECKED_USERS = ("user-0", "user-1", "user-2")
 
 
 @dataclass(frozen=True)
 class PeerInput:
-    """What every peer is given."""
+    """What every peer serves."""
 
     bundle: Bundle
     redis: str  # host, port and database
@@ -30,8 +30,8 @@ class PeerInput:
 
 
 @contextmanager
-def serving(peer: Peer, programs: Path, given: PeerInput) -> Iterator[Child]:
-    """The peer, from when it answers right; all of its processes are gone at the end. InputError where it does not."""
+def running_peer(peer: Peer, programs: Path, given: PeerInput) -> Iterator[Child]:
+    """Run the peer and yield it once it returns the right items. InputError where it does not."""
     port = free_port()
     with (
         tempfile.TemporaryDirectory(prefix="peer-") as home,  # a short name: Ray puts sockets into it
@@ -39,32 +39,35 @@ def serving(peer: Peer, programs: Path, given: PeerInput) -> Iterator[Child]:
             _command(peer, programs, port),
             port,
             _environment(peer, programs, port, Path(home), given),
-            lambda client: ask(peer, client, TRIED[0], given.k).status_code == httpx.codes.OK,
+            lambda client: send(peer, client, CHECKED_USERS[0], given.k).status_code == httpx.codes.OK,
             START_S,
         ) as found,
     ):
-        check(peer, found.client, given)
+        check_items(peer, found.client, given)
         yield found
 
 
-def check(peer: Peer, client: httpx.Client, given: PeerInput) -> None:
-    """InputError where the peer does not answer with the items that our index finds."""
-    for user_id in TRIED:
-        found, expected = peer.items(ask(peer, client, user_id, given.k).json()), best(given.bundle, user_id, given.k)
+def check_items(peer: Peer, client: httpx.Client, given: PeerInput) -> None:
+    """Raise InputError unless the peer returns the items that our index finds."""
+    for user_id in CHECKED_USERS:
+        found, expected = (
+            peer.items(send(peer, client, user_id, given.k).json()),
+            best_items(given.bundle, user_id, given.k),
+        )
         if found != expected:
-            raise InputError(f"it answers {found} to {user_id}; expected {expected}")
+            raise InputError(f"it returned {found} for {user_id}; expected {expected}")
 
 
-def best(bundle: Bundle, user_id: str, k: int) -> list[str]:
-    """The user's k best items, unseen before."""
+def best_items(bundle: Bundle, user_id: str, k: int) -> list[str]:
+    """Return the user's k best unseen items by our index."""
     row = bundle.user_ids.row(user_id)
     assert row is not None
     rows, _ = bundle.index().search(bundle.user_embeddings[row], k, bundle.seen(row))
     return [bundle.item_ids[int(item)] for item in rows[0]]
 
 
-def ask(peer: Peer, client: httpx.Client, user_id: str, k: int) -> httpx.Response:
-    """The very request that is measured, by a client that understands the answer."""
+def send(peer: Peer, client: httpx.Client, user_id: str, k: int) -> httpx.Response:
+    """Send the measured request with a client that parses the response."""
     head, _, body = peer.request(user_id, k).partition(b"\r\n\r\n")
     method, path, _ = head.split(b"\r\n")[0].decode().split(" ")
     return client.request(method, path, content=body or None, headers={"Content-Type": "application/json"})
@@ -82,7 +85,7 @@ def _environment(peer: Peer, programs: Path, port: int, home: Path, given: PeerI
     ours = {
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
-        # Whatever a peer writes of its own goes when it goes.
+        # Files that a peer writes are deleted with this folder.
         "HOME": str(home),
         "TMPDIR": str(home),
         "RAY_TMPDIR": str(home),

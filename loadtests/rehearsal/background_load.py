@@ -1,4 +1,4 @@
-"""Steady open arrivals through the proxy, from a thread of its own: what was asked, when, and what came of it."""
+"""Steady open arrivals through the proxy, sent by a thread of their own, and the responses."""
 
 import itertools
 import threading
@@ -22,15 +22,15 @@ from loadtests.workloads import raw, zipf_rows
 
 READ = "read"
 UNAVAILABLE = 503
-CYCLE = 5_000  # users drawn beforehand
-MOST_WAIT_S = 40.0  # for the last answers: the proxy tries an event three times ten seconds
+CYCLE = 5_000  # users drawn in advance
+LAST_RESPONSES_S = 40.0  # the proxy tries an event three times, ten seconds each
 MOST_CONNECTIONS = 1_000
-RESENDING_S = 30.0
-LOOK_S = 0.05
+RESEND_TIMEOUT_S = 30.0
+POLL_S = 0.05
 
 
 class LoadRequest(NamedTuple):
-    """One request."""
+    """One request; `event` is the body of an event."""
 
     kind: str
     request: bytes
@@ -38,27 +38,27 @@ class LoadRequest(NamedTuple):
 
 
 class LoadResponse(NamedTuple):
-    """What came of one request. Times are of time.perf_counter."""
+    """The response to one request. Times are of time.perf_counter."""
 
-    due: float  # when it was to be asked
+    due: float  # when the request was scheduled
     kind: str
-    status: int  # LOST: the connection broke, or nothing came
-    seconds: float  # from when it was due
+    status: int  # LOST: the connection broke, or no response arrived
+    seconds: float  # since it was due
     event_id: str
 
     @property
     def good(self) -> bool:
-        """It was answered as asked."""
+        """Whether the request succeeded."""
         return self.status in OK
 
     @property
     def refused(self) -> bool:
-        """An event that is to be sent again: nothing was promised, and the service said so."""
+        """Whether this is an event that the service refused with 503, so that the sender must send it again."""
         return self.kind == EVENT and self.status == UNAVAILABLE
 
 
 def requests(run: str, rng: np.random.Generator) -> Iterator[LoadRequest]:
-    """What a shop asks: some users far oftener than others, each liking things of their topic."""
+    """Yield the requests of a shop: some users are far more frequent, and each likes items of one topic."""
     users, items = zipf_rows(USERS, CYCLE, rng).tolist(), zipf_rows(ITEMS, CYCLE, rng).tolist()
     for number in itertools.count():
         user, item = users[number % CYCLE], items[number % CYCLE]
@@ -74,51 +74,48 @@ def requests(run: str, rng: np.random.Generator) -> Iterator[LoadRequest]:
 
 @dataclass
 class BackgroundLoad:
-    """Asks from `with` to its end, so many times a second on average, whatever the servers do."""
+    """Sends `rate` requests per second on average inside its `with` block, whatever the servers do."""
 
     port: int
     rate: float
-    asked: Iterator[LoadRequest]
+    requests: Iterator[LoadRequest]
     rng: np.random.Generator
-    answers: list[LoadResponse] = field(default_factory=list)
-    to_send_again: list[dict[str, str]] = field(default_factory=list)  # refused events
+    responses: list[LoadResponse] = field(default_factory=list)
+    refused_events: list[dict[str, str]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        """Nothing is asked yet."""
         self._free: list[Connection] = []
-        self._under_way: dict[Connection, tuple[LoadRequest, float]] = {}
+        self._outstanding: dict[Connection, tuple[LoadRequest, float]] = {}
         self._ending = threading.Event()
         self._thread = threading.Thread(target=self._run, name="load", daemon=True)
 
     def __enter__(self) -> Self:
-        """Begin."""
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Ask nothing more; what is under way may be answered."""
         self._ending.set()
         self._thread.join()
 
-    def settle(self) -> None:
-        """Wait until everything that was due by now has been answered: what is under way may be a failure yet."""
+    def wait_for_responses(self) -> None:
+        """Wait until every request that is due by now has a response: an outstanding one may still fail."""
         now = time.perf_counter()
-        while any(due <= now for _, due in list(self._under_way.values())):
-            if time.perf_counter() > now + MOST_WAIT_S:
-                raise InputError("the proxy leaves requests without any answer")
-            time.sleep(LOOK_S)
+        while any(due <= now for _, due in list(self._outstanding.values())):
+            if time.perf_counter() > now + LAST_RESPONSES_S:
+                raise InputError("the proxy leaves requests without any response")
+            time.sleep(POLL_S)
 
-    def send_again(self) -> int:
-        """Send what was refused once more, as its sender would; how many there were."""
-        waiting, self.to_send_again = self.to_send_again, []
+    def resend_refused(self) -> int:
+        """Send the refused events again, as their sender would; return how many there were."""
+        waiting, self.refused_events = self.refused_events, []
         if waiting:
-            with httpx.Client(base_url=f"http://{HOST}:{self.port}", timeout=RESENDING_S) as client:
+            with httpx.Client(base_url=f"http://{HOST}:{self.port}", timeout=RESEND_TIMEOUT_S) as client:
                 due = time.perf_counter()
                 client.post("/events", json=waiting).raise_for_status()
             seconds = time.perf_counter() - due
-            self.answers += [LoadResponse(due, EVENT, 202, seconds, event["event_id"]) for event in waiting]
+            self.responses += [LoadResponse(due, EVENT, 202, seconds, event["event_id"]) for event in waiting]
         return len(waiting)
 
     def _run(self) -> None:
@@ -127,45 +124,46 @@ class BackgroundLoad:
             while not self._ending.is_set():
                 due += self.rng.exponential(1 / self.rate)
                 while (early := due - time.perf_counter()) > 0:
-                    self._take(pool, early)
-                self._ask(pool, next(self.asked), due)
-            end = time.perf_counter() + MOST_WAIT_S
-            while self._under_way and time.perf_counter() < end:
-                self._take(pool, LOOK_S)
-        for asked, due in self._under_way.values():
-            self._note(asked, due, LOST, time.perf_counter() - due)
-        self._under_way.clear()
+                    self._receive(pool, early)
+                self._send(pool, next(self.requests), due)
+            end = time.perf_counter() + LAST_RESPONSES_S
+            while self._outstanding and time.perf_counter() < end:
+                self._receive(pool, POLL_S)
+        for request, due in self._outstanding.values():
+            self._record(request, due, LOST, time.perf_counter() - due)
+        self._outstanding.clear()
 
-    def _take(self, pool: Pool, seconds: float) -> None:
-        """What has been answered, or is within so many seconds."""
-        for connection, answer in pool.answers(seconds):
-            asked, due = self._under_way.pop(connection)
-            self._note(asked, due, answer.status, answer.seconds)
+    def _receive(self, pool: Pool, seconds: float) -> None:
+        """Record the responses that have arrived, or that arrive within so many seconds."""
+        for connection, response in pool.responses(seconds):
+            request, due = self._outstanding.pop(connection)
+            self._record(request, due, response.status, response.seconds)
             if not connection.closed:
                 self._free.append(connection)
 
-    def _ask(self, pool: Pool, asked: LoadRequest, due: float) -> None:
+    def _send(self, pool: Pool, request: LoadRequest, due: float) -> None:
         connection = self._connection(pool)
         if connection is None:
-            self._note(asked, due, LOST, time.perf_counter() - due)
+            self._record(request, due, LOST, time.perf_counter() - due)
             return
-        self._under_way[connection] = (asked, due)
-        pool.ask(connection, asked.request, due)
+        self._outstanding[connection] = (request, due)
+        pool.send(connection, request.request, due)
 
     def _connection(self, pool: Pool) -> Connection | None:
-        """The free one that was used last, for those before it may have been closed meanwhile, or else a new one."""
+        """Return the free connection that was used last, as older ones may have been closed, or open a new one."""
         while self._free:
             connection = self._free.pop()
             if not connection.closed:
                 return connection
-        if len(self._under_way) >= MOST_CONNECTIONS:
+        if len(self._outstanding) >= MOST_CONNECTIONS:
             return None
         with suppress(OSError):
             return pool.open()
         return None
 
-    def _note(self, asked: LoadRequest, due: float, status: int, seconds: float) -> None:
-        answer = LoadResponse(due, asked.kind, status, seconds, asked.event["event_id"] if asked.event else "")
-        if asked.event is not None and answer.refused:
-            self.to_send_again.append(asked.event)
-        self.answers.append(answer)
+    def _record(self, request: LoadRequest, due: float, status: int, seconds: float) -> None:
+        event_id = request.event["event_id"] if request.event else ""
+        response = LoadResponse(due, request.kind, status, seconds, event_id)
+        if request.event is not None and response.refused:
+            self.refused_events.append(request.event)
+        self.responses.append(response)

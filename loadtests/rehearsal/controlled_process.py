@@ -1,4 +1,4 @@
-"""A server process that can be stopped, killed, frozen, filled up and started again on the same port."""
+"""A server process that can be stopped, killed, frozen, limited in file size, and started again on the same port."""
 
 import os
 import resource
@@ -17,7 +17,7 @@ UNLIMITED = resource.RLIM_INFINITY
 
 @dataclass
 class ControlledProcess:
-    """Started by `start`; its words go to `log`, from one start to the next."""
+    """A process that `start` starts; its output is appended to `log` at every start."""
 
     name: str
     command: Sequence[str]
@@ -27,15 +27,15 @@ class ControlledProcess:
 
     @property
     def pid(self) -> int:
-        """Of the process that runs; InputError, with its last words, where none does."""
+        """The id of the running process. InputError with the last line of its log where it has ended."""
         if self._running is None or self._running.poll() is not None:
-            raise InputError(f"{self.name} has ended: {self.last_words()}")
+            raise InputError(f"{self.name} has ended: {self.last_line()}")
         return self._running.pid
 
     def start(self) -> None:
-        """Start it; whether it is ready is for others to ask."""
+        """Start the process without waiting until it is ready."""
         with self.log.open("ab") as file:
-            # Python ignores SIGXFSZ, and so do its children then: a full disk is an error to them, and not their end.
+            # Python ignores SIGXFSZ, and so do its children then: exceeding a file size limit is an error to them.
             self._running = subprocess.Popen(
                 self.command,
                 env=dict(self.environment),
@@ -46,7 +46,7 @@ class ControlledProcess:
             )
 
     def stop(self) -> None:
-        """Ask it to end, and wait until it has; InputError where it does not."""
+        """Send SIGTERM and wait for the end. InputError where the process does not end."""
         if self._running is None:
             return
         self._running.terminate()
@@ -57,7 +57,7 @@ class ControlledProcess:
             raise InputError(f"{self.name} did not end within {STOP_S:.0f} s of SIGTERM") from None
 
     def kill(self) -> None:
-        """End it without asking (kill -9), with all that it started."""
+        """Kill the process and all its children with SIGKILL."""
         if self._running is None:
             return
         with suppress(ProcessLookupError):
@@ -65,18 +65,18 @@ class ControlledProcess:
         self._running.wait()
 
     def freeze(self) -> None:
-        """Let it hang: the kernel goes on taking connections for it."""
+        """Suspend the process; the kernel still accepts connections for it."""
         os.kill(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Resume the process."""
         os.kill(self.pid, signal.SIGCONT)
 
     def limit_files(self, most: int = UNLIMITED) -> None:
-        """No file of it may grow beyond so many bytes: to the process a full disk, without being root."""
+        """Limit the size of the files that the process writes; to the process this is a full disk. Needs no root."""
         resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (most, UNLIMITED))
 
-    def last_words(self) -> str:
-        """The last line of its log."""
+    def last_line(self) -> str:
+        """Return the last line of its log."""
         lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
-        return lines[-1] if lines else "it said nothing"
+        return lines[-1] if lines else "no output"

@@ -1,4 +1,4 @@
-"""Everything that runs: three replicas behind HAProxy, Redis under Sentinel, Prometheus where it is installed."""
+"""The rehearsal's deployment: three replicas behind HAProxy, Redis under Sentinel, Prometheus where installed."""
 
 import os
 import shlex
@@ -21,12 +21,14 @@ from loadtests.rehearsal.redis_sentinel import SentinelRedis, sentinel_redis
 from loadtests.rehearsal.sample_shop import SampleShop, arguments
 
 HAPROXY_CFG = Path(__file__).parents[2] / "deploy" / "haproxy" / "haproxy.cfg"
-NAMES = ("one", "two", "three")  # as haproxy.cfg calls the replicas
-PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])  # as Debian has it
+NAMES = ("one", "two", "three")  # of the replicas in haproxy.cfg
+PATH = os.pathsep.join(
+    [os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"]
+)  # where Debian installs daemons
 DRAIN_DELAY_S = 2.0
 POLL_S = 0.05
 START_S = 60.0
-LOOKED_AT_EVERY = "2s"  # by Prometheus: a fault lasts seconds
+SCRAPE_INTERVAL = "2s"  # a fault lasts seconds
 
 
 @dataclass(frozen=True)
@@ -37,21 +39,21 @@ class Replica:
     port: int
 
     def get(self, path: str, timeout_s: float = 2.0) -> httpx.Response:
-        """Ask it past the proxy."""
+        """Send a request to this replica, without the proxy."""
         return httpx.get(f"http://{HOST}:{self.port}{path}", timeout=timeout_s)
 
     def bundle(self) -> str | None:
-        """The bundle that it serves; None while it is not ready."""
+        """Return the bundle that the replica serves, or None while it is not ready."""
         try:
-            answer = self.get("/readyz")
+            response = self.get("/readyz")
         except httpx.TransportError:
             return None
-        return str(answer.json()["bundle"]) if answer.status_code == httpx.codes.OK else None
+        return str(response.json()["bundle"]) if response.status_code == httpx.codes.OK else None
 
 
 @dataclass(frozen=True)
 class Deployment:
-    """What the faults are done to."""
+    """The running processes that faults are injected into."""
 
     shop: SampleShop
     replicas: Mapping[str, Replica]
@@ -62,73 +64,73 @@ class Deployment:
     alerts: AlertView
 
     def start(self) -> None:
-        """Start everything, and return when it is whole."""
+        """Start everything and wait until it is healthy."""
         self.redis.start()
-        wait_for(self.redis.whole, "Redis with two replicas under Sentinel")
+        wait_for(self.redis.is_whole, "Redis with two replicas under Sentinel")
         for replica in self.replicas.values():
             replica.process.start()
         self.proxy.start()
-        wait_for(self.whole, "three replicas behind the proxy", self.running)
+        wait_for(self.is_whole, "three replicas behind the proxy", self.check_running)
 
-    def whole(self) -> bool:
-        """Every replica is ready and sent requests, and Redis is whole."""
+    def is_whole(self) -> bool:
+        """Return whether every replica is ready and receives requests, and Redis is healthy."""
         try:
-            return self.proxy_view.up() == set(NAMES) and self.bundles() != {None} and self.redis.whole()
+            return self.proxy_view.up() == set(NAMES) and self.bundles() != {None} and self.redis.is_whole()
         except httpx.TransportError:
             return False
 
     def bundles(self) -> set[str | None]:
-        """What the replicas serve; one value when they agree."""
+        """Return the bundles that the replicas serve; one value when they agree."""
         return {replica.bundle() for replica in self.replicas.values()}
 
-    def running(self) -> None:
-        """InputError, with its last words, where a process has ended."""
+    def check_running(self) -> None:
+        """Raise InputError where a process has ended."""
         for process in self.processes():
             assert process.pid
 
     def processes(self) -> list[ControlledProcess]:
-        """All of them, in the order in which they are to end."""
+        """Return all processes in the order in which they are stopped."""
         return [self.proxy, *(replica.process for replica in self.replicas.values()), *self.redis.processes()]
 
     def post(self, path: str, timeout_s: float = 120.0) -> httpx.Response:
-        """Ask for something through the proxy, as an operator would."""
+        """Send a POST through the proxy."""
         return httpx.post(f"http://{HOST}:{self.port}{path}", timeout=timeout_s)
 
     def get(self, path: str) -> httpx.Response:
-        """The same, to be told something."""
+        """Send a GET through the proxy."""
         return httpx.get(f"http://{HOST}:{self.port}{path}", timeout=10.0)
 
 
 def wait_for(
     condition: Callable[[], bool], what: str, check: Callable[[], None] = lambda: None, seconds: float = START_S
 ) -> None:
-    """Wait until it holds; InputError names what did not come."""
+    """Poll the condition until it holds. InputError after so many seconds."""
     end = time.monotonic() + seconds
     while not condition():
         check()
         if time.monotonic() > end:
-            raise InputError(f"waited {seconds:.0f} s in vain for {what}")
+            raise InputError(f"timeout after {seconds:.0f} s of waiting for {what}")
         time.sleep(POLL_S)
 
 
 @contextmanager
 def running(shop: SampleShop, folder: Path) -> Iterator[Deployment]:
-    """The whole of it, started; ended when this ends, however it does. Logs stay in the folder."""
+    """Start the deployment and stop it at the end. Logs stay in the folder."""
     redis = sentinel_redis(folder)
     replicas = {name: _replica(name, folder, shop, redis) for name in NAMES}
     ports = [replica.port for replica in replicas.values()]
-    proxy, port, metrics = _haproxy(needed("haproxy"), folder, ports)
+    proxy, port, metrics = _haproxy(require("haproxy"), folder, ports)
     with ExitStack() as stack:
-        watcher = stack.enter_context(prometheus(ports, LOOKED_AT_EVERY)) if found("prometheus") else None
-        topology = Deployment(shop, replicas, redis, proxy, port, ProxyView(metrics), AlertView(watcher))
-        for process in topology.processes():
+        client = stack.enter_context(prometheus(ports, SCRAPE_INTERVAL)) if find_program("prometheus") else None
+        deployment = Deployment(shop, replicas, redis, proxy, port, ProxyView(metrics), AlertView(client))
+        for process in deployment.processes():
             stack.callback(process.kill)
-        topology.start()
-        yield topology
+        deployment.start()
+        yield deployment
 
 
 def _haproxy(program: str, folder: Path, ports: Sequence[int]) -> tuple[ControlledProcess, int, int]:
-    """The process, its port for callers, and the one for its metrics."""
+    """Return the process, its port for callers, and its port for metrics."""
     port, metrics = free_port(), free_port()
     environment = {f"RECO_REPLICA_{i}": f"{HOST}:{one}" for i, one in enumerate(ports, start=1)}
     own = {"RECO_PROXY_BIND": f"{HOST}:{port}", "RECO_PROXY_METRICS": f"{HOST}:{metrics}"}
@@ -136,16 +138,16 @@ def _haproxy(program: str, folder: Path, ports: Sequence[int]) -> tuple[Controll
     return ControlledProcess("haproxy", command, folder / "haproxy.log", os.environ | environment | own), port, metrics
 
 
-def needed(program: str) -> str:
-    """Its path; InputError says how to get it."""
-    path = found(program)
+def require(program: str) -> str:
+    """Return the path of a program. InputError explains how to install it."""
+    path = find_program(program)
     if path is None:
         raise InputError(f"{program} is not installed; expected it on the PATH: apt-get install {program}")
     return path
 
 
-def found(program: str) -> str | None:
-    """Its path, or None."""
+def find_program(program: str) -> str | None:
+    """Return the path of a program, or None."""
     return shutil.which(program, path=PATH)
 
 
@@ -153,18 +155,18 @@ def _replica(name: str, folder: Path, shop: SampleShop, redis: SentinelRedis) ->
     port = free_port()
     settings = {
         "registry": shop.registry,
-        "data": folder / "data",  # shared: whoever leads a retraining may be another than began it
+        "data": folder / "data",  # shared: the leader of a retraining may change
         "port": port,
         "redis_url": redis.url,
         "event_log": "redis",
-        "event_log_replicas": 1,  # an acknowledged event outlives its Redis
+        "event_log_replicas": 1,  # an acknowledged event survives the loss of the master
         "drain_delay_s": DRAIN_DELAY_S,
         "trusted_proxies": HOST,
         "admin_open": "true",
         "retrain_data": shop.data,
         "retrain_arguments": shlex.join(arguments()),
         "retrain_lease_s": 5,
-        "gate": '{"metric_margin": 0.2}',  # so small a shop's figures waver from one training to the next
+        "gate": '{"metric_margin": 0.2}',  # the metrics of so small a shop vary between trainings
     }
     clean = {key: value for key, value in os.environ.items() if not key.startswith("RECO_")}
     environment = clean | {f"RECO_{key.upper()}": str(value) for key, value in settings.items()}

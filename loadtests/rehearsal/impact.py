@@ -1,4 +1,4 @@
-"""What a fault did to callers, out of their answers; and whether that is within its limits."""
+"""The impact of a fault on callers, computed from the responses, and the limits on it."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -9,36 +9,36 @@ from loadtests.load_summary import percentiles
 from loadtests.rehearsal.background_load import READ, LoadResponse
 from loadtests.shop_traffic import EVENT
 
-STEP_S = 0.5  # callers' woe is looked at in such steps
+STEP_S = 0.5  # the impact is judged in steps of this length
 SLOW_AT_LEAST_S = 0.25
 SLOW_TIMES = 5.0  # the p99 before
-SLOW_SHARE = 0.1  # of the reads in a step beyond which it is a bad one
+SLOW_SHARE = 0.1  # a step is bad when more of its reads are slow
 
 
 @dataclass(frozen=True)
 class FaultTimes:
-    """Of one fault, in seconds of one clock."""
+    """The phases of one fault, in seconds of one clock."""
 
-    watched: float  # from when on answers count as before
+    watched: float  # responses count as "before" from here
     begun: float
-    mended: float  # the cause is gone: begun, where nobody but the system itself can mend it
-    whole: float  # everything is as it was
-    ended: float  # until when answers count as after
+    mended: float  # the cause is removed; equal to `begun` where only the system itself can recover
+    whole: float  # everything has recovered
+    ended: float  # responses count as "after" until here
 
 
 @dataclass(frozen=True)
 class FaultLimits:
-    """What a fault may do."""
+    """The limits on the impact of a fault."""
 
     failures: int = 0
-    refusals: int = 0  # events that are to be sent again
-    whole_s: float = 30.0  # from when the cause is gone
+    refusals: int = 0  # events that must be sent again
+    whole_s: float = 30.0  # from when the cause is removed
     felt_s: float = 3.0  # from the beginning, by callers
 
 
 @dataclass(frozen=True)
 class CallerImpact:
-    """What callers saw of one fault."""
+    """What callers noticed of one fault."""
 
     requests: int
     failures: int
@@ -49,12 +49,12 @@ class CallerImpact:
     felt_s: float
 
 
-def seen(answers: Sequence[LoadResponse], times: FaultTimes) -> CallerImpact:
-    """The figures of one fault, out of the answers to what was due while it was watched."""
+def caller_impact(responses: Sequence[LoadResponse], times: FaultTimes) -> CallerImpact:
+    """Compute the impact of one fault from the responses to requests that were due in its phases."""
     phases = (
-        within(answers, times.watched, times.begun),
-        within(answers, times.begun, times.whole),
-        within(answers, times.whole, times.ended),
+        due_between(responses, times.watched, times.begun),
+        due_between(responses, times.begun, times.whole),
+        due_between(responses, times.whole, times.ended),
     )
     during_and_after = phases[1] + phases[2]
     slow_s = max(SLOW_AT_LEAST_S, SLOW_TIMES * p99(phases[0], READ) / 1e3)
@@ -69,42 +69,42 @@ def seen(answers: Sequence[LoadResponse], times: FaultTimes) -> CallerImpact:
     )
 
 
-def within(answers: Iterable[LoadResponse], start: float, end: float) -> list[LoadResponse]:
-    """Those that were due from start on and before the end."""
-    return [one for one in answers if start <= one.due < end]
+def due_between(responses: Iterable[LoadResponse], start: float, end: float) -> list[LoadResponse]:
+    """Return the responses to requests that were due from `start` on and before `end`."""
+    return [one for one in responses if start <= one.due < end]
 
 
-def p99(answers: Iterable[LoadResponse], kind: str) -> float:
-    """In milliseconds, of the good ones of a kind; nan where there is none."""
-    seconds = [one.seconds for one in answers if one.kind == kind and one.good]
+def p99(responses: Iterable[LoadResponse], kind: str) -> float:
+    """Return the p99 in milliseconds of the successful responses of a kind; nan where there is none."""
+    seconds = [one.seconds for one in responses if one.kind == kind and one.good]
     return float(percentiles(np.array(seconds), (99,))[0]) * 1e3 if seconds else float("nan")
 
 
-def felt_for(answers: Sequence[LoadResponse], begun: float, slow_s: float) -> float:
-    """Seconds from the beginning to the end of the last step in which something failed, was refused, or much was slow.
+def felt_for(responses: Sequence[LoadResponse], begun: float, slow_s: float) -> float:
+    """Return the seconds from `begun` to the end of the last bad step; 0 where no step is bad.
 
-    0 where there is no such step. The steps begin at `begun`.
+    A step is bad where a request failed, an event was refused, or many reads were slow. Steps are counted from `begun`.
     """
     steps: dict[int, list[LoadResponse]] = {}
-    for one in answers:
+    for one in responses:
         steps.setdefault(int((one.due - begun) // STEP_S), []).append(one)
     bad = [step for step, some in steps.items() if _is_bad(some, slow_s)]
     return (max(bad) + 1) * STEP_S if bad else 0.0
 
 
-def _is_bad(answers: Sequence[LoadResponse], slow_s: float) -> bool:
-    reads = [one for one in answers if one.kind == READ]
+def _is_bad(responses: Sequence[LoadResponse], slow_s: float) -> bool:
+    reads = [one for one in responses if one.kind == READ]
     slow = sum(one.seconds > slow_s for one in reads)
-    return any(not one.good for one in answers) or slow > SLOW_SHARE * len(reads)
+    return any(not one.good for one in responses) or slow > SLOW_SHARE * len(reads)
 
 
-def broken(found: CallerImpact, limits: FaultLimits, lost: int, doubled: int) -> list[str]:
-    """Each limit that is broken: what was found, and what was expected."""
+def exceeded(impact: CallerImpact, limits: FaultLimits, lost: int, doubled: int) -> list[str]:
+    """Return a line for each exceeded limit, with what was found and what was expected."""
     checks = [
-        ("failed requests", found.failures, limits.failures),
-        ("refused events", found.refusals, limits.refusals),
-        ("seconds until whole", found.whole_s, limits.whole_s),
-        ("seconds that callers felt it", found.felt_s, limits.felt_s),
+        ("failed requests", impact.failures, limits.failures),
+        ("refused events", impact.refusals, limits.refusals),
+        ("seconds until recovery", impact.whole_s, limits.whole_s),
+        ("seconds of impact on callers", impact.felt_s, limits.felt_s),
         ("acknowledged events lost", lost, 0),
         ("events doubled", doubled, 0),
     ]

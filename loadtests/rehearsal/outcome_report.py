@@ -1,4 +1,4 @@
-"""What came of the faults, for people and for programs."""
+"""The outcomes of a rehearsal as a table, as Markdown and as JSON."""
 
 import math
 from collections.abc import Sequence
@@ -14,33 +14,33 @@ from loadtests.rehearsal.fault_runner import Outcome
 
 HEADINGS = ("fault", "requests", "failed", "refused", "p99 ms before / during / after", "felt s", "whole s", "retried",
             "events lost", "alerts (would fire)", "verdict")  # fmt: skip
-WORDS = ("fault", "alerts (would fire)", "verdict")
+TEXT_HEADINGS = ("fault", "alerts (would fire)", "verdict")
 JSON, MARKDOWN = ".json", ".md"
 
 
 def outcome_table(outcomes: Sequence[Outcome]) -> Table:
-    """One row a fault."""
+    """Return a table with one row per fault."""
     table = Table(title="rehearsal", title_justify="left", show_lines=True)
     for heading in HEADINGS:
-        words = heading in WORDS
-        table.add_column(heading, justify="left" if words else "right", overflow="fold", no_wrap=heading == WORDS[0])
+        justify = "left" if heading in TEXT_HEADINGS else "right"
+        table.add_column(heading, justify=justify, overflow="fold", no_wrap=heading == HEADINGS[0])  # type: ignore[arg-type]
     for outcome in outcomes:
         table.add_row(*cells(outcome))
     return table
 
 
 def cells(outcome: Outcome) -> list[str]:
-    """Of one row."""
-    seen = outcome.seen
+    """Return the cells of one row."""
+    impact = outcome.seen
     alerts = [*outcome.fired, *(f"({name})" for name in outcome.pending)]
     return [
         outcome.fault,
-        f"{seen.requests:,}",
-        f"{seen.failures:,}",
-        f"{seen.refusals:,}",
-        " / ".join("-" if math.isnan(ms) else f"{ms:.0f}" for ms in seen.p99_ms),
-        f"{seen.felt_s:.1f}",
-        f"{seen.whole_s:.1f}",
+        f"{impact.requests:,}",
+        f"{impact.failures:,}",
+        f"{impact.refusals:,}",
+        " / ".join("-" if math.isnan(ms) else f"{ms:.0f}" for ms in impact.p99_ms),
+        f"{impact.felt_s:.1f}",
+        f"{impact.whole_s:.1f}",
         f"{outcome.retries:,}",
         f"{outcome.lost:,}",
         "\n".join(alerts) or "-",
@@ -49,7 +49,7 @@ def cells(outcome: Outcome) -> list[str]:
 
 
 def markdown(outcomes: Sequence[Outcome]) -> str:
-    """The same for a page."""
+    """Return a Markdown table and the broken limits."""
     rows = [HEADINGS, ["---"] * len(HEADINGS), *(cells(outcome) for outcome in outcomes)]
     lines = ["| " + " | ".join(cell.replace("\n", ", ") for cell in row) + " |" for row in rows]
     broken = [f"* {outcome.fault}: {limit}" for outcome in outcomes for limit in outcome.broken]
@@ -57,12 +57,12 @@ def markdown(outcomes: Sequence[Outcome]) -> str:
 
 
 def record(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """The same for programs."""
+    """Return the outcomes as JSON objects."""
     return [asdict(outcome) for outcome in outcomes]
 
 
 def check_writable(path: Path) -> None:
-    """InputError where the report could not be written in the end."""
+    """Raise InputError where the report cannot be written to this path."""
     if path.suffix not in (JSON, MARKDOWN):
         raise InputError(f"--out {path}: expected a file ending in {JSON} or {MARKDOWN}")
     if not path.absolute().parent.is_dir():
@@ -70,7 +70,7 @@ def check_writable(path: Path) -> None:
 
 
 def write(path: Path, outcomes: Sequence[Outcome]) -> None:
-    """Write the report in the format that the file's name asks for."""
+    """Write the report as Markdown or JSON, according to the file's suffix."""
     text = (
         markdown(outcomes).encode()
         if path.suffix == MARKDOWN

@@ -1,4 +1,4 @@
-"""A small shop whose people like one kind of thing each, and bundles that the real trainer makes of it."""
+"""A small shop whose users like items of one topic each, and bundles that the real trainer makes from it."""
 
 import csv
 import json
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from index.errors import InputError
 
-USERS, ITEMS, TOPICS, EACH = 400, 240, 8, 12
+USERS, ITEMS, TOPICS, ITEMS_PER_USER = 400, 240, 8, 12
 TRAINING = {
     "model.embedding_size": "16",
     "training.epochs": "20",
@@ -29,25 +29,25 @@ EVENT_COLUMNS = {"event_id": pa.string(), "user_id": pa.string(), "item_id": pa.
 
 @dataclass(frozen=True)
 class SampleShop:
-    """Data to train on, and the folder of bundles."""
+    """Training data and the folder of bundles."""
 
     data: Path
     registry: Path
-    events: Path  # none yet
+    events: Path  # an empty file
 
     def trained(self, out: Path, changes: dict[str, str] | None = None) -> str:
-        """The id of a new bundle by `trainer retrain`; it is not published."""
-        places = ["--events", self.events, "--registry", self.registry, "--out", out]
-        said = _run("trainer", "retrain", self.data, *places, *arguments(changes))
-        return str(json.loads(said.splitlines()[-1])["bundle"])
+        """Make a bundle with `trainer retrain`, without publishing it, and return its id."""
+        paths = ["--events", self.events, "--registry", self.registry, "--out", out]
+        output = _run("trainer", "retrain", self.data, *paths, *arguments(changes))
+        return str(json.loads(output.splitlines()[-1])["bundle"])
 
     def publish(self, bundle: str) -> None:
-        """Let it serve, past the gate."""
+        """Publish a bundle without the gate."""
         _run("index", "publish", self.registry / bundle)
 
 
 def arguments(changes: dict[str, str] | None = None) -> list[str]:
-    """Of `trainer retrain`, for a model that is trained in seconds."""
+    """Return arguments of `trainer retrain` for a model that trains within seconds."""
     settings = TRAINING | (changes or {})
     return [
         "--config",
@@ -57,9 +57,9 @@ def arguments(changes: dict[str, str] | None = None) -> list[str]:
 
 
 def create_shop(folder: Path, rng: np.random.Generator) -> SampleShop:
-    """The shop's data, prepared by `trainer prepare`."""
+    """Make the shop's data and prepare it with `trainer prepare`."""
     folder.mkdir()
-    _write(folder / "items.csv", ["item_id", "title"], [[item_id(row), f"thing no. {row}"] for row in range(ITEMS)])
+    _write(folder / "items.csv", ["item_id", "title"], [[item_id(row), f"item no. {row}"] for row in range(ITEMS)])
     _write(folder / "ratings.csv", ["user_id", "item_id", "timestamp"], _ratings(rng))
     shop = SampleShop(folder / "data", folder / "bundles", folder / "none.parquet")
     pq.write_table(pa.table({name: pa.array([], kind) for name, kind in EVENT_COLUMNS.items()}), shop.events)
@@ -69,17 +69,17 @@ def create_shop(folder: Path, rng: np.random.Generator) -> SampleShop:
 
 
 def user_id(row: int) -> str:
-    """The outside id of a user."""
+    """Return the user id of a row."""
     return f"user-{row}"
 
 
 def item_id(row: int) -> str:
-    """The outside id of an item."""
+    """Return the item id of a row."""
     return f"item-{row}"
 
 
 def liked_item(user: int, rng: np.random.Generator) -> int:
-    """An item of the user's topic, some oftener than others."""
+    """Draw an item of the user's topic, some more often than others."""
     n_topic = ITEMS // TOPICS
     return int(rng.random() ** 2 * n_topic) * TOPICS + user % TOPICS
 
@@ -88,9 +88,9 @@ def _ratings(rng: np.random.Generator) -> list[list[str]]:
     rows: list[list[str]] = []
     for user in range(USERS):
         liked: set[int] = set()
-        while len(liked) < EACH:
+        while len(liked) < ITEMS_PER_USER:
             liked.add(liked_item(user, rng))
-        times = 1_600_000_000 + rng.integers(0, 10**7, EACH)
+        times = 1_600_000_000 + rng.integers(0, 10**7, ITEMS_PER_USER)
         rows += [[user_id(user), item_id(item), str(at)] for item, at in zip(sorted(liked), times, strict=True)]
     return rows
 

@@ -11,7 +11,8 @@ import yaml
 from scraped import Series, missing, unknown_labels
 
 from deploy.panels import PAGES
-from deploy.rule_files import FOLDER, Rule, asked, grouping, rules
+from deploy.promql import grouping_labels, selectors
+from deploy.rule_files import FOLDER, Rule, rules
 from index.gate_report import GateLimits
 
 ALL = list(rules())
@@ -32,7 +33,7 @@ def test_a_series_or_a_label_that_no_service_shows_is_found_out(series: Series) 
     assert unknown_labels(expr, series) == {"nowhere", "a"}
     assert missing('reco_events_refused_total{reason="mistyped"}', series) != []
     with pytest.raises(ValueError, match="unclosed"):
-        asked("sum by (rate(")
+        selectors("sum by (rate(")
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=str)
@@ -46,7 +47,7 @@ def test_the_summary_of_an_alert_names_labels_that_it_has() -> None:
     for rule in ALERTS:
         named = set(re.findall(r"\$labels\.(\w+)", rule.annotations["summary"]))
         if "by (" in rule.expr:  # what is summed has the labels that it was summed by, and no others
-            assert named <= grouping(rule.expr) | {"slo"}, rule.name
+            assert named <= grouping_labels(rule.expr) | {"slo"}, rule.name
 
 
 def test_rules_have_names_of_their_own() -> None:
@@ -90,7 +91,7 @@ def test_prometheus_reads_both_files_and_scrapes_under_the_name_that_the_alerts_
     config = yaml.safe_load((FOLDER / "prometheus.yml").read_text())
     assert {FOLDER / name for name in config["rule_files"]} == set(FOLDER.glob("*.yml")) - {FOLDER / "prometheus.yml"}
     jobs = {job["job_name"] for job in config["scrape_configs"]}
-    asked_for = {
-        value for rule in ALL for one in asked(rule.expr) for label, _, value in one.matchers if label == "job"
+    jobs_selected = {
+        value for rule in ALL for one in selectors(rule.expr) for label, _, value in one.matchers if label == "job"
     }
-    assert asked_for <= jobs
+    assert jobs_selected <= jobs
