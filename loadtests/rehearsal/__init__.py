@@ -1,1 +1,1 @@
-"""A rehearsal of operational faults under load, with limits on what callers may notice: `python -m loadtests.rehearsal`."""
+"""A rehearsal of operational faults under load, with limits on their impact: `python -m loadtests.rehearsal`."""

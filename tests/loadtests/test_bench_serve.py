@@ -1,4 +1,4 @@
-"""The benchmark over real processes: it is not timed here, only held to what it must say."""
+"""The benchmark over real processes. No test depends on the times that it measures."""
 
 import json
 import subprocess
@@ -6,13 +6,10 @@ import sys
 
 import numpy as np
 import pytest
-import redis
 
 from loadtests.bench_serve import counted
-from loadtests.bench_servers import BenchServers
-from loadtests.benchmark import Benchmark, OpenRound, Pace
+from loadtests.benchmark import OpenRound
 from loadtests.load_summary import LoadMeasurement
-from loadtests.workloads import workload
 
 KINDS = ["empty", "recommend", "explain", "similar", "fold-in", "unknown user"]
 KINDS += ["recommend, anew", "explain, anew", "similar, anew", "fold-in, anew", "100 seen, anew"]
@@ -49,7 +46,8 @@ def test_a_quick_run_ends_with_one_line_of_figures_and_without_a_failure():
     assert list(record["open_rounds"]) == KINDS
     for name, (once,) in record["open_rounds"].items():
         assert record["open"][name]["p99_of_rounds_ms"] == pytest.approx([once["p99_ms"]] * 3, abs=0.01)
-        assert min(once["before"], once["after"], once["busy"]) > 0
+        assert min(once["before"], once["after"]) > 0
+        assert once["busy"] >= 0
     assert closed["recommend, bare"]["redis_hits"] > 0.9
     assert closed["cold cache"]["redis_hits"] < 0.1
     assert closed["unknown user"]["redis_hits"] is None
@@ -63,7 +61,7 @@ def test_sizes_that_no_bundle_can_have_are_one_line():
     assert done.stderr.startswith("error: 6 seen per user of 5 items")
 
 
-def test_rows_are_chosen_by_name_and_measured_beside_the_yardstick():
+def test_chosen_rows_are_measured_with_the_baseline():
     done = run(*SMALL, "--row", "recommend, anew", "--load", "0.5")
     assert done.returncode == 0, done.stdout + done.stderr
     record = json.loads(done.stdout.splitlines()[-1])
@@ -78,33 +76,25 @@ def test_a_row_that_does_not_exist_is_refused_with_those_that_do():
     assert "'recomend' is not known; expected some of empty; recommend; explain; similar" in done.stderr
 
 
-def loaded(before: float, after: float, latency_s: float, busy: float = 0.7) -> OpenRound:
+def open_round(before: float, after: float, latency_s: float, busy: float = 0.7) -> OpenRound:
     return OpenRound(LoadMeasurement(np.array([latency_s]), 0, 1.0, busy, 0.1, 0, 0), 0.7, before, after)
 
 
 def test_a_round_counts_where_the_machine_kept_its_speed():
-    rounds = [loaded(1_000, 1_100, 1.0), loaded(1_000, 1_300, 2.0), loaded(1_000, 800, 3.0), loaded(900, 1_000, 4.0)]
+    rounds = [
+        open_round(1_000, 1_100, 1.0),
+        open_round(1_000, 1_300, 2.0),
+        open_round(1_000, 800, 3.0),
+        open_round(900, 1_000, 4.0),
+    ]
     assert [one.latencies[0] for one in counted(rounds)] == [1.0, 4.0]
 
 
-def test_a_round_in_which_the_server_was_busy_for_another_share_than_asked_does_not_count():
-    rounds = [loaded(1_000, 1_000, latency, busy) for latency, busy in enumerate([0.55, 0.65, 0.7, 0.8, 0.9])]
+def test_a_round_whose_server_was_busy_for_another_share_does_not_count():
+    rounds = [open_round(1_000, 1_000, latency, busy) for latency, busy in enumerate([0.55, 0.65, 0.7, 0.8, 0.9])]
     assert [one.latencies[0] for one in counted(rounds)] == [1, 2, 3]
 
 
-def test_rounds_that_do_not_count_are_tried_again_and_told_of(monkeypatch: pytest.MonkeyPatch):
-    changed, steady = loaded(1_000, 2_000, 1.0), loaded(1_000, 1_000, 1.0)
-    outcomes = iter([changed, steady, changed, steady, steady])
-    monkeypatch.setattr(Benchmark, "_loaded", lambda *_: next(outcomes))
-    bench = Benchmark(BenchServers({}, "", redis.Redis()), (workload("one", "one", [b""]),))
-    assert bench.loaded(0.7, 1, Pace(1.0, rounds=2), np.random.default_rng(0)) == {
-        "one": [changed, steady, changed, steady]
-    }
-    outcomes = iter([changed] * 9)
-    found = bench.loaded(0.7, 1, Pace(1.0, rounds=2, tries=3), np.random.default_rng(0))
-    assert len(found["one"]) == 6, "a machine that never keeps its speed ends the tries"
-
-
 def test_where_no_round_was_steady_all_count():
-    rounds = [loaded(1_000, 2_000, 1.0), loaded(2_000, 1_000, 2.0)]
+    rounds = [open_round(1_000, 2_000, 1.0), open_round(2_000, 1_000, 2.0)]
     assert [one.latencies[0] for one in counted(rounds)] == [1.0, 2.0]

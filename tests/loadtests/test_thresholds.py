@@ -10,7 +10,7 @@ def test_a_run_within_its_limits_breaks_none():
     assert list(LIMITS.broken([RouteResult("/recommend", 990, 10, 50), RouteResult("/events", 10, 0, 200)])) == []
 
 
-def test_each_broken_limit_is_told_with_what_was_found_and_by_how_much():
+def test_each_broken_limit_is_reported_with_the_value_and_the_excess():
     routes = [RouteResult("/recommend", 900, 30, 61), RouteResult("/events", 100, 0, 1_200.5)]
     assert list(LIMITS.broken(routes)) == [
         "30 of 1,000 requests failed, 3.00%: 2.00% above the 1.00% allowed",
@@ -19,9 +19,9 @@ def test_each_broken_limit_is_told_with_what_was_found_and_by_how_much():
     ]
 
 
-def test_a_route_that_was_never_asked_has_not_held_its_limit():
+def test_a_route_without_requests_breaks_its_limit():
     assert list(LIMITS.broken([RouteResult("/recommend", 10, 0, 1)])) == [
-        "/events was never asked, so nothing is known of its p99"
+        "/events received no request, so its p99 is unknown"
     ]
     assert len(list(LIMITS.broken([]))) == 2
 
