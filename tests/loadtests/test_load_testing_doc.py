@@ -16,19 +16,20 @@ LOCUST = ["locust"]
 
 @pytest.fixture(scope="module")
 def help_of_all() -> str:
-    """What the commands on the page say of themselves, without line breaks."""
+    """The help of the commands on the page, with long lines."""
     commands = (LOCUST, ["loadtests.loadtest"], ["loadtests.slo"])
-    asked = [
-        subprocess.run(
+    running = [
+        subprocess.Popen(
             [sys.executable, "-m", *command, "--help"],
             env={"COLUMNS": "300", "TERM": "dumb"},
-            capture_output=True,
+            stdout=subprocess.PIPE,
             text=True,
-            check=True,
         )
         for command in commands
     ]
-    return " ".join(one.stdout for one in asked)
+    texts = [process.communicate()[0] for process in running]
+    assert [process.returncode for process in running] == [0, 0, 0]
+    return " ".join(texts)
 
 
 def test_every_option_on_the_page_exists(help_of_all: str):
