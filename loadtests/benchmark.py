@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import track
 
 from index.errors import InputError
-from loadtests.bench_servers import BASELINE, BenchServers, cpu_seconds
+from loadtests.bench_servers import BASELINE, RESUME_S, BenchServers, cpu_seconds
 from loadtests.load_client import LoadResult, closed_loop, open_arrivals, poisson_arrivals
 from loadtests.load_summary import LoadMeasurement, LoadSummary, summarize
 from loadtests.workloads import Workload
@@ -33,9 +33,10 @@ class Pace:
     seconds: float
     rounds: int
     tries: int = 3  # at most so many times `rounds`, on a machine that changes its speed
+    resume_s: float = RESUME_S  # before a measurement, for a server that was suspended
 
 
-QUICK = Pace(seconds=0.1, rounds=1, tries=1)
+QUICK = Pace(seconds=0.1, rounds=1, tries=1, resume_s=0.02)
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,7 @@ class Benchmark:
             requests, port = iter(workload.warm_up), self.servers.children[workload.server].port
             with self.servers.awake(workload.server):
                 closed_loop(port, requests, connections=WARM_UP_CONNECTIONS, seconds=WARM_UP_S)
+        gc.freeze()  # later collections need not visit modules and requests
 
     def closed(self, connections: int, pace: Pace) -> dict[str, LoadSummary]:
         """Measure every workload in a closed loop and compare it with the baseline."""

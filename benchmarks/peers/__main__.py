@@ -79,7 +79,7 @@ def bench_peers(
             with _started(installed, given, cores, absent) as children:
                 all_servers = replace(servers, children={**servers.children, **children})
                 workloads = _workloads([PEERS[name] for name in children], user_ids, k, key.key)
-                with all_servers.pausing(children) as paused:
+                with all_servers.pausing(children, pace.resume_s) as paused:
                     benchmark = Benchmark(paused, workloads)
                     benchmark.warm_up()
                     summaries = benchmark.closed(connections, pace)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from stand_in_cluster import Cluster, kubeconfig, running
 
-from deploy.manifests import OVERLAYS, of_kind, one, overlay, pods
+from deploy.manifests import OVERLAYS, find, of_kind, overlay, pods
 from index.registry import Registry
 from service.retrain.job import Job
 from service.retrain.kubernetes import KubernetesLauncher
@@ -64,7 +64,7 @@ def test_the_service_has_the_rights_that_a_training_takes_from_its_start_to_its_
 ) -> None:
     manifests = overlay(name)
     called = setting(manifests, "RECO_RETRAIN_KUBERNETES_CRONJOB")
-    cron_job = one(manifests, "CronJob", called)
+    cron_job = find(manifests, "CronJob", called)
     cluster = Cluster(cron_job)
     with running(cluster):
         asyncio.run(whole_life(cluster, tmp_path, cron_job["metadata"]["namespace"], called))

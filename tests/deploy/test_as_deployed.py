@@ -10,7 +10,7 @@ import pytest
 from servers import Valkey, publish, wait_until
 from stand_in_cluster import Cluster, kubeconfig, running
 
-from deploy.manifests import Manifest, of_kind, one, overlay
+from deploy.manifests import Manifest, find, of_kind, overlay
 from deploy.processes import HOST, child, free_port
 from service.http.security.keys import new_key
 
@@ -24,7 +24,7 @@ def manifests() -> list[Manifest]:
 
 @pytest.fixture(scope="module")
 def cluster(manifests: list[Manifest]) -> Iterator[Cluster]:
-    made = Cluster(one(manifests, "CronJob", "retrain"))
+    made = Cluster(find(manifests, "CronJob", "retrain"))
     with running(made):
         yield made
 

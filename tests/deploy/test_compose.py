@@ -10,7 +10,7 @@ import pytest
 import yaml
 from dockerfile_stages import dockerfile_stages
 
-from deploy.manifests import one, overlay
+from deploy.manifests import find, overlay
 from service.settings import PREFIX, Settings, load_settings
 
 HERE = Path(__file__).parents[2]
@@ -84,7 +84,7 @@ def test_ports_are_open_to_this_machine_alone(name: str) -> None:
 def test_images_of_others_are_pinned_to_a_version_and_redis_is_that_of_the_cluster() -> None:
     for name, service in SERVICES.items():
         assert name in OURS or service["image"].partition(":")[2][:1].isdigit() or ":v" in service["image"]
-    redis = one(overlay("dev"), "StatefulSet", "redis")["spec"]["template"]["spec"]["containers"][0]
+    redis = find(overlay("dev"), "StatefulSet", "redis")["spec"]["template"]["spec"]["containers"][0]
     assert SERVICES["redis"]["image"] == redis["image"]
 
 
@@ -107,7 +107,7 @@ def test_volumes_lie_where_the_images_look(settings: Settings) -> None:
 
 
 def test_the_first_shop_is_made_as_in_a_cluster_on_a_desk() -> None:
-    pod = one(overlay("dev"), "Deployment", "anchorrec")["spec"]["template"]["spec"]
+    pod = find(overlay("dev"), "Deployment", "anchorrec")["spec"]["template"]["spec"]
     shell, options, script = next(c for c in pod["initContainers"] if c["name"] == "shop")["args"]
     assert SERVICES["trainer"]["command"] == [shell, options, script.replace("$", "$$")]
 

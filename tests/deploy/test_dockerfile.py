@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from deploy.manifests import of_kind, one, overlay
+from deploy.manifests import find, of_kind, overlay
 
 HERE = Path(__file__).parents[2]
 LOCKS = HERE / "requirements"
@@ -100,7 +100,7 @@ def test_the_lock_files_of_each_device_exist(stages: dict[str, DockerfileStage],
 
 @pytest.mark.parametrize("stage", ["service", "trainer"])
 def test_an_image_runs_as_the_user_that_kubernetes_gives_it(stages: dict[str, DockerfileStage], stage: str) -> None:
-    pod = one(overlay("cpu"), "Deployment", "anchorrec")["spec"]["template"]["spec"]["securityContext"]
+    pod = find(overlay("cpu"), "Deployment", "anchorrec")["spec"]["template"]["spec"]["securityContext"]
     assert stages[stage].words("USER") == [[f"{pod['runAsUser']}:{pod['runAsGroup']}"]]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from deploy.manifests import FOLDER, OVERLAYS, Manifest, containers, of_kind, one, overlay, parsed, pods
+from deploy.manifests import FOLDER, OVERLAYS, Manifest, containers, find, of_kind, overlay, parsed, pods
 from deploy.prometheus_rule import prometheus_rule
 from service.http.routes import health
 from service.http.security.admission import NEVER_SHED, OPEN
@@ -26,7 +26,7 @@ def manifests(name: str) -> list[Manifest]:
 
 @pytest.fixture
 def deployment(manifests: list[Manifest]) -> Manifest:
-    return one(manifests, "Deployment", "anchorrec")
+    return find(manifests, "Deployment", "anchorrec")
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def environment(manifests: list[Manifest], container: Manifest) -> dict[str, str
     values: dict[str, str] = {}
     for source in container.get("envFrom", ()):
         if "configMapRef" in source:
-            values |= one(manifests, "ConfigMap", source["configMapRef"]["name"])["data"]
+            values |= find(manifests, "ConfigMap", source["configMapRef"]["name"])["data"]
         else:
             assert source["secretRef"] == {
                 "name": "bucket",
@@ -127,7 +127,7 @@ def test_ports_are_those_that_the_service_listens_on(settings: Settings, contain
 
 
 def test_every_port_that_is_named_anywhere_is_there(manifests: list[Manifest]) -> None:
-    service = one(manifests, "Service", "anchorrec")
+    service = find(manifests, "Service", "anchorrec")
     by_name = {port["name"]: port for port in service["spec"]["ports"]}
     for one_service in of_kind(manifests, "Service"):
         for template in [t for w, t in pods(manifests) if w in chosen(manifests, one_service["spec"]["selector"])]:
@@ -154,7 +154,7 @@ def test_prometheus_is_given_the_rules_as_they_are_and_calls_the_job_as_they_do(
         assert rule["spec"] == made["spec"], "python -m deploy.prometheus_rule > deploy/monitoring/prometheusrule.yaml"
     for monitor in monitors:  # the job is named after the Service
         assert not {"jobLabel", "relabelings"} & {*monitor["spec"], *monitor["spec"]["endpoints"][0]}
-        assert f'up{{job="{one(manifests, "Service", "anchorrec")["metadata"]["name"]}"}}' in str(rules)
+        assert f'up{{job="{find(manifests, "Service", "anchorrec")["metadata"]["name"]}"}}' in str(rules)
 
 
 def test_grafana_is_given_every_dashboard_as_it_is(manifests: list[Manifest], name: str) -> None:
@@ -181,7 +181,7 @@ def test_every_selector_means_the_pods_that_it_is_to_mean(manifests: list[Manife
             selector = manifest["spec"]["selector"]["matchLabels"]
             assert chosen(manifests, selector) == {f"{kind} {manifest['metadata']['name']}"}
     ours = {"Deployment anchorrec"}
-    assert chosen(manifests, one(manifests, "Service", "anchorrec")["spec"]["selector"]) == ours
+    assert chosen(manifests, find(manifests, "Service", "anchorrec")["spec"]["selector"]) == ours
     for budget in of_kind(manifests, "PodDisruptionBudget"):
         assert chosen(manifests, budget["spec"]["selector"]["matchLabels"]) == ours
     for scaler in of_kind(manifests, "HorizontalPodAutoscaler"):
@@ -213,7 +213,7 @@ def test_a_rollout_never_has_fewer_replicas_than_before(deployment: Manifest) ->
 
 
 def test_the_cronjob_is_the_hooks_template_and_no_clock(settings: Settings, manifests: list[Manifest]) -> None:
-    cron_job = one(manifests, "CronJob", str(settings.retrain_kubernetes_cronjob))["spec"]
+    cron_job = find(manifests, "CronJob", str(settings.retrain_kubernetes_cronjob))["spec"]
     assert (cron_job["concurrencyPolicy"], cron_job["suspend"]) == ("Forbid", True)
     assert settings.retrain_schedule is not None  # the service has the clock
     assert cron_job["jobTemplate"]["spec"]["activeDeadlineSeconds"] == settings.retrain_timeout_s
@@ -276,7 +276,7 @@ def test_scaling_goes_by_cpu_and_by_a_metric_that_there_is(
 
 
 def test_nobody_reaches_anybody_but_by_a_rule(manifests: list[Manifest], name: str) -> None:
-    deny = one(manifests, "NetworkPolicy", "deny")["spec"]
+    deny = find(manifests, "NetworkPolicy", "deny")["spec"]
     assert deny == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     for policy in of_kind(manifests, "NetworkPolicy"):
         assert {} not in policy["spec"].get("ingress", []) + policy["spec"].get("egress", [])

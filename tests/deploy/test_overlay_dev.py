@@ -10,7 +10,7 @@ import pytest
 import typer
 from servers import Valkey
 
-from deploy.manifests import one, overlay
+from deploy.manifests import find, overlay
 from index.__main__ import app as index_commands
 from index.errors import InputError
 from service.events.open_log import check_log
@@ -21,7 +21,7 @@ COMMANDS = {"trainer": trainer_commands, "index": index_commands}
 
 
 def arguments_of_redis() -> dict[str, str]:
-    (container,) = one(overlay("dev"), "StatefulSet", "redis")["spec"]["template"]["spec"]["containers"]
+    (container,) = find(overlay("dev"), "StatefulSet", "redis")["spec"]["template"]["spec"]["containers"]
     pairs = (argument.removeprefix("--").split() for argument in container["args"])
     return dict(pairs)
 
@@ -45,7 +45,7 @@ def test_its_redis_keeps_events_as_the_service_asks_of_it(tmp_path: Path, change
 
 def shop_commands() -> Iterator[list[str]]:
     """The words of each `python -m` in the script that makes the shop, the inner ones of $(…) included."""
-    deployment = one(overlay("dev"), "Deployment", "anchorrec")["spec"]["template"]["spec"]
+    deployment = find(overlay("dev"), "Deployment", "anchorrec")["spec"]["template"]["spec"]
     *_, script = deployment["initContainers"][0]["args"]
     text = script.replace("\\\n", " ").replace('"$(', "bundle\n").replace(')"', "")
     for line in text.splitlines():
