@@ -42,8 +42,8 @@ class CheckedService:
         """Request a path and return the JSON body. CheckFailed where the status differs."""
         response = self.client.get(path, params=query)
         expect(response.status_code == status, f"{path} returned {response.status_code}, expected {status}")
-        answer: dict[str, Any] = response.json()
-        return answer
+        body: dict[str, Any] = response.json()
+        return body
 
     def users(self) -> list[int]:
         """Return rows of users who have seen items, the most active first."""
@@ -64,10 +64,10 @@ def escaped(outside_id: str) -> str:
 
 def ready(service: CheckedService) -> str:
     """The service is ready, serves the published bundle and is connected to Redis."""
-    answer = service.get("/readyz")
-    found = (answer["bundle"], answer["redis"])
+    body = service.get("/readyz")
+    found = (body["bundle"], body["redis"])
     expect(found == (service.bundle.bundle_id, "closed"), f"found {found}")
-    return f"bundle {answer['bundle']}, {answer['index']['factory']} index on {answer['index']['device']}"
+    return f"bundle {body['bundle']}, {body['index']['factory']} index on {body['index']['device']}"
 
 
 def known_users(service: CheckedService) -> str:
@@ -75,12 +75,12 @@ def known_users(service: CheckedService) -> str:
     explained = 0
     for row in service.users():
         user_id = service.bundle.user_ids[row]
-        answer = service.get(f"/recommend/{escaped(user_id)}", k=10, explain=True)
-        expect(answer["source"] == "user", f"source of {user_id!r} is {answer['source']!r}")
+        body = service.get(f"/recommend/{escaped(user_id)}", k=10, explain=True)
+        expect(body["source"] == "user", f"source of {user_id!r} is {body['source']!r}")
         seen = {service.bundle.item_ids[int(item)] for item in service.bundle.seen(row)}
-        again = seen & {item["item_id"] for item in answer["items"]}
+        again = seen & {item["item_id"] for item in body["items"]}
         expect(not again, f"{user_id!r} received seen items: {sorted(again)}")
-        for item in answer["items"]:
+        for item in body["items"]:
             _sums(item)
             explained += 1
     expect(explained > 0, "no user received any recommendation")
@@ -101,8 +101,8 @@ def _sums(item: Mapping[str, Any]) -> None:
 def counterfactual(service: CheckedService) -> str:
     """Each past item of an explanation has the rank that the recommended item would have without it."""
     user_id = service.bundle.user_ids[service.users()[0]]
-    answer = service.get(f"/recommend/{escaped(user_id)}", k=3, explain=True, counterfactual=True)
-    ranks = [past["rank_without"] for item in answer["items"] for past in item["explanation"]["past_items"]]
+    body = service.get(f"/recommend/{escaped(user_id)}", k=3, explain=True, counterfactual=True)
+    ranks = [past["rank_without"] for item in body["items"] for past in item["explanation"]["past_items"]]
     expect(all(rank is None or rank >= 1 for rank in ranks) and bool(ranks), f"found ranks {ranks}")
     return f"{len(ranks)} ranks"
 
@@ -112,9 +112,9 @@ def similar_items(service: CheckedService) -> str:
     item_id = _popular_item(service)
     spaces = service.get("/readyz")["spaces"]
     for by in spaces:
-        answer = service.get(f"/similar/{escaped(item_id)}", k=10, by=by, explain=True)
-        expect(answer["by"] == by and bool(answer["items"]), f"by={by} returned {answer['items']}")
-        for item in answer["items"]:
+        body = service.get(f"/similar/{escaped(item_id)}", k=10, by=by, explain=True)
+        expect(body["by"] == by and bool(body["items"]), f"by={by} returned {body['items']}")
+        for item in body["items"]:
             why = item["explanation"]
             expect(item["item_id"] != item_id, f"{item_id!r} is in its own list of similar items")
             expect(set(why["cosines"]) == set(spaces), f"cosines in {sorted(why['cosines'])}, expected {spaces}")
@@ -125,11 +125,11 @@ def similar_items(service: CheckedService) -> str:
 
 def unknown_user(service: CheckedService) -> str:
     """An unknown user receives popular items, labelled as popular."""
-    answer = service.get(f"/recommend/{escaped(UNKNOWN_ID)}", k=5)
-    expect(answer["source"] == "popular", f"source is {answer['source']!r}, expected 'popular'")
+    body = service.get(f"/recommend/{escaped(UNKNOWN_ID)}", k=5)
+    expect(body["source"] == "popular", f"source is {body['source']!r}, expected 'popular'")
     popular = [item["item_id"] for item in service.get("/popular", k=5)["items"]]
-    expect([item["item_id"] for item in answer["items"]] == popular, "the items are not those of /popular")
-    return f"first: {answer['items'][0]['title']!r}"
+    expect([item["item_id"] for item in body["items"]] == popular, "the items are not those of /popular")
+    return f"first: {body['items'][0]['title']!r}"
 
 
 def refusals(service: CheckedService) -> str:
