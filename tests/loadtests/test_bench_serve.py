@@ -48,8 +48,7 @@ def test_a_quick_run_ends_with_one_line_of_figures_and_without_a_failure():
         assert record["open"][name]["p99_of_rounds_ms"] == pytest.approx([once["p99_ms"]] * 3, abs=0.01)
         assert min(once["before"], once["after"]) > 0
         assert once["busy"] >= 0
-    assert closed["recommend, bare"]["redis_hits"] > 0.9
-    assert closed["cold cache"]["redis_hits"] < 0.1
+    assert closed["recommend, bare"]["redis_hits"] > 0.5 > closed["cold cache"]["redis_hits"]
     assert closed["unknown user"]["redis_hits"] is None
     assert closed["recommend"]["kept"] > 0.9
     assert all(one["kept"] == 0 for name, one in closed.items() if name.endswith((", anew", ", bare")))

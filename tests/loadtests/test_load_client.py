@@ -55,8 +55,9 @@ def test_a_closed_loop_ends_after_its_duration_with_a_response_to_every_request(
         writer.write(response(200))
 
     result = asyncio.run(load(reply, lambda port: closed_loop(port, repeat(REQUEST), connections=2, seconds=0.2)))
-    assert 0.2 <= result.seconds < 2
+    assert result.seconds >= 0.2
     assert 2 <= len(result.latencies) <= 10
+    assert result.failures == 0
     assert min(result.latencies) >= 0.05
 
 
@@ -94,25 +95,31 @@ def test_an_open_arrival_that_waits_for_a_connection_is_timed_from_its_schedule(
 
 
 def test_open_arrivals_do_not_slow_down_with_the_server():
+    waiting, most_waiting = 0, 0
+
     async def reply(writer: asyncio.StreamWriter) -> None:
+        nonlocal waiting, most_waiting
+        waiting += 1
+        most_waiting = max(most_waiting, waiting)
         await asyncio.sleep(0.2)
+        waiting -= 1
         writer.write(response(200))
 
     arrivals = np.linspace(0, 0.1, 20)
     result = asyncio.run(load(reply, lambda port: open_arrivals(port, repeat(REQUEST), arrivals, connections=20)))
     assert len(result.latencies) == 20
-    assert result.seconds < 2  # one after the other they would take 4
-    assert 0.1 < result.idle < result.seconds, "the client polls until the last response and counts that time"
+    assert most_waiting > 1, "arrivals do not wait for responses"
+    assert 0 < result.idle < result.seconds, "the client polls until the last response and counts that time"
 
 
 def test_the_client_sleeps_while_the_next_arrival_is_far():
     async def reply(writer: asyncio.StreamWriter) -> None:
         writer.write(response(200))
 
-    arrivals = np.array([0.0, 1.0])
+    arrivals = np.array([0.0, 0.4])
     result = asyncio.run(load(reply, lambda port: open_arrivals(port, repeat(REQUEST), arrivals, connections=1)))
     assert (len(result.latencies), result.failures) == (2, 0)
-    assert result.idle < 0.5
+    assert result.seconds - result.idle > 0.3
 
 
 def test_an_open_arrival_on_a_lost_connection_is_a_failure():
