@@ -15,7 +15,7 @@ from rich.console import Console
 from deploy.processes import Child, end_by_signals
 from index.cli import command_line, run_cli
 from index.errors import InputError
-from loadtests.bench_servers import BASELINE, SETTINGS, ApiKey, BenchServers, available_cores, running
+from loadtests.bench_servers import BASELINE, SETTINGS, BenchKey, BenchServers, available_cores, running
 from loadtests.benchmark import QUICK, Benchmark, OpenRound, Pace
 from loadtests.load_summary import LoadMeasurement, LoadSummary, as_record, caveats, summarize, summary_table
 from loadtests.random_bundle import BundleSizes, publish_random
@@ -81,7 +81,7 @@ def bench_serve(
     sizes = BundleSizes(items, users, seen, size, tuple(heavy or [n for n in HEAVY if n <= items]))
     rng, cores = np.random.default_rng(seed), available_cores()
     with tempfile.TemporaryDirectory(prefix="anchorrec-bench-") as folder:
-        registry, key = Path(folder) / "bundles", ApiKey.create(Path(folder) / "keys.jsonl")
+        registry, key = Path(folder) / "bundles", BenchKey.create(Path(folder) / "keys.jsonl")
         workloads = chosen(make_workloads(sizes, k=k, n_requests=n_requests, key=key.key, rng=rng), row)
         publish_random(registry, sizes, rng)
         with running(registry, cores, key, services_of(workloads)) as servers:

@@ -33,14 +33,14 @@ SETTINGS: Mapping[str, Mapping[str, str]] = {
 
 
 @dataclass(frozen=True)
-class ApiKey:
+class BenchKey:
     """An API key, and the file from which the service reads it."""
 
     key: str
     file: Path
 
     @classmethod
-    def create(cls, file: Path) -> "ApiKey":
+    def create(cls, file: Path) -> "BenchKey":
         """Create a key that may read and send events, and write its line to the file."""
         key, line = new_key("bench", "write")
         file.write_text(line + "\n", encoding="utf-8")
@@ -109,7 +109,7 @@ class BenchServers:
 
 @contextmanager
 def running(
-    registry: Path, cores: Cores, key: ApiKey, services: Iterable[str] = SETTINGS, *, baseline: bool = True
+    registry: Path, cores: Cores, key: BenchKey, services: Iterable[str] = SETTINGS, *, baseline: bool = True
 ) -> Iterator[BenchServers]:
     """Run Redis, these services and the baseline, and yield them once they are ready.
 
@@ -128,7 +128,7 @@ def running(
 
 
 @contextmanager
-def service(registry: Path, redis_url: str, key: ApiKey, name: str = SHIPPED) -> Iterator[Child]:
+def service(registry: Path, redis_url: str, key: BenchKey, name: str = SHIPPED) -> Iterator[Child]:
     """Run a service that requires the key and has its own event log; its client sends the key."""
     settings = {"RECO_API_KEYS_FILE": str(key.file), "RECO_DATA": str(registry / f"data-{name}"), **SETTINGS[name]}
     with server(SERVICE, registry, free_port(), redis_url, settings=settings) as child:

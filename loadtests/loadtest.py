@@ -16,7 +16,7 @@ import typer
 from deploy.processes import end_by_signals, redis_server
 from index.cli import command_line, run_cli
 from index.errors import InputError
-from loadtests.bench_servers import ApiKey, service
+from loadtests.bench_servers import BenchKey, service
 from loadtests.load_profiles import PROFILES
 from loadtests.locust_options import options_help
 from loadtests.random_bundle import BundleSizes, publish_random, user_id
@@ -88,7 +88,7 @@ def deployment(host: str) -> Iterator[Target]:
 def own_service(sizes: BundleSizes) -> Iterator[Target]:
     """Run Redis and a service with a random bundle, an API key and a file of user ids."""
     with tempfile.TemporaryDirectory(prefix="anchorrec-load-") as folder:
-        registry, key = Path(folder) / "bundles", ApiKey.create(Path(folder) / "keys.jsonl")
+        registry, key = Path(folder) / "bundles", BenchKey.create(Path(folder) / "keys.jsonl")
         publish_random(registry, sizes, np.random.default_rng(0))
         ids = Path(folder) / "users.txt"
         ids.write_text("\n".join(map(user_id, range(sizes.n_users))), encoding="utf-8")

@@ -17,7 +17,7 @@ from rich.table import Table
 from deploy.processes import end_by_signals
 from index.cli import command_line, run_cli
 from loadtests.baseline_app import PATH
-from loadtests.bench_servers import BASELINE, SHIPPED, UNCACHED, ApiKey, available_cores, running
+from loadtests.bench_servers import BASELINE, SHIPPED, UNCACHED, BenchKey, available_cores, running
 from loadtests.benchmark import Benchmark, Pace
 from loadtests.load_summary import LoadMeasurement, LoadSummary, as_record, summarize
 from loadtests.max_rate import RateBracket, find_max_rate
@@ -144,7 +144,7 @@ def slo(
     objective, rng = Objective(p99, failures, seconds, connections, tolerance, samples), np.random.default_rng(seed)
     sizes, cores = BundleSizes(items, users), available_cores()
     with tempfile.TemporaryDirectory(prefix="anchorrec-slo-") as folder:
-        registry, key = Path(folder) / "bundles", ApiKey.create(Path(folder) / "keys.jsonl")
+        registry, key = Path(folder) / "bundles", BenchKey.create(Path(folder) / "keys.jsonl")
         publish_random(registry, sizes, rng)
         with running(registry, cores, key, (SHIPPED, UNCACHED)) as servers:
             benchmark = Benchmark(servers, workloads(sizes, key.key, rng))

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from deploy.processes import Child, end_by_signals
 from index.cli import command_line, run_cli
-from loadtests.bench_servers import SHIPPED, ApiKey, available_cores, read_counters, running
+from loadtests.bench_servers import SHIPPED, BenchKey, available_cores, read_counters, running
 from loadtests.load_client import Pool, TimedResponse, send_all
 from loadtests.random_bundle import BundleSizes, publish_random
 from loadtests.request_mix import MixRequest, request_mix
@@ -106,7 +106,7 @@ def soak(
     end_by_signals()
     sizes = BundleSizes(items, users, seen, size)
     with tempfile.TemporaryDirectory(prefix="anchorrec-soak-") as folder:
-        registry, key = Path(folder) / "bundles", ApiKey.create(Path(folder) / "keys.jsonl")
+        registry, key = Path(folder) / "bundles", BenchKey.create(Path(folder) / "keys.jsonl")
         publish_random(registry, sizes, np.random.default_rng(seed))
         with running(registry, available_cores(), key, (SHIPPED,), baseline=False) as servers:
             service, mix = servers.children[SHIPPED], request_mix(sizes, key.key, random.Random(seed))

@@ -22,7 +22,7 @@ from index.cli import command_line, run_cli
 from index.errors import InputError
 from index.registry import Registry
 from loadtests.baseline_app import PATH
-from loadtests.bench_servers import BASELINE, SHIPPED, UNCACHED, ApiKey, Cores, available_cores, on_core, running
+from loadtests.bench_servers import BASELINE, SHIPPED, UNCACHED, BenchKey, Cores, available_cores, on_core, running
 from loadtests.benchmark import QUICK, Benchmark, Pace
 from loadtests.load_summary import LoadSummary, as_record, caveats, summary_table
 from loadtests.random_bundle import BundleSizes, publish_random, user_id
@@ -71,7 +71,7 @@ def bench_peers(
     chosen = _chosen(peers)
     installed, absent = _installed(chosen, venvs)
     with tempfile.TemporaryDirectory(prefix="anchorrec-bench-") as folder:
-        registry, key = Path(folder) / "bundles", ApiKey.create(Path(folder) / "keys.jsonl")
+        registry, key = Path(folder) / "bundles", BenchKey.create(Path(folder) / "keys.jsonl")
         publish_random(registry, sizes, rng)
         user_ids = [user_id(row) for row in zipf_rows(sizes.n_users, n_requests, rng).tolist()]
         with running(registry, cores, key, (SHIPPED, UNCACHED)) as servers:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from loadtests.bench_servers import BARE, ApiKey, available_cores, running
+from loadtests.bench_servers import BARE, BenchKey, available_cores, running
 from loadtests.load_client import Pool, TimedResponse, send_all
 from loadtests.random_bundle import BundleSizes, publish_random
 from loadtests.request_mix import MixRequest, request_mix
@@ -79,7 +79,7 @@ def test_a_soak_that_is_ended_early_reports_what_it_found_and_fails():
 
 
 def test_the_warm_up_ends_when_every_cache_is_full(tmp_path: Path):
-    sizes, key = BundleSizes(300, 500, 5, 16), ApiKey.create(tmp_path / "keys.jsonl")
+    sizes, key = BundleSizes(300, 500, 5, 16), BenchKey.create(tmp_path / "keys.jsonl")
     publish_random(tmp_path / "bundles", sizes, np.random.default_rng(0))
     with running(tmp_path / "bundles", available_cores(), key, (BARE,), baseline=False) as servers:
         service, mix = servers.children[BARE], request_mix(sizes, key.key, random.Random(0))
