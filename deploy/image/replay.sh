@@ -2,7 +2,7 @@
 # Builds the service's image without a container engine, starts it and checks its responses (docs/image.md).
 #   replay.sh REGISTRY [WORK]    REGISTRY: folder of published bundles; WORK: keeps the bare Debian between runs (.image)
 # The second part of this file repeats the steps of the Dockerfile's stage `service` and of the stages that it is built
-# from; tests/deploy/test_replay.py fails where the two differ. Needs root, debootstrap, and a Python with this project.
+# from; tests/deploy/test_dockerfile.py fails where the two differ. Needs root, debootstrap, and a Python with this project.
 set -euo pipefail
 
 fail() { echo "error: $*" >&2; exit 2; }

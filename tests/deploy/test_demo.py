@@ -46,14 +46,14 @@ def serving_demo(registry: Path) -> Iterator[tuple["subprocess.Popen[bytes]", in
         demo.stdout.close()
 
 
-def test_the_check_asks_a_real_service_and_every_finding_holds(registry: Path) -> None:
+def test_all_checks_pass_on_a_real_service(registry: Path) -> None:
     done = run(registry, "--check")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("\nok ") == len(CHECKS)
     assert "vectors written" in done.stdout
 
 
-def test_answers_that_do_not_fit_the_bundle_fail_the_check(registry: Path, tmp_path: Path) -> None:
+def test_responses_that_do_not_fit_the_bundle_fail_the_check(registry: Path, tmp_path: Path) -> None:
     other = publish(tmp_path, make_content(seed=1))
     with serving(registry=registry) as client:
         found = {said: holds for said, holds, _ in run_checks(CheckedService(client, other))}
@@ -72,7 +72,7 @@ def test_the_demo_serves_until_it_is_stopped_and_leaves_no_orphan(registry: Path
         wait_until(lambda: not any(child.is_running() for child in children))
 
 
-def test_a_port_that_is_taken_is_one_line_and_no_start(registry: Path) -> None:
+def test_a_port_in_use_is_one_line_and_no_start(registry: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -35,7 +35,7 @@ def pinned(lock: str) -> dict[str, Version]:
     return {canonicalize_name(name): Version(version) for name, version in pins}
 
 
-def wanted(lock: str) -> list[Requirement]:
+def required(lock: str) -> list[Requirement]:
     """What the project says that the image needs."""
     names = [*PROJECT["dependencies"], *(n for e in EXTRAS[lock] for n in PROJECT["optional-dependencies"][e])]
     return [Requirement(name) for name in names]
@@ -55,7 +55,7 @@ def test_hadolint_finds_nothing() -> None:
 @pytest.mark.parametrize("lock", EXTRAS)
 def test_each_direct_dependency_is_locked_in_a_version_that_the_project_takes(lock: str) -> None:
     pins = pinned(lock)
-    for requirement in wanted(lock):
+    for requirement in required(lock):
         version = pins[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(version), f"{lock}: {requirement} is locked at {version}; run `make lock`"
 

@@ -1,4 +1,4 @@
-"""docs/kubernetes.md is about the manifests that there are."""
+"""docs/kubernetes.md describes the existing manifests."""
 
 import os
 import re
@@ -34,7 +34,7 @@ def test_an_overlay_of_ones_own_builds_and_changes_what_it_says(tmp_path: Path) 
     assert [spec["rules"][0]["host"]] == spec["tls"][0]["hosts"] == ["reco.shop.example"]
 
 
-def test_the_adapter_gives_the_metric_that_the_autoscaler_asks_for() -> None:
+def test_the_adapter_provides_the_metric_that_the_autoscaler_uses() -> None:
     (rule,) = yaml.safe_load(example("rules:"))["rules"]["custom"]
     series = rule["seriesQuery"].partition("{")[0]
     (scaler,) = of_kind(overlay("cpu"), "HorizontalPodAutoscaler")
@@ -43,15 +43,15 @@ def test_the_adapter_gives_the_metric_that_the_autoscaler_asks_for() -> None:
     assert kinds[series] == "gauge"  # so that a mean over time is what it says
 
 
-def test_the_secrets_it_tells_of_are_those_that_the_manifests_ask_for() -> None:
-    told = set(re.findall(r"^\| `([a-z-]+)` \| `[a-z.]+`", PAGE, re.M))
+def test_the_page_lists_the_secrets_that_the_manifests_use() -> None:
+    documented = set(re.findall(r"^\| `([a-z-]+)` \| `[a-z.]+`", PAGE, re.M))
     manifests = overlay("cpu")
     pod = find(manifests, "Deployment", "anchorrec")["spec"]["template"]["spec"]
-    asked = {variable["valueFrom"]["secretKeyRef"]["name"] for variable in pod["containers"][0]["env"]
+    used = {variable["valueFrom"]["secretKeyRef"]["name"] for variable in pod["containers"][0]["env"]
              if "secretKeyRef" in variable.get("valueFrom", {})}  # fmt: skip
-    asked |= {volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume}
-    asked |= {each["secretName"] for each in find(manifests, "Ingress", "anchorrec")["spec"]["tls"]}
-    assert told == asked
+    used |= {volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume}
+    used |= {each["secretName"] for each in find(manifests, "Ingress", "anchorrec")["spec"]["tls"]}
+    assert documented == used
 
 
 def test_every_object_that_a_command_names_is_there() -> None:

@@ -1,4 +1,4 @@
-"""What only the overlay for a desk has: its own Redis, and a shop to begin with."""
+"""The parts of the dev overlay: its own Redis and the demo shop."""
 
 import shlex
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ def arguments_of_redis() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("changes", [{}, {"appendonly": "no"}, {"maxmemory-policy": "allkeys-lru"}])
-def test_its_redis_keeps_events_as_the_service_asks_of_it(tmp_path: Path, changes: dict[str, str]) -> None:
+def test_its_redis_stores_events_as_the_service_requires(tmp_path: Path, changes: dict[str, str]) -> None:
     config = {name: value for name, value in arguments_of_redis().items() if name != "dir"} | changes
     redis = Valkey(tmp_path, config=config).start()
     settings = Settings(registry=tmp_path, redis_url=redis.url, event_log="redis")
@@ -62,7 +62,7 @@ def parsed(module: str, words: list[str]) -> tuple[str, dict[str, Any]]:
     return name, command.make_context(name, words).params
 
 
-def test_its_shop_is_made_by_commands_that_there_are() -> None:
+def test_its_shop_is_made_by_existing_commands() -> None:
     given = [parsed(module, words) for module, *words in shop_commands()]
     assert [name for name, _ in given] == ["shop", "fit", "publish", "export"]
     assert given[0][1]["n_users"] == 300

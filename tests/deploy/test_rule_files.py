@@ -1,6 +1,6 @@
-"""The rules for Prometheus: they ask for what a service shows, and every alert can be acted on and has been tried.
+"""The rules for Prometheus use existing series, and every alert has a runbook section and a test.
 
-What Prometheus makes of them is tried by `make check-alerts`, which needs promtool.
+`make check-alerts` runs them in Prometheus and needs promtool.
 """
 
 import re
@@ -18,16 +18,16 @@ from index.gate_report import GateLimits
 ALL = list(rules())
 ALERTS = [rule for rule in ALL if rule.alerts]
 RUNBOOK = Path("docs/runbook.md")
-TRIED = Path("tests/deploy/rules")
+RULE_TESTS = Path("tests/deploy/rules")
 
 
 @pytest.mark.parametrize("rule", ALL, ids=str)
-def test_a_rule_asks_for_series_and_labels_that_a_running_service_shows(rule: Rule, series: Series) -> None:
+def test_a_rule_uses_series_and_labels_that_a_running_service_has(rule: Rule, series: Series) -> None:
     assert missing(rule.expr, series) == []
     assert unknown_labels(rule.expr, series) == set()
 
 
-def test_a_series_or_a_label_that_no_service_shows_is_found_out(series: Series) -> None:
+def test_an_unknown_series_or_label_is_detected(series: Series) -> None:
     expr = 'sum by (nowhere) (rate(reco_requests_total{status="200"}[5m])) / sum(reco_nothing{a="b"})'
     assert missing(expr, series) == ['reco_nothing{a="b"}']
     assert unknown_labels(expr, series) == {"nowhere", "a"}
@@ -66,7 +66,7 @@ def test_every_objective_has_all_bad_and_a_budget() -> None:
     assert all(names == {"slo:all:rate5m", "slo:bad:rate5m", "slo:budget:ratio"} for names in by_slo.values())
 
 
-def test_limits_that_stand_in_several_places_are_the_same_in_all() -> None:
+def test_limits_in_several_places_are_equal() -> None:
     bad = {rule.labels["slo"]: rule.expr for rule in ALL if rule.name == "slo:bad:rate5m"}
     by_name = {rule.name: rule.expr for rule in ALERTS}
     assert "48 * 3600" in bad["freshness"]
@@ -79,7 +79,7 @@ def test_limits_that_stand_in_several_places_are_the_same_in_all() -> None:
 
 def test_every_alert_was_seen_to_fire_and_most_to_be_silent() -> None:
     fired, silent = set(), set()
-    for file in TRIED.glob("*.yml"):
+    for file in RULE_TESTS.glob("*.yml"):
         for test in yaml.safe_load(file.read_text())["tests"]:
             for case in test.get("alert_rule_test", ()):
                 (fired if case["exp_alerts"] else silent).add(case["alertname"])

@@ -20,8 +20,8 @@ RULE = Rule("RecoTest", "reco_hidden_items > 0", alerts=True)
 def prometheus_with(*values: str) -> httpx.Client:
     """A client of a Prometheus that returns these values for any query."""
     result = [{"metric": {"n": str(i)}, "value": [0, value]} for i, value in enumerate(values)]
-    answer = {"data": {"resultType": "vector", "result": result}}
-    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=json.dumps(answer)))
+    content = {"data": {"resultType": "vector", "result": result}}
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=json.dumps(content)))
     return httpx.Client(base_url="http://prometheus", transport=transport)
 
 

@@ -9,7 +9,7 @@ from loadtests.load_summary import LoadMeasurement, as_record, caveats, percenti
 
 
 def measured(n: int, **changes: Any) -> LoadMeasurement:
-    """n answers in one second, the i-th in i ms, by a server that was busy all the time."""
+    """n responses in one second, the i-th in i ms, by a server that was busy all the time."""
     fields: dict[str, Any] = {
         "latencies": np.arange(1, n + 1) / 1e3,
         "failures": 0,
@@ -49,7 +49,7 @@ def test_cpu_a_request_and_percentiles_are_of_all_rounds_together():
     assert (figures.p50_ms, figures.p99_ms) == (50, 99)
 
 
-def test_one_round_in_which_the_machine_stood_still_is_told_apart_from_the_others():
+def test_one_stalled_round_shows_in_the_spread_of_the_rounds():
     stalled = measured(100, latencies=np.full(100, 0.2))
     figures = summarize([measured(100), stalled, measured(100)])
     assert figures.p99_of_rounds_ms == (99, 99, 200)
@@ -66,24 +66,24 @@ def test_a_rate_that_was_not_the_servers_limit_says_so(server_cpu: float, client
     assert said == ([] if limit is None else [f"limited by {limit}: recommend"])
 
 
-def test_the_table_shows_failures_and_leaves_out_a_ratio_that_nobody_measured():
+def test_the_table_shows_failures_and_omits_a_missing_ratio():
     console = Console(width=200, file=io.StringIO())
     failed = measured(10, failures=3)
-    console.print(summary_table({"asked": summarize([failed], [failed]), "open": summarize([failed])}, title="t"))
-    asked, opened = (line for line in console.file.getvalue().splitlines() if line.startswith("│"))  # type: ignore[attr-defined]
-    assert [cell.strip() for cell in asked.split("│")][2:5] == ["10", "1.00", "1.00..1.00"]
+    console.print(summary_table({"closed": summarize([failed], [failed]), "open": summarize([failed])}, title="t"))
+    closed, opened = (line for line in console.file.getvalue().splitlines() if line.startswith("│"))  # type: ignore[attr-defined]
+    assert [cell.strip() for cell in closed.split("│")][2:5] == ["10", "1.00", "1.00..1.00"]
     assert [cell.strip() for cell in opened.split("│")][2:5] == ["10", "", ""]
     assert opened.split("│")[-2].strip() == "3"
 
 
-def test_who_could_not_be_measured_has_a_row_without_figures():
+def test_an_absent_server_has_a_row_without_numbers():
     console = Console(width=200, file=io.StringIO())
-    console.print(summary_table({"asked": summarize([measured(10)])}, title="t", absent=["gone"]))
+    console.print(summary_table({"ours": summarize([measured(10)])}, title="t", absent=["gone"]))
     rows = [line.split("│") for line in console.file.getvalue().splitlines() if line.startswith("│")]  # type: ignore[attr-defined]
     assert [cell.strip() for cell in rows[1]][1:4] == ["gone", "does not run", ""]
 
 
-def test_the_share_of_answers_that_came_kept_is_of_all_rounds_together():
+def test_the_share_of_cache_hits_is_of_all_rounds_together():
     assert summarize([measured(100, cached=100), measured(300, cached=0)]).cached == 0.25
 
 

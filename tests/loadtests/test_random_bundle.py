@@ -10,7 +10,7 @@ from loadtests.random_bundle import HEAVY_USERS, BundleSizes, heavy_users, publi
 from loadtests.workloads import zipf_rows
 
 
-def test_a_random_bundle_is_valid_and_of_the_size_asked_for(tmp_path):
+def test_a_random_bundle_is_valid_and_has_the_given_sizes(tmp_path):
     publish_random(
         tmp_path, BundleSizes(n_items=40, n_users=30, seen_per_user=7, embedding_size=8), np.random.default_rng(0)
     )
@@ -31,7 +31,7 @@ def test_a_few_more_users_may_have_seen_far_more(tmp_path):
 
 
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(0, 2**32))
-def test_nobody_sees_an_item_twice_or_one_that_is_not_there(n_seen: int, more: int, seed: int):
+def test_seen_items_are_distinct_and_exist(n_seen: int, more: int, seed: int):
     sizes = BundleSizes(n_items=n_seen + more, n_users=20, seen_per_user=n_seen)
     seen = random_seen(sizes, np.random.default_rng(seed))
     assert seen.shape == (20, n_seen)

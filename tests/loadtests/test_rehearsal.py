@@ -46,7 +46,7 @@ def test_responses_count_in_the_phase_in_which_their_requests_were_due() -> None
     assert found.whole_s == 1  # from when the cause was gone
 
 
-def test_an_event_that_is_refused_for_now_is_no_failure_and_any_other_bad_answer_is() -> None:
+def test_an_event_refused_with_503_is_no_failure_and_any_other_error_is() -> None:
     responses = [event(1, "a", status=503), event(1, "b", status=500), read(1, status=503), read(1, status=0)]
     found = caller_impact(responses, FaultTimes(0, 2, 2, 3, 4))
     assert (found.refusals, found.failures) == (1, 3)

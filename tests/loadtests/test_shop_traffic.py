@@ -21,7 +21,7 @@ def test_over_many_visits_requests_have_their_shares_and_every_visit_opens_with_
     assert {kind: count / n for kind, count in counts.items()} == pytest.approx(SHARES, abs=0.01)
 
 
-def test_some_users_come_far_oftener_and_who_does_is_the_same_wherever_one_begins():
+def test_some_users_are_far_more_frequent_and_which_ones_depends_only_on_the_seed():
     here, there = (
         Counter(islice(visitors(USERS, seed=3, start=start), VISITOR_CYCLE)) for start in (0, VISITOR_CYCLE - 7)
     )
@@ -36,7 +36,7 @@ def test_workers_do_not_send_the_same_visitors_at_the_same_time():
     assert here != there
 
 
-def test_requests_that_stand_alone_have_the_same_shares():
+def test_independent_requests_have_the_same_shares():
     made = requests(BundleSizes(n_items=50, n_users=40), "reco_key", 20_000, np.random.default_rng(0))
     kinds = Counter(request.split(b" ")[1].split(b"/")[1].decode() for request in made)
     assert {"recommend": kinds["recommend"], "similar": kinds["similar"], "event": kinds["events"]} == pytest.approx(
