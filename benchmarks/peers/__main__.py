@@ -65,11 +65,11 @@ def bench_peers(
 
     Example: python -m benchmarks.peers --peers litserve,mosec --quick
     """
+    selected = _chosen(peers)
     end_by_signals()
     pace, n_requests = (QUICK, QUICK_REQUESTS) if quick else (Pace(seconds, rounds), requests)
     sizes, rng, cores = BundleSizes(items, users, seen, size), np.random.default_rng(seed), available_cores()
-    chosen = _chosen(peers)
-    installed, absent = _installed(chosen, venvs)
+    installed, absent = _installed(selected, venvs)
     with tempfile.TemporaryDirectory(prefix="anchorrec-bench-") as folder:
         registry, key = Path(folder) / "bundles", BenchKey.create(Path(folder) / "keys.jsonl")
         publish_random(registry, sizes, rng)
@@ -90,7 +90,7 @@ def bench_peers(
         "k": k,
         "connections": connections,
         "cores": asdict(cores),
-        "packages": {peer.name: peer.packages for peer in chosen},
+        "packages": {peer.name: peer.packages for peer in selected},
         "absent": absent,
         "closed": as_record(summaries),
     }

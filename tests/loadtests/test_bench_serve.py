@@ -7,9 +7,13 @@ import sys
 import numpy as np
 import pytest
 
-from loadtests.bench_serve import counted
+from index.errors import InputError
+from loadtests.bench_serve import chosen, counted, services_of
+from loadtests.bench_servers import SETTINGS
 from loadtests.benchmark import OpenRound
 from loadtests.load_summary import LoadMeasurement
+from loadtests.random_bundle import BundleSizes
+from loadtests.workloads import make_workloads
 
 KINDS = ["empty", "recommend", "explain", "similar", "fold-in", "unknown user"]
 KINDS += ["recommend, anew", "explain, anew", "similar, anew", "fold-in, anew", "100 seen, anew"]
@@ -54,12 +58,6 @@ def test_a_quick_run_ends_with_one_line_of_figures_and_without_a_failure():
     assert all(one["kept"] == 0 for name, one in closed.items() if name.endswith((", anew", ", bare")))
 
 
-def test_sizes_that_no_bundle_can_have_are_one_line():
-    done = run("--items", "5", "--seen", "6", "--quick")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: 6 seen per user of 5 items")
-
-
 def test_chosen_rows_are_measured_with_the_baseline():
     done = run(*SMALL, "--row", "recommend, anew", "--load", "0.5")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -69,10 +67,16 @@ def test_chosen_rows_are_measured_with_the_baseline():
     assert "open arrivals at 50% of what" in done.stdout
 
 
-def test_a_row_that_does_not_exist_is_refused_with_those_that_do():
-    done = run(*SMALL, "--row", "recomend")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "'recomend' is not known; expected some of empty; recommend; explain; similar" in done.stderr
+def test_an_unknown_row_is_refused_and_the_error_names_the_known_ones():
+    workloads = make_workloads(BundleSizes(300, 500), k=10, n_requests=5, key="", rng=np.random.default_rng(0))
+    with pytest.raises(InputError, match="'recomend' is not known; expected some of empty; recommend; explain"):
+        chosen(workloads, ["recomend"])
+
+
+def test_only_the_services_of_the_chosen_rows_are_started():
+    workloads = make_workloads(BundleSizes(300, 500), k=10, n_requests=5, key="", rng=np.random.default_rng(0))
+    assert services_of(chosen(workloads, ["recommend, anew"])) == ["anew"]
+    assert services_of(workloads) == list(SETTINGS)
 
 
 def open_round(before: float, after: float, latency_s: float, busy: float = 0.7) -> OpenRound:

@@ -1,16 +1,15 @@
 """How `make check-alerts` judges Prometheus' responses; Prometheus itself does not run here."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
 import pytest
 import yaml
 
-from deploy.prometheus_server import write_config
+from deploy.prometheus_server import program, write_config
 from deploy.rule_files import FILES, FOLDER, Rule, rules
+from index.errors import InputError
 from loadtests.alert_triggers import FIRING, PENDING
 from loadtests.check_alerts import _alert, _check_query, _recording
 
@@ -82,8 +81,7 @@ def test_only_targets_and_intervals_of_the_configuration_are_changed(
     assert "interval:" not in (tmp_path / "recording.yml").read_text()
 
 
-def test_without_prometheus_the_error_names_the_package(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "loadtests.check_alerts"]
-    done = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr == "error: prometheus was not found; on Debian it comes with: apt-get install prometheus\n"
+def test_without_prometheus_the_error_names_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="on Debian it comes with: apt-get install prometheus"):
+        program("prometheus")

@@ -4,7 +4,6 @@ import json
 import math
 import os
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from servers import wait_until
 from deploy.processes import free_port
 from index.errors import InputError
 from loadtests.baseline_app import PATH as BASELINE_PATH
+from loadtests.rehearsal.__main__ import chosen
 from loadtests.rehearsal.background_load import EVENT, READ, BackgroundLoad, LoadRequest, LoadResponse, requests
 from loadtests.rehearsal.controlled_process import ControlledProcess
 from loadtests.rehearsal.deployment import HAPROXY_CFG, NAMES
@@ -218,8 +218,7 @@ def test_the_replicas_have_the_same_names_in_the_proxys_configuration() -> None:
     assert tuple(named) == NAMES
 
 
-def test_the_error_for_an_unknown_fault_names_the_known_ones() -> None:
-    command = [sys.executable, "-m", "loadtests.rehearsal", "--only", "earthquake"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr == f"error: --only earthquake: expected one of {', '.join(fault.name for fault in FAULTS)}\n"
+def test_faults_are_chosen_by_name_and_the_error_for_an_unknown_one_names_all() -> None:
+    assert [fault.name for fault in chosen(["freeze", "kill-9"])] == ["kill-9", "freeze"]
+    with pytest.raises(InputError, match=f"--only earthquake: expected one of {', '.join(one.name for one in FAULTS)}"):
+        chosen(["earthquake"])
