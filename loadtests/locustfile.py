@@ -6,7 +6,7 @@
 
 Locust is a closed loop: each of its users waits for a response before the next request, so a slow server slows down
 its own load, and latencies look better than callers would find them. Locust shows how a deployment behaves under the
-expected visitors. For the highest load that a service bears, use `python -m loadtests.slo`, which has open arrivals.
+expected visitors. `python -m loadtests.slo` finds the highest load that a service can handle, with open arrivals.
 """
 
 import random

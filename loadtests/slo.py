@@ -70,7 +70,7 @@ class RateSearch:
     measured: dict[float, list[LoadMeasurement]] = field(default_factory=dict)
 
     def find(self) -> RateBracket:
-        """Search from a rate that every service bears."""
+        """Search from a rate that every service can handle."""
         return find_max_rate(self.limit_ratio, first=FIRST, tolerance=self.objective.tolerance, most=MOST)
 
     def limit_ratio(self, rate: float) -> float:
@@ -135,8 +135,8 @@ def slo(
     endpoint. At each rate the measurement follows half a second of load; near the limit the median of three counts.
     The rates found are then measured three times more, in turn, and lowered until they hold; the table shows these.
 
-    "Limited by" is the bottleneck at the lowest rate that broke the limit: where it is the client, the server bears
-    more than was found. The last line is JSON.
+    "Limited by" is the bottleneck at the lowest rate that broke the limit: where it is the client, the server
+    can handle more than was found. The last line is JSON.
 
     Example: python -m loadtests.slo --p99-ms 20 --seconds 5
     """
@@ -183,7 +183,7 @@ def find_max_rates(benchmark: Benchmark, objective: Objective, rng: np.random.Ge
 def confirm(
     benchmark: Benchmark, rates: Mapping[str, float], objective: Objective, rng: np.random.Generator
 ) -> dict[str, tuple[float, LoadSummary]]:
-    """Measure the rates again and lower each until it holds: a search ends at its luckiest measurements."""
+    """Measure the rates again and lower each until it holds: a search ends at its most favourable measurements."""
     held: dict[str, tuple[float, LoadSummary]] = {}
     for _ in range(MOST_STEPS_DOWN):
         left = {name: rate for name, rate in rates.items() if name not in held}

@@ -72,7 +72,7 @@ def _recommend_to(users: Sequence[str], k: int) -> list[str]:
 
 def fold_in_user(number: int) -> str:
     """Return the id of a user who has events but is not in the bundle."""
-    return f"newcomer-{number}"
+    return f"fold-in-user-{number}"
 
 
 def events(sizes: BundleSizes, rng: np.random.Generator) -> Iterator[bytes]:

@@ -44,16 +44,16 @@ def _run_fault(
     alerts_before = deployment.alerts.within(seconds)
     begun, failed_checks = time.perf_counter(), []
     try:
-        mended = fault.act(deployment, spare)
+        cause_removed = fault.act(deployment, spare)
     except CheckFailed as error:
-        mended, failed_checks = time.perf_counter(), [str(error)]
+        cause_removed, failed_checks = time.perf_counter(), [str(error)]
     wait_for(deployment.is_whole, f"the recovery from {fault.name}", deployment.check_running)
-    whole = time.perf_counter()
+    recovered = time.perf_counter()
     time.sleep(seconds)
     ended = time.perf_counter()
     alerts = deployment.alerts.within(ended - begun).beyond(alerts_before)
     load.wait_for_responses()
-    impact = caller_impact(list(load.responses), FaultTimes(watched, begun, mended, whole, ended))
+    impact = caller_impact(list(load.responses), FaultTimes(watched, begun, cause_removed, recovered, ended))
     sent_again = load.resend_refused()
     lost, doubled = compare_with_log(load, deployment.redis.event_ids())
     return Outcome(

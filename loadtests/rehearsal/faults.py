@@ -15,8 +15,8 @@ RESTART_S = 1.0  # until a supervisor restarts a process
 TRAINING_S = 180.0
 FINISHED = {"published", "refused", "failed", "cancelled"}
 
-Mended = float  # when the cause was removed, by time.perf_counter
-InjectFault = Callable[[Deployment, "SpareBundles"], Mended]
+CauseRemoved = float  # when the cause was removed, by time.perf_counter
+InjectFault = Callable[[Deployment, "SpareBundles"], CauseRemoved]
 
 
 @dataclass(frozen=True)
@@ -37,18 +37,18 @@ class Fault:
     limits: FaultLimits
 
 
-def rolling_restart(deployment: Deployment, spare: SpareBundles) -> Mended:
+def rolling_restart(deployment: Deployment, spare: SpareBundles) -> CauseRemoved:
     """Restart one replica after another; each waits until the one before receives requests again."""
-    mended = time.perf_counter()
+    cause_removed = time.perf_counter()
     for name, replica in deployment.replicas.items():
         replica.process.stop()
         replica.process.start()
-        mended = time.perf_counter()
+        cause_removed = time.perf_counter()
         wait_for(lambda name=name: name in deployment.proxy_view.up(), f"replica {name} behind the proxy")  # type: ignore[misc]
-    return mended
+    return cause_removed
 
 
-def hot_swap(deployment: Deployment, spare: SpareBundles) -> Mended:
+def hot_swap(deployment: Deployment, spare: SpareBundles) -> CauseRemoved:
     """Publish a bundle through the proxy: one replica swaps, the others follow."""
     begun = time.perf_counter()
     response = deployment.post(f"/bundles/{spare.better}/publish")
@@ -57,7 +57,7 @@ def hot_swap(deployment: Deployment, spare: SpareBundles) -> Mended:
     return begun
 
 
-def redis_failover(deployment: Deployment, spare: SpareBundles) -> Mended:
+def redis_failover(deployment: Deployment, spare: SpareBundles) -> CauseRemoved:
     """Kill the master; Sentinel promotes a replica. The old master restarts as a replica."""
     begun, old = time.perf_counter(), deployment.redis.master()
     old.process.kill()
@@ -66,7 +66,7 @@ def redis_failover(deployment: Deployment, spare: SpareBundles) -> Mended:
     return begun
 
 
-def killed(deployment: Deployment, spare: SpareBundles) -> Mended:
+def killed(deployment: Deployment, spare: SpareBundles) -> CauseRemoved:
     """Kill one replica with SIGKILL, and restart it."""
     begun, replica = time.perf_counter(), deployment.replicas["two"]
     replica.process.kill()
@@ -75,7 +75,7 @@ def killed(deployment: Deployment, spare: SpareBundles) -> Mended:
     return begun
 
 
-def frozen(deployment: Deployment, spare: SpareBundles) -> Mended:
+def frozen(deployment: Deployment, spare: SpareBundles) -> CauseRemoved:
     """Suspend one replica for a while: the kernel accepts its connections, but it sends no response."""
     replica = deployment.replicas["three"]
     replica.process.freeze()
@@ -87,7 +87,7 @@ def frozen(deployment: Deployment, spare: SpareBundles) -> Mended:
     return time.perf_counter()
 
 
-def retrained(deployment: Deployment, spare: SpareBundles) -> Mended:
+def retrained(deployment: Deployment, spare: SpareBundles) -> CauseRemoved:
     """Retrain through the proxy: the real trainer uses the events so far, and the bundle passes the gate."""
     begun = time.perf_counter()
     response = deployment.post("/retrain")
@@ -100,7 +100,7 @@ def retrained(deployment: Deployment, spare: SpareBundles) -> Mended:
     return begun
 
 
-def disk_full(deployment: Deployment, spare: SpareBundles) -> Mended:
+def disk_full(deployment: Deployment, spare: SpareBundles) -> CauseRemoved:
     """Stop the append-only file of Redis's master from growing for a while: events get 503, other requests succeed."""
     master = deployment.redis.master()
     master.process.limit_files(master.log_bytes())
@@ -111,7 +111,7 @@ def disk_full(deployment: Deployment, spare: SpareBundles) -> Mended:
     return time.perf_counter()
 
 
-def refused_bundle(deployment: Deployment, spare: SpareBundles) -> Mended:
+def refused_bundle(deployment: Deployment, spare: SpareBundles) -> CauseRemoved:
     """Try to publish a bundle that was hardly trained: the gate refuses it, and the previous bundle stays."""
     begun, before = time.perf_counter(), deployment.bundles()
     response = deployment.post(f"/bundles/{spare.untrained}/publish")

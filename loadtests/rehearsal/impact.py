@@ -21,8 +21,8 @@ class FaultTimes:
 
     watched: float  # responses count as "before" from here
     begun: float
-    mended: float  # the cause is removed; equal to `begun` where only the system itself can recover
-    whole: float  # everything has recovered
+    cause_removed: float  # the cause is removed; equal to `begun` where only the system itself can recover
+    recovered: float  # the deployment is healthy again
     ended: float  # responses count as "after" until here
 
 
@@ -53,8 +53,8 @@ def caller_impact(responses: Sequence[LoadResponse], times: FaultTimes) -> Calle
     """Compute the impact of one fault from the responses to requests that were due in its phases."""
     phases = (
         due_between(responses, times.watched, times.begun),
-        due_between(responses, times.begun, times.whole),
-        due_between(responses, times.whole, times.ended),
+        due_between(responses, times.begun, times.recovered),
+        due_between(responses, times.recovered, times.ended),
     )
     during_and_after = phases[1] + phases[2]
     slow_s = max(SLOW_AT_LEAST_S, SLOW_TIMES * p99(phases[0], READ) / 1e3)
@@ -64,7 +64,7 @@ def caller_impact(responses: Sequence[LoadResponse], times: FaultTimes) -> Calle
         refusals=sum(one.refused for phase in phases for one in phase),
         p99_ms=(p99(phases[0], READ), p99(phases[1], READ), p99(phases[2], READ)),
         event_p99_ms=(p99(phases[0], EVENT), p99(phases[1], EVENT), p99(phases[2], EVENT)),
-        whole_s=times.whole - times.mended,
+        whole_s=times.recovered - times.cause_removed,
         felt_s=felt_for(during_and_after, times.begun, slow_s),
     )
 

@@ -39,7 +39,7 @@ def event(due: float, event_id: str, *, status: int = 202) -> LoadResponse:
 
 def test_responses_count_in_the_phase_in_which_their_requests_were_due() -> None:
     responses = [read(0.5, status=500), read(1, seconds=0.1), read(3, seconds=0.2), read(6, seconds=0.3), read(9)]
-    found = caller_impact(responses, FaultTimes(watched=1, begun=2, mended=4, whole=5, ended=8))
+    found = caller_impact(responses, FaultTimes(watched=1, begun=2, cause_removed=4, recovered=5, ended=8))
     assert found.requests == 3  # neither what came before nor what came after
     assert found.p99_ms == pytest.approx((100, 200, 300))
     assert found.failures == 0
