@@ -1,4 +1,4 @@
-"""What a PromQL expression reads: its selectors, and the labels that it groups by."""
+"""The selectors of a PromQL expression."""
 
 from dataclasses import dataclass
 
@@ -28,21 +28,6 @@ def selectors(expr: str) -> list[Selector]:
         if isinstance(node, promql_parser.VectorSelector):
             matchers = tuple((one.name, OPERATORS[str(one.op)], one.value) for one in node.matchers.matchers)
             found.append(Selector(node.name or "", matchers))
-
-    promql_parser.walk(promql_parser.parse(expr), visit)
-    return found
-
-
-def grouping_labels(expr: str) -> set[str]:
-    """Return the labels that an expression groups or joins by, apart from those in its selectors."""
-    found: set[str] = set()
-
-    def visit(node: promql_parser.Expr) -> None:
-        modifier = getattr(node, "modifier", None)
-        if isinstance(node, promql_parser.AggregateExpr) and modifier is not None:
-            found.update(modifier.labels)
-        elif isinstance(node, promql_parser.BinaryExpr) and modifier is not None and modifier.matching is not None:
-            found.update(modifier.matching.labels)
 
     promql_parser.walk(promql_parser.parse(expr), visit)
     return found

@@ -3,11 +3,12 @@
 import re
 from pathlib import Path
 
+import promql_parser
 from prometheus_client.parser import text_string_to_metric_families
 from servers import publish, serving
 
 from deploy.processes import redis_server
-from deploy.promql import Selector, grouping_labels, selectors
+from deploy.promql import Selector, selectors
 from deploy.rule_files import rules
 
 Series = list[tuple[str, dict[str, str]]]
@@ -59,3 +60,18 @@ def unknown_labels(expr: str, series: Series) -> set[str]:
         known |= {"alertname", "alertstate", "severity"}
     picked = {label for one in selectors(expr) for label, _, _ in one.matchers}
     return (picked | grouping_labels(expr)) - known - PROMETHEUS_LABELS
+
+
+def grouping_labels(expr: str) -> set[str]:
+    """Return the labels that an expression groups or joins by, apart from those in its selectors."""
+    found: set[str] = set()
+
+    def visit(node: promql_parser.Expr) -> None:
+        modifier = getattr(node, "modifier", None)
+        if isinstance(node, promql_parser.AggregateExpr) and modifier is not None:
+            found.update(modifier.labels)
+        elif isinstance(node, promql_parser.BinaryExpr) and modifier is not None and modifier.matching is not None:
+            found.update(modifier.matching.labels)
+
+    promql_parser.walk(promql_parser.parse(expr), visit)
+    return found

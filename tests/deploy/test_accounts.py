@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from built_manifests import find, of_kind, overlay, pods
 from stand_in_cluster import Cluster, kubeconfig, running
 
-from deploy.manifests import OVERLAYS, find, of_kind, overlay, pods
+from deploy.manifests import OVERLAYS
 from index.registry import Registry
 from service.retrain.job import Job
 from service.retrain.kubernetes import KubernetesLauncher

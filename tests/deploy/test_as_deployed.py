@@ -7,10 +7,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from built_manifests import find, of_kind, overlay
 from servers import Valkey, publish, wait_until
 from stand_in_cluster import Cluster, kubeconfig, running
 
-from deploy.manifests import Manifest, find, of_kind, overlay
+from deploy.manifests import Manifest
 from deploy.processes import HOST, child, free_port
 from service.http.security.keys import new_key
 

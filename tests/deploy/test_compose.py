@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
+from built_manifests import find, overlay
 from dockerfile_stages import dockerfile_stages
 
-from deploy.manifests import find, overlay
 from service.settings import PREFIX, Settings, load_settings
 
 HERE = Path(__file__).parents[2]

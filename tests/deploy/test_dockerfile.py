@@ -8,12 +8,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from built_manifests import find, of_kind, overlay
 from dockerfile_stages import REPLAY, DockerfileStage, built_for, dockerfile_stages, replay_stages
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
-
-from deploy.manifests import find, of_kind, overlay
 
 HERE = Path(__file__).parents[2]
 LOCKS = HERE / "requirements"

@@ -3,8 +3,9 @@
 import re
 
 import pytest
+from built_manifests import containers, of_kind, overlay, pods
 
-from deploy.manifests import FOLDER, OVERLAYS, containers, of_kind, overlay, pods
+from deploy.manifests import FOLDER, OVERLAYS
 
 DOCKERFILE = (FOLDER.parent / "Dockerfile").read_text(encoding="utf-8")
 OURS = ("anchorrec-service", "anchorrec-trainer")

@@ -5,9 +5,10 @@ import re
 from pathlib import Path
 
 import yaml
+from built_manifests import find, of_kind, overlay
 from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.manifests import FOLDER, build, find, of_kind, overlay, parsed
+from deploy.manifests import FOLDER, build, parsed
 from service.telemetry.metrics import Metrics
 
 PAGE = (FOLDER.parent / "docs" / "kubernetes.md").read_text(encoding="utf-8")

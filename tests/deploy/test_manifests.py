@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from built_manifests import containers, find, of_kind, overlay, pods
 
-from deploy.manifests import FOLDER, OVERLAYS, Manifest, containers, find, of_kind, overlay, parsed, pods
+from deploy.manifests import FOLDER, OVERLAYS, Manifest, parsed
 from deploy.prometheus_rule import prometheus_rule
 from service.http.routes import health
 from service.http.security.admission import NEVER_SHED, OPEN

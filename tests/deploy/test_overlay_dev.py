@@ -8,9 +8,9 @@ from typing import Any
 import click
 import pytest
 import typer
+from built_manifests import find, overlay
 from servers import Valkey
 
-from deploy.manifests import find, overlay
 from index.__main__ import app as index_commands
 from index.errors import InputError
 from service.events.open_log import check_log

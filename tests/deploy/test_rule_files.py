@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import yaml
-from scraped import Series, missing, unknown_labels
+from scraped import Series, grouping_labels, missing, unknown_labels
 
 from deploy.panels import PAGES
-from deploy.promql import grouping_labels, selectors
+from deploy.promql import selectors
 from deploy.rule_files import FOLDER, Rule, rules
 from index.gate_report import GateLimits
 
