@@ -1,12 +1,12 @@
 # The service (default) and the trainer: docs/image.md.
 #   docker build --tag anchorrec-service .                     docker build --tag anchorrec-trainer --target trainer .
-# DEVICE=gpu takes the lock files with faiss-gpu and with the CUDA build of torch.
+# DEVICE=gpu selects the lock files with faiss-gpu and the CUDA build of torch.
 ARG DEBIAN=debian:bookworm-slim
 ARG DEVICE=cpu
 
-# What both images run on: Debian's Python, the one that the suite runs with (3.11), and a user who owns nothing else.
+# The base of both images: Debian's Python (3.11, as in the test suite) and a user for our processes only.
 FROM ${DEBIAN} AS base
-# Debian keeps no old versions: a pinned one could not be installed once a security fix has taken its place.
+# Debian removes old versions: a pinned one could not be installed after a security fix.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends ca-certificates python3 tini \
@@ -20,7 +20,7 @@ ENV PATH=/opt/anchorrec/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
     PYTHONDONTWRITEBYTECODE=1 \
     HOME=/tmp
 
-# Where packages are installed; nothing of it but /opt/anchorrec reaches an image. pip itself stays in /opt/tools.
+# Packages are installed in this stage; only /opt/anchorrec is copied to an image. pip itself is in /opt/tools.
 FROM base AS build
 # hadolint ignore=DL3008
 RUN apt-get update \
@@ -36,8 +36,8 @@ ARG DEVICE
 COPY requirements/service-${DEVICE}.lock /opt/service.lock
 RUN /opt/tools/bin/pip --python /opt/anchorrec/bin/python install \
     --no-cache-dir --only-binary :all: --require-hashes --requirement /opt/service.lock
-# What the service never opens: a second, asynchronous Kubernetes client, and of Arrow all but Parquet on disk. It is a
-# fifth of the packages. A name that is no longer there fails the build.
+# Files that the service never opens: a second, asynchronous Kubernetes client, and all of Arrow except local Parquet.
+# They are a fifth of the packages. A name that no longer exists fails the build.
 WORKDIR /opt/anchorrec/lib/python3.11/site-packages
 RUN rm -r kubernetes/aio numpy/*/tests pyarrow/tests pyarrow/include \
     pyarrow/*_flight.* pyarrow/*arrow_s3.* pyarrow/_s3fs.*
@@ -50,7 +50,7 @@ RUN /opt/tools/bin/cyclonedx-py environment --output-file /opt/sbom.cdx.json /op
 
 FROM build AS trainer-files
 ARG DEVICE
-# Where pip finds the CPU build of torch, which PyPI does not have.
+# The index with the CPU build of torch, which PyPI does not have.
 ARG TORCH_LINKS=https://download.pytorch.org/whl/cpu/torch/
 COPY requirements/trainer-${DEVICE}.lock /opt/trainer.lock
 RUN /opt/tools/bin/pip --python /opt/anchorrec/bin/python install ${TORCH_LINKS:+--find-links "$TORCH_LINKS"} \
@@ -73,7 +73,7 @@ CMD ["python", "-m", "trainer", "--help"]
 FROM base AS service
 COPY --from=service-files /opt/anchorrec /opt/anchorrec
 COPY --from=service-sbom /opt/sbom.cdx.json /opt/anchorrec/sbom.cdx.json
-# Requests are the parallelism; threads of BLAS that spin beside them only take the cores away.
+# Requests run in parallel already; spinning BLAS threads would only take the cores away.
 ENV OPENBLAS_NUM_THREADS=1 \
     RECO_HOST=0.0.0.0 \
     RECO_PORT=8000 \

@@ -1,1 +1,1 @@
-"""What runs and deploys the product: the demo now, Kubernetes and dashboards with it."""
+"""The demo, the container image, Kubernetes manifests, alerts and dashboards, and the programs that check them."""

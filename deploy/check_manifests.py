@@ -1,4 +1,4 @@
-"""`python -m deploy.check_manifests`: the Kubernetes manifests before the judges that can be had without a cluster."""
+"""`python -m deploy.check_manifests`: check the Kubernetes manifests with tools that need no cluster."""
 
 import json
 import subprocess
@@ -13,15 +13,14 @@ import typer
 import yaml
 from rich.console import Console
 
-from deploy.manifests import FOLDER, OVERLAYS, Manifest, build, parsed, pods
-from deploy.pod_security import violations
+from deploy.manifests import FOLDER, OVERLAYS, Manifest, build, parsed
 from index.cli import command_line, run_cli
 from index.errors import InputError
 
 KUBERNETES = ("1.33", "1.35", "1.37")
 CUSTOM = "monitoring.coreos.com/"  # Kubernetes itself has no schema for these
 
-WRONG = """
+INVALID = """
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: wrong}
@@ -42,11 +41,11 @@ app = command_line()
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CheckResult:
     """One line of the report."""
 
-    said: str
-    holds: bool
+    check: str
+    passed: bool
     found: str
 
 
@@ -56,84 +55,74 @@ def check(
     *,
     tools: Annotated[Path, typer.Option(help="Environment with deploy/check-requirements.txt.")] = Path(".venv-check"),
 ) -> None:
-    """Build each overlay with kubectl and judge it: schemas of three versions of Kubernetes, Pod Security, checkov.
+    """Build each overlay with kubectl and check it: schemas of three Kubernetes versions, CRDs, checkov.
 
-    Prints one line a check; the exit status is 1 where one fails. First of all each judge must refuse what is wrong.
+    Prints one line per check; the exit status is 1 where one fails. First each tool must refuse an invalid manifest.
 
     Example: python -m deploy.check_manifests my/overlay
     """
     if not (tools / "bin" / "checkov").exists():
         raise InputError(f"{tools} has no checkov; expected what `make check-deploy` installs there")
     folders = overlays or [FOLDER / "overlays" / name for name in OVERLAYS]
-    results = [shown(said, verdict) for said, verdict in everything(folders, (tools / "bin").absolute())]
-    sys.exit(0 if all(results) else 1)
+    passed = [show(name, result) for name, result in all_results(folders, (tools / "bin").absolute())]
+    sys.exit(0 if all(passed) else 1)
 
 
-def shown(what: str, verdict: Verdict) -> bool:
-    """Print one line; whether the check holds."""
-    mark = "[green]ok    [/]" if verdict.holds else "[red]FAILED[/]"
+def show(name: str, result: CheckResult) -> bool:
+    """Print one line and return whether the check passed."""
     console = Console(soft_wrap=True, highlight=False)
-    console.print(mark, end=" ")
-    console.print(f"{what}: {verdict.said}: {verdict.found}", markup=False)
-    return verdict.holds
+    console.print("[green]ok    [/]" if result.passed else "[red]FAILED[/]", end=" ")
+    console.print(f"{name}: {result.check}: {result.found}", markup=False)
+    return result.passed
 
 
-def everything(folders: Iterable[Path], programs: Path) -> Iterator[tuple[str, Verdict]]:
-    """The judges of something wrong, then the folders before the judges."""
-    with tempfile.TemporaryDirectory(prefix="anchorrec-wrong-") as folder:
-        (Path(folder) / "wrong.yaml").write_text(WRONG)
-        (Path(folder) / "kustomization.yaml").write_text("resources: [wrong.yaml]\n")
-        _, *judged = verdicts(Path(folder), programs)
-        for verdict in judged:
-            yield "something wrong", Verdict(verdict.said, not verdict.holds, "passed" if verdict.holds else "refused")
-    for folder_of_ours in folders:
-        for verdict in verdicts(folder_of_ours, programs):
-            yield folder_of_ours.name, verdict
+def all_results(folders: Iterable[Path], programs: Path) -> Iterator[tuple[str, CheckResult]]:
+    """Check that each tool refuses invalid manifests, then check the folders."""
+    with tempfile.TemporaryDirectory(prefix="anchorrec-invalid-") as folder:
+        (Path(folder) / "invalid.yaml").write_text(INVALID)
+        (Path(folder) / "kustomization.yaml").write_text("resources: [invalid.yaml]\n")
+        _, *results = results_of(Path(folder), programs)
+        for one in results:
+            yield "invalid manifests", CheckResult(one.check, not one.passed, "accepted" if one.passed else "refused")
+    for overlay_folder in folders:
+        for one in results_of(overlay_folder, programs):
+            yield overlay_folder.name, one
 
 
-def verdicts(folder: Path, programs: Path) -> Iterator[Verdict]:
-    """Every check of one overlay, the quick ones first."""
+def results_of(folder: Path, programs: Path) -> Iterator[CheckResult]:
+    """Run every check on one overlay, the fast ones first."""
     manifests = parsed(build(folder))
-    yield Verdict("kubectl kustomize", True, f"{len(manifests)} manifests")
-    yield pod_security(manifests)
-    known = [manifest for manifest in manifests if not manifest["apiVersion"].startswith(CUSTOM)]
-    with tempfile.TemporaryDirectory(prefix="anchorrec-manifests-") as kept:
-        file = Path(kept) / "manifests.yaml"
-        file.write_text(yaml.safe_dump_all(known))
+    yield CheckResult("kubectl kustomize", True, f"{len(manifests)} manifests")
+    built_in = [manifest for manifest in manifests if not manifest["apiVersion"].startswith(CUSTOM)]
+    with tempfile.TemporaryDirectory(prefix="anchorrec-manifests-") as temporary:
+        file = Path(temporary) / "manifests.yaml"
+        file.write_text(yaml.safe_dump_all(built_in))
         for version in KUBERNETES:
-            yield schemas(programs, file, version, len(known))
-        if custom := [manifest for manifest in manifests if manifest not in known]:
-            yield custom_resources(programs, custom)
-        yield scanned(programs, file)
+            yield check_schemas(programs, file, version, len(built_in))
+        if custom := [manifest for manifest in manifests if manifest not in built_in]:
+            yield check_custom_resources(programs, custom)
+        yield check_policies(programs, file)
 
 
-def pod_security(manifests: list[Manifest]) -> Verdict:
-    """By our own table of the standard's fields."""
-    templates = list(pods(manifests))
-    found = [f"{who}: {said}" for who, template in templates for said in violations(template)]
-    return Verdict("Pod Security restricted", not found, "; ".join(found) or f"{len(templates)} pods")
-
-
-def schemas(programs: Path, file: Path, version: str, number: int) -> Verdict:
-    """By the schemas of one version of Kubernetes; a field that it does not know fails, so does an unknown kind."""
+def check_schemas(programs: Path, file: Path, version: str, number: int) -> CheckResult:
+    """Validate against the schemas of one Kubernetes version; unknown fields and unknown kinds are errors."""
     done = _run(programs / "kubernetes-validate", "-k", version, "--strict", "--quiet", file)
-    said = (done.stdout + done.stderr).strip()
-    holds = not done.returncode and not said  # a kind without a schema is told of, at no cost to the exit status
-    return Verdict(f"kubernetes-validate {version} --strict", holds, said or f"{number} manifests")
+    output = (done.stdout + done.stderr).strip()
+    passed = not done.returncode and not output  # a kind without a schema is reported with exit status 0
+    return CheckResult(f"kubernetes-validate {version} --strict", passed, output or f"{number} manifests")
 
 
-def custom_resources(programs: Path, manifests: list[Manifest]) -> Verdict:
-    """By models of the Prometheus operator's CRDs."""
+def check_custom_resources(programs: Path, manifests: list[Manifest]) -> CheckResult:
+    """Validate against models of the Prometheus operator's CRDs."""
     text = yaml.safe_dump_all(manifests)
     done = _run(programs / "python", "-m", "deploy.custom_resources", given=text)
     kinds = ", ".join(sorted(manifest["kind"] for manifest in manifests))
-    return Verdict(
-        "CRDs of the Prometheus operator", not done.returncode, kinds if not done.returncode else done.stdout
-    )
+    passed = not done.returncode
+    return CheckResult("CRDs of the Prometheus operator", passed, kinds if passed else done.stdout)
 
 
-def scanned(programs: Path, file: Path) -> Verdict:
-    """By checkov's policies for Kubernetes; every exception has a reason in the manifest that it is made for."""
+def check_policies(programs: Path, file: Path) -> CheckResult:
+    """Scan with checkov's policies for Kubernetes; every skipped policy needs a reason in the manifest."""
     done = _run(programs / "checkov", "-f", file, "--framework", "kubernetes", "--compact", "-o", "json")
     report = json.loads(done.stdout)
     results = report["results"]
@@ -141,7 +130,7 @@ def scanned(programs: Path, file: Path) -> Verdict:
     bare = [one["check_id"] for one in results["skipped_checks"] if not one["check_result"].get("suppress_comment")]
     found = [*failed, *(f"{check} is skipped without a reason" for check in bare)]
     counts = f"{report['summary']['passed']} passed, {report['summary']['skipped']} skipped, each with its reason"
-    return Verdict("checkov", not found and report["summary"]["passed"] > 0, "; ".join(found) or counts)
+    return CheckResult("checkov", not found and report["summary"]["passed"] > 0, "; ".join(found) or counts)
 
 
 def _run(program: Path, *arguments: str | Path, given: str | None = None) -> "subprocess.CompletedProcess[str]":

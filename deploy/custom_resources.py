@@ -1,7 +1,7 @@
-"""`python -m deploy.custom_resources < MANIFESTS`: what the Prometheus operator reads, by models made of its CRDs.
+"""`python -m deploy.custom_resources < MANIFESTS`: validate manifests for the Prometheus operator against its CRDs.
 
-Runs where cloudcoil-models-prometheus-operator is installed (`make check-deploy`), which the rest of the project has
-not. The models let unknown fields pass and drop them; so what comes out again must be what went in.
+Runs in the environment of `make check-deploy`, which has cloudcoil-models-prometheus-operator. The models drop unknown
+fields without an error; therefore the output is compared with the input.
 """
 
 import sys
@@ -14,27 +14,27 @@ from pydantic import ValidationError
 MODELS = {"ServiceMonitor": v1.ServiceMonitor, "PrometheusRule": v1.PrometheusRule}
 
 
-def lost(given: Any, kept: Any, path: str) -> list[str]:
-    """Paths of what is in `given` and not, or not the same, in `kept`."""
-    if isinstance(given, dict) and isinstance(kept, dict):
-        return [said for name in given for said in lost(given[name], kept.get(name), f"{path}.{name}")]
-    if isinstance(given, list) and isinstance(kept, list) and len(given) == len(kept):
-        pairs = enumerate(zip(given, kept, strict=True))
-        return [said for number, (one, other) in pairs for said in lost(one, other, f"{path}[{number}]")]
-    return [] if given == kept else [f"{path}: the CRD has no such field, or not with {given!r:.60}"]
+def dropped(given: Any, parsed: Any, path: str) -> list[str]:
+    """Return the paths of `given` that are missing or different in `parsed`."""
+    if isinstance(given, dict) and isinstance(parsed, dict):
+        return [line for name in given for line in dropped(given[name], parsed.get(name), f"{path}.{name}")]
+    if isinstance(given, list) and isinstance(parsed, list) and len(given) == len(parsed):
+        pairs = enumerate(zip(given, parsed, strict=True))
+        return [line for number, (one, other) in pairs for line in dropped(one, other, f"{path}[{number}]")]
+    return [] if given == parsed else [f"{path}: the CRD has no such field, or does not allow {given!r:.60}"]
 
 
-def faults(manifest: dict[str, Any]) -> list[str]:
-    """What is wrong with one manifest, in words."""
+def errors(manifest: dict[str, Any]) -> list[str]:
+    """Return the errors of one manifest."""
     try:
-        kept = MODELS[manifest["kind"]].model_validate(manifest)
+        parsed = MODELS[manifest["kind"]].model_validate(manifest)
     except ValidationError as error:
         return [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
-    return lost(manifest, kept.model_dump(mode="json", by_alias=True, exclude_unset=True), "")
+    return dropped(manifest, parsed.model_dump(mode="json", by_alias=True, exclude_unset=True), "")
 
 
 if __name__ == "__main__":
     manifests = list(yaml.safe_load_all(sys.stdin))
-    found = [f"{one['kind']} {one['metadata']['name']}: {said}" for one in manifests for said in faults(one)]
+    found = [f"{one['kind']} {one['metadata']['name']}: {line}" for one in manifests for line in errors(one)]
     print("\n".join(found))
     sys.exit(bool(found))

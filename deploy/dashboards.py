@@ -1,4 +1,4 @@
-"""`python -m deploy.dashboards`: writes the Grafana dashboards out of `deploy/panels.py`; their JSON is committed."""
+"""`python -m deploy.dashboards`: generate the Grafana dashboards from `deploy/panels.py`; the JSON is committed."""
 
 import json
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ from grafana_foundation_sdk.models.common import (
 )
 from grafana_foundation_sdk.models.dashboard import Threshold, ThresholdsMode, VariableOption, VariableRefresh
 
-from deploy.panels import LEARNING, SERVING, Rows, Shown
+from deploy.panels import LEARNING, SERVING, Panel, Rows
 from index.cli import command_line, run_cli
 
 FOLDER = Path(__file__).parent / "grafana" / "dashboards"
@@ -44,14 +44,14 @@ app = command_line()
 def dashboards(
     folder: Annotated[Path, typer.Option(help="Where the JSON files are written.")] = FOLDER,
 ) -> None:
-    """Write the dashboards; Grafana reads them as they are (deploy/grafana/provisioning)."""
+    """Write the dashboards as JSON; Grafana loads them through deploy/grafana/provisioning."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in BOARDS:
         (folder / f"{name}.json").write_text(as_json(name), encoding="utf-8")
 
 
 def as_json(name: str) -> str:
-    """The file of one dashboard."""
+    """Return the JSON of one dashboard."""
     title, rows = BOARDS[name]
     return json.dumps(_board(name, title, rows).build(), cls=JSONEncoder, indent=2, sort_keys=True) + "\n"
 
@@ -61,12 +61,12 @@ def _board(name: str, title: str, rows: Rows) -> Dashboard:
     board = board.time("now-3h", "now").refresh("30s")
     for variable in (_datasource(), _namespace()):
         board = board.with_variable(variable)
-    numbers = iter(range(1, 1_000))  # ids must differ; Grafana links to a panel by its id
+    numbers = iter(range(1, 1_000))  # Grafana links to a panel by its id
     for row_title, panels in rows.items():
         board = board.with_row(Row(row_title).id(next(numbers)))
-        for shown in panels:
+        for panel in panels:
             width = COLUMNS // (len(panels) if len(panels) in (2, 4) else 3)
-            board = board.with_panel(_panel(shown).id(next(numbers)).span(width).height(HIGH))
+            board = board.with_panel(_panel(panel).id(next(numbers)).span(width).height(HIGH))
     return board
 
 
@@ -75,50 +75,50 @@ def _datasource() -> DatasourceVariable:
 
 
 def _namespace() -> QueryVariable:
-    """The deployment; where Prometheus gives none a namespace, `.*` fits what has none."""
-    everything = VariableOption(text="All", value="$__all")
-    found = (
+    """The namespace of the deployment; `.*` also matches series without a namespace."""
+    all_namespaces = VariableOption(text="All", value="$__all")
+    variable = (
         QueryVariable("namespace")
         .label("Namespace")
         .datasource(PROMETHEUS)
         .refresh(VariableRefresh.ON_TIME_RANGE_CHANGED)
     )
     query = "label_values(reco_bundle_info, namespace)"
-    return found.query(query).include_all(True).all_value(".*").current(everything)
+    return variable.query(query).include_all(True).all_value(".*").current(all_namespaces)
 
 
-def _panel(shown: Shown) -> "stat.Panel | timeseries.Panel":
-    panel = _number(shown) if shown.at_once else _lines(shown)
-    panel = panel.title(shown.title).description(shown.about).unit(shown.unit).datasource(PROMETHEUS)
-    for letter, (legend, query) in zip("ABCDEF", shown.queries.items(), strict=False):
+def _panel(panel: Panel) -> "stat.Panel | timeseries.Panel":
+    built = _number(panel) if panel.current_value else _lines(panel)
+    built = built.title(panel.title).description(panel.description).unit(panel.unit).datasource(PROMETHEUS)
+    for letter, (legend, query) in zip("ABCDEF", panel.queries.items(), strict=False):
         expr = Template(query).substitute(VARIABLES)
         target = Dataquery().ref_id(letter).expr(expr).legend_format(legend).datasource(PROMETHEUS)
-        panel = panel.with_target(target.instant() if shown.at_once else target.range())
-    return panel
+        built = built.with_target(target.instant() if panel.current_value else target.range())
+    return built
 
 
-def _number(shown: Shown) -> stat.Panel:
-    panel = stat.Panel().reduce_options(ReduceDataOptions().calcs(["lastNotNull"]))
-    if shown.good_from is None:
-        return panel
-    steps = [Threshold(None, "red"), Threshold(shown.good_from, "green")]
-    return panel.thresholds(ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps))
+def _number(panel: Panel) -> stat.Panel:
+    built = stat.Panel().reduce_options(ReduceDataOptions().calcs(["lastNotNull"]))
+    if panel.good_from is None:
+        return built
+    steps = [Threshold(None, "red"), Threshold(panel.good_from, "green")]
+    return built.thresholds(ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps))
 
 
-def _lines(shown: Shown) -> timeseries.Panel:
+def _lines(panel: Panel) -> timeseries.Panel:
     legend = VizLegendOptions().display_mode(LegendDisplayMode.LIST).placement(LegendPlacement.BOTTOM).show_legend(True)
-    panel = timeseries.Panel().legend(legend).show_points(VisibilityMode.NEVER).min(0)
-    if not shown.stacked:
-        return panel
-    return panel.fill_opacity(30).stacking(StackingConfig().mode(StackingMode.NORMAL))
+    built = timeseries.Panel().legend(legend).show_points(VisibilityMode.NEVER).min(0)
+    if not panel.stacked:
+        return built
+    return built.fill_opacity(30).stacking(StackingConfig().mode(StackingMode.NORMAL))
 
 
 def queries() -> Iterator[tuple[str, str]]:
-    """Where each query stands, and the query with Grafana's variables in it."""
+    """Yield the place of each query (dashboard, panel, legend) and the query with Grafana's variables."""
     for name, (_, rows) in BOARDS.items():
-        for shown in chain.from_iterable(rows.values()):
-            for legend, query in shown.queries.items():
-                yield f"{name}: {shown.title}: {legend}", Template(query).substitute(VARIABLES)
+        for panel in chain.from_iterable(rows.values()):
+            for legend, query in panel.queries.items():
+                yield f"{name}: {panel.title}: {legend}", Template(query).substitute(VARIABLES)
 
 
 if __name__ == "__main__":

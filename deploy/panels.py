@@ -1,6 +1,6 @@
-"""What the dashboards show: rows of panels, each a title, a unit, and PromQL by legend.
+"""The panels of the dashboards: rows of panels with title, unit, and PromQL by legend.
 
-`$in` stands for the deployment that is chosen above the dashboard, `$rate` for a window that fits the zoom.
+`$in` stands for the selected namespace, `$rate` for a window that fits the zoom.
 """
 
 from collections.abc import Mapping
@@ -11,65 +11,65 @@ NO_PROBES = 'route!~"/healthz|/readyz|/metrics"'
 
 
 @dataclass(frozen=True)
-class Shown:
-    """One panel: the course of its queries, or with `at_once` their value of now as a number."""
+class Panel:
+    """One panel: a graph of its queries, or with `current_value` a number."""
 
     title: str
     unit: str
     queries: Mapping[str, str]
-    about: str = ""
-    at_once: bool = False
-    good_from: float | None = None  # at_once: red below, green from here on
+    description: str = ""
+    current_value: bool = False
+    good_from: float | None = None  # with current_value: red below, green from here on
     stacked: bool = False
 
 
-Rows = Mapping[str, tuple[Shown, ...]]
+Rows = Mapping[str, tuple[Panel, ...]]
 
 
 def quantile(q: float, histogram: str, by: str = "") -> str:
-    """PromQL for a quantile of a histogram; `histogram` is `name_bucket{labels}`."""
+    """Return PromQL for a quantile of a histogram; `histogram` is `name_bucket{labels}`."""
     return f"histogram_quantile({q}, sum by ({'le, ' + by if by else 'le'}) (rate({histogram}[$rate])))"
 
 
 def rate_by(label: str, counter: str) -> dict[str, str]:
-    """One line for each value of the label: how often a second."""
+    """Return a query for the rate per second, with one line for each value of the label."""
     return {"{{" + label + "}}": f"sum by ({label}) (rate({counter}[$rate]))"}
 
 
 SERVING: Rows = {
     "Objectives": (
-        Shown(
+        Panel(
             "Budget left of 30 days",
             "percentunit",
             {"{{slo}}": "slo:budget_left:ratio{$in}"},
-            "docs/slo.md says what each objective is.",
-            at_once=True,
+            "The objectives are defined in docs/slo.md.",
+            current_value=True,
             good_from=0,
         ),
-        Shown(
+        Panel(
             "Burn rate over an hour",
             "none",
             {"{{slo}}": "slo:burn_rate:1h{$in}"},
-            "At 1 the budget lasts just 30 days; somebody is woken at 14.4.",
+            "At 1 the budget lasts exactly 30 days; an alert pages at 14.4.",
         ),
-        Shown(
-            "Alerts that fire",
+        Panel(
+            "Firing alerts",
             "none",
             {"{{alertname}}": 'count by (alertname) (ALERTS{$in, alertstate="firing"})'},
-            "docs/runbook.md has a section for each.",
+            "docs/runbook.md has a section for each alert.",
         ),
     ),
     "Traffic and errors": (
-        Shown("Requests", "reqps", rate_by("route", f"reco_requests_total{{$in, {NO_PROBES}}}"), stacked=True),
-        Shown(
-            "Failures of ours",
+        Panel("Requests", "reqps", rate_by("route", f"reco_requests_total{{$in, {NO_PROBES}}}"), stacked=True),
+        Panel(
+            "Server errors",
             "reqps",
             rate_by("status", f'reco_requests_total{{$in, {NO_PROBES}, status=~"5.."}}'),
-            "503: shed, or a store is away; 504: took too long; 500: see the log.",
+            "503: overload, or a store is unavailable; 504: timeout; 500: see the log.",
         ),
-        Shown("Refusals and failures by code", "reqps", rate_by("code", "reco_errors_total{$in}")),
-        Shown(
-            "In flight",
+        Panel("Errors by code", "reqps", rate_by("code", "reco_errors_total{$in}")),
+        Panel(
+            "Requests in flight",
             "none",
             {
                 "{{instance}}": "max by (instance) (reco_requests_in_flight{$in})",
@@ -78,44 +78,44 @@ SERVING: Rows = {
         ),
     ),
     "Latency": (
-        Shown(
-            "Pages: recommendations, neighbours, lists",
+        Panel(
+            "Recommendations, similar items, popular lists",
             "s",
             {f"p{q}": quantile(q / 100, f"reco_request_seconds_bucket{{$in, {PAGES}}}") for q in (50, 95, 99)},
         ),
-        Shown(
+        Panel(
             "p99 by route",
             "s",
             {"{{route}}": quantile(0.99, f"reco_request_seconds_bucket{{$in, {NO_PROBES}}}", "route")},
         ),
-        Shown("p95 by stage", "s", {"{{stage}}": quantile(0.95, "reco_stage_seconds_bucket{$in}", "stage")}),
-        Shown(
-            "Time spent by stage",
+        Panel("p95 by stage", "s", {"{{stage}}": quantile(0.95, "reco_stage_seconds_bucket{$in}", "stage")}),
+        Panel(
+            "Time by stage",
             "percentunit",
             rate_by("stage", "reco_stage_seconds_sum{$in}"),
-            "Seconds of each second, all replicas together.",
+            "Seconds per second, all replicas together.",
             stacked=True,
         ),
     ),
-    "Where answers come from": (
-        Shown("Answers by source", "reqps", rate_by("source", "reco_answers_total{$in}"), stacked=True),
-        Shown(
-            "Users by where what is known of them came from",
+    "Sources of responses": (
+        Panel("Responses by source", "reqps", rate_by("source", "reco_answers_total{$in}"), stacked=True),
+        Panel(
+            "User vectors by source",
             "reqps",
             rate_by("source", "reco_vectors_total{$in}"),
-            "memory is the cache of this process; fold_in: made of events.",
+            "memory: the profile cache of the process; fold_in: computed from events.",
             stacked=True,
         ),
-        Shown(
-            "Users found in memory",
+        Panel(
+            "Hit ratio of the profile cache",
             "percentunit",
             {
                 "share": 'sum(rate(reco_vectors_total{$in, source="memory"}[$rate])) '
                 "/ sum(rate(reco_vectors_total{$in}[$rate]))"
             },
         ),
-        Shown(
-            "Answers kept from before",
+        Panel(
+            "Hit ratio of the response cache",
             "percentunit",
             {
                 "share": 'sum(rate(reco_stage_seconds_count{$in, stage="kept"}[$rate])) '
@@ -124,32 +124,32 @@ SERVING: Rows = {
         ),
     ),
     "Redis": (
-        Shown(
-            "Vectors asked of Redis",
+        Panel(
+            "Vectors read from Redis",
             "reqps",
             rate_by("outcome", "reco_redis_reads_total{$in}"),
-            "late, error, skipped: answered from the bundle instead.",
+            "late, error, skipped: the bundle's vector was used instead.",
             stacked=True,
         ),
-        Shown("Vectors written", "wps", rate_by("outcome", "reco_redis_writes_total{$in}")),
-        Shown(
-            "Circuit closed",
+        Panel("Vectors written to Redis", "wps", rate_by("outcome", "reco_redis_writes_total{$in}")),
+        Panel(
+            "Circuit breaker closed",
             "none",
             {"{{instance}}": 'min by (instance) (reco_redis_circuit{$in, state="closed"})'},
-            "1: Redis is used; 0: it is left alone.",
+            "1: closed, Redis is used; 0: open or half-open.",
         ),
-        Shown(
-            "News between replicas, rate limits settled",
+        Panel(
+            "Messages between replicas, rate limits synchronized",
             "ops",
             {
-                "news {{outcome}}": "sum by (outcome) (rate(reco_live_signals_total{$in}[$rate]))",
+                "messages {{outcome}}": "sum by (outcome) (rate(reco_live_signals_total{$in}[$rate]))",
                 "limits {{outcome}}": "sum by (outcome) (rate(reco_rate_limit_syncs_total{$in}[$rate]))",
             },
         ),
     ),
     "Replicas": (
-        Shown("Replicas that are scraped", "none", {"up": 'sum(up{$in, job="anchorrec"})'}, at_once=True, good_from=1),
-        Shown(
+        Panel("Scraped replicas", "none", {"up": 'sum(up{$in, job="anchorrec"})'}, current_value=True, good_from=1),
+        Panel(
             "Memory",
             "bytes",
             {
@@ -157,16 +157,16 @@ SERVING: Rows = {
                 "{{instance}} resident": 'max by (instance) (process_resident_memory_bytes{$in, job="anchorrec"})',
                 "limit": "min(reco_memory_limit_bytes{$in})",
             },
-            "Resident counts mapped files of the bundle, which the kernel may drop.",
+            "Resident memory includes mapped files of the bundle, which the kernel may evict.",
         ),
-        Shown(
+        Panel(
             "Cores used",
             "none",
             {"{{instance}}": 'max by (instance) (rate(process_cpu_seconds_total{$in, job="anchorrec"}[$rate]))'},
-            "Answers are made on one core: near 1 a replica is full.",
+            "A replica uses one core for requests: near 1 it is saturated.",
         ),
-        Shown(
-            "Time since the start",
+        Panel(
+            "Uptime",
             "s",
             {"{{instance}}": 'time() - max by (instance) (process_start_time_seconds{$in, job="anchorrec"})'},
         ),
@@ -175,35 +175,35 @@ SERVING: Rows = {
 
 LEARNING: Rows = {
     "Bundle": (
-        Shown(
-            "Age of the oldest bundle that serves",
+        Panel(
+            "Age of the oldest bundle in use",
             "s",
             {"age": "time() - min(reco_bundle_created_timestamp_seconds{$in})"},
-            at_once=True,
+            current_value=True,
         ),
-        Shown(
-            "Replicas by the bundle that they serve",
+        Panel(
+            "Replicas by bundle",
             "none",
             {"{{bundle_id}}": "count by (bundle_id) (reco_bundle_info{$in})"},
         ),
-        Shown(
-            "Behind the registry, without it, damaged, open at once",
+        Panel(
+            "Behind the registry, registry unavailable, damaged, open bundles",
             "none",
             {
                 "behind": "sum(reco_bundle_behind{$in})",
-                "registry away": "sum(reco_registry_away{$in})",
+                "registry unavailable": "sum(reco_registry_away{$in})",
                 "damaged": "sum(reco_bundle_damaged{$in})",
                 "most open": "max(reco_bundles_open{$in})",
             },
-            "Replicas that are; two bundles are open during a swap.",
+            "Number of replicas; during a swap two bundles are open.",
         ),
-        Shown(
+        Panel(
             "Recall of the index against exact search",
             "percentunit",
             {"recall@{{at}}": "min by (at) (reco_index_recall{$in})"},
-            "As measured when it was built.",
+            "Measured when the index was built.",
         ),
-        Shown(
+        Panel(
             "Swaps and rollbacks in the last hour",
             "none",
             {
@@ -211,8 +211,8 @@ LEARNING: Rows = {
                 "rollback {{outcome}}": "sum by (outcome) (increase(reco_bundle_rollbacks_total{$in}[1h]))",
             },
         ),
-        Shown(
-            "Making a bundle ready to serve",
+        Panel(
+            "Duration of a swap",
             "s",
             {
                 "mean of an hour": "sum(rate(reco_bundle_swap_seconds_sum{$in}[1h])) "
@@ -221,18 +221,18 @@ LEARNING: Rows = {
         ),
     ),
     "Gate and retraining": (
-        Shown(
-            "Bundles at the gate in six hours",
+        Panel(
+            "Gate results within six hours",
             "none",
             {"{{outcome}}": "sum by (outcome) (increase(reco_bundle_gates_total{$in}[6h]))"},
         ),
-        Shown(
-            "Retrainings that ended in a day",
+        Panel(
+            "Retrainings finished within a day",
             "none",
             {"{{state}}": "sum by (state) (increase(reco_retrain_jobs_total{$in}[1d]))"},
         ),
-        Shown(
-            "Under way, led",
+        Panel(
+            "Retraining: running, leaders, configured",
             "none",
             {
                 "running": "max(reco_retrain_running{$in})",
@@ -240,61 +240,63 @@ LEARNING: Rows = {
                 "configured": "max(reco_retrain_configured{$in})",
             },
         ),
-        Shown(
+        Panel(
             "Events since the last retraining",
             "none",
             {"events": "max(reco_retrain_new_events{$in})"},
-            "As the leader counts them, where RECO_RETRAIN_AFTER_EVENTS is set.",
+            "Counted by the leader where RECO_RETRAIN_AFTER_EVENTS is set.",
         ),
-        Shown("The last retraining took", "s", {"in all": "max(reco_retrain_seconds{$in})"}, at_once=True),
+        Panel("Duration of the last retraining", "s", {"total": "max(reco_retrain_seconds{$in})"}, current_value=True),
     ),
     "Events": (
-        Shown("Events taken in", "ops", rate_by("kind", "reco_events_total{$in}"), stacked=True),
-        Shown(
-            "Not taken in, or known already",
+        Panel("Accepted events", "ops", rate_by("kind", "reco_events_total{$in}"), stacked=True),
+        Panel(
+            "Refused and repeated events",
             "ops",
             {
                 "{{reason}}": "sum by (reason) (rate(reco_events_refused_total{$in}[$rate]))",
-                "known already": "sum(rate(reco_events_known_total{$in}[$rate]))",
+                "repeated": "sum(rate(reco_events_known_total{$in}[$rate]))",
                 "own impressions dropped": "sum(rate(reco_impressions_dropped_total{$in}[$rate]))",
             },
         ),
-        Shown(
-            "Waiting to become durable",
+        Panel(
+            "Events waiting to be stored",
             "none",
             {
                 "{{instance}}": "max by (instance) (reco_events_waiting{$in})",
                 "limit": 'min(reco_limit{$in, of="events_waiting"})',
             },
         ),
-        Shown(
-            "One write of the log",
+        Panel(
+            "Write to the event log",
             "s",
             {f"p{q}": quantile(q / 100, "reco_event_write_seconds_bucket{$in}") for q in (50, 99)},
         ),
-        Shown(
-            "Free disk under the log", "percentunit", {"{{instance}}": "min by (instance) (reco_disk_free_ratio{$in})"}
+        Panel(
+            "Free disk space for the event log",
+            "percentunit",
+            {"{{instance}}": "min by (instance) (reco_disk_free_ratio{$in})"},
         ),
-        Shown(
-            "Felt in answers",
+        Panel(
+            "Events applied to responses",
             "none",
             {
-                "{{instance}} hears": "min by (instance) (reco_live_hears{$in})",
-                "users answered without their events, a second": "sum(rate(reco_events_unread_total{$in}[$rate]))",
-                "looks {{outcome}}, a second": "sum by (outcome) (rate(reco_live_polls_total{$in}[$rate]))",
+                "{{instance}} receives events": "min by (instance) (reco_live_hears{$in})",
+                "responses without the user's events, per second": "sum(rate(reco_events_unread_total{$in}[$rate]))",
+                "polls {{outcome}}, per second": "sum by (outcome) (rate(reco_live_polls_total{$in}[$rate]))",
             },
         ),
     ),
     "Quality": (
-        Shown(
-            "For each impression",
+        Panel(
+            "Events per impression",
             "percentunit",
             {
                 "{{kind}}": 'sum by (kind) (rate(reco_events_total{$in, kind=~"click|like|purchase|dislike"}[$rate])) '
                 '/ on () group_left () sum(rate(reco_events_total{$in, kind="impression"}[$rate]))'
             },
-            "By events as they come; GET /quality joins clicks to the answers that they follow, by bundle.",
+            "All events as they arrive; GET /quality attributes clicks to responses, by bundle.",
         ),
-        Shown("Hidden items", "none", {"items": "max(reco_hidden_items{$in})"}, at_once=True),
+        Panel("Hidden items", "none", {"items": "max(reco_hidden_items{$in})"}, current_value=True),
     ),
 }

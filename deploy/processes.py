@@ -1,4 +1,4 @@
-"""A real Redis (Valkey) and the service beside it, as child processes that never outlive this one's end."""
+"""Runs Redis (Valkey) and the service as child processes that end with this process."""
 
 import os
 import random
@@ -23,13 +23,13 @@ HOST = "127.0.0.1"
 START_S = 60.0
 STOP_S = 30.0
 POLL_S = 0.05
-PORTS = range(10_240, 22_768)  # a cluster's bus is 10,000 above, both below the ports that outgoing connections get
+PORTS = range(10_240, 22_768)  # a Redis cluster's bus is 10,000 above; both are below the ephemeral ports
 SERVICE = ("service", "run")
 
 
 @dataclass(frozen=True)
 class Child:
-    """A server process, and a client that knows its address."""
+    """A server process and an HTTP client with its address."""
 
     client: httpx.Client
     port: int
@@ -38,9 +38,9 @@ class Child:
 
 @contextmanager
 def stack(registry: Path, port: int) -> Iterator[httpx.Client]:
-    """Redis on a free port and the service on `port`, ready to answer; both are stopped at the end.
+    """Run Redis on a free port and the service on `port`, and yield a client once the service is ready.
 
-    InputError where the port is taken, or with the service's last words where it does not start.
+    InputError where the port is in use, or with the last line of the log where the service does not start.
     """
     _check_free(port)
     with redis_server() as redis, server(SERVICE, registry, port, redis.connection_url) as service:
@@ -49,7 +49,7 @@ def stack(registry: Path, port: int) -> Iterator[httpx.Client]:
 
 @contextmanager
 def redis_server() -> Iterator[ValkeyServer]:
-    """A Redis (Valkey) on a free port; it and its files are gone at the end."""
+    """Run Redis (Valkey) on a free port; its files are deleted at the end."""
     with (
         tempfile.TemporaryDirectory(prefix="anchorrec-redis-") as folder,
         ValkeyServer(port=free_port(), data_dir=Path(folder)) as redis,
@@ -67,7 +67,7 @@ def server(
     ready: str = "/readyz",
     settings: Mapping[str, str] | None = None,
 ) -> Iterator[Child]:
-    """`python -m MODULE` with the demo's settings and those given, from when it answers `ready` with 200."""
+    """Run `python -m MODULE` with the demo's settings and those given; yield once the path `ready` returns 200."""
     command = [sys.executable, "-m", *module]
     environment = _environment(registry, port, redis_url) | dict(settings or {})
     with child(command, port, environment, lambda client: client.get(ready).status_code == httpx.codes.OK) as found:
@@ -82,7 +82,7 @@ def child(
     ready: Callable[[httpx.Client], bool],
     start_s: float = START_S,
 ) -> Iterator[Child]:
-    """A server process from when it is ready; stopped at the end. InputError with its last words where it is not."""
+    """Run a server process and yield once it is ready. InputError with the last line of its log if it never is."""
     with tempfile.TemporaryDirectory(prefix="anchorrec-log-") as folder:
         log = Path(folder) / "log"
         with log.open("wb") as file:
@@ -98,7 +98,7 @@ def child(
 
 
 def free_port() -> int:
-    """A port that nobody listens on now, drawn at random: several processes may look for one at the same time."""
+    """Return an unused port, drawn at random: several processes may search at the same time."""
     while True:
         port = random.SystemRandom().choice(PORTS)
         with socket.socket() as probe, suppress(OSError):
@@ -107,7 +107,7 @@ def free_port() -> int:
 
 
 def _check_free(port: int) -> None:
-    # Whoever holds the port might well answer /readyz in our service's place.
+    # Another server on this port might respond to /readyz in our service's place.
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -123,9 +123,9 @@ def _environment(registry: Path, port: int, redis_url: str) -> dict[str, str]:
         "RECO_HOST": HOST,
         "RECO_PORT": str(port),
         "RECO_REDIS_URL": redis_url,
-        # A machine that has just trained may still be busy; here Redis is to be seen at work.
+        # After a training the machine may still be busy; the demo should show Redis in use.
         "RECO_REDIS_BUDGET_MS": "100",
-        # Requests are the parallelism; BLAS threads that spin beside them only take the cores away.
+        # Requests run in parallel already; spinning BLAS threads would only take the cores away.
         "OPENBLAS_NUM_THREADS": "1",
     }
 
@@ -134,7 +134,7 @@ def _wait(ready: Callable[[], bool], process: "subprocess.Popen[bytes]", log: Pa
     end = time.monotonic() + start_s
     while not ready():
         if process.poll() is not None or time.monotonic() > end:
-            last = (log.read_text(errors="replace").splitlines() or ["it said nothing"])[-1]
+            last = (log.read_text(errors="replace").splitlines() or ["no output"])[-1]
             raise InputError(f"it did not start: {last.removeprefix('error: ')}")
         time.sleep(POLL_S)
 
@@ -153,24 +153,24 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    with suppress(ProcessLookupError):  # what it started itself and left behind
+    with suppress(ProcessLookupError):  # child processes that it left behind
         os.killpg(process.pid, signal.SIGKILL)
 
 
 def end_by_signals() -> None:
-    """Let SIGTERM and a closed terminal end this process as Ctrl-C does: by unwinding, children stopped."""
+    """Let SIGTERM and SIGHUP end this process as Ctrl-C does, so that child processes are stopped."""
 
     def interrupt(_: int, __: FrameType | None) -> None:
-        # Not an exception from here: it could come up in a callback that swallows it. asyncio knows what to do.
+        # An exception raised here could occur in a callback that swallows it; asyncio handles SIGINT itself.
         signal.raise_signal(signal.SIGINT)
 
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs with it ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell start with SIGINT ignored
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, interrupt)
 
 
 def until_interrupted() -> None:
-    """Return when Ctrl-C or one of those signals comes."""
+    """Wait for Ctrl-C or one of these signals."""
     try:
         while True:
             signal.pause()

@@ -1,15 +1,15 @@
-"""`python -m deploy.prometheus_rule > deploy/monitoring/prometheusrule.yaml`: the rules of deploy/prometheus, as the
-Prometheus operator takes them. A test fails while the two differ."""
+"""`python -m deploy.prometheus_rule > deploy/monitoring/prometheusrule.yaml`: the rules of deploy/prometheus as a
+manifest for the Prometheus operator. A test fails while the two differ."""
 
 import yaml
 
-from deploy.rules import FILES, FOLDER
+from deploy.rule_files import FILES, FOLDER
 
-HEAD = "# Made of deploy/prometheus by `python -m deploy.prometheus_rule`: change the rules there.\n"
+HEAD = "# Generated from deploy/prometheus by `python -m deploy.prometheus_rule`: change the rules there.\n"
 
 
 def prometheus_rule() -> str:
-    """The manifest, with the groups of all files in their order."""
+    """Return the manifest with the rule groups of all files in their order."""
     files = [yaml.safe_load((FOLDER / name).read_text(encoding="utf-8")) for name in FILES]
     manifest = {
         "apiVersion": "monitoring.coreos.com/v1",

@@ -1,1 +1,1 @@
-"""How fast the service answers: a benchmark with a yardstick beside it, open arrivals, and a Locust user."""
+"""Benchmarks of the service, load tests with Locust, soak tests, and a rehearsal of faults."""

@@ -1,4 +1,4 @@
-"""`python -m loadtests.bench_events`: how many events a second POST /events makes durable."""
+"""`python -m loadtests.bench_events`: the number of events per second that POST /events stores."""
 
 import itertools
 import tempfile
@@ -14,11 +14,11 @@ from rich.table import Table
 
 from deploy.processes import SERVICE, end_by_signals, free_port, redis_server, server
 from index.cli import command_line, run_cli
-from loadtests.client import closed_loop
-from loadtests.random_bundle import Sizes, publish_random
-from loadtests.servers import available_cores, cpu_seconds, on_core
+from loadtests.bench_servers import available_cores, cpu_seconds, on_core
+from loadtests.load_client import closed_loop
+from loadtests.random_bundle import BundleSizes, publish_random
 
-SMALL = Sizes(n_items=1_000, n_users=1_000, seen_per_user=10, embedding_size=16)
+SMALL = BundleSizes(n_items=1_000, n_users=1_000, seen_per_user=10, embedding_size=16)
 CONNECTIONS = 16
 BATCHES = (1, 100)
 
@@ -27,13 +27,13 @@ app = command_line()
 
 @app.command()
 def bench_events(
-    seconds: Annotated[float, typer.Option(min=0.1, help="Of each measurement.")] = 3.0,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Duration of each measurement.")] = 3.0,
     connections: Annotated[int, typer.Option(min=1, help="Keep-alive connections.")] = CONNECTIONS,
 ) -> None:
-    """Send clicks, one and a hundred a call, to a service with the SQLite log; print a table and a line of JSON.
+    """Send clicks, one and a hundred per request, to a service with the SQLite log; print a table and a line of JSON.
 
-    The server has one core and the client another. What limits single events is the disk's sync as a rule: all calls
-    that wait share one. The events lie in the folder for temporary files: let TMPDIR name the disk that is meant.
+    The server has one core and the client another. Single events are usually limited by the disk's sync, which waiting
+    requests share. The log is in the folder for temporary files: set TMPDIR to measure another disk.
     """
     end_by_signals()
     cores = available_cores()
@@ -50,24 +50,24 @@ def bench_events(
 
 def _measure(port: int, pid: int, batch: int, connections: int, seconds: float) -> dict[str, Any]:
     before = cpu_seconds(pid)
-    answers = closed_loop(port, _requests(batch), connections=connections, seconds=seconds)
+    result = closed_loop(port, _requests(batch), connections=connections, seconds=seconds)
     cpu = cpu_seconds(pid) - before
-    n = len(answers.latencies) * batch
-    p50, p99 = np.percentile(answers.latencies or [np.nan], (50, 99)) * 1000
+    n = len(result.latencies) * batch
+    p50, p99 = np.percentile(result.latencies or [np.nan], (50, 99)) * 1000
     return {
         "batch": batch,
-        "events_per_second": round(n / answers.seconds),
-        "calls_per_second": round(len(answers.latencies) / answers.seconds),
-        "failed": answers.failures,
+        "events_per_second": round(n / result.seconds),
+        "calls_per_second": round(len(result.latencies) / result.seconds),
+        "failed": result.failures,
         "p50_ms": round(float(p50), 2),
         "p99_ms": round(float(p99), 2),
         "server_us_per_event": round(cpu / max(n, 1) * 1e6, 1),
-        "server_busy": round(cpu / answers.seconds, 2),
+        "server_busy": round(cpu / result.seconds, 2),
     }
 
 
 def _requests(batch: int) -> Iterator[bytes]:
-    """Calls with events that nobody has sent before."""
+    """Yield requests with distinct events."""
     for number in itertools.count():
         events = [
             {

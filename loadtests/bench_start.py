@@ -1,4 +1,4 @@
-"""`python -m loadtests.bench_start`: how long from the start of the process until it is ready, by the bundle's size."""
+"""`python -m loadtests.bench_start`: the time from the start of the service until it is ready."""
 
 import os
 import subprocess
@@ -17,10 +17,10 @@ import typer
 
 from deploy.processes import free_port
 from index.cli import command_line, run_cli
-from loadtests.random_bundle import Sizes, publish_random
+from loadtests.random_bundle import BundleSizes, publish_random
 
-LONGEST_S = 120.0
-LOOK_S = 0.005
+TIMEOUT_S = 120.0
+POLL_S = 0.005
 
 app = command_line()
 
@@ -33,34 +33,34 @@ def bench_start(
     seen: Annotated[int, typer.Option(min=1, help="Items that each user has seen.")] = 30,
     size: Annotated[int, typer.Option(min=1, help="Dimensions of the embeddings.")] = 64,
     registry: Annotated[
-        Path | None, typer.Option(help="Start on what is published there; else a random bundle is made, in minutes.")
+        Path | None, typer.Option(help="Folder of published bundles. [default: a random bundle, made in minutes]")
     ] = None,
-    starts: Annotated[int, typer.Option(min=1, help="How often the process is started.")] = 5,
+    starts: Annotated[int, typer.Option(min=1, help="Number of starts.")] = 5,
 ) -> None:
-    """Start the service again and again; print, for each start, seconds until /readyz answers, and the CPU used."""
+    """Start the service several times; print seconds until /readyz returns 200, CPU seconds and memory of each."""
     with tempfile.TemporaryDirectory() as temporary:
         if registry is None:
             registry = Path(temporary)
-            publish_random(registry, Sizes(items, users, seen, size), np.random.default_rng(0))
-        found = [start(registry, Path(temporary) / "data") for _ in range(starts)]
-    typer.echo(orjson.dumps(found).decode())
+            publish_random(registry, BundleSizes(items, users, seen, size), np.random.default_rng(0))
+        starts_measured = [start(registry, Path(temporary) / "data") for _ in range(starts)]
+    typer.echo(orjson.dumps(starts_measured).decode())
 
 
 def start(registry: Path, data: Path) -> dict[str, float]:
-    """One start: seconds until the service is ready, the CPU seconds of it until then, and its resident megabytes."""
+    """Start the service once and return seconds until ready, CPU seconds until then, and resident megabytes."""
     port = free_port()
     settings: Mapping[str, object] = {"RECO_REGISTRY": registry, "RECO_DATA": data, "RECO_PORT": port}
     environment = os.environ | {name: str(value) for name, value in settings.items()}
-    begun = time.perf_counter()
+    began = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", "service", "run"], env=environment, stderr=subprocess.DEVNULL)
     try:
         _wait(f"http://127.0.0.1:{port}/readyz", process)
-        seconds, looked_at = time.perf_counter() - begun, psutil.Process(process.pid)
-        times = looked_at.cpu_times()
+        seconds, found = time.perf_counter() - began, psutil.Process(process.pid)
+        times = found.cpu_times()
         return {
             "ready_s": round(seconds, 3),
             "cpu_s": times.user + times.system,
-            "rss_mb": round(looked_at.memory_info().rss / 1e6),
+            "rss_mb": round(found.memory_info().rss / 1e6),
         }
     finally:
         process.terminate()
@@ -68,14 +68,14 @@ def start(registry: Path, data: Path) -> dict[str, float]:
 
 
 def _wait(url: str, process: "subprocess.Popen[bytes]") -> None:
-    end = time.monotonic() + LONGEST_S
+    end = time.monotonic() + TIMEOUT_S
     while time.monotonic() < end and process.poll() is None:
         try:
             if httpx.get(url).status_code == 200:
                 return
         except httpx.TransportError:
-            time.sleep(LOOK_S)
-    raise RuntimeError(f"not ready within {LONGEST_S:g} s, or ended: status {process.poll()}")
+            time.sleep(POLL_S)
+    raise RuntimeError(f"not ready within {TIMEOUT_S:g} s, or ended: status {process.poll()}")
 
 
 if __name__ == "__main__":

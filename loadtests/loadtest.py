@@ -1,4 +1,4 @@
-"""`python -m loadtests.loadtest`: Locust on a deployment, or on a service that is started for it; limits fail it."""
+"""`python -m loadtests.loadtest`: run Locust against a deployment, or against a service started for the run."""
 
 import os
 import subprocess
@@ -16,10 +16,10 @@ import typer
 from deploy.processes import end_by_signals, redis_server
 from index.cli import command_line, run_cli
 from index.errors import InputError
-from loadtests.locust_options import told
-from loadtests.profiles import PROFILES
-from loadtests.random_bundle import Sizes, publish_random, user_id
-from loadtests.servers import Key, service
+from loadtests.bench_servers import BenchKey, service
+from loadtests.load_profiles import PROFILES
+from loadtests.locust_options import options_help
+from loadtests.random_bundle import BundleSizes, publish_random, user_id
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 
@@ -28,19 +28,19 @@ app = command_line()
 
 @dataclass(frozen=True)
 class Target:
-    """What is asked: where, and what Locust must know besides, as its environment."""
+    """The service under test: its address, and environment variables for Locust."""
 
     host: str
-    knows: Mapping[str, str]
+    variables: Mapping[str, str]
 
 
-HELP = f"""Let visitors come as the profile says, print what they found, write a report; fail where a limit is broken.
+HELP = f"""Simulate visitors according to a load profile, print statistics, write a report, and check limits.
 
-The exit status is 0 where all limits hold, 1 where one is broken, with a line that says which and by how much.
+The exit status is 0 where all limits hold and 1 where one is broken; a line for each shows by how much.
 
-What is not listed below goes to Locust: its own options, and these.
+Other options go to Locust: its own, and these.
 
-{told()}
+{options_help()}
 
 Example: python -m loadtests.loadtest --profile spike --peak-users 200 --p99-recommend-ms 100
 """
@@ -50,14 +50,14 @@ Example: python -m loadtests.loadtest --profile spike --peak-users 200 --p99-rec
 def loadtest(
     context: typer.Context,
     *,
-    profile: Annotated[str, typer.Option(help=f"{', '.join(PROFILES)}: how many visitors when.")] = "smoke",
+    profile: Annotated[str, typer.Option(help=f"{', '.join(PROFILES)}: the number of visitors over time.")] = "smoke",
     host: Annotated[str, typer.Option(help="URL of a deployment. [default: a service is started here]")] = "",
-    report: Annotated[Path, typer.Option(help="The HTML report; its folder is made.")] = Path(".load/report.html"),
+    report: Annotated[Path, typer.Option(help="The HTML report; its folder is created.")] = Path(".load/report.html"),
     workers: Annotated[int, typer.Option(min=0, help="Worker processes beside a master; 0: one process.")] = 0,
     items: Annotated[int, typer.Option(min=31, help="Items of the service started here.")] = 5_000,
     users: Annotated[int, typer.Option(min=1, help="Users of the service started here.")] = 20_000,
 ) -> None:
-    """Start what is to be asked, where no host is given, and Locust."""
+    """Run Locust, with a service of its own where no host is given."""
     if profile not in PROFILES:
         raise InputError(f"profile {profile!r}; expected one of {', '.join(PROFILES)}")
     end_by_signals()
@@ -65,36 +65,36 @@ def loadtest(
     options = ["--load-profile", profile, "--html", str(report), *context.args]
     if workers:
         options += ["--processes", str(workers)]
-    with deployment(host) if host else own_service(Sizes(n_items=items, n_users=users)) as target:
+    with deployment(host) if host else own_service(BundleSizes(n_items=items, n_users=users)) as target:
         status = locust(target, options)
     typer.echo(f"report: {report}")
     sys.exit(status)
 
 
 def locust(target: Target, options: Sequence[str]) -> int:
-    """Run Locust without its pages; its exit status."""
+    """Run Locust without its web interface and return the exit status."""
     command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--only-summary"]
-    known = os.environ | dict(target.knows)
-    return subprocess.run([*command, "--host", target.host, *options], env=known, check=False).returncode
+    environment = os.environ | dict(target.variables)
+    return subprocess.run([*command, "--host", target.host, *options], env=environment, check=False).returncode
 
 
 @contextmanager
 def deployment(host: str) -> Iterator[Target]:
-    """What runs already."""
+    """A deployment that is already running."""
     yield Target(host, {})
 
 
 @contextmanager
-def own_service(sizes: Sizes) -> Iterator[Target]:
-    """A real Redis and a service with a random bundle, an API key, and a file of its users; gone at the end."""
+def own_service(sizes: BundleSizes) -> Iterator[Target]:
+    """Run Redis and a service with a random bundle, an API key and a file of user ids."""
     with tempfile.TemporaryDirectory(prefix="anchorrec-load-") as folder:
-        registry, key = Path(folder) / "bundles", Key.made(Path(folder) / "keys.jsonl")
+        registry, key = Path(folder) / "bundles", BenchKey.create(Path(folder) / "keys.jsonl")
         publish_random(registry, sizes, np.random.default_rng(0))
         ids = Path(folder) / "users.txt"
         ids.write_text("\n".join(map(user_id, range(sizes.n_users))), encoding="utf-8")
         with redis_server() as redis, service(registry, redis.connection_url, key) as child:
-            knows = {"RECO_LOAD_API_KEY": key.key, "RECO_LOAD_USER_IDS": str(ids)}
-            yield Target(str(child.client.base_url), knows)
+            variables = {"RECO_LOAD_API_KEY": key.key, "RECO_LOAD_USER_IDS": str(ids)}
+            yield Target(str(child.client.base_url), variables)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A bundle of any size, random by seed and valid in every law, made in seconds: something to serve while measuring."""
+"""Random bundles of any size, valid and made within seconds: data to serve while measuring."""
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -22,30 +22,30 @@ MATERIALS = ("oak", "brass", "wool", "linen", "glass")
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """How large the bundle is."""
+class BundleSizes:
+    """The dimensions of a random bundle."""
 
     n_items: int = 20_000
     n_users: int = 100_000
     seen_per_user: int = 30
     embedding_size: int = 64
-    heavy: tuple[int, ...] = ()  # seen items of some more users, HEAVY_USERS for each number
+    heavy: tuple[int, ...] = ()  # numbers of seen items; each adds HEAVY_USERS users
 
 
-def publish_random(registry: Path, sizes: Sizes, rng: np.random.Generator) -> None:
-    """Write a random bundle into the registry and let it serve."""
+def publish_random(registry: Path, sizes: BundleSizes, rng: np.random.Generator) -> None:
+    """Write a random bundle into the registry and publish it."""
     path = write_bundle(registry, random_content(sizes, rng), created_at=CREATED)
     Registry(registry).publish(path.name)
 
 
-def random_content(sizes: Sizes, rng: np.random.Generator) -> BundleContent:
-    """Users and items with normal vectors, every part and modality, and a past skewed towards some items.
+def random_content(sizes: BundleSizes, rng: np.random.Generator) -> BundleContent:
+    """Return users and items with normal vectors, all parts and modalities, and seen items skewed towards a few.
 
-    InputError where a user would have to see an item twice.
+    InputError where a user would have more seen items than there are items.
     """
     most = max((sizes.seen_per_user, *sizes.heavy))
     if most > sizes.n_items:
-        raise InputError(f"{most} seen per user of {sizes.n_items} items; expected no more than there are")
+        raise InputError(f"{most} seen per user of {sizes.n_items} items; expected at most as many as items")
     n_items, size = sizes.n_items, sizes.embedding_size
     parts = {part: _normal(rng, n_items, size) for part in PARTS}
     seen = [random_seen(one, rng) for one in _each_seen(sizes)]  # each (users, seen_per_user)
@@ -76,24 +76,24 @@ def random_content(sizes: Sizes, rng: np.random.Generator) -> BundleContent:
 
 
 def user_id(row: int) -> str:
-    """The outside id of a user."""
+    """Return the user id of a row."""
     return f"user-{row}"
 
 
 def heavy_users(n_seen: int) -> list[str]:
-    """The outside ids of those who have seen so many items."""
+    """Return the ids of the users with so many seen items."""
     return [f"user-with-{n_seen}-{number}" for number in range(HEAVY_USERS)]
 
 
 def item_id(row: int) -> str:
-    """The outside id of an item."""
+    """Return the item id of a row."""
     return f"item-{row}"
 
 
-def random_seen(sizes: Sizes, rng: np.random.Generator) -> Array:
-    """Item rows (n_users, seen_per_user) int32, none twice for a user, some items far oftener than others.
+def random_seen(sizes: BundleSizes, rng: np.random.Generator) -> Array:
+    """Return item rows (n_users, seen_per_user) int32, distinct for each user, some items far more often than others.
 
-    The j-th is drawn among the items of residue j modulo seen_per_user, so that no two can be alike; then shuffled.
+    The j-th is drawn among the items of residue j modulo seen_per_user, so that no two can be equal; then shuffled.
     """
     n_seen = sizes.seen_per_user
     drawn = rng.random((sizes.n_users, n_seen)) ** 2  # squared: the first items of each residue are popular
@@ -101,26 +101,26 @@ def random_seen(sizes: Sizes, rng: np.random.Generator) -> Array:
     return rng.permuted(rows, axis=1)
 
 
-def _users(sizes: Sizes) -> list[str]:
+def _users(sizes: BundleSizes) -> list[str]:
     usual = [user_id(row) for row in range(sizes.n_users)]
     return usual + [user for n_seen in sizes.heavy for user in heavy_users(n_seen)]
 
 
-def _each_seen(sizes: Sizes) -> list[Sizes]:
-    """The sizes of each group of users who have seen equally many."""
+def _each_seen(sizes: BundleSizes) -> list[BundleSizes]:
+    """The sizes of each group of users with equally many seen items."""
     heavy = [replace(sizes, n_users=HEAVY_USERS, seen_per_user=n_seen) for n_seen in sizes.heavy]
     return [sizes, *heavy]
 
 
 def _offsets(seen: list[Array]) -> Array:
-    """Where each user's part of all seen items begins, and the end (n_users + 1,)."""
+    """The offset of each user's seen items, and the end (n_users + 1,)."""
     lengths = np.concatenate([np.full(*rows.shape) for rows in seen])
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
 
 
 def _folded(fold_in: Array, seen: Array) -> Array:
     total = np.zeros((len(seen), fold_in.shape[1]), np.float32)  # (n_users, d)
-    for column in seen.T:  # by column: all at once would take gigabytes
+    for column in seen.T:  # one column after another: the whole would take gigabytes
         total += fold_in[column]
     return total / np.float32(np.sqrt(max(seen.shape[1], 1)))
 

@@ -1,4 +1,4 @@
-"""What is asked: kinds of requests, each a cycle of raw HTTP, with users and items by Zipf's law."""
+"""The workloads of the benchmark: kinds of requests as cycles of raw HTTP, with users and items by Zipf's law."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,60 +8,61 @@ from typing import Any
 import numpy as np
 import orjson
 
-from loadtests.random_bundle import Sizes, heavy_users, item_id, user_id
-from loadtests.servers import ANEW, BARE, SHIPPED, YARDSTICK
-from loadtests.yardstick import PATH
+from loadtests.baseline_app import PATH
+from loadtests.bench_servers import BARE, BASELINE, SHIPPED, UNCACHED
+from loadtests.random_bundle import BundleSizes, heavy_users, item_id, user_id
 
 Array = np.ndarray[Any, Any]
 
-WARM_UP = 1_000  # of the kinds that keep no answers, or the same for everybody; of the others, all
-ZIPF = 1.0  # the r-th most active user asks 1/r as often as the first: page views of shops are near to it
+QUICK_REQUESTS = 500  # the length of a cycle in a --quick benchmark
+WARM_UP = 1_000  # requests, for workloads that do not depend on the response cache; the others send all of theirs
+ZIPF = 1.0  # the r-th most active user sends 1/r as many requests as the first: page views of shops are close to it
 RECOMMEND = "recommend"
-NEWCOMERS = 1_000
-EVENTS_EACH = 30  # as many as others have seen
-NEWCOMERS_PER_CALL = 20
+FOLD_IN_USERS = 1_000
+EVENTS_EACH = 30  # as many as known users have seen
+FOLD_IN_USERS_PER_REQUEST = 20
 
 
 @dataclass(frozen=True)
 class Workload:
-    """Requests of one kind. The iterator goes on where the last measurement left it."""
+    """Requests of one kind. The iterator continues where the last measurement stopped."""
 
     name: str
-    server: str  # by its name in `Servers`
+    server: str  # its name in `BenchServers`
     requests: Iterator[bytes]
-    warm_up: Sequence[bytes]  # asked before anything is measured
-    cold: bool = False  # to be asked with Redis empty
+    warm_up: Sequence[bytes]  # sent before anything is measured
+    cold: bool = False  # measured with an empty Redis
 
 
 def make_workloads(
-    sizes: Sizes, *, k: int, n_requests: int, key: str, rng: np.random.Generator
+    sizes: BundleSizes, *, k: int, n_requests: int, key: str, rng: np.random.Generator
 ) -> tuple[Workload, ...]:
-    """Every kind of request, the yardstick first. `n_requests` is the length of a cycle."""
+    """Return all workloads, the baseline first. `n_requests` is the length of a cycle."""
     users = [user_id(row) for row in zipf_rows(sizes.n_users, n_requests, rng).tolist()]
     items = [item_id(row) for row in zipf_rows(sizes.n_items, n_requests, rng).tolist()]
 
     def of(name: str, server: str, paths: list[str], warm_up: int = WARM_UP, *, cold: bool = False) -> Workload:
         return workload(name, server, [raw(path, key=key) for path in paths], warm_up, cold=cold)
 
-    newcomers = [newcomer(row) for row in zipf_rows(NEWCOMERS, n_requests, rng).tolist()]
-    recommend, fold_in = _recommend_to(users, k), _recommend_to(newcomers, k)
+    fold_in_users = [fold_in_user(row) for row in zipf_rows(FOLD_IN_USERS, n_requests, rng).tolist()]
+    recommend, fold_in = _recommend_to(users, k), _recommend_to(fold_in_users, k)
     explain = [f"{path}&explain=true" for path in recommend]
     similar = [f"/similar/{item}?k={k}" for item in items]
     return (
-        workload(YARDSTICK, YARDSTICK, [raw(PATH)]),
+        workload(BASELINE, BASELINE, [raw(PATH)]),
         of(RECOMMEND, SHIPPED, recommend, n_requests),
         of("explain", SHIPPED, explain, n_requests),
         of("similar", SHIPPED, similar, n_requests),
         of("fold-in", SHIPPED, fold_in),
-        of("unknown user", SHIPPED, _recommend_to([f"nobody-{number}" for number in range(n_requests)], k)),
-        of("recommend, anew", ANEW, recommend, n_requests),
-        of("explain, anew", ANEW, explain),
-        of("similar, anew", ANEW, similar),
-        of("fold-in, anew", ANEW, fold_in, n_requests),
-        *(of(f"{n:,} seen, anew", ANEW, _recommend_to(heavy_users(n), k)) for n in sizes.heavy),
+        of("unknown user", SHIPPED, _recommend_to([f"unknown-{number}" for number in range(n_requests)], k)),
+        of("recommend, anew", UNCACHED, recommend, n_requests),
+        of("explain, anew", UNCACHED, explain),
+        of("similar, anew", UNCACHED, similar),
+        of("fold-in, anew", UNCACHED, fold_in, n_requests),
+        *(of(f"{n:,} seen, anew", UNCACHED, _recommend_to(heavy_users(n), k)) for n in sizes.heavy),
         of("recommend, bare", BARE, recommend, n_requests),
         of("fold-in, bare", BARE, fold_in),
-        of("cold cache", BARE, _recommend_to(strangers(sizes, users, rng), k), 0, cold=True),
+        of("cold cache", BARE, _recommend_to(uncached_users(sizes, users, rng), k), 0, cold=True),
     )
 
 
@@ -69,41 +70,41 @@ def _recommend_to(users: Sequence[str], k: int) -> list[str]:
     return [f"/recommend/{user}?k={k}" for user in users]
 
 
-def newcomer(number: int) -> str:
-    """The outside id of a user whom the bundle does not know, but who has events."""
-    return f"newcomer-{number}"
+def fold_in_user(number: int) -> str:
+    """Return the id of a user who has events but is not in the bundle."""
+    return f"fold-in-user-{number}"
 
 
-def events(sizes: Sizes, rng: np.random.Generator) -> Iterator[bytes]:
-    """Bodies for POST /events: what the newcomers did."""
-    for number in range(0, NEWCOMERS, NEWCOMERS_PER_CALL):
-        rows = range(number, min(number + NEWCOMERS_PER_CALL, NEWCOMERS))
+def events(sizes: BundleSizes, rng: np.random.Generator) -> Iterator[bytes]:
+    """Yield bodies for POST /events with the events of the fold-in users."""
+    for number in range(0, FOLD_IN_USERS, FOLD_IN_USERS_PER_REQUEST):
+        rows = range(number, min(number + FOLD_IN_USERS_PER_REQUEST, FOLD_IN_USERS))
         drawn = zipf_rows(sizes.n_items, len(rows) * EVENTS_EACH, rng).reshape(len(rows), EVENTS_EACH)
         yield orjson.dumps(
             [
-                {"user_id": newcomer(row), "item_id": item_id(item), "kind": "click"}
+                {"user_id": fold_in_user(row), "item_id": item_id(item), "kind": "click"}
                 for row, items in zip(rows, drawn.tolist(), strict=True)
                 for item in items
             ]
         )
 
 
-def strangers(sizes: Sizes, users: Sequence[str], rng: np.random.Generator) -> list[str]:
-    """All other users, or all where there are no others: asked in turn, nobody remembers them."""
-    everybody = [user_id(row) for row in rng.permutation(sizes.n_users).tolist()]
+def uncached_users(sizes: BundleSizes, users: Sequence[str], rng: np.random.Generator) -> list[str]:
+    """Return all other users, or all users where there are no others: in turn, they are in no cache."""
+    every_user = [user_id(row) for row in rng.permutation(sizes.n_users).tolist()]
     known = set(users)
-    return [user for user in everybody if user not in known] or everybody
+    return [user for user in every_user if user not in known] or every_user
 
 
 def workload(
     name: str, server: str, requests: Sequence[bytes], warm_up: int = WARM_UP, *, cold: bool = False
 ) -> Workload:
-    """The requests again and again, beforehand so many different ones of them."""
+    """Return a workload that repeats the requests; the warm-up sends so many distinct ones."""
     return Workload(name, server, cycle(requests), list(dict.fromkeys(requests))[:warm_up], cold)
 
 
 def raw(path: str, *, key: str | None = None, body: bytes | None = None) -> bytes:
-    """A request as it goes over the wire: GET, or POST with a body of JSON."""
+    """Return an HTTP/1.1 request: GET, or POST with a JSON body."""
     lines = [f"{'GET' if body is None else 'POST'} {path} HTTP/1.1", "Host: bench"]
     if key is not None:
         lines.append(f"Authorization: Bearer {key}")
@@ -113,6 +114,6 @@ def raw(path: str, *, key: str | None = None, body: bytes | None = None) -> byte
 
 
 def zipf_rows(n_rows: int, n: int, rng: np.random.Generator) -> Array:
-    """n of the rows 0..n_rows-1, the r-th most frequent of them in proportion to r^-ZIPF; which row is r is random."""
+    """Draw n of the rows 0..n_rows-1, the r-th most frequent in proportion to r^-ZIPF; which row is r-th is random."""
     weights = np.arange(1, n_rows + 1) ** -ZIPF
     return rng.permutation(n_rows)[rng.choice(n_rows, n, p=weights / weights.sum())]

@@ -1,13 +1,15 @@
-"""What a running service shows on /metrics, and what of a PromQL expression it does not show."""
+"""The series on a running service's /metrics, and the parts of a PromQL expression that match none of them."""
 
 import re
 from pathlib import Path
 
+import promql_parser
 from prometheus_client.parser import text_string_to_metric_families
 from servers import publish, serving
 
 from deploy.processes import redis_server
-from deploy.rules import Asked, asked, grouping, rules
+from deploy.promql import Selector, selectors
+from deploy.rule_files import rules
 
 Series = list[tuple[str, dict[str, str]]]
 
@@ -23,11 +25,11 @@ FITS = {
 
 
 def scraped(registry: Path) -> Series:
-    """Name and labels of every series, once the service was asked for everything that rules and dashboards look at."""
+    """Return name and labels of every series, after requests for everything that rules and dashboards read."""
     bundle = publish(registry)
     user, item = bundle.user_ids[0], bundle.item_ids[0]
     with redis_server() as redis, serving(registry=registry, redis_url=redis.connection_url) as client:
-        for _ in range(2):  # the second is an answer kept from the first
+        for _ in range(2):  # the second is a hit in the response cache
             client.get(f"/recommend/{user}").raise_for_status()
         for kind in ("impression", "click"):
             client.post("/events", json={"user_id": user, "item_id": item, "kind": kind}).raise_for_status()
@@ -36,25 +38,40 @@ def scraped(registry: Path) -> Series:
 
 
 def missing(expr: str, series: Series) -> list[str]:
-    """What the expression asks for and nothing shows."""
+    """Return the selectors of an expression that match no series."""
     return [
-        one.selector
-        for one in asked(expr)
+        one.text
+        for one in selectors(expr)
         if one.name not in PROMETHEUS_OWN | RECORDED and not any(_fits(one, *found) for found in series)
     ]
 
 
-def _fits(one: Asked, name: str, labels: dict[str, str]) -> bool:
-    """Whether Prometheus would pick the series, whatever target it came from."""
+def _fits(one: Selector, name: str, labels: dict[str, str]) -> bool:
+    """Return whether the selector matches the series, whatever its target is."""
     ours = (matcher for matcher in one.matchers if matcher[0] not in PROMETHEUS_LABELS)
     return name == one.name and all(FITS[operator](labels.get(label, ""), value) for label, operator, value in ours)
 
 
 def unknown_labels(expr: str, series: Series) -> set[str]:
-    """What the expression groups by or picks by and no series that it asks for has."""
-    names = {one.name for one in asked(expr)}
+    """Return the labels of an expression that none of its series has."""
+    names = {one.name for one in selectors(expr)}
     known = {label for name, labels in series if name in names for label in labels}
     if "ALERTS" in names:
         known |= {"alertname", "alertstate", "severity"}
-    picked = {label for one in asked(expr) for label, _, _ in one.matchers}
-    return (picked | grouping(expr)) - known - PROMETHEUS_LABELS
+    picked = {label for one in selectors(expr) for label, _, _ in one.matchers}
+    return (picked | grouping_labels(expr)) - known - PROMETHEUS_LABELS
+
+
+def grouping_labels(expr: str) -> set[str]:
+    """Return the labels that an expression groups or joins by, apart from those in its selectors."""
+    found: set[str] = set()
+
+    def visit(node: promql_parser.Expr) -> None:
+        modifier = getattr(node, "modifier", None)
+        if isinstance(node, promql_parser.AggregateExpr) and modifier is not None:
+            found.update(modifier.labels)
+        elif isinstance(node, promql_parser.BinaryExpr) and modifier is not None and modifier.matching is not None:
+            found.update(modifier.matching.labels)
+
+    promql_parser.walk(promql_parser.parse(expr), visit)
+    return found

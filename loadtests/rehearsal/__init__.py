@@ -1,1 +1,1 @@
-"""What happens on a bad day, made to happen on purpose under load, and judged: `python -m loadtests.rehearsal`."""
+"""A rehearsal of operational faults under load, with limits on their impact: `python -m loadtests.rehearsal`."""

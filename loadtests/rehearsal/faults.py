@@ -1,4 +1,4 @@
-"""The faults, in the order in which they are made to happen, each with what it may do to callers."""
+"""The faults of the rehearsal in their order, each with limits on its impact on callers."""
 
 import time
 from collections.abc import Callable
@@ -6,22 +6,22 @@ from dataclasses import dataclass
 
 import httpx
 
-from deploy.checks import expect
-from loadtests.rehearsal.judging import Limits
-from loadtests.rehearsal.topology import Topology, wait_for
+from deploy.check_service import expect
+from loadtests.rehearsal.deployment import Deployment, wait_for
+from loadtests.rehearsal.impact import FaultLimits
 
-HELD_S = 6.0  # how long what hangs or is full stays so
-RESTART_S = 1.0  # until a supervisor has noticed that a process is gone
+HELD_S = 6.0  # duration of a freeze and of a full disk
+RESTART_S = 1.0  # until a supervisor restarts a process
 TRAINING_S = 180.0
-ENDED = {"published", "refused", "failed", "cancelled"}
+FINISHED = {"published", "refused", "failed", "cancelled"}
 
-Mended = float  # when the cause was gone, by time.perf_counter
-Act = Callable[[Topology, "Spare"], Mended]
+CauseRemoved = float  # when the cause was removed, by time.perf_counter
+InjectFault = Callable[[Deployment, "SpareBundles"], CauseRemoved]
 
 
 @dataclass(frozen=True)
-class Spare:
-    """Bundles made beforehand, not yet published."""
+class SpareBundles:
+    """Bundles that are not published yet."""
 
     better: str
     untrained: str
@@ -29,80 +29,80 @@ class Spare:
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that happens. `act` returns, or raises Unmet, when it was done and its cause is gone."""
+    """One fault. `act` injects it, removes its cause, and returns; it raises CheckFailed on a wrong response."""
 
     name: str
-    said: str  # what is done, and what should come of it
-    act: Act
-    limits: Limits
+    description: str
+    act: InjectFault
+    limits: FaultLimits
 
 
-def rolling_restart(topology: Topology, spare: Spare) -> Mended:
-    """One replica after another, the next when the one before is sent requests again."""
-    mended = time.perf_counter()
-    for name, replica in topology.replicas.items():
+def rolling_restart(deployment: Deployment, spare: SpareBundles) -> CauseRemoved:
+    """Restart one replica after another; each waits until the one before receives requests again."""
+    cause_removed = time.perf_counter()
+    for name, replica in deployment.replicas.items():
         replica.process.stop()
         replica.process.start()
-        mended = time.perf_counter()
-        wait_for(lambda name=name: name in topology.proxy_view.up(), f"replica {name} behind the proxy")  # type: ignore[misc]
-    return mended
+        cause_removed = time.perf_counter()
+        wait_for(lambda name=name: name in deployment.proxy_view.up(), f"replica {name} behind the proxy")  # type: ignore[misc]
+    return cause_removed
 
 
-def hot_swap(topology: Topology, spare: Spare) -> Mended:
-    """Published through the proxy: the replica that is asked swaps, the others follow."""
+def hot_swap(deployment: Deployment, spare: SpareBundles) -> CauseRemoved:
+    """Publish a bundle through the proxy: one replica swaps, the others follow."""
     begun = time.perf_counter()
-    answer = topology.post(f"/bundles/{spare.better}/publish")
-    expect(answer.status_code == httpx.codes.OK, f"publishing was answered {_told(answer)}")
-    wait_for(lambda: topology.bundles() == {spare.better}, "all replicas on the new bundle")
+    response = deployment.post(f"/bundles/{spare.better}/publish")
+    expect(response.status_code == httpx.codes.OK, f"publishing returned {_text(response)}")
+    wait_for(lambda: deployment.bundles() == {spare.better}, "all replicas on the new bundle")
     return begun
 
 
-def redis_failover(topology: Topology, spare: Spare) -> Mended:
-    """The master is killed; Sentinel makes another. A supervisor brings the old one back, which follows then."""
-    begun, old = time.perf_counter(), topology.redis.master()
+def redis_failover(deployment: Deployment, spare: SpareBundles) -> CauseRemoved:
+    """Kill the master; Sentinel promotes a replica. The old master restarts as a replica."""
+    begun, old = time.perf_counter(), deployment.redis.master()
     old.process.kill()
-    wait_for(lambda: topology.redis.master() is not old, "another master")
+    wait_for(lambda: deployment.redis.master() is not old, "another master")
     old.process.start()
     return begun
 
 
-def killed(topology: Topology, spare: Spare) -> Mended:
-    """Kill -9 of one replica; a supervisor starts it again."""
-    begun, replica = time.perf_counter(), topology.replicas["two"]
+def killed(deployment: Deployment, spare: SpareBundles) -> CauseRemoved:
+    """Kill one replica with SIGKILL, and restart it."""
+    begun, replica = time.perf_counter(), deployment.replicas["two"]
     replica.process.kill()
     time.sleep(RESTART_S)
     replica.process.start()
     return begun
 
 
-def frozen(topology: Topology, spare: Spare) -> Mended:
-    """One replica hangs for a while: the kernel takes its connections, nobody answers."""
-    replica = topology.replicas["three"]
+def frozen(deployment: Deployment, spare: SpareBundles) -> CauseRemoved:
+    """Suspend one replica for a while: the kernel accepts its connections, but it sends no response."""
+    replica = deployment.replicas["three"]
     replica.process.freeze()
     try:
-        wait_for(lambda: "three" not in topology.proxy_view.up(), "the proxy to notice")
+        wait_for(lambda: "three" not in deployment.proxy_view.up(), "the proxy to take it out")
         time.sleep(HELD_S)
     finally:
         replica.process.thaw()
     return time.perf_counter()
 
 
-def retrained(topology: Topology, spare: Spare) -> Mended:
-    """POST /retrain through the proxy: the real trainer learns the events so far, the gate lets its bundle pass."""
+def retrained(deployment: Deployment, spare: SpareBundles) -> CauseRemoved:
+    """Retrain through the proxy: the real trainer uses the events so far, and the bundle passes the gate."""
     begun = time.perf_counter()
-    answer = topology.post("/retrain")
-    expect(answer.status_code == httpx.codes.ACCEPTED, f"POST /retrain was answered {_told(answer)}")
-    job = answer.json()["job"]["id"]
-    wait_for(lambda: _job(topology, job)["state"] in ENDED, "the retraining", seconds=TRAINING_S)
-    found = _job(topology, job)
+    response = deployment.post("/retrain")
+    expect(response.status_code == httpx.codes.ACCEPTED, f"POST /retrain returned {_text(response)}")
+    job = response.json()["job"]["id"]
+    wait_for(lambda: _job(deployment, job)["state"] in FINISHED, "the retraining", seconds=TRAINING_S)
+    found = _job(deployment, job)
     expect(found["state"] == "published", f"the retraining was {found['state']}: {found['reason']}")
-    wait_for(lambda: topology.bundles() == {found["bundle"]}, "all replicas on the retrained bundle")
+    wait_for(lambda: deployment.bundles() == {found["bundle"]}, "all replicas on the retrained bundle")
     return begun
 
 
-def disk_full(topology: Topology, spare: Spare) -> Mended:
-    """The log of Redis's master cannot grow for a while: events are refused with 503, all else is answered."""
-    master = topology.redis.master()
+def disk_full(deployment: Deployment, spare: SpareBundles) -> CauseRemoved:
+    """Stop the append-only file of Redis's master from growing for a while: events get 503, other requests succeed."""
+    master = deployment.redis.master()
     master.process.limit_files(master.log_bytes())
     try:
         time.sleep(HELD_S)
@@ -111,39 +111,39 @@ def disk_full(topology: Topology, spare: Spare) -> Mended:
     return time.perf_counter()
 
 
-def refused_bundle(topology: Topology, spare: Spare) -> Mended:
-    """A bundle that was hardly trained is to be published: the gate says no, the one before serves on."""
-    begun, before = time.perf_counter(), topology.bundles()
-    answer = topology.post(f"/bundles/{spare.untrained}/publish")
-    expect(answer.status_code == httpx.codes.CONFLICT, f"publishing it was answered {_told(answer)}")
-    expect(answer.json()["error"] == "gate_refused", f"it was refused otherwise: {_told(answer)}")
-    expect(topology.bundles() == before, f"{topology.bundles()} serve, expected {before}")
+def refused_bundle(deployment: Deployment, spare: SpareBundles) -> CauseRemoved:
+    """Try to publish a bundle that was hardly trained: the gate refuses it, and the previous bundle stays."""
+    begun, before = time.perf_counter(), deployment.bundles()
+    response = deployment.post(f"/bundles/{spare.untrained}/publish")
+    expect(response.status_code == httpx.codes.CONFLICT, f"publishing it returned {_text(response)}")
+    expect(response.json()["error"] == "gate_refused", f"it was refused for another reason: {_text(response)}")
+    expect(deployment.bundles() == before, f"{deployment.bundles()} serve, expected {before}")
     return begun
 
 
-def _job(topology: Topology, job: str) -> dict[str, str]:
-    answer = topology.get(f"/retrain/{job}")
-    expect(answer.status_code == httpx.codes.OK, f"GET /retrain/{job} was answered {_told(answer)}")
-    found: dict[str, str] = answer.json()["job"]
+def _job(deployment: Deployment, job: str) -> dict[str, str]:
+    response = deployment.get(f"/retrain/{job}")
+    expect(response.status_code == httpx.codes.OK, f"GET /retrain/{job} returned {_text(response)}")
+    found: dict[str, str] = response.json()["job"]
     return found
 
 
-def _told(answer: httpx.Response) -> str:
-    return f"{answer.status_code}: {answer.text[:300]}"
+def _text(response: httpx.Response) -> str:
+    return f"{response.status_code}: {response.text[:300]}"
 
 
 FAULTS = (
     Fault("rolling-restart", "each replica is stopped (SIGTERM) and started, one after another", rolling_restart,
-          Limits(whole_s=15, felt_s=0)),
-    Fault("hot-swap", "another bundle is published", hot_swap, Limits(whole_s=15, felt_s=0)),
-    Fault("redis-failover", "the master of Redis is killed (SIGKILL), Sentinel makes another", redis_failover,
-          Limits(whole_s=20, felt_s=5)),
-    Fault("kill-9", "a replica is killed (SIGKILL), and started again a second later", killed, Limits(whole_s=15)),
-    Fault("freeze", "a replica hangs (SIGSTOP), and goes on later", frozen, Limits(whole_s=10, felt_s=4)),
-    Fault("retrain", "the trainer learns the events so far, the gate lets its bundle pass, it is published", retrained,
-          Limits(whole_s=TRAINING_S, felt_s=0)),
+          FaultLimits(whole_s=15, felt_s=0)),
+    Fault("hot-swap", "another bundle is published", hot_swap, FaultLimits(whole_s=15, felt_s=0)),
+    Fault("redis-failover", "the Redis master is killed (SIGKILL), Sentinel promotes a replica", redis_failover,
+          FaultLimits(whole_s=20, felt_s=5)),
+    Fault("kill-9", "a replica is killed (SIGKILL) and restarted a second later", killed, FaultLimits(whole_s=15)),
+    Fault("freeze", "a replica is suspended (SIGSTOP) and resumed later", frozen, FaultLimits(whole_s=10, felt_s=4)),
+    Fault("retrain", "the trainer uses the events so far; its bundle passes the gate and is published", retrained,
+          FaultLimits(whole_s=TRAINING_S, felt_s=0)),
     Fault("disk-full", "Redis's append-only file cannot grow for a while", disk_full,
-          Limits(refusals=1_000_000, whole_s=10, felt_s=HELD_S + 10)),
-    Fault("bad-bundle", "a bundle that was hardly trained is to be published", refused_bundle,
-          Limits(whole_s=15, felt_s=0)),
+          FaultLimits(refusals=1_000_000, whole_s=10, felt_s=HELD_S + 10)),
+    Fault("bad-bundle", "an attempt to publish a bundle that was hardly trained", refused_bundle,
+          FaultLimits(whole_s=15, felt_s=0)),
 )  # fmt: skip

@@ -1,13 +1,14 @@
-"""What the service may ask of the Kubernetes API is what it asks, and no more."""
+"""The service's rights at the Kubernetes API are exactly those that its calls need."""
 
 import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
+from built_manifests import find, of_kind, overlay, pods
 from stand_in_cluster import Cluster, kubeconfig, running
 
-from deploy.manifests import OVERLAYS, of_kind, one, overlay, pods
+from deploy.manifests import OVERLAYS
 from index.registry import Registry
 from service.retrain.job import Job
 from service.retrain.kubernetes_launcher import KubernetesLauncher
@@ -18,7 +19,7 @@ Right = tuple[str, str, str]  # API group, resource, verb
 
 
 def needed(method: str, path: str) -> Right:
-    """The right that the API server asks for before it answers such a call."""
+    """Return the right that the API server requires for a call."""
     group, rest = ("", path.removeprefix("/api/v1/")) if path.startswith("/api/v1/") else ("batch", path[15:])
     _, _, resource, *of_one = rest.split("/")
     subresource = f"/{of_one[1]}" if len(of_one) > 1 else ""
@@ -64,7 +65,7 @@ def test_the_service_has_the_rights_that_a_training_takes_from_its_start_to_its_
 ) -> None:
     manifests = overlay(name)
     called = setting(manifests, "RECO_RETRAIN_KUBERNETES_CRONJOB")
-    cron_job = one(manifests, "CronJob", called)
+    cron_job = find(manifests, "CronJob", called)
     cluster = Cluster(cron_job)
     with running(cluster):
         asyncio.run(whole_life(cluster, tmp_path, cron_job["metadata"]["namespace"], called))
@@ -74,13 +75,13 @@ def test_the_service_has_the_rights_that_a_training_takes_from_its_start_to_its_
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
-def test_the_role_is_the_services_alone_and_no_other_pod_gets_a_token(name: str) -> None:
+def test_only_the_service_has_the_role_and_a_token(name: str) -> None:
     manifests = overlay(name)
     (binding,) = of_kind(manifests, "RoleBinding")
     assert [subject["name"] for subject in binding["subjects"]] == ["service"]
     assert not of_kind(manifests, "ClusterRole") + of_kind(manifests, "ClusterRoleBinding")
     for account in of_kind(manifests, "ServiceAccount"):
         assert account["automountServiceAccountToken"] is False
-    tokens = {who: pod["spec"]["automountServiceAccountToken"] for who, pod in pods(manifests)}
+    tokens = {owner: pod["spec"]["automountServiceAccountToken"] for owner, pod in pods(manifests)}
     assert tokens.pop("Deployment anchorrec") is True
     assert not any(tokens.values())

@@ -1,4 +1,4 @@
-"""The service started with the environment that overlays/cpu gives it: a real process, a real Redis, a stand-in API."""
+"""The service with the environment of overlays/cpu: a real process, a real Redis, a fake Kubernetes API."""
 
 import os
 import sys
@@ -7,14 +7,15 @@ from pathlib import Path
 
 import httpx
 import pytest
+from built_manifests import find, of_kind, overlay
 from servers import Valkey, publish, wait_until
 from stand_in_cluster import Cluster, kubeconfig, running
 
-from deploy.manifests import Manifest, of_kind, one, overlay
+from deploy.manifests import Manifest
 from deploy.processes import HOST, child, free_port
 from service.http.security.keys import new_key
 
-AWAY = ("/srv/anchorrec", "/var/lib/anchorrec", "/etc/anchorrec")
+MOUNTS = ("/srv/anchorrec", "/var/lib/anchorrec", "/etc/anchorrec")
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def manifests() -> list[Manifest]:
 
 @pytest.fixture(scope="module")
 def cluster(manifests: list[Manifest]) -> Iterator[Cluster]:
-    made = Cluster(one(manifests, "CronJob", "retrain"))
+    made = Cluster(find(manifests, "CronJob", "retrain"))
     with running(made):
         yield made
 
@@ -33,7 +34,7 @@ def cluster(manifests: list[Manifest]) -> Iterator[Cluster]:
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the container's volumes are."""
     folder = tmp_path_factory.mktemp("root")
-    for path in AWAY:
+    for path in MOUNTS:
         (folder / path[1:]).mkdir(parents=True)
     publish(folder / "srv/anchorrec/bundles")
     return folder
@@ -57,7 +58,7 @@ def service(
 ) -> Iterator[httpx.Client]:
     redis = Valkey(root, config={"appendonly": "yes", "maxmemory-policy": "noeviction"}).start()
     (settings,) = (each for each in of_kind(manifests, "ConfigMap") if "RECO_PORT" in each["data"])
-    told = {name: moved(value, root) for name, value in settings["data"].items()}
+    configured = {name: moved(value, root) for name, value in settings["data"].items()}
     elsewhere = {
         "RECO_PORT": str(ports[0]),
         "RECO_ADMIN_PORT": str(ports[1]),
@@ -68,7 +69,7 @@ def service(
     }
     command = [sys.executable, "-m", "service", "run"]
     try:
-        environment = os.environ | told | elsewhere
+        environment = os.environ | configured | elsewhere
         with child(command, ports[0], environment, lambda client: client.get("/readyz").is_success) as started:
             yield started.client
     finally:
@@ -76,7 +77,7 @@ def service(
 
 
 def moved(value: str, root: Path) -> str:
-    return f"{root}{value}" if value.startswith(AWAY) else value
+    return f"{root}{value}" if value.startswith(MOUNTS) else value
 
 
 @pytest.fixture
@@ -109,8 +110,8 @@ def test_a_retraining_is_a_job_of_the_template_with_the_trainers_arguments_behin
     ((name, job),) = cluster.jobs.items()
     assert name == f"retrain-{job_id}"
     (container,) = job["spec"]["template"]["spec"]["containers"]
-    *command, asked, data = container["args"][:5]
-    assert (command, asked) == (["python", "-m", "trainer"], "retrain")
+    *command, subcommand, data = container["args"][:5]
+    assert (command, subcommand) == (["python", "-m", "trainer"], "retrain")
     assert data == f"{root}/srv/anchorrec/data/current"
     given = dict(zip(container["args"][5::2], container["args"][6::2], strict=True))
     assert given["--registry"] == f"{root}/srv/anchorrec/bundles"

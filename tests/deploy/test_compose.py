@@ -1,4 +1,4 @@
-"""deploy/compose.yaml: valid by the Compose specification, of one mind with the service, the images and the cluster."""
+"""deploy/compose.yaml: valid, and consistent with the service, the images and the manifests."""
 
 import subprocess
 import sys
@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import yaml
+from built_manifests import find, overlay
+from dockerfile_stages import dockerfile_stages
 
-from deploy.image.dockerfile import read_stages
-from deploy.manifests import one, overlay
 from service.settings import PREFIX, Settings, load_settings
 
 HERE = Path(__file__).parents[2]
@@ -26,39 +26,32 @@ def seconds(text: str) -> float:
     return float(text.removesuffix("s"))
 
 
-def image_environment() -> dict[str, str]:
-    stage = read_stages(HERE / "Dockerfile", {})["service"]
-    (environment,) = [step.pairs() for step in stage.steps if step.instruction == "ENV"]
-    return environment
-
-
 @pytest.fixture
 def settings(monkeypatch: pytest.MonkeyPatch) -> Settings:
     """As the service in its container reads them: the image's, and over them those of the file."""
-    for variable, value in (image_environment() | SERVICES["service"]["environment"]).items():
+    for variable, value in (dockerfile_stages()["service"].environment() | SERVICES["service"]["environment"]).items():
         monkeypatch.setenv(variable, value)
     return load_settings()
 
 
 def test_it_is_valid_by_the_compose_specification() -> None:
     command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", FILE]
-    told = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert told.returncode == 0, told.stdout + told.stderr
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-def test_what_is_asked_for_is_there() -> None:
+def test_all_services_exist() -> None:
     assert set(SERVICES) == {"proxy", "service", "trainer", "redis", "prometheus", "grafana"}
     assert SERVICES["service"]["scale"] == 2
 
 
 @every_service
-def test_nothing_has_root_a_capability_or_a_root_file_system_to_write_to(name: str) -> None:
+def test_no_service_has_root_capabilities_or_a_writable_root_file_system(name: str) -> None:
     service = SERVICES[name]
     assert (service["read_only"], service["cap_drop"]) == (True, ["ALL"])
     assert service["security_opt"] == ["no-new-privileges:true"]
     if name in OURS:
-        stage = read_stages(HERE / "Dockerfile", {})[service["build"]["target"]]
-        user = next(step.words[0] for step in stage.steps if step.instruction == "USER")
+        ((user,),) = dockerfile_stages()[service["build"]["target"]].words("USER")
         assert "user" not in service
     else:
         user = service["user"]
@@ -66,10 +59,9 @@ def test_nothing_has_root_a_capability_or_a_root_file_system_to_write_to(name: s
 
 
 @every_service
-def test_whatever_keeps_running_is_asked_after_its_health(name: str) -> None:
+def test_every_long_running_service_has_a_health_check(name: str) -> None:
     service = SERVICES[name]
-    stages = read_stages(HERE / "Dockerfile", {})
-    in_image = name in OURS and any(step.instruction == "HEALTHCHECK" for step in stages[OURS[name]].steps)
+    in_image = name in OURS and bool(dockerfile_stages()[OURS[name]].words("HEALTHCHECK"))
     assert ("healthcheck" in service or in_image) == (service.get("restart") == "unless-stopped")
 
 
@@ -92,30 +84,30 @@ def test_ports_are_open_to_this_machine_alone(name: str) -> None:
 def test_images_of_others_are_pinned_to_a_version_and_redis_is_that_of_the_cluster() -> None:
     for name, service in SERVICES.items():
         assert name in OURS or service["image"].partition(":")[2][:1].isdigit() or ":v" in service["image"]
-    redis = one(overlay("dev"), "StatefulSet", "redis")["spec"]["template"]["spec"]["containers"][0]
+    redis = find(overlay("dev"), "StatefulSet", "redis")["spec"]["template"]["spec"]["containers"][0]
     assert SERVICES["redis"]["image"] == redis["image"]
 
 
-def test_every_variable_of_ours_is_a_setting_and_together_they_are_valid(settings: Settings) -> None:
+def test_every_variable_is_a_setting_and_all_together_are_valid(settings: Settings) -> None:
     assert settings.event_log == "redis"
     others = [name for name, service in SERVICES.items() if name != "service" for _ in service.get("environment", {})]
     assert not [v for name in others for v in SERVICES[name]["environment"] if v.startswith(PREFIX)]
 
 
-def test_the_service_has_the_time_to_drain_and_believes_the_proxys_network(settings: Settings) -> None:
+def test_the_service_has_time_to_drain_and_trusts_the_proxys_network(settings: Settings) -> None:
     assert seconds(SERVICES["service"]["stop_grace_period"]) > settings.drain_delay_s + settings.drain_s
     (network,) = COMPOSE["networks"]["inside"]["ipam"]["config"]
     assert settings.trusted_proxies == (network["subnet"],)
     assert ip_network(network["subnet"]).is_private
 
 
-def test_volumes_lie_where_the_images_look(settings: Settings) -> None:
+def test_volumes_are_mounted_at_the_paths_of_the_images(settings: Settings) -> None:
     targets = [mount.split(":")[-1] for mount in SERVICES["service"]["volumes"]]
     assert {str(settings.registry), str(settings.data_folder)} <= set(targets)
 
 
-def test_the_first_shop_is_made_as_in_a_cluster_on_a_desk() -> None:
-    pod = one(overlay("dev"), "Deployment", "anchorrec")["spec"]["template"]["spec"]
+def test_the_demo_shop_is_made_as_in_the_dev_overlay() -> None:
+    pod = find(overlay("dev"), "Deployment", "anchorrec")["spec"]["template"]["spec"]
     shell, options, script = next(c for c in pod["initContainers"] if c["name"] == "shop")["args"]
     assert SERVICES["trainer"]["command"] == [shell, options, script.replace("$", "$$")]
 

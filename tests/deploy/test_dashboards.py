@@ -1,4 +1,4 @@
-"""The Grafana dashboards: committed as they are made, valid to Grafana's own model, asking for what there is."""
+"""The Grafana dashboards: generated JSON is up to date, valid for Grafana's model, and queries existing series."""
 
 import json
 import re
@@ -14,7 +14,7 @@ QUERIES = dict(queries())
 
 
 @pytest.mark.parametrize("name", BOARDS)
-def test_the_committed_json_is_what_the_panels_say(name: str) -> None:
+def test_the_committed_json_is_up_to_date(name: str) -> None:
     assert (FOLDER / f"{name}.json").read_text() == as_json(name), "run python -m deploy.dashboards"
 
 
@@ -30,7 +30,7 @@ def test_grafanas_model_reads_a_dashboard_and_writes_it_the_same(name: str) -> N
 
 
 @pytest.mark.parametrize("name", BOARDS)
-def test_panels_have_ids_of_their_own_and_lie_beside_one_another(name: str) -> None:
+def test_panels_have_distinct_ids_and_do_not_overlap(name: str) -> None:
     panels = json.loads(as_json(name))["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
     taken: set[tuple[int, int]] = set()
@@ -46,7 +46,7 @@ def test_panels_have_ids_of_their_own_and_lie_beside_one_another(name: str) -> N
 
 
 @pytest.mark.parametrize("where", QUERIES)
-def test_a_panel_asks_for_series_and_labels_that_a_running_service_shows(where: str, series: Series) -> None:
+def test_a_panel_queries_series_and_labels_that_a_running_service_has(where: str, series: Series) -> None:
     query = QUERIES[where].replace("$__rate_interval", "5m").replace("$namespace", ".*")
     assert "$" not in query
     assert missing(query, series) == []
@@ -60,7 +60,7 @@ def test_the_legend_of_a_line_names_a_label_that_the_line_has(where: str) -> Non
         assert re.search(rf"by \((le, )?{label[1]}\)", QUERIES[where])
 
 
-def test_every_target_of_every_panel_was_asked_for_above() -> None:
+def test_the_queries_above_are_all_targets_of_all_panels() -> None:
     shown = [
         target["expr"]
         for name in BOARDS

@@ -12,7 +12,7 @@ import pytest
 from bundles import make_content
 from servers import publish, serving, wait_until
 
-from deploy.checks import CHECKS, World, run_checks
+from deploy.check_service import CHECKS, CheckedService, run_checks
 from deploy.processes import free_port
 
 
@@ -46,23 +46,23 @@ def serving_demo(registry: Path) -> Iterator[tuple["subprocess.Popen[bytes]", in
         demo.stdout.close()
 
 
-def test_the_check_asks_a_real_service_and_every_finding_holds(registry: Path) -> None:
+def test_all_checks_pass_on_a_real_service(registry: Path) -> None:
     done = run(registry, "--check")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("\nok ") == len(CHECKS)
     assert "vectors written" in done.stdout
 
 
-def test_answers_that_do_not_fit_the_bundle_fail_the_check(registry: Path, tmp_path: Path) -> None:
+def test_responses_that_do_not_fit_the_bundle_fail_the_check(registry: Path, tmp_path: Path) -> None:
     other = publish(tmp_path, make_content(seed=1))
     with serving(registry=registry) as client:
-        found = {said: holds for said, holds, _ in run_checks(World(client, other))}
-    assert found["The service is ready, from the published bundle, with Redis."] is False
+        found = {said: holds for said, holds, _ in run_checks(CheckedService(client, other))}
+    assert found["The service is ready, serves the published bundle and is connected to Redis."] is False
     assert not all(found.values())
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_demo_serves_until_it_is_told_to_end_and_leaves_no_orphan(registry: Path, number: int) -> None:
+def test_the_demo_serves_until_it_is_stopped_and_leaves_no_orphan(registry: Path, number: int) -> None:
     with serving_demo(registry) as (demo, port):
         assert httpx.get(f"http://127.0.0.1:{port}/readyz").json()["redis"] == "closed"
         children = psutil.Process(demo.pid).children(recursive=True)
@@ -72,7 +72,7 @@ def test_the_demo_serves_until_it_is_told_to_end_and_leaves_no_orphan(registry: 
         wait_until(lambda: not any(child.is_running() for child in children))
 
 
-def test_a_port_that_is_taken_is_one_line_and_no_start(registry: Path) -> None:
+def test_a_port_in_use_is_one_line_and_no_start(registry: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

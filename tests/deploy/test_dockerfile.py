@@ -1,21 +1,18 @@
-"""The Dockerfile and its lock files: linted, in step with pyproject.toml, and of one mind with the manifests."""
+"""The Dockerfile and its lock files: linted, consistent with pyproject.toml, the manifests and the replay script."""
 
+import os
+import re
 import subprocess
 import sysconfig
 import tomllib
 from pathlib import Path
 
 import pytest
+from built_manifests import find, of_kind, overlay
+from dockerfile_stages import REPLAY, DockerfileStage, built_for, dockerfile_stages, replay_stages
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
-
-from deploy.image.__main__ import BUDGET_MB
-from deploy.image.dockerfile import Stage, read_stages
-from deploy.image.replay import Context
-from deploy.image.root import enter_namespace
-from deploy.manifests import of_kind, one, overlay
-from index.errors import InputError
 
 HERE = Path(__file__).parents[2]
 LOCKS = HERE / "requirements"
@@ -37,15 +34,15 @@ def pinned(lock: str) -> dict[str, Version]:
     return {canonicalize_name(name): Version(version) for name, version in pins}
 
 
-def wanted(lock: str) -> list[Requirement]:
+def required(lock: str) -> list[Requirement]:
     """What the project says that the image needs."""
     names = [*PROJECT["dependencies"], *(n for e in EXTRAS[lock] for n in PROJECT["optional-dependencies"][e])]
     return [Requirement(name) for name in names]
 
 
 @pytest.fixture
-def stages() -> dict[str, Stage]:
-    return read_stages(HERE / "Dockerfile", {})
+def stages() -> dict[str, DockerfileStage]:
+    return dockerfile_stages()
 
 
 def test_hadolint_finds_nothing() -> None:
@@ -57,7 +54,7 @@ def test_hadolint_finds_nothing() -> None:
 @pytest.mark.parametrize("lock", EXTRAS)
 def test_each_direct_dependency_is_locked_in_a_version_that_the_project_takes(lock: str) -> None:
     pins = pinned(lock)
-    for requirement in wanted(lock):
+    for requirement in required(lock):
         version = pins[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(version), f"{lock}: {requirement} is locked at {version}; run `make lock`"
 
@@ -85,62 +82,65 @@ def test_the_trainer_has_the_torch_that_the_suite_runs_with_in_the_build_of_its_
     assert not [name for name in pinned("trainer-cpu") if name.startswith("nvidia")]
 
 
-def test_stages_are_made_from_what_the_house_says(stages: dict[str, Stage]) -> None:
+def test_both_images_build_on_the_base_and_the_service_is_the_default_target(
+    stages: dict[str, DockerfileStage],
+) -> None:
     assert (stages["service"].parent, stages["trainer"].parent) == ("base", "base")
-    assert list(stages)[-1] == "service"  # what is built where no target is named
+    assert list(stages)[-1] == "service"
 
 
 @pytest.mark.parametrize("device", ["cpu", "gpu"])
-def test_the_device_chooses_lock_files_that_are_there(device: str) -> None:
-    stages = read_stages(HERE / "Dockerfile", {"DEVICE": device})
-    copied = [step.words[0] for stage in stages.values() for step in stage.steps if step.instruction == "COPY"]
+def test_the_lock_files_of_each_device_exist(stages: dict[str, DockerfileStage], device: str) -> None:
+    copied = [words[0].replace("${DEVICE}", device) for stage in stages.values() for words in stage.words("COPY")]
     locks = [name for name in copied if name.startswith("requirements/")]
     assert set(locks) == {f"requirements/{name}.lock" for name in ("tools", f"service-{device}", f"trainer-{device}")}
     assert all((HERE / name).is_file() for name in locks)
 
 
 @pytest.mark.parametrize("stage", ["service", "trainer"])
-def test_an_image_runs_as_the_user_that_kubernetes_gives_it(stages: dict[str, Stage], stage: str) -> None:
-    pod = one(overlay("cpu"), "Deployment", "anchorrec")["spec"]["template"]["spec"]["securityContext"]
-    users = [step.words[0] for step in stages[stage].steps if step.instruction == "USER"]
-    assert users == [f"{pod['runAsUser']}:{pod['runAsGroup']}"]
+def test_an_image_runs_as_the_user_that_kubernetes_gives_it(stages: dict[str, DockerfileStage], stage: str) -> None:
+    pod = find(overlay("cpu"), "Deployment", "anchorrec")["spec"]["template"]["spec"]["securityContext"]
+    assert stages[stage].words("USER") == [[f"{pod['runAsUser']}:{pod['runAsGroup']}"]]
 
 
-def test_the_images_paths_are_those_of_the_manifests(stages: dict[str, Stage]) -> None:
-    (environment,) = [step.pairs() for step in stages["service"].steps if step.instruction == "ENV"]
+def test_the_images_paths_are_those_of_the_manifests(stages: dict[str, DockerfileStage]) -> None:
+    environment = stages["service"].environment()
     (settings,) = [m for m in of_kind(overlay("cpu"), "ConfigMap") if "RECO_REGISTRY" in m["data"]]
     for name in ("RECO_HOST", "RECO_PORT", "RECO_REGISTRY", "RECO_DATA"):
         assert environment[name] == settings["data"][name]
 
 
-def test_what_is_no_dockerfile_is_refused_with_its_line(tmp_path: Path) -> None:
-    (tmp_path / "Dockerfile").write_text("FROM base\nENV lonely\n")
-    with pytest.raises(InputError, match="ENV must have two arguments"):
-        read_stages(tmp_path / "Dockerfile", {})
+def test_what_is_copied_from_the_repository_is_let_in_by_dockerignore(stages: dict[str, DockerfileStage]) -> None:
+    allowed = {line[1:] for line in (HERE / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    copied = [words[0] for stage in stages.values() for words in stage.words("COPY") if not words[0].startswith("--")]
+    assert {source.partition("/")[0] for source in copied} == allowed
 
 
-def test_arguments_reach_the_stages_that_name_them(tmp_path: Path) -> None:
-    (tmp_path / "Dockerfile").write_text(
-        "ARG A=1\nFROM b AS one\nARG A\nARG B=2\nCOPY $A ${B}\nFROM one AS two\nCOPY $A ${B}\n"
+def test_the_replay_has_every_step_of_the_service_and_no_other_in_the_same_order(
+    stages: dict[str, DockerfileStage],
+) -> None:
+    replayed = replay_stages()
+    needed = built_for("service", stages)
+    assert list(replayed) == [name for name in stages if name in needed]
+    for name, stage in replayed.items():
+        assert stage == stages[name], name
+    assert sum(len(stage.steps) for stage in replayed.values()) > 15
+
+
+def test_the_page_quotes_the_size_limit_of_the_replay() -> None:
+    (limit,) = re.findall(r"^BUDGET_MB=(\d+)", REPLAY.read_text(encoding="utf-8"), re.MULTILINE)
+    assert f"may take {limit} MB" in (HERE / "docs" / "image.md").read_text(encoding="utf-8")
+
+
+def test_without_root_the_replay_reports_that_it_needs_it() -> None:
+    done = subprocess.run(
+        ["/bin/bash", "-s"],
+        input=REPLAY.read_text(encoding="utf-8"),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd="/",
+        user=65534 if os.geteuid() == 0 else None,
     )
-    stages = read_stages(tmp_path / "Dockerfile", {"A": "3"})
-    assert [stage.steps[-1].words for stage in stages.values()] == [("3", "2"), ("$A", "${B}")]
-
-
-def test_copy_sees_what_dockerignore_lets_in_and_nothing_else() -> None:
-    context = Context(HERE)
-    assert context.find("requirements/tools.lock").is_file()
-    with pytest.raises(InputError, match="expected a line !deploy"):
-        context.find("deploy/compose.yaml")
-    assert context.ignored() == ["__pycache__"]
-
-
-def test_the_page_quotes_the_budget_that_the_replay_keeps_to() -> None:
-    page = (HERE / "docs" / "image.md").read_text(encoding="utf-8")
-    assert f"may take {BUDGET_MB} MB" in page
-
-
-def test_without_root_the_replay_says_that_it_needs_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.geteuid", lambda: 1000)
-    with pytest.raises(InputError, match="needs root"):
-        enter_namespace()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: needs root, to make a Debian root and to mount: sudo make check-image\n"

@@ -1,10 +1,11 @@
-"""The images are made for what the manifests expect of them, and the other way round."""
+"""The images and the manifests agree on users and paths."""
 
 import re
 
 import pytest
+from built_manifests import containers, of_kind, overlay, pods
 
-from deploy.manifests import FOLDER, OVERLAYS, containers, of_kind, overlay, pods
+from deploy.manifests import FOLDER, OVERLAYS
 
 DOCKERFILE = (FOLDER.parent / "Dockerfile").read_text(encoding="utf-8")
 OURS = ("anchorrec-service", "anchorrec-trainer")
@@ -29,9 +30,9 @@ def test_volumes_are_mounted_where_the_images_have_folders_and_paths_are_the_sam
         for mount in container["volumeMounts"]
     }
     assert set(made.split()) <= mounted
-    told = dict(re.findall(r"\b(RECO_[A-Z]+)=(\S+)", DOCKERFILE))
+    declared = dict(re.findall(r"\b(RECO_[A-Z]+)=(\S+)", DOCKERFILE))
     (settings,) = (each["data"] for each in of_kind(overlay(name), "ConfigMap") if "RECO_PORT" in each["data"])
-    assert told
+    assert declared
     # Of a bucket, copies lie where a volume would have the bundles.
     meant = settings | {"RECO_REGISTRY": settings.get("RECO_REGISTRY_COPIES", settings["RECO_REGISTRY"])}
-    assert {variable: meant[variable] for variable in told} == told
+    assert {variable: meant[variable] for variable in declared} == declared

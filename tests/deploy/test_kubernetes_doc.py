@@ -1,13 +1,14 @@
-"""docs/kubernetes.md is about the manifests that there are."""
+"""docs/kubernetes.md describes the existing manifests."""
 
 import os
 import re
 from pathlib import Path
 
 import yaml
+from built_manifests import find, of_kind, overlay
 from prometheus_client.parser import text_string_to_metric_families
 
-from deploy.manifests import FOLDER, build, of_kind, one, overlay, parsed
+from deploy.manifests import FOLDER, build, parsed
 from service.telemetry.metrics import Metrics
 
 PAGE = (FOLDER.parent / "docs" / "kubernetes.md").read_text(encoding="utf-8")
@@ -23,18 +24,18 @@ def test_an_overlay_of_ones_own_builds_and_changes_what_it_says(tmp_path: Path) 
     ours = os.path.relpath(FOLDER, tmp_path)
     (tmp_path / "kustomization.yaml").write_text(example("# kustomization").replace("anchorrec/deploy", ours))
     manifests = parsed(build(tmp_path))
-    (container,) = one(manifests, "Deployment", "anchorrec")["spec"]["template"]["spec"]["containers"]
+    (container,) = find(manifests, "Deployment", "anchorrec")["spec"]["template"]["spec"]["containers"]
     assert container["image"].startswith("images.shop.example/anchorrec-service@sha256:")
-    merged = one(manifests, "ConfigMap", container["envFrom"][0]["configMapRef"]["name"])["data"]
+    merged = find(manifests, "ConfigMap", container["envFrom"][0]["configMapRef"]["name"])["data"]
     assert (merged["RECO_RETRAIN_SCHEDULE"], merged["RECO_EVENT_LOG"]) == ("0 1 * * 1", "redis")
     assert merged["RECO_TRUSTED_PROXIES"] == "10.244.0.0/16"
     claims = of_kind(manifests, "PersistentVolumeClaim")
     assert {claim["spec"]["storageClassName"] for claim in claims} == {"shared-files"}
-    spec = one(manifests, "Ingress", "anchorrec")["spec"]
+    spec = find(manifests, "Ingress", "anchorrec")["spec"]
     assert [spec["rules"][0]["host"]] == spec["tls"][0]["hosts"] == ["reco.shop.example"]
 
 
-def test_the_adapter_gives_the_metric_that_the_autoscaler_asks_for() -> None:
+def test_the_adapter_provides_the_metric_that_the_autoscaler_uses() -> None:
     (rule,) = yaml.safe_load(example("rules:"))["rules"]["custom"]
     series = rule["seriesQuery"].partition("{")[0]
     (scaler,) = of_kind(overlay("cpu"), "HorizontalPodAutoscaler")
@@ -43,21 +44,21 @@ def test_the_adapter_gives_the_metric_that_the_autoscaler_asks_for() -> None:
     assert kinds[series] == "gauge"  # so that a mean over time is what it says
 
 
-def test_the_secrets_it_tells_of_are_those_that_the_manifests_ask_for() -> None:
-    told = set(re.findall(r"^\| `([a-z-]+)` \| `[a-z.]+`", PAGE, re.M))
+def test_the_page_lists_the_secrets_that_the_manifests_use() -> None:
+    documented = set(re.findall(r"^\| `([a-z-]+)` \| `[a-z.]+`", PAGE, re.M))
     manifests = overlay("cpu")
-    pod = one(manifests, "Deployment", "anchorrec")["spec"]["template"]["spec"]
-    asked = {variable["valueFrom"]["secretKeyRef"]["name"] for variable in pod["containers"][0]["env"]
+    pod = find(manifests, "Deployment", "anchorrec")["spec"]["template"]["spec"]
+    used = {variable["valueFrom"]["secretKeyRef"]["name"] for variable in pod["containers"][0]["env"]
              if "secretKeyRef" in variable.get("valueFrom", {})}  # fmt: skip
-    asked |= {volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume}
-    asked |= {each["secretName"] for each in one(manifests, "Ingress", "anchorrec")["spec"]["tls"]}
-    assert told == asked
+    used |= {volume["secret"]["secretName"] for volume in pod["volumes"] if "secret" in volume}
+    used |= {each["secretName"] for each in find(manifests, "Ingress", "anchorrec")["spec"]["tls"]}
+    assert documented == used
 
 
 def test_every_object_that_a_command_names_is_there() -> None:
     named = set(re.findall(r"(deployment|service)/([a-z]+)", PAGE))
     assert named
     for kind, name in named:
-        assert one(overlay("cpu"), kind.capitalize(), name)
+        assert find(overlay("cpu"), kind.capitalize(), name)
     for label in re.findall(r"anchorrec\.io/[a-z]+", PAGE):
         assert label in build(FOLDER / "overlays" / "cpu")

@@ -1,13 +1,13 @@
-"""The Kubernetes manifests say what the service says of itself."""
+"""The Kubernetes manifests are consistent with the service's settings, routes and metrics."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from built_manifests import containers, find, of_kind, overlay, pods
 
-from deploy.manifests import FOLDER, OVERLAYS, Manifest, containers, of_kind, one, overlay, parsed, pods
-from deploy.pod_security import violations
+from deploy.manifests import FOLDER, OVERLAYS, Manifest, parsed
 from deploy.prometheus_rule import prometheus_rule
 from service.http.routes import health
 from service.http.security.admission import NEVER_SHED, OPEN
@@ -27,7 +27,7 @@ def manifests(name: str) -> list[Manifest]:
 
 @pytest.fixture
 def deployment(manifests: list[Manifest]) -> Manifest:
-    return one(manifests, "Deployment", "anchorrec")
+    return find(manifests, "Deployment", "anchorrec")
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def container(pod: Manifest) -> Manifest:
 
 @pytest.fixture
 def settings(manifests: list[Manifest], container: Manifest, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """As the container's process reads them."""
+    """The settings that the container's process reads."""
     for variable, value in environment(manifests, container).items():
         monkeypatch.setenv(variable, value)
     return load_settings()
@@ -55,7 +55,7 @@ def environment(manifests: list[Manifest], container: Manifest) -> dict[str, str
     values: dict[str, str] = {}
     for source in container.get("envFrom", ()):
         if "configMapRef" in source:
-            values |= one(manifests, "ConfigMap", source["configMapRef"]["name"])["data"]
+            values |= find(manifests, "ConfigMap", source["configMapRef"]["name"])["data"]
         else:
             assert source["secretRef"] == {
                 "name": "bucket",
@@ -83,8 +83,8 @@ def labels_of(template: Manifest) -> dict[str, str]:
 
 
 def chosen(manifests: list[Manifest], labels: dict[str, str]) -> set[str]:
-    """Whose pods a selector of labels means."""
-    return {who for who, template in pods(manifests) if labels.items() <= labels_of(template).items()}
+    """Return the owners of the pods that a selector matches."""
+    return {owner for owner, template in pods(manifests) if labels.items() <= labels_of(template).items()}
 
 
 def policies(manifests: list[Manifest], template: Manifest) -> Iterator[Manifest]:
@@ -102,13 +102,13 @@ def test_every_variable_is_a_setting_and_together_they_are_valid(settings: Setti
 
 
 def test_only_the_service_is_given_its_settings(manifests: list[Manifest]) -> None:
-    told = {
+    configured = {
         container["name"]
         for _, template in pods(manifests)
         for container in containers(template)
         if any(variable.startswith(PREFIX) for variable in environment(manifests, container))
     }
-    assert told == {"service"}
+    assert configured == {"service"}
 
 
 def test_no_variable_comes_from_a_service_of_the_namespace(manifests: list[Manifest]) -> None:
@@ -127,8 +127,8 @@ def test_ports_are_those_that_the_service_listens_on(settings: Settings, contain
     assert settings.metrics_on_admin
 
 
-def test_every_port_that_is_named_anywhere_is_there(manifests: list[Manifest]) -> None:
-    service = one(manifests, "Service", "anchorrec")
+def test_every_named_port_exists(manifests: list[Manifest]) -> None:
+    service = find(manifests, "Service", "anchorrec")
     by_name = {port["name"]: port for port in service["spec"]["ports"]}
     for one_service in of_kind(manifests, "Service"):
         for template in [t for w, t in pods(manifests) if w in chosen(manifests, one_service["spec"]["selector"])]:
@@ -145,9 +145,7 @@ def test_every_port_that_is_named_anywhere_is_there(manifests: list[Manifest]) -
         ]
 
 
-def test_prometheus_is_given_the_rules_as_they_are_and_calls_the_job_as_they_do(
-    manifests: list[Manifest], name: str
-) -> None:
+def test_prometheus_has_our_rules_and_their_job_name(manifests: list[Manifest], name: str) -> None:
     rules, monitors = of_kind(manifests, "PrometheusRule"), of_kind(manifests, "ServiceMonitor")
     assert len(rules) == len(monitors) == (name != "dev")
     for rule in rules:
@@ -155,34 +153,34 @@ def test_prometheus_is_given_the_rules_as_they_are_and_calls_the_job_as_they_do(
         assert rule["spec"] == made["spec"], "python -m deploy.prometheus_rule > deploy/monitoring/prometheusrule.yaml"
     for monitor in monitors:  # the job is named after the Service
         assert not {"jobLabel", "relabelings"} & {*monitor["spec"], *monitor["spec"]["endpoints"][0]}
-        assert f'up{{job="{one(manifests, "Service", "anchorrec")["metadata"]["name"]}"}}' in str(rules)
+        assert f'up{{job="{find(manifests, "Service", "anchorrec")["metadata"]["name"]}"}}' in str(rules)
 
 
-def test_grafana_is_given_every_dashboard_as_it_is(manifests: list[Manifest], name: str) -> None:
+def test_grafana_has_every_dashboard(manifests: list[Manifest], name: str) -> None:
     maps = of_kind(manifests, "ConfigMap")
     found = [each["data"] for each in maps if each["metadata"].get("labels", {}).get("grafana_dashboard") == "1"]
     boards = {path.name: path.read_text() for path in (FOLDER / "grafana" / "dashboards").glob("*.json")}
     assert found == ([] if name == "dev" else [boards])
 
 
-def test_probes_ask_what_answers_without_a_key_and_however_busy_the_service_is(container: Manifest) -> None:
-    asked = {name: container[name]["httpGet"] for name in ("startupProbe", "readinessProbe", "livenessProbe")}
-    assert asked == {
+def test_probes_use_routes_that_need_no_key_and_are_never_shed(container: Manifest) -> None:
+    probes = {name: container[name]["httpGet"] for name in ("startupProbe", "readinessProbe", "livenessProbe")}
+    assert probes == {
         "startupProbe": {"path": "/healthz", "port": "http"},
         "readinessProbe": {"path": "/readyz", "port": "http"},
         "livenessProbe": {"path": "/healthz", "port": "http"},
     }
-    paths = {probe["path"] for probe in asked.values()}
+    paths = {probe["path"] for probe in probes.values()}
     assert paths <= {route.path for route in health.routes()} & OPEN & NEVER_SHED
 
 
-def test_every_selector_means_the_pods_that_it_is_to_mean(manifests: list[Manifest]) -> None:
+def test_every_selector_matches_the_intended_pods(manifests: list[Manifest]) -> None:
     for kind in ("Deployment", "StatefulSet"):
         for manifest in of_kind(manifests, kind):
             selector = manifest["spec"]["selector"]["matchLabels"]
             assert chosen(manifests, selector) == {f"{kind} {manifest['metadata']['name']}"}
     ours = {"Deployment anchorrec"}
-    assert chosen(manifests, one(manifests, "Service", "anchorrec")["spec"]["selector"]) == ours
+    assert chosen(manifests, find(manifests, "Service", "anchorrec")["spec"]["selector"]) == ours
     for budget in of_kind(manifests, "PodDisruptionBudget"):
         assert chosen(manifests, budget["spec"]["selector"]["matchLabels"]) == ours
     for scaler in of_kind(manifests, "HorizontalPodAutoscaler"):
@@ -204,7 +202,7 @@ def test_a_pod_has_the_time_to_drain(settings: Settings, pod: Manifest, containe
     assert pod["spec"]["terminationGracePeriodSeconds"] >= in_all_s
     probe = container["readinessProbe"]
     assert probe["periodSeconds"] * probe["failureThreshold"] <= settings.drain_delay_s
-    assert settings.drain_s > settings.request_timeout_s  # the longest answer ends
+    assert settings.drain_s > settings.request_timeout_s  # the longest request ends
 
 
 def test_a_rollout_never_has_fewer_replicas_than_before(deployment: Manifest) -> None:
@@ -213,8 +211,8 @@ def test_a_rollout_never_has_fewer_replicas_than_before(deployment: Manifest) ->
     }  # fmt: skip
 
 
-def test_the_cronjob_is_the_hooks_template_and_no_clock(settings: Settings, manifests: list[Manifest]) -> None:
-    cron_job = one(manifests, "CronJob", str(settings.retrain_kubernetes_cronjob))["spec"]
+def test_the_cronjob_is_only_a_template_for_the_retraining_hook(settings: Settings, manifests: list[Manifest]) -> None:
+    cron_job = find(manifests, "CronJob", str(settings.retrain_kubernetes_cronjob))["spec"]
     assert (cron_job["concurrencyPolicy"], cron_job["suspend"]) == ("Forbid", True)
     assert settings.retrain_schedule is not None  # the service has the clock
     assert cron_job["jobTemplate"]["spec"]["activeDeadlineSeconds"] == settings.retrain_timeout_s
@@ -222,15 +220,15 @@ def test_the_cronjob_is_the_hooks_template_and_no_clock(settings: Settings, mani
     assert container["args"] == ["python", "-m", "trainer"]
 
 
-def test_the_trainer_finds_under_its_paths_what_the_service_means_by_them(
+def test_trainer_and_service_have_the_same_volumes_at_the_same_paths(
     settings: Settings, manifests: list[Manifest], pod: Manifest, container: Manifest
 ) -> None:
     retrain = settings.data_folder / "retrain"
-    (trainer,) = (template for who, template in pods(manifests) if who == "CronJob retrain")
+    (trainer,) = (template for owner, template in pods(manifests) if owner == "CronJob retrain")
     shared = [retrain] if "://" in settings.registry else [retrain, Path(settings.registry)]
     for path in shared:
         assert volume_at(pod, container, path) == volume_at(trainer, trainer["spec"]["containers"][0], path)
-    bench = next(template for who, template in pods(manifests) if who == "Deployment workbench")
+    bench = next(template for owner, template in pods(manifests) if owner == "Deployment workbench")
     for template, read_only in ((trainer, True), (bench, False)):
         at = volume_at(template, template["spec"]["containers"][0], settings.retrain_data or Path())
         assert at == ("training", "data/current", read_only)
@@ -245,7 +243,7 @@ def volume_at(template: Manifest, container: Manifest, path: Path) -> tuple[str,
     return volume["persistentVolumeClaim"]["claimName"], str(within), mount.get("readOnly", False)
 
 
-def test_what_sqlite_keeps_is_on_the_pods_own_disk(settings: Settings, pod: Manifest, container: Manifest) -> None:
+def test_sqlite_files_are_on_the_pods_own_disk(settings: Settings, pod: Manifest, container: Manifest) -> None:
     (mount,) = (each for each in container["volumeMounts"] if each["mountPath"] == str(settings.data_folder))
     (volume,) = (each for each in pod["spec"]["volumes"] if each["name"] == mount["name"])
     assert "emptyDir" in volume
@@ -262,9 +260,7 @@ def test_keys_are_a_folder_so_that_a_changed_secret_arrives(
     assert file == ("" if name == "dev" else f"{mount['mountPath']}/keys.jsonl")
 
 
-def test_scaling_goes_by_cpu_and_by_a_metric_that_there_is(
-    manifests: list[Manifest], settings: Settings, name: str
-) -> None:
+def test_scaling_uses_cpu_and_an_existing_metric(manifests: list[Manifest], settings: Settings, name: str) -> None:
     scalers = of_kind(manifests, "HorizontalPodAutoscaler")
     assert len(scalers) == (name != "dev")
     for scaler in scalers:
@@ -276,19 +272,19 @@ def test_scaling_goes_by_cpu_and_by_a_metric_that_there_is(
         assert int(metric["target"]["averageValue"]) * 10 < settings.max_in_flight
 
 
-def test_nobody_reaches_anybody_but_by_a_rule(manifests: list[Manifest], name: str) -> None:
-    deny = one(manifests, "NetworkPolicy", "deny")["spec"]
+def test_all_traffic_is_denied_except_by_a_rule(manifests: list[Manifest], name: str) -> None:
+    deny = find(manifests, "NetworkPolicy", "deny")["spec"]
     assert deny == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     for policy in of_kind(manifests, "NetworkPolicy"):
         assert {} not in policy["spec"].get("ingress", []) + policy["spec"].get("egress", [])
-    for who in ("CronJob retrain", "Deployment workbench"):
-        template = dict(pods(manifests))[who]
+    for owner in ("CronJob retrain", "Deployment workbench"):
+        template = dict(pods(manifests))[owner]
         reached = [rule for policy in policies(manifests, template) for rule in policy.get("egress", ())]
         ports = {port["port"] for rule in reached for port in rule["ports"]}
-        assert ports == ({443, 53} if name == "bucket" else set()), "volumes alone, or the store and who knows its name"
+        assert ports == ({443, 53} if name == "bucket" else set()), "only volumes, or the store and DNS"
 
 
-def test_the_service_is_reached_by_who_may_call_and_scrape(manifests: list[Manifest], pod: Manifest) -> None:
+def test_only_callers_and_prometheus_reach_the_service(manifests: list[Manifest], pod: Manifest) -> None:
     rules = [rule for policy in policies(manifests, pod) for rule in policy.get("ingress", ())]
     assert {port["port"]: rule["from"] for rule in rules for port in rule["ports"]} == {
         "http": [{"namespaceSelector": {"matchLabels": {"anchorrec.io/calls": "true"}}}],
@@ -302,21 +298,20 @@ def test_the_service_reaches_dns_redis_and_the_api_server(manifests: list[Manife
     assert ports == {53, 443, 6443} | ({"redis"} if name == "dev" else {6379, 6380, 26379})
 
 
-def test_pod_security_restricted_is_enforced_and_admits_every_pod(manifests: list[Manifest]) -> None:
+def test_pod_security_restricted_is_enforced(manifests: list[Manifest]) -> None:
     (namespace,) = of_kind(manifests, "Namespace")
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
-    assert {who: violations(template) for who, template in pods(manifests) if violations(template)} == {}
 
 
 def test_root_is_read_only_and_what_is_written_is_bounded(manifests: list[Manifest], name: str) -> None:
-    for who, template in pods(manifests):
+    for owner, template in pods(manifests):
         for container in containers(template):
-            assert container["securityContext"]["readOnlyRootFilesystem"] is True, who
+            assert container["securityContext"]["readOnlyRootFilesystem"] is True, owner
             limits, requests = container["resources"]["limits"], container["resources"]["requests"]
-            assert "memory" in limits, who
-            assert {"cpu", "memory"} <= requests.keys(), who
+            assert "memory" in limits, owner
+            assert {"cpu", "memory"} <= requests.keys(), owner
         if name != "dev":
-            assert all("sizeLimit" in v["emptyDir"] for v in template["spec"]["volumes"] if "emptyDir" in v), who
+            assert all("sizeLimit" in v["emptyDir"] for v in template["spec"]["volumes"] if "emptyDir" in v), owner
 
 
 def test_images_have_a_tag_and_none_is_latest(manifests: list[Manifest]) -> None:
@@ -324,22 +319,22 @@ def test_images_have_a_tag_and_none_is_latest(manifests: list[Manifest]) -> None
     assert all(image.partition(":")[2] not in ("", "latest") for image in images), images
 
 
-def test_no_pod_takes_the_images_init_away(manifests: list[Manifest]) -> None:
+def test_no_pod_replaces_the_images_init(manifests: list[Manifest]) -> None:
     assert not [each["name"] for _, template in pods(manifests) for each in containers(template) if "command" in each]
 
 
-def test_a_gpu_is_asked_for_by_who_uses_one(manifests: list[Manifest], name: str) -> None:
-    wanting = {
-        who: (spec.get("nodeSelector"), [each["key"] for each in spec.get("tolerations", ())])
-        for who, template in pods(manifests)
+def test_pods_that_use_a_gpu_request_one(manifests: list[Manifest], name: str) -> None:
+    gpu_pods = {
+        owner: (spec.get("nodeSelector"), [each["key"] for each in spec.get("tolerations", ())])
+        for owner, template in pods(manifests)
         for spec in [template["spec"]]
         if any("nvidia.com/gpu" in each["resources"]["limits"] for each in containers(template))
     }
     node = ({"nvidia.com/gpu.present": "true"}, ["nvidia.com/gpu"])
-    assert wanting == ({"Deployment anchorrec": node, "CronJob retrain": node} if name == "gpu" else {})
+    assert gpu_pods == ({"Deployment anchorrec": node, "CronJob retrain": node} if name == "gpu" else {})
 
 
-def test_every_exception_from_the_scan_says_why(manifests: list[Manifest]) -> None:
+def test_every_skipped_policy_has_a_reason(manifests: list[Manifest]) -> None:
     for manifest in manifests:
         for key, value in manifest["metadata"].get("annotations", {}).items():
             if key.startswith("checkov.io/skip"):

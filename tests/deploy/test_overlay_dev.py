@@ -1,4 +1,4 @@
-"""What only the overlay for a desk has: its own Redis, and a shop to begin with."""
+"""The parts of the dev overlay: its own Redis and the demo shop."""
 
 import shlex
 from collections.abc import Iterator
@@ -8,9 +8,9 @@ from typing import Any
 import click
 import pytest
 import typer
+from built_manifests import find, overlay
 from servers import Valkey
 
-from deploy.manifests import one, overlay
 from index.__main__ import app as index_commands
 from index.errors import InputError
 from service.events.open_log import check_log
@@ -21,13 +21,13 @@ COMMANDS = {"trainer": trainer_commands, "index": index_commands}
 
 
 def arguments_of_redis() -> dict[str, str]:
-    (container,) = one(overlay("dev"), "StatefulSet", "redis")["spec"]["template"]["spec"]["containers"]
+    (container,) = find(overlay("dev"), "StatefulSet", "redis")["spec"]["template"]["spec"]["containers"]
     pairs = (argument.removeprefix("--").split() for argument in container["args"])
     return dict(pairs)
 
 
 @pytest.mark.parametrize("changes", [{}, {"appendonly": "no"}, {"maxmemory-policy": "allkeys-lru"}])
-def test_its_redis_keeps_events_as_the_service_asks_of_it(tmp_path: Path, changes: dict[str, str]) -> None:
+def test_its_redis_stores_events_as_the_service_requires(tmp_path: Path, changes: dict[str, str]) -> None:
     config = {name: value for name, value in arguments_of_redis().items() if name != "dir"} | changes
     redis = Valkey(tmp_path, config=config).start()
     settings = Settings(registry=tmp_path, redis_url=redis.url, event_log="redis")
@@ -45,7 +45,7 @@ def test_its_redis_keeps_events_as_the_service_asks_of_it(tmp_path: Path, change
 
 def shop_commands() -> Iterator[list[str]]:
     """The words of each `python -m` in the script that makes the shop, the inner ones of $(…) included."""
-    deployment = one(overlay("dev"), "Deployment", "anchorrec")["spec"]["template"]["spec"]
+    deployment = find(overlay("dev"), "Deployment", "anchorrec")["spec"]["template"]["spec"]
     *_, script = deployment["initContainers"][0]["args"]
     text = script.replace("\\\n", " ").replace('"$(', "bundle\n").replace(')"', "")
     for line in text.splitlines():
@@ -62,7 +62,7 @@ def parsed(module: str, words: list[str]) -> tuple[str, dict[str, Any]]:
     return name, command.make_context(name, words).params
 
 
-def test_its_shop_is_made_by_commands_that_there_are() -> None:
+def test_its_shop_is_made_by_existing_commands() -> None:
     given = [parsed(module, words) for module, *words in shop_commands()]
     assert [name for name, _ in given] == ["shop", "fit", "publish", "export"]
     assert given[0][1]["n_users"] == 300

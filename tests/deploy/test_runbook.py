@@ -12,7 +12,7 @@ from bundles import make_content
 from scraped import Series, missing, unknown_labels
 from servers import publish, serving, wait_until
 
-from deploy.rules import Rule, rules
+from deploy.rule_files import Rule, rules
 from service.settings import Settings
 
 PAGE = Path("docs/runbook.md")
@@ -60,14 +60,14 @@ def test_settings_words_of_the_log_and_targets_of_make_are_what_there_is() -> No
 
 
 @pytest.mark.parametrize("query", list(chain.from_iterable(blocks("promql"))))
-def test_a_query_asks_for_series_and_labels_that_a_running_service_shows(query: str, series: Series) -> None:
+def test_a_query_uses_series_and_labels_that_a_running_service_has(query: str, series: Series) -> None:
     assert missing(query, series) == []
     assert unknown_labels(query, series) == set()
 
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A service with two bundles, a retraining that failed, and the variables that the commands ask for."""
+    """A service with two bundles, a retraining that failed, and the variables of the commands."""
     folder = tmp_path_factory.mktemp("runbook")
     publish(folder / "bundles")
     bundle = publish(folder / "bundles", make_content(seed=2))

@@ -1,4 +1,4 @@
-"""The benchmark over real processes: it is not timed here, only held to what it must say."""
+"""The benchmark over real processes. No test depends on the times that it measures."""
 
 import json
 import subprocess
@@ -6,13 +6,14 @@ import sys
 
 import numpy as np
 import pytest
-import redis
 
-from loadtests.bench import Bench, Loaded, Pace
-from loadtests.bench_serve import counted
-from loadtests.figures import Measurement
-from loadtests.servers import Servers
-from loadtests.workloads import workload
+from index.errors import InputError
+from loadtests.bench_serve import chosen, counted, services_of
+from loadtests.bench_servers import SETTINGS
+from loadtests.benchmark import OpenRound
+from loadtests.load_summary import LoadMeasurement
+from loadtests.random_bundle import BundleSizes
+from loadtests.workloads import make_workloads
 
 KINDS = ["empty", "recommend", "explain", "similar", "fold-in", "unknown user"]
 KINDS += ["recommend, anew", "explain, anew", "similar, anew", "fold-in, anew", "100 seen, anew"]
@@ -49,21 +50,15 @@ def test_a_quick_run_ends_with_one_line_of_figures_and_without_a_failure():
     assert list(record["open_rounds"]) == KINDS
     for name, (once,) in record["open_rounds"].items():
         assert record["open"][name]["p99_of_rounds_ms"] == pytest.approx([once["p99_ms"]] * 3, abs=0.01)
-        assert min(once["before"], once["after"], once["busy"]) > 0
-    assert closed["recommend, bare"]["redis_hits"] > 0.9
-    assert closed["cold cache"]["redis_hits"] < 0.1
+        assert min(once["before"], once["after"]) > 0
+        assert once["busy"] >= 0
+    assert closed["recommend, bare"]["redis_hits"] > 0.5 > closed["cold cache"]["redis_hits"]
     assert closed["unknown user"]["redis_hits"] is None
     assert closed["recommend"]["kept"] > 0.9
     assert all(one["kept"] == 0 for name, one in closed.items() if name.endswith((", anew", ", bare")))
 
 
-def test_sizes_that_no_bundle_can_have_are_one_line():
-    done = run("--items", "5", "--seen", "6", "--quick")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("error: 6 seen per user of 5 items")
-
-
-def test_rows_are_chosen_by_name_and_measured_beside_the_yardstick():
+def test_chosen_rows_are_measured_with_the_baseline():
     done = run(*SMALL, "--row", "recommend, anew", "--load", "0.5")
     assert done.returncode == 0, done.stdout + done.stderr
     record = json.loads(done.stdout.splitlines()[-1])
@@ -72,39 +67,33 @@ def test_rows_are_chosen_by_name_and_measured_beside_the_yardstick():
     assert "open arrivals at 50% of what" in done.stdout
 
 
-def test_a_row_that_does_not_exist_is_refused_with_those_that_do():
-    done = run(*SMALL, "--row", "recomend")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "'recomend' is not known; expected some of empty; recommend; explain; similar" in done.stderr
+def test_an_unknown_row_is_refused_and_the_error_names_the_known_ones():
+    workloads = make_workloads(BundleSizes(300, 500), k=10, n_requests=5, key="", rng=np.random.default_rng(0))
+    with pytest.raises(InputError, match="'recomend' is not known; expected some of empty; recommend; explain"):
+        chosen(workloads, ["recomend"])
 
 
-def loaded(before: float, after: float, latency_s: float, busy: float = 0.7) -> Loaded:
-    return Loaded(Measurement(np.array([latency_s]), 0, 1.0, busy, 0.1, 0, 0), 0.7, before, after)
+def test_only_the_services_of_the_chosen_rows_are_started():
+    workloads = make_workloads(BundleSizes(300, 500), k=10, n_requests=5, key="", rng=np.random.default_rng(0))
+    assert services_of(chosen(workloads, ["recommend, anew"])) == ["anew"]
+    assert services_of(workloads) == list(SETTINGS)
+
+
+def open_round(before: float, after: float, latency_s: float, busy: float = 0.7) -> OpenRound:
+    return OpenRound(LoadMeasurement(np.array([latency_s]), 0, 1.0, busy, 0.1, 0, 0), 0.7, before, after)
 
 
 def test_a_round_counts_where_the_machine_kept_its_speed():
-    rounds = [loaded(1_000, 1_100, 1.0), loaded(1_000, 1_300, 2.0), loaded(1_000, 800, 3.0), loaded(900, 1_000, 4.0)]
-    assert [one.latencies[0] for one in counted(rounds)] == [1.0, 4.0]
+    speeds = [(1_000, 1_100), (1_000, 1_300), (1_000, 800), (900, 1_000)]
+    rounds = [open_round(before, after, latency) for latency, (before, after) in enumerate(speeds, start=1)]
+    assert [one.latencies[0] for one in counted(rounds)] == [1, 4]
 
 
-def test_a_round_in_which_the_server_was_busy_for_another_share_than_asked_does_not_count():
-    rounds = [loaded(1_000, 1_000, latency, busy) for latency, busy in enumerate([0.55, 0.65, 0.7, 0.8, 0.9])]
+def test_a_round_whose_server_was_busy_for_another_share_does_not_count():
+    rounds = [open_round(1_000, 1_000, latency, busy) for latency, busy in enumerate([0.55, 0.65, 0.7, 0.8, 0.9])]
     assert [one.latencies[0] for one in counted(rounds)] == [1, 2, 3]
 
 
-def test_rounds_that_do_not_count_are_tried_again_and_told_of(monkeypatch: pytest.MonkeyPatch):
-    changed, steady = loaded(1_000, 2_000, 1.0), loaded(1_000, 1_000, 1.0)
-    outcomes = iter([changed, steady, changed, steady, steady])
-    monkeypatch.setattr(Bench, "_loaded", lambda *_: next(outcomes))
-    bench = Bench(Servers({}, "", redis.Redis()), (workload("one", "one", [b""]),))
-    assert bench.loaded(0.7, 1, Pace(1.0, rounds=2), np.random.default_rng(0)) == {
-        "one": [changed, steady, changed, steady]
-    }
-    outcomes = iter([changed] * 9)
-    found = bench.loaded(0.7, 1, Pace(1.0, rounds=2, tries=3), np.random.default_rng(0))
-    assert len(found["one"]) == 6, "a machine that never keeps its speed ends the tries"
-
-
 def test_where_no_round_was_steady_all_count():
-    rounds = [loaded(1_000, 2_000, 1.0), loaded(2_000, 1_000, 2.0)]
+    rounds = [open_round(1_000, 2_000, 1.0), open_round(2_000, 1_000, 2.0)]
     assert [one.latencies[0] for one in counted(rounds)] == [1.0, 2.0]

@@ -1,41 +1,40 @@
-"""What `make check-alerts` makes of what Prometheus answers; Prometheus itself runs there and not here."""
+"""How `make check-alerts` judges Prometheus' responses; Prometheus itself does not run here."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import httpx
 import pytest
 import yaml
 
-from deploy.rules import FILES, FOLDER, Rule, rules
-from deploy.scraping import write_config
-from loadtests.check_alerts import _alert, _found, _recording
-from loadtests.provoked import FIRING, PENDING
+from deploy.prometheus_server import program, write_config
+from deploy.rule_files import FILES, FOLDER, Rule, rules
+from index.errors import InputError
+from loadtests.alert_triggers import FIRING, PENDING
+from loadtests.check_alerts import _alert, _check_query, _recording
 
-SEEN = Rule("RecoSeen", "reco_hidden_items > 0", alerts=True)
+RULE = Rule("RecoTest", "reco_hidden_items > 0", alerts=True)
 
 
-def answering(*values: str) -> httpx.Client:
-    """A Prometheus that has these values for any query."""
+def prometheus_with(*values: str) -> httpx.Client:
+    """A client of a Prometheus that returns these values for any query."""
     result = [{"metric": {"n": str(i)}, "value": [0, value]} for i, value in enumerate(values)]
-    answer = {"data": {"resultType": "vector", "result": result}}
-    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=json.dumps(answer)))
+    content = {"data": {"resultType": "vector", "result": result}}
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=json.dumps(content)))
     return httpx.Client(base_url="http://prometheus", transport=transport)
 
 
-def test_a_query_holds_where_some_series_has_a_number() -> None:
-    assert _found(answering("3", "NaN", "1.5"), "x") == (True, "2 series, 1.5 to 3")
-    assert _found(answering("NaN"), "x") == (False, "nothing has x")
-    assert _found(answering(), "x") == (False, "nothing has x")
+def test_a_query_passes_where_some_series_has_a_number() -> None:
+    assert _check_query(prometheus_with("3", "NaN", "1.5"), "x") == (True, "2 series, 1.5 to 3")
+    assert _check_query(prometheus_with("NaN"), "x") == (False, "no series for x")
+    assert _check_query(prometheus_with(), "x") == (False, "no series for x")
 
 
-def test_a_recording_is_asked_for_by_its_labels() -> None:
+def test_a_recording_rule_is_queried_by_its_labels() -> None:
     rule = Rule("slo:all:rate5m", "vector(1)", alerts=False, labels={"slo": "redis"})
-    said, holds, found = _recording(answering(), rule)
-    assert (said, holds) == ("record slo:all:rate5m{slo=redis}", False)
-    assert found == 'nothing has slo:all:rate5m{slo="redis"}'
+    what, passed, found = _recording(prometheus_with(), rule)
+    assert (what, passed) == ("record slo:all:rate5m{slo=redis}", False)
+    assert found == 'no series for slo:all:rate5m{slo="redis"}'
 
 
 @pytest.mark.parametrize(
@@ -46,28 +45,30 @@ def test_a_recording_is_asked_for_by_its_labels() -> None:
         ([], "inactive", "", False),
     ],
 )
-def test_an_alert_holds_where_it_has_series_to_look_at_and_no_error(
+def test_an_alert_passes_where_it_has_series_and_no_error(
     values: list[str], state: str, error: str, holds: bool
 ) -> None:
-    assert _alert(answering(*values), SEEN, {"RecoSeen": (state, error)})[1] is holds
+    assert _alert(prometheus_with(*values), RULE, {"RecoTest": (state, error)})[1] is holds
 
 
 @pytest.mark.parametrize(
     ("name", "enough"), [("RecoGateRefuses", ["firing"]), ("RecoBundleStale", ["pending", "firing"])]
 )
-def test_an_alert_that_was_provoked_must_tell(name: str, enough: list[str]) -> None:
+def test_an_alert_that_was_triggered_must_be_raised(name: str, enough: list[str]) -> None:
     rule = Rule(name, "reco_hidden_items > 0", alerts=True)
-    told = [
-        state for state in ("inactive", "pending", "firing") if _alert(answering("1"), rule, {name: (state, "")})[1]
+    raised_in = [
+        state
+        for state in ("inactive", "pending", "firing")
+        if _alert(prometheus_with("1"), rule, {name: (state, "")})[1]
     ]
-    assert told == enough
+    assert raised_in == enough
 
 
-def test_what_is_provoked_are_alerts_that_there_are() -> None:
+def test_every_triggered_alert_exists() -> None:
     assert {rule.name for rule in rules() if rule.alerts} >= FIRING | PENDING
 
 
-def test_the_configuration_that_ships_is_kept_but_for_targets_and_intervals(
+def test_only_targets_and_intervals_of_the_configuration_are_changed(
     tmp_path: Path,
 ) -> None:
     written = yaml.safe_load(write_config(tmp_path, [8001, 8002], "1s").read_text())
@@ -80,8 +81,7 @@ def test_the_configuration_that_ships_is_kept_but_for_targets_and_intervals(
     assert "interval:" not in (tmp_path / "recording.yml").read_text()
 
 
-def test_without_prometheus_it_says_which_package_has_it(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "loadtests.check_alerts"]
-    done = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr == "error: prometheus was not found; on Debian it comes with: apt-get install prometheus\n"
+def test_without_prometheus_the_error_names_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="on Debian it comes with: apt-get install prometheus"):
+        program("prometheus")

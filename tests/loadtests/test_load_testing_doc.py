@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.profiles import PROFILES
+from loadtests.load_profiles import PROFILES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "load-testing.md").read_text(encoding="utf-8")
 MAKEFILE = (Path(__file__).parents[2] / "Makefile").read_text(encoding="utf-8")
@@ -16,20 +16,21 @@ LOCUST = ["locust"]
 
 @pytest.fixture(scope="module")
 def help_of_all() -> str:
-    """What the commands on the page say of themselves, without line breaks."""
-    names = ("loadtest", "slo", "bench_serve", "bench_peers", "soak")
-    commands = (LOCUST, *([f"loadtests.{name}"] for name in names))
-    asked = [
-        subprocess.run(
+    """The help of the commands on the page, with long lines."""
+    names = ("loadtests.loadtest", "loadtests.slo", "loadtests.bench_serve", "benchmarks.peers", "loadtests.soak")
+    commands = (LOCUST, *([name] for name in names))
+    running = [
+        subprocess.Popen(
             [sys.executable, "-m", *command, "--help"],
             env={"COLUMNS": "300", "TERM": "dumb"},
-            capture_output=True,
+            stdout=subprocess.PIPE,
             text=True,
-            check=True,
         )
         for command in commands
     ]
-    return " ".join(one.stdout for one in asked)
+    texts = [process.communicate()[0] for process in running]
+    assert {process.returncode for process in running} == {0}
+    return " ".join(texts)
 
 
 def test_every_option_on_the_page_exists(help_of_all: str):

@@ -1,0 +1,1 @@
+"""Comparisons of the service with other software: `benchmarks.peers`."""
