@@ -18,6 +18,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -74,10 +75,11 @@ def start(
     stderr: IO[Any] | None = None,
     env: dict[str, str] | None = None,
     code: str | None = None,
+    module: str | None = None,
 ) -> Program:
-    """Run `python -m program arguments`, or `code` with the libraries of the program and these arguments."""
+    """Run `python -m program arguments`, or `code` or another module with the libraries of that program."""
     order = {
-        "module": program,
+        "module": module or program,
         "arguments": [str(argument) for argument in arguments],
         "environment": dict(os.environ) if env is None else env,
         "folder": str(Path.cwd()),
@@ -85,7 +87,7 @@ def start(
     }
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     connection.connect(f"\0{_server(program)}")
-    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - as subprocess.DEVNULL
+    with open(os.devnull, "wb") as nowhere:
         handles = [(stream or nowhere).fileno() for stream in (stdout, stderr)]
         payload = json.dumps(order).encode()
         socket.send_fds(connection, [len(payload).to_bytes(4, "big")], handles)
@@ -93,10 +95,16 @@ def start(
     return Program(int.from_bytes(_exactly(connection, 4), "big"), connection)
 
 
-def run(program: str, *arguments: object, env: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
-    """Run `python -m program arguments` to its end; what it wrote comes with its status."""
+def run(
+    program: str,
+    *arguments: object,
+    env: dict[str, str] | None = None,
+    code: str | None = None,
+    module: str | None = None,
+) -> "subprocess.CompletedProcess[str]":
+    """As start, but to the end; what it wrote comes with its status."""
     with _memory() as out, _memory() as errors:
-        status = start(program, arguments, stdout=out, stderr=errors, env=env).wait(120)
+        status = start(program, arguments, stdout=out, stderr=errors, env=env, code=code, module=module).wait(120)
         texts = [os.pread(file.fileno(), file.seek(0, os.SEEK_END), 0).decode() for file in (out, errors)]
     return subprocess.CompletedProcess([program, *map(str, arguments)], status, *texts)
 
@@ -176,10 +184,8 @@ def _reap(children: dict[int, socket.socket]) -> None:
         if not pid:
             return
         connection = children.pop(pid)
-        try:
+        with suppress(OSError):  # the test may have stopped waiting
             connection.sendall(str(os.waitstatus_to_exitcode(status)).encode())
-        except OSError:  # nothing waits for it any more
-            pass
         connection.close()
 
 

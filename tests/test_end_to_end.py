@@ -1,10 +1,9 @@
 """The whole line through its command lines: a raw catalogue goes in, explained answers come out of a socket."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
+import forkserver
 import numpy as np
 import polars as pl
 import pytest
@@ -27,8 +26,8 @@ learning_rate = 0.01
 
 def run(*arguments: object) -> str:
     """Run one command line; its output, or its error as the failure."""
-    command = [sys.executable, "-m", *map(str, arguments)]
-    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    program, *rest = arguments
+    process = forkserver.run("trainer", *rest, module=program)
     assert process.returncode == 0, process.stderr
     return process.stdout
 
