@@ -23,6 +23,13 @@ settings.load_profile("suite")
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
+LONGEST_FIRST = (Path(__file__).parent, Path(__file__).parent / "loadtests")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that take many seconds each: one of them at the end would leave the other workers idle."""
+    items.sort(key=lambda item: item.path.parent not in LONGEST_FIRST)
+
 
 @pytest.fixture(scope="session")
 def no_pictures() -> Iterator[None]:
