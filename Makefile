@@ -10,6 +10,9 @@ HOST    ?=
 VENV    := .venv
 BIN     := $(VENV)/bin
 CHECKS  := .venv-check
+OTHER_VENV := .venv-python
+# Tests that need no torch: what an image of the service could run.
+NO_TORCH_TESTS := tests/index tests/service/ranking tests/service/users tests/service/redis tests/service/http tests/service/client
 DEMO    := .demo
 SHOP    := $(DEMO)/shop
 RUNS    := $(DEMO)/runs
@@ -26,7 +29,7 @@ DATA_CODE  := $(wildcard trainer/data.py trainer/prepare.py trainer/features.py 
 TRAIN_CODE := $(wildcard trainer/*.py trainer/models/*.py) $(patsubst %,trainer/configs/%.toml,popularity lightgcn anchorrec)
 INDEX_CODE := $(wildcard trainer/export.py index/*.py)
 
-.PHONY: help install demo demo-check test lint lock format docs fuzz rehearsal check-deploy check-alerts check-azure check-image check-dependencies audit clean
+.PHONY: help install demo demo-check test lint lock format docs check-python fuzz rehearsal check-deploy check-alerts check-azure check-image check-dependencies audit clean
 .PHONY: bench-train bench-serve bench-events bench-peers bench-scale soak loadtest slo
 
 ##@ Run it
@@ -47,11 +50,15 @@ demo-check: $(BUNDLES)/current.json  ## the same on a free port: check the respo
 test: lint             ## lint and all tests, as in CI
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
-lint: install          ## ruff, mypy --strict, import-linter
+lint: install          ## ruff, mypy --strict, import-linter, banned phrases
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/check_words.py
+
+check-python: $(OTHER_VENV)/.installed  ## test index and service under another Python: PYTHON=python3.13
+	OMP_NUM_THREADS=1 $(OTHER_VENV)/bin/python -m pytest -n auto --dist worksteal $(NO_TORCH_TESTS)
 
 fuzz: install          ## FUZZ_EXAMPLES (2000) valid and invalid requests for every operation of the OpenAPI document
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest tests/service/http/test_openapi_fuzz.py
@@ -79,6 +86,9 @@ docs: install          ## build docs/ as a site in .site and check its links
 
 lock: install          ## resolve the packages of the images, with hashes: requirements/*.lock
 	$(LOCK) requirements/tools.in --output-file requirements/tools.lock
+	echo '$(TORCH)' | $(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate \
+	    --custom-compile-command 'make lock' pyproject.toml --extra cpu --extra trainer --extra service --extra dev \
+	    --constraint - | grep -vE '^(torch|triton|nvidia-.*|pip)==' > requirements/dev.lock
 	$(LOCK) pyproject.toml --extra cpu $(SERVICE_EXTRAS) --output-file requirements/service-cpu.lock
 	$(LOCK) pyproject.toml --extra gpu $(SERVICE_EXTRAS) --output-file requirements/service-gpu.lock
 	echo '$(TORCH)' | $(LOCK) pyproject.toml --extra cpu --extra trainer --extra bucket --constraint - \
@@ -135,10 +145,15 @@ clean:                 ## delete the demo; .venv stays
 	rm -rf $(DEMO)
 
 # torch is installed first, so that the other packages accept its build (CPU or CUDA).
-$(VENV)/.installed: pyproject.toml
+$(VENV)/.installed: pyproject.toml requirements/dev.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet $(TORCH)
-	$(BIN)/pip install --quiet --editable '.[cpu,trainer,service,dev]'
+	$(BIN)/pip install --quiet --constraint requirements/dev.lock --editable '.[cpu,trainer,service,dev]'
+	touch $@
+
+$(OTHER_VENV)/.installed: pyproject.toml requirements/dev.lock
+	$(PYTHON) -m venv --clear $(OTHER_VENV)
+	$(OTHER_VENV)/bin/pip install --quiet --constraint requirements/dev.lock --editable '.[cpu,service,dev]'
 	touch $@
 
 # The tools that check manifests have an environment of their own: they are large and need other versions.

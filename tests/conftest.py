@@ -1,12 +1,55 @@
 """Set before anything imports torch or faiss: tiny models are faster on one thread than on several that spin."""
 
 import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[variable] = "1"  # subprocesses of tests inherit it
 
-from hypothesis import settings  # noqa: E402 - after the variables above
+# Every worker and subprocess imports the same modules: compile each once, also where the environment forbids it.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+import pytest  # noqa: E402 - after the variables above
+from hypothesis import settings  # noqa: E402
 
 # A busy machine is no failure of a law: examples may take as long as they need.
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
+
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+LONGEST_FIRST = (Path(__file__).parent, Path(__file__).parent / "loadtests")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that take many seconds each: one of them at the end would leave the other workers idle."""
+    items.sort(key=lambda item: item.path.parent not in LONGEST_FIRST)
+
+
+@pytest.fixture(scope="session")
+def no_pictures() -> Iterator[None]:
+    """Drawing a run takes longer than training it here; `drawn` draws where the picture is what is tested."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("trainer.fit.plot_curves", _write_placeholder)
+        patch.setattr("trainer.tune.command.plot_study", lambda study, search, path: path.write_bytes(PNG))
+        yield
+
+
+def _write_placeholder(history: list[dict[str, Any]], path: Path) -> None:
+    if history:
+        path.write_bytes(PNG)
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures of runs and studies are really drawn."""
+    from trainer.plots import plot_curves
+    from trainer.tune.results import plot_study
+
+    monkeypatch.setattr("trainer.fit.plot_curves", plot_curves)
+    monkeypatch.setattr("trainer.tune.command.plot_study", plot_study)

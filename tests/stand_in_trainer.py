@@ -9,11 +9,6 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-import pyarrow.parquet as pq
-from bundles import make_content
-
-from index.bundle import write_bundle
-
 GOOD, WORSE, FAILS, WAITS = "good", "worse", "fails", "waits"
 PATIENCE_S = 120.0  # a test that failed must not leave it waiting for ever
 GO = "go"  # the file in the folder of all jobs that lets a waiting one go on
@@ -39,6 +34,16 @@ def main() -> int:
         while not (asked.out.parent.parent / GO).exists() and time.monotonic() < until:
             time.sleep(0.02)
         worker.kill()
+    return train(asked)
+
+
+def train(asked: argparse.Namespace) -> int:
+    """Write the bundle; what is imported for it is not needed to fail or to wait."""
+    import pyarrow.parquet as pq
+    from bundles import make_content
+
+    from index.bundle import write_bundle
+
     positions = pq.read_table(asked.events, columns=["position"])["position"].to_pylist()
     recall = 0.01 if asked.how == WORSE else 0.3
     content = make_content(

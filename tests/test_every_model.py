@@ -35,6 +35,8 @@ PARTS = {
 }
 APPROXIMATE = {"bpr", "vbpr", "lattice", "lgmrec", "smore"}
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:

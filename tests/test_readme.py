@@ -51,21 +51,22 @@ def test_the_commands_for_ones_own_data_end_in_a_service_that_answers(tmp_path, 
     process = subprocess.Popen(
         ["bash", "-e", "-c", COMMANDS], cwd=tmp_path, env=environment, stdout=log, stderr=log, start_new_session=True
     )
-    url = f"http://127.0.0.1:{environment['RECO_PORT']}"
+    client = httpx.Client(base_url=f"http://127.0.0.1:{environment['RECO_PORT']}")
 
     def ready() -> bool:
         assert process.poll() is None, (tmp_path / "log").read_text()
         try:
-            return httpx.get(f"{url}/readyz").is_success
+            return client.get("/readyz").is_success
         except httpx.TransportError:
             return False
 
     try:
         wait_until(ready, seconds=300)
-        answer = httpx.get(f"{url}/recommend/user 1", params={"k": 1, "explain": True}).json()
+        answer = client.get("/recommend/user 1", params={"k": 1, "explain": True}).json()
         assert answer["bundle"] == json.loads((tmp_path / "bundles" / "current.json").read_text())["bundle"]
         assert answer["items"][0]["explanation"]["parts"].keys() == {"id", "text", "image", "multimodal", "anchor"}
     finally:
+        client.close()
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(30)
 

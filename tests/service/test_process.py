@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from processes import process, run, stop
+from processes import INTERPRETER, process, run, stop
 from servers import Valkey, counted, publish, wait_until
 
 from deploy.processes import free_port
@@ -17,7 +17,7 @@ from index.registry import Registry
 
 def test_the_process_holds_no_torch_and_logs_json_with_ids_escaped(registry: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with process(registry, log, log_level="debug") as (running, client):
+    with process(registry, log, program=INTERPRETER, log_level="debug") as (running, client):
         client.get("/recommend/user-1?explain=true")
         client.get("/recommend/%1B%5B31m%0Aforged%E2%80%AE", headers={"X-Request-Id": "mine"})
         maps = Path(f"/proc/{running.pid}/maps").read_text()

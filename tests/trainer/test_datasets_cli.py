@@ -1,10 +1,9 @@
 import gzip
 import json
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
+import forkserver
 import numpy as np
 import pytest
 from PIL import Image
@@ -192,7 +191,6 @@ def test_an_option_that_is_none_is_refused_with_those_there_are(here, arguments,
 
 
 def test_the_command_line_says_one_sentence_and_exits_with_2(here):
-    command = [sys.executable, "-m", "trainer", "prepare", "table", "gone.csv", "--out", "out"]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = forkserver.run("trainer", "prepare", "table", "gone.csv", "--out", "out")
     assert result.returncode == 2
     assert result.stderr == "error: no such file: gone.csv\n"

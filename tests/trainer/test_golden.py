@@ -1,9 +1,8 @@
 """The replay of reference numbers: it passes on ours, and it does notice when something is off."""
 
-import subprocess
-import sys
 from pathlib import Path
 
+import forkserver
 import numpy as np
 import pytest
 
@@ -101,9 +100,10 @@ def test_the_command_line_exits_zero_on_agreement_and_one_on_difference(tmp_path
     golden = dict(np.load(GOLDENS / "golden_bpr.npz"))
     golden["losses"] = golden["losses"] + 2e-5
     np.savez(tmp_path / "off.npz", **golden)
-    command = [sys.executable, "-m", "trainer", "verify-golden", "--model", "bpr"]
-    good = subprocess.run([*command, str(GOLDENS / "golden_bpr.npz")], capture_output=True, text=True, check=False)
-    bad = subprocess.run([*command, str(tmp_path / "off.npz")], capture_output=True, text=True, check=False)
+    good, bad = (
+        forkserver.run("trainer", "verify-golden", "--model", "bpr", file)
+        for file in (GOLDENS / "golden_bpr.npz", tmp_path / "off.npz")
+    )
     assert good.returncode == 0, good.stderr
     assert bad.returncode == 1
     assert "TOO FAR" in bad.stdout

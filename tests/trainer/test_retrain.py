@@ -1,18 +1,16 @@
 """Old data and an event log in, a bundle out: what is kept, what is taken back, what is held out, and crashes."""
 
 import json
-import signal
-import subprocess
-import sys
-import time
 from datetime import UTC, datetime
 
+import forkserver
 import numpy as np
 import polars as pl
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from killed import killed_after_checkpoints
 from worlds import topics_dataset
 
 from index.bundle import open_bundle
@@ -313,17 +311,11 @@ def test_two_processes_do_not_work_in_one_folder(old, tmp_path):
 
 def test_killed_in_training_it_is_taken_up_and_ends_in_one_whole_bundle(old, tmp_path):
     write_events(tmp_path / "events.parquet", ("stranger", "item/1", "like"))
-    endless = subprocess.Popen(command(old, tmp_path, epochs=100_000), stderr=subprocess.DEVNULL)
-    _wait_for(tmp_path / "out" / "run" / "last.pt", endless)
-    endless.send_signal(signal.SIGKILL)
-    endless.wait()
+    n_epochs = 4
+    killed_after_checkpoints(2, *command(old, tmp_path, epochs=n_epochs))
+    assert (tmp_path / "out" / "run" / "last.pt").exists()
     assert not (tmp_path / "bundles").exists()
-    n_epochs = len((tmp_path / "out" / "run" / "metrics.jsonl").read_text().splitlines()) + 1
-    for file in (tmp_path / "out" / "run" / "config.toml", tmp_path / "out" / "retrain.json"):
-        file.write_text(file.read_text().replace("100000", str(n_epochs), 1))  # so that it ends soon
-    done = subprocess.run(
-        command(old, tmp_path, epochs=n_epochs), capture_output=True, text=True, check=False, timeout=300
-    )
+    done = forkserver.run("trainer", *command(old, tmp_path, epochs=n_epochs))
     assert done.returncode == 0, done.stderr
     bundle_id = json.loads(done.stdout.splitlines()[-1])["bundle"]
     assert Registry(tmp_path / "bundles").ids() == [bundle_id]
@@ -335,18 +327,10 @@ def test_killed_in_training_it_is_taken_up_and_ends_in_one_whole_bundle(old, tmp
 def command(old, tmp_path, *, epochs):
     settings = (*QUICK, f"training.epochs={epochs}", "training.patience=1000000", "training.checkpoint_every=1")
     return [
-        sys.executable, "-m", "trainer", "retrain", str(old.path), "--events", str(tmp_path / "events.parquet"),
+        "retrain", str(old.path), "--events", str(tmp_path / "events.parquet"),
         "--registry", str(tmp_path / "bundles"), "--out", str(tmp_path / "out"), "--config", "lightgcn",
         *(part for setting in settings for part in ("--set", setting)),
     ]  # fmt: skip
-
-
-def _wait_for(file, process):
-    end = time.monotonic() + 300
-    while not file.exists():
-        assert process.poll() is None, "ended too early"
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.01)
 
 
 def test_killed_after_the_bundle_stood_it_finds_the_same_bundle_again(old, tmp_path):

@@ -6,16 +6,15 @@ import io
 import itertools
 import json
 import shlex
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from killed import killed_after_checkpoints
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial, TrialState
+from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 from worlds import topics_dataset
@@ -174,18 +173,14 @@ def test_a_killed_study_takes_up_its_trial_again_and_ends_where_the_unbroken_one
     dataset, space_of, tmp_path, sampler
 ):
     space = space_of("training.learning_rate = [0.001, 0.01]")
-    overrides = (*SMALL, "training.epochs=16", "training.patience=16", "training.checkpoint_every=2")
+    overrides = (*SMALL, "training.epochs=6", "training.patience=16", "training.checkpoint_every=2")
     search = TuningPlan("bpr", space, overrides, sampler, trials=2)
     tune(dataset, search, tmp_path / "unbroken", console=quiet())
     sets = [part for override in overrides for part in ("--set", override)]
     command = ["tune", str(dataset.path), "--config", "bpr", "--space", space.source, *sets, "--sampler", sampler]
     command += ["--trials", "2", "--no-final", "--out", str(tmp_path / "killed")]
-    process = subprocess.Popen([sys.executable, "-m", "trainer", *command], stderr=subprocess.DEVNULL)
-    while not (tmp_path / "killed" / "trials" / "0000" / "last.pt").exists():
-        assert process.poll() is None, "the study ended before it could be killed"
-        time.sleep(0.005)
-    process.kill()
-    process.wait()
+    killed_after_checkpoints(1, *command)
+    assert (tmp_path / "killed" / "trials" / "0000" / "last.pt").exists()
     tune(dataset, search, tmp_path / "killed", console=quiet())
     ended, unbroken = (counted_trials(open_study(tmp_path / name, search, dataset)) for name in ("killed", "unbroken"))
     assert {str(trial.params): story(trial) for trial in ended} == {
@@ -247,7 +242,7 @@ def test_no_trial_begins_after_the_timeout(dataset, space_of, tmp_path):
     assert len(ended) == 2
 
 
-def test_every_report_is_there_and_no_checkpoint_is_left(dataset, space_of, tmp_path):
+def test_every_report_is_there_and_no_checkpoint_is_left(dataset, space_of, tmp_path, drawn):
     space = space_of(
         'training.learning_rate = {low = 0.001, high = 0.1, scale = "log"}\nmodel.k = {low = 2, high = 4}\n'
         'model.modalities = [["text"], ["text", "image"]]\nmodel.feature_scaling = ["none", "unit"]'
@@ -255,7 +250,9 @@ def test_every_report_is_there_and_no_checkpoint_is_left(dataset, space_of, tmp_
     search = TuningPlan("anchorrec", space, (*SMALL, "training.epochs=1"), trials=4)
     console = quiet()
     tune(dataset, search, tmp_path / "study", console=console)
-    assert (tmp_path / "study" / "study.png").read_bytes().startswith(b"\x89PNG")
+    with Image.open(tmp_path / "study" / "study.png") as picture:
+        assert picture.format == "PNG"
+        assert picture.width == 1540
     assert not list((tmp_path / "study").rglob("*.pt"))
     lines = console.file.getvalue().splitlines()
     assert len(lines) == 4

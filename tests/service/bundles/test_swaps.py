@@ -47,7 +47,7 @@ class Callers:
                     self.outcomes[str(client.get(f"/similar/item-{n % 40}?by=image&explain=true").status_code)] += 1
                 except httpx.TransportError as error:
                     self.outcomes[repr(error)] += 1
-                self._end.wait(0.005)  # callers, not a benchmark: the server shares two cores with its test
+                self._end.wait(0.01)  # callers, not a benchmark: the server shares two cores with its test
 
     def _judge(self, user: str, answer: httpx.Response) -> None:
         told: dict[str, Any] = answer.json()
