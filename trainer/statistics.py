@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -82,6 +81,8 @@ def paired_test(
         confidence: of the interval, e.g. 0.95.
         rng: randomness of the bootstrap.
     """
+    from scipy import stats  # noqa: PLC0415 - half a second that only a comparison needs
+
     gaps = (ours - theirs)[~np.isnan(ours - theirs)]
     if len(gaps) < 2 or not gaps.any():
         mean = float(gaps.mean()) if len(gaps) else 0.0

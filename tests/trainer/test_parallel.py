@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import forkserver
@@ -37,7 +36,7 @@ from trainer.parallel import WHOLE, Share
 from trainer.run_folder import RunFolder
 from trainer.sampling import PairSampler
 
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+TORCHRUN = ("--standalone", "--nproc-per-node", "2")
 SMALL = ("model.embedding_size=16", "training.epochs=8", "training.batch_size=128", "training.learning_rate=0.01")
 MODELS: dict[str, ModelSettings] = {
     "bpr": BPRSettings(embedding_size=8),
@@ -128,10 +127,9 @@ ODD = (*SMALL, "training.batch_size=91")
 
 
 def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [*TORCHRUN, *map(str, arguments)]
     # A script that lies elsewhere would import whichever trainer is installed.
     env = os.environ | {"PYTHONPATH": str(Path(trainer.__file__).parent.parent)}
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=env)
+    return forkserver.run("trainer", *TORCHRUN, *arguments, module="torch.distributed.run", env=env)
 
 
 LAUNCHED = """

@@ -90,7 +90,7 @@ def test_a_redis_without_its_file_on_disk_acknowledges_nothing(safe: Valkey) -> 
         with pytest.raises(LogUnavailable, match="appendonly is disabled"):
             await log.append([made("1")])
 
-    use(safe.url, steps)
+    use(safe.url, steps, event_log_timeout_s=1.0)
 
 
 def test_replicas_that_must_have_an_event_and_do_not_exist_are_missed(safe: Valkey) -> None:
@@ -98,7 +98,7 @@ def test_replicas_that_must_have_an_event_and_do_not_exist_are_missed(safe: Valk
         with pytest.raises(LogUnavailable, match=r"synced by \[1, 0\] \(local, replicas\), expected \[1, 1\]"):
             await log.append([made("1")])
 
-    use(safe.url, steps, event_log_replicas=1, event_log_timeout_s=1.5)
+    use(safe.url, steps, event_log_replicas=1, event_log_timeout_s=1.0)
 
 
 def test_replicas_of_the_service_share_one_log(safe: Valkey) -> None:
@@ -184,7 +184,7 @@ def test_a_log_that_stays_away_is_waited_for_once_and_then_tried_once_a_write(
         await asyncio.to_thread(safe.start)
         assert (await log.append([made("0")])).n_new == 1
 
-    use(safe.url, steps)
+    use(safe.url, steps, event_log_timeout_s=1.0)
 
 
 def test_a_redis_that_is_away_at_the_start_is_found_when_it_comes(safe: Valkey) -> None:
@@ -197,7 +197,7 @@ def test_a_redis_that_is_away_at_the_start_is_found_when_it_comes(safe: Valkey) 
         await asyncio.to_thread(safe.start)
         assert (await log.append([made("1")])).n_new == 1
 
-    use(safe.url, steps)
+    use(safe.url, steps, event_log_timeout_s=1.0)
 
 
 def test_a_frozen_redis_costs_readers_three_budgets_and_then_nothing(safe: Valkey) -> None:
@@ -252,7 +252,7 @@ def test_a_full_redis_refuses_events_keeps_none_of_them_and_takes_them_later(saf
             client.config_set("maxmemory", "0")
         assert (await log.append(several(10, start=10))).n_new == 10
 
-    use(safe.url, steps)
+    use(safe.url, steps, event_log_timeout_s=1.0)
 
 
 def test_another_type_under_the_stream_refuses_and_under_what_is_derived_is_replaced(safe: Valkey) -> None:
@@ -268,7 +268,7 @@ def test_another_type_under_the_stream_refuses_and_under_what_is_derived_is_repl
         assert [event.event_id for event in await log.user_events("ann")] == ["1"]
         assert await log.counts_since(0)
 
-    use(safe.url, steps)
+    use(safe.url, steps, event_log_timeout_s=1.0)
 
 
 def test_requests_that_ask_at_once_share_a_round_trip_and_get_their_own_events(safe: Valkey) -> None:

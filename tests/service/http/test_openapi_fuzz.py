@@ -26,7 +26,7 @@ from service.http.security.admission import OPEN_PATHS
 from service.http.security.keys import new_key
 from service.settings import Settings
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "10"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "6"))
 KNOWN = {
     "item_id": ["item-0", "item-1", "item-39"],
     "user_id": ["user-0", "user-7", "user-29"],
