@@ -15,10 +15,10 @@ import numpy as np
 from deploy.processes import SERVICE, Child, free_port, redis_server, server
 from index.bundle import write_bundle
 from loadtests.load_client import open_arrivals, poisson_arrivals
-from loadtests.random_bundle import CREATED, BundleSizes, publish_random, random_content
+from loadtests.random_bundle import CREATED, RandomBundleSizes, publish_random, random_content
 from loadtests.request_mix import request_mix
 
-SIZES = BundleSizes(n_items=300, n_users=300, seen_per_user=10, embedding_size=16)  # few users: some cache hits
+SIZES = RandomBundleSizes(n_items=300, n_users=300, seen_per_user=10, embedding_size=16)  # few users: some cache hits
 CONNECTIONS = 4
 NO_KEY = "none"  # the services require no key
 TRAINER = "false"  # a command that always fails

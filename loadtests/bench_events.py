@@ -16,9 +16,9 @@ from deploy.processes import SERVICE, end_by_signals, free_port, redis_server, s
 from index.cli import command_line, run_cli
 from loadtests.bench_servers import available_cores, cpu_seconds, on_core
 from loadtests.load_client import closed_loop
-from loadtests.random_bundle import BundleSizes, publish_random
+from loadtests.random_bundle import RandomBundleSizes, publish_random
 
-SMALL = BundleSizes(n_items=1_000, n_users=1_000, seen_per_user=10, embedding_size=16)
+SMALL = RandomBundleSizes(n_items=1_000, n_users=1_000, seen_per_user=10, embedding_size=16)
 CONNECTIONS = 16
 BATCHES = (1, 100)
 

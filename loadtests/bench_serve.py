@@ -18,7 +18,7 @@ from index.errors import InputError
 from loadtests.bench_servers import BASELINE, SETTINGS, BenchKey, BenchServers, available_cores, running
 from loadtests.benchmark import QUICK, Benchmark, OpenRound, Pace
 from loadtests.load_summary import LoadMeasurement, LoadSummary, as_record, caveats, summarize, summary_table
-from loadtests.random_bundle import BundleSizes, publish_random
+from loadtests.random_bundle import RandomBundleSizes, publish_random
 from loadtests.workloads import QUICK_REQUESTS, Workload, events, make_workloads
 
 CONNECTIONS = [16, 64]
@@ -78,7 +78,7 @@ def bench_serve(
     end_by_signals()
     pace, n_requests = (QUICK, QUICK_REQUESTS) if quick else (Pace(seconds, rounds), requests)
     open_pace = replace(pace, rounds=OPEN_ROUNDS if pace.rounds > 1 else 1)
-    sizes = BundleSizes(items, users, seen, size, tuple(heavy or [n for n in HEAVY if n <= items]))
+    sizes = RandomBundleSizes(items, users, seen, size, tuple(heavy or [n for n in HEAVY if n <= items]))
     rng, cores = np.random.default_rng(seed), available_cores()
     with tempfile.TemporaryDirectory(prefix="anchorrec-bench-") as folder:
         registry, key = Path(folder) / "bundles", BenchKey.create(Path(folder) / "keys.jsonl")
@@ -122,7 +122,7 @@ def services_of(workloads: Sequence[Workload]) -> list[str]:
     return [name for name in SETTINGS if any(one.server == name for one in workloads)]
 
 
-def send_events(servers: BenchServers, sizes: BundleSizes, rng: np.random.Generator) -> None:
+def send_events(servers: BenchServers, sizes: RandomBundleSizes, rng: np.random.Generator) -> None:
     """Send the events of the fold-in users to every service; the services store them in parallel."""
     bodies = list(events(sizes, rng))
 

@@ -17,7 +17,7 @@ import typer
 
 from deploy.processes import free_port
 from index.cli import command_line, run_cli
-from loadtests.random_bundle import BundleSizes, publish_random
+from loadtests.random_bundle import RandomBundleSizes, publish_random
 
 TIMEOUT_S = 120.0
 POLL_S = 0.005
@@ -41,7 +41,7 @@ def bench_start(
     with tempfile.TemporaryDirectory() as temporary:
         if registry is None:
             registry = Path(temporary)
-            publish_random(registry, BundleSizes(items, users, seen, size), np.random.default_rng(0))
+            publish_random(registry, RandomBundleSizes(items, users, seen, size), np.random.default_rng(0))
         starts_measured = [start(registry, Path(temporary) / "data") for _ in range(starts)]
     typer.echo(orjson.dumps(starts_measured).decode())
 

@@ -19,7 +19,7 @@ from index.errors import InputError
 from loadtests.bench_servers import BenchKey, service
 from loadtests.load_profiles import PROFILES
 from loadtests.locust_options import options_help
-from loadtests.random_bundle import BundleSizes, publish_random, user_id
+from loadtests.random_bundle import RandomBundleSizes, publish_random, user_id
 
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 
@@ -65,7 +65,7 @@ def loadtest(
     options = ["--load-profile", profile, "--html", str(report), *context.args]
     if workers:
         options += ["--processes", str(workers)]
-    with deployment(host) if host else own_service(BundleSizes(n_items=items, n_users=users)) as target:
+    with deployment(host) if host else own_service(RandomBundleSizes(n_items=items, n_users=users)) as target:
         status = locust(target, options)
     typer.echo(f"report: {report}")
     sys.exit(status)
@@ -85,7 +85,7 @@ def deployment(host: str) -> Iterator[Target]:
 
 
 @contextmanager
-def own_service(sizes: BundleSizes) -> Iterator[Target]:
+def own_service(sizes: RandomBundleSizes) -> Iterator[Target]:
     """Run Redis and a service with a random bundle, an API key and a file of user ids."""
     with tempfile.TemporaryDirectory(prefix="anchorrec-load-") as folder:
         registry, key = Path(folder) / "bundles", BenchKey.create(Path(folder) / "keys.jsonl")

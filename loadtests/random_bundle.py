@@ -22,7 +22,7 @@ MATERIALS = ("oak", "brass", "wool", "linen", "glass")
 
 
 @dataclass(frozen=True)
-class BundleSizes:
+class RandomBundleSizes:
     """The dimensions of a random bundle."""
 
     n_items: int = 20_000
@@ -32,13 +32,13 @@ class BundleSizes:
     heavy: tuple[int, ...] = ()  # numbers of seen items; each adds HEAVY_USERS users
 
 
-def publish_random(registry: Path, sizes: BundleSizes, rng: np.random.Generator) -> None:
+def publish_random(registry: Path, sizes: RandomBundleSizes, rng: np.random.Generator) -> None:
     """Write a random bundle into the registry and publish it."""
     path = write_bundle(registry, random_content(sizes, rng), created_at=CREATED)
     Registry(registry).publish(path.name)
 
 
-def random_content(sizes: BundleSizes, rng: np.random.Generator) -> BundleContent:
+def random_content(sizes: RandomBundleSizes, rng: np.random.Generator) -> BundleContent:
     """Return users and items with normal vectors, all parts and modalities, and seen items skewed towards a few.
 
     InputError where a user would have more seen items than there are items.
@@ -90,7 +90,7 @@ def item_id(row: int) -> str:
     return f"item-{row}"
 
 
-def random_seen(sizes: BundleSizes, rng: np.random.Generator) -> Array:
+def random_seen(sizes: RandomBundleSizes, rng: np.random.Generator) -> Array:
     """Return item rows (n_users, seen_per_user) int32, distinct for each user, some items far more often than others.
 
     The j-th is drawn among the items of residue j modulo seen_per_user, so that no two can be equal; then shuffled.
@@ -101,12 +101,12 @@ def random_seen(sizes: BundleSizes, rng: np.random.Generator) -> Array:
     return rng.permuted(rows, axis=1)
 
 
-def _users(sizes: BundleSizes) -> list[str]:
+def _users(sizes: RandomBundleSizes) -> list[str]:
     usual = [user_id(row) for row in range(sizes.n_users)]
     return usual + [user for n_seen in sizes.heavy for user in heavy_users(n_seen)]
 
 
-def _each_seen(sizes: BundleSizes) -> list[BundleSizes]:
+def _each_seen(sizes: RandomBundleSizes) -> list[RandomBundleSizes]:
     """The sizes of each group of users with equally many seen items."""
     heavy = [replace(sizes, n_users=HEAVY_USERS, seen_per_user=n_seen) for n_seen in sizes.heavy]
     return [sizes, *heavy]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import orjson
 
-from loadtests.random_bundle import BundleSizes, item_id, user_id
+from loadtests.random_bundle import RandomBundleSizes, item_id, user_id
 from loadtests.workloads import fold_in_user, raw
 
 FOLD_IN_USERS = 20_000  # unknown users who send events
@@ -25,7 +25,7 @@ class MixRequest(NamedTuple):
 MakeRequest = Callable[[], tuple[bytes, int]]
 
 
-def request_mix(sizes: BundleSizes, key: str, rng: random.Random) -> Iterator[MixRequest]:
+def request_mix(sizes: RandomBundleSizes, key: str, rng: random.Random) -> Iterator[MixRequest]:
     """Yield requests of random kinds, without end. Users and items are uniform, so that no cache holds them all."""
     kinds = _kinds(sizes, key, rng)
     names, weights = list(kinds), [weight for weight, _ in kinds.values()]
@@ -34,7 +34,7 @@ def request_mix(sizes: BundleSizes, key: str, rng: random.Random) -> Iterator[Mi
             yield MixRequest(name, *kinds[name][1]())
 
 
-def _kinds(sizes: BundleSizes, key: str, rng: random.Random) -> dict[str, tuple[int, MakeRequest]]:
+def _kinds(sizes: RandomBundleSizes, key: str, rng: random.Random) -> dict[str, tuple[int, MakeRequest]]:
     """Return, by name, the percentage of requests and a function that makes one."""
     number = count()
 

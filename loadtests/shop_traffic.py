@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import orjson
 
-from loadtests.random_bundle import BundleSizes, item_id, user_id
+from loadtests.random_bundle import RandomBundleSizes, item_id, user_id
 from loadtests.workloads import raw, zipf_rows
 
 RECOMMEND, SIMILAR, EVENT = "recommend", "similar", "event"
@@ -38,7 +38,7 @@ def visitors(user_ids: Sequence[str], seed: int, start: int) -> Iterator[str]:
         start += 1
 
 
-def requests(sizes: BundleSizes, key: str, n: int, rng: np.random.Generator) -> list[bytes]:
+def requests(sizes: RandomBundleSizes, key: str, n: int, rng: np.random.Generator) -> list[bytes]:
     """Return n independent requests in the same shares, with users and items by Zipf's law, as raw HTTP."""
     users, items = zipf_rows(sizes.n_users, n, rng).tolist(), zipf_rows(sizes.n_items, n, rng).tolist()
     kinds = rng.choice(list(SHARES), n, p=list(SHARES.values())).tolist()

@@ -21,7 +21,7 @@ from loadtests.bench_servers import BASELINE, SHIPPED, UNCACHED, BenchKey, avail
 from loadtests.benchmark import Benchmark, Pace
 from loadtests.load_summary import LoadMeasurement, LoadSummary, as_record, summarize
 from loadtests.max_rate import RateBracket, find_max_rate
-from loadtests.random_bundle import BundleSizes, publish_random
+from loadtests.random_bundle import RandomBundleSizes, publish_random
 from loadtests.shop_traffic import requests
 from loadtests.workloads import Workload, raw, workload
 
@@ -142,7 +142,7 @@ def slo(
     """
     end_by_signals()
     objective, rng = Objective(p99, failures, seconds, connections, tolerance, samples), np.random.default_rng(seed)
-    sizes, cores = BundleSizes(items, users), available_cores()
+    sizes, cores = RandomBundleSizes(items, users), available_cores()
     with tempfile.TemporaryDirectory(prefix="anchorrec-slo-") as folder:
         registry, key = Path(folder) / "bundles", BenchKey.create(Path(folder) / "keys.jsonl")
         publish_random(registry, sizes, rng)
@@ -155,7 +155,7 @@ def slo(
     typer.echo(orjson.dumps(record).decode())
 
 
-def workloads(sizes: BundleSizes, key: str, rng: np.random.Generator) -> tuple[Workload, ...]:
+def workloads(sizes: RandomBundleSizes, key: str, rng: np.random.Generator) -> tuple[Workload, ...]:
     """Return the baseline, and a shop's requests for both services."""
     mix = requests(sizes, key, CYCLE, rng)
     return (

@@ -24,7 +24,7 @@ from deploy.processes import Child, end_by_signals
 from index.cli import command_line, run_cli
 from loadtests.bench_servers import SHIPPED, BenchKey, available_cores, read_counters, running
 from loadtests.load_client import Pool, TimedResponse, send_all
-from loadtests.random_bundle import BundleSizes, publish_random
+from loadtests.random_bundle import RandomBundleSizes, publish_random
 from loadtests.request_mix import MixRequest, request_mix
 
 MEGABYTE = 1_000_000
@@ -104,7 +104,7 @@ def soak(
     Example: python -m loadtests.soak --requests 20000 --warm-up 5000 --users 2000
     """
     end_by_signals()
-    sizes = BundleSizes(items, users, seen, size)
+    sizes = RandomBundleSizes(items, users, seen, size)
     with tempfile.TemporaryDirectory(prefix="anchorrec-soak-") as folder:
         registry, key = Path(folder) / "bundles", BenchKey.create(Path(folder) / "keys.jsonl")
         publish_random(registry, sizes, np.random.default_rng(seed))

@@ -10,7 +10,7 @@ import orjson
 
 from loadtests.baseline_app import PATH
 from loadtests.bench_servers import BARE, BASELINE, SHIPPED, UNCACHED
-from loadtests.random_bundle import BundleSizes, heavy_users, item_id, user_id
+from loadtests.random_bundle import RandomBundleSizes, heavy_users, item_id, user_id
 
 Array = np.ndarray[Any, Any]
 
@@ -35,7 +35,7 @@ class Workload:
 
 
 def make_workloads(
-    sizes: BundleSizes, *, k: int, n_requests: int, key: str, rng: np.random.Generator
+    sizes: RandomBundleSizes, *, k: int, n_requests: int, key: str, rng: np.random.Generator
 ) -> tuple[Workload, ...]:
     """Return all workloads, the baseline first. `n_requests` is the length of a cycle."""
     users = [user_id(row) for row in zipf_rows(sizes.n_users, n_requests, rng).tolist()]
@@ -75,7 +75,7 @@ def fold_in_user(number: int) -> str:
     return f"fold-in-user-{number}"
 
 
-def events(sizes: BundleSizes, rng: np.random.Generator) -> Iterator[bytes]:
+def events(sizes: RandomBundleSizes, rng: np.random.Generator) -> Iterator[bytes]:
     """Yield bodies for POST /events with the events of the fold-in users."""
     for number in range(0, FOLD_IN_USERS, FOLD_IN_USERS_PER_REQUEST):
         rows = range(number, min(number + FOLD_IN_USERS_PER_REQUEST, FOLD_IN_USERS))
@@ -89,7 +89,7 @@ def events(sizes: BundleSizes, rng: np.random.Generator) -> Iterator[bytes]:
         )
 
 
-def uncached_users(sizes: BundleSizes, users: Sequence[str], rng: np.random.Generator) -> list[str]:
+def uncached_users(sizes: RandomBundleSizes, users: Sequence[str], rng: np.random.Generator) -> list[str]:
     """Return all other users, or all users where there are no others: in turn, they are in no cache."""
     every_user = [user_id(row) for row in rng.permutation(sizes.n_users).tolist()]
     known = set(users)

@@ -22,7 +22,7 @@ from service.hidden.redis_store import HIDDEN_CHANGED, RedisHiddenItems
 from service.ranking.constraints import known_rows
 from service.redis.client import CLOSE_S, FAILURES, RedisClient, connect, within
 from service.redis.pubsub import PubSub
-from service.settings import Settings
+from service.settings import UserSettings
 from service.telemetry.metrics import Metrics
 from service.users.fold_in_events import EventWeights
 from service.users.lookup import UserLookup
@@ -40,7 +40,7 @@ class LiveUpdates:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: UserSettings,
         metrics: Metrics,
         feedback: EventIntake,
         *,
@@ -140,7 +140,7 @@ def _users_in(events: Sequence[Event]) -> list[str]:
 
 @asynccontextmanager
 async def open_live(
-    settings: Settings,
+    settings: UserSettings,
     metrics: Metrics,
     feedback: EventIntake,
     on_change: Callable[[], None],

@@ -25,7 +25,7 @@ from loadtests.baseline_app import PATH
 from loadtests.bench_servers import BASELINE, SHIPPED, UNCACHED, BenchKey, Cores, available_cores, on_core, running
 from loadtests.benchmark import QUICK, Benchmark, Pace
 from loadtests.load_summary import LoadSummary, as_record, caveats, summary_table
-from loadtests.random_bundle import BundleSizes, publish_random, user_id
+from loadtests.random_bundle import RandomBundleSizes, publish_random, user_id
 from loadtests.workloads import QUICK_REQUESTS, Workload, raw, workload, zipf_rows
 
 OURS, OURS_UNCACHED = "anchorrec", "anchorrec, anew"
@@ -68,7 +68,7 @@ def bench_peers(
     selected = _chosen(peers)
     end_by_signals()
     pace, n_requests = (QUICK, QUICK_REQUESTS) if quick else (Pace(seconds, rounds), requests)
-    sizes, rng, cores = BundleSizes(items, users, seen, size), np.random.default_rng(seed), available_cores()
+    sizes, rng, cores = RandomBundleSizes(items, users, seen, size), np.random.default_rng(seed), available_cores()
     installed, absent = _installed(selected, venvs)
     with tempfile.TemporaryDirectory(prefix="anchorrec-bench-") as folder:
         registry, key = Path(folder) / "bundles", BenchKey.create(Path(folder) / "keys.jsonl")

@@ -7,7 +7,7 @@ from typing import Any
 from prometheus_client.samples import Sample
 
 from service.settings import BundleSettings
-from service.telemetry.metrics import HttpMetrics
+from service.telemetry.fast_metrics import HttpMetrics
 
 BUNDLE_ROUTES = ("/recommend", "/similar", "/popular", "/items", "/users", "/trending")  # answered from a bundle
 FAULTS = frozenset({"500", "504"})  # statuses; a 503 is load or an unavailable store, whichever bundle serves

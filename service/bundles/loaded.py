@@ -16,7 +16,7 @@ from service.ranking.ranker import Ranker
 from service.ranking.recommender import BundleRecommender
 from service.ranking.search import open_search
 from service.ranking.similar import SimilarItems
-from service.settings import Settings
+from service.settings import RankingSettings
 from service.telemetry.metrics import Metrics
 from service.users.lookup import UserLookup
 
@@ -52,7 +52,7 @@ class LoadedBundle:
         self.similar_items.hide(rows)
 
 
-def load_bundle(bundle: Bundle, users: UserLookup, settings: Settings, metrics: Metrics) -> LoadedBundle:
+def load_bundle(bundle: Bundle, users: UserLookup, settings: RankingSettings, metrics: Metrics) -> LoadedBundle:
     """Build the parts. This reads much of the bundle, so run it in a thread while requests are answered."""
     search, device, close = open_search(settings, metrics, bundle)
     items, similar_items, facet_store = (

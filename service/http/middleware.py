@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.errors import REQUEST_ID, TIMED_OUT, ServiceError, ShedError, describe, error_body
 from service.http.sending import JSON, send_body
 from service.telemetry import logs
-from service.telemetry.metrics import HttpMetrics, route_of
+from service.telemetry.fast_metrics import HttpMetrics, route_of
 from service.telemetry.timings import TIMINGS, Timings
 
 if TYPE_CHECKING:  # comes with an extra

@@ -1,4 +1,4 @@
-"""Prometheus counters and histograms for the hot path, at a tenth of the cost of prometheus_client's.
+"""The metrics that every request updates, at a tenth of the cost of prometheus_client's.
 
 prometheus_client takes a lock for each observation and walks the buckets. These metrics need no lock, since only the
 event loop's thread observes and renders them.
@@ -8,9 +8,17 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 
+import prometheus_client
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
+from starlette.types import Scope
+
+UNMATCHED = "other"  # the label of every path without a route, so that callers cannot create time series
+SERVER_ERRORS = ("500", "503", "504")  # statuses that are not the caller's fault
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+STAGE_BUCKETS = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5)
+LATENCY_BUCKETS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 
 Labels = tuple[str, ...]
 
@@ -100,3 +108,86 @@ class HistogramFamily(Collector):
             cumulative = [float(count) for count in accumulate(histogram.counts)]
             family.add_metric(values, list(zip(bounds, cumulative, strict=True)), histogram.sum)
         yield family
+
+
+def counter_from_zero(
+    registry: CollectorRegistry, name: str, documentation: str, **labels: Sequence[str]
+) -> prometheus_client.Counter:
+    """A counter whose series start at 0, since Prometheus sees no increase in a series that starts at 1."""
+    ((label, values),) = labels.items()
+    counter = prometheus_client.Counter(name, documentation, [label], registry=registry)
+    for value in values:
+        counter.labels(value)
+    return counter
+
+
+def route_of(scope: Scope) -> str:
+    """The template of the request's route, its name in metrics and traces."""
+    template: str = getattr(scope.get("route"), "path_format", UNMATCHED)
+    return template
+
+
+class RouteMetrics:
+    """The series of one route, method and status."""
+
+    __slots__ = ("requests", "seconds")
+
+    def __init__(self, requests: Counter, seconds: Histogram) -> None:
+        self.requests = requests
+        self.seconds = seconds
+
+    def observe(self, seconds: float) -> None:
+        self.requests.inc()
+        self.seconds.observe(seconds)
+
+
+class HttpMetrics:
+    """Requests and their responses."""
+
+    def __init__(self, r: CollectorRegistry) -> None:
+        self.requests = CounterFamily("reco_requests", "Requests answered.", ["method", "route", "status"], r)
+        self.seconds = HistogramFamily(
+            "reco_request_seconds",
+            "From the first byte received to the last byte sent.",
+            ["method", "route"],
+            r,
+            bounds=LATENCY_BUCKETS,
+        )
+        self.timings = HistogramFamily(
+            "reco_stage_seconds",
+            "Stages of a request, as in Server-Timing: user, search, explain, render and others.",
+            ["stage"],
+            r,
+            bounds=STAGE_BUCKETS,
+        )
+        self.in_flight = 0
+        prometheus_client.Gauge("reco_requests_in_flight", "Requests in flight.", registry=r).set_function(
+            lambda: self.in_flight
+        )
+        self.answers = prometheus_client.Counter(
+            "reco_answers", "Responses by what they were made from.", ["source"], registry=r
+        )
+        self.errors = counter_from_zero(
+            r, "reco_errors", "Refusals and failures by error code.", code=("busy", "internal", "timeout")
+        )
+        self._routes: dict[tuple[str, str, int], RouteMetrics] = {}
+        self._sources: dict[str, prometheus_client.Counter] = {}
+
+    def route(self, method: str, route: str, status: int) -> RouteMetrics:
+        """The series of one method, route and status, cached."""
+        key = (method, route, status)
+        if key not in self._routes:
+            label = method if method in METHODS else "OTHER"
+            for server_error in SERVER_ERRORS:  # start at 0, see counter_from_zero
+                self.requests.labels(label, route, server_error)
+            self._routes[key] = RouteMetrics(
+                self.requests.labels(label, route, str(status)), self.seconds.labels(label, route)
+            )
+        return self._routes[key]
+
+    def count_answer(self, source: str) -> None:
+        """Count one response by its source; the response of a route without sources is not counted."""
+        if source:
+            if source not in self._sources:
+                self._sources[source] = self.answers.labels(source)
+            self._sources[source].inc()

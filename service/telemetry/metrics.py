@@ -3,8 +3,6 @@
 A function takes the narrowest group as its parameter, so that its type says which metrics it may change.
 """
 
-from collections.abc import Sequence
-
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -15,97 +13,12 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from starlette.types import Scope
 
-from service.telemetry import fast_metrics
+from service.telemetry.fast_metrics import LATENCY_BUCKETS, HttpMetrics, counter_from_zero
 from service.telemetry.resources import anonymous_bytes, memory_limit_bytes
 
-UNMATCHED = "other"  # the label of every path without a route, so that callers cannot create time series
-SERVER_ERRORS = ("500", "503", "504")  # statuses that are not the caller's fault
 CIRCUIT_STATES = ("closed", "open", "half_open")
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 SWAP_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-LATENCY_BUCKETS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
-STAGE_BUCKETS = (0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5)
-
-
-def route_of(scope: Scope) -> str:
-    """The template of the request's route, its name in metrics and traces."""
-    template: str = getattr(scope.get("route"), "path_format", UNMATCHED)
-    return template
-
-
-def _counter(registry: CollectorRegistry, name: str, documentation: str, **labels: Sequence[str]) -> Counter:
-    """A counter whose series start at 0, since Prometheus sees no increase in a series that starts at 1."""
-    ((label, values),) = labels.items()
-    counter = Counter(name, documentation, [label], registry=registry)
-    for value in values:
-        counter.labels(value)
-    return counter
-
-
-class RouteMetrics:
-    """The series of one route, method and status."""
-
-    __slots__ = ("requests", "seconds")
-
-    def __init__(self, requests: fast_metrics.Counter, seconds: fast_metrics.Histogram) -> None:
-        self.requests = requests
-        self.seconds = seconds
-
-    def observe(self, seconds: float) -> None:
-        self.requests.inc()
-        self.seconds.observe(seconds)
-
-
-class HttpMetrics:
-    """Requests and their responses."""
-
-    def __init__(self, r: CollectorRegistry) -> None:
-        self.requests = fast_metrics.CounterFamily(
-            "reco_requests", "Requests answered.", ["method", "route", "status"], r
-        )
-        self.seconds = fast_metrics.HistogramFamily(
-            "reco_request_seconds",
-            "From the first byte received to the last byte sent.",
-            ["method", "route"],
-            r,
-            bounds=LATENCY_BUCKETS,
-        )
-        self.timings = fast_metrics.HistogramFamily(
-            "reco_stage_seconds",
-            "Stages of a request, as in Server-Timing: user, search, explain, render and others.",
-            ["stage"],
-            r,
-            bounds=STAGE_BUCKETS,
-        )
-        self.in_flight = 0
-        Gauge("reco_requests_in_flight", "Requests in flight.", registry=r).set_function(lambda: self.in_flight)
-        self.answers = Counter("reco_answers", "Responses by what they were made from.", ["source"], registry=r)
-        self.errors = _counter(
-            r, "reco_errors", "Refusals and failures by error code.", code=("busy", "internal", "timeout")
-        )
-        self._routes: dict[tuple[str, str, int], RouteMetrics] = {}
-        self._sources: dict[str, Counter] = {}
-
-    def route(self, method: str, route: str, status: int) -> RouteMetrics:
-        """The series of one method, route and status, cached."""
-        key = (method, route, status)
-        if key not in self._routes:
-            label = method if method in METHODS else "OTHER"
-            for server_error in SERVER_ERRORS:  # start at 0, for the reason given at _counter
-                self.requests.labels(label, route, server_error)
-            self._routes[key] = RouteMetrics(
-                self.requests.labels(label, route, str(status)), self.seconds.labels(label, route)
-            )
-        return self._routes[key]
-
-    def count_answer(self, source: str) -> None:
-        """Count one response by its source; the response of a route without sources is not counted."""
-        if source:
-            if source not in self._sources:
-                self._sources[source] = self.answers.labels(source)
-            self._sources[source].inc()
 
 
 class UserMetrics:
@@ -143,7 +56,7 @@ class RankingMetrics:
         self.index_fallbacks = Counter(
             "reco_index_fallbacks", "Searches that ran on the CPU in place of a GPU: at start, or once.", registry=r
         )
-        self.rules_reloads = _counter(
+        self.rules_reloads = counter_from_zero(
             r, "reco_rules_reloads", "Reloads of the rules file: done, refused.", outcome=("done", "refused")
         )
 
@@ -175,7 +88,7 @@ class SecurityMetrics:
     """API keys and rate limits."""
 
     def __init__(self, r: CollectorRegistry) -> None:
-        self.key_reloads = _counter(
+        self.key_reloads = counter_from_zero(
             r, "reco_api_key_reloads", "Reloads of the API keys file: done, refused.", outcome=("done", "refused")
         )
         self.rate_limit_syncs = Counter(
@@ -192,7 +105,7 @@ class EventMetrics:
     def __init__(self, r: CollectorRegistry) -> None:
         self.events = Counter("reco_events", "Events written to the log, by kind.", ["kind"], registry=r)
         self.events_known = Counter("reco_events_known", "Duplicate events, which the log had already.", registry=r)
-        self.events_refused = _counter(
+        self.events_refused = counter_from_zero(
             r,
             "reco_events_refused",
             "Events refused: overloaded, event_log_unavailable.",
@@ -226,7 +139,7 @@ class BundleMetrics:
             ["at"],
             registry=r,
         )
-        self.bundle_swaps = _counter(
+        self.bundle_swaps = counter_from_zero(
             r, "reco_bundle_swaps", "Swaps to another bundle while serving: done, failed.", outcome=("done", "failed")
         )
         self.bundle_swap_seconds = Histogram(
@@ -245,7 +158,7 @@ class BundleMetrics:
             "reco_bundle_damaged", "1 while files of the bundle that serves have changed on disk.", registry=r
         )
         self.bundles_open = Gauge("reco_bundles_open", "Bundles open: 2 during a swap, else 1.", registry=r)
-        self.bundle_rollbacks = _counter(
+        self.bundle_rollbacks = counter_from_zero(
             r,
             "reco_bundle_rollbacks",
             "Automatic rollbacks of a bad bundle: done, done_by_another, failed.",
@@ -260,7 +173,7 @@ class RetrainMetrics:
     """Retraining."""
 
     def __init__(self, r: CollectorRegistry) -> None:
-        self.retrain_jobs = _counter(
+        self.retrain_jobs = counter_from_zero(
             r,
             "reco_retrain_jobs",
             "Ended retrainings: published, refused, failed, cancelled.",

@@ -20,7 +20,7 @@ from starlette.types import Scope
 
 from service.errors import request_id_of
 from service.principal import principal_of
-from service.telemetry.metrics import route_of
+from service.telemetry.fast_metrics import route_of
 from service.telemetry.timings import Timings
 
 NAME = "anchorrec"

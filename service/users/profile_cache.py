@@ -36,7 +36,8 @@ class ProfileCache:
     def get(self, user_id: str) -> Profile | None:
         """The user's profile if it is cached and fresh."""
         entry = self._entries.get(user_id)
-        if entry is None or entry.at == OUTDATED or not self._freshness.is_fresh(entry.at):
+        freshness = self._freshness
+        if entry is None or entry.at == OUTDATED or not (freshness.follows_events or freshness.is_fresh(entry.at)):
             return None
         self._entries.move_to_end(user_id)
         return entry.profile

@@ -12,7 +12,7 @@ from loadtests.bench_serve import chosen, counted, services_of
 from loadtests.bench_servers import SETTINGS
 from loadtests.benchmark import OpenRound
 from loadtests.load_summary import LoadMeasurement
-from loadtests.random_bundle import BundleSizes
+from loadtests.random_bundle import RandomBundleSizes
 from loadtests.workloads import make_workloads
 
 KINDS = ["empty", "recommend", "explain", "similar", "fold-in", "unknown user"]
@@ -68,13 +68,13 @@ def test_chosen_rows_are_measured_with_the_baseline():
 
 
 def test_an_unknown_row_is_refused_and_the_error_names_the_known_ones():
-    workloads = make_workloads(BundleSizes(300, 500), k=10, n_requests=5, key="", rng=np.random.default_rng(0))
+    workloads = make_workloads(RandomBundleSizes(300, 500), k=10, n_requests=5, key="", rng=np.random.default_rng(0))
     with pytest.raises(InputError, match="'recomend' is not known; expected some of empty; recommend; explain"):
         chosen(workloads, ["recomend"])
 
 
 def test_only_the_services_of_the_chosen_rows_are_started():
-    workloads = make_workloads(BundleSizes(300, 500), k=10, n_requests=5, key="", rng=np.random.default_rng(0))
+    workloads = make_workloads(RandomBundleSizes(300, 500), k=10, n_requests=5, key="", rng=np.random.default_rng(0))
     assert services_of(chosen(workloads, ["recommend, anew"])) == ["anew"]
     assert services_of(workloads) == list(SETTINGS)
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from index.errors import InputError
 from loadtests.loadtest import Target, app, own_service
-from loadtests.random_bundle import BundleSizes
+from loadtests.random_bundle import RandomBundleSizes
 
 GENEROUS = ["--p99-recommend-ms", "20000", "--p99-similar-ms", "20000", "--p99-event-ms", "20000"]
 SHORT = ["--seconds", "2", "--think-s", "0.005"]  # enough visits that every route gets requests, on a slow host too
@@ -20,7 +20,7 @@ SHORT = ["--seconds", "2", "--think-s", "0.005"]  # enough visits that every rou
 
 @pytest.fixture(scope="module")
 def target() -> Iterator[Target]:
-    with own_service(BundleSizes(n_items=300, n_users=500, seen_per_user=5, embedding_size=16)) as target:
+    with own_service(RandomBundleSizes(n_items=300, n_users=500, seen_per_user=5, embedding_size=16)) as target:
         yield target
 
 

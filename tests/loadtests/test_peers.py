@@ -22,7 +22,7 @@ from index.bundle import Bundle, open_bundle
 from index.errors import InputError
 from index.registry import Registry
 from loadtests.bench_servers import BenchServers, cpu_seconds
-from loadtests.random_bundle import BundleSizes, publish_random, user_id
+from loadtests.random_bundle import RandomBundleSizes, publish_random, user_id
 from loadtests.workloads import raw
 
 OURS = Path(sys.executable).parent  # the programs of this environment
@@ -31,7 +31,7 @@ OURS = Path(sys.executable).parent  # the programs of this environment
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     folder = tmp_path_factory.mktemp("bundles")
-    sizes = BundleSizes(n_items=60, n_users=20, seen_per_user=7, embedding_size=8)
+    sizes = RandomBundleSizes(n_items=60, n_users=20, seen_per_user=7, embedding_size=8)
     publish_random(folder, sizes, np.random.default_rng(0))
     return open_bundle(Registry(folder).current())
 

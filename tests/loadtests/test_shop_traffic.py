@@ -5,7 +5,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from loadtests.random_bundle import BundleSizes
+from loadtests.random_bundle import RandomBundleSizes
 from loadtests.shop_traffic import RECOMMEND, SHARES, VISIT_LENGTH, VISITOR_CYCLE, requests, visit, visitors
 
 USERS = [f"user-{number}" for number in range(100)]
@@ -37,7 +37,7 @@ def test_workers_do_not_send_the_same_visitors_at_the_same_time():
 
 
 def test_independent_requests_have_the_same_shares():
-    made = requests(BundleSizes(n_items=50, n_users=40), "reco_key", 20_000, np.random.default_rng(0))
+    made = requests(RandomBundleSizes(n_items=50, n_users=40), "reco_key", 20_000, np.random.default_rng(0))
     kinds = Counter(request.split(b" ")[1].split(b"/")[1].decode() for request in made)
     assert {"recommend": kinds["recommend"], "similar": kinds["similar"], "event": kinds["events"]} == pytest.approx(
         {kind: share * 20_000 for kind, share in SHARES.items()}, rel=0.05

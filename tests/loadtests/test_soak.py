@@ -14,7 +14,7 @@ import pytest
 
 from loadtests.bench_servers import BARE, BenchKey, available_cores, running
 from loadtests.load_client import Pool, TimedResponse, send_all
-from loadtests.random_bundle import BundleSizes, publish_random
+from loadtests.random_bundle import RandomBundleSizes, publish_random
 from loadtests.request_mix import MixRequest, request_mix
 from loadtests.soak import FULL, MOST_WARM_UPS, MemoryUse, SoakResult, fill_caches, fullness
 
@@ -79,7 +79,7 @@ def test_a_soak_that_is_ended_early_reports_what_it_found_and_fails():
 
 
 def test_the_warm_up_ends_when_every_cache_is_full(tmp_path: Path):
-    sizes, key = BundleSizes(300, 500, 5, 16), BenchKey.create(tmp_path / "keys.jsonl")
+    sizes, key = RandomBundleSizes(300, 500, 5, 16), BenchKey.create(tmp_path / "keys.jsonl")
     publish_random(tmp_path / "bundles", sizes, np.random.default_rng(0))
     with running(tmp_path / "bundles", available_cores(), key, (BARE,), baseline=False) as servers:
         service, mix = servers.children[BARE], request_mix(sizes, key.key, random.Random(0))
@@ -135,7 +135,7 @@ def test_an_unexpected_status_and_a_missing_response_are_failures():
 
 
 def test_equal_seeds_give_equal_requests_and_few_are_repeated():
-    sizes = BundleSizes(n_items=1_000, n_users=10_000)
+    sizes = RandomBundleSizes(n_items=1_000, n_users=10_000)
     first, again = ([*islice(request_mix(sizes, "reco_key", random.Random(0)), 2_000)] for _ in range(2))
     assert first == again
     assert len({one.request for one in first}) > 1_800

@@ -12,7 +12,8 @@ from servers import counted, serving, wait_until
 
 from service.bundles.canary import Traffic, rollback_reason
 from service.settings import Settings
-from service.telemetry.metrics import LATENCY_BUCKETS, Metrics
+from service.telemetry.fast_metrics import LATENCY_BUCKETS
+from service.telemetry.metrics import Metrics
 
 FAST = {"watch_s": 30, "watch_min_requests": 20, "bundle_poll_s": 0.05, "warm_up_requests": 0}
 
