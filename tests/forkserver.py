@@ -240,4 +240,5 @@ def _executed(order: dict[str, Any]) -> int:
 
 
 if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).parents[1])  # in place of tests/, whose folders have the packages' names
     serve(*sys.argv[1:])

@@ -10,7 +10,7 @@ from built_manifests import containers, find, of_kind, overlay, pods
 from deploy.manifests import FOLDER, OVERLAYS, Manifest, parsed
 from deploy.prometheus_rule import prometheus_rule
 from service.http.routes import health
-from service.http.security.admission import NEVER_SHED, OPEN
+from service.http.security.admission import NEVER_SHED, OPEN_PATHS
 from service.settings import PREFIX, Settings, load_settings
 from service.telemetry.metrics import Metrics
 
@@ -171,7 +171,7 @@ def test_probes_use_routes_that_need_no_key_and_are_never_shed(container: Manife
         "livenessProbe": {"path": "/healthz", "port": "http"},
     }
     paths = {probe["path"] for probe in probes.values()}
-    assert paths <= {route.path for route in health.routes()} & OPEN & NEVER_SHED
+    assert paths <= {route.path for route in health.routes()} & OPEN_PATHS & NEVER_SHED
 
 
 def test_every_selector_matches_the_intended_pods(manifests: list[Manifest]) -> None:

@@ -165,13 +165,13 @@ def test_events_that_come_while_a_new_master_is_made_wait_for_it_and_are_refused
 def test_a_log_that_stays_away_is_waited_for_once_and_then_tried_once_a_write(
     safe: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tries, leave = [0], StreamClient.leave
+    tries, disconnect_idle = [0], StreamClient.disconnect_idle
 
     async def counted(client: StreamClient) -> None:  # what follows every try that failed
         tries[-1] += 1
-        await leave(client)
+        await disconnect_idle(client)
 
-    monkeypatch.setattr(StreamClient, "leave", counted)
+    monkeypatch.setattr(StreamClient, "disconnect_idle", counted)
 
     async def steps(log: EventLog) -> None:
         safe.kill()

@@ -227,7 +227,7 @@ def test_work_that_swallows_a_cancellation_is_cancelled_again() -> None:
 
     async def run() -> None:
         async with asyncio.timeout(60):
-            with pytest.raises(TimeoutError, match="no answer within 1 ms"):
+            with pytest.raises(TimeoutError, match="no response within 1 ms"):
                 await within(stubborn(), 0.001)
 
     asyncio.run(run())
