@@ -101,7 +101,7 @@ def test_a_process_that_starts_while_the_store_is_away_serves_what_served_on_its
     with shop.replica(tmp_path, "a", bundle_poll_s=0.1) as (running, client):
         assert serving_ids([client]) == {shop.first}
         assert client.get("/readyz").status_code == 200
-        assert "the registry is away; what served here before does" in (tmp_path / "log-a").read_text()
+        assert "the registry is unavailable; serving the last bundle" in (tmp_path / "log-a").read_text()
         wait_until(lambda: counted(client, "reco_registry_away") == 1)
         store.start().make(shop.url)
         shop.registry.add_bundle(shop.registry.folder / shop.second)
