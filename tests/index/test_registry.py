@@ -1,5 +1,3 @@
-import atexit
-import functools
 import os
 import shutil
 import tempfile
@@ -10,7 +8,7 @@ from itertools import pairwise, product
 from pathlib import Path
 
 import pytest
-from bundles import write_small_bundle
+from bundles import write_tiny_bundle
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -24,7 +22,6 @@ from index.storage import TEMPORARY_PREFIX
 
 AT = datetime(2026, 1, 3, tzinfo=UTC)
 FELL = PointerMove(at=AT, by="replica-1", why="errors")
-TINY = {"n_users": 2, "n_items": 3, "embedding_size": 2, "neighbours": {}}
 
 
 @pytest.fixture
@@ -51,20 +48,6 @@ def filled(registry: Registry) -> Registry:
     for second in range(3):
         registry.add_bundle(write_tiny_bundle(registry.folder, second))
     return registry
-
-
-def write_tiny_bundle(registry: Path, second: int) -> Path:
-    """A copy of a bundle that is written once a session: writing takes far longer than copying."""
-    bundle = _tiny_bundle(second)
-    shutil.copytree(bundle, registry / bundle.name)
-    return registry / bundle.name
-
-
-@functools.cache
-def _tiny_bundle(second: int) -> Path:
-    folder = Path(tempfile.mkdtemp())
-    atexit.register(shutil.rmtree, folder)
-    return write_small_bundle(folder, after_seconds=second, **TINY)
 
 
 def overwrite(registry: Registry, name: str, data: bytes) -> None:
