@@ -1,6 +1,10 @@
 """A small valid bundle content, random by seed, for the tests of index and service."""
 
+import atexit
+import functools
 import json
+import shutil
+import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +26,21 @@ def write_small_bundle(registry: Path, *, after_seconds: int = 0, factory: str =
     """A bundle on disk, made so long after noon of 2026-01-01; `changes` as for make_content."""
     created_at = MADE_AT + timedelta(seconds=after_seconds)
     return write_bundle(registry, make_content(**changes), created_at=created_at, factory=factory)
+
+
+def write_tiny_bundle(registry: Path, after_seconds: int, *, seed: int = 0) -> Path:
+    """A small bundle of two users and three items, copied: writing one takes far longer."""
+    bundle = _tiny_bundle(after_seconds, seed)
+    shutil.copytree(bundle, registry / bundle.name)
+    return registry / bundle.name
+
+
+@functools.cache
+def _tiny_bundle(after_seconds: int, seed: int) -> Path:
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder)
+    sizes = {"n_users": 2, "n_items": 3, "embedding_size": 2}
+    return write_small_bundle(folder, after_seconds=after_seconds, seed=seed, neighbours={}, **sizes)
 
 
 def edited(bundle: Path, name: str, edit: Callable[[np.ndarray], None]) -> Path:

@@ -1,6 +1,8 @@
 """Set before anything imports torch or faiss: tiny models are faster on one thread than on several that spin."""
 
+import functools
 import os
+import ssl
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+import certifi  # noqa: E402 - after the variables above
 import pytest  # noqa: E402 - after the variables above
 from hypothesis import settings  # noqa: E402
 
@@ -20,6 +23,18 @@ from hypothesis import settings  # noqa: E402
 settings.register_profile("suite", deadline=None)
 settings.load_profile("suite")
 
+
+_create_default_context = ssl.create_default_context
+_trusting_the_web = functools.cache(lambda: _create_default_context(cafile=certifi.where()))
+
+
+def _context(*arguments: Any, **options: Any) -> ssl.SSLContext:
+    """Every httpx client reads all certificates of the web, which takes longer than its requests: share them."""
+    shared = not arguments and options == {"cafile": certifi.where()}
+    return _trusting_the_web() if shared else _create_default_context(*arguments, **options)
+
+
+ssl.create_default_context = _context
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

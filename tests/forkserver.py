@@ -26,7 +26,7 @@ from typing import IO, Any
 LIBRARIES = {
     "service": ("service.__main__", "uvicorn.protocols.http.httptools_impl", "uvicorn.lifespan.on", "obstore.store"),
     "trainer": (
-        "torch", "torch.optim.adam", "torch.distributed.nn.functional", "scipy.stats", "scipy.sparse",
+        "torch", "torch._dynamo", "torch.optim.adam", "torch.distributed.nn.functional", "scipy.stats", "scipy.sparse",
         "matplotlib.figure", "matplotlib.backends.backend_agg", "rich.progress", "trainer.config", "trainer.graph",
         "faiss", "index.registry",
     ),

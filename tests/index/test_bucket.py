@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,19 +13,19 @@ from pathlib import Path
 
 import obstore
 import pytest
-from bundles import write_small_bundle
+from bundles import write_small_bundle, write_tiny_bundle
 from object_stores import ObjectStore
 from obstore.store import from_url
+from typer.testing import CliRunner
 
 from index import bucket
+from index.__main__ import app
 from index.bucket import BucketStore
 from index.bundle import BundleError, open_bundle
 from index.bundle_store import StoreUnavailableError, WriteConflictError
 from index.errors import InputError
 from index.manifest import MANIFEST, digest_of, manifest_bytes
 from index.registry import POINTER, Registry, find_bundle, open_registry
-
-TINY = {"n_users": 2, "n_items": 3, "embedding_size": 2}
 
 
 class Shop:
@@ -36,7 +35,7 @@ class Shop:
         self.store, self.url = store, f"{store.bucket()}/models/bundles"
         self.trainer = open_registry(self.url, folder / "trainer")
         self.replica = open_registry(self.url, folder / "replica")
-        paths = [write_small_bundle(self.trainer.folder, after_seconds=n, seed=n, **TINY) for n in range(2)]
+        paths = [write_tiny_bundle(self.trainer.folder, n, seed=n) for n in range(2)]
         self.old, self.new = (path.name for path in paths)
         self.paths = dict(zip((self.old, self.new), paths, strict=True))
         for path in paths:
@@ -227,25 +226,26 @@ def test_a_bundle_is_found_by_its_url(shop, tmp_path):
     assert (str(registry), bundle_id) == (shop.url, shop.new)
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "index", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
+def run(*arguments: object, status: int = 0) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "160"})
+    assert result.exit_code == status, result.output
+    return result.stdout
 
 
 def test_the_command_line_takes_a_url_wherever_it_takes_a_path(shop, tmp_path):
     copies, bundle = ("--copies", tmp_path / "copies"), f"{shop.url}/{shop.new}"
     built = run("build", bundle, "--factory", "HNSW4", *copies)
-    assert built.stdout.startswith(f"{shop.url}/"), built.stderr
-    assert set(shop.replica.ids()) == {shop.old, shop.new, built.stdout.split()[0].rpartition("/")[2]}
-    assert json.loads(run("inspect", shop.url, "--json", *copies).stdout)["bundle"] == shop.old
-    assert json.loads(run("inspect", bundle, "--json", *copies).stdout)["bundle_id"] == shop.new
+    assert built.startswith(f"{shop.url}/")
+    assert set(shop.replica.ids()) == {shop.old, shop.new, built.split()[0].rpartition("/")[2]}
+    assert json.loads(run("inspect", shop.url, "--json", *copies))["bundle"] == shop.old
+    assert json.loads(run("inspect", bundle, "--json", *copies))["bundle_id"] == shop.new
     published = run("publish", bundle, "--limit", "index_recall_floor=0", "--force", *copies)
-    assert published.stdout.endswith(f"serving: {shop.new}\n") or "(forced)" in published.stdout, published.stderr
+    assert published.endswith(f"serving: {shop.new}\n") or "(forced)" in published
     assert shop.replica.current_id() == shop.new
     assert shop.replica.record(shop.new).gate is not None
-    assert run("rollback", shop.url, *copies).stdout == f"serving: {shop.old}\n"
-    assert run("prune", shop.url, "--keep", "1", *copies).returncode == 0
-    assert run("gate", f"{shop.url}/20260101T120000Z-x-00000000", *copies).returncode == 1
+    assert run("rollback", shop.url, *copies) == f"serving: {shop.old}\n"
+    run("prune", shop.url, "--keep", "1", *copies)
+    run("gate", f"{shop.url}/20260101T120000Z-x-00000000", *copies, status=1)
 
 
 def test_without_the_library_for_buckets_the_refusal_says_what_to_install(tmp_path):

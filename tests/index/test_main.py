@@ -8,6 +8,7 @@ from bundles import write_small_bundle
 from typer.testing import CliRunner
 
 from index.__main__ import app
+from index.cli import run_cli
 from index.errors import InputError
 from index.gate_report import GateLimits, limits_as_arguments, parse_limits
 from index.registry import Registry
@@ -156,16 +157,22 @@ def test_the_bench_has_a_line_for_each_factory_and_number_of_excluded_rows(bundl
     assert "queries/s" in run("bench", bundle, *options)
 
 
-def test_wrong_input_is_one_line_and_exit_status_2(bundle):
-    for arguments, message in (
-        (["inspect", bundle.parent / "nowhere"], "expected a bundle folder"),
-        (["build", bundle, "--factory", "Nonsense"], "index factory 'Nonsense' does not fit"),
-        (["rollback", bundle.parent], "no earlier bundle"),
+def test_wrong_input_is_one_line_and_exit_status_2(bundle, capfd):
+    def in_a_process(arguments: list[str]) -> int:
+        return subprocess.run([sys.executable, "-m", "index", *arguments], check=False).returncode
+
+    def here(arguments: list[str]) -> int:
+        with pytest.raises(SystemExit) as ended:
+            run_cli(lambda: app(arguments))
+        return int(str(ended.value.code))
+
+    for ask, arguments, message in (
+        (in_a_process, ["inspect", bundle.parent / "nowhere"], "expected a bundle folder"),
+        (here, ["build", bundle, "--factory", "Nonsense"], "index factory 'Nonsense' does not fit"),
+        (here, ["rollback", bundle.parent], "no earlier bundle"),
     ):
-        done = subprocess.run(
-            [sys.executable, "-m", "index", *map(str, arguments)], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 2
-        assert done.stderr.startswith("error: ")
-        assert message in done.stderr
-        assert done.stderr.count("\n") == 1
+        assert ask([str(argument) for argument in arguments]) == 2
+        errors = capfd.readouterr().err
+        assert errors.startswith("error: ")
+        assert message in errors
+        assert errors.count("\n") == 1

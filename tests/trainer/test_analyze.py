@@ -235,7 +235,7 @@ def test_the_report_says_what_the_runs_recorded(world, report):
 
 
 def test_a_report_made_again_is_the_same_to_the_byte_and_leaves_nothing_stale(world, tmp_path):
-    runs = [world / "anchorrec"]
+    runs = [world / "lightgcn"]
     analyze(runs, tmp_path / "report", SETTINGS)
     first = {file.name: file.read_bytes() for file in (tmp_path / "report").iterdir()}
     analyze(runs, tmp_path / "report", SETTINGS)

@@ -1,3 +1,4 @@
+import functools
 import gzip
 import json
 import shlex
@@ -10,6 +11,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from index.errors import InputError
+from trainer import encoders
 from trainer.data import load_dataset, read_info
 from trainer.datasets.amazon import IMAGE_WIDTH
 from trainer.datasets.cli import prepare_app
@@ -78,7 +80,9 @@ def prepare(*arguments):
     return result.output
 
 
-def test_every_command_of_the_page_works(here):
+def test_every_command_of_the_page_works(here, monkeypatch):
+    for name in ("text_encoder", "image_encoder"):
+        monkeypatch.setattr(encoders, name, functools.cache(getattr(encoders, name)))  # loading takes longer than using
     write_mmrec(here)
     write_amazon(here)
     for command in documented_commands():

@@ -1,7 +1,6 @@
-"""Two processes under torchrun train as one does: share by share, epoch by epoch, after an error and after a kill."""
+"""Two processes train as one does: share by share, epoch by epoch, after an error and after a kill."""
 
 import json
-import os
 import subprocess
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import pytest
 import torch
 from worlds import topics_dataset
 
-import trainer
 from index.errors import InputError
 from trainer.__main__ import app
 from trainer.config import load_config
@@ -36,7 +34,6 @@ from trainer.parallel import WHOLE, Share
 from trainer.run_folder import RunFolder
 from trainer.sampling import PairSampler
 
-TORCHRUN = ("--standalone", "--nproc-per-node", "2")
 SMALL = ("model.embedding_size=16", "training.epochs=8", "training.batch_size=128", "training.learning_rate=0.01")
 MODELS: dict[str, ModelSettings] = {
     "bpr": BPRSettings(embedding_size=8),
@@ -102,34 +99,9 @@ def test_a_batch_of_fewer_examples_than_ranks_is_the_first_rank_s_alone():
 
 # Real processes
 
-FIT_EACH = """
-import sys
-from pathlib import Path
-
-from trainer.config import load_config
-from trainer.data import load_dataset
-from trainer.data import Dataset
-from trainer.fit import fit
-from trainer.parallel import process_group
-from trainer.run_folder import RunFolder
-
-data, out, names, *overrides = sys.argv[1:]
-with process_group("cpu") as share:
-    for name in names.split(","):
-        fit(load_dataset(Path(data)), load_config(name, tuple(overrides)), RunFolder(Path(out) / name), share=share)
-threads = sorted(task.joinpath("comm").read_text().strip() for task in Path("/proc/self/task").glob("*"))
-Path(out, f"threads-{share.rank}.txt").write_text("\\n".join(threads))
-"""
-"""What `python -m trainer fit` does, for several configurations: starting processes is what costs here."""
 CONFIGS = ("lightgcn", "anchorrec", "anchorrec-official")
 # 456 pairs are five batches of 91 and one of a single example, which has nothing for the second rank.
 ODD = (*SMALL, "training.batch_size=91")
-
-
-def torchrun(*arguments: object) -> subprocess.CompletedProcess[str]:
-    # A script that lies elsewhere would import whichever trainer is installed.
-    env = os.environ | {"PYTHONPATH": str(Path(trainer.__file__).parent.parent)}
-    return forkserver.run("trainer", *TORCHRUN, *arguments, module="torch.distributed.run", env=env)
 
 
 LAUNCHED = """
@@ -154,11 +126,28 @@ def doomed_rank():
     fit._step = next_step
     rank()
 
+def several():
+    from pathlib import Path
+    import trainer.fit
+    from trainer.config import load_config
+    from trainer.data import load_dataset
+    from trainer.parallel import process_group
+    from trainer.run_folder import RunFolder
+    trainer.fit.plot_curves = lambda history, path: path.touch()
+    data, out, names, *overrides = sys.argv[1:]
+    with process_group("cpu") as share:
+        for name in names.split(","):
+            run = RunFolder(Path(out) / name)
+            trainer.fit.fit(load_dataset(Path(data)), load_config(name, overrides), run, share=share)
+    threads = sorted(task.joinpath("comm").read_text().strip() for task in Path("/proc/self/task").glob("*"))
+    Path(out, f"threads-{share.rank}.txt").write_text("\\n".join(threads))
+
 config = LaunchConfig(1, 1, 2, run_id="tests", rdzv_backend="c10d", rdzv_endpoint="localhost:0", start_method="fork",
                       max_restarts=0)
-elastic_launch(config, doomed_rank if sys.argv.pop(1) == "doomed" else rank)()
+elastic_launch(config, {"whole": rank, "doomed": doomed_rank, "several": several}[sys.argv.pop(1)])()
 """
-"""What torchrun does to start two ranks, but by forks: that each imports torch is most of what torchrun takes."""
+"""What torchrun does to start two ranks, but by forks: that each imports torch is most of what torchrun takes.
+Torchrun runs in the test of docs/training.md."""
 
 
 def launched(how: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -182,8 +171,7 @@ def best(run: Path) -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def together(dataset, tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
-    (folder / "fit_each.py").write_text(FIT_EACH)
-    done = torchrun(folder / "fit_each.py", dataset.path, folder, ",".join(CONFIGS), *ODD)
+    done = launched("several", dataset.path, folder, ",".join(CONFIGS), *ODD)
     assert done.returncode == 0, done.stderr
     return folder
 

@@ -52,7 +52,7 @@ def test_a_step_is_divided_where_forward_backward_and_update_end(monkeypatch):
 
 
 def test_every_part_of_a_step_is_there_they_add_up_and_every_process_has_a_peak():
-    costs = bench(["lightgcn", "anchorrec, paper", "lattice"], TINY, steps=2, threads=1)
+    costs = bench(["lightgcn", "anchorrec, paper"], TINY, steps=2, threads=1)
     for cost in costs.values():
         assert cost.step == pytest.approx(cost.forward + cost.backward + cost.optimiser)
         assert all(np.isfinite(part) and part >= 0 for part in asdict(cost).values())
@@ -60,7 +60,7 @@ def test_every_part_of_a_step_is_there_they_add_up_and_every_process_has_a_peak(
     record = json.loads(json.dumps(as_record(costs)))
     assert record.keys() == costs.keys()
     assert all(parts.keys() == asdict(costs[name]).keys() for name, parts in record.items())
-    assert cost_table(costs, title="tiny").row_count == 3
+    assert cost_table(costs, title="tiny").row_count == 2
 
 
 def test_the_first_step_of_an_epoch_contains_what_the_model_builds_then(monkeypatch):
