@@ -57,7 +57,9 @@ def serving_ids(clients) -> set[str]:
 
 def test_replicas_follow_the_bucket_by_polling_it_and_keep_copies_of_what_they_may_need(shop, tmp_path):
     with ExitStack() as stack:
-        clients = [stack.enter_context(shop.replica(tmp_path, name, admin_open=True))[1] for name in "ab"]
+        clients = [
+            stack.enter_context(shop.replica(tmp_path, name, admin_open=True, bundle_poll_s=0.1))[1] for name in "ab"
+        ]
         assert serving_ids(clients) == {shop.first}
         assert Settings(registry=tmp_path).bundle_poll_s <= 2
         shop.registry.publish(shop.second)
