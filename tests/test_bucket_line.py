@@ -148,6 +148,7 @@ def test_the_retraining_loop_runs_through_the_bucket(store, tmp_path):
     settings = {
         "registry": url, "registry_copies": tmp_path / "copies", "data": tmp_path / "kept",
         "retrain_data": data.path, "retrain_arguments": ARGUMENTS, "retrain_poll_s": 0.05, "retrain_lease_s": 15,
+        "bundle_poll_s": 0.1,
         "gate": {"metric_margin": 0.5},
     }  # fmt: skip
     with serving(**settings) as client:
