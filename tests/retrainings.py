@@ -26,6 +26,7 @@ def retraining(how: str, registry: Path, **changes: Any) -> dict[str, Any]:
         "retrain_command": shlex.join(command),
         "retrain_poll_s": 0.05,
         "retrain_lease_s": 1.0,
+        "bundle_poll_s": 0.1,
         **changes,
     }
 

@@ -57,7 +57,9 @@ def serving_ids(clients) -> set[str]:
 
 def test_replicas_follow_the_bucket_by_polling_it_and_keep_copies_of_what_they_may_need(shop, tmp_path):
     with ExitStack() as stack:
-        clients = [stack.enter_context(shop.replica(tmp_path, name, admin_open=True))[1] for name in "ab"]
+        clients = [
+            stack.enter_context(shop.replica(tmp_path, name, admin_open=True, bundle_poll_s=0.1))[1] for name in "ab"
+        ]
         assert serving_ids(clients) == {shop.first}
         assert Settings(registry=tmp_path).bundle_poll_s <= 2
         shop.registry.publish(shop.second)
@@ -146,6 +148,7 @@ def test_the_retraining_loop_runs_through_the_bucket(store, tmp_path):
     settings = {
         "registry": url, "registry_copies": tmp_path / "copies", "data": tmp_path / "kept",
         "retrain_data": data.path, "retrain_arguments": ARGUMENTS, "retrain_poll_s": 0.05, "retrain_lease_s": 15,
+        "bundle_poll_s": 0.1,
         "gate": {"metric_margin": 0.5},
     }  # fmt: skip
     with serving(**settings) as client:

@@ -4,10 +4,10 @@ import json
 import subprocess
 import sys
 
+import forkserver
 import numpy as np
 import pytest
 
-from index.errors import InputError
 from loadtests.bench_serve import chosen, counted, services_of
 from loadtests.bench_servers import SETTINGS
 from loadtests.benchmark import OpenRound
@@ -33,9 +33,11 @@ def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 def test_a_quick_run_ends_with_one_line_of_figures_and_without_a_failure():
-    done = run(*SMALL)
+    done = run(*SMALL, "--load", "0.5")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "open arrivals at 50% of what" in done.stdout
     record = json.loads(done.stdout.splitlines()[-1])
+    assert record["open_load"] == 0.5
     assert (record["n_items"], record["n_users"], record["k"]) == (300, 5000, 10)
     for figures in (record["closed"]["8"], record["open"]):
         assert list(figures) == KINDS
@@ -58,24 +60,17 @@ def test_a_quick_run_ends_with_one_line_of_figures_and_without_a_failure():
     assert all(one["kept"] == 0 for name, one in closed.items() if name.endswith((", anew", ", bare")))
 
 
-def test_chosen_rows_are_measured_with_the_baseline():
-    done = run(*SMALL, "--row", "recommend, anew", "--load", "0.5")
-    assert done.returncode == 0, done.stdout + done.stderr
-    record = json.loads(done.stdout.splitlines()[-1])
-    assert list(record["closed"]["8"]) == list(record["open"]) == ["empty", "recommend, anew"]
-    assert record["open_load"] == 0.5
-    assert "open arrivals at 50% of what" in done.stdout
+def test_an_unknown_row_is_refused_before_anything_starts_and_the_error_names_the_known_ones():
+    refused = forkserver.run("service", *SMALL, "--row", "recomend", module="loadtests.bench_serve")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "--row: 'recomend' is not known; expected some of empty; recommend; explain" in refused.stderr
 
 
-def test_an_unknown_row_is_refused_and_the_error_names_the_known_ones():
+def test_chosen_rows_are_measured_with_the_baseline_and_only_their_services_are_started():
     workloads = make_workloads(RandomBundleSizes(300, 500), k=10, n_requests=5, key="", rng=np.random.default_rng(0))
-    with pytest.raises(InputError, match="'recomend' is not known; expected some of empty; recommend; explain"):
-        chosen(workloads, ["recomend"])
-
-
-def test_only_the_services_of_the_chosen_rows_are_started():
-    workloads = make_workloads(RandomBundleSizes(300, 500), k=10, n_requests=5, key="", rng=np.random.default_rng(0))
-    assert services_of(chosen(workloads, ["recommend, anew"])) == ["anew"]
+    rows = chosen(workloads, ["recommend, anew"])
+    assert [row.name for row in rows] == ["empty", "recommend, anew"]
+    assert services_of(rows) == ["anew"]
     assert services_of(workloads) == list(SETTINGS)
 
 

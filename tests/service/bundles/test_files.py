@@ -85,7 +85,7 @@ def test_what_was_withdrawn_is_no_bundle_to_fall_back_to(two):
     ],
 )
 def test_a_file_that_changes_while_it_serves_is_told_and_requests_are_answered(two, held, hurt, told):
-    with serving(registry=two.folder, bundle_check_s=0.05, bundle_files=held) as client:
+    with serving(registry=two.folder, bundle_check_s=0.05, bundle_poll_s=0.1, bundle_files=held) as client:
         wait_until(lambda: files(client) == "verified")
         hurt(two.first / "user_own.npy")
         wait_until(lambda: files(client).startswith(told))

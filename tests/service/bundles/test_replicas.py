@@ -21,11 +21,13 @@ def serving_ids(replicas: list[httpx.Client]) -> set[str]:
 @pytest.fixture
 def replicas(two, tmp_path):
     with ExitStack() as stack:
-        started = [process(two.folder, tmp_path / f"log-{n}", data=tmp_path / f"data-{n}") for n in range(3)]
+        started = [
+            process(two.folder, tmp_path / f"log-{n}", data=tmp_path / f"data-{n}", bundle_poll_s=0.1) for n in range(3)
+        ]
         yield [stack.enter_context(one)[1] for one in started]
 
 
-def test_three_replicas_follow_the_command_line_by_polling_the_registry_every_other_second(two, replicas):
+def test_three_replicas_follow_the_command_line_by_polling_the_registry(two, replicas):
     command = [sys.executable, "-m", "index", "publish", two.second]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
     wait_until(lambda: serving_ids(replicas) == {two.second.name})

@@ -20,13 +20,21 @@ from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
 CLICK = {"user_id": "ann", "item_id": "item-1", "kind": "click"}
+LIMITS = {"events_max_batch": 50, "id_max_chars": 64}
 
 
 @pytest.fixture
 def client(registry: Path, tmp_path: Path) -> Iterator[httpx.Client]:
-    limits = {"events_max_batch": 50, "id_max_chars": 64}
-    with serving(registry=registry, data=tmp_path, log_impressions=True, **limits) as client:
+    with serving(registry=registry, data=tmp_path, log_impressions=True, **LIMITS) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def refusing(registry: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, Path]]:
+    """A service for requests that it refuses, and the folder of its event log, which stays empty."""
+    folder = tmp_path_factory.mktemp("refused")
+    with serving(registry=registry, data=folder, log_impressions=True, **LIMITS) as client:
+        yield client, folder
 
 
 def held(folder: Path) -> list[tuple[Any, ...]]:
@@ -98,17 +106,19 @@ def test_a_missing_timestamp_is_the_time_of_acceptance(client: httpx.Client, tmp
     ],
 )
 def test_a_bad_event_is_refused_by_name_and_nothing_of_its_batch_is_kept(
-    client: httpx.Client, tmp_path: Path, change: dict[str, Any], said: str
+    refusing: tuple[httpx.Client, Path], change: dict[str, Any], said: str
 ) -> None:
+    client, folder = refusing
     response = client.post("/events", json=CLICK | change)
     assert response.status_code == 422
     assert said in response.json()["detail"]
     assert client.post("/events", json=[CLICK, CLICK | change]).status_code == 422
-    assert held(tmp_path) == []
+    assert held(folder) == []
 
 
 @pytest.mark.parametrize("body", [b"", b"[", b"3", b"null", b'"a"', b'[{"a": NaN}]', b'{"events": 3}', b"\xff"])
-def test_what_is_no_event_is_refused(client: httpx.Client, body: bytes) -> None:
+def test_what_is_no_event_is_refused(refusing: tuple[httpx.Client, Path], body: bytes) -> None:
+    client, _ = refusing
     response = client.post("/events", content=body)
     assert (response.status_code, response.json()["error"]) == (422, "invalid_request")
 
