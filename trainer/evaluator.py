@@ -11,8 +11,8 @@ from trainer.config import RunConfig
 from trainer.data import Dataset
 from trainer.exposure import cold_items, coverage, exposure_counts, gini, long_tail_items, novelty
 from trainer.graph import interaction_matrix
-from trainer.metrics import Truth, hits, per_user_metrics, rank_items, ranking_metrics, slice_metrics
 from trainer.models import RecommenderModel
+from trainer.ranking_metrics import Truth, hits, per_user_metrics, rank_items, ranking_metrics, slice_metrics
 from trainer.statistics import bootstrap_means, percentile_interval
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -11,7 +11,7 @@ from index.invariants import fold_in_sums
 from trainer.data import Dataset
 from trainer.export import seen_lists
 from trainer.graph import interaction_matrix
-from trainer.metrics import Truth, rank_items, ranking_metrics
+from trainer.ranking_metrics import Truth, rank_items, ranking_metrics
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

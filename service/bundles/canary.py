@@ -16,13 +16,14 @@ QUANTILE = 0.99
 
 @dataclass(frozen=True)
 class Traffic:
-    """Counts of the requests answered from bundles: all, failed, and by duration."""
+    """Counts of the requests answered from bundles: all, failed, and by duration.
+
+    buckets: cumulative counts by upper bound in seconds, as in Prometheus.
+    """
 
     requests: float = 0
     faults: float = 0
-    buckets: Mapping[float, float] = field(
-        default_factory=dict
-    )  # by upper bound in seconds; cumulative, as in Prometheus
+    buckets: Mapping[float, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, metrics: HttpMetrics) -> "Traffic":

@@ -55,11 +55,8 @@ class LoadedBundle:
 def load_bundle(bundle: Bundle, users: UserLookup, settings: RankingSettings, metrics: Metrics) -> LoadedBundle:
     """Build the parts. This reads much of the bundle, so run it in a thread while requests are answered."""
     search, device, close = open_search(settings, metrics, bundle)
-    items, similar_items, facet_store = (
-        ItemMetadata(bundle, settings.item_cache),
-        SimilarItems(bundle),
-        FacetStore(bundle),
-    )
+    items, similar_items = ItemMetadata(bundle, settings.item_cache), SimilarItems(bundle)
+    facet_store = FacetStore(bundle)
     recommender = BundleRecommender(bundle, items, search)
     ranker = Ranker(
         recommender.scoring, recommender.by_popularity, search, similar_items, facet_store, pool=settings.diversity_pool

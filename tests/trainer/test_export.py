@@ -13,7 +13,7 @@ from index.registry import Registry
 from trainer.config import load_config
 from trainer.export import compact, export_run, popularity, seen_lists
 from trainer.fit import fit
-from trainer.metrics import Truth, ranking_metrics
+from trainer.ranking_metrics import Truth, ranking_metrics
 from trainer.run_folder import RunFolder
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)

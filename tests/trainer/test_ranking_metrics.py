@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.metrics import Truth, hits, per_user_metrics, rank_items, ranking_metrics, slice_metrics
+from trainer.ranking_metrics import Truth, hits, per_user_metrics, rank_items, ranking_metrics, slice_metrics
 
 GOLDENS = Path(__file__).parent / "goldens"
 
@@ -99,7 +99,7 @@ def test_ranking_in_blocks_equals_ranking_at_once(monkeypatch):
     users, items = torch.from_numpy(rng.normal(size=(50, 4))), torch.from_numpy(rng.normal(size=(30, 4)))
     seen = sp.random(50, 30, density=0.2, format="csr", random_state=1)
     at_once = rank_items(users, items, seen, np.arange(50), 5)
-    monkeypatch.setattr("trainer.metrics._SCORES_AT_ONCE", 100)
+    monkeypatch.setattr("trainer.ranking_metrics._SCORES_AT_ONCE", 100)
     np.testing.assert_array_equal(rank_items(users, items, seen, np.arange(50), 5), at_once)
 
 
