@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from weakref import WeakSet
 
 from index.bundle import Bundle
+from service.background import Work, supervised
 from service.bundles.loaded import LoadedBundle
 from service.events.event import PROFILE, Event
 from service.events.follower import EventFollower
@@ -154,17 +155,12 @@ async def open_live(
             stack.push_async_callback(_close, redis)
         live = LiveUpdates(settings, metrics, feedback, redis=redis, on_change=on_change, clock=clock)
         await live.hidden.poll()
-        work = [live.follower.run()]  # starts at once and does not delay the service's start
+        work: dict[str, Work] = {"event_follower": live.follower.run}  # does not delay the service's start
         if live.pubsub is not None:
             stack.push_async_callback(live.pubsub.close)
-            work += [live.pubsub.listen(), live.follow_hidden()]
-        tasks = [asyncio.create_task(coroutine) for coroutine in work]
-        try:
+            work |= {"message_listener": live.pubsub.listen, "hidden_items": live.follow_hidden}
+        async with supervised(metrics, work):
             yield live
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _close(redis: RedisClient) -> None:

@@ -68,7 +68,7 @@ async def open_service(settings: Settings, metrics: Metrics, opened: OpenedBundl
         current = CurrentBundle(await loader.load(opened.bundle), responses.clear)
         service = Service(settings, metrics, cache, responses, feedback, live, rules, retraining, recent, current)
         async with (
-            reload_rules(rules, lambda: (current.loaded.bundle, current.loaded.facet_store), settings),
+            reload_rules(rules, lambda: (current.loaded.bundle, current.loaded.facet_store), settings, metrics),
             bundle_lifecycle(current, opened, loader, gate=gate, pubsub=live.pubsub) as service.bundles,
         ):
             del opened  # a reference from here would keep the first bundle open after a swap

@@ -1,12 +1,12 @@
 """Starts and stops what follows the registry, publishes bundles and monitors the one that serves."""
 
-import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from service.background import Work, start_worker, supervised
 from service.bundles.current import CurrentBundle
 from service.bundles.gate_process import GateRunner
 from service.bundles.loader import BundleLoader
@@ -40,13 +40,15 @@ async def bundle_lifecycle(
     del opened  # only the swapper may refer to it, and drops it at the next swap
     publishing = Publishing(swapper, gate, pubsub)
     monitor = BundleMonitor(swapper, publishing, loader.settings, loader.metrics, replica=socket.gethostname())
-    work = (swapper.follow(), monitor.check_files(), current.loaded.similar_items.build())
-    tasks = [asyncio.create_task(coroutine) for coroutine in work]
+    building = start_worker(loader.metrics, "similar_items", current.loaded.similar_items.build())
+    work: dict[str, Work] = {
+        "bundle_follower": swapper.follow,
+        "bundle_files": monitor.check_files,
+        "bundle_canary": monitor.watch_responses,
+    }
     try:
-        yield BundleLifecycle(swapper, publishing)
+        async with supervised(loader.metrics, work):
+            yield BundleLifecycle(swapper, publishing)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await monitor.close()
+        building.cancel()
         await publishing.close()

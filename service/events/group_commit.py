@@ -3,9 +3,9 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from contextvars import Context
 from typing import NamedTuple
 
+from service.background import start_worker
 from service.errors import ServiceError
 from service.events.event import Event
 from service.events.log import Appended, LogUnavailable, Overloaded
@@ -32,6 +32,7 @@ class GroupCommit:
     def __init__(self, write: Write, tidy: Tidy, metrics: EventMetrics, *, most_waiting: int) -> None:
         self._write = write
         self._tidy = tidy
+        self._metrics = metrics
         self._seconds = metrics.event_write_seconds
         self._most_waiting = most_waiting
         self._queue: deque[_PendingAppend] = deque()
@@ -50,8 +51,7 @@ class GroupCommit:
         self._queue.append(pending)
         self.n_waiting += len(events)
         if self._task is None:
-            # In a context of its own, so that its log lines do not carry the id of the request that starts it.
-            self._task = loop.create_task(self._write_queue(), context=Context())
+            self._task = start_worker(self._metrics, "event_writer", self._write_queue())
         return await pending.done
 
     async def _write_queue(self) -> None:

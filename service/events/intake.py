@@ -4,10 +4,10 @@ import asyncio
 import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextvars import Context
 
 import structlog
 
+from service.background import start_worker
 from service.errors import InvalidRequestError, ServiceError
 from service.events.event import IMPRESSION, Event, GivenEvent, kind_label
 from service.events.log import Appended, EventLog
@@ -67,7 +67,7 @@ class EventIntake:
         ids = {"event_id": f"shown:{request_id}", "user_id": user_id, "request_id": request_id, "bundle": bundle}
         self._impressions.append(Event(**ids, kind=IMPRESSION, value=n_items, timestamp=self._clock()))
         if self._flusher is None:
-            self._flusher = asyncio.get_running_loop().create_task(self._flush(), context=Context())
+            self._flusher = start_worker(self._metrics, "impressions", self._flush())
 
     def _completed(self, given: GivenEvent, i: int, now: float) -> Event:
         """The event with an id and a timestamp; InvalidRequestError where it breaks a limit."""

@@ -3,15 +3,16 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
-from contextvars import Context
 from typing import Any
 
 import structlog
 from redis.asyncio import RedisCluster
 from redis.asyncio.cluster import PipelineCommand
 
+from service.background import start_worker
 from service.events.log import LogUnavailable
 from service.redis.client import FAILURES, RedisClient, refresh, within
+from service.telemetry.metrics import EventMetrics
 
 WRONG_TYPE = "WRONGTYPE"  # the start of Redis's error for a key of another type
 CLOSE_S = 1.0  # so that a hanging server cannot delay the service's stop
@@ -22,10 +23,11 @@ log = structlog.get_logger()
 class StreamClient:
     """Executes commands on the server that holds `key`: a single one, Sentinel's master, or a node of a cluster."""
 
-    def __init__(self, client: RedisClient, key: str, timeout_s: float) -> None:
+    def __init__(self, client: RedisClient, key: str, timeout_s: float, metrics: EventMetrics) -> None:
         self._client = client
         self._key = key
         self._timeout_s = timeout_s
+        self._metrics = metrics
         self._rediscovery: asyncio.Task[None] | None = None
 
     async def execute(
@@ -73,7 +75,7 @@ class StreamClient:
     def _start_rediscovery(self) -> None:
         """Look up in the background which node of a cluster holds the key now."""
         if isinstance(self._client, RedisCluster) and self._rediscovery is None:
-            self._rediscovery = asyncio.get_running_loop().create_task(self._rediscover(), context=Context())
+            self._rediscovery = start_worker(self._metrics, "event_log_discovery", self._rediscover())
 
     async def _rediscover(self) -> None:
         try:

@@ -4,13 +4,13 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextvars import Context
 from typing import Any
 
 import structlog
 from redis.exceptions import RedisError
 
 from index.errors import InputError
+from service.background import start_worker
 from service.events.event import CLICK, IMPRESSION, PROFILE, Event, kind_label
 from service.events.group_commit import GroupCommit
 from service.events.log import Appended, EventCount, LogUnavailable
@@ -44,6 +44,7 @@ class StreamLog:
     ) -> None:
         self._redis = redis
         self._settings = settings
+        self._metrics = metrics
         self._clock = clock
         self._prefix = _prefix(settings)
         self._stream = stream_key(settings)
@@ -70,7 +71,7 @@ class StreamLog:
                 raise LogUnavailable("the event log's Redis has failed and its circuit is open")
             self._pending_reads[user_id] = asyncio.get_running_loop().create_future()
             if self._reader is None:
-                self._reader = asyncio.get_running_loop().create_task(self._read_pending(), context=Context())
+                self._reader = start_worker(self._metrics, "event_reader", self._read_pending())
         return list(await asyncio.shield(self._pending_reads[user_id]))
 
     async def last_position(self) -> int:
@@ -283,5 +284,5 @@ def open_stream(settings: EventSettings, metrics: EventMetrics, clock: Callable[
     if settings.redis_url is None:
         raise InputError("RECO_EVENT_LOG=redis: expected RECO_REDIS_URL to be set")
     client = connect(settings.redis_url.get_secret_value())
-    redis = StreamClient(client, stream_key(settings), settings.event_log_timeout_s)
+    redis = StreamClient(client, stream_key(settings), settings.event_log_timeout_s, metrics)
     return StreamLog(redis, settings, metrics, clock)

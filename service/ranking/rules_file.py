@@ -7,7 +7,7 @@ import asyncio
 import json
 import tomllib
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from index.bundle import Bundle
 from index.errors import InputError
+from service.background import supervised
 from service.errors import InvalidRequestError, sentence
 from service.ranking.constraints import NO_CONSTRAINTS, Constraints, rule_constraints
 from service.ranking.facets import FacetStore
@@ -104,7 +105,9 @@ class RulesFile:
 
 
 @asynccontextmanager
-async def reload_rules(rules: RulesFile, current: CurrentFacets, settings: RankingSettings) -> AsyncIterator[None]:
+async def reload_rules(
+    rules: RulesFile, current: CurrentFacets, settings: RankingSettings, metrics: RankingMetrics
+) -> AsyncIterator[None]:
     """Poll the rules file and reload it when it changes, until the context ends."""
 
     async def watch() -> None:
@@ -112,16 +115,8 @@ async def reload_rules(rules: RulesFile, current: CurrentFacets, settings: Ranki
             await asyncio.sleep(settings.rules_reload_s)
             await rules.reload_if_changed(current)
 
-    if settings.rules_file is None:
+    async with supervised(metrics, {} if settings.rules_file is None else {"rules_file": watch}):
         yield
-        return
-    watcher = asyncio.create_task(watch())
-    try:
-        yield
-    finally:
-        watcher.cancel()
-        with suppress(asyncio.CancelledError):
-            await watcher
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:

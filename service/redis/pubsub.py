@@ -7,12 +7,12 @@ change visible sooner.
 import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from contextvars import Context
 from typing import Any
 
 import orjson
 import structlog
 
+from service.background import start_worker
 from service.redis.client import FAILURES, RedisClient, refresh, within
 from service.telemetry.metrics import UserMetrics
 
@@ -35,6 +35,7 @@ class PubSub:
         self.channel = f"{namespace}:news"
         self._redis = redis
         self._replica = replica
+        self._metrics = metrics
         self._outcomes = {name: metrics.live_signals.labels(name) for name in ("sent", "received", "bad", "error")}
         self._pending: dict[tuple[str, str], None] = {}
         self._sender: asyncio.Task[None] | None = None
@@ -50,7 +51,7 @@ class PubSub:
             if len(self._pending) < MAX_PENDING:
                 self._pending[kind, id_] = None
         if self._sender is None and self._pending:
-            self._sender = asyncio.get_running_loop().create_task(self._send_pending(), context=Context())
+            self._sender = start_worker(self._metrics, "message_sender", self._send_pending())
 
     async def _send_pending(self) -> None:
         try:

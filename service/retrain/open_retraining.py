@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 from index.registry import Registry
+from service.background import supervised
 from service.errors import ServiceError
 from service.events.log import EventLog
 from service.redis.client import connect
@@ -61,12 +62,11 @@ async def open_retraining(
         warm_start=settings.retrain_warm_start,
         secret=None if secret is None else secret.get_secret_value(),
     )
-    task = asyncio.create_task(_make_supervisor(settings, metrics, retraining, run_gate).run())
+    supervisor = _make_supervisor(settings, metrics, retraining, run_gate)
     try:
-        yield retraining
+        async with supervised(metrics, {"retraining": supervisor.run}):
+            yield retraining
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
         await launcher.close()
         with suppress(ServiceError):
             await store.close()

@@ -49,8 +49,6 @@ class Supervisor:
                 log.warning("another replica leads the retraining now")
             except (ServiceError, InputError) as error:
                 log.warning("retraining pauses", error=str(error))
-            except Exception as error:  # the outermost edge of this task: no error may end it
-                log.error("retraining failed unexpectedly", exc_info=error)
             await self._sleep()
 
     async def _lead(self, token: int) -> None:

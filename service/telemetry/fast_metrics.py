@@ -14,6 +14,8 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 from starlette.types import Scope
 
+from service.telemetry.task_metrics import TaskMetrics
+
 UNMATCHED = "other"  # the label of every path without a route, so that callers cannot create time series
 SERVER_ERRORS = ("500", "503", "504")  # statuses that are not the caller's fault
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -141,10 +143,11 @@ class RouteMetrics:
         self.seconds.observe(seconds)
 
 
-class HttpMetrics:
+class HttpMetrics(TaskMetrics):
     """Requests and their responses."""
 
     def __init__(self, r: CollectorRegistry) -> None:
+        super().__init__(r)
         self.requests = CounterFamily("reco_requests", "Requests answered.", ["method", "route", "status"], r)
         self.seconds = HistogramFamily(
             "reco_request_seconds",

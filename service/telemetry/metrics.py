@@ -16,15 +16,17 @@ from prometheus_client import (
 
 from service.telemetry.fast_metrics import LATENCY_BUCKETS, HttpMetrics, counter_from_zero
 from service.telemetry.resources import anonymous_bytes, memory_limit_bytes
+from service.telemetry.task_metrics import TaskMetrics
 
 CIRCUIT_STATES = ("closed", "open", "half_open")
 SWAP_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
 
-class UserMetrics:
+class UserMetrics(TaskMetrics):
     """User profiles, the arrival of new events, and hidden items."""
 
     def __init__(self, r: CollectorRegistry) -> None:
+        super().__init__(r)
         self.vectors = Counter(
             "reco_vectors",
             "User profiles by where they came from: memory, fold_in (events), redis, bundle, none.",
@@ -49,10 +51,11 @@ class UserMetrics:
         self.hidden_items = Gauge("reco_hidden_items", "Hidden items.", registry=r)
 
 
-class RankingMetrics:
+class RankingMetrics(TaskMetrics):
     """Search and rules."""
 
     def __init__(self, r: CollectorRegistry) -> None:
+        super().__init__(r)
         self.index_fallbacks = Counter(
             "reco_index_fallbacks", "Searches that ran on the CPU in place of a GPU: at start, or once.", registry=r
         )
@@ -61,10 +64,11 @@ class RankingMetrics:
         )
 
 
-class RedisMetrics:
+class RedisMetrics(TaskMetrics):
     """The cache of user vectors in Redis."""
 
     def __init__(self, r: CollectorRegistry) -> None:
+        super().__init__(r)
         self.redis_reads = Counter(
             "reco_redis_reads",
             "Vectors read from Redis: hit, miss, bad (unusable bytes), late, error, skipped (circuit open).",
@@ -84,10 +88,11 @@ class RedisMetrics:
             self.redis_circuit.labels(other).set(other == state)
 
 
-class SecurityMetrics:
+class SecurityMetrics(TaskMetrics):
     """API keys and rate limits."""
 
     def __init__(self, r: CollectorRegistry) -> None:
+        super().__init__(r)
         self.key_reloads = counter_from_zero(
             r, "reco_api_key_reloads", "Reloads of the API keys file: done, refused.", outcome=("done", "refused")
         )
@@ -99,10 +104,11 @@ class SecurityMetrics:
         )
 
 
-class EventMetrics:
+class EventMetrics(TaskMetrics):
     """The event log."""
 
     def __init__(self, r: CollectorRegistry) -> None:
+        super().__init__(r)
         self.events = Counter("reco_events", "Events written to the log, by kind.", ["kind"], registry=r)
         self.events_known = Counter("reco_events_known", "Duplicate events, which the log had already.", registry=r)
         self.events_refused = counter_from_zero(
@@ -123,10 +129,11 @@ class EventMetrics:
         )
 
 
-class BundleMetrics:
+class BundleMetrics(TaskMetrics):
     """The bundle that serves, swaps, rollbacks and the gate."""
 
     def __init__(self, r: CollectorRegistry) -> None:
+        super().__init__(r)
         self.bundle = Info("reco_bundle", "The bundle that serves.", registry=r)
         self.bundle_created = Gauge(
             "reco_bundle_created_timestamp_seconds",
@@ -169,10 +176,11 @@ class BundleMetrics:
         )
 
 
-class RetrainMetrics:
+class RetrainMetrics(TaskMetrics):
     """Retraining."""
 
     def __init__(self, r: CollectorRegistry) -> None:
+        super().__init__(r)
         self.retrain_jobs = counter_from_zero(
             r,
             "reco_retrain_jobs",
@@ -192,10 +200,11 @@ class RetrainMetrics:
         )
 
 
-class ProcessMetrics:
+class ProcessMetrics(TaskMetrics):
     """Memory, disk and limits of the process."""
 
     def __init__(self, r: CollectorRegistry) -> None:
+        super().__init__(r)
         ProcessCollector(registry=r)
         PlatformCollector(registry=r)
         self.limits = Gauge(
@@ -234,15 +243,7 @@ class Metrics(
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        HttpMetrics.__init__(self, self.registry)
-        UserMetrics.__init__(self, self.registry)
-        RankingMetrics.__init__(self, self.registry)
-        RedisMetrics.__init__(self, self.registry)
-        SecurityMetrics.__init__(self, self.registry)
-        EventMetrics.__init__(self, self.registry)
-        BundleMetrics.__init__(self, self.registry)
-        RetrainMetrics.__init__(self, self.registry)
-        ProcessMetrics.__init__(self, self.registry)
+        super().__init__(self.registry)
 
     def render(self) -> bytes:
         """The text that Prometheus scrapes."""

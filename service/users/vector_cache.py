@@ -3,23 +3,20 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
-from contextvars import Context
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, TypeVar
 
 import structlog
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from service.background import start_worker
 from service.redis.circuit_breaker import BreakerState, CircuitBreaker
 from service.redis.client import CLOSE_S, FAILURES, RedisClient, connect, read_many, refresh, within
 from service.settings import RedisSettings
 from service.telemetry.metrics import RedisMetrics
 from service.users.vector_keys import Vector, decode_vector
-
-T = TypeVar("T")
 
 READ_OUTCOMES = ("hit", "miss", "bad", "late", "error", "skipped")
 WRITE_OUTCOMES = ("done", "error", "dropped")
@@ -57,6 +54,7 @@ class VectorCache:
         self._redis = redis
         self._circuit = circuit
         self._settings = settings
+        self._metrics = metrics
         self._budget_s = settings.redis_budget_ms / 2000
         self._rng = rng
         self._reads = {outcome: metrics.redis_reads.labels(outcome) for outcome in READ_OUTCOMES}
@@ -92,7 +90,7 @@ class VectorCache:
         if future is None:
             future = self._pending_reads[key] = asyncio.get_running_loop().create_future()
         if self._reader is None:
-            self._reader = _background(self._read_pending())
+            self._reader = start_worker(self._metrics, "vector_reader", self._read_pending())
         return await asyncio.shield(future)  # others may wait for the same key
 
     async def _read_pending(self) -> None:
@@ -129,7 +127,7 @@ class VectorCache:
         self._circuit.failed()
         log.warning("redis failed", error=repr(error)[:200], circuit=self.state)
         if self._refresher is None:
-            self._refresher = _background(self._refresh())
+            self._refresher = start_worker(self._metrics, "redis_discovery", self._refresh())
         return ReadFailure("late" if isinstance(error, (TimeoutError, RedisTimeoutError)) else "error")
 
     def _queue_write(self, key: bytes, vector: Vector) -> None:
@@ -138,7 +136,7 @@ class VectorCache:
             return
         self._pending_writes[key] = vector.astype("<f4").tobytes()
         if self._writer is None:
-            self._writer = _background(self._write_pending())
+            self._writer = start_worker(self._metrics, "vector_writer", self._write_pending())
 
     async def _write_pending(self) -> None:
         try:
@@ -193,11 +191,6 @@ class VectorCache:
             task.cancel()
         with suppress(*FAILURES):
             await within(self._redis.aclose(), CLOSE_S)
-
-
-def _background(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """Start a task in a context of its own, so that its log lines do not carry the request id of its starter."""
-    return asyncio.get_running_loop().create_task(work, context=Context())
 
 
 @asynccontextmanager

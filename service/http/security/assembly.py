@@ -1,13 +1,13 @@
 """Builds keys, rate limits, admin port and audit log from the settings, and keeps them up to date."""
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from functools import partial
 
 from fastapi.routing import APIRoute
 
+from service.background import Work, supervised
 from service.http.route import role_of
 from service.http.security.admin import AdminPortOnly, AuditedRoute
 from service.http.security.admission import OPEN_PATHS, Admission
@@ -57,22 +57,19 @@ class Security:
     async def running(self) -> AsyncIterator[None]:
         """Reload the keys file, and synchronize rate limits with the other replicas, while the context is open."""
         redis = None if self._settings.redis_url is None else connect(self._settings.redis_url.get_secret_value())
-        tasks = [asyncio.create_task(work) for work in self._background_work(redis)]
         try:
-            yield
+            async with supervised(self._metrics, self._background_work(redis)):
+                yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
             if redis is not None:
                 with suppress(*FAILURES):
                     await within(redis.aclose(), CLOSE_S)
 
-    def _background_work(self, redis: RedisClient | None) -> list[Coroutine[Any, Any, None]]:
-        work = []
+    def _background_work(self, redis: RedisClient | None) -> dict[str, Work]:
+        work: dict[str, Work] = {}
         if self._keys is not None:
-            work.append(self._keys.reload_forever(self._settings.api_keys_reload_s))
+            work["api_keys"] = partial(self._keys.reload_forever, self._settings.api_keys_reload_s)
         if redis is not None:
             shared = SharedTokenBuckets(self._buckets, redis, self._settings.namespace, self._metrics, time.monotonic)
-            work.append(shared.sync_forever())
+            work["rate_limits"] = shared.sync_forever
         return work
