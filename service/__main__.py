@@ -76,9 +76,14 @@ def export_events(
     """Export the event log as Parquet, for training, whether or not a service is running.
 
     Exported events may later be removed from the log (RECO_EVENT_RETENTION_DAYS, RECO_EVENTS_KEPT). The line on
-    standard output has the number of events in the file and their last position.
+    standard output has the number of events in the file, their last position, and how many entries of the log were
+    skipped because they are no events.
     """
-    exported = asyncio.run(export_all(load_settings(), out, after))
+    settings = load_settings()
+    configure_logging(settings.log_level)
+    exported = asyncio.run(export_all(settings, out, after))
+    if exported.unreadable:
+        typer.echo(f"warning: skipped {exported.unreadable} entries of the log that are no events", err=True)
     typer.echo(json.dumps({"file": str(out), **exported._asdict()}))
 
 

@@ -55,7 +55,7 @@ class _Supervisor:
                 await asyncio.sleep(wait_s)
                 started = time.monotonic()
                 await self._run_once()
-                error = None
+                error: BaseException | None = None
             except (KeyboardInterrupt, SystemExit, GeneratorExit):
                 raise
             except asyncio.CancelledError as cancelled:

@@ -27,6 +27,7 @@ class Exported(NamedTuple):
     events: int
     after: int
     last_position: int  # `after` of the next export
+    unreadable: int  # entries that are no events, and were skipped
 
 
 async def export_events(
@@ -34,23 +35,25 @@ async def export_events(
 ) -> Exported:
     """Write the events after a position, up to the newest one at the start, and mark them as exported.
 
+    Entries that are no events are skipped and counted.
     The file appears atomically once it is complete. InputError where it cannot be written or the log ends earlier.
     """
     last = await log.last_position()
     if after > last:
         raise InputError(f"the log ends at position {last}, expected one that is not before {after}, where to begin")
-    total, done = await log.count_since(after), 0
+    total, done, unreadable = await log.count_since(after), 0, 0
     try:
         # In threads, so that the event loop of a service that exports does not wait for Parquet.
         with atomic_writer(out) as file, await asyncio.to_thread(_open_writer, file) as writer:
             async for chunk in _read_chunks(log, after, last):
-                await asyncio.to_thread(_write_chunk, writer, chunk)
-                done += len(chunk)
+                events = [(position, event) for position, event in chunk if event is not None]
+                await asyncio.to_thread(_write_chunk, writer, events)
+                done, unreadable = done + len(chunk), unreadable + len(chunk) - len(events)
                 on_progress(done, max(total, done))
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error.strerror or error}; nothing was left") from error
     await log.mark_exported(last)
-    return Exported(done, after, last)
+    return Exported(done - unreadable, after, last, unreadable)
 
 
 async def export_all(settings: EventSettings, out: Path, after: int) -> Exported:
@@ -67,7 +70,7 @@ async def export_all(settings: EventSettings, out: Path, after: int) -> Exported
             raise InputError(error.detail) from error
 
 
-async def _read_chunks(log: EventLog, after: int, last: int) -> AsyncIterator[list[tuple[int, Event]]]:
+async def _read_chunks(log: EventLog, after: int, last: int) -> AsyncIterator[list[tuple[int, Event | None]]]:
     while after < last:
         chunk = [(position, event) for position, event in await log.read(after, CHUNK) if position <= last]
         if not chunk:

@@ -23,7 +23,8 @@ log = structlog.get_logger()
 class EventFollower:
     """Follows one log from about `since` (unix seconds) on, and sets `freshness.follows_events`.
 
-    `on_events` receives every event once, in order; `on_loss` is called when the log was replaced by a shorter one.
+    `on_events` receives every readable event once, in order; `on_loss` is called when some were missed: `on_events`
+    failed, or the log was replaced by a shorter one.
     """
 
     def __init__(
@@ -49,9 +50,12 @@ class EventFollower:
 
     async def run(self) -> None:
         """Poll until cancelled."""
-        while True:
-            await self.poll()
-            await asyncio.sleep(self._poll_s)
+        try:
+            while True:
+                await self.poll()
+                await asyncio.sleep(self._poll_s)
+        finally:
+            self._set_follows(False)
 
     async def poll(self) -> None:
         """Read all new events, and record whether the log could be read."""
@@ -66,9 +70,12 @@ class EventFollower:
         self._record_poll(succeeded=True)
 
     def _record_poll(self, *, succeeded: bool) -> None:
-        self._freshness.follows_events = succeeded
-        self._follows_gauge.set(succeeded)
+        self._set_follows(succeeded)
         self._polls["done" if succeeded else "error"].inc()
+
+    def _set_follows(self, follows: bool) -> None:
+        self._freshness.follows_events = follows
+        self._follows_gauge.set(follows)
 
     async def _read_page(self) -> bool:
         """Read one page, and return whether there may be more."""
@@ -76,21 +83,32 @@ class EventFollower:
             self._position = await self._position_before(self._since)
         page = await within(self._log.read(self._position, PAGE), READ_S)
         if page:
-            self._position = page[-1][0]
-            self._on_events([event for _, event in page])
+            self._position = page[-1][0]  # before the events are used: none may end every poll
+            self._use([event for _, event in page if event is not None])
         elif await within(self._log.last_position(), READ_S) < self._position:
             self._position = 0
             self._on_loss()
             return True
         return len(page) == PAGE
 
+    def _use(self, events: Sequence[Event]) -> None:
+        try:
+            self._on_events(events)
+        except BaseException:
+            self._on_loss()
+            raise
+
     async def _position_before(self, since: float) -> int:
-        """The position before the first event since that time, by bisection; callers' clocks roughly agree."""
+        """The position before the first event since that time, by bisection; callers' clocks roughly agree.
+
+        An entry that cannot be read counts as recent.
+        """
         low, high = 0, await within(self._log.last_position(), READ_S)
         while low < high:
             middle = (low + high) // 2
             found = await within(self._log.read(middle, 1), READ_S)
-            if found and found[0][1].timestamp < since:
+            event = found[0][1] if found else None
+            if event is not None and event.timestamp < since:
                 low = middle + 1
             else:
                 high = middle

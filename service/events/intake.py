@@ -109,6 +109,9 @@ class EventIntake:
                 except ServiceError as error:
                     self._metrics.impressions_dropped.inc(len(batch))
                     log.warning("impressions dropped", n=len(batch), error=error.detail)
+                except BaseException:
+                    self._metrics.impressions_dropped.inc(len(batch))
+                    raise
         finally:
             self._flusher = None
 

@@ -73,8 +73,11 @@ class EventLog(Protocol):
         """How many events are in the log after the position."""
         ...
 
-    async def read(self, after: int, limit: int) -> list[tuple[int, Event]]:
-        """At most `limit` events after the position, with their positions, ascending."""
+    async def read(self, after: int, limit: int) -> list[tuple[int, Event | None]]:
+        """The next `limit` entries after the position, with their positions, ascending; fewer only at the log's end.
+
+        None in place of an event stands for an entry that cannot be read: another program or a later version wrote it.
+        """
         ...
 
     async def mark_exported(self, position: int) -> None:

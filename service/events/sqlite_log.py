@@ -44,6 +44,7 @@ class SqliteLog:
         prepare(path)
         self._path = path
         self._settings = settings
+        self._unreadable = metrics.unreadable
         self._clock = clock
         self._writes: sqlite3.Connection | None = None
         self._reads = open_connection(path, read_only=True, busy_ms=0)  # the event loop must not wait for a lock
@@ -59,7 +60,7 @@ class SqliteLog:
             rows = self._reads.execute(_USER_EVENTS, (user_id, self._settings.events_per_user)).fetchall()
         except sqlite3.Error as error:
             raise LogUnavailable(f"the event log cannot be read: {error}") from error
-        return [_event(row) for row in reversed(rows)]
+        return [event for row in reversed(rows) if (event := self._decode(row)) is not None]
 
     async def last_position(self) -> int:
         return await self._read(_last_position)
@@ -72,9 +73,9 @@ class SqliteLog:
 
         return await self._read(count)
 
-    async def read(self, after: int, limit: int) -> list[tuple[int, Event]]:
-        def read(connection: sqlite3.Connection) -> list[tuple[int, Event]]:
-            return [(position, _event(row)) for position, *row in connection.execute(_READ, (after, limit))]
+    async def read(self, after: int, limit: int) -> list[tuple[int, Event | None]]:
+        def read(connection: sqlite3.Connection) -> list[tuple[int, Event | None]]:
+            return [(position, self._decode(row)) for position, *row in connection.execute(_READ, (after, limit))]
 
         return await self._read(read)
 
@@ -130,6 +131,9 @@ class SqliteLog:
             self._discard_connection()
             log.error("event log cannot be written", error=repr(error))
             raise LogUnavailable(f"the event log cannot be written: {error}") from error
+        except BaseException:  # must not leave a transaction open
+            self._discard_connection()
+            raise
         return result
 
     def _discard_connection(self) -> None:
@@ -149,6 +153,14 @@ class SqliteLog:
             return await asyncio.to_thread(run)
         except sqlite3.Error as error:
             raise LogUnavailable(f"the event log cannot be read: {error}") from error
+
+    def _decode(self, row: Sequence[Any]) -> Event | None:
+        """The event of a row; None, counted, where it is none."""
+        try:
+            return _event(row)
+        except ValueError as error:
+            self._unreadable.skip("events", error)
+            return None
 
 
 def _event(row: Sequence[Any]) -> Event:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import structlog
-from redis.exceptions import RedisError
 
 from index.errors import InputError
 from service.background import start_worker
@@ -16,7 +15,7 @@ from service.events.group_commit import GroupCommit
 from service.events.log import Appended, EventCount, LogUnavailable
 from service.events.quality import bucket_of
 from service.events.stream_client import StreamClient
-from service.events.stream_scripts import APPEND, MARK_EXPORTED, TIDY
+from service.events.stream_scripts import APPEND, ENDS, MARK_EXPORTED, READ, TIDY
 from service.redis.circuit_breaker import CircuitBreaker
 from service.redis.client import connect
 from service.settings import EventSettings
@@ -27,6 +26,10 @@ TIDY_EVERY_S = 60.0
 TIDY_ENTRIES = 1_000  # removed in one script, which blocks Redis
 RETRY_S = 0.1  # between two attempts of a write
 SCRIPT_EVENTS = 256  # added by one script, which blocks Redis for some milliseconds
+SCRIPT_ENTRIES = 500  # read by one script, for the same reason
+EVENT_BYTES = 4 * 2**20  # a longer entry is none of ours, and is not sent to us
+READ_BYTES = 16 * 2**20  # of the entries that one script returns, roughly
+LAST_POSITION = 2**64 - 1  # of any stream
 SAFE_POLICY = "noeviction"  # any other may evict the stream, or an id by which a duplicate is recognized
 
 log = structlog.get_logger()
@@ -75,18 +78,30 @@ class StreamLog:
         return list(await asyncio.shield(self._pending_reads[user_id]))
 
     async def last_position(self) -> int:
-        (newest,) = await self._redis.execute(("XREVRANGE", self._stream, "+", "-", "COUNT", 1))
-        return _position(newest[0]) if newest else 0
+        _, newest, _ = await self._ends()
+        return _position(newest) if newest else 0
 
     async def count_since(self, position: int) -> int:
-        oldest, newest = await self._redis.execute(  # both ends are enough, since positions have no gaps
-            ("XRANGE", self._stream, "-", "+", "COUNT", 1), ("XREVRANGE", self._stream, "+", "-", "COUNT", 1)
-        )
-        return max(0, _position(newest[0]) - max(position, _position(oldest[0]) - 1)) if newest else 0
+        oldest, newest, n = await self._ends()
+        if not n:
+            return 0
+        # Our positions have no gaps, so both ends are enough; another program's entry may leave one.
+        return min(n, max(0, _position(newest) - max(position, _position(oldest) - 1)))
 
-    async def read(self, after: int, limit: int) -> list[tuple[int, Event]]:
-        (entries,) = await self._redis.execute(("XRANGE", self._stream, f"{after + 1}-0", "+", "COUNT", limit))
-        return await asyncio.to_thread(_decode_entries, entries)  # thousands of entries would block the event loop
+    async def _ends(self) -> tuple[bytes, bytes, int]:
+        ((oldest, newest, n),) = await self._redis.execute(("EVAL", ENDS, 1, self._stream))
+        return oldest, newest, n
+
+    async def read(self, after: int, limit: int) -> list[tuple[int, Event | None]]:
+        found: list[tuple[int, Event | None]] = []
+        more = True
+        while more and len(found) < limit and after < LAST_POSITION:
+            count = min(SCRIPT_ENTRIES, limit - len(found))
+            command = ("EVAL", READ, 1, self._stream, f"{after + 1}-0", count, EVENT_BYTES, READ_BYTES)
+            ((more, entries),) = await self._redis.execute(command)
+            found += await asyncio.to_thread(self._decode_entries, entries)  # would block the event loop
+            after = found[-1][0] if found else after
+        return found
 
     async def counts_since(self, since: float) -> list[EventCount]:
         first = bucket_of(since)
@@ -195,7 +210,8 @@ class StreamLog:
             while self._pending_reads:
                 await asyncio.sleep(0)  # requests of this iteration of the loop share the round trip
                 batch, self._pending_reads = self._pending_reads, {}
-                commands = [("LRANGE", f"{self._prefix}user:{user_id}", 0, -1) for user_id in batch]
+                newest = -self._settings.events_per_user
+                commands = [("LRANGE", f"{self._prefix}user:{user_id}", newest, -1) for user_id in batch]
                 try:
                     lists = await self._redis.execute(*commands, timeout_s=timeout_s, independent=True)
                 except LogUnavailable as error:
@@ -204,10 +220,31 @@ class StreamLog:
                     continue
                 self._circuit.succeeded()
                 for future, entries in zip(batch.values(), lists, strict=True):
-                    _resolve(future, entries)
+                    self._resolve(future, entries)
         finally:
             self._reader = None
             _fail_all(batch | self._pending_reads, LogUnavailable("the event log is closing or has failed"))
+
+    def _resolve(self, future: "asyncio.Future[list[Event]]", entries: Any) -> None:
+        """Set the events as the result; a key of another type fails only its own user."""
+        if isinstance(entries, Exception):
+            self._metrics.unreadable.skip("events", entries)
+            _fail(future, LogUnavailable(f"the user's list of events in Redis is damaged: {entries}"))
+        elif not future.done():
+            future.set_result([event for entry in entries if (event := self._decode(entry)) is not None])
+
+    def _decode_entries(self, entries: Sequence[tuple[bytes, bytes]]) -> list[tuple[int, Event | None]]:
+        return [(_position(entry_id), self._decode(event)) for entry_id, event in entries]
+
+    def _decode(self, data: bytes) -> Event | None:
+        """The event; None, counted, where the data is none."""
+        try:
+            if not data:
+                raise ValueError(f"expected a field `event` of at most {EVENT_BYTES} bytes")
+            return Event.model_validate_json(data)
+        except ValueError as error:
+            self._metrics.unreadable.skip("events", error)
+            return None
 
 
 def _prefix(settings: EventSettings) -> str:
@@ -224,16 +261,6 @@ def _fail_all(futures: dict[str, "asyncio.Future[list[Event]]"], error: LogUnava
     for future in futures.values():
         _fail(future, error)
     futures.clear()
-
-
-def _resolve(future: "asyncio.Future[list[Event]]", entries: Any) -> None:
-    """Set the events as the result; a damaged list fails only its own user."""
-    try:
-        if isinstance(entries, Exception):
-            raise entries
-        future.set_result([_decode_event(entry) for entry in entries])
-    except (RedisError, ValueError) as error:
-        _fail(future, LogUnavailable(f"the user's list of events in Redis is damaged: {error}"))
 
 
 def _fail(future: "asyncio.Future[list[Event]]", error: LogUnavailable) -> None:
@@ -262,16 +289,8 @@ def _append_arguments(event: Event) -> tuple[Any, ...]:
     )
 
 
-def _decode_event(data: bytes) -> Event:
-    return Event.model_validate_json(data)
-
-
-def _decode_entries(entries: Sequence[Any]) -> list[tuple[int, Event]]:
-    return [(_position(entry), _decode_event(entry[1][b"event"])) for entry in entries]
-
-
-def _position(entry: tuple[bytes, Any]) -> int:
-    return int(entry[0].partition(b"-")[0])
+def _position(entry_id: bytes) -> int:
+    return int(entry_id.partition(b"-")[0])
 
 
 def _decode_count(field: tuple[bytes, bytes]) -> tuple[int, EventCount]:

@@ -45,7 +45,10 @@ local function join(request, bucket, bundle, shown, clicks)
     if all_clicks > 0 and was_clicked == 0 then count(bucket, bundle, 'hits', 1) end
 end
 
-redis.call('HINCRBY', prefix .. 'state', 'appends', 1)
+if type(redis.pcall('HINCRBY', prefix .. 'state', 'appends', 1)) == 'table' then  -- another type, or no number
+    redis.call('DEL', prefix .. 'state')
+    redis.call('HINCRBY', prefix .. 'state', 'appends', 1)
+end
 local newest = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)
 local position = newest[1] and tonumber(string.match(newest[1][1], '^%d+')) or 0
 local new = {}
@@ -80,25 +83,60 @@ local function place(entry)
     return tonumber(string.match(entry[1], '^%d+'))
 end
 
-redis.call('ZREMRANGEBYSCORE', prefix .. 'days', '-inf', '(' .. math.floor(oldest / 86400))
+local function accepted_at(entry)
+    for f = 1, #entry[2], 2 do
+        if entry[2][f] == 'at' then return tonumber(entry[2][f + 1]) end
+    end
+end
+
+redis.pcall('ZREMRANGEBYSCORE', prefix .. 'days', '-inf', '(' .. math.floor(oldest / 86400))
 local first = redis.call('XRANGE', stream, '-', '+', 'COUNT', most)
 if not first[1] then return 0 end
 local last = place(redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1])
+local too_many = redis.call('XLEN', stream) - kept
 local expired = 0
-for _, entry in ipairs(first) do
-    if tonumber(entry[2][4]) < oldest then expired = place(entry) end
+for i, entry in ipairs(first) do
+    local at = accepted_at(entry)  -- none: another program added the entry
+    if i <= too_many or (at and at < oldest) then expired = place(entry) end
 end
-local exported = tonumber(redis.call('HGET', prefix .. 'state', 'exported') or 0)
-local cut = math.min(exported, math.max(expired, last - kept), place(first[#first]), last - 1)
+local exported = tonumber(redis.call('HGET', prefix .. 'state', 'exported') or 0) or 0
+local cut = math.min(exported, expired, last - 1)
 return redis.call('XTRIM', stream, 'MINID', string.format('%.0f-0', cut + 1))
 """
 
 # Moves the exported position forward, never backward and never beyond the newest event.
 MARK_EXPORTED = """
+local state = ARGV[1] .. 'state'
+if redis.call('TYPE', state).ok ~= 'hash' then redis.call('DEL', state) end
 local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
 local last = newest[1] and tonumber(string.match(newest[1][1], '^%d+')) or 0
-local exported = tonumber(redis.call('HGET', ARGV[1] .. 'state', 'exported') or 0)
+local exported = tonumber(redis.call('HGET', state, 'exported') or 0) or 0
 exported = math.max(exported, math.min(tonumber(ARGV[2]), last))
-redis.call('HSET', ARGV[1] .. 'state', 'exported', string.format('%.0f', exported))
+redis.call('HSET', state, 'exported', string.format('%.0f', exported))
 return 0
+"""
+
+# The next entries from an id on: whether there may be more, then id and event of each. The event is empty where the
+# entry has none of at most ARGV[3] bytes: other programs can add entries of any shape. After ARGV[4] bytes it stops.
+READ = """
+local longest, budget = tonumber(ARGV[3]), tonumber(ARGV[4])
+local entries = redis.call('XRANGE', KEYS[1], ARGV[1], '+', 'COUNT', ARGV[2])
+local found = {}
+for i, entry in ipairs(entries) do
+    local event = ''
+    for f = 1, #entry[2], 2 do
+        if entry[2][f] == 'event' and #entry[2][f + 1] <= longest then event = entry[2][f + 1] end
+    end
+    found[i] = {entry[1], event}
+    budget = budget - #event
+    if budget < 0 then break end
+end
+return {(budget < 0 or #entries == tonumber(ARGV[2])) and 1 or 0, found}
+"""
+
+# The ids of the oldest and the newest entry, empty without entries, and how many there are.
+ENDS = """
+local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
+return {oldest and oldest[1] or '', newest and newest[1] or '', redis.call('XLEN', KEYS[1])}
 """

@@ -74,9 +74,13 @@ class FacetStore:
 
     async def facets(self) -> Facets:
         """The facets; concurrent callers wait for the same build."""
-        if self._building is None:
+        if self._building is None or _failed(self._building):
             self._building = asyncio.ensure_future(asyncio.to_thread(build_facets, self._bundle.items))
         return await asyncio.shield(self._building)  # a cancelled caller does not cancel it for the others
+
+
+def _failed(building: "asyncio.Future[Facets]") -> bool:
+    return building.done() and (building.cancelled() or building.exception() is not None)
 
 
 def build_facets(items: PackedStrings) -> Facets:

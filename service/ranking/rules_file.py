@@ -38,10 +38,14 @@ def read_rules(path: Path) -> Rules:
     if reader is None:
         raise InputError(f"{path}: expected a file that ends in {' or '.join(READERS)}")
     try:
+        if path.exists() and not path.is_file():  # reading a pipe or a device may never end
+            raise InputError(f"{path}: expected a file")
         return Rules.model_validate(reader(path.read_text(encoding="utf-8")))
     except ValidationError as error:
         raise InputError(f"{path}: {sentence(error.errors(include_url=False))}") from None
-    except (OSError, ValueError) as error:  # unreadable, or neither JSON nor TOML
+    except InputError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:  # unreadable, neither JSON nor TOML, or nested too deeply
         raise InputError(f"{path}: {error}") from error
 
 

@@ -76,13 +76,13 @@ class SimilarItems:
         """Hide exactly these rows in every space."""
         self._hidden = rows
         for building in self._building.values():
-            if building.done() and building.exception() is None:
+            if building.done() and not building.cancelled() and building.exception() is None:
                 building.result().hide(rows)
 
     async def _built_space(self, by: str) -> VectorSpace:
         vectors = self._vectors_of(by)
         building = self._building.get(by)
-        if building is None:
+        if building is None or (building.done() and (building.cancelled() or building.exception() is not None)):
             building = self._building[by] = asyncio.ensure_future(self._build(vectors))
         if building.done():
             return building.result()

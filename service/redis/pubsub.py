@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 import structlog
+from pydantic import BaseModel, Field, ValidationError
 
 from service.background import start_worker
 from service.redis.client import FAILURES, RedisClient, refresh, within
@@ -25,6 +26,14 @@ SILENCE_S = 2.0  # without any message: then a ping, and after as long again wit
 RETRY_S = 0.5
 
 log = structlog.get_logger()
+
+
+class _Message(BaseModel):
+    """What a replica sends; fields of a later version are ignored."""
+
+    sender: str = Field(alias="from")
+    kind: str
+    ids: list[str]
 
 
 class PubSub:
@@ -57,10 +66,12 @@ class PubSub:
         try:
             while self._pending:
                 batch = list(self._pending)[:MAX_BATCH]
-                for kind in {kind for kind, _ in batch}:
-                    await self._publish(kind, [id_ for its_kind, id_ in batch if its_kind == kind])
-                for key in batch:
-                    del self._pending[key]
+                try:
+                    for kind in {kind for kind, _ in batch}:
+                        await self._publish(kind, [id_ for its_kind, id_ in batch if its_kind == kind])
+                finally:  # whatever fails: a batch that cannot be sent must not hold up the others
+                    for key in batch:
+                        del self._pending[key]
         finally:
             self._sender = None
 
@@ -107,16 +118,16 @@ class PubSub:
 
     def _dispatch(self, data: bytes) -> None:
         try:
-            message = orjson.loads(data)
-            sender, kind, ids = message["from"], message["kind"], message["ids"]
-            handler = self.handlers.get(kind)
-        except (ValueError, TypeError, KeyError):
+            message = _Message.model_validate_json(data)
+        except ValidationError as error:
             self._outcomes["bad"].inc()
+            self._metrics.unreadable.skip("messages", error)
             return
-        if sender == self._replica or handler is None:
+        handler = self.handlers.get(message.kind)
+        if message.sender == self._replica or handler is None:
             return
         self._outcomes["received"].inc()
-        handler([id_ for id_ in ids if isinstance(id_, str)])
+        handler(message.ids)
 
     async def close(self) -> None:
         """Wait until pending messages are sent, up to a timeout."""

@@ -67,6 +67,8 @@ class Keyring:
 
     def _read(self) -> tuple[str, Mapping[bytes, ApiKey]]:
         try:
+            if self._path.exists() and not self._path.is_file():  # reading a pipe or a device may never end
+                raise InputError("expected a file")
             text = self._path.read_text()
             return text, read_keys(text)
         except (OSError, UnicodeDecodeError) as error:

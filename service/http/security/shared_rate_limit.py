@@ -27,7 +27,9 @@ local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
 local stored = redis.pcall('HMGET', KEYS[1], 'tokens', 'at')
 if stored.err then redis.call('DEL', KEYS[1]); stored = {} end
-local tokens, at = tonumber(stored[1] or burst) or burst, tonumber(stored[2] or now) or now
+local tokens, at = tonumber(stored[1] or burst), tonumber(stored[2] or now)
+if not (tokens and tokens >= -10 * burst and tokens <= burst) then tokens = burst end
+if not (at and at <= now) then at = now end
 tokens = math.min(burst, tokens + math.max(0, now - at) * rate) - spent
 tokens = math.max(tokens, -10 * burst)
 redis.call('HSET', KEYS[1], 'tokens', tostring(tokens), 'at', string.format('%.6f', now))
@@ -77,13 +79,19 @@ class SharedTokenBuckets:
             pipeline.eval(SPEND, 1, key, repr(bucket.rate.per_s), str(bucket.rate.burst), str(bucket.spent))
             bucket.spent = 0  # even if Redis does not reply: an outage leaves no debt
         try:
-            replies = await within(pipeline.execute(), BUDGET_S)
+            replies = await within(pipeline.execute(raise_on_error=False), BUDGET_S)
         except FAILURES as error:
             self._failed(error)
             return
-        now = self._clock()
+        now, failed = self._clock(), None
         for bucket, reply in zip(used.values(), replies, strict=True):
-            bucket.set_remaining(float(reply), now)
+            if isinstance(reply, Exception):  # the server refuses, or a value of another program spoils the script
+                failed = reply
+            else:
+                bucket.set_remaining(float(reply), now)
+        if failed is not None:
+            self._failed(failed)
+            return
         self._unavailable = False
         self._outcomes["done"].inc()
 
