@@ -9,7 +9,7 @@ from service.errors import ForbiddenError
 
 Role = Literal["read", "write", "admin"]
 
-PRINCIPAL = "principal"  # key of the ASGI scope
+PRINCIPAL, CALLER = "principal", "caller"  # keys of the ASGI scope
 RANK = {role: rank for rank, role in enumerate(get_args(Role))}  # each role includes those before it
 LOWEST_ROLE: Role = "read"
 
@@ -33,6 +33,11 @@ def principal_of(scope: Scope) -> Principal:
     """The caller of a request."""
     principal: Principal = scope.get(PRINCIPAL, ANONYMOUS)
     return principal
+
+
+def caller_of(scope: Scope) -> str:
+    """Who is rate limited and has one vote in the canary: a key by its name, without keys a client address."""
+    return str(scope.get(CALLER) or principal_of(scope).name)
 
 
 def require(principal: Principal, role: Role) -> None:

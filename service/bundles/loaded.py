@@ -4,12 +4,13 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from index.bundle import Bundle
+from service.bundles.traffic import Traffic
 from service.ranking.facets import FacetStore
 from service.ranking.item_metadata import ItemMetadata
 from service.ranking.ranker import Ranker
@@ -40,6 +41,7 @@ class LoadedBundle:
     facet_store: FacetStore
     ranker: Ranker
     device: str  # cpu or gpu
+    traffic: Traffic = field(default_factory=Traffic)  # its answers while it serves
 
     @property
     def hidden(self) -> Array:

@@ -2,16 +2,18 @@
 
 import asyncio
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import structlog
 
 from index.bundle import BundleError, check_sums
 from index.records import PointerMove
-from service.bundles.canary import Traffic, rollback_reason
+from service.bundles.canary import judge
 from service.bundles.open_published import OpenedBundle
+from service.bundles.probe import failed_probes
 from service.bundles.publishing import Publishing
 from service.bundles.swapper import REGISTRY_ERRORS, BundleSwapper
+from service.bundles.traffic import Traffic
 from service.settings import BundleSettings
 from service.telemetry.metrics import Metrics
 
@@ -19,6 +21,15 @@ CHECKS = 30  # of the responses in one canary window
 HOUR_S = 3_600.0
 
 log = structlog.get_logger()
+
+
+@dataclass
+class _Canary:
+    """A newly published bundle that is monitored."""
+
+    bundle_id: str
+    before: Traffic  # of the bundle before
+    checks: int = 0
 
 
 class BundleMonitor:
@@ -32,30 +43,51 @@ class BundleMonitor:
         self._swapper = swapper
         self._publishing = publishing
         self._replica = replica
-        self._start = Traffic.of(metrics)  # when the current bundle began to serve
-        self._canary: asyncio.Task[None] | None = None
+        self._canary: _Canary | None = None
+        self._begun = asyncio.Event()
         swapper.on_swap = self._start_canary
 
     # The canary: responses of a newly published bundle
 
-    def _start_canary(self) -> None:
+    def _start_canary(self, before: Traffic) -> None:
         """Monitor a newly published bundle for `watch_s` seconds, compared with the one before."""
-        now = Traffic.of(self._metrics)
-        before, self._start = now.since(self._start), now
-        if self._canary is not None:
-            self._canary.cancel()
         if self._settings.watch_s:
-            self._canary = asyncio.create_task(self._run_canary(self._swapper.bundle_id, now, before))
+            self._canary = _Canary(self._swapper.bundle_id, before)
+            self._begun.set()
 
-    async def _run_canary(self, bundle_id: str, start: Traffic, before: Traffic) -> None:
-        for _ in range(CHECKS):
+    async def watch_responses(self) -> None:
+        """Check the responses of each newly published bundle, until cancelled."""
+        while True:
+            if self._canary is None:
+                await self._begun.wait()
+            self._begun.clear()
             await asyncio.sleep(self._settings.watch_s / CHECKS)
-            if self._swapper.bundle_id != bundle_id:
-                return
-            reason = rollback_reason(Traffic.of(self._metrics).since(start), before, self._settings)
-            if reason:
-                await self._withdraw(bundle_id, reason)
-                return
+            await self._check_responses()
+
+    async def _check_responses(self) -> None:
+        canary = self._canary
+        if canary is None or self._swapper.bundle_id != canary.bundle_id:
+            self._canary = None
+            return
+        canary.checks += 1
+        reason = await self._rollback_reason(canary)
+        if self._canary is not canary:  # another bundle was published meanwhile
+            return
+        if reason or canary.checks == CHECKS:
+            self._canary = None
+        if reason:
+            await self._withdraw(canary.bundle_id, reason)
+
+    async def _rollback_reason(self, canary: "_Canary") -> str:
+        """Why the new bundle must be rolled back, empty where it may stay; probes verify what single callers say."""
+        loaded = self._swapper.loaded
+        verdict = judge(loaded.traffic, canary.before, self._settings)
+        if not verdict.suspicion:
+            return verdict.reason
+        n, failed = await failed_probes(loaded)
+        if failed <= self._settings.watch_max_error_share * n:
+            return ""
+        return f"{verdict.suspicion}; so did {failed} of {n} probes"
 
     async def _withdraw(self, bundle_id: str, reason: str) -> None:
         move = PointerMove(at=self._swapper.now(), by=self._replica, why=reason)
@@ -107,9 +139,3 @@ class BundleMonitor:
         except (BundleError, OSError) as error:
             return [str(error)]
         return []
-
-    async def close(self) -> None:
-        """Stop monitoring responses."""
-        if self._canary is not None:
-            self._canary.cancel()
-            await asyncio.gather(self._canary, return_exceptions=True)

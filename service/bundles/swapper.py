@@ -22,6 +22,7 @@ from service.bundles.current import CurrentBundle
 from service.bundles.loaded import LoadedBundle
 from service.bundles.loader import BundleLoader
 from service.bundles.open_published import OpenedBundle, open_verified
+from service.bundles.traffic import Traffic
 from service.settings import BundleSettings
 from service.telemetry.metrics import BundleMetrics
 
@@ -58,7 +59,8 @@ class BundleSwapper:
         self.opened = opened
         self.failure: SwapFailure | None = None
         self.damage: list[str] = []  # what is wrong with the files of the current bundle
-        self.on_swap: Callable[[], None] = lambda: None  # runs after a swap to a newly published bundle
+        # Runs after a swap to a newly published bundle, with the answers of the bundle before.
+        self.on_swap: Callable[[Traffic], None] = lambda _: None
         self._current = current
         self._loader = loader
         self._settings: BundleSettings = loader.settings
@@ -79,6 +81,11 @@ class BundleSwapper:
         """The id of the bundle that serves."""
         return self._current.bundle_id
 
+    @property
+    def loaded(self) -> LoadedBundle:
+        """The bundle that serves."""
+        return self._current.loaded
+
     def now(self) -> datetime:
         """The current time in UTC, for records."""
         return datetime.fromtimestamp(self._clock(), UTC)
@@ -94,10 +101,7 @@ class BundleSwapper:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self._settings.bundle_poll_s)
             self._wake.clear()
-            try:
-                await self.poll()
-            except Exception as error:  # the outermost edge of this task: no error may end it
-                self._record_failure(self.bundle_id, repr(error))
+            await self.poll()
 
     async def poll(self) -> None:
         """Swap to the bundle that the pointer names, if another one serves; a failed swap is retried with backoff."""
@@ -157,7 +161,7 @@ class BundleSwapper:
 
         With `canary` the responses of the new bundle are monitored, and it may be rolled back automatically.
         """
-        before = self.bundle_id
+        before, traffic = self.bundle_id, self._current.loaded.traffic
         self._current.replace(prepared.loaded)
         self.opened, self.damage, self.failure = prepared.opened, [], None
         self._backoff.clear()
@@ -165,7 +169,7 @@ class BundleSwapper:
         self._set_metrics()
         log.info("bundle swapped", bundle=self.bundle_id, before=before)
         if canary:
-            self.on_swap()
+            self.on_swap(traffic)
 
     async def fall_back(self, reason: str) -> bool:
         """Swap to the newest earlier bundle that can serve, though the pointer names this one; False if none can."""

@@ -21,6 +21,11 @@ class Query(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @property
+    def shape(self) -> str:
+        """What the cost of the answer depends on: answers to requests of one shape are compared with each other."""
+        return ""
+
 
 Q = TypeVar("Q", bound=Query)
 

@@ -13,6 +13,7 @@ from service.ranking.rules import NO_RULES, ItemId, Rules, requirements
 from service.settings import RankingSettings, Settings
 
 MAX_WEIGHT = 1_000.0
+COSTLY = ("explain", "counterfactual", "diversity", "category_cap", "has_filters", "user_id")
 MAX_SEED = 2**53 - 1  # the largest integer that every reader of JSON represents exactly
 # In the OpenAPI document only: a request that breaks it gets an error in words, not one about a pattern.
 NAME_AND_VALUE = WithJsonSchema({"type": "string", "pattern": r"^[^:]+:[\s\S]+$"})
@@ -22,6 +23,19 @@ class ListQuery(Query):
     """How many items."""
 
     k: int
+
+    @cached_property
+    def shape(self) -> str:  # computed once, as parsed queries are cached
+        sizes = [self.k, *self._sizes()]
+        return " ".join([*self._options(), *(str(size.bit_length()) for size in sizes)])  # sizes by powers of two
+
+    def _options(self) -> list[str]:
+        """The options that make an answer cost more."""
+        return [name for name in COSTLY if getattr(self, name, False)]
+
+    def _sizes(self) -> list[int]:
+        """The sizes, beside k, that the cost depends on."""
+        return []
 
 
 class HiddenQuery(ListQuery):
@@ -46,6 +60,9 @@ class PagedQuery(ListQuery):
     def filters(self) -> Filters:
         """InvalidRequestError where a filter cannot be parsed."""
         return Filters(self.category, tuple(requirements(self.require)), self.exclude)
+
+    def _sizes(self) -> list[int]:
+        return [self.offset]
 
     @property
     def has_filters(self) -> bool:
@@ -110,6 +127,9 @@ class BodyWithRules(RecommendQuery):
 
     rules: Rules = Field(default=NO_RULES, description="pin, boost, block, require")
 
+    def _sizes(self) -> list[int]:
+        return [*super()._sizes(), sum(self.rules.entry_counts().values())]
+
 
 class SessionBody(BodyWithRules):
     """A session, and options of /recommend for it."""
@@ -119,11 +139,17 @@ class SessionBody(BodyWithRules):
     liked: tuple[ItemId, ...] = ()
     disliked: tuple[ItemId, ...] = Field((), description="never shown; they lower the score of similar items")
 
+    def _sizes(self) -> list[int]:
+        return [*super()._sizes(), len(self.items) + len(self.liked) + len(self.disliked)]
+
 
 class BatchBody(BodyWithRules):
     """Several users, and options of /recommend for all of them."""
 
     user_ids: tuple[str, ...] = Field(min_length=1)
+
+    def _sizes(self) -> list[int]:
+        return [*super()._sizes(), len(self.user_ids)]
 
 
 Q = TypeVar("Q", bound=ListQuery)

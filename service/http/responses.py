@@ -239,6 +239,9 @@ class Ready(Answer):
     index: dict[str, Any]
     spaces: list[str]
     files: str = Field(description="the bundle's files on disk: verified, not verified (yet), or the damage found")
+    degraded: list[str] = Field(
+        description="background tasks that ended unexpectedly and have not run for some seconds again, with the error"
+    )
 
 
 class Refusal(BaseModel):

@@ -4,6 +4,7 @@ FastAPI writes the OpenAPI document from each route but answers none of them: it
 cost more per request than the search.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -19,11 +20,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.bundles.loaded import LoadedBundle
 from service.bundles.warmup import RecordedRequest
-from service.errors import REQUEST_ID, InvalidRequestError, MethodNotAllowedError
+from service.errors import (
+    REQUEST_ID,
+    TIMED_OUT,
+    InvalidRequestError,
+    MethodNotAllowedError,
+    ResponseTimeoutError,
+    describe,
+)
 from service.http.parameters import Query, documented_signature, parse_body, parse_query, read_body
 from service.http.responses import Refusal
 from service.http.sending import JSON, send_body
-from service.principal import ANONYMOUS, LOWEST_ROLE, PRINCIPAL, Principal, Role, require
+from service.principal import ANONYMOUS, LOWEST_ROLE, PRINCIPAL, Principal, Role, caller_of, require
 from service.ranking.profile import Profile
 from service.response_cache import CachedResponse, Key
 from service.state import STATE, Service
@@ -38,6 +46,10 @@ MAX_CACHED_QUERY_BYTES = 256  # a long query string is specific to one caller an
 COMMON_ERRORS = (401, 403, 408, 414, 422, 429, 431, 503, 504)  # statuses that any route may refuse with
 BODY_ERRORS = (413,)
 RETRY_AFTER = {"description": "seconds after which to retry, where known", "schema": {"type": "integer"}}
+
+BUNDLE_ROUTES = ("/recommend", "/similar", "/popular", "/items", "/users", "/trending")  # answered from a bundle
+KEPT = "kept"  # the stage of a cached response
+FAULTS = (500, 504)  # statuses of failures that the canary counts
 
 Method = Literal["GET", "POST", "PUT", "DELETE"]
 
@@ -171,6 +183,7 @@ class _DirectEndpoint:
     impressions: bool
 
     def __post_init__(self) -> None:
+        self._watched = self.role == LOWEST_ROLE and self.path.startswith(BUNDLE_ROUTES)
         self._replay = self.replay  # bound once, not at every request
         self._parse_query: Callable[[bytes], Query] = lambda text: parse_query(text, self.query)
         self._parse_query_cached = lru_cache(QUERY_CACHE_SIZE)(self._parse_query)
@@ -179,10 +192,10 @@ class _DirectEndpoint:
         service: Service = scope["state"][STATE]
         epoch = service.responses.epoch  # read before anything that the response is made from
         request = await self._read(service, scope, receive)
-        if self.cacheable and (request.profile is not None or self.user_of(request) is None):
-            response = await self._respond_from_cache(service, request, scope["query_string"], epoch)
+        if self._watched:
+            response = await self._answer_watched(service, request, scope, epoch)
         else:
-            response = await self._respond(service, request)
+            response = await self._answer(service, request, scope["query_string"], epoch)
         if isinstance(response, TextResponse):
             await send_body(send, self.status, response.body, response.content_type.encode())
             return
@@ -196,7 +209,7 @@ class _DirectEndpoint:
         await send_body(send, self.status, _prepend_fields(first_fields, response.rendered), JSON)
 
     async def _read(self, service: Service, scope: Scope, receive: Receive) -> Request[Any]:
-        """The request, validated and with its user's profile. InvalidRequestError or ForbiddenError where refused."""
+        """The request, validated. InvalidRequestError or ForbiddenError where refused."""
         principal: Principal = scope[PRINCIPAL]
         if self.role != LOWEST_ROLE:
             require(principal, self.role)
@@ -209,18 +222,46 @@ class _DirectEndpoint:
         if self.body is not None:
             raw_body = await read_body(scope, receive, settings.body_max_bytes)
             body = parse_body(raw_body, self.body)
-        request = Request(
+        return Request(
             service.current.loaded, path_id, query, body, scope[REQUEST_ID], scope[TIMINGS], principal,
             headers=scope["headers"], raw_body=raw_body,
         )  # fmt: skip
+
+    async def _answer_watched(
+        self, service: Service, request: Request[Any], scope: Scope, epoch: int
+    ) -> CachedResponse | TextResponse:
+        """The answer, counted for the canary of its bundle, without the time that the caller takes to send and read."""
+        start = time.perf_counter()
+        try:
+            response = await self._answer(service, request, scope["query_string"], epoch)
+        except BaseException as error:
+            if _is_fault(error, scope):  # else refused, or given up by the caller
+                self._count(request, scope, start, fault=True)
+            raise
+        self._count(request, scope, start, fault=False)
+        return response
+
+    def _count(self, request: Request[Any], scope: Scope, start: float, *, fault: bool) -> None:
+        seconds, marks = time.perf_counter() - start, request.timings.marks
+        cached = bool(marks) and marks[-1][0] == KEPT
+        shape = KEPT if cached else getattr(request.query if request.body is None else request.body, "shape", "")
+        request.loaded.traffic.record(self.path, shape, caller_of(scope), seconds, fault=fault)
+
+    async def _answer(
+        self, service: Service, request: Request[Any], query_string: bytes, epoch: int
+    ) -> CachedResponse | TextResponse:
+        """The response, with the profile of the request's user."""
         user_id = self.user_of(request)
         if user_id is not None:
             users = request.loaded.users
             request.profile = users.peek(user_id) or await users.find(user_id)
             request.timings.mark("user")
         if self.cacheable:
-            service.recent.record(RecordedRequest(partial(self._replay, service), path_id, query, user_id is not None))
-        return request
+            replay = partial(self._replay, service)
+            service.recent.record(RecordedRequest(replay, request.id, request.query, user_id is not None))
+        if self.cacheable and (request.profile is not None or user_id is None):
+            return await self._respond_from_cache(service, request, query_string, epoch)
+        return await self._respond(service, request)
 
     async def replay(self, service: Service, loaded: LoadedBundle, path_id: str, query: Query) -> None:
         """Answer a recorded request from a bundle that may not serve yet, and drop the response."""
@@ -238,7 +279,7 @@ class _DirectEndpoint:
         key: Key = self.path, "" if unknown_user else request.id, query
         cached = service.responses.get(key, request.profile)
         if cached is not None:
-            request.timings.mark("kept")
+            request.timings.mark(KEPT)
             return cached
         response = await self._respond(service, request)
         if isinstance(response, CachedResponse):
@@ -253,6 +294,13 @@ class _DirectEndpoint:
         rendered = orjson.dumps(result, option=orjson.OPT_SERIALIZE_NUMPY)[1:]
         request.timings.mark("render")
         return CachedResponse(request.profile, rendered, result.get("source", ""), len(result.get("items", ())))
+
+
+def _is_fault(error: BaseException, scope: Scope) -> bool:
+    """Whether the caller gets a 500 or 504: a 503 is load or an unavailable store, whichever bundle serves."""
+    if isinstance(error, asyncio.CancelledError):
+        return isinstance(scope.get(TIMED_OUT), ResponseTimeoutError)
+    return isinstance(error, Exception) and describe(error)[0] in FAULTS
 
 
 def _prepend_fields(fields: dict[str, str], rendered: bytes) -> bytes:

@@ -71,10 +71,13 @@ class JobRunner:
             return await self._run_stages(job)
         except _JobCancelledError:
             return await self._end(await self._reload(job), "cancelled", "cancelled by request")
-        except JobStoreUnavailableError:
+        except (LeaseLostError, JobStoreUnavailableError):
             raise  # no failure of the job: the next leader continues it
         except (InputError, ServiceError) as error:
             return await self._end(await self._reload(job), "failed", str(error))
+        except Exception as error:  # the outermost edge of a job: an unforeseen error must not block the next jobs
+            log.error("retraining failed unexpectedly", job=job.id, exc_info=error)
+            return await self._end(await self._reload(job), "failed", f"unexpected error: {error!r}")
 
     async def _run_stages(self, job: Job) -> Job:
         if job.bundle is None:

@@ -1,7 +1,9 @@
 """The interface of the store that replicas share: retraining jobs, messages to them, and the leader's lease."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
+
+from pydantic import ConfigDict, ValidationError
 
 from service.errors import ServiceError
 from service.retrain.job import Job
@@ -18,8 +20,29 @@ class JobStoreUnavailableError(ServiceError):
     code = "control_unavailable"
 
 
+OnUnreadable = Callable[[Exception], None]
+"""Called with the error of a record that cannot be read."""
+
+
+def ignore_unreadable(_: Exception) -> None:
+    """An OnUnreadable that does nothing."""
+
+
+class _StoredJob(Job):
+    model_config = ConfigDict(extra="ignore")  # of a later version that a rolling update brings
+
+
+def parse_job(record: str | bytes, on_unreadable: OnUnreadable) -> Job | None:
+    """The job of a stored record; None, reported, where the record is none."""
+    try:
+        return Job.model_construct(**dict(_StoredJob.model_validate_json(record)))
+    except ValidationError as error:
+        on_unreadable(error)
+        return None
+
+
 class JobStore(Protocol):
-    """Every method may raise JobStoreUnavailableError.
+    """Every method may raise JobStoreUnavailableError. A record that cannot be read stays stored, and is no job.
 
     The replica that holds the lease is the leader. Its token is higher than that of every leader before it, and a
     write with an older token is refused: a replica that lost the lease unnoticed cannot overwrite its successor's work.

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from index.errors import InputError
 from index.registry import Registry
 from service.errors import ServiceError
 from service.retrain.job import Handle, Job
@@ -55,11 +56,14 @@ class TrainingTask:
         return ["retrain", str(self.data), *map(str, [*fixed, *copies]), *self.job.arguments]
 
     def read_result(self) -> dict[str, Any] | None:
-        """The result file of a finished training; None where there is no file yet."""
+        """The result file of a finished training; None where there is no file yet. InputError where it is none."""
         try:
             result: dict[str, Any] = json.loads((self.out / RESULT_FILE).read_bytes())
+            str(result["bundle"])
         except FileNotFoundError:
             return None
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            raise InputError(f"{RESULT_FILE}: expected a JSON object with the field `bundle`: {error!r:.200}") from None
         return result
 
 

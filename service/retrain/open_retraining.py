@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 from index.registry import Registry
 from service.background import supervised
@@ -14,7 +15,7 @@ from service.errors import ServiceError
 from service.events.log import EventLog
 from service.redis.client import connect
 from service.retrain.job_runner import JobRunner, RetrainPaths, RunGate
-from service.retrain.job_store import JobStore
+from service.retrain.job_store import JobStore, OnUnreadable
 from service.retrain.launcher import Launcher
 from service.retrain.process_launcher import ProcessLauncher
 from service.retrain.redis_job_store import RedisJobStore
@@ -49,7 +50,10 @@ async def open_retraining(
         registry=registry,
         folder=settings.data_folder.absolute() / "retrain",
     )
-    store, launcher = open_job_store(settings, clock), open_launcher(settings, clock)
+    store, launcher = (
+        open_job_store(settings, clock, partial(metrics.unreadable.skip, "jobs")),
+        open_launcher(settings, clock),
+    )
     secret = settings.retrain_webhook_secret
     retraining = Retraining(
         store=store,
@@ -104,11 +108,11 @@ def _make_supervisor(
     )
 
 
-def open_job_store(settings: RetrainSettings, clock: Callable[[], float]) -> JobStore:
+def open_job_store(settings: RetrainSettings, clock: Callable[[], float], on_unreadable: OnUnreadable) -> JobStore:
     """The job store beside the event log: in Redis where several replicas share it, else in a file."""
     if settings.event_log != "redis" or settings.redis_url is None:
-        return SqliteJobStore(settings.data_folder / CONTROL_FILE, clock)
-    return RedisJobStore(connect(settings.redis_url.get_secret_value()), settings.namespace)
+        return SqliteJobStore(settings.data_folder / CONTROL_FILE, clock, on_unreadable)
+    return RedisJobStore(connect(settings.redis_url.get_secret_value()), settings.namespace, on_unreadable)
 
 
 def open_launcher(settings: RetrainSettings, clock: Callable[[], float]) -> Launcher:

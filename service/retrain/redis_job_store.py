@@ -1,19 +1,32 @@
 """The job store of several replicas: Redis. Every change is one atomic script."""
 
 import asyncio
+import hashlib
 from collections.abc import Awaitable, Sequence
 from typing import Any
 
 from service.redis.client import FAILURES, RedisClient
 from service.retrain.job import Job
-from service.retrain.job_store import MAX_JOBS, JobStoreUnavailableError, MessageKind
+from service.retrain.job_store import (
+    MAX_JOBS,
+    JobStoreUnavailableError,
+    MessageKind,
+    OnUnreadable,
+    ignore_unreadable,
+    parse_job,
+)
 
 TIMEOUT_S = 5.0  # no request for recommendations waits for this store
 
 # KEYS of each script: lease, token, jobs (hash), order (sorted set), running, words (hash)
 ACQUIRE_LEASE = """
 if redis.call('EXISTS', KEYS[1]) == 1 then return false end
-local token = redis.call('INCR', KEYS[2])
+local token = redis.pcall('INCR', KEYS[2])
+if type(token) == 'table' then  -- no number, or another type: the time is above every count
+    token = redis.call('TIME')[1] * 1000
+    redis.call('DEL', KEYS[2])
+    redis.call('SET', KEYS[2], string.format('%.0f', token))
+end
 redis.call('SET', KEYS[1], token, 'NX', 'PX', ARGV[1])
 return token
 """
@@ -44,6 +57,13 @@ RUNNING = """
 local running = redis.call('GET', KEYS[5])
 return running and redis.call('HGET', KEYS[3], running)
 """
+# A record that cannot be read no longer counts as running, unless it was replaced meanwhile.
+SET_ASIDE = """
+local running = redis.call('GET', KEYS[5])
+local record = running and redis.call('HGET', KEYS[3], running)
+if record and redis.sha1hex(record) == ARGV[1] then redis.call('DEL', KEYS[5]) end
+return 0
+"""
 NEWEST = """
 local ids = redis.call('ZREVRANGE', KEYS[4], 0, tonumber(ARGV[1]) - 1)
 return #ids > 0 and redis.call('HMGET', KEYS[3], unpack(ids)) or {}
@@ -53,8 +73,9 @@ return #ids > 0 and redis.call('HMGET', KEYS[3], unpack(ids)) or {}
 class RedisJobStore:
     """A JobStore. All its keys share one slot of a cluster."""
 
-    def __init__(self, redis: RedisClient, namespace: str) -> None:
+    def __init__(self, redis: RedisClient, namespace: str, on_unreadable: OnUnreadable = ignore_unreadable) -> None:
         self._redis = redis
+        self._on_unreadable = on_unreadable
         names = ("lease", "token", "jobs", "order", "running", "words")
         self._keys = [f"{{{namespace}:retrain}}:{name}" for name in names]
         self._jobs, self._messages = self._keys[2], self._keys[5]
@@ -70,21 +91,28 @@ class RedisJobStore:
         await self._run(RELEASE_LEASE, token)
 
     async def submit(self, job: Job) -> Job | None:
-        return _parse_job(await self._run(SUBMIT, job.id, job.model_dump_json(), repr(job.created_at), MAX_JOBS))
+        arguments = job.id, job.model_dump_json(), repr(job.created_at), MAX_JOBS
+        record = await self._run(SUBMIT, *arguments)
+        if record and await self._parse_running(record) is None:
+            record = await self._run(SUBMIT, *arguments)
+        return parse_job(record, self._on_unreadable) if record else None
 
     async def save(self, job: Job, token: int) -> bool:
         state = "ended" if job.has_ended else "running"
         return bool(await self._run(SAVE, token, job.id, job.model_dump_json(), state))
 
     async def running(self) -> Job | None:
-        return _parse_job(await self._run(RUNNING))
+        record = await self._run(RUNNING)
+        return await self._parse_running(record) if record else None
 
     async def find(self, job_id: str) -> Job | None:
-        return _parse_job(await self._await_reply(self._redis.hget(self._jobs, job_id)))
+        record = await self._await_reply(self._redis.hget(self._jobs, job_id))
+        return parse_job(record, self._on_unreadable) if record else None
 
     async def newest(self, limit: int) -> Sequence[Job]:
         records = await self._run(NEWEST, limit)
-        return [Job.model_validate_json(record) for record in records if record]
+        jobs = (parse_job(record, self._on_unreadable) for record in records if record)
+        return [job for job in jobs if job is not None]
 
     async def post_message(self, job_id: str, kind: MessageKind, text: str) -> None:
         await self._await_reply(self._redis.hsetnx(self._messages, f"{job_id} {kind}", text))
@@ -92,10 +120,19 @@ class RedisJobStore:
     async def messages(self, job_id: str) -> dict[str, str]:
         kinds: tuple[MessageKind, ...] = ("cancel", "result")
         found = await self._await_reply(self._redis.hmget(self._messages, [f"{job_id} {kind}" for kind in kinds]))
-        return {kind: text.decode() for kind, text in zip(kinds, found, strict=True) if text is not None}
+        return {
+            kind: text.decode(errors="replace") for kind, text in zip(kinds, found, strict=True) if text is not None
+        }
 
     async def close(self) -> None:
         await self._await_reply(self._redis.aclose())
+
+    async def _parse_running(self, record: bytes) -> Job | None:
+        """The job of the running record; a record that is none makes room for the next job."""
+        job = parse_job(record, self._on_unreadable)
+        if job is None:
+            await self._run(SET_ASIDE, hashlib.sha1(record, usedforsecurity=False).hexdigest())
+        return job
 
     async def _run(self, script: str, *arguments: object) -> Any:
         return await self._await_reply(self._redis.eval(script, len(self._keys), *self._keys, *map(str, arguments)))
@@ -107,10 +144,6 @@ class RedisJobStore:
                 return await awaitable
         except FAILURES as error:
             raise JobStoreUnavailableError(f"the job store does not respond: {error!r:.200}") from error
-
-
-def _parse_job(record: bytes | None) -> Job | None:
-    return Job.model_validate_json(record) if record else None
 
 
 def _ms(seconds: float) -> int:

@@ -4,12 +4,20 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from index.errors import InputError
 from service.retrain.job import Job
-from service.retrain.job_store import MAX_JOBS, JobStoreUnavailableError, MessageKind
+from service.retrain.job_store import (
+    MAX_JOBS,
+    JobStoreUnavailableError,
+    MessageKind,
+    OnUnreadable,
+    ignore_unreadable,
+    parse_job,
+)
 
 T = TypeVar("T")
 
@@ -32,12 +40,14 @@ INSERT OR IGNORE INTO lease VALUES (1, 0, 0);
 class SqliteJobStore:
     """A JobStore with one thread and one connection. Each call is a transaction that is on disk when it returns."""
 
-    def __init__(self, path: Path, clock: Callable[[], float]) -> None:
+    def __init__(self, path: Path, clock: Callable[[], float], on_unreadable: OnUnreadable = ignore_unreadable) -> None:
         self._clock = clock
+        self._on_unreadable = on_unreadable
         self._thread = ThreadPoolExecutor(1, "control")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._connection.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
             self._connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")
@@ -69,7 +79,7 @@ class SqliteJobStore:
 
     async def submit(self, job: Job) -> Job | None:
         def add(connection: sqlite3.Connection) -> Job | None:
-            running = _find_running(connection)
+            running = self._find_running(connection)
             if running is None:
                 connection.execute(
                     "INSERT INTO jobs (id, running, record) VALUES (?, 1, ?)", (job.id, job.model_dump_json())
@@ -87,17 +97,17 @@ class SqliteJobStore:
         return await self._in_thread(lambda connection: connection.execute(statement, values).rowcount == 1)
 
     async def running(self) -> Job | None:
-        return await self._in_thread(_find_running)
+        return await self._in_thread(self._find_running)
 
     async def find(self, job_id: str) -> Job | None:
-        return await self._in_thread(
-            lambda c: _parse_job(c.execute("SELECT record FROM jobs WHERE id = ?", (job_id,)).fetchone())
-        )
+        statement = "SELECT record FROM jobs WHERE id = ?"
+        row = await self._in_thread(lambda connection: connection.execute(statement, (job_id,)).fetchone())
+        return None if row is None else parse_job(row[0], self._on_unreadable)
 
     async def newest(self, limit: int) -> Sequence[Job]:
         statement = "SELECT record FROM jobs ORDER BY number DESC LIMIT ?"
         rows = await self._in_thread(lambda connection: connection.execute(statement, (limit,)).fetchall())
-        return [Job.model_validate_json(record) for (record,) in rows]
+        return [job for (record,) in rows if (job := parse_job(record, self._on_unreadable)) is not None]
 
     async def post_message(self, job_id: str, kind: MessageKind, text: str) -> None:
         await self._in_thread(lambda c: c.execute("INSERT OR IGNORE INTO words VALUES (?, ?, ?)", (job_id, kind, text)))
@@ -121,13 +131,13 @@ class SqliteJobStore:
         except sqlite3.Error as error:
             raise JobStoreUnavailableError(f"the job store cannot be used: {error}") from error
 
-
-def _find_running(connection: sqlite3.Connection) -> Job | None:
-    return _parse_job(connection.execute("SELECT record FROM jobs WHERE running = 1").fetchone())
-
-
-def _parse_job(row: tuple[str] | None) -> Job | None:
-    return None if row is None else Job.model_validate_json(row[0])
+    def _find_running(self, connection: sqlite3.Connection) -> Job | None:
+        """The running job; a record that is none no longer counts as running, and makes room for the next job."""
+        row = connection.execute("SELECT record FROM jobs WHERE running = 1").fetchone()
+        job = None if row is None else parse_job(row[0], self._on_unreadable)
+        if row is not None and job is None:
+            connection.execute("UPDATE jobs SET running = NULL WHERE running = 1")
+        return job
 
 
 def _delete_old(connection: sqlite3.Connection) -> None:

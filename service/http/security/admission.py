@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.errors import OVERLOADED, RateLimitedError, ShedError, UnauthorizedError
 from service.http.security.keyring import Keyring
 from service.http.security.rate_limit import Rate, TokenBuckets
-from service.principal import PRINCIPAL, Principal
+from service.principal import CALLER, PRINCIPAL, Principal
 
 # Probes have no key and must not be rate limited; the documentation is read in a browser.
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
@@ -43,9 +43,9 @@ class Admission:
         if path in self._open:
             scope[PRINCIPAL] = self._anonymous
         elif self._keys is None:
-            scope[PRINCIPAL] = self._anonymous
+            scope[PRINCIPAL], scope[CALLER] = self._anonymous, _address(scope)
             if self._rate is not None:
-                self._limit(_address(scope), self._rate)
+                self._limit(scope[CALLER], self._rate)
         else:
             self._admit_by_key(scope, self._keys)
 
