@@ -45,10 +45,14 @@ local function join(request, bucket, bundle, shown, clicks)
     if all_clicks > 0 and was_clicked == 0 then count(bucket, bundle, 'hits', 1) end
 end
 
-if type(redis.pcall('HINCRBY', prefix .. 'state', 'appends', 1)) == 'table' then  -- another type, or no number
-    redis.call('DEL', prefix .. 'state')
-    redis.call('HINCRBY', prefix .. 'state', 'appends', 1)
+local state = prefix .. 'state'
+local kind = redis.call('TYPE', state).ok
+if kind ~= 'hash' and kind ~= 'none' then
+    redis.call('DEL', state)
+elseif not string.match(redis.call('HGET', state, 'appends') or '0', '^%d+$') then
+    redis.call('HDEL', state, 'appends')
 end
+redis.call('HINCRBY', state, 'appends', 1)  -- the first write, which a Redis without memory refuses
 local newest = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)
 local position = newest[1] and tonumber(string.match(newest[1][1], '^%d+')) or 0
 local new = {}

@@ -21,12 +21,11 @@ TIMEOUT_S = 5.0  # no request for recommendations waits for this store
 # KEYS of each script: lease, token, jobs (hash), order (sorted set), running, words (hash)
 ACQUIRE_LEASE = """
 if redis.call('EXISTS', KEYS[1]) == 1 then return false end
-local token = redis.pcall('INCR', KEYS[2])
-if type(token) == 'table' then  -- no number, or another type: the time is above every count
-    token = redis.call('TIME')[1] * 1000
-    redis.call('DEL', KEYS[2])
-    redis.call('SET', KEYS[2], string.format('%.0f', token))
+local stored = redis.pcall('GET', KEYS[2]) or '0'
+if type(stored) == 'table' or not string.match(stored, '^%d+$') then  -- the time is above every count
+    redis.call('SET', KEYS[2], redis.call('TIME')[1] .. '000')
 end
+local token = redis.call('INCR', KEYS[2])
 redis.call('SET', KEYS[1], token, 'NX', 'PX', ARGV[1])
 return token
 """

@@ -1,19 +1,20 @@
-"""A bundle that does badly once it serves goes by itself."""
+"""A bundle that does badly once it serves goes by itself, and not because one caller wants it."""
 
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import httpx
+import pytest
 from bundles import edited
-from hypothesis import given
-from hypothesis import strategies as st
 from servers import counted, serving, wait_until
 
-from service.bundles.canary import Traffic, rollback_reason
-from service.settings import Settings
-from service.telemetry.fast_metrics import LATENCY_BUCKETS
-from service.telemetry.metrics import Metrics
+from service.bundles import monitor
+from service.bundles.traffic import Traffic
+from service.ranking.recommender import BundleRecommender
 
 FAST = {"watch_s": 30, "watch_min_requests": 20, "bundle_poll_s": 0.05, "warm_up_requests": 0}
 
@@ -21,17 +22,6 @@ FAST = {"watch_s": 30, "watch_min_requests": 20, "bundle_poll_s": 0.05, "warm_up
 def mute(two) -> Path:
     """A bundle whose items no request can tell: sums and laws hold, and every answer is a 500."""
     return edited(two.second, "items/bytes.npy", lambda text: text.fill(ord("x")))
-
-
-def traffic(*requests: tuple[str, float]) -> Traffic:
-    metrics = Metrics()
-    for status, seconds in requests:
-        metrics.route("GET", "/recommend/{user_id}", int(status)).observe(seconds)
-    return Traffic.of(metrics)
-
-
-def settings(**changes: object) -> Settings:
-    return Settings(registry=Path("none"), watch_min_requests=10, **changes)  # type: ignore[arg-type]
 
 
 def test_a_bundle_that_fails_requests_is_rolled_back_and_not_taken_up_again_before_it_is_published_by_hand(two):
@@ -82,48 +72,119 @@ def test_a_bundle_gone_back_to_is_not_watched(two):
         assert two.registry.current_id() == bad.name
 
 
-def test_too_few_requests_say_nothing():
-    assert rollback_reason(traffic(*[("500", 0.001)] * 9), Traffic(), settings()) == ""
-    assert rollback_reason(traffic(*[("500", 0.001)] * 10), Traffic(), settings()).startswith(
-        "100.0% of 10 requests failed"
+def another_caller(client: httpx.Client) -> httpx.Client:
+    """The same service, from another address."""
+    return httpx.Client(base_url=client.base_url, transport=httpx.HTTPTransport(local_address="127.0.0.2"), timeout=60)
+
+
+@pytest.fixture
+def broken_sevens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lists of seven items fail, and no others."""
+    recommend = BundleRecommender.recommend
+
+    async def fail(self: Any, profile: Any, k: int, **options: Any) -> Any:
+        if k == 7:
+            raise ArithmeticError("seven")
+        return await recommend(self, profile, k, **options)
+
+    monkeypatch.setattr(BundleRecommender, "recommend", fail)
+
+
+@pytest.mark.usefixtures("broken_sevens")
+def test_one_callers_failed_requests_are_verified_by_probes_and_those_of_two_are_believed(two, monkeypatch):
+    probed, failed_probes = [], monitor.failed_probes
+
+    async def probes(loaded: Any) -> tuple[int, int]:
+        probed.append(await failed_probes(loaded))
+        return probed[-1]
+
+    monkeypatch.setattr(monitor, "failed_probes", probes)
+    with serving(registry=two.folder, **FAST | {"watch_s": 6}) as client, another_caller(client) as other:
+        two.registry.publish(two.second.name)
+        wait_until(lambda: client.get("/readyz").json()["bundle"] == two.second.name)
+        for i in range(40):
+            assert client.get(f"/recommend/user-{i % 29}?k=7").status_code == 500
+        wait_until(lambda: len(probed) > 1)
+        assert set(probed) == {(30, 0)}
+        assert two.registry.current_id() == two.second.name
+        for i in range(40):
+            other.get(f"/recommend/user-{i % 29}?k=7")
+        wait_until(lambda: two.registry.current_id() == two.first.name)
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
+    """What the canary counts."""
+    found: list[dict[str, Any]] = []
+    names = ("path", "shape", "caller", "seconds")
+
+    def record(_: Traffic, *values: Any, fault: bool = False) -> None:
+        found.append(dict(zip(names, values, strict=True)) | {"fault": fault})
+
+    monkeypatch.setattr(Traffic, "record", record)
+    return found
+
+
+REFUSED = [
+    ("GET", "/recommend/user-1?k=0", 422),
+    ("GET", "/recommend/user-1?unknown=1", 422),
+    ("GET", "/recommend/user-1?require=nothing:x", 422),
+    ("GET", "/similar/unknown", 404),
+    ("GET", "/items/unknown", 404),
+    ("GET", "/recommend/unknown", 404),
+    ("POST", "/recommend/batch", 422),
+    ("DELETE", "/recommend/user-1", 405),
+]
+
+
+def test_only_answers_to_valid_requests_count_and_without_the_time_that_the_caller_takes(two, recorded):
+    with serving(registry=two.folder, unknown_user="404", rate_limit_per_s=50, **FAST) as client:
+        for method, path, status in REFUSED:
+            assert client.request(method, path).status_code == status
+        assert recorded == []
+        client.post("/recommend", content=slowly(b'{"items": [{"item_id": "item-1"}]}')).raise_for_status()
+        client.get("/recommend/user-1").raise_for_status()
+        assert [(one["path"], one["caller"], one["fault"]) for one in recorded] == [
+            ("/recommend", "127.0.0.1", False),
+            ("/recommend/{user_id:path}", "127.0.0.1", False),
+        ]
+        assert recorded[0]["seconds"] < PAUSE_S
+        wait_until(lambda: client.get("/popular").status_code == 429)
+        count = len(recorded)
+        assert client.get("/popular").status_code == 429
+        assert len(recorded) == count
+
+
+PAUSE_S = 0.3
+
+
+def slowly(body: bytes) -> Iterator[bytes]:
+    yield body[:5]
+    time.sleep(PAUSE_S)
+    yield body[5:]
+
+
+def test_requests_of_another_cost_are_of_another_shape(two, recorded):
+    cheap, *costly = (
+        {"user_ids": ["user-1"]},
+        {"user_ids": ["user-1"], "explain": True},
+        {"user_ids": ["user-1"], "k": 40},
+        {"user_ids": ["user-1"], "diversity": 0.5},
+        {"user_ids": [f"user-{i}" for i in range(20)]},
     )
+    with serving(registry=two.folder, **FAST) as client:
+        for body in (cheap, cheap, *costly):
+            client.post("/recommend/batch", json=body).raise_for_status()
+        for _ in range(2):  # the second is a cached response
+            client.get("/recommend/user-1").raise_for_status()
+    first, second, *others, computed, cached = [one["shape"] for one in recorded]
+    assert first == second
+    assert len({first, *others}) == 5
+    assert computed != cached
 
 
-def test_faults_are_ours_and_not_those_of_callers_or_of_load():
-    fine = [("404", 0.001), ("422", 0.001), ("503", 0.001)] * 10
-    assert rollback_reason(traffic(*fine), Traffic(), settings()) == ""
-    told = rollback_reason(traffic(*fine, ("504", 0.001)), Traffic(), settings(watch_max_error_share=0.03))
-    assert told == "3.2% of 31 requests failed, limit 3.0%"
-
-
-def test_a_p99_is_bad_beyond_the_limit_and_beside_that_of_the_bundle_before():
-    slow, fast = traffic(*[("200", 0.2)] * 20), traffic(*[("200", 0.004)] * 20)
-    assert rollback_reason(fast, fast, settings()) == ""
-    assert rollback_reason(slow, slow, settings()) == "", "it was slow before"
-    assert "times that of the bundle before" in rollback_reason(slow, fast, settings())
-    assert rollback_reason(slow, fast, settings(watch_max_p99_ms=300)) == ""
-    assert rollback_reason(slow, Traffic(), settings()).startswith("p99 is 2"), (
-        "nothing to compare with: the limit alone"
-    )
-
-
-def test_only_what_comes_out_of_bundles_counts_and_only_since():
-    metrics = Metrics()
-    for route in ("/bundles/{bundle_id}/publish", "/events", "/metrics"):
-        metrics.route("POST", route, 500).observe(20.0)
-    assert Traffic.of(metrics).requests == 0
-    metrics.route("GET", "/popular", 500).observe(0.1)
-    before = Traffic.of(metrics)
-    metrics.route("GET", "/popular", 200).observe(0.001)
-    later = Traffic.of(metrics).since(before)
-    assert (later.requests, later.faults) == (1, 0)
-    assert later.p99_s <= 0.001
-
-
-@given(st.lists(st.floats(0, 20), min_size=1, max_size=50))
-def test_the_p99_lies_in_the_bucket_of_the_right_request(seconds):
-    p99 = traffic(*[("200", one) for one in seconds]).p99_s
-    right = sorted(seconds)[-(len(seconds) // 100) - 1]
-    upper = next((bound for bound in LATENCY_BUCKETS if right <= bound), LATENCY_BUCKETS[-1])
-    lower = max((bound for bound in LATENCY_BUCKETS if bound < upper), default=0.0)
-    assert lower <= p99 <= upper
+@pytest.mark.usefixtures("broken_sevens")
+def test_a_failure_counts_as_one(two, recorded):
+    with serving(registry=two.folder, **FAST) as client:
+        assert client.get("/recommend/user-1?k=7").status_code == 500
+    assert [one["fault"] for one in recorded] == [True]

@@ -39,7 +39,7 @@ def test_the_file_holds_every_event_with_its_position_and_the_trainer_reads_it(t
 
     async def steps(log: EventLog) -> None:
         await log.append(given)
-        assert tuple(await export_events(log, out)) == (4, 0, 4)
+        assert tuple(await export_events(log, out)) == (4, 0, 4, 0)
 
     use(tmp_path, steps)
     rows = pq.read_table(out).to_pylist()
@@ -61,7 +61,7 @@ def test_an_export_goes_on_where_the_last_one_ended_and_tells_how_far_it_is(
         second = await export_events(log, tmp_path / "2.parquet", after=first.last_position)
         assert (first.events, second.events, second.last_position) == (100, 50, 150)
         third = await export_events(log, tmp_path / "3.parquet", after=150)
-        assert tuple(third) == (0, 150, 150)
+        assert tuple(third) == (0, 150, 150, 0)
 
     use(tmp_path, steps)
     assert told == [(40, 100), (80, 100), (100, 100)]
@@ -108,7 +108,8 @@ def test_the_command_line_writes_the_file_and_says_how_far_it_goes(tmp_path: Pat
     out = tmp_path / "events.parquet"
     done = run("export-events", "--out", str(out), "--after", "3", registry=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {"file": str(out), "events": 7, "after": 3, "last_position": 10}
+    told = {"file": str(out), "events": 7, "after": 3, "last_position": 10, "unreadable": 0}
+    assert (json.loads(done.stdout), done.stderr) == (told, "")
     assert pq.read_table(out).num_rows == 7
     bad = run("export-events", "--out", str(out), "--after", "99", registry=tmp_path)
     assert (bad.returncode, len(bad.stderr.splitlines())) == (2, 1)
