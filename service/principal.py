@@ -9,7 +9,8 @@ from service.errors import ForbiddenError
 
 Role = Literal["read", "write", "admin"]
 
-PRINCIPAL, CALLER = "principal", "caller"  # keys of the ASGI scope
+# Keys of the ASGI scope. The caller is who is rate limited: the name of a key, without keys a client address.
+PRINCIPAL, CALLER = "principal", "caller"
 RANK = {role: rank for rank, role in enumerate(get_args(Role))}  # each role includes those before it
 LOWEST_ROLE: Role = "read"
 
@@ -33,11 +34,6 @@ def principal_of(scope: Scope) -> Principal:
     """The caller of a request."""
     principal: Principal = scope.get(PRINCIPAL, ANONYMOUS)
     return principal
-
-
-def caller_of(scope: Scope) -> str:
-    """Who is rate limited and has one vote in the canary: a key by its name, without keys a client address."""
-    return str(scope.get(CALLER) or principal_of(scope).name)
 
 
 def require(principal: Principal, role: Role) -> None:

@@ -31,7 +31,7 @@ from service.errors import (
 from service.http.parameters import Query, documented_signature, parse_body, parse_query, read_body
 from service.http.responses import Refusal
 from service.http.sending import JSON, send_body
-from service.principal import ANONYMOUS, LOWEST_ROLE, PRINCIPAL, Principal, Role, caller_of, require
+from service.principal import ANONYMOUS, CALLER, LOWEST_ROLE, PRINCIPAL, Principal, Role, require
 from service.ranking.profile import Profile
 from service.response_cache import CachedResponse, Key
 from service.state import STATE, Service
@@ -230,7 +230,10 @@ class _DirectEndpoint:
     async def _answer_watched(
         self, service: Service, request: Request[Any], scope: Scope, epoch: int
     ) -> CachedResponse | TextResponse:
-        """The answer, counted for the canary of its bundle, without the time that the caller takes to send and read."""
+        """The answer, counted for the canary of its bundle, without the time that the caller takes to send and read.
+
+        A cached response is not counted: it says nothing new about the bundle.
+        """
         start = time.perf_counter()
         try:
             response = await self._answer(service, request, scope["query_string"], epoch)
@@ -238,14 +241,13 @@ class _DirectEndpoint:
             if _is_fault(error, scope):  # else refused, or given up by the caller
                 self._count(request, scope, start, fault=True)
             raise
-        self._count(request, scope, start, fault=False)
+        if not (request.timings.marks and request.timings.marks[-1][0] == KEPT):
+            self._count(request, scope, start, fault=False)
         return response
 
     def _count(self, request: Request[Any], scope: Scope, start: float, *, fault: bool) -> None:
-        seconds, marks = time.perf_counter() - start, request.timings.marks
-        cached = bool(marks) and marks[-1][0] == KEPT
-        shape = KEPT if cached else getattr(request.query if request.body is None else request.body, "shape", "")
-        request.loaded.traffic.record(self.path, shape, caller_of(scope), seconds, fault=fault)
+        shape = getattr(request.query if request.body is None else request.body, "shape", "")
+        request.loaded.traffic.record(self.path, shape, scope[CALLER], time.perf_counter() - start, fault=fault)
 
     async def _answer(
         self, service: Service, request: Request[Any], query_string: bytes, epoch: int

@@ -54,7 +54,7 @@ class Admission:
         if presented is None:
             raise UnauthorizedError("an API key is required: Authorization: Bearer <key>, or X-API-Key: <key>")
         key = keys.authenticate(presented)
-        scope[PRINCIPAL] = key.principal
+        scope[PRINCIPAL], scope[CALLER] = key.principal, key.principal.name
         rate = key.rate or self._rate
         if rate is not None:
             self._limit(key.principal.name, rate)

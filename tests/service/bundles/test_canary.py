@@ -175,12 +175,11 @@ def test_requests_of_another_cost_are_of_another_shape(two, recorded):
     with serving(registry=two.folder, **FAST) as client:
         for body in (cheap, cheap, *costly):
             client.post("/recommend/batch", json=body).raise_for_status()
-        for _ in range(2):  # the second is a cached response
+        for _ in range(2):  # the second is a cached response, and is not counted
             client.get("/recommend/user-1").raise_for_status()
-    first, second, *others, computed, cached = [one["shape"] for one in recorded]
+    first, second, *others, _ = [one["shape"] for one in recorded]
     assert first == second
     assert len({first, *others}) == 5
-    assert computed != cached
 
 
 @pytest.mark.usefixtures("broken_sevens")
