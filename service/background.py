@@ -26,6 +26,8 @@ log = structlog.get_logger()
 async def supervised(metrics: TaskMetrics, work: Mapping[str, Work]) -> AsyncIterator[None]:
     """Keep these tasks running, by name, while the context is open. None of them may end by itself."""
     supervisors = [_Supervisor(name, start, metrics) for name, start in work.items()]
+    for name in work:
+        metrics.task_runs(name)
     tasks = [asyncio.create_task(supervisor.run()) for supervisor in supervisors]
     try:
         yield
@@ -47,7 +49,6 @@ class _Supervisor:
     failures: int = 0  # in a row
 
     async def run(self) -> None:
-        self.metrics.task_runs(self.name)
         wait_s = 0.0
         while not self.closing:
             started = time.monotonic()

@@ -47,7 +47,7 @@ def _shortest_of(bucket: int) -> float:
 
 
 class Traffic:
-    """The tallies of one bundle. Recording costs a request about a microsecond."""
+    """The tallies of one bundle. Recording costs a request two microseconds."""
 
     def __init__(self) -> None:
         self._tallies: dict[tuple[str, str, str], Tally] = {}

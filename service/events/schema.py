@@ -96,15 +96,18 @@ def open_connection(path: Path, *, read_only: bool = False, busy_ms: int | None 
     """A connection in autocommit mode, usable from one thread at a time; sqlite3.Error where it cannot be opened."""
     uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-    connection.text_factory = _text
+    connection.text_factory = stored_text
     connection.execute(f"PRAGMA busy_timeout = {BUSY_MS if busy_ms is None else busy_ms}")
     connection.execute("PRAGMA synchronous = FULL")
     return connection
 
 
-def _text(stored: bytes) -> str:
-    """Text that is not UTF-8 makes its row unreadable, and no query of other rows fail."""
-    return stored.decode(errors="surrogateescape")
+def stored_text(stored: bytes) -> str | bytes:
+    """The text of a column; the bytes where they are not UTF-8, so that only this row cannot be read."""
+    try:
+        return stored.decode()
+    except UnicodeDecodeError:
+        return stored
 
 
 def prepare(path: Path) -> None:

@@ -4,11 +4,11 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from index.errors import InputError
+from service.events.schema import stored_text
 from service.retrain.job import Job
 from service.retrain.job_store import (
     MAX_JOBS,
@@ -47,7 +47,7 @@ class SqliteJobStore:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._connection.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
+            self._connection.text_factory = stored_text
             self._connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
             self._connection.execute("PRAGMA journal_mode = WAL")
             self._connection.execute("PRAGMA synchronous = FULL")

@@ -48,14 +48,7 @@ def test_no_requests_of_one_caller_roll_a_bundle_back(
     assert judge(new, old, SETTINGS).reason == ""
 
 
-@given(
-    n=st.integers(2, 8),
-    failing=st.integers(10, 100),
-    own=ANY,
-    own_before=ANY,
-    kind=KINDS,
-    fast=st.sampled_from([1, 2000]),
-)
+@given(crowd=st.tuples(KINDS, st.integers(2, 8), st.integers(10, 100)), own=ANY, own_before=ANY, flood=FLOOD)
 def test_a_bundle_that_fails_a_tenth_of_several_callers_requests_goes_whatever_one_caller_does(
     crowd: tuple[tuple[str, str], int, int], own: Requests, own_before: Requests, flood: int
 ) -> None:

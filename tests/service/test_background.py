@@ -1,0 +1,156 @@
+"""A background task that ends, for whatever reason, is told about and started again."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from lively import until
+from structlog.testing import capture_logs
+
+from service import background
+from service.background import start_worker, supervised
+from service.telemetry.metrics import Metrics
+
+
+class RustPanicError(BaseException):
+    """As libraries in Rust raise it: no Exception."""
+
+
+def raises(error: BaseException | type[BaseException]) -> Callable[[], None]:
+    def fail() -> None:
+        raise error
+
+    return fail
+
+
+def recurse() -> None:
+    recurse()
+
+
+def cancel() -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+
+
+ENDS: dict[str, Callable[[], None]] = {
+    "it returned": lambda: None,
+    "ValueError": raises(ValueError("bad")),
+    "MemoryError": raises(MemoryError()),
+    "RecursionError": recurse,
+    "CancelledError": raises(asyncio.CancelledError()),
+    "CancelledError from outside": cancel,
+    "RustPanicError": raises(RustPanicError()),
+}
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, seconds in (("FIRST_S", 0.01), ("MAX_S", 0.04), ("STEADY_S", 0.05)):
+        monkeypatch.setattr(background, name, seconds)
+
+
+def sampled(metrics: Metrics, name: str, task: str) -> float | None:
+    return metrics.registry.get_sample_value(name, {"task": task})
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_task_that_ends_is_logged_counted_shown_and_started_again(end: str) -> None:
+    metrics, starts = Metrics(), []
+
+    async def work() -> None:
+        starts.append(end)
+        if len(starts) == 1:
+            ENDS[end]()
+            await asyncio.sleep(0.001)
+            if end != "CancelledError from outside":
+                return
+        await asyncio.Event().wait()
+
+    async def run() -> None:
+        async with supervised(metrics, {"work": work}):
+            assert sampled(metrics, "reco_background_task_up", "work") == 1
+            await until(lambda: metrics.failing_tasks)
+            assert metrics.failing_tasks == {"work": end.removesuffix(" from outside")}
+            assert sampled(metrics, "reco_background_task_up", "work") == 0
+            await until(lambda: len(starts) == 2)
+            assert metrics.failing_tasks, "it must run for a while first"
+            await until(lambda: not metrics.failing_tasks)
+            assert sampled(metrics, "reco_background_task_up", "work") == 1
+        assert len(starts) == 2
+
+    with capture_logs() as logs:
+        asyncio.run(run())
+    assert sampled(metrics, "reco_background_task_failures_total", "work") == 1
+    (told,) = logs
+    assert (told["event"], told["task"]) == ("background task ended unexpectedly", "work")
+    assert isinstance(told["exc_info"], BaseException) == (end != "it returned")
+
+
+def test_a_task_that_always_fails_waits_twice_as_long_each_time_up_to_a_limit() -> None:
+    metrics = Metrics()
+
+    async def run() -> None:
+        async with supervised(metrics, {"work": fails}):
+            await until(lambda: len(logs) == 5)
+
+    async def fails() -> None:
+        raise ValueError
+
+    with capture_logs() as logs:
+        asyncio.run(run())
+    assert [told["restart_in_s"] for told in logs[:5]] == [0.01, 0.02, 0.04, 0.04, 0.04]
+
+
+def test_one_that_is_cancelled_while_it_waits_for_its_restart_is_restarted_too() -> None:
+    metrics, starts = Metrics(), []
+
+    async def work() -> None:
+        starts.append(1)
+        raise ValueError
+
+    async def run() -> None:
+        async with supervised(metrics, {"work": work}):
+            await until(lambda: starts)
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+            await until(lambda: len(starts) == 3)
+
+    asyncio.run(run())
+
+
+def test_a_log_that_cannot_be_written_ends_no_supervision(monkeypatch: pytest.MonkeyPatch) -> None:
+    starts: list[int] = []
+
+    async def work() -> None:
+        starts.append(1)
+
+    async def run() -> None:
+        async with supervised(Metrics(), {"work": work}):
+            await until(lambda: len(starts) == 3)
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(background.log, "error", full)
+    asyncio.run(run())
+
+
+def test_a_worker_that_fails_is_told_about_until_the_next_one_has_done_its_work() -> None:
+    metrics = Metrics()
+
+    async def work(error: BaseException | None) -> None:
+        if error is not None:
+            raise error
+
+    async def run() -> None:
+        for error in (MemoryError(), None):
+            await asyncio.wait((start_worker(metrics, "impressions", work(error)),))
+            await asyncio.sleep(0)
+            assert metrics.failing_tasks == ({} if error is None else {"impressions": "MemoryError"})
+
+    with capture_logs() as logs:
+        asyncio.run(run())
+    assert [(told["event"], told["task"]) for told in logs] == [("background task ended unexpectedly", "impressions")]
+    assert sampled(metrics, "reco_background_task_failures_total", "impressions") == 1
