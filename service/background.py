@@ -28,7 +28,7 @@ async def supervised(metrics: TaskMetrics, work: Mapping[str, Work]) -> AsyncIte
     supervisors = [_Supervisor(name, start, metrics) for name, start in work.items()]
     for name in work:
         metrics.task_runs(name)
-    tasks = [asyncio.create_task(supervisor.run()) for supervisor in supervisors]
+    tasks = [asyncio.create_task(supervisor.run(), name=supervisor.name) for supervisor in supervisors]
     try:
         yield
     finally:

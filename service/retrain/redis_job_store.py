@@ -92,9 +92,9 @@ class RedisJobStore:
     async def submit(self, job: Job) -> Job | None:
         arguments = job.id, job.model_dump_json(), repr(job.created_at), MAX_JOBS
         record = await self._run(SUBMIT, *arguments)
-        if record and await self._parse_running(record) is None:
+        if record is not None and await self._parse_running(record) is None:
             record = await self._run(SUBMIT, *arguments)
-        return parse_job(record, self._on_unreadable) if record else None
+        return None if record is None else parse_job(record, self._on_unreadable)
 
     async def save(self, job: Job, token: int) -> bool:
         state = "ended" if job.has_ended else "running"
@@ -102,15 +102,15 @@ class RedisJobStore:
 
     async def running(self) -> Job | None:
         record = await self._run(RUNNING)
-        return await self._parse_running(record) if record else None
+        return None if record is None else await self._parse_running(record)
 
     async def find(self, job_id: str) -> Job | None:
         record = await self._await_reply(self._redis.hget(self._jobs, job_id))
-        return parse_job(record, self._on_unreadable) if record else None
+        return None if record is None else parse_job(record, self._on_unreadable)
 
     async def newest(self, limit: int) -> Sequence[Job]:
         records = await self._run(NEWEST, limit)
-        jobs = (parse_job(record, self._on_unreadable) for record in records if record)
+        jobs = (parse_job(record, self._on_unreadable) for record in records if record is not None)
         return [job for job in jobs if job is not None]
 
     async def post_message(self, job_id: str, kind: MessageKind, text: str) -> None:

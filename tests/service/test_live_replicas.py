@@ -73,6 +73,13 @@ def test_many_events_travel_in_few_messages(bundle: Bundle, valkey: Valkey, tmp_
         assert one.counted("reco_live_signals_total", outcome="sent") < 30
 
 
+BAD_IDS = ("5", "null", "true", '"ann"', '{"a": 1}', "[1, null]")
+BAD_MESSAGES = (
+    "", "x", "[]", "5", "null", b"\xff", "[" * 100_000, '{"from": 1}', '{"from": "x", "kind": []}',
+    *(f'{{"from": "x", "kind": "users", "ids": {ids}}}' for ids in BAD_IDS),
+)  # fmt: skip
+
+
 @pytest.mark.parametrize("news", ["lost", "garbage"])
 def test_where_the_news_is_lost_the_log_itself_tells_the_other_replica(
     bundle: Bundle, valkey: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, news: str
@@ -82,8 +89,12 @@ def test_where_the_news_is_lost_the_log_itself_tells_the_other_replica(
         await other.users.find("user-3")
         if news == "garbage":
             with valkey.client() as client:
-                for message in ("", "x", "[]", '{"from": 1}', '{"from": "x", "kind": "users", "ids": [1, null]}'):
+                for message in BAD_MESSAGES:
                     client.publish("reco:news", message)
+            await until(lambda: other.counted("reco_live_signals_total", outcome="bad") == len(BAD_MESSAGES))
+            assert other.counted("reco_unreadable_values_total", source="messages") == len(BAD_MESSAGES)
+            assert other.live.pubsub is not None
+            assert other.live.pubsub.listening
         assert one.live.pubsub is not None
         monkeypatch.setattr(one.live.pubsub, "send", lambda kind, ids: None)
         await one.did("user-3", "item-7")
@@ -216,3 +227,39 @@ async def did_at_last(world: World, user_id: str, item_id: str) -> None:
                 return await world.did(user_id, item_id, event_id="again")
             except ServiceError:
                 await asyncio.sleep(0.1)
+
+
+def test_what_cannot_be_sent_does_not_hold_up_what_can(bundle: Bundle, valkey: Valkey, tmp_path: Path) -> None:
+    @use(bundle, tmp_path, valkey.url, live_poll_s=60)
+    async def _(one: World, other: World) -> None:
+        assert one.live.pubsub is not None
+        one.live.pubsub.send("users", ["\ud800"])  # in no encoding
+        await until(lambda: one.counted("reco_background_task_failures_total", task="message_sender"))
+        one.live.pubsub.send("users", ["ann"])
+        await until(lambda: other.counted("reco_live_signals_total", outcome="received"))
+
+
+def test_a_follower_that_ends_no_longer_hears_and_drops_what_it_may_have_missed(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.background.FIRST_S", 0.3)
+
+    async def run() -> None:
+        async with replica(bundle, tmp_path, live_poll_s=0.01) as world:
+            await world.users.find("user-3")
+            on_events = world.live._on_log_events
+
+            def fail(events: Any) -> None:
+                world.live.follower._on_events = on_events
+                raise MemoryError
+
+            world.live.follower._on_events = fail
+            await world.did("user-4", "item-7")
+            await until(lambda: world.metrics.failing_tasks)
+            assert world.counted("reco_live_hears") == 0
+            assert world.users.peek("user-3") is None
+            await until(lambda: world.counted("reco_live_hears") == 1)
+            await world.did("user-4", "item-8")
+            await until(lambda: len(world.live.trending) == 1)
+
+    asyncio.run(run())

@@ -13,6 +13,7 @@ from index.ids import PackedStrings
 from service.errors import InvalidRequestError
 from service.ranking import facets as catalogue
 from service.ranking.facets import CATEGORY, CHUNK, Facets, FacetStore, build_facets, intersect
+from service.ranking.similar import SimilarItems
 
 
 def facets(attributes: list[dict[str, Any]], categories: list[str] | None = None) -> Facets:
@@ -97,3 +98,21 @@ def test_a_hundred_thousand_items_are_parsed_a_chunk_a_call(monkeypatch: pytest.
     found = build_facets(items)
     assert len(found.rows_with("colour", ["c3"])) == 8_334
     assert (sum(parsed), len(parsed)) == (100_000, -(-100_000 // CHUNK))
+
+
+def test_a_build_that_failed_once_is_done_again(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Any) -> None:
+        raise MemoryError
+
+    async def run() -> None:
+        store, similar = FacetStore(bundle), SimilarItems(bundle)
+        with monkeypatch.context() as patch:
+            patch.setattr(catalogue, "build_facets", fail)
+            patch.setattr("service.ranking.similar._unit_space", fail)
+            for build in (store.facets, similar.build):
+                with pytest.raises(MemoryError):
+                    await build()
+        assert await store.facets()
+        await similar.build()
+
+    asyncio.run(run())

@@ -98,3 +98,15 @@ def test_rules_that_name_what_a_bundle_has_not_are_refused_with_what_it_has(bund
     assert found.stderr.strip().endswith("no item can be chosen by 'in_stock'; known are category, material")
     assert str(file) in found.stderr
     assert "Traceback" not in found.stderr
+
+
+@pytest.mark.parametrize("suffix", [".json", ".toml"])
+def test_a_file_nested_too_deeply_and_a_pipe_are_refused_as_any_wrong_file(tmp_path: Path, suffix: str) -> None:
+    deep = tmp_path / f"deep{suffix}"
+    deep.write_text(("x = " if suffix == ".toml" else "") + "[" * 100_000)
+    with pytest.raises(InputError, match="deep"):
+        read_rules(deep)
+    pipe = tmp_path / f"pipe{suffix}"
+    os.mkfifo(pipe)
+    with pytest.raises(InputError, match="expected a file"):
+        read_rules(pipe)

@@ -202,3 +202,62 @@ def test_a_clock_that_is_set_back_does_not_keep_the_lease_for_ever(tmp_path: Pat
         await store.close()
 
     asyncio.run(steps())
+
+
+async def spoil(store: JobStore, record: bytes) -> None:
+    """Replace the record of job a."""
+    if isinstance(store, SqliteJobStore):
+        store._connection.execute("UPDATE jobs SET record = CAST(? AS TEXT) WHERE id = 'a'", (record,))
+    elif isinstance(store, RedisJobStore):
+        await store._redis.hset(store._jobs, "a", record)  # type: ignore[misc]
+
+
+BAD_RECORDS = [b"", b"no JSON", b"\xff", b"[]", b'{"id": "a"}', b"[" * 100_000]
+
+
+@pytest.mark.parametrize("record", BAD_RECORDS)
+@pytest.mark.parametrize("by", ["submit", "running"])
+def test_a_running_record_that_is_no_job_makes_room_for_the_next_one(
+    opened: Callable[[], JobStore], record: bytes, by: str
+) -> None:
+    async def steps(store: JobStore) -> None:
+        unreadable: list[Exception] = []
+        store._on_unreadable = unreadable.append  # type: ignore[attr-defined]
+        await store.submit(job("a"))
+        await spoil(store, record)
+        assert await store.find("a") is None
+        assert list(await store.newest(1)) == []
+        assert len(unreadable) == 2
+        if by == "running":
+            assert await store.running() is None
+        assert await store.submit(job("b")) is None
+        assert await store.running() == job("b")
+        assert len(unreadable) == 3
+
+    run(opened, steps)
+
+
+def test_a_record_of_a_later_version_is_the_job_that_this_one_knows(opened: Callable[[], JobStore]) -> None:
+    async def steps(store: JobStore) -> None:
+        await store.submit(job("a"))
+        await spoil(store, job("a").model_dump_json().encode()[:-1] + b', "of a later version": 1}')
+        assert await store.running() == job("a")
+        assert await store.submit(job("b")) == job("a")
+
+    run(opened, steps)
+
+
+@pytest.mark.parametrize("value", [b"no number", b"1.5"])
+def test_a_damaged_token_stops_no_leader(redis_url: str, tmp_path: Path, value: bytes) -> None:
+    async def steps() -> None:
+        store = RedisJobStore(connect(redis_url), tmp_path.name)
+        before = await store.acquire_lease(LEASE_S)
+        assert before is not None
+        await store.release_lease(before)
+        await store._redis.set(store._keys[1], value)
+        after = await store.acquire_lease(LEASE_S)
+        assert after is not None
+        assert after > before
+        await store.close()
+
+    asyncio.run(steps())

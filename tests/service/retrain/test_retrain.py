@@ -11,7 +11,10 @@ from retrainings import ended, in_training, let_go, retraining, started, state
 from servers import counted, publish, serving, wait_until
 from stand_in_trainer import FAILS, GOOD, WAITS, WORSE
 
+from index.errors import InputError
 from index.registry import Registry
+from service.retrain.job import Job
+from service.retrain.launcher import TrainingTask
 from service.retrain.process_launcher import start_time
 
 
@@ -185,3 +188,31 @@ def test_a_trainer_that_cannot_be_started_is_a_failed_job(registry: Path) -> Non
     with serving(**retraining(GOOD, registry, retrain_command="/no/such/trainer")) as client:
         job = ended(client, started(client))
     assert (job["state"], job["reason"]) == ("failed", "/no/such/trainer cannot be started: No such file or directory")
+
+
+def test_an_error_that_was_not_foreseen_fails_the_job_and_the_next_one_may_begin(
+    registry: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreadable(*_: object) -> None:
+        raise KeyError("pid")
+
+    with serving(**retraining(WAITS, registry)) as client:
+        job_id = started(client)
+        in_training(registry, job_id)
+        with monkeypatch.context() as patch:
+            patch.setattr("service.retrain.process_launcher.ProcessLauncher._is_alive", unreadable)
+            job = ended(client, job_id)
+        assert (job["state"], job["reason"]) == ("failed", "unexpected error: KeyError('pid')")
+        let_go(registry)
+        assert client.post("/retrain").status_code == 202
+
+
+@pytest.mark.parametrize("result", [b"", b"[]", b"5", b"{}", b"\xff", b"[" * 100_000])
+def test_a_result_that_cannot_be_read_is_named(tmp_path: Path, result: bytes) -> None:
+    job = Job(id="a", trigger="call", asked_by="me", created_at=0.0, events_position=0, launcher="process")
+    task = TrainingTask(job, tmp_path, tmp_path, Registry(tmp_path), tmp_path)
+    assert task.read_result() is None
+    task.out.mkdir()
+    (task.out / "result.json").write_bytes(result)
+    with pytest.raises(InputError, match=r"result.json: expected a JSON object with the field `bundle`"):
+        task.read_result()

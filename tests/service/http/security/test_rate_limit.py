@@ -167,3 +167,26 @@ def test_a_frozen_redis_holds_up_no_request(valkey: Valkey, monkeypatch: pytest.
         await replica.redis.aclose()
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [{"tokens": "nan", "at": "1"}, {"tokens": "-nan", "at": "nan"}, {"tokens": "1e308", "at": "1e308"},
+     {"tokens": "inf", "at": "-inf"}, {"tokens": "x"}, {"other": "y"}],
+)  # fmt: skip
+def test_a_value_of_another_program_neither_lifts_a_limit_nor_stops_the_syncs(
+    valkey: Valkey, stored: dict[str, str]
+) -> None:
+    async def run() -> None:
+        one = Replica(valkey.url)
+        with valkey.client() as client:
+            client.hset("reco:rate:shop", mapping=stored)
+        assert taken(one.buckets, SLOW, 4) == 4
+        assert taken(one.buckets, SLOW, 2, "other") == 2
+        await one.shared.sync()
+        assert (one.syncs("done"), one.syncs("error")) == (1, 0)
+        assert taken(one.buckets, SLOW, 20) <= 10
+        assert taken(one.buckets, SLOW, 20, "other") == 8
+        await one.redis.aclose()
+
+    asyncio.run(run())
