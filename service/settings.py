@@ -325,13 +325,15 @@ class BundleSettings(ProcessSettings):
     watch_s: Annotated[float, Field(ge=0)] = Field(
         120.0, description="how long a new bundle is monitored and may be rolled back automatically; 0: never"
     )
-    watch_min_requests: Count = Field(100, description="number of requests below which a bundle is not judged")
-    watch_max_error_share: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.02, description="share of responses with 500 or 504 above which it is rolled back"
+    watch_min_requests: Count = Field(
+        100, description="number of answers, those to the callers with most say left out, below which it is not judged"
     )
-    watch_max_p99_ms: Seconds = Field(100.0, description="p99 of its responses up to which it is not rolled back")
+    watch_max_error_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.02, description="share of answers with 500 or 504 above which it is rolled back"
+    )
+    watch_max_p99_ms: Seconds = Field(100.0, description="duration up to which an answer is not slow; 1% may be slow")
     watch_max_p99_ratio: Annotated[float, Field(ge=1)] = Field(
-        3.0, description="above watch_max_p99_ms, maximum ratio of its p99 to that of the previous bundle"
+        3.0, description="above watch_max_p99_ms, how many times the p99 of the previous bundle an answer may take"
     )
 
 

@@ -2,14 +2,18 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from lively import until
+from servers import Valkey, counted, serving, wait_until
 from structlog.testing import capture_logs
 
 from service import background
 from service.background import start_worker, supervised
+from service.events.follower import EventFollower
+from service.http.security.keys import new_key
 from service.telemetry.metrics import Metrics
 
 
@@ -17,8 +21,8 @@ class RustPanicError(BaseException):
     """As libraries in Rust raise it: no Exception."""
 
 
-def raises(error: BaseException | type[BaseException]) -> Callable[[], None]:
-    def fail() -> None:
+def raises(error: BaseException) -> Callable[..., None]:
+    def fail(*_: Any) -> None:
         raise error
 
     return fail
@@ -154,3 +158,36 @@ def test_a_worker_that_fails_is_told_about_until_the_next_one_has_done_its_work(
         asyncio.run(run())
     assert [(told["event"], told["task"]) for told in logs] == [("background task ended unexpectedly", "impressions")]
     assert sampled(metrics, "reco_background_task_failures_total", "impressions") == 1
+
+
+ALL = {
+    "event_follower", "message_listener", "hidden_items", "bundle_follower", "bundle_files", "bundle_canary",
+    "rules_file", "api_keys", "rate_limits", "retraining",
+}  # fmt: skip
+
+
+def test_every_task_of_a_service_is_supervised_and_one_that_ends_is_seen_from_outside(
+    registry: Path, valkey: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "rules.json").write_text("{}")
+    key, line = new_key("ops", "admin")
+    (tmp_path / "keys").write_text(line)
+    settings = {
+        "rules_file": tmp_path / "rules.json", "api_keys_file": tmp_path / "keys", "redis_url": valkey.url,
+        "retrain_data": tmp_path, "live_poll_s": 0.02, "data": tmp_path / "data",
+    }  # fmt: skip
+    monkeypatch.setattr(background, "MAX_S", 0.3)
+    with serving(registry=registry, **settings) as client:
+        client.headers["X-API-Key"] = key
+        text = client.get("/metrics").text
+        assert {line for line in text.splitlines() if line.startswith("reco_background_task_up{")} == {
+            f'reco_background_task_up{{task="{task}"}} 1.0' for task in ALL
+        }
+        wait_until(lambda: counted(client, "reco_live_hears") == 1)
+        with monkeypatch.context() as patch:
+            patch.setattr(EventFollower, "poll", raises(MemoryError()))
+            wait_until(lambda: client.get("/readyz").json()["degraded"] == ["event_follower: MemoryError"])
+            assert counted(client, "reco_live_hears") == 0
+            assert counted(client, 'reco_background_task_up{task="event_follower"}') == 0
+        wait_until(lambda: counted(client, "reco_live_hears") == 1)
+        wait_until(lambda: client.get("/readyz").json()["degraded"] == [])
