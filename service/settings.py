@@ -27,7 +27,8 @@ from index.cli import COPIES
 from index.errors import InputError
 from index.gate_report import GateLimits
 from index.registry import Registry, absolute_place, open_registry
-from service.settings_types import Burst, PerSecond, redis_kind
+from service.redis_url import parse_redis_url
+from service.settings_types import Burst, PerSecond
 
 PREFIX = "RECO_"
 MEGABYTE = 1_000_000
@@ -146,10 +147,9 @@ class RedisSettings(_Group):
 
     @field_validator("redis_url")
     @classmethod
-    def _redis_scheme(cls, url: SecretStr | None) -> SecretStr | None:
-        # The message never repeats the URL: it may hold a password.
+    def _redis_url(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None:
-            redis_kind(url.get_secret_value())
+            parse_redis_url(url.get_secret_value())
         return url
 
 
