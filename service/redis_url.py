@@ -1,4 +1,4 @@
-"""Parses the URL of Redis. What it cannot read it refuses, in one sentence that quotes nothing that may be a password."""
+"""Parses the URL of Redis, and refuses what it cannot read in one sentence that quotes nothing of a password."""
 
 import ipaddress
 import re

@@ -51,6 +51,10 @@ class SqliteLog:
         self._tidy_at = 0.0
         self._commits = GroupCommit(self._write, self._tidy, metrics, most_waiting=settings.events_waiting)
 
+    @property
+    def problem(self) -> str | None:
+        return self._commits.problem
+
     async def append(self, events: Sequence[Event]) -> Appended:
         return await self._commits.append(events)
 

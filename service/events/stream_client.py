@@ -11,7 +11,7 @@ from redis.asyncio import RedisCluster
 from redis.asyncio.cluster import PipelineCommand
 
 from service.events.log import LogUnavailable
-from service.redis.client import FAILURES, RedisClient, refresh, within
+from service.redis.client import FAILURES, RedisClient, reason_of, refresh, within
 
 WRONG_TYPE = "WRONGTYPE"  # the start of Redis's error for a key of another type
 CLOSE_S = 1.0  # so that a hanging server cannot delay the service's stop
@@ -42,8 +42,8 @@ class StreamClient:
                     raise reply
         except FAILURES as error:
             self._start_rediscovery()
-            log.warning("event log failed", error=repr(error)[:200])
-            raise LogUnavailable(f"the event log's Redis failed: {type(error).__name__}: {error}"[:200]) from error
+            log.warning("event log failed", error=reason_of(error))
+            raise LogUnavailable(f"the event log's Redis failed: {reason_of(error)}") from error
         return replies
 
     async def _send(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
@@ -79,7 +79,7 @@ class StreamClient:
         try:
             await within(refresh(self._client), self._timeout_s)
         except FAILURES as error:
-            log.warning("Redis cannot be found", error=repr(error)[:200])
+            log.warning("Redis cannot be found", error=reason_of(error))
         finally:
             self._rediscovery = None
 
@@ -89,4 +89,4 @@ class StreamClient:
         try:
             await within(self._client.aclose(), CLOSE_S)
         except FAILURES as error:
-            log.warning("closing Redis failed", error=repr(error)[:200])
+            log.warning("closing Redis failed", error=reason_of(error))

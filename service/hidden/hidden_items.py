@@ -9,7 +9,7 @@ import structlog
 from service.errors import ServiceError
 from service.hidden.redis_store import RedisHiddenItems
 from service.hidden.sqlite_store import SqliteHiddenItems
-from service.redis.client import FAILURES
+from service.redis.client import FAILURES, reason_of
 from service.telemetry.metrics import UserMetrics
 
 log = structlog.get_logger()
@@ -66,7 +66,7 @@ class HiddenItems:
             try:
                 ids = await self._shared.read_if_changed(known=self.ids)
             except FAILURES as error:
-                log.warning("hidden items cannot be read from redis", error=repr(error)[:200])
+                log.warning("hidden items cannot be read from redis", error=reason_of(error))
                 return
             if ids is not None:
                 await self._replace(ids)

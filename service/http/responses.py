@@ -239,6 +239,7 @@ class Ready(Answer):
     index: dict[str, Any]
     spaces: list[str]
     files: str = Field(description="the bundle's files on disk: verified, not verified (yet), or the damage found")
+    events: str = Field(description="accepted, or why the event log refused the last ones")
 
 
 class Refusal(BaseModel):

@@ -64,6 +64,11 @@ def _sentinel(url: RedisUrl, options: dict[str, Any]) -> Redis:
     return master
 
 
+def reason_of(error: BaseException) -> str:
+    """What failed and why; redis-py's errors leave the reason out of their repr."""
+    return f"{type(error).__name__}: {error}"[:200]
+
+
 async def refresh(client: RedisClient) -> None:
     """After a failure: reload the slots of a cluster. Other clients find the server when they reconnect."""
     if isinstance(client, RedisCluster):

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import Any
 
-from service.redis.client import FAILURES, RedisClient
+from service.redis.client import FAILURES, RedisClient, reason_of
 from service.retrain.job import Job
 from service.retrain.job_store import MAX_JOBS, JobStoreUnavailableError, MessageKind
 
@@ -106,7 +106,7 @@ class RedisJobStore:
             async with asyncio.timeout(TIMEOUT_S):
                 return await awaitable
         except FAILURES as error:
-            raise JobStoreUnavailableError(f"the job store does not respond: {error!r:.200}") from error
+            raise JobStoreUnavailableError(f"the job store does not respond: {reason_of(error)}") from error
 
 
 def _parse_job(record: bytes | None) -> Job | None:

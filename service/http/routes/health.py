@@ -41,7 +41,14 @@ async def readyz(service: Service, request: Request[Query]) -> dict[str, Any]:
         "index": {**manifest.index.model_dump(), "device": loaded.device},
         "spaces": loaded.similar_items.spaces,
         "files": _files(service),
+        "events": _events(service),
     }
+
+
+def _events(service: Service) -> str:
+    """Whether the event log takes events; without it everything else is answered."""
+    problem = service.feedback.log.problem
+    return "accepted" if problem is None else f"refused: {problem}"
 
 
 def _files(service: Service) -> str:

@@ -1,0 +1,105 @@
+"""Checks at the start that Redis accepts what the service sends: user, password, database and every command."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import structlog
+from redis.asyncio import RedisCluster
+from redis.exceptions import AuthenticationError, NoPermissionError
+
+from index.errors import InputError
+from service.redis.client import CLOSE_S, FAILURES, RedisClient, connect, reason_of, within
+from service.settings import RetrainSettings
+
+TIMEOUT_S = 2.0
+
+# The commands of each key or channel, those inside scripts included; {} is the namespace. Before Redis 7 a script
+# cannot ask, and only EVAL itself is checked.
+CACHE: Mapping[str, str] = {
+    "{}:b:user:u": "MGET SET",
+    "{}:news": "PUBLISH SUBSCRIBE",
+    "{{{}:hidden}}": "TYPE GET SCARD SET SADD SREM DEL SMEMBERS",
+    "{}:rate:a": "HMGET HSET PEXPIRE DEL",
+    "": "PING TIME",
+}
+EVENTS: Mapping[str, str] = {
+    "{{{}:events}}:stream": "XADD XRANGE XREVRANGE XTRIM EXISTS SET RPUSH LTRIM LRANGE EXPIRE DEL HINCRBY HGET HSET "
+    "HMGET HGETALL ZADD ZRANGEBYSCORE ZREMRANGEBYSCORE",
+}
+JOBS: Mapping[str, str] = {
+    "{{{}:retrain}}:jobs": "EXISTS INCR GET SET PEXPIRE DEL HGET HSET HSETNX HDEL HEXISTS HMGET ZADD ZRANGE ZREVRANGE "
+    "ZREM",
+}
+
+# Returns which of the pairs of a command and its key or channel the user may not send.
+DENIED = """
+local denied = {}
+for i = 1, redis.acl_check_cmd and #ARGV or 0, 2 do
+    local command = ARGV[i + 1] ~= '' and {ARGV[i], ARGV[i + 1]} or {ARGV[i]}
+    local known, allowed = pcall(redis.acl_check_cmd, unpack(command))
+    if not (known and allowed) then denied[#denied + 1] = (i - 1) / 2 end
+end
+return denied
+"""
+
+log = structlog.get_logger()
+
+
+def check_redis(settings: RetrainSettings) -> None:
+    """InputError where Redis responds and refuses the service; one that is unavailable may come later."""
+    if settings.redis_url is not None:
+        asyncio.run(_check(settings.redis_url.get_secret_value(), needed_commands(settings)))
+
+
+def needed_commands(settings: RetrainSettings) -> list[tuple[str, str]]:
+    """Every command that the service sends with these settings, and a key or channel that it names."""
+    tables = [CACHE]
+    if settings.event_log == "redis":
+        synced = settings.event_log_safe or settings.event_log_replicas
+        tables += [EVENTS, {"": "WAITAOF"} if synced else {}, JOBS if settings.retrain_data else {}]
+    return [
+        (command, key.format(settings.namespace))
+        for table in tables
+        for key, commands in table.items()
+        for command in commands.split()
+    ]
+
+
+def is_refusal(error: BaseException | None) -> bool:
+    """Whether the error is an answer that stays the same until somebody changes a configuration."""
+    return isinstance(error, (AuthenticationError, NoPermissionError)) or "DB index is out of range" in str(error)
+
+
+async def _check(url: str, commands: Sequence[tuple[str, str]]) -> None:
+    client = connect(url, connections=1)
+    try:
+        denied = await within(_denied(client, commands), TIMEOUT_S)
+    except FAILURES as error:
+        if is_refusal(error):
+            raise InputError(f"RECO_REDIS_URL: Redis refuses this user or database: {error}") from None
+        log.warning("Redis is unavailable at the start", error=reason_of(error))
+        return
+    finally:
+        with suppress(*FAILURES):
+            await within(client.aclose(), CLOSE_S)
+    if denied:
+        raise InputError(f"RECO_REDIS_URL: the ACL of Redis must allow its user {_sentence(denied)}")
+
+
+async def _denied(client: RedisClient, commands: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    arguments: list[Any] = [word for command in commands for word in command]
+    where: dict[str, Any] = {}
+    if isinstance(client, RedisCluster):  # no key decides the node: users are the same on all
+        await client.initialize()
+        where = {"target_nodes": client.get_random_node()}
+    numbers = await client.execute_command("EVAL", DENIED, 0, *arguments, **where)
+    return [commands[number] for number in numbers]
+
+
+def _sentence(denied: Sequence[tuple[str, str]]) -> str:
+    by_key: dict[str, list[str]] = {}
+    for command, key in denied:
+        by_key.setdefault(key, []).append(command)
+    return "; ".join(f"{', '.join(commands)}{f' on {key}' if key else ''}" for key, commands in by_key.items())
