@@ -454,7 +454,7 @@ def load_settings() -> Settings:
 
 def _sentence(location: tuple[int | str, ...], message: str) -> str:
     name = PREFIX + str(location[0]).upper() if location else "settings"
-    return f"{name}: {message}"
+    return f"{name}: {message.removeprefix('Value error, ')}"
 
 
 def _refuse_unknown(names: list[str]) -> None:

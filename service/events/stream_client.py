@@ -29,7 +29,7 @@ class StreamClient:
         self._rediscovery: asyncio.Task[None] | None = None
 
     async def execute(
-        self, *commands: tuple[Any, ...], timeout_s: float | None = None, independent: bool = False
+        self, *commands: tuple[Any, ...], timeout_s: float | None = None, independent: bool = False, quiet: bool = False
     ) -> list[Any]:
         """Send the commands together on one connection and return their replies; LogUnavailable where one fails.
 
@@ -42,7 +42,8 @@ class StreamClient:
                     raise reply
         except FAILURES as error:
             self._start_rediscovery()
-            log.warning("event log failed", error=reason_of(error))
+            if not quiet:
+                log.warning("event log failed", error=reason_of(error))
             raise LogUnavailable(f"the event log's Redis failed: {reason_of(error)}") from error
         return replies
 

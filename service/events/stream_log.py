@@ -112,7 +112,7 @@ class StreamLog:
         Every write checks this again (REQUIRE_SAFE), so that no reconnect and no new master is taken on trust.
         """
         try:
-            await self._redis.execute(("EVAL", REQUIRE_SAFE, 1, self._stream))
+            await self._redis.execute(("EVAL", REQUIRE_SAFE, 1, self._stream), quiet=True)
         except LogUnavailable as error:
             unsafe = UNSAFE in error.detail
             if self._settings.event_log_safe and (unsafe or is_refusal(error.__cause__)):

@@ -7,10 +7,12 @@ from typing import Any
 
 import structlog
 from redis.asyncio import RedisCluster
+from redis.asyncio.connection import RedisSSLContext
 from redis.exceptions import AuthenticationError, NoPermissionError
 
 from index.errors import InputError
 from service.redis.client import CLOSE_S, FAILURES, RedisClient, connect, reason_of, within
+from service.redis_url import RedisUrl, parse_redis_url
 from service.settings import RetrainSettings
 
 TIMEOUT_S = 2.0
@@ -50,7 +52,9 @@ log = structlog.get_logger()
 def check_redis(settings: RetrainSettings) -> None:
     """InputError where Redis responds and refuses the service; one that is unavailable may come later."""
     if settings.redis_url is not None:
-        asyncio.run(_check(settings.redis_url.get_secret_value(), needed_commands(settings)))
+        url = settings.redis_url.get_secret_value()
+        _check_tls(parse_redis_url(url))
+        asyncio.run(_check(url, needed_commands(settings)))
 
 
 def needed_commands(settings: RetrainSettings) -> list[tuple[str, str]]:
@@ -70,6 +74,15 @@ def needed_commands(settings: RetrainSettings) -> list[tuple[str, str]]:
 def is_refusal(error: BaseException | None) -> bool:
     """Whether the error is an answer that stays the same until somebody changes a configuration."""
     return isinstance(error, (AuthenticationError, NoPermissionError)) or "DB index is out of range" in str(error)
+
+
+def _check_tls(url: RedisUrl) -> None:
+    """InputError where a certificate, a key or a cipher cannot be used: every connection would fail."""
+    options = {name.removeprefix("ssl_"): value for name, value in url.options.items() if name.startswith("ssl_")}
+    try:
+        RedisSSLContext(**{"cert_reqs": "required", "check_hostname": True, **options}).get()
+    except (OSError, ValueError) as error:
+        raise InputError(f"RECO_REDIS_URL: its ssl_ options cannot be used: {error}") from None
 
 
 async def _check(url: str, commands: Sequence[tuple[str, str]]) -> None:

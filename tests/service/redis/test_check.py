@@ -98,6 +98,7 @@ def test_readiness_says_why_events_are_refused(server: Valkey, registry: Path, t
         ("{}/99", "DB index is out of range"),
         ("redis://ann:S3cr3t@{}", "invalid username-password pair"),
         ("redis://:S3cr3t#x@{}", "percent-encode"),
+        ("rediss://:S3cr3t@{}?ssl_ca_certs=/missing.pem", "its ssl_ options cannot be used: [Errno 2]"),
     ],
 )
 def test_what_redis_will_never_accept_is_one_line_and_no_start(
