@@ -16,7 +16,9 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    HttpUrl,
     SecretStr,
+    TypeAdapter,
     ValidationError,
     field_validator,
     model_validator,
@@ -388,6 +390,13 @@ class RetrainSettings(EventSettings):
         if schedule is not None and not croniter.is_valid(schedule):
             raise ValueError(f"expected a cron expression such as '0 3 * * *', found {schedule[:80]!r}")
         return schedule
+
+    @field_validator("retrain_webhook_url")
+    @classmethod
+    def _http_url(cls, url: str | None) -> str | None:
+        if url is not None:
+            TypeAdapter(HttpUrl).validate_python(url)
+        return url
 
     @field_validator("retrain_arguments", "retrain_command")
     @classmethod

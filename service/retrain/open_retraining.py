@@ -49,7 +49,7 @@ async def open_retraining(
         folder=settings.data_folder.absolute() / "retrain",
     )
     store, launcher = open_job_store(settings, clock), open_launcher(settings, clock)
-    secret = settings.retrain_webhook_secret
+    secret = settings.retrain_webhook_secret if settings.retrain_launcher == "webhook" else None
     retraining = Retraining(
         store=store,
         launcher=launcher,

@@ -86,8 +86,8 @@ class RedisJobStore:
         records = await self._run(NEWEST, limit)
         return [Job.model_validate_json(record) for record in records if record]
 
-    async def post_message(self, job_id: str, kind: MessageKind, text: str) -> None:
-        await self._await_reply(self._redis.hsetnx(self._messages, f"{job_id} {kind}", text))
+    async def post_message(self, job_id: str, kind: MessageKind, text: str) -> bool:
+        return bool(await self._await_reply(self._redis.hsetnx(self._messages, f"{job_id} {kind}", text)))
 
     async def messages(self, job_id: str) -> dict[str, str]:
         kinds: tuple[MessageKind, ...] = ("cancel", "result")

@@ -99,8 +99,9 @@ class SqliteJobStore:
         rows = await self._in_thread(lambda connection: connection.execute(statement, (limit,)).fetchall())
         return [Job.model_validate_json(record) for (record,) in rows]
 
-    async def post_message(self, job_id: str, kind: MessageKind, text: str) -> None:
-        await self._in_thread(lambda c: c.execute("INSERT OR IGNORE INTO words VALUES (?, ?, ?)", (job_id, kind, text)))
+    async def post_message(self, job_id: str, kind: MessageKind, text: str) -> bool:
+        statement, values = "INSERT OR IGNORE INTO words VALUES (?, ?, ?)", (job_id, kind, text)
+        return await self._in_thread(lambda connection: connection.execute(statement, values).rowcount == 1)
 
     async def messages(self, job_id: str) -> dict[str, str]:
         statement = "SELECT word, text FROM words WHERE job_id = ?"
