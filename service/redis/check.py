@@ -16,6 +16,7 @@ from service.redis_url import RedisUrl, parse_redis_url
 from service.settings import RetrainSettings
 
 TIMEOUT_S = 2.0
+NO_DATABASE = "DB index is out of range"  # in Redis's own words
 
 # The commands of each key or channel, those inside scripts included; {} is the namespace. Before Redis 7 a script
 # cannot ask, and only EVAL itself is checked.
@@ -50,11 +51,20 @@ log = structlog.get_logger()
 
 
 def check_redis(settings: RetrainSettings) -> None:
-    """InputError where Redis responds and refuses the service; one that is unavailable may come later."""
-    if settings.redis_url is not None:
-        url = settings.redis_url.get_secret_value()
-        _check_tls(parse_redis_url(url))
-        asyncio.run(_check(url, needed_commands(settings)))
+    """InputError where Redis responds and refuses what the event log needs, or has no such database.
+
+    One that refuses only a cache is told of in the log, and one that is unavailable may come later.
+    """
+    if settings.redis_url is None:
+        return
+    url = settings.redis_url.get_secret_value()
+    _check_tls(parse_redis_url(url))
+    refusal = asyncio.run(_refusal(url, needed_commands(settings)))
+    if refusal is None:
+        return
+    if settings.event_log == "redis" or NO_DATABASE in refusal:
+        raise InputError(f"RECO_REDIS_URL: {refusal}")
+    log.error("REDIS REFUSES THE SERVICE", why=refusal)
 
 
 def needed_commands(settings: RetrainSettings) -> list[tuple[str, str]]:
@@ -73,7 +83,7 @@ def needed_commands(settings: RetrainSettings) -> list[tuple[str, str]]:
 
 def is_refusal(error: BaseException | None) -> bool:
     """Whether the error is an answer that stays the same until somebody changes a configuration."""
-    return isinstance(error, (AuthenticationError, NoPermissionError)) or "DB index is out of range" in str(error)
+    return isinstance(error, (AuthenticationError, NoPermissionError)) or NO_DATABASE in str(error)
 
 
 def _check_tls(url: RedisUrl) -> None:
@@ -85,20 +95,19 @@ def _check_tls(url: RedisUrl) -> None:
         raise InputError(f"RECO_REDIS_URL: its ssl_ options cannot be used: {error}") from None
 
 
-async def _check(url: str, commands: Sequence[tuple[str, str]]) -> None:
+async def _refusal(url: str, commands: Sequence[tuple[str, str]]) -> str | None:
     client = connect(url, connections=1)
     try:
         denied = await within(_denied(client, commands), TIMEOUT_S)
     except FAILURES as error:
         if is_refusal(error):
-            raise InputError(f"RECO_REDIS_URL: Redis refuses this user or database: {error}") from None
+            return f"Redis refuses this user or database: {error}"
         log.warning("Redis is unavailable at the start", error=reason_of(error))
-        return
+        return None
     finally:
         with suppress(*FAILURES):
             await within(client.aclose(), CLOSE_S)
-    if denied:
-        raise InputError(f"RECO_REDIS_URL: the ACL of Redis must allow its user {_sentence(denied)}")
+    return f"the ACL of Redis must allow its user {_sentence(denied)}" if denied else None
 
 
 async def _denied(client: RedisClient, commands: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -39,7 +39,7 @@ def verify_signature(headers: Mapping[str, str], message: Message, secret: str, 
     # Compared before the age, so that only holders of the secret learn the time of our clock.
     if not hmac.compare_digest(_signature(message, timestamp, secret).encode(), found.encode()):
         raise UnauthorizedError(
-            f"{SIGNATURE}: does not match; expected {VERSION}= and the HMAC of version, method, path, timestamp and body"
+            f"{SIGNATURE}: does not match; expected {VERSION}= and the HMAC of version, method, path, time and body"
         )
     age = abs(now - int(timestamp))
     if age > TOLERANCE_S:

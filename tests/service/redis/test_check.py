@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from processes import run
 from servers import Valkey, serving
+from structlog.testing import capture_logs
 
 from index.errors import InputError
 from service.redis.check import check_redis, needed_commands
@@ -105,7 +106,8 @@ def test_what_redis_will_never_accept_is_one_line_and_no_start(
     server: Valkey, registry: Path, tmp_path: Path, url: str, said: str
 ) -> None:
     address = server.url if url.startswith("{") else server.url.partition("//")[2]
-    ended = run("run", registry=registry, data=tmp_path, redis_url=url.format(address))
+    fields = {"redis_url": url.format(address), "event_log": "redis"}
+    ended = run("run", registry=registry, data=tmp_path, **fields)
     assert ended.returncode == 2
     (line,) = ended.stderr.splitlines()
     assert line.startswith("error: RECO_REDIS_URL")
@@ -113,5 +115,10 @@ def test_what_redis_will_never_accept_is_one_line_and_no_start(
     assert "S3cr3t" not in line
 
 
-def test_a_redis_that_is_away_is_no_error() -> None:
+def test_a_redis_that_is_away_or_refuses_only_a_cache_is_no_error(server: Valkey) -> None:
     check_redis(settings("redis://127.0.0.1:1"))
+    with capture_logs() as logs:
+        check_redis(settings(allow(server, "+@all", "-eval", "~*", "&*"), event_log="sqlite"))
+    assert "no permissions to run the 'eval' command" in logs[0]["why"]
+    with pytest.raises(InputError, match="DB index is out of range"):
+        check_redis(settings(f"{server.url}/99", event_log="sqlite"))
