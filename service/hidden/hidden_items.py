@@ -45,11 +45,20 @@ class HiddenItems:
         self._on_change = on_change
         self._changing = asyncio.Lock()
         self.ids: frozenset[str] = self._file.read()
+        if self._file.problem is not None:
+            log.error("hidden items cannot be kept", error=self._file.problem)
         self._gauge.set(len(self.ids))
+
+    @property
+    def problem(self) -> str | None:
+        """Why the file of hidden items cannot be read or written; None where it can."""
+        return self._file.problem
 
     async def set(self, item_id: str, *, hidden: bool) -> None:
         """Hide or show an item: durable and in effect here when this returns, else HiddenItemsUnavailableError."""
         async with self._changing:
+            if self._file.problem is not None:  # by now the file may be readable
+                await self._replace(self.ids | await asyncio.to_thread(self._file.read))
             if self._shared is not None:
                 try:
                     await self._shared.set(item_id, hidden=hidden, known=self.ids)
