@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 TIMEOUT_S = 10.0  # until the API begins to answer
 TOTAL_S = 20.0  # for a whole call, however slowly its answers come
-THREADS = 4  # of their own: one that an API holds up delays nobody else
+THREADS = 4  # of their own: one that an API holds up delays no other work
 MAX_ANSWER_BYTES = 8_000_000
 LOG_BYTES = 256 * 1024
 LABEL = "anchorrec.io/retrain-job"

@@ -31,7 +31,7 @@ def signature_headers(message: Message, secret: str, now: float) -> dict[str, st
 def verify_signature(headers: Mapping[str, str], message: Message, secret: str, now: float) -> None:
     """UnauthorizedError where the signature is of another message or the message is old. Header names are lower case.
 
-    The same message passes again: whoever takes it must take each at most once.
+    The same message passes again: its receiver must act on it at most once.
     """
     timestamp, found = headers.get(TIMESTAMP.lower(), ""), headers.get(SIGNATURE.lower(), "")
     if not UNIX_SECONDS.fullmatch(timestamp):

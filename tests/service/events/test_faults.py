@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from disks import FORBIDDEN, full_disk
-from processes import process
+from processes import process, run
 from servers import Valkey, serving, wait_until
 
 from deploy.processes import free_port
@@ -157,12 +157,15 @@ def test_a_folder_that_nobody_may_write_into_is_no_reason_not_to_serve(registry:
         assert client.get("/retrain").status_code == 503
 
 
-def test_a_log_that_cannot_be_used_is_one_line_and_no_start(registry: Path, tmp_path: Path) -> None:
-    (tmp_path / "events.sqlite").write_bytes(b"garbage" * 1_000)
-    with process(registry, tmp_path / "log", data=tmp_path) as (running, _):
-        assert running.wait(60) == 2
-    (line,) = (tmp_path / "log").read_text().splitlines()
-    assert line.startswith("error: event log ")
+@pytest.mark.parametrize(("file", "name"), [("events.sqlite", "event log"), ("control.sqlite", "control file")])
+def test_a_file_of_ours_that_is_none_is_one_line_and_no_start(
+    registry: Path, tmp_path: Path, file: str, name: str
+) -> None:
+    (tmp_path / file).write_bytes(b"garbage" * 1_000)
+    ended = run("run", registry=registry, data=tmp_path)
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"error: {name} ")
     assert "file is not a database" in line
 
 
