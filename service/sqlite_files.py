@@ -5,7 +5,7 @@ import sqlite3
 from pathlib import Path
 
 BUSY_MS = 5_000  # another process may hold the lock for a moment
-# The path can never become a database's; anything else (no room, quota, permission) may pass without one.
+# Such a path can never hold a database; anything else (no room, quota, permission) may pass.
 WRONG_PATH = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}
 DAMAGED = ("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_ERROR")
 NOT_WRITABLE = ("SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_PERM", "SQLITE_READONLY")

@@ -1,6 +1,7 @@
 """Checks at the start that Redis accepts what the service sends: user, password, database and every command."""
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import structlog
 from redis.asyncio import RedisCluster
 from redis.asyncio.connection import RedisSSLContext
-from redis.exceptions import AuthenticationError, NoPermissionError
+from redis.exceptions import AuthenticationError, MovedError, NoPermissionError, RedisClusterException
 
 from index.errors import InputError
 from service.redis.client import CLOSE_S, FAILURES, RedisClient, connect, reason_of, within
@@ -16,7 +17,9 @@ from service.redis_url import RedisUrl, parse_redis_url
 from service.settings import RetrainSettings
 
 TIMEOUT_S = 2.0
-NO_DATABASE = "DB index is out of range"  # in Redis's own words
+WRONG_URL = re.compile(  # in Redis's own words
+    "DB index is out of range|not allowed in cluster mode|Cluster mode is not enabled|unknown command|^MOVED"
+)
 
 # The commands of each key or channel, those inside scripts included; {} is the namespace. Before Redis 7 a script
 # cannot ask, and only EVAL itself is checked.
@@ -51,7 +54,7 @@ log = structlog.get_logger()
 
 
 def check_redis(settings: RetrainSettings) -> None:
-    """InputError where Redis responds and refuses what the event log needs, or has no such database.
+    """InputError where Redis responds, and is of another kind than the URL says or refuses what the event log needs.
 
     One that refuses only a cache is told of in the log, and one that is unavailable may come later.
     """
@@ -62,7 +65,7 @@ def check_redis(settings: RetrainSettings) -> None:
     refusal = asyncio.run(_refusal(url, needed_commands(settings)))
     if refusal is None:
         return
-    if settings.event_log == "redis" or NO_DATABASE in refusal:
+    if settings.event_log == "redis" or WRONG_URL.search(refusal):
         raise InputError(f"RECO_REDIS_URL: {refusal}")
     log.error("REDIS REFUSES THE SERVICE", why=refusal)
 
@@ -83,7 +86,10 @@ def needed_commands(settings: RetrainSettings) -> list[tuple[str, str]]:
 
 def is_refusal(error: BaseException | None) -> bool:
     """Whether the error is an answer that stays the same until somebody changes a configuration."""
-    return isinstance(error, (AuthenticationError, NoPermissionError)) or NO_DATABASE in str(error)
+    if isinstance(error, RedisClusterException) and error.__cause__ is not None:
+        return is_refusal(error.__cause__) or bool(WRONG_URL.search(str(error)))
+    refused = isinstance(error, (AuthenticationError, NoPermissionError, MovedError))
+    return refused or bool(WRONG_URL.search(str(error)))
 
 
 def _check_tls(url: RedisUrl) -> None:
@@ -101,7 +107,8 @@ async def _refusal(url: str, commands: Sequence[tuple[str, str]]) -> str | None:
         denied = await within(_denied(client, commands), TIMEOUT_S)
     except FAILURES as error:
         if is_refusal(error):
-            return f"Redis refuses this user or database: {error}"
+            why = str(error).partition(", with args")[0]
+            return f"Redis refuses this user, database or kind of URL: {why}"
         log.warning("Redis is unavailable at the start", error=reason_of(error))
         return None
     finally:

@@ -9,7 +9,7 @@ from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from index.errors import InputError
 from service.redis_url import CLUSTER, SENTINEL, UNIX, RedisUrl, parse_redis_url
@@ -25,8 +25,9 @@ FINAL_TURNS = 4  # of the event loop, from bytes on the socket to a parsed reply
 CANCEL_S = 0.02  # how long a cancelled command may take to end before it is cancelled again
 CLOSE_S = 1.0  # so that a hanging server cannot delay the shutdown
 
-# uvloop raises RuntimeError for a write on a transport that the server has just closed.
-FAILURES = (RedisError, OSError, TimeoutError, RuntimeError)
+# uvloop raises RuntimeError for a write on a transport that the server has just closed; a cluster of which no node
+# responds is no RedisError.
+FAILURES = (RedisError, RedisClusterException, OSError, TimeoutError, RuntimeError)
 
 
 def connect(url: str, *, connections: int = CONNECTIONS) -> RedisClient:

@@ -1,11 +1,11 @@
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from processes import run
 from servers import Valkey, serving
-from structlog.testing import capture_logs
 
 from index.errors import InputError
 from service.redis.check import check_redis, needed_commands
@@ -115,10 +115,34 @@ def test_what_redis_will_never_accept_is_one_line_and_no_start(
     assert "S3cr3t" not in line
 
 
-def test_a_redis_that_is_away_or_refuses_only_a_cache_is_no_error(server: Valkey) -> None:
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("redis+cluster://{}", "Cluster mode is not enabled"),
+        ("redis+cluster://:S3cr3t@{}", "AUTH <password> called without any password"),
+        ("redis+sentinel://{}/shop", "unknown command 'SENTINEL'$"),
+    ],
+)
+def test_a_server_of_another_kind_than_the_url_says_is_refused(server: Valkey, url: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        check_redis(settings(url.format(server.url.partition("//")[2])))
+
+
+@pytest.mark.parametrize("url", ["redis+cluster://127.0.0.1:1", "redis+sentinel://127.0.0.1:1/shop"])
+def test_a_cluster_or_sentinels_that_are_away_fail_no_request(registry: Path, tmp_path: Path, url: str) -> None:
+    check_redis(settings(url))
+    with serving(registry=registry, data=tmp_path, redis_url=url, rate_limit_per_s=100) as client:
+        assert client.get("/recommend/user-1").status_code == 200
+        assert client.put("/items/item-1/hidden").status_code == 503
+
+
+def test_a_redis_that_is_away_or_refuses_only_a_cache_is_no_error(
+    server: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
     check_redis(settings("redis://127.0.0.1:1"))
-    with capture_logs() as logs:
-        check_redis(settings(allow(server, "+@all", "-eval", "~*", "&*"), event_log="sqlite"))
-    assert "no permissions to run the 'eval' command" in logs[0]["why"]
+    monkeypatch.setattr("service.redis.check.log", SimpleNamespace(error=lambda _, why: told.append(why)))
+    check_redis(settings(allow(server, "+@all", "-eval", "~*", "&*"), event_log="sqlite"))
+    assert "no permissions to run the 'eval' command" in told[0]
     with pytest.raises(InputError, match="DB index is out of range"):
         check_redis(settings(f"{server.url}/99", event_log="sqlite"))
