@@ -17,10 +17,13 @@ from service.app import create_app
 from service.bundles.open_published import open_published
 from service.events.export import export_all
 from service.events.open_log import check_log
+from service.hidden.sqlite_store import SqliteHiddenItems
 from service.http.security.keys import new_key as make_key
 from service.http.server import make_server
+from service.live import CONTROL_FILE
 from service.principal import Role
 from service.ranking.rules_file import check_rules
+from service.redis.check import check_redis
 from service.settings import Settings, load_settings
 from service.settings_page import settings_page
 from service.telemetry.logs import configure_logging
@@ -36,7 +39,9 @@ def run() -> None:
     settings = load_settings()
     configure_logging(settings.log_level)
     faulthandler.enable()  # a truncated memory-mapped file kills the process: this prints where
+    check_redis(settings)
     check_log(settings)
+    SqliteHiddenItems(settings.data_folder / CONTROL_FILE)  # InputError where the file is wrong
     # Objects made by then live to the end: a garbage collection over them delayed responses by 0.1 s.
     server = make_server(_app(settings), settings, on_listening=gc.freeze)
     server.run()

@@ -36,9 +36,14 @@ def principal_of(scope: Scope) -> Principal:
     return principal
 
 
+def may(principal: Principal, role: Role) -> bool:
+    """Whether the principal's role includes this one."""
+    return RANK[principal.role] >= RANK[role]
+
+
 def require(principal: Principal, role: Role) -> None:
     """ForbiddenError where the principal's role does not include this one."""
-    if RANK[principal.role] >= RANK[role]:
+    if may(principal, role):
         return
     if principal is ANONYMOUS:
         raise ForbiddenError(

@@ -16,7 +16,9 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    HttpUrl,
     SecretStr,
+    TypeAdapter,
     ValidationError,
     field_validator,
     model_validator,
@@ -27,7 +29,8 @@ from index.cli import COPIES
 from index.errors import InputError
 from index.gate_report import GateLimits
 from index.registry import Registry, absolute_place, open_registry
-from service.settings_types import Burst, PerSecond, redis_kind
+from service.redis_url import parse_redis_url
+from service.settings_types import Burst, PerSecond
 
 PREFIX = "RECO_"
 MEGABYTE = 1_000_000
@@ -146,10 +149,9 @@ class RedisSettings(_Group):
 
     @field_validator("redis_url")
     @classmethod
-    def _redis_scheme(cls, url: SecretStr | None) -> SecretStr | None:
-        # The message never repeats the URL: it may hold a password.
+    def _redis_url(cls, url: SecretStr | None) -> SecretStr | None:
         if url is not None:
-            redis_kind(url.get_secret_value())
+            parse_redis_url(url.get_secret_value())
         return url
 
 
@@ -391,6 +393,13 @@ class RetrainSettings(EventSettings):
             raise ValueError(f"expected a cron expression such as '0 3 * * *', found {schedule[:80]!r}")
         return schedule
 
+    @field_validator("retrain_webhook_url")
+    @classmethod
+    def _http_url(cls, url: str | None) -> str | None:
+        if url is not None:
+            TypeAdapter(HttpUrl).validate_python(url)
+        return url
+
     @field_validator("retrain_arguments", "retrain_command")
     @classmethod
     def _shell_words(cls, words: str | None) -> str | None:
@@ -456,7 +465,7 @@ def load_settings() -> Settings:
 
 def _sentence(location: tuple[int | str, ...], message: str) -> str:
     name = PREFIX + str(location[0]).upper() if location else "settings"
-    return f"{name}: {message}"
+    return f"{name}: {message.removeprefix('Value error, ')}"
 
 
 def _refuse_unknown(names: list[str]) -> None:

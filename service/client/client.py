@@ -8,6 +8,8 @@ Idempotent requests are retried after 429, 502, 503, 504 or a broken connection,
 service's Retry-After. The others are sent once.
 """
 
+import json
+import time
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Generic, ParamSpec, Self, TypeVar, overload
@@ -32,6 +34,8 @@ P = ParamSpec("P")
 FIRST_BACKOFF_S = 0.1  # at most: backoff is random
 MAX_BACKOFF_S = 2.0  # Retry-After may be longer
 MAX_RETRY_AFTER_S = 10.0  # with a longer Retry-After the error goes to the caller
+MAX_ANSWER_BYTES = 256 << 20  # far above any response within the service's default limits
+MAX_REFUSAL_BYTES = 256 << 10
 TRANSIENT = frozenset({429, 502, 503, 504})
 
 
@@ -166,11 +170,15 @@ class Client(_Endpoints):
         return response
 
     def _send_once(self, request: ClientRequest[T]) -> T:
+        total_s, options = _total_s(request, self._timeout_s), _request_options(request, self._timeout_s)
         try:
-            response = self._http.request(request.method, request.path, **_request_options(request, self._timeout_s))
-        except httpx.TransportError as error:
+            with self._http.stream(request.method, request.path, **options) as response:
+                reader = _LimitedReader(response, total_s)
+                for chunk in response.iter_bytes():
+                    reader.add(chunk)
+        except httpx.RequestError as error:
             raise _unreachable(error) from error
-        return _parse(request, response)
+        return _parse(request, response, reader.content)
 
     def close(self) -> None:
         self._http.close()
@@ -198,13 +206,15 @@ class AsyncClient(_Endpoints):
         return response
 
     async def _send_once(self, request: ClientRequest[T]) -> T:
+        total_s, options = _total_s(request, self._timeout_s), _request_options(request, self._timeout_s)
         try:
-            response = await self._http.request(
-                request.method, request.path, **_request_options(request, self._timeout_s)
-            )
-        except httpx.TransportError as error:
+            async with self._http.stream(request.method, request.path, **options) as response:
+                reader = _LimitedReader(response, total_s)
+                async for chunk in response.aiter_bytes():
+                    reader.add(chunk)
+        except httpx.RequestError as error:
             raise _unreachable(error) from error
-        return _parse(request, response)
+        return _parse(request, response, reader.content)
 
     async def close(self) -> None:
         await self._http.aclose()
@@ -223,7 +233,7 @@ def _headers(api_key: str | None) -> dict[str, str]:
 
 
 def _request_options(request: ClientRequest[Any], timeout_s: float) -> dict[str, Any]:
-    timeout = httpx.Timeout(timeout_s, read=max(timeout_s, request.timeout_s))
+    timeout = httpx.Timeout(timeout_s, read=_total_s(request, timeout_s))
     params = {name: _query_value(value) for name, value in request.query.items()}
     return {"params": params, "json": request.body, "timeout": timeout}
 
@@ -233,26 +243,47 @@ def _query_value(value: Any) -> Any:
     return list(value) if isinstance(value, (tuple, set, frozenset)) else value
 
 
-def _unreachable(error: httpx.TransportError) -> Unreachable:
+def _unreachable(error: httpx.RequestError) -> Unreachable:
     return Unreachable(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
 
 
-def _parse(request: ClientRequest[T], response: httpx.Response) -> T:
+class _LimitedReader:
+    """Gathers the body of a response within a limit of size and one of time, whatever the server sends."""
+
+    def __init__(self, response: httpx.Response, total_s: float) -> None:
+        self._most = MAX_ANSWER_BYTES if response.is_success else MAX_REFUSAL_BYTES
+        self._ends_at = time.monotonic() + total_s
+        self.content = bytearray()
+
+    def add(self, chunk: bytes) -> None:
+        self.content += chunk
+        if len(self.content) > self._most:
+            raise UnexpectedAnswer(f"the response is longer than {self._most} bytes")
+        if time.monotonic() > self._ends_at:
+            raise Unreachable("the response came too slowly")
+
+
+def _total_s(request: ClientRequest[Any], timeout_s: float) -> float:
+    return max(timeout_s, request.timeout_s)
+
+
+def _parse(request: ClientRequest[T], response: httpx.Response, content: bytes | bytearray) -> T:
     if not response.is_success:
-        raise _error_of(response)
+        raise _error_of(response, content)
     try:
-        return request.parse(response.content)
+        return request.parse(bytes(content))
     except (ValidationError, UnicodeDecodeError) as error:
         raise UnexpectedAnswer(f"{request.method} {request.path}: {error}") from error
 
 
-def _error_of(response: httpx.Response) -> Refused:
+def _error_of(response: httpx.Response, content: bytes | bytearray) -> Refused:
     status = response.status_code
     try:
-        body = response.json()
+        body = json.loads(content)
         code, detail, request_id = str(body["error"]), str(body["detail"]), str(body["request_id"])
-    except (ValueError, KeyError, TypeError):  # not from the service but from a proxy in between
-        code, detail, request_id = "unknown", response.text[:200], response.headers.get("x-request-id", "")
+    except (ValueError, KeyError, TypeError, RecursionError):  # not from the service but from a proxy in between
+        text = content[:1_000].decode(errors="replace")
+        code, detail, request_id = "unknown", text[:200], response.headers.get("x-request-id", "")
     wait = response.headers.get("retry-after", "")
     return ERROR_BY_STATUS.get(status, Refused)(
         status, code, detail, request_id, float(wait) if wait.isdecimal() else None

@@ -38,6 +38,7 @@ class GroupCommit:
         self._queue: deque[_PendingAppend] = deque()
         self._task: asyncio.Task[None] | None = None
         self.n_waiting = 0  # events, those being written included
+        self.problem: str | None = None  # why the last write failed; None once one has succeeded
         metrics.events_waiting.set_function(lambda: self.n_waiting)
 
     async def append(self, events: Sequence[Event]) -> Appended:
@@ -81,10 +82,12 @@ class GroupCommit:
             with self._seconds.time():
                 new_ids = set(await self._write([event for pending in batch for event in pending.events]))
         except ServiceError as error:
+            self.problem = error.detail
             for pending in batch:
                 if not pending.done.done():
                     pending.done.set_exception(error)
             return
+        self.problem = None
         for pending in batch:
             appended = _claim_new(pending.events, new_ids)
             if not pending.done.done():  # the caller may have disconnected

@@ -54,6 +54,11 @@ class EventLog(Protocol):
     Every method raises LogUnavailable where the log cannot be read or written.
     """
 
+    @property
+    def problem(self) -> str | None:
+        """Why events were refused last; None while they are accepted."""
+        ...
+
     async def append(self, events: Sequence[Event]) -> Appended:
         """Add the events that are not in the log yet, all or none; they are durable when this returns.
 

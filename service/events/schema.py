@@ -7,11 +7,12 @@ from pathlib import Path
 from index.errors import InputError
 from index.storage import sync
 from service.events.event import CLICK, IMPRESSION, KINDS, OTHER, PROFILE
+from service.events.log import LogUnavailable
 from service.events.quality import ANSWERS, BUCKET_S, CLICKED, HITS, SHOWN
+from service.sqlite_files import BUSY_MS, connect_to_read, is_unwritten, is_wrong, stored_text
 
 VERSION = 1
 APPLICATION_ID = 0x5245434F  # "RECO": identifies the file among SQLite files
-BUSY_MS = 5_000  # an export in another process may hold the lock to mark its position
 
 
 def _sql_list(kinds: frozenset[str]) -> str:
@@ -94,24 +95,33 @@ PRAGMA user_version = {VERSION};
 
 def open_connection(path: Path, *, read_only: bool = False, busy_ms: int | None = None) -> sqlite3.Connection:
     """A connection in autocommit mode, usable from one thread at a time; sqlite3.Error where it cannot be opened."""
-    uri = f"{path.absolute().as_uri()}?mode={'ro' if read_only else 'rw'}"
+    busy_ms = BUSY_MS if busy_ms is None else busy_ms
+    if read_only and is_unwritten(path):
+        return _empty()
+    if read_only:
+        connection = connect_to_read(path, busy_ms=busy_ms)
+        connection.text_factory = stored_text
+        return connection
+    uri = f"{path.absolute().as_uri()}?mode=rw"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
     connection.text_factory = stored_text
-    connection.execute(f"PRAGMA busy_timeout = {BUSY_MS if busy_ms is None else busy_ms}")
+    connection.execute(f"PRAGMA busy_timeout = {busy_ms}")
     connection.execute("PRAGMA synchronous = FULL")
     return connection
 
 
-def stored_text(stored: bytes) -> str | bytes:
-    """The text of a column; the bytes where they are not UTF-8, so that only this row cannot be read."""
-    try:
-        return stored.decode()
-    except UnicodeDecodeError:
-        return stored
+def _empty() -> sqlite3.Connection:
+    """What a log holds that could not be created yet."""
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    connection.executescript(SCHEMA)
+    return connection
 
 
 def prepare(path: Path) -> None:
-    """Create the log's file if it is missing, and check that it can be written; InputError where it cannot."""
+    """Create the log's file if it is missing, and check that it can be written.
+
+    InputError where the path or the file is wrong; LogUnavailable where the disk refuses, which may pass.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -119,7 +129,9 @@ def prepare(path: Path) -> None:
             _prepare(connection, path)
         sync(path.parent)
     except (sqlite3.Error, OSError) as error:
-        raise InputError(f"event log {path}: cannot be used: {error}; expected a writable file") from None
+        if is_wrong(error, path):
+            raise InputError(f"event log {path}: cannot be used: {error}; expected a writable file") from None
+        raise LogUnavailable(f"the event log cannot be written: {error}") from error
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import orjson
 import structlog
 
+from index.errors import InputError
 from service.events.event import Event
 from service.events.group_commit import GroupCommit
 from service.events.log import Appended, EventCount, LogUnavailable
@@ -41,26 +42,53 @@ class SqliteLog:
     """
 
     def __init__(self, path: Path, settings: EventSettings, metrics: EventMetrics, clock: Callable[[], float]) -> None:
-        prepare(path)
         self._path = path
         self._settings = settings
         self._unreadable = metrics.unreadable
         self._clock = clock
         self._writes: sqlite3.Connection | None = None
-        self._reads = open_connection(path, read_only=True, busy_ms=0)  # the event loop must not wait for a lock
+        self._reads: sqlite3.Connection | None = None
+        self._is_prepared = self._was_prepared = False  # now, and when the reader's connection was opened
         self._thread = ThreadPoolExecutor(1, "event-log")
         self._tidy_at = 0.0
         self._commits = GroupCommit(self._write, self._tidy, metrics, most_waiting=settings.events_waiting)
+        try:
+            self._prepare()
+        except LogUnavailable as error:  # until a write succeeds, events are refused and what can be read is read
+            self._commits.problem = error.detail
+            log.error("event log cannot be written", error=error.detail)
+
+    def _prepare(self) -> None:
+        if not self._is_prepared:
+            prepare(self._path)
+            self._is_prepared = True
+
+    @property
+    def problem(self) -> str | None:
+        return self._commits.problem
 
     async def append(self, events: Sequence[Event]) -> Appended:
         return await self._commits.append(events)
 
     async def user_events(self, user_id: str) -> list[Event]:
         try:  # in the event loop: an index lookup costs less than handing it to a thread
-            rows = self._reads.execute(_USER_EVENTS, (user_id, self._settings.events_per_user)).fetchall()
+            rows = self._reader().execute(_USER_EVENTS, (user_id, self._settings.events_per_user)).fetchall()
         except sqlite3.Error as error:
             raise LogUnavailable(f"the event log cannot be read: {error}") from error
         return [event for row in reversed(rows) if (event := self._decode(row)) is not None]
+
+    def _reader(self) -> sqlite3.Connection:
+        """The event loop's connection; a new one once the log can be written."""
+        if self._reads is None or self._was_prepared != self._is_prepared:
+            self._close_reader()
+            self._was_prepared = self._is_prepared
+            self._reads = open_connection(self._path, read_only=True, busy_ms=0)  # the loop must not wait for a lock
+        return self._reads
+
+    def _close_reader(self) -> None:
+        if self._reads is not None:
+            self._reads.close()
+            self._reads = None
 
     async def last_position(self) -> int:
         return await self._read(_last_position)
@@ -95,9 +123,8 @@ class SqliteLog:
         """Write the queued events, then close the file."""
         await self._commits.close()
         self._thread.shutdown()
-        self._reads.close()
-        if self._writes is not None:
-            self._writes.close()
+        self._close_reader()
+        self._discard_connection()
 
     async def _write(self, events: list[Event]) -> list[str]:
         accepted_at = self._clock()
@@ -123,11 +150,12 @@ class SqliteLog:
     def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
             if self._writes is None:
+                self._prepare()
                 self._writes = open_connection(self._path)
             self._writes.execute("BEGIN IMMEDIATE")
             result = work(self._writes)
             self._writes.execute("COMMIT")
-        except sqlite3.Error as error:
+        except (sqlite3.Error, InputError) as error:
             self._discard_connection()
             log.error("event log cannot be written", error=repr(error))
             raise LogUnavailable(f"the event log cannot be written: {error}") from error

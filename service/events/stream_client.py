@@ -11,7 +11,7 @@ from redis.asyncio.cluster import PipelineCommand
 
 from service.background import start_worker
 from service.events.log import LogUnavailable
-from service.redis.client import FAILURES, RedisClient, refresh, within
+from service.redis.client import FAILURES, RedisClient, reason_of, refresh, within
 from service.telemetry.metrics import EventMetrics
 
 WRONG_TYPE = "WRONGTYPE"  # the start of Redis's error for a key of another type
@@ -31,7 +31,7 @@ class StreamClient:
         self._rediscovery: asyncio.Task[None] | None = None
 
     async def execute(
-        self, *commands: tuple[Any, ...], timeout_s: float | None = None, independent: bool = False
+        self, *commands: tuple[Any, ...], timeout_s: float | None = None, independent: bool = False, quiet: bool = False
     ) -> list[Any]:
         """Send the commands together on one connection and return their replies; LogUnavailable where one fails.
 
@@ -44,8 +44,9 @@ class StreamClient:
                     raise reply
         except FAILURES as error:
             self._start_rediscovery()
-            log.warning("event log failed", error=repr(error)[:200])
-            raise LogUnavailable(f"the event log's Redis failed: {type(error).__name__}: {error}"[:200]) from error
+            if not quiet:
+                log.warning("event log failed", error=reason_of(error))
+            raise LogUnavailable(f"the event log's Redis failed: {reason_of(error)}") from error
         return replies
 
     async def _send(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
@@ -81,7 +82,7 @@ class StreamClient:
         try:
             await within(refresh(self._client), self._timeout_s)
         except FAILURES as error:
-            log.warning("Redis cannot be found", error=repr(error)[:200])
+            log.warning("Redis cannot be found", error=reason_of(error))
         finally:
             self._rediscovery = None
 
@@ -91,4 +92,4 @@ class StreamClient:
         try:
             await within(self._client.aclose(), CLOSE_S)
         except FAILURES as error:
-            log.warning("closing Redis failed", error=repr(error)[:200])
+            log.warning("closing Redis failed", error=reason_of(error))

@@ -15,7 +15,8 @@ from service.events.group_commit import GroupCommit
 from service.events.log import Appended, EventCount, LogUnavailable
 from service.events.quality import bucket_of
 from service.events.stream_client import StreamClient
-from service.events.stream_scripts import APPEND, ENDS, MARK_EXPORTED, READ, TIDY
+from service.events.stream_scripts import APPEND, ENDS, MARK_EXPORTED, READ, REQUIRE_SAFE, TIDY
+from service.redis.check import is_refusal
 from service.redis.circuit_breaker import CircuitBreaker
 from service.redis.client import connect
 from service.settings import EventSettings
@@ -31,6 +32,7 @@ EVENT_BYTES = 4 * 2**20  # a longer entry is none of ours, and is not sent to us
 READ_BYTES = 16 * 2**20  # of the entries that one script returns, roughly
 LAST_POSITION = 2**64 - 1  # of any stream
 SAFE_POLICY = "noeviction"  # any other may evict the stream, or an id by which a duplicate is recognized
+UNSAFE = "UNSAFE"  # in the error of REQUIRE_SAFE
 
 log = structlog.get_logger()
 
@@ -51,6 +53,7 @@ class StreamLog:
         self._clock = clock
         self._prefix = _prefix(settings)
         self._stream = stream_key(settings)
+        self._append = REQUIRE_SAFE + APPEND if settings.event_log_safe else APPEND
         self._ttl = max(1, round(settings.event_retention_days * DAY_S))
         self._circuit = CircuitBreaker(
             failures=settings.redis_failures,
@@ -64,6 +67,10 @@ class StreamLog:
         self._tidy_at = 0.0
         self._failing_since: float | None = None  # by the monotonic clock; None while writes succeed
         self._commits = GroupCommit(self._write, self._tidy, metrics, most_waiting=settings.events_waiting)
+
+    @property
+    def problem(self) -> str | None:
+        return self._commits.problem
 
     async def append(self, events: Sequence[Event]) -> Appended:
         return await self._commits.append(events)
@@ -116,23 +123,24 @@ class StreamLog:
         await self._redis.execute(command, *self._sync_commands())
 
     async def check(self) -> None:
-        """InputError where Redis is configured so that it may lose events; only a warning where it is unavailable."""
+        """InputError where Redis may lose events, or refuses us; only a warning where it is unavailable.
+
+        Every write checks this again (REQUIRE_SAFE), so that no reconnect and no new master is taken on trust.
+        """
         try:
-            persistence, memory = await self._redis.execute(("INFO", "persistence"), ("INFO", "memory"))
+            await self._redis.execute(("EVAL", REQUIRE_SAFE, 1, self._stream), quiet=True)
         except LogUnavailable as error:
+            unsafe = UNSAFE in error.detail
+            if self._settings.event_log_safe and (unsafe or is_refusal(error.__cause__)):
+                raise InputError(
+                    f"RECO_EVENT_LOG=redis: {error.detail}; expected appendonly yes, {SAFE_POLICY} and a user that "
+                    "may read INFO, or RECO_EVENT_LOG_SAFE=false"
+                ) from None
+            if unsafe:
+                log.error("THE EVENT LOG MAY LOSE EVENTS", found=error.detail)
+                return
+            self._commits.problem = error.detail
             log.warning("the event log's Redis is unavailable", error=error.detail)
-            return
-        risks = [
-            *(["appendonly is off"] if not int(persistence.get("aof_enabled", 0)) else []),
-            *([f"maxmemory-policy is {policy}"] if (policy := memory.get("maxmemory_policy")) != SAFE_POLICY else []),
-        ]
-        if risks and self._settings.event_log_safe:
-            raise InputError(
-                f"RECO_EVENT_LOG=redis: this Redis may lose events: {', '.join(risks)}; expected appendonly yes and "
-                f"{SAFE_POLICY}, or RECO_EVENT_LOG_SAFE=false"
-            )
-        if risks:
-            log.error("THE EVENT LOG MAY LOSE EVENTS", found=risks)
 
     async def close(self) -> None:
         """Write the queued events, then close the connections."""
@@ -144,7 +152,7 @@ class StreamLog:
     async def _write(self, events: list[Event]) -> list[str]:
         head = (self._stream, self._prefix, self._clock(), self._ttl, self._settings.events_per_user)
         scripts = [
-            ("EVAL", APPEND, 1, *head, *(value for event in chunk for value in _append_arguments(event)))
+            ("EVAL", self._append, 1, *head, *(value for event in chunk for value in _append_arguments(event)))
             for chunk in _chunks(events, SCRIPT_EVENTS)
         ]
         replies = await self._execute_durably(*scripts, *self._sync_commands())

@@ -9,7 +9,7 @@ import structlog
 from service.errors import ServiceError
 from service.hidden.redis_store import RedisHiddenItems
 from service.hidden.sqlite_store import SqliteHiddenItems
-from service.redis.client import FAILURES
+from service.redis.client import FAILURES, reason_of
 from service.telemetry.metrics import UserMetrics
 
 log = structlog.get_logger()
@@ -45,11 +45,20 @@ class HiddenItems:
         self._on_change = on_change
         self._changing = asyncio.Lock()
         self.ids: frozenset[str] = self._file.read()
+        if self._file.problem is not None:
+            log.error("hidden items cannot be kept", error=self._file.problem)
         self._gauge.set(len(self.ids))
+
+    @property
+    def problem(self) -> str | None:
+        """Why the file of hidden items cannot be read or written; None where it can."""
+        return self._file.problem
 
     async def set(self, item_id: str, *, hidden: bool) -> None:
         """Hide or show an item: durable and in effect here when this returns, else HiddenItemsUnavailableError."""
         async with self._changing:
+            if self._file.problem is not None:  # by now the file may be readable
+                await self._replace(self.ids | await asyncio.to_thread(self._file.read))
             if self._shared is not None:
                 try:
                     await self._shared.set(item_id, hidden=hidden, known=self.ids)
@@ -66,7 +75,7 @@ class HiddenItems:
             try:
                 ids = await self._shared.read_if_changed(known=self.ids)
             except FAILURES as error:
-                log.warning("hidden items cannot be read from redis", error=repr(error)[:200])
+                log.warning("hidden items cannot be read from redis", error=reason_of(error))
                 return
             if ids is not None:
                 await self._replace(ids)

@@ -6,41 +6,67 @@ from contextlib import closing
 from pathlib import Path
 
 from index.errors import InputError
+from service.sqlite_files import connect_to_read, is_unwritten, is_wrong
 
 BUSY_S = 5.0
 
 
 class SqliteHiddenItems:
-    """The table of hidden items in the control file, created where it is missing. Safe from any thread."""
+    """The table of hidden items in the control file, created where it is missing. Safe from any thread.
+
+    `problem` says why the file cannot be read or written; None where it can.
+    """
 
     def __init__(self, path: Path) -> None:
-        """InputError where the file cannot be used."""
+        """InputError where the file is wrong; a disk that refuses is a problem that may pass."""
         self._path = path
+        self.problem: str | None = None
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with closing(self._connect()) as connection:
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("CREATE TABLE IF NOT EXISTS hidden (item_id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID")
+            with closing(self._prepared()):
+                pass
         except (sqlite3.Error, OSError) as error:
-            raise InputError(f"control file {path}: cannot be used: {error}; expected a writable file") from None
+            if is_wrong(error, path):
+                raise InputError(f"control file {path}: cannot be used: {error}; expected a writable file") from None
+            self.problem = f"{path}: cannot be written: {error}"
 
     def read(self) -> frozenset[str]:
-        """The hidden ids; InputError where one cannot be read, as its item would be shown."""
+        """The ids in the file; none, and a problem, where it cannot be read now.
+
+        InputError where it never can, as hidden items would be shown.
+        """
+        if is_unwritten(self._path):
+            return frozenset()
         try:
-            with closing(self._connect()) as connection:
+            with closing(connect_to_read(self._path)) as connection:
                 return frozenset(item_id for (item_id,) in connection.execute("SELECT item_id FROM hidden"))
         except sqlite3.Error as error:
-            raise InputError(f"control file {self._path}: hidden items cannot be read: {error}") from None
+            if is_wrong(error, self._path):
+                raise InputError(f"control file {self._path}: hidden items cannot be read: {error}") from None
+            self.problem = f"{self._path}: cannot be read, so what it hides is not known: {error}"
+            return frozenset()
 
     def write(self, hidden: Iterable[str], shown: Iterable[str]) -> None:
         """Add the hidden ids, remove the shown ones, in one transaction; OSError where the file cannot be written."""
         try:
-            with closing(self._connect()) as connection, connection:
+            with closing(self._connect() if self.problem is None else self._prepared()) as connection, connection:
                 connection.execute("BEGIN IMMEDIATE")
                 connection.executemany("INSERT OR IGNORE INTO hidden VALUES (?)", [(item_id,) for item_id in hidden])
                 connection.executemany("DELETE FROM hidden WHERE item_id = ?", [(item_id,) for item_id in shown])
         except sqlite3.Error as error:
             raise OSError(f"{self._path}: {error}") from error
+        self.problem = None
+
+    def _prepared(self) -> sqlite3.Connection:
+        """A connection to the file, with its table."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        connection = self._connect()
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("CREATE TABLE IF NOT EXISTS hidden (item_id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID")
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self._path, timeout=BUSY_S, isolation_level=None)

@@ -242,6 +242,8 @@ class Ready(Answer):
     degraded: list[str] = Field(
         description="background tasks that ended unexpectedly and have not run for some seconds again, with the error"
     )
+    events: str = Field(description="accepted, or why the event log refused the last ones")
+    hidden: str = Field(description="kept, or why the file of hidden items cannot be read or written")
 
 
 class Refusal(BaseModel):

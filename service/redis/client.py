@@ -3,25 +3,21 @@
 import asyncio
 from collections.abc import Awaitable
 from typing import Any, TypeAlias, TypeVar
-from urllib.parse import SplitResult, urlsplit
 
-from redis.asyncio import ConnectionPool, Redis, RedisCluster
+from redis.asyncio import Connection, ConnectionPool, Redis, RedisCluster, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.cluster import ClusterNode
-from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from index.errors import InputError
-from service.settings_types import redis_kind
+from service.redis_url import CLUSTER, SENTINEL, UNIX, RedisUrl, parse_redis_url
 
 T = TypeVar("T")
 
 RedisClient: TypeAlias = Redis | RedisCluster
 
-SINGLE, SENTINEL, CLUSTER = "", "sentinel", "cluster"  # what may follow the + of a scheme
-DEFAULT_PORT = {SENTINEL: 26379, CLUSTER: 6379}
 CONNECTIONS = 8  # per client: one reads, one writes, and some are closing after a timeout
 SENTINEL_S = 0.5  # timeout for one sentinel to name the master, before the next one is tried
 
@@ -29,8 +25,9 @@ FINAL_TURNS = 4  # of the event loop, from bytes on the socket to a parsed reply
 CANCEL_S = 0.02  # how long a cancelled command may take to end before it is cancelled again
 CLOSE_S = 1.0  # so that a hanging server cannot delay the shutdown
 
-# uvloop raises RuntimeError for a write on a transport that the server has just closed.
-FAILURES = (RedisError, OSError, TimeoutError, RuntimeError)
+# uvloop raises RuntimeError for a write on a transport that the server has just closed; a cluster of which no node
+# responds is no RedisError.
+FAILURES = (RedisError, RedisClusterException, OSError, TimeoutError, RuntimeError)
 
 
 def connect(url: str, *, connections: int = CONNECTIONS) -> RedisClient:
@@ -38,16 +35,39 @@ def connect(url: str, *, connections: int = CONNECTIONS) -> RedisClient:
 
     It connects at the first command. In a cluster the keys of one command must share a slot.
     """
-    options = {"protocol": 2, "driver_info": None, "retry": Retry(NoBackoff(), 0), "max_connections": connections}
     try:
-        kind = redis_kind(url)
-        if kind == SENTINEL:
-            return _sentinel(urlsplit(url), options)
-        if kind == CLUSTER:
-            return _cluster(urlsplit(url), options)
-        return Redis(connection_pool=ConnectionPool.from_url(url, **options))
+        parsed = parse_redis_url(url)
     except ValueError as error:
         raise InputError(f"RECO_REDIS_URL: {error}") from None
+    options = {**_handshake(), "max_connections": connections, **parsed.options}
+    if parsed.kind == SENTINEL:
+        return _sentinel(parsed, options)
+    if parsed.kind == CLUSTER:
+        nodes = [ClusterNode(host, port) for host, port in parsed.hosts]
+        return RedisCluster(startup_nodes=nodes, ssl=parsed.tls, **options)
+    if parsed.kind == UNIX:
+        return Redis(connection_pool=ConnectionPool(UnixDomainSocketConnection, path=parsed.path, **options))
+    ((host, port),) = parsed.hosts
+    kind = SSLConnection if parsed.tls else Connection
+    return Redis(connection_pool=ConnectionPool(kind, host=host, port=port, **options))
+
+
+def _handshake() -> dict[str, Any]:
+    """What a connection sends before the first command, on servers and sentinels alike: AUTH and SELECT alone."""
+    return {"protocol": 2, "driver_info": None, "retry": Retry(NoBackoff(), 0)}
+
+
+def _sentinel(url: RedisUrl, options: dict[str, Any]) -> Redis:
+    timeouts = {"socket_timeout": SENTINEL_S, "socket_connect_timeout": SENTINEL_S}
+    sentinel_options = {**_handshake(), "ssl": url.tls, **timeouts, **url.sentinel_options}
+    sentinel: Any = Sentinel(list(url.hosts), sentinel_kwargs=sentinel_options)  # type: ignore[no-untyped-call]
+    master: Redis = sentinel.master_for(url.path, ssl=url.tls, **options)
+    return master
+
+
+def reason_of(error: BaseException) -> str:
+    """What failed and why; redis-py's errors leave the reason out of their repr."""
+    return f"{type(error).__name__}: {error}"[:200]
 
 
 async def refresh(client: RedisClient) -> None:
@@ -62,45 +82,6 @@ async def read_many(client: RedisClient, keys: list[bytes]) -> list[Any]:
     if isinstance(client, RedisCluster):
         return await client.mget_nonatomic(keys)
     return await client.mget(keys)
-
-
-def _sentinel(url: SplitResult, options: dict[str, Any]) -> Redis:
-    service, _, database = url.path.strip("/").partition("/")
-    if not service:
-        raise ValueError("a sentinel URL ends in the name of the service: redis+sentinel://host:26379,host/NAME[/db]")
-    servers = [_parse_host(url, host, SENTINEL) for host in _hosts(url)]
-    common = {name: value for name, value in servers[0].items() if name not in ("host", "port", "connection_class")}
-    credentials = {name: common.pop(f"sentinel_{name}", None) for name in ("username", "password")}
-    options = {**options, **common, "ssl": url.scheme.startswith("rediss"), "db": int(database or 0)}
-    timeouts = {"socket_timeout": SENTINEL_S, "socket_connect_timeout": SENTINEL_S}
-    sentinel_options = {"ssl": options["ssl"], **timeouts, **credentials}
-    sentinel: Any = Sentinel([(server["host"], server["port"]) for server in servers], sentinel_kwargs=sentinel_options)  # type: ignore[no-untyped-call]
-    master: Redis = sentinel.master_for(service, **options)
-    return master
-
-
-def _cluster(url: SplitResult, options: dict[str, Any]) -> RedisCluster:
-    if url.path.strip("/"):
-        raise ValueError("a cluster has one database only: expected no path after the hosts")
-    servers = [_parse_host(url, host, CLUSTER) for host in _hosts(url)]
-    common = {name: value for name, value in servers[0].items() if name not in ("host", "port", "connection_class")}
-    nodes = [ClusterNode(server["host"], server["port"]) for server in servers]
-    return RedisCluster(startup_nodes=nodes, ssl=url.scheme.startswith("rediss"), **common, **options)
-
-
-def _hosts(url: SplitResult) -> list[str]:
-    hosts = [host for host in url.netloc.rpartition("@")[2].split(",") if host]
-    if not hosts:
-        raise ValueError("expected at least one host, as in host:port,host:port")
-    return hosts
-
-
-def _parse_host(url: SplitResult, host: str, kind: str) -> dict[str, Any]:
-    """What redis-py parses from the URL with this one host: address, user, password, and options of the query."""
-    secret, at, _ = url.netloc.rpartition("@")
-    query = f"?{url.query}" if url.query else ""
-    parsed: dict[str, Any] = dict(parse_url(f"{url.scheme.partition('+')[0]}://{secret}{at}{host}/{query}"))
-    return {"host": "localhost", "port": DEFAULT_PORT[kind], **parsed}
 
 
 async def within(work: Awaitable[T], seconds: float) -> T:

@@ -3,6 +3,7 @@
 import secrets
 from datetime import UTC, datetime
 from typing import Literal
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict
 
@@ -70,6 +71,11 @@ class Job(BaseModel):
         if not self.stages or self.stages[-1].ended_at is not None:
             return self.stages
         return (*self.stages[:-1], self.stages[-1].model_copy(update={"ended_at": now}))
+
+
+def result_path(job_id: str) -> str:
+    """The path that an outside system posts the job's result to, and signs."""
+    return f"/retrain/{quote(job_id, safe='')}/result"
 
 
 def new_job_id(now: float) -> str:

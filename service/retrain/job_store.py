@@ -78,8 +78,8 @@ class JobStore(Protocol):
         """Up to `limit` jobs, newest first."""
         ...
 
-    async def post_message(self, job_id: str, kind: MessageKind, text: str) -> None:
-        """Leave a message for the leader that runs the job. Only the first of each kind is stored."""
+    async def post_message(self, job_id: str, kind: MessageKind, text: str) -> bool:
+        """Leave a message for the leader that runs the job. Only the first of each kind is stored; else False."""
         ...
 
     async def messages(self, job_id: str) -> dict[str, str]:

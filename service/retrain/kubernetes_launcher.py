@@ -5,12 +5,15 @@ Imported only where it is configured: it needs the extra `kubernetes`, and its c
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from kubernetes.client import ApiClient, BatchV1Api, Configuration, CoreV1Api, V1Job, V1ObjectMeta
 from kubernetes.client.exceptions import ApiException
 from kubernetes.config import ConfigException, load_incluster_config, new_client_from_config
+from urllib3 import HTTPResponse
 from urllib3.exceptions import HTTPError
 
 from index.errors import InputError
@@ -25,7 +28,11 @@ from service.retrain.launcher import (
 
 T = TypeVar("T")
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 10.0  # until the API begins to answer
+TOTAL_S = 20.0  # for a whole call, however slowly its answers come
+THREADS = 4  # of their own: one that an API holds up delays no other work
+MAX_ANSWER_BYTES = 8_000_000
+LOG_BYTES = 256 * 1024
 LABEL = "anchorrec.io/retrain-job"
 NOT_FOUND, CONFLICT, SERVER_ERROR = 404, 409, 500
 
@@ -46,6 +53,9 @@ class KubernetesLauncher:
     def __init__(self, namespace: str, cron_job: str, *, config_file: Path | None) -> None:
         self._namespace, self._cron_job = namespace, cron_job
         self._client = _client(config_file)
+        pool_manager = self._client.rest_client.pool_manager
+        pool_manager.request = partial(_request_limited, pool_manager.request)
+        self._threads = ThreadPoolExecutor(THREADS, "kubernetes")
 
     async def start(self, task: TrainingTask) -> Handle:
         """Create the Job. Its name derives from the job's id, so that a second call finds the first one's Job."""
@@ -83,6 +93,7 @@ class KubernetesLauncher:
             return
 
     async def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
         await asyncio.to_thread(self._client.close)
 
     def _create(self, name: str, task: TrainingTask) -> None:
@@ -120,7 +131,12 @@ class KubernetesLauncher:
         newest = max(pods, key=lambda pod: str(pod.metadata.creation_timestamp))
         # As bytes: some versions of the client return a text as the repr of its bytes.
         log = api.read_namespaced_pod_log(
-            newest.metadata.name, self._namespace, tail_lines=lines, _request_timeout=TIMEOUT_S, _preload_content=False
+            newest.metadata.name,
+            self._namespace,
+            tail_lines=lines,
+            limit_bytes=LOG_BYTES,
+            _request_timeout=TIMEOUT_S,
+            _preload_content=False,
         )
         text: bytes = log.data
         return text.decode(errors="replace").splitlines()
@@ -133,7 +149,8 @@ class KubernetesLauncher:
     async def _call_api(self, work: Callable[[], T]) -> T:
         """Run the call in a thread. LauncherError where the API refuses it; LauncherUnavailableError: retry later."""
         try:
-            return await asyncio.to_thread(work)
+            async with asyncio.timeout(TOTAL_S):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, work)
         except ApiException as error:
             detail = f"the Kubernetes API answered {error.status}: {error.reason}"
             if error.status is None or error.status >= SERVER_ERROR:
@@ -141,6 +158,18 @@ class KubernetesLauncher:
             raise (_NotFoundError if error.status == NOT_FOUND else LauncherError)(detail) from None
         except (HTTPError, OSError) as error:
             raise LauncherUnavailableError(f"the Kubernetes API does not respond: {error!r:.200}") from None
+
+
+def _request_limited(request: Callable[..., Any], method: str, url: str, **options: Any) -> HTTPResponse:
+    """Send a request by urllib3, to no other server, and read no more of the response than the limit."""
+    response = request(method, url, **options | {"preload_content": False, "redirect": False})
+    try:
+        data = response.read(MAX_ANSWER_BYTES + 1, decode_content=True)
+    finally:
+        response.close()
+    if len(data) > MAX_ANSWER_BYTES:
+        raise HTTPError(f"the response is longer than {MAX_ANSWER_BYTES} bytes")
+    return HTTPResponse(data, response.headers, response.status, reason=response.reason)
 
 
 def _client(config_file: Path | None) -> ApiClient:

@@ -50,11 +50,9 @@ async def open_retraining(
         registry=registry,
         folder=settings.data_folder.absolute() / "retrain",
     )
-    store, launcher = (
-        open_job_store(settings, clock, partial(metrics.unreadable.skip, "jobs")),
-        open_launcher(settings, clock),
-    )
-    secret = settings.retrain_webhook_secret
+    store = open_job_store(settings, clock, partial(metrics.unreadable.skip, "jobs"))
+    launcher = open_launcher(settings, clock)
+    secret = settings.retrain_webhook_secret if settings.retrain_launcher == "webhook" else None
     retraining = Retraining(
         store=store,
         launcher=launcher,

@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Awaitable, Sequence
 from typing import Any
 
-from service.redis.client import FAILURES, RedisClient
+from service.redis.client import FAILURES, RedisClient, reason_of
 from service.retrain.job import Job
 from service.retrain.job_store import (
     MAX_JOBS,
@@ -113,8 +113,8 @@ class RedisJobStore:
         jobs = (parse_job(record, self._on_unreadable) for record in records if record is not None)
         return [job for job in jobs if job is not None]
 
-    async def post_message(self, job_id: str, kind: MessageKind, text: str) -> None:
-        await self._await_reply(self._redis.hsetnx(self._messages, f"{job_id} {kind}", text))
+    async def post_message(self, job_id: str, kind: MessageKind, text: str) -> bool:
+        return bool(await self._await_reply(self._redis.hsetnx(self._messages, f"{job_id} {kind}", text)))
 
     async def messages(self, job_id: str) -> dict[str, str]:
         kinds: tuple[MessageKind, ...] = ("cancel", "result")
@@ -142,7 +142,7 @@ class RedisJobStore:
             async with asyncio.timeout(TIMEOUT_S):
                 return await awaitable
         except FAILURES as error:
-            raise JobStoreUnavailableError(f"the job store does not respond: {error!r:.200}") from error
+            raise JobStoreUnavailableError(f"the job store does not respond: {reason_of(error)}") from error
 
 
 def _ms(seconds: float) -> int:

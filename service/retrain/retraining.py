@@ -44,6 +44,13 @@ class UnknownJobError(ServiceError):
     code = "unknown_job"
 
 
+class ResultKnownError(ServiceError):
+    """The job has its result, or has ended without one."""
+
+    status = 409
+    code = "result_known"
+
+
 @dataclass(frozen=True)
 class Retraining:
     """Submits, finds and cancels jobs, on any replica; the leader's supervisor runs them."""
@@ -56,7 +63,7 @@ class Retraining:
     wake: asyncio.Event
     arguments: tuple[str, ...]
     warm_start: bool
-    secret: str | None  # that webhooks are signed with
+    secret: str | None  # that webhooks are signed with; None where no outside system trains
 
     async def submit(self, trigger: Trigger, asked_by: str) -> Job:
         """Create a job; AlreadyRunningError where another has not ended."""
@@ -104,10 +111,13 @@ class Retraining:
         return job
 
     async def record_result(self, job_id: str, result: str) -> Job:
-        """Store the result that an outside system posted: a JSON object with `bundle` or `reason`."""
+        """Store the result that an outside system posted: a JSON object with `bundle` or `reason`.
+
+        ResultKnownError where the job has ended or has its result: on whichever replica, only one is taken.
+        """
         job = await self.find(job_id)
-        if not job.has_ended:
-            await self.store.post_message(job_id, "result", result)
+        if job.has_ended or not await self.store.post_message(job_id, "result", result):
+            raise ResultKnownError(f"job {job.id} takes no further result; it is {job.state}")
         return job
 
     async def count_new_events(self) -> int:

@@ -4,11 +4,11 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 from index.errors import InputError
-from service.events.schema import stored_text
 from service.retrain.job import Job
 from service.retrain.job_store import (
     MAX_JOBS,
@@ -18,10 +18,9 @@ from service.retrain.job_store import (
     ignore_unreadable,
     parse_job,
 )
+from service.sqlite_files import BUSY_MS, is_wrong, stored_text
 
 T = TypeVar("T")
-
-BUSY_MS = 5_000
 
 # The unique index allows one running job: a second insert fails, from any process.
 SCHEMA = """
@@ -43,17 +42,33 @@ class SqliteJobStore:
     def __init__(self, path: Path, clock: Callable[[], float], on_unreadable: OnUnreadable = ignore_unreadable) -> None:
         self._clock = clock
         self._on_unreadable = on_unreadable
+        self._path = path
         self._thread = ThreadPoolExecutor(1, "control")
+        self._connection: sqlite3.Connection | None = None
+        with suppress(JobStoreUnavailableError):  # until the disk takes it, retraining is refused
+            self._open()
+
+    def _open(self) -> sqlite3.Connection:
+        """The connection; InputError where the file is wrong, JobStoreUnavailableError where the disk refuses."""
+        if self._connection is not None:
+            return self._connection
+        connection = None
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-            self._connection.text_factory = stored_text
-            self._connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._connection.executescript(SCHEMA)
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+            connection.text_factory = stored_text
+            connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.executescript(SCHEMA)
         except (sqlite3.Error, OSError) as error:
-            raise InputError(f"{path}: cannot be used: {error}; expected a writable file") from None
+            if connection is not None:
+                connection.close()
+            if is_wrong(error, self._path):
+                raise InputError(f"{self._path}: cannot be used: {error}; expected a writable file") from None
+            raise JobStoreUnavailableError(f"the job store cannot be used: {error}") from error
+        self._connection = connection
+        return connection
 
     async def acquire_lease(self, ttl_s: float) -> int | None:
         def take(connection: sqlite3.Connection) -> int | None:
@@ -109,15 +124,17 @@ class SqliteJobStore:
         rows = await self._in_thread(lambda connection: connection.execute(statement, (limit,)).fetchall())
         return [job for (record,) in rows if (job := parse_job(record, self._on_unreadable)) is not None]
 
-    async def post_message(self, job_id: str, kind: MessageKind, text: str) -> None:
-        await self._in_thread(lambda c: c.execute("INSERT OR IGNORE INTO words VALUES (?, ?, ?)", (job_id, kind, text)))
+    async def post_message(self, job_id: str, kind: MessageKind, text: str) -> bool:
+        statement, values = "INSERT OR IGNORE INTO words VALUES (?, ?, ?)", (job_id, kind, text)
+        return await self._in_thread(lambda connection: connection.execute(statement, values).rowcount == 1)
 
     async def messages(self, job_id: str) -> dict[str, str]:
         statement = "SELECT word, text FROM words WHERE job_id = ?"
         return dict(await self._in_thread(lambda connection: connection.execute(statement, (job_id,)).fetchall()))
 
     async def close(self) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
+        if self._connection is not None:
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._connection.close)
         self._thread.shutdown(wait=False)
 
     async def _in_thread(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -125,10 +142,11 @@ class SqliteJobStore:
 
     def _transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
-            self._connection.execute("BEGIN IMMEDIATE")
-            with self._connection:  # commits, or rolls back after an exception
-                return work(self._connection)
-        except sqlite3.Error as error:
+            connection = self._open()
+            connection.execute("BEGIN IMMEDIATE")
+            with connection:  # commits, or rolls back after an exception
+                return work(connection)
+        except (sqlite3.Error, InputError) as error:
             raise JobStoreUnavailableError(f"the job store cannot be used: {error}") from error
 
     def _find_running(self, connection: sqlite3.Connection) -> Job | None:

@@ -9,13 +9,14 @@ import httpx
 from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from index.manifest import BundleError
-from service.retrain.job import Handle
+from service.retrain.job import Handle, result_path
 from service.retrain.launcher import LauncherError, LauncherUnavailableError, TrainingOutcome, TrainingTask
-from service.retrain.signature import signature_headers
+from service.retrain.signature import Message, signature_headers
 
 ATTEMPTS = 6
 LONGEST_WAIT_S = 30.0
-TIMEOUT_S = 10.0
+TIMEOUT_S = 10.0  # for the whole exchange, however slowly an answer comes
+REASON_BYTES = 1_000  # read of a refusal
 NO_LOG = "the log is in the system that runs the training"
 
 
@@ -38,7 +39,7 @@ class WebhookLauncher:
         self._url, self._secret, self._clock = url, secret, clock
         self._wait = wait_random_exponential(first_wait_s, max=LONGEST_WAIT_S)
         self._attempts = attempts
-        self._client = httpx.AsyncClient(timeout=TIMEOUT_S)
+        self._client = httpx.AsyncClient(timeout=TIMEOUT_S, follow_redirects=False)
 
     async def start(self, task: TrainingTask) -> Handle:
         await self._send("start", task)
@@ -66,7 +67,7 @@ class WebhookLauncher:
         retrying = AsyncRetrying(
             stop=stop_after_attempt(self._attempts),
             wait=self._wait,
-            retry=retry_if_exception_type((_TransientError, httpx.TransportError)),
+            retry=retry_if_exception_type((_TransientError, httpx.TransportError, TimeoutError)),
         )
         try:
             async for attempt in retrying:
@@ -74,25 +75,47 @@ class WebhookLauncher:
                     await self._post(body, f"{task.job.id}-{event}")
         except RetryError as error:
             last = error.last_attempt.exception()
-            raise LauncherUnavailableError(f"no answer from the webhook in {self._attempts} attempts: {last}") from None
+            raise LauncherUnavailableError(
+                f"no answer from the webhook in {self._attempts} attempts: {str(last) or type(last).__name__}"
+            ) from None
 
     async def _post(self, body: bytes, key: str) -> None:
         # Each attempt has its own timestamp: the receiver may refuse an old one.
-        headers = signature_headers(body, self._secret, self._clock()) | {"Idempotency-Key": key}
-        response = await self._client.post(
-            self._url, content=body, headers=headers | {"Content-Type": "application/json"}
-        )
-        if response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
-            raise _TransientError(f"status {response.status_code}")
-        if not response.is_success:
-            raise LauncherError(f"the webhook answered {response.status_code}: {response.text[:200]}")
+        headers = {"Idempotency-Key": key, "Content-Type": "application/json", "Accept-Encoding": "identity"}
+        request = self._client.build_request("POST", self._url, content=body, headers=headers)
+        message = Message("POST", request.url.raw_path.decode("ascii"), body)
+        request.headers.update(signature_headers(message, self._secret, self._clock()))
+        async with asyncio.timeout(TIMEOUT_S):
+            response = await self._client.send(request, stream=True)
+            try:
+                await _require_success(response)
+            finally:
+                await response.aclose()  # what was not read is not waited for
+
+
+async def _require_success(response: httpx.Response) -> None:
+    """LauncherError with the start of a refusal's text; a redirect is one, as its target was not signed for."""
+    if response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
+        raise _TransientError(f"status {response.status_code}")
+    if not response.is_success:
+        text = (await _start_of(response)).decode(errors="replace")
+        raise LauncherError(f"the webhook answered {response.status_code}: {text[:200]}")
+
+
+async def _start_of(response: httpx.Response) -> bytes:
+    read = b""
+    async for chunk in response.aiter_raw():
+        read += chunk[:REASON_BYTES]
+        if len(read) >= REASON_BYTES:
+            break
+    return read
 
 
 def _message(event: str, task: TrainingTask) -> dict[str, Any]:
     return {
         "event": event,
         "job": task.job.id,
-        "result_path": f"/retrain/{task.job.id}/result",
+        "result_path": result_path(task.job.id),
         "events_position": task.job.events_position,
         "data": str(task.data),
         "events": str(task.events),

@@ -13,7 +13,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from service.background import start_worker
 from service.redis.circuit_breaker import BreakerState, CircuitBreaker
-from service.redis.client import CLOSE_S, FAILURES, RedisClient, connect, read_many, refresh, within
+from service.redis.client import CLOSE_S, FAILURES, RedisClient, connect, read_many, reason_of, refresh, within
 from service.settings import RedisSettings
 from service.telemetry.metrics import RedisMetrics
 from service.users.vector_keys import Vector, decode_vector
@@ -125,7 +125,7 @@ class VectorCache:
 
     def _record_failure(self, error: Exception) -> ReadFailure:
         self._circuit.failed()
-        log.warning("redis failed", error=repr(error)[:200], circuit=self.state)
+        log.warning("redis failed", error=reason_of(error), circuit=self.state)
         if self._refresher is None:
             self._refresher = start_worker(self._metrics, "redis_discovery", self._refresh())
         return ReadFailure("late" if isinstance(error, (TimeoutError, RedisTimeoutError)) else "error")

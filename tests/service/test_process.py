@@ -32,6 +32,14 @@ def test_the_process_holds_no_torch_and_logs_json_with_ids_escaped(registry: Pat
     assert all(line.isascii() and line.isprintable() for line in lines)
 
 
+def test_a_full_disk_under_the_log_fails_no_request(registry: Path, tmp_path: Path) -> None:
+    with process(registry, Path("/dev/full"), data=tmp_path, log_level="debug", admin_open=True) as (running, client):
+        assert client.get("/recommend/user-1").status_code == 200
+        assert client.get("/retrain").status_code == 409  # audited, in the log alone
+        assert client.post("/events", json={"user_id": "u", "item_id": "item-1", "kind": "view"}).status_code == 202
+        stop(running)
+
+
 def test_sigterm_lets_a_request_in_flight_end(registry: Path, valkey: Valkey, tmp_path: Path) -> None:
     # A frozen Redis with a patient budget holds the request while the signal comes.
     patient = {"redis_url": valkey.url, "redis_budget_ms": 2_000}

@@ -42,7 +42,15 @@ async def readyz(service: Service, request: Request[Query]) -> dict[str, Any]:
         "spaces": loaded.similar_items.spaces,
         "files": _files(service),
         "degraded": [f"{task}: {why}" for task, why in sorted(service.metrics.failing_tasks.items())],
+        "events": _events(service),
+        "hidden": service.live.hidden.problem or "kept",
     }
+
+
+def _events(service: Service) -> str:
+    """Whether the event log takes events; without it everything else is answered."""
+    problem = service.feedback.log.problem
+    return "accepted" if problem is None else f"refused: {problem}"
 
 
 def _files(service: Service) -> str:

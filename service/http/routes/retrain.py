@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from service.http.parameters import Query
 from service.http.responses import FullJobAnswer, JobAnswer, JobsAnswer, ShownJob
 from service.http.route import Request, route
-from service.retrain.job import Job
+from service.retrain.job import Job, result_path
 from service.retrain.retraining import Retraining, RetrainingOffError
-from service.retrain.signature import verify_signature
+from service.retrain.signature import Message, verify_signature
 from service.state import Service
 
 
@@ -95,12 +95,15 @@ async def cancel(service: Service, request: Request[Query]) -> dict[str, Any]:
 
 
 async def result(service: Service, request: Request[Query]) -> dict[str, Any]:
-    """Receive the result of an external training, signed with the webhook secret (docs/retraining.md)."""
+    """Receive the result of an external training, signed with the webhook secret (docs/retraining.md).
+
+    A job takes one result and an ended job none (409), so that a message that is sent again changes nothing.
+    """
     hook = _hook(service)
     if hook.secret is None:
         raise RetrainingOffError("no external system trains for this service (RECO_RETRAIN_LAUNCHER)")
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers}
-    verify_signature(headers, request.raw_body, hook.secret, hook.clock())
+    verify_signature(headers, Message("POST", result_path(request.id), request.raw_body), hook.secret, hook.clock())
     return {"job": _render(await hook.record_result(request.id, request.raw_body.decode()))}
 
 

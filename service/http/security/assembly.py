@@ -11,7 +11,7 @@ from service.background import Work, supervised
 from service.http.route import role_of
 from service.http.security.admin import AdminPortOnly, AuditedRoute
 from service.http.security.admission import OPEN_PATHS, Admission
-from service.http.security.audit import Audit
+from service.http.security.audit import Audit, AuditError
 from service.http.security.keyring import Keyring
 from service.http.security.rate_limit import TokenBuckets, rate_of
 from service.http.security.shared_rate_limit import SharedTokenBuckets
@@ -40,7 +40,7 @@ class Security:
             buckets=self._buckets,
             open_paths=OPEN_PATHS | {METRICS} if settings.metrics_on_admin else OPEN_PATHS,
         )
-        self.audit = Audit(settings.audit_file, time.time)
+        self.audit = Audit(settings.audit_file, time.time, time.monotonic)
 
     def protect(self, route: APIRoute) -> None:
         """Audit a route of admins, and move it to the admin port; likewise /metrics with metrics_on_admin."""
@@ -61,12 +61,14 @@ class Security:
             async with supervised(self._metrics, self._background_work(redis)):
                 yield
         finally:
+            with suppress(AuditError):
+                await self.audit.summarise()
             if redis is not None:
                 with suppress(*FAILURES):
                     await within(redis.aclose(), CLOSE_S)
 
     def _background_work(self, redis: RedisClient | None) -> dict[str, Work]:
-        work: dict[str, Work] = {}
+        work: dict[str, Work] = {"audit": self.audit.summarise_forever}
         if self._keys is not None:
             work["api_keys"] = partial(self._keys.reload_forever, self._settings.api_keys_reload_s)
         if redis is not None:

@@ -1,8 +1,12 @@
-"""The audit log of admin requests: a line before an action and one after it, in a file and in the service's log."""
+"""The audit log of admin requests: a line before an action and one before its answer, in a file and in the log."""
 
 import asyncio
+import fcntl
 import os
+import stat
+from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +15,10 @@ import orjson
 import structlog
 
 from service.errors import ServiceError
+from service.http.security.rate_limit import Rate, TokenBuckets
+
+REFUSALS = Rate(per_s=1 / 60, burst=10)  # of each caller, in lines; the others are counted
+SUMMARY_S = 60.0  # between two lines that count them
 
 log = structlog.get_logger()
 
@@ -29,9 +37,11 @@ class Audit:
     query, and only the name of its key.
     """
 
-    def __init__(self, path: Path | None, clock: Callable[[], float]) -> None:
+    def __init__(self, path: Path | None, clock: Callable[[], float], monotonic: Callable[[], float]) -> None:
         self._path = path
         self._clock = clock
+        self._refusals = TokenBuckets(monotonic)
+        self._uncounted: Counter[str] = Counter()  # refused calls without a line of their own, by caller
 
     async def record(self, act: str, **facts: Any) -> None:
         """Append one line; AuditError where that fails."""
@@ -46,12 +56,41 @@ class Audit:
             log.error("audit file not written", path=str(self._path), error=error.strerror)
             raise AuditError("the audit log cannot be written; admin requests are refused until it can") from None
 
+    def admits_refusal(self, who: str) -> bool:
+        """Whether a refused call of this caller gets lines of its own; else `summarise` counts it."""
+        if self._refusals.take(who, REFUSALS) == 0:
+            return True
+        self._uncounted[who] += 1
+        return False
+
+    async def summarise(self) -> None:
+        """Append a line for each caller with refused calls that have none; AuditError keeps them for the next time."""
+        for who, count in list(self._uncounted.items()):
+            await self.record("refused", who=who, count=count)
+            self._uncounted[who] -= count
+        self._uncounted = +self._uncounted
+
+    async def summarise_forever(self) -> None:
+        """Summarise now and then."""
+        while True:
+            await asyncio.sleep(SUMMARY_S)
+            with suppress(AuditError):  # logged already
+                await self.summarise()
+
 
 def _append(path: Path, line: bytes) -> None:
-    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    """Append a whole line or nothing. A line that a full disk or a kill tore before is ended first."""
+    file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        written = os.write(file, line)  # one system call: lines of several threads or processes do not mix
+        fcntl.flock(file, fcntl.LOCK_EX)  # between finding the end and writing, no other process may append
+        status = os.fstat(file)
+        before = status.st_size if stat.S_ISREG(status.st_mode) else 0
+        if before and os.pread(file, 1, before - 1) != b"\n":
+            log.warning("the audit file ends in a torn line", path=str(path))
+            line = b"\n" + line
+        written = os.write(file, line)
         if written != len(line):
+            os.ftruncate(file, before)
             raise OSError(None, "only a part was written; is the disk full?")
         os.fsync(file)
     finally:

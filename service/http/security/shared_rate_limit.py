@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from service.http.security.rate_limit import TokenBucket, TokenBuckets
-from service.redis.client import FAILURES, RedisClient, within
+from service.redis.client import FAILURES, RedisClient, reason_of, within
 from service.telemetry.metrics import SecurityMetrics
 
 SYNC_S = 0.1
@@ -98,5 +98,5 @@ class SharedTokenBuckets:
     def _failed(self, error: Exception) -> None:
         self._outcomes["error"].inc()
         if not self._unavailable:  # logged once per outage
-            log.warning("rate limits are not shared with other replicas: Redis is unavailable", error=repr(error)[:200])
+            log.warning("rate limits are not shared with other replicas: Redis is unavailable", error=reason_of(error))
         self._unavailable = True

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from bundles import make_content
+from floods import flooding
 from servers import publish, serving
 
 from service.app import create_app
@@ -318,3 +319,28 @@ def test_there_is_a_call_for_every_route(registry: Path) -> None:
     routes = sum(len(methods) for methods in paths.values())
     calls = [name for name in vars(_Endpoints) if not name.startswith("_")]
     assert len(calls) == routes, f"{sorted(calls)} for {sorted(paths)}"
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_an_answer_without_end_is_read_up_to_a_limit(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.client.client.MAX_ANSWER_BYTES", 1_000_000)
+
+    async def awaited(url: str) -> None:
+        async with AsyncClient(url, retries=0) as client:
+            await client.healthz()
+
+    with flooding(status) as flood:
+        with Client(flood.url, retries=0) as client, pytest.raises(UnexpectedAnswer, match="longer than"):
+            client.healthz()
+        with pytest.raises(UnexpectedAnswer, match="longer than"):
+            asyncio.run(awaited(flood.url))
+        assert flood.sent < 40_000_000
+
+
+def test_an_answer_that_drips_is_given_up_after_the_whole_time() -> None:
+    with (
+        flooding(pause_s=0.02) as flood,
+        Client(flood.url, retries=0, timeout_s=0.3) as client,
+        pytest.raises(Unreachable, match="too slowly"),
+    ):
+        client.popular()

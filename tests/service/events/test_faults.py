@@ -5,15 +5,19 @@ import os
 import random
 import resource
 import sqlite3
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
 import httpx
-from processes import process
+import pytest
+from disks import FORBIDDEN, full_disk
+from processes import process, run
 from servers import Valkey, serving, wait_until
 
 from deploy.processes import free_port
+from service.events.open_log import check_log
+from service.settings import Settings
 
 EVENTS, BATCH, CALLERS = 10_000, 50, 8
 
@@ -114,12 +118,54 @@ def test_a_full_disk_refuses_events_serves_on_and_takes_them_when_there_is_room(
         assert len(on_disk(tmp_path)) == len(acknowledged) + BATCH
 
 
-def test_a_log_that_cannot_be_used_is_one_line_and_no_start(registry: Path, tmp_path: Path) -> None:
-    (tmp_path / "events.sqlite").write_bytes(b"garbage" * 1_000)
-    with process(registry, tmp_path / "log", data=tmp_path) as (running, _):
-        assert running.wait(60) == 2
-    (line,) = (tmp_path / "log").read_text().splitlines()
-    assert line.startswith("error: event log ")
+@pytest.mark.parametrize("used", [True, False], ids=["used", "fresh"])
+def test_a_service_that_starts_on_a_full_disk_serves_reads_and_takes_events_when_there_is_room(
+    registry: Path, tmp_path: Path, used: bool
+) -> None:
+    fields = {"registry": registry, "data": tmp_path / "data", "retrain_data": tmp_path}
+    if used:
+        with serving(**fields) as client:
+            client.post("/events", json=batch(0))
+            client.put("/items/item-2/hidden")
+    with ExitStack() as stack:
+        with full_disk():
+            client = stack.enter_context(serving(**fields))
+            for path in ("/recommend/user-1", "/users/user-0", "/quality", "/popular", "/healthz", "/metrics"):
+                assert client.get(path).status_code == 200, path
+            assert client.get("/hidden").json()["item_ids"] == (["item-2"] if used else [])
+            refused = client.post("/events", json=batch(1))
+            assert (refused.status_code, refused.json()["error"]) == (503, "event_log_unavailable")
+            assert client.put("/items/item-1/hidden").json()["error"] == "hidden_unavailable"
+            assert client.post("/retrain").json()["error"] == "control_unavailable"
+            ready = client.get("/readyz").json()
+            assert ready["events"].startswith("refused: the event log cannot be written")
+            assert "control.sqlite: cannot be written" in ready["hidden"]
+        assert client.post("/events", json=batch(1)).json()["accepted"] == BATCH
+        assert client.get("/quality").json()["overall"]["events"] == {"click": BATCH * (1 + used)}
+        assert client.put("/items/item-1/hidden").status_code == 200
+        assert client.get("/hidden").json()["total"] == 1 + used
+        assert client.post("/retrain").status_code == 202
+        ready = client.get("/readyz").json()
+        assert (ready["events"], ready["hidden"]) == ("accepted", "kept")
+
+
+def test_a_folder_that_nobody_may_write_into_is_no_reason_not_to_serve(registry: Path) -> None:
+    check_log(Settings(registry=registry, data=FORBIDDEN))
+    with serving(registry=registry, data=FORBIDDEN, retrain_data=FORBIDDEN) as client:
+        assert client.get("/recommend/user-1").status_code == 200
+        assert client.post("/events", json=batch(0)).status_code == 503
+        assert client.get("/retrain").status_code == 503
+
+
+@pytest.mark.parametrize(("file", "name"), [("events.sqlite", "event log"), ("control.sqlite", "control file")])
+def test_a_file_of_ours_that_is_none_is_one_line_and_no_start(
+    registry: Path, tmp_path: Path, file: str, name: str
+) -> None:
+    (tmp_path / file).write_bytes(b"garbage" * 1_000)
+    ended = run("run", registry=registry, data=tmp_path)
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"error: {name} ")
     assert "file is not a database" in line
 
 

@@ -74,6 +74,69 @@ def test_a_redis_that_may_lose_events_is_refused_unless_the_operator_accepts_it(
         server.kill()
 
 
+@pytest.fixture
+def evicting(safe: Valkey) -> Valkey:
+    """A Redis that evicts events, and the user `blind` who may not see that."""
+    with safe.client() as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        client.execute_command("ACL", "SETUSER", "blind", "on", ">pw", "~*", "&*", "+@all", "-info")
+    return safe
+
+
+def as_blind(server: Valkey) -> str:
+    return server.url.replace("//", "//blind:pw@")
+
+
+def test_a_redis_that_does_not_show_whether_it_is_safe_is_refused_at_the_start(evicting: Valkey) -> None:
+    async def steps(log: EventLog) -> None:
+        assert (await log.append([made("1")])).n_new == 1
+
+    with pytest.raises(InputError, match=r"cannot be checked: .*'info'.*or RECO_EVENT_LOG_SAFE=false"):
+        use(as_blind(evicting), steps)
+    use(as_blind(evicting), steps, event_log_safe=False)
+
+
+def test_a_redis_that_comes_later_and_is_not_safe_acknowledges_and_keeps_nothing(safe: Valkey) -> None:
+    safe.kill()
+
+    async def steps(log: EventLog) -> None:
+        assert log.problem is not None
+        safe.config["maxmemory-policy"] = "allkeys-lru"
+        await asyncio.to_thread(safe.start)
+        with pytest.raises(LogUnavailable, match="maxmemory-policy is allkeys-lru"):
+            await log.append([made("1")])
+        assert await ids(log) == []
+
+    use(safe.url, steps, event_log_timeout_s=1.0)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("CONFIG SET maxmemory-policy allkeys-lru", "CONFIG SET maxmemory-policy noeviction", "allkeys-lru"),
+        ("ACL SETUSER default -info", "ACL SETUSER default +info", "cannot be checked"),
+        ("ACL SETUSER default -xadd", "ACL SETUSER default +xadd", "'xadd'"),
+    ],
+)
+def test_a_redis_that_becomes_unsafe_refuses_events_until_it_is_safe_again(
+    safe: Valkey, before: str, after: str, said: str
+) -> None:
+    async def steps(log: EventLog) -> None:
+        await log.append([made("1")])
+        assert log.problem is None
+        with safe.client() as client:
+            client.execute_command(*before.split())
+            with pytest.raises(LogUnavailable, match=said):
+                await log.append([made("2")])
+            assert said in str(log.problem)
+            assert await ids(log) == ["1"]
+            client.execute_command(*after.split())
+        await log.append([made("2")])
+        assert log.problem is None
+
+    use(safe.url, steps, event_log_timeout_s=0.5)
+
+
 def test_a_stream_needs_a_redis() -> None:
     async def run() -> None:
         async with open_log(Settings(registry=Path("none"), event_log="redis"), Metrics(), time.time):
@@ -87,7 +150,7 @@ def test_a_redis_without_its_file_on_disk_acknowledges_nothing(safe: Valkey) -> 
     async def steps(log: EventLog) -> None:
         with safe.client() as client:
             client.config_set("appendonly", "no")
-        with pytest.raises(LogUnavailable, match="appendonly is disabled"):
+        with pytest.raises(LogUnavailable, match="appendonly is off"):
             await log.append([made("1")])
 
     use(safe.url, steps, event_log_timeout_s=1.0)

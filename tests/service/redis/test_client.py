@@ -1,5 +1,6 @@
 import asyncio
 import random
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -7,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fleets import Fleet, cluster, watched
-from redis.asyncio import RedisCluster
+from redis.asyncio import RedisCluster, SSLConnection
 from servers import Valkey
 
 from index.errors import InputError
+from service.redis.check import check_redis
 from service.redis.client import connect, read_many
 from service.settings import Settings
-from service.settings_types import redis_kind
 from service.telemetry.metrics import Metrics
 from service.users.vector_cache import open_cache
 
@@ -37,6 +38,8 @@ def test_vectors_are_kept_and_found_again_after_the_master_was_lost(fleet: Fleet
         redis_retry_s=0.1,
         redis_failures=1,  # type: ignore[arg-type]
     )
+
+    check_redis(settings)
 
     def written() -> float:
         return metrics.registry.get_sample_value("reco_redis_writes_total", {"outcome": "done"}) or 0.0
@@ -75,14 +78,6 @@ def test_one_server_is_read_in_one_round_trip(valkey: Valkey) -> None:
     asyncio.run(run())
 
 
-def test_a_url_says_what_is_behind_it() -> None:
-    assert [redis_kind(url) for url in ("redis://h", "rediss+cluster://h", "redis+sentinel://h/x")] == [
-        "",
-        "cluster",
-        "sentinel",
-    ]
-
-
 def test_user_password_and_options_reach_every_server_of_the_url() -> None:
     found = connect("rediss+cluster://ann:p%40ss@one:7000,two/?ssl_cert_reqs=none")
     assert isinstance(found, RedisCluster)
@@ -102,17 +97,30 @@ def test_a_sentinel_may_have_a_password_of_its_own() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("url", "said"),
-    [
-        ("redis://host:port", "Port"),
-        ("http://host", "redis, rediss, unix, redis.sentinel"),
-        ("redis+sentinel://host", "ends in the name of the service"),
-        ("redis+sentinel:///shop", "at least one host"),
-        ("redis+cluster://host/3", "one database only"),
-        ("redis+cluster://host:port", "Port"),
-    ],
-)
-def test_a_url_that_redis_cannot_read_is_refused(url: str, said: str) -> None:
-    with pytest.raises(InputError, match=f"RECO_REDIS_URL: .*{said}"):
-        connect(url)
+TLS = "ssl_ca_certs=/ca.pem&ssl_certfile=/c.pem&ssl_keyfile=/k.pem&ssl_password=pw&ssl_check_hostname=false"
+
+
+def test_every_tls_option_holds_for_the_sentinels_as_for_the_master() -> None:
+    found = connect(
+        f"rediss+sentinel://one,two/shop?{TLS}&ssl_min_version=TLSv1.3&sentinel_username=w&sentinel_password=x"
+    )
+    pool = found.connection_pool  # type: ignore[union-attr]
+    expected = {
+        "ssl_ca_certs": "/ca.pem",
+        "ssl_certfile": "/c.pem",
+        "ssl_keyfile": "/k.pem",
+        "ssl_password": "pw",
+        "ssl_check_hostname": False,
+        "ssl_min_version": ssl.TLSVersion.TLSv1_3,
+    }
+    sentinels = [one.connection_pool for one in pool.sentinel_manager.sentinels]
+    assert all(expected.items() <= asked.connection_kwargs.items() for asked in (pool, *sentinels))
+    assert all(issubclass(asked.connection_class, SSLConnection) for asked in (pool, *sentinels))
+    assert [(one.connection_kwargs["username"], one.connection_kwargs["password"]) for one in sentinels] == [
+        ("w", "x")
+    ] * 2
+
+
+def test_a_url_that_redis_cannot_read_is_refused() -> None:
+    with pytest.raises(InputError, match="RECO_REDIS_URL: expected a port"):
+        connect("redis+cluster://host:port")

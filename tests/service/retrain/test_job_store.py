@@ -142,8 +142,8 @@ def test_words_left_for_a_job_stay_and_the_first_of_a_kind_counts(opened: Callab
     async def post(store: JobStore) -> None:
         await store.submit(job("a"))
         assert await store.messages("a") == {}
-        await store.post_message("a", "result", '{"bundle": "é"}')
-        await store.post_message("a", "result", "{}")
+        assert await store.post_message("a", "result", '{"bundle": "é"}')
+        assert not await store.post_message("a", "result", "{}")
 
     async def look(store: JobStore) -> None:
         await store.post_message("a", "cancel", "")

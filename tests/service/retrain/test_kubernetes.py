@@ -1,5 +1,6 @@
 """Trainings as Kubernetes Jobs, of a stand-in for the API."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 from bundles import make_content
+from floods import flooding
 from retrainings import ended, retraining, started, state
 from servers import publish, serving, wait_until
 from stand_in_cluster import Cluster, kubeconfig, running
@@ -15,7 +17,11 @@ from stand_in_cluster import Cluster, kubeconfig, running
 from index.bundle import write_bundle
 from index.errors import InputError
 from index.registry import Registry
+from service.retrain.job import Job
 from service.retrain.kubernetes_launcher import KubernetesLauncher
+from service.retrain.launcher import LauncherUnavailableError, TrainingTask
+
+JOB: dict[str, Any] = {"trigger": "call", "asked_by": "ann", "created_at": 0, "events_position": 0, "launcher": "x"}
 
 
 @pytest.fixture
@@ -108,3 +114,26 @@ def test_without_kubeconfig_or_pod_the_service_does_not_start(tmp_path: Path) ->
         KubernetesLauncher("shop", "retrain", config_file=None)
     with pytest.raises(InputError, match="the Kubernetes API cannot be found"):
         KubernetesLauncher("shop", "retrain", config_file=tmp_path / "absent")
+
+
+@pytest.mark.parametrize("status", [200, 403])
+@pytest.mark.parametrize("pause_s", [0.0, 0.05], ids=["flood", "drip"])
+def test_an_api_that_does_not_end_its_answer_is_unavailable(
+    tmp_path: Path, status: int, pause_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if pause_s:
+        monkeypatch.setattr("service.retrain.kubernetes_launcher.TOTAL_S", 0.2)
+
+    async def poll(config: Path) -> None:
+        launcher = KubernetesLauncher("shop", "retrain", config_file=config)
+        task = TrainingTask(Job(id="j", **JOB), tmp_path, tmp_path, Registry(tmp_path), tmp_path)
+        try:
+            await launcher.poll(task, {"job": "j"}, {})
+        finally:
+            await launcher.close()
+
+    with flooding(status, pause_s=pause_s) as flood:
+        config = kubeconfig(Cluster(url=flood.url), tmp_path)
+        with pytest.raises(LauncherUnavailableError, match="does not respond"):
+            asyncio.run(poll(config))
+        assert flood.sent < 40_000_000

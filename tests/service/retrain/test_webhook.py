@@ -1,6 +1,9 @@
 """An outside system: told by a signed POST, answers by one. It is a real HTTP server here."""
 
+import asyncio
 import json
+import re
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -14,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 from bundles import make_content
+from floods import flooding
 from hypothesis import given
 from hypothesis import strategies as st
 from retrainings import ended, retraining, started, state
@@ -22,8 +26,11 @@ from servers import publish, serving, wait_until
 from index.bundle import write_bundle
 from index.registry import Registry
 from service.errors import UnauthorizedError
-from service.retrain.signature import SIGNATURE, TIMESTAMP, signature_headers, verify_signature
+from service.retrain.job import Job
+from service.retrain.launcher import LauncherError, LauncherUnavailableError, TrainingTask
+from service.retrain.signature import SIGNATURE, TIMESTAMP, Message, signature_headers, verify_signature
 from service.retrain.webhook_launcher import WebhookLauncher
+from service.settings import Settings
 
 SECRET = "between us"
 
@@ -37,8 +44,9 @@ class Outside:
     keys: list[str] = field(default_factory=list)
     url: str = ""
 
-    def answer(self, headers: Any, body: bytes) -> int:
-        verify_signature({name.lower(): value for name, value in headers.items()}, body, SECRET, time.time())
+    def answer(self, path: str, headers: Any, body: bytes) -> int:
+        given = {name.lower(): value for name, value in headers.items()}
+        verify_signature(given, Message("POST", path, body), SECRET, time.time())
         self.asked.append(json.loads(body))
         self.keys.append(headers["Idempotency-Key"])
         return self.statuses.pop(0) if self.statuses else 200
@@ -51,7 +59,7 @@ def outside(*statuses: int) -> Iterator[Outside]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(system.answer(self.headers, body))
+            self.send_response(system.answer(self.path, self.headers, body))
             self.send_header("Content-Length", "0")
             self.end_headers()
 
@@ -85,7 +93,9 @@ def report(
     client: httpx.Client, path: str, result: dict[str, Any], secret: str = SECRET, age: float = 0
 ) -> httpx.Response:
     body = json.dumps(result).encode()
-    return client.post(path, content=body, headers=signature_headers(body, secret, time.time() - age))
+    return client.post(
+        path, content=body, headers=signature_headers(Message("POST", path, body), secret, time.time() - age)
+    )
 
 
 def new_bundle(registry: Path, **changes: Any) -> str:
@@ -187,21 +197,135 @@ def test_a_system_that_is_not_there_fails_the_job(registry: Path, monkeypatch: p
     assert "no answer from the webhook in 6 attempts" in job["reason"]
 
 
+@pytest.fixture
+def task(tmp_path: Path) -> TrainingTask:
+    job = Job(id="j1", trigger="call", asked_by="ann", created_at=0, events_position=0, launcher="webhook")
+    return TrainingTask(job, tmp_path, tmp_path, Registry(tmp_path), tmp_path)
+
+
+def start(task: TrainingTask, url: str, attempts: int = 1) -> None:
+    """Send the start of a training."""
+
+    async def run() -> None:
+        launcher = WebhookLauncher(url, SECRET, clock=time.time, first_wait_s=0.01, attempts=attempts)
+        try:
+            await launcher.start(task)
+        finally:
+            await launcher.close()
+
+    asyncio.run(run())
+
+
+def test_of_a_refusal_without_end_only_the_start_is_read(task: TrainingTask) -> None:
+    with flooding(403) as flood:
+        with pytest.raises(LauncherError, match=r"the webhook answered 403: x{200}$"):
+            start(task, flood.url)
+        assert flood.sent < 20_000_000  # what the buffers of two sockets hold
+
+
+def test_the_answer_of_a_success_is_not_read_at_all(task: TrainingTask) -> None:
+    with flooding(200) as flood:
+        start(task, flood.url)
+        assert flood.sent < 20_000_000
+
+
+def test_an_answer_that_drips_is_given_up_after_the_whole_time(
+    task: TrainingTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.retrain.webhook_launcher.TIMEOUT_S", 0.3)
+    with (
+        flooding(403, pause_s=0.05) as flood,
+        pytest.raises(LauncherUnavailableError, match="in 2 attempts: TimeoutError"),
+    ):
+        start(task, flood.url, attempts=2)
+
+
+def test_a_redirect_is_a_refusal_and_nothing_signed_goes_to_its_target(task: TrainingTask) -> None:
+    with (
+        flooding() as target,
+        flooding(307, headers=f"Location: {target.url}/train\r\n") as flood,
+        pytest.raises(LauncherError, match="answered 307"),
+    ):
+        start(task, flood.url)
+    assert target.requests == []
+
+
+def test_a_result_signed_for_one_job_is_refused_for_another(registry: Path) -> None:
+    with outside() as system, serving(**by_webhook(registry, system.url)) as client:
+        first = started(client)
+        body = json.dumps({"reason": "no GPU was free"}).encode()
+        headers = signature_headers(Message("POST", f"/retrain/{first}/result", body), SECRET, time.time())
+        assert client.post(f"/retrain/{first}/result", content=body, headers=headers).status_code == 202
+        assert ended(client, first)["state"] == "failed"
+        second = started(client)
+        assert client.post(f"/retrain/{second}/result", content=body, headers=headers).status_code == 401
+        assert state(client, second) in ("queued", "running")
+        again = client.post(f"/retrain/{first}/result", content=body, headers=headers)
+        assert (again.status_code, again.json()["error"]) == (409, "result_known")
+
+
+def test_of_two_results_of_a_job_the_first_counts_on_whichever_replica(registry: Path) -> None:
+    with (
+        outside() as system,
+        serving(**by_webhook(registry, system.url, retrain_poll_s=0.5)) as one,
+        serving(**by_webhook(registry, system.url, retrain_poll_s=0.5)) as other,
+    ):
+        job_id = started(one)
+        wait_until(lambda: system.asked)
+        path = system.asked[0]["result_path"]
+        answers = [report(client, path, {"reason": f"by {i}"}) for i, client in enumerate((one, other, one))]
+        assert [answer.status_code for answer in answers] == [202, 409, 409]
+        assert ended(one, job_id)["reason"] == "by 0"
+
+
+MESSAGE = Message("POST", "/retrain/j1/result", b"{}")
+
+
 @given(st.binary(max_size=100), st.integers(0, 2**33), st.integers(-400, 400))
 def test_what_is_signed_is_taken_within_five_minutes_and_any_change_is_refused(
     body: bytes, now: int, late: int
 ) -> None:
-    headers = {name.lower(): value for name, value in signature_headers(body, SECRET, now).items()}
+    message = Message("POST", "/a?b=1", body)
+    made = signature_headers(message, SECRET, now)
+    headers = {name.lower(): value for name, value in made.items()}
     if abs(late) <= 300:
-        verify_signature(headers, body, SECRET, now + late)
+        verify_signature(headers, message, SECRET, now + late)
     else:
         with pytest.raises(UnauthorizedError):
-            verify_signature(headers, body, SECRET, now + late)
+            verify_signature(headers, message, SECRET, now + late)
+    unversioned = made[SIGNATURE].removeprefix("v1=")
     for changed, other in (
-        (headers, body + b" "),
-        (headers | {TIMESTAMP.lower(): str(now + 1)}, body),
-        (headers | {SIGNATURE.lower(): "sha256="}, body),
-        ({}, body),
+        (headers, message._replace(body=body + b" ")),
+        (headers, message._replace(method="PUT")),
+        (headers, message._replace(path="/a?b=2")),
+        (headers, message._replace(path="/a")),
+        (headers | {TIMESTAMP.lower(): str(now + 1)}, message),
+        (headers | {SIGNATURE.lower(): "v1="}, message),
+        (headers | {SIGNATURE.lower(): unversioned}, message),
+        (headers | {SIGNATURE.lower(): f"v2={unversioned}"}, message),
+        ({}, message),
     ):
         with pytest.raises(UnauthorizedError):
             verify_signature(changed, other, SECRET, now)
+
+
+@pytest.mark.parametrize("timestamp", ["", "-1", "1e3", "1_0", " 1", "\u0661", "9" * 400, "nan"])
+def test_a_time_that_is_no_number_of_seconds_is_refused(timestamp: str) -> None:
+    made = {name.lower(): value for name, value in signature_headers(MESSAGE, SECRET, 0).items()}
+    with pytest.raises(UnauthorizedError, match="expected unix seconds"):
+        verify_signature(made | {TIMESTAMP.lower(): timestamp}, MESSAGE, SECRET, 0)
+
+
+def test_the_worked_example_of_the_page_is_what_is_signed() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "retraining.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```console\n(.*?)```", page, re.DOTALL)
+    script, shown = re.findall(r"^\$ (.*?)^(v1=[0-9a-f]{64})$", example, re.DOTALL | re.MULTILINE)[0]
+    found = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    message = Message("POST", "/retrain/20260101t000000-9f86d081/result", b'{"reason": "no GPU was free"}')
+    assert found.stdout.strip() == shown == signature_headers(message, "between us", 1767225600)[SIGNATURE]
+
+
+@pytest.mark.parametrize("url", ["ftp://h/x", "h/x", "http://", "http://h:99999/", "http://[::zz]/"])
+def test_an_address_that_is_no_url_stops_the_start(registry: Path, url: str) -> None:
+    with pytest.raises(ValueError, match="retrain_webhook_url"):
+        Settings(**by_webhook(registry, url))

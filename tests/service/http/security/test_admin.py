@@ -1,4 +1,6 @@
+import asyncio
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,7 @@ from service import app as application
 from service.errors import InvalidRequestError
 from service.http.parameters import Query
 from service.http.route import Request, route
+from service.http.security import audit
 from service.http.security.keys import new_key
 from service.principal import Role
 from service.state import Service
@@ -79,15 +82,15 @@ def test_only_admins_may_do_what_is_for_admins(registry: Path, keys: Any, role: 
 def test_every_admin_call_is_written_down_before_and_after_it_and_no_secret_with_it(
     registry: Path, keys: Any, tmp_path: Path
 ) -> None:
-    audit = tmp_path / "audit.jsonl"
-    with serving(registry=registry, api_keys_file=keys[0], audit_file=audit) as client:
+    file = tmp_path / "audit.jsonl"
+    with serving(registry=registry, api_keys_file=keys[0], audit_file=file) as client:
         for call in ["good", "wrong", "broken", "forged%0A%7B"]:
             client.post(f"/acts/{call}", headers={**keys[1]["admin"], "X-Request-Id": f"r-{call[:4]}"})
         client.get("/acts?token=sesame", headers=keys[1]["admin"])
         client.post("/acts/denied", headers=keys[1]["read"])
         client.post("/acts/nobody")
         client.get("/popular", headers=keys[1]["admin"])
-    told = [(r["who"], r["act"], r["method"], r["path"], r.get("status"), r.get("error")) for r in records(audit)]
+    told = [(r["who"], r["act"], r["method"], r["path"], r.get("status"), r.get("error")) for r in records(file)]
     assert told == [
         ("a-admin", "asked", "POST", "/acts/good", None, None),
         ("a-admin", "answered", "POST", "/acts/good", 200, None),
@@ -101,11 +104,11 @@ def test_every_admin_call_is_written_down_before_and_after_it_and_no_secret_with
         ("a-read", "asked", "POST", "/acts/denied", None, None),
         ("a-read", "answered", "POST", "/acts/denied", 403, "forbidden"),
     ]
-    first = records(audit)[0]
+    first = records(file)[0]
     assert (first["request_id"], first["from"], first["role"]) == ("r-good", "127.0.0.1", "admin")
-    assert "sesame" not in audit.read_text()
-    assert not any(headers["X-API-Key"] in audit.read_text() for headers in keys[1].values())
-    assert audit.stat().st_mode & 0o077 == 0
+    assert "sesame" not in file.read_text()
+    assert not any(headers["X-API-Key"] in file.read_text() for headers in keys[1].values())
+    assert file.stat().st_mode & 0o077 == 0
 
 
 def test_what_cannot_be_written_down_is_not_done(registry: Path, keys: Any) -> None:
@@ -113,6 +116,68 @@ def test_what_cannot_be_written_down_is_not_done(registry: Path, keys: Any) -> N
         refused = client.post("/acts/a", headers=keys[1]["admin"])
         assert (refused.status_code, refused.json()["error"]) == (503, "audit_unavailable")
         assert client.get("/popular", headers=keys[1]["admin"]).status_code == 200
+
+
+def test_a_read_that_cannot_be_written_down_is_not_answered(registry: Path, keys: Any) -> None:
+    with serving(registry=registry, api_keys_file=keys[0], audit_file=Path("/dev/full")) as client:
+        for path, status in (("/acts", 503), ("/retrain", 503), ("/popular", 200)):
+            assert client.get(path, headers=keys[1]["admin"]).status_code == status
+
+
+def test_a_change_whose_answer_cannot_be_written_down_is_answered(
+    registry: Path, keys: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = audit._append
+
+    def full_after_asking(path: Path, line: bytes) -> None:
+        append(path if b'"asked"' in line else Path("/dev/full"), line)
+
+    monkeypatch.setattr(audit, "_append", full_after_asking)
+    with serving(registry=registry, api_keys_file=keys[0], audit_file=tmp_path / "audit") as client:
+        assert client.post("/acts/a", headers=keys[1]["admin"]).json()["done"] == "a"
+    assert [record["act"] for record in records(tmp_path / "audit")] == ["asked"]
+
+
+def test_refused_calls_of_a_key_fill_no_disk_and_are_all_counted(registry: Path, keys: Any, tmp_path: Path) -> None:
+    file = tmp_path / "audit.jsonl"
+    with serving(registry=registry, api_keys_file=keys[0], audit_file=file) as client:
+        for _ in range(100):
+            assert client.post("/acts/a", headers=keys[1]["read"]).status_code == 403
+        assert client.get("/acts", headers=keys[1]["write"]).status_code == 403
+        assert client.post("/acts/a", headers=keys[1]["admin"]).status_code == 200
+    told = records(file)
+    answered = [record["who"] for record in told if record["act"] == "answered"]
+    assert answered == ["a-read"] * 10 + ["a-write", "a-admin"]
+    assert [(record["who"], record["count"]) for record in told if record["act"] == "refused"] == [("a-read", 90)]
+
+
+def written(file: Path, *acts: str) -> None:
+    async def run() -> None:
+        log = audit.Audit(file, lambda: 0.0, lambda: 0.0)
+        for act in acts:
+            await log.record(act)
+
+    asyncio.run(run())
+
+
+def test_a_torn_line_is_ended_and_swallows_no_other(tmp_path: Path) -> None:
+    file = tmp_path / "audit.jsonl"
+    file.write_bytes(b'{"act":"whole"}\n{"act":"to')
+    written(file, "next", "last")
+    lines = file.read_bytes().splitlines()
+    assert lines[1] == b'{"act":"to'
+    assert [json.loads(line)["act"] for line in (lines[0], *lines[2:])] == ["whole", "next", "last"]
+
+
+def test_a_line_that_a_full_disk_tears_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, write = tmp_path / "audit.jsonl", os.write
+    written(file, "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda handle, line: write(handle, line[:5]))
+        with pytest.raises(audit.AuditError):
+            written(file, "torn")
+    written(file, "next")
+    assert [record["act"] for record in records(file)] == ["whole", "next"]
 
 
 @contextmanager
