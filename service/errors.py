@@ -11,7 +11,8 @@ from starlette.types import Scope
 MAX_PROBLEMS = 5  # named in one error; a body may be wrong in thousands of places
 # Keys of the ASGI scope.
 REQUEST_ID = "request_id"
-OVERLOADED = "overloaded"  # set where too many requests were in flight when this one arrived
+OVERLOADED = "overloaded"  # says why this request is one too many: its work is not begun
+ARRIVING = "arriving"  # while a body is arriving: called to take a place in flight without waiting for it
 TIMED_OUT = "timed_out"  # holds the error to respond with after the request was cancelled
 NO_TIMEOUT = "no_timeout"  # set where the request may take any time
 
@@ -158,3 +159,9 @@ def _problem(error: Mapping[str, Any]) -> str:
 def request_id_of(scope: Scope) -> str:
     """The id that the middleware gave the request."""
     return str(scope.get(REQUEST_ID, ""))
+
+
+def refuse_overload(scope: Scope) -> None:
+    """ShedError where this request is one too many."""
+    if OVERLOADED in scope:
+        raise ShedError(f"{scope[OVERLOADED]}; retry shortly", headers={"Retry-After": "1"})

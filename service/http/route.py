@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.bundles.loaded import LoadedBundle
 from service.bundles.warmup import RecordedRequest
-from service.errors import REQUEST_ID, InvalidRequestError, MethodNotAllowedError
+from service.errors import ARRIVING, REQUEST_ID, InvalidRequestError, MethodNotAllowedError, refuse_overload
 from service.http.parameters import Query, documented_signature, parse_body, parse_query, read_body
 from service.http.responses import Refusal
 from service.http.sending import JSON, send_body
@@ -208,7 +208,11 @@ class _DirectEndpoint:
         body, raw_body = None, b""
         if self.body is not None:
             raw_body = await read_body(scope, receive, settings.body_max_bytes)
+            refuse_overload(scope)
             body = parse_body(raw_body, self.body)
+        elif ARRIVING in scope:
+            scope[ARRIVING]()
+            refuse_overload(scope)
         request = Request(
             service.current.loaded, path_id, query, body, scope[REQUEST_ID], scope[TIMINGS], principal,
             headers=scope["headers"], raw_body=raw_body,
