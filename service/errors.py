@@ -113,6 +113,16 @@ class MethodNotAllowedError(ServiceError):
         super().__init__(f"this route answers {', '.join(allowed)}", headers={"Allow": ", ".join(allowed)})
 
 
+class NoRouteError(ServiceError):
+    """The path would be that of a route if an id could have several segments, and no such id is known."""
+
+    status = 404
+    code = "not_found"
+
+    def __init__(self, id_name: str) -> None:
+        super().__init__(f"no such route: {id_name} is one segment of the path; write a slash in it as %2F")
+
+
 class BodyTooLargeError(ServiceError):
     """The body is longer than RECO_BODY_MAX_BYTES."""
 

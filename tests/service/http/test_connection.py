@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from service.http.joined_writes import JoinedWrites
+from service.http.connection import JoinedWrites
 
 
 class Recorder(asyncio.Transport):
