@@ -171,7 +171,6 @@ def request_id_of(scope: Scope) -> str:
     return str(scope.get(REQUEST_ID, ""))
 
 
-def refuse_overload(scope: Scope) -> None:
-    """ShedError where this request is one too many."""
-    if OVERLOADED in scope:
-        raise ShedError(f"{scope[OVERLOADED]}; retry shortly", headers={"Retry-After": "1"})
+def overload(scope: Scope) -> ShedError:
+    """The error of a request that is one too many."""
+    return ShedError(f"{scope[OVERLOADED]}; retry shortly", headers={"Retry-After": "1"})

@@ -21,11 +21,12 @@ from service.bundles.loaded import LoadedBundle
 from service.bundles.warmup import RecordedRequest
 from service.errors import (
     ARRIVING,
+    OVERLOADED,
     REQUEST_ID,
     InvalidRequestError,
     MethodNotAllowedError,
     NoRouteError,
-    refuse_overload,
+    overload,
 )
 from service.http.parameters import Query, documented_signature, parse_body, parse_query, read_body
 from service.http.responses import Refusal
@@ -231,11 +232,13 @@ class _DirectEndpoint:
         body, raw_body = None, b""
         if self.body is not None:
             raw_body = await read_body(scope, receive, settings.body_max_bytes)
-            refuse_overload(scope)
+            if OVERLOADED in scope:  # when the last of the body arrived
+                raise overload(scope)
             body = parse_body(raw_body, self.body)
         elif ARRIVING in scope:
             scope[ARRIVING]()
-            refuse_overload(scope)
+            if OVERLOADED in scope:
+                raise overload(scope)
         request = Request(
             service.current.loaded, path_id, query, body, scope[REQUEST_ID], scope[TIMINGS], principal,
             headers=scope["headers"], raw_body=raw_body,

@@ -126,10 +126,11 @@ def test_unknown_routes_and_methods_are_refused_in_one_shape(client: httpx.Clien
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("DELETE", "/recommend/batch", "GET, POST"),  # GET: of a user who is called batch
-        ("POST", "/items/a%2Fb/hidden", "DELETE, GET, PUT"),
+        ("DELETE", "/recommend/batch", "GET, HEAD, POST"),  # GET: of a user who is called batch
+        ("POST", "/items/a%2Fb/hidden", "DELETE, PUT"),
         ("PUT", "/events", "POST"),
-        ("HEAD", "/popular", "GET"),
+        ("HEAD", "/events", "POST"),
+        ("OPTIONS", "/popular", "GET, HEAD"),
     ],
 )
 def test_a_method_that_is_not_answered_is_told_which_are(

@@ -4,7 +4,7 @@ import math
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.errors import RateLimitedError, UnauthorizedError, refuse_overload
+from service.errors import OVERLOADED, RateLimitedError, UnauthorizedError, overload
 from service.http.addresses import UNKNOWN, caller_of
 from service.http.security.keyring import Keyring
 from service.http.security.rate_limit import Rate, TokenBuckets
@@ -36,8 +36,8 @@ class Admission:
     def admit(self, scope: Scope) -> None:
         """Put the principal into the scope; ShedError, UnauthorizedError or RateLimitedError."""
         path = scope["path"]
-        if path not in NEVER_SHED:
-            refuse_overload(scope)
+        if OVERLOADED in scope and path not in NEVER_SHED:
+            raise overload(scope)
         if path in self._open:
             scope[PRINCIPAL] = self._anonymous
         elif self._keys is None:
