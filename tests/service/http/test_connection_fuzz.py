@@ -30,11 +30,11 @@ LIMITS = {
 }
 Piece: TypeAlias = Callable[[random.Random], bytes]
 
-PATHS = [b"/", b"/healthz", b"/recommend/user-1?k=3", b"/recommend/user-1/", b"/similar/item-1", b"/events", b"/docs", b"*"]
+PATHS = b"/ /healthz /recommend/user-1?k=3 /recommend/user-1/ /similar/item-1 /events /docs *".split()
 METHODS = [b"GET", b"HEAD", b"POST", b"PUT", b"OPTIONS", b"DELETE", b"CONNECT", b"TRACE", b"PRI", b"get", b"\x00"]
 HEADERS = [
     b"host: x",
-    b"connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\nsec-websocket-version: 13",
+    b"connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==",
     b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAoAAAAAIAAAAA",
     b"connection: close",
     b"expect: 100-continue",
@@ -70,7 +70,15 @@ def whole_body(rng: random.Random) -> bytes:
 
 def chunks(rng: random.Random) -> bytes:
     start = b"POST /recommend HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n"
-    parts = [b"5\r\nhello\r\n", b"0\r\n\r\n", b"0\r\nx: y\r\n\r\n", b"fffffffffffffffff\r\n", b"-1\r\n", b"5;a=b\r\nhel", b"\r\n"]
+    parts = [
+        b"5\r\nhello\r\n",
+        b"0\r\n\r\n",
+        b"0\r\nx: y\r\n\r\n",
+        b"fffffffffffffffff\r\n",
+        b"-1\r\n",
+        b"5;a=b\r\nhel",
+        b"\r\n",
+    ]
     return start + b"".join(rng.choices(parts, k=rng.randint(0, 5)))
 
 
