@@ -99,8 +99,8 @@ class HttpSettings(_Group):
     )
     max_connections: Count | None = Field(
         None,
-        description="maximum number of open connections of each port; on further ones only probes and /metrics are "
-        "answered (503); unset: 4,096, or fewer where the process may open few files",
+        description="maximum number of connections of each port; on further ones only probes and /metrics are "
+        "answered; unset: 4,096, or what `ulimit -n` leaves",
     )
     request_timeout_s: Seconds = Field(10.0, description="timeout of a response (504); admin requests have none")
     read_timeout_s: Seconds = Field(

@@ -61,7 +61,7 @@ def canonical(text: str) -> str:
 def caller_of(text: str) -> str:
     """Whom a rate limit counts: an IPv4 address, also where IPv6 carries it, or the /64 network of an IPv6 address.
 
-    One caller usually has all of a /64. An IPv4 address is taken only from prefixes that nobody can choose freely, so
+    One caller usually has all of a /64. An IPv4 address is taken only from prefixes that no caller can choose, so
     not from the end of any address (ISATAP).
     """
     address = parse_address(text)

@@ -110,7 +110,7 @@ class HttpConnection(HttpToolsProtocol):
         return waiting
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let a request that runs on know that nobody reads its response."""
+        """Let a request that runs on know that its caller has gone."""
         super().connection_lost(exc)
         self._lost = True
         self._forget_body()

@@ -21,7 +21,6 @@ PATHS = [
     "/popular",
     "/trending",
     "/hidden",
-    "/quality",
     "/bundles",
     "/retrain",
     "/retrain/none",
@@ -47,7 +46,7 @@ def headers_of(response: httpx.Response) -> dict[str, str]:
     return {name: value for name, value in response.headers.items() if name not in VARYING}
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/users/user-1"])
+@pytest.mark.parametrize("path", ["/metrics", "/users/user-1", "/quality"])
 def test_head_of_what_changes_all_the_time_has_a_length_too(client: httpx.Client, path: str) -> None:
     response = client.head(path)
     assert (response.status_code, response.content) == (200, b"")
