@@ -8,7 +8,7 @@ import structlog
 
 from service.telemetry.metrics import Metrics
 
-SPARE_CONNECTIONS = 64  # beyond the limit, for health probes
+SPARE_CONNECTIONS = 32  # beyond the limit, for health probes
 SPARE_LIFETIME_S = 2.0
 
 log = structlog.get_logger()

@@ -6,8 +6,8 @@ from index.errors import InputError
 from service.http.load import SPARE_CONNECTIONS
 
 DEFAULT_CONNECTIONS = 4_096
-# Bundle, event log, Redis (8 connections for each of 5 uses), threads that read files, subprocesses.
-OWN_FILES = 128
+# Two bundles of 30 mapped files in a swap, event log, Redis (8 connections for each of 5 uses), subprocesses.
+OWN_FILES = 160
 
 
 def allow_connections(wanted: int | None, n_ports: int) -> int:
