@@ -35,7 +35,7 @@ DESCRIPTION = "Recommendations that explain themselves: every score splits into 
 # Incremented when a response loses a field or a request needs a new one.
 API_VERSION = "1"
 CORS: Mapping[str, Any] = {
-    "allow_methods": ("GET", "POST", "PUT", "DELETE"),
+    "allow_methods": ("GET", "HEAD", "POST", "PUT", "DELETE"),
     "allow_headers": ("Authorization", "X-API-Key", "X-Request-Id", "Content-Type", "traceparent"),
     "expose_headers": ("X-Request-Id", "Server-Timing", "Retry-After", "RateLimit", "RateLimit-Policy"),
 }
@@ -59,7 +59,7 @@ def create_app(settings: Settings, *, opened: OpenedBundle | None = None) -> Fas
         docs_url="/docs" if settings.docs else None,
         openapi_url="/openapi.json" if settings.docs else None,
         redoc_url=None,
-        redirect_slashes=False,  # a trailing slash may belong to an id
+        redirect_slashes=False,  # a path with one more slash is another path
         telemetry={"tracing": False, "metrics": False, "logs": False},  # ours cost a tenth, and time our stages
         routes=[*routes],
     )

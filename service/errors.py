@@ -11,7 +11,8 @@ from starlette.types import Scope
 MAX_PROBLEMS = 5  # named in one error; a body may be wrong in thousands of places
 # Keys of the ASGI scope.
 REQUEST_ID = "request_id"
-OVERLOADED = "overloaded"  # set where too many requests were in flight when this one arrived
+OVERLOADED = "overloaded"  # says why this request is one too many: its work is not begun
+ARRIVING = "arriving"  # while a body is arriving: called to take a place in flight without waiting for it
 TIMED_OUT = "timed_out"  # holds the error to respond with after the request was cancelled
 NO_TIMEOUT = "no_timeout"  # set where the request may take any time
 
@@ -112,6 +113,16 @@ class MethodNotAllowedError(ServiceError):
         super().__init__(f"this route answers {', '.join(allowed)}", headers={"Allow": ", ".join(allowed)})
 
 
+class NoRouteError(ServiceError):
+    """The path would be that of a route if an id could have several segments, and no such id is known."""
+
+    status = 404
+    code = "not_found"
+
+    def __init__(self, id_name: str) -> None:
+        super().__init__(f"no such route: {id_name} is one segment of the path; write a slash in it as %2F")
+
+
 class BodyTooLargeError(ServiceError):
     """The body is longer than RECO_BODY_MAX_BYTES."""
 
@@ -158,3 +169,8 @@ def _problem(error: Mapping[str, Any]) -> str:
 def request_id_of(scope: Scope) -> str:
     """The id that the middleware gave the request."""
     return str(scope.get(REQUEST_ID, ""))
+
+
+def overload(scope: Scope) -> ShedError:
+    """The error of a request that is one too many."""
+    return ShedError(f"{scope[OVERLOADED]}; retry shortly", headers={"Retry-After": "1"})

@@ -7,6 +7,7 @@ another includes its settings. An unknown RECO_* variable is an error, since it 
 import difflib
 import os
 import shlex
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -95,7 +96,14 @@ class HttpSettings(_Group):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0: any free one")
     max_in_flight: Count = Field(
-        512, description="maximum number of requests in flight; further ones are refused immediately (503)"
+        512,
+        description="maximum number of requests in flight, each from when all of it has arrived; further ones are "
+        "refused immediately (503)",
+    )
+    max_connections: Count | None = Field(
+        None,
+        description="maximum number of connections of each port; on further ones only probes and /metrics are "
+        "answered; unset: 4,096, or what `ulimit -n` leaves",
     )
     request_timeout_s: Seconds = Field(10.0, description="timeout of a response (504); admin requests have none")
     read_timeout_s: Seconds = Field(
@@ -110,7 +118,7 @@ class HttpSettings(_Group):
         0.0, description="after SIGTERM, how long /readyz responds 503 before new connections are refused"
     )
     trusted_proxies: Names = Field(
-        (), description="comma-separated addresses or networks whose X-Forwarded-For is trusted"
+        (), description="comma-separated addresses or networks whose X-Forwarded-For is trusted; `*`: all"
     )
     cors_origins: Names = Field((), description="comma-separated origins whose pages may send requests; none: no CORS")
     docs: bool = Field(True, description="serve /docs and /openapi.json")
@@ -123,6 +131,14 @@ class HttpSettings(_Group):
         description="URL of an OpenTelemetry collector, such as http://collector:4318; unset: no traces",
     )
     otlp_share: float = Field(1.0, ge=0, le=1, description="share of requests to trace where the caller did not decide")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name != "*":
+                ip_network(name, strict=False)  # ValueError
+        return names
 
 
 class RedisSettings(_Group):

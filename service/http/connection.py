@@ -1,28 +1,24 @@
 """One HTTP connection: uvicorn's, with our limits and timeouts, and our JSON for requests that cannot be parsed."""
 
 import asyncio
-import secrets
-from dataclasses import dataclass
 from typing import Any, cast
 
+import httptools
 from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from service.errors import NO_TIMEOUT, OVERLOADED, TIMED_OUT, ResponseTimeoutError, SlowClientError, error_body
-
-# httptools keeps offsets in 16 bits: a longer request target cannot be parsed at all.
-MAX_TARGET_BYTES = 65_535
-
-
-@dataclass(frozen=True)
-class ConnectionLimits:
-    """The limits of each connection."""
-
-    max_in_flight: int  # requests of all connections together
-    head_max_bytes: int  # request line and headers
-    read_timeout_s: float  # for a request to arrive, or a response to be read by the client
-    request_timeout_s: float  # for a response to be complete
-    idle_s: float  # for the first request of a connection to begin
+from service.errors import (
+    ARRIVING,
+    NO_TIMEOUT,
+    OVERLOADED,
+    TIMED_OUT,
+    ResponseTimeoutError,
+    ServiceError,
+    ShedError,
+    SlowClientError,
+)
+from service.http.bad_requests import Refusal, bad_head, bad_request, head_bytes, head_too_large, head_without_upgrade
+from service.http.load import SPARE_LIFETIME_S, Load
 
 
 class JoinedWrites:
@@ -57,87 +53,226 @@ class JoinedWrites:
             self._transport.write(b"".join(pending))
 
 
-class HeadTooLongError(Exception):
+class RefusedHeadError(Exception):
     """Raised in a callback of the parser to stop it."""
 
 
 class HttpConnection(HttpToolsProtocol):
     """Enforces the limits, and responds to a request that cannot be parsed with the JSON of every other error.
 
-    No request sets a timer: the server calls `enforce_timeouts` of each connection twice a second.
+    A request is in flight from when all of it has arrived. No request sets a timer: the server calls
+    `enforce_timeouts` of each connection twice a second.
     """
 
-    def __init__(self, *args: Any, limits: ConnectionLimits, **options: Any) -> None:
+    def __init__(self, *args: Any, load: Load, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._limits = limits
-        self._task: asyncio.Task[None] | None = None
-        self._since = self.loop.time()  # when this connection last began to read or to respond
-        self._reading = False
-        self._in_head = False
-        self._head_begun = False  # in the current chunk
-        self._head_bytes = 0  # of a head that takes several chunks
+        self._load, self._limits = load, load.limits
+        self.port, self.is_spare = 0, False
+        self._lost = False
+        self._answering: RequestResponseCycle | None = None  # until its response is complete
+        self._task: asyncio.Task[None] | None = None  # of that request
+        self._whole_at = self._idle_at = self.loop.time()
+        self._reading_since: float | None = None  # when the message that is being parsed began
+        self._in_head = self._begun = False  # whether it is in its head; whether it began in this chunk
         self._chunk_bytes = 0
+        self._framing_bytes = 0  # of the message, in chunks after its first: head, trailers, sizes of chunks
+        self._body_bytes = 0  # of the message, counted in the load
         self._stuck_since: float | None = None
 
+    # What the event loop calls.
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Put JoinedWrites between uvicorn and the socket."""
+        """Put JoinedWrites between uvicorn and the socket, and ask the load for a place."""
         super().connection_made(cast(asyncio.Transport, JoinedWrites(transport)))
+        self.port = (self.server or ("", 0))[1] or 0
+        self._load.open(self)
 
     def data_received(self, data: bytes) -> None:
-        """Parse a chunk; refuse a head longer than the limit."""
-        in_head, self._head_begun, self._chunk_bytes = self._in_head, False, len(data)
-        super().data_received(data)
-        if in_head and self._in_head and not self._head_begun:  # the whole chunk belongs to one head
-            self._head_bytes += len(data)
-            if self._head_bytes > self._limits.head_max_bytes and not self.transport.is_closing():
-                self._refuse_head(self._head_bytes)
+        """Parse a chunk; refuse a message that is longer than the limits allow."""
+        self._begun, self._chunk_bytes = False, len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._ignore_upgrade(data[upgrade.args[0] :])
+            return
+        except httptools.HttpParserError as error:
+            self.logger.debug("bad request: %s", error)
+            self.send_400_response("Invalid HTTP request received.")
+            return
+        if self._reading_since is not None:
+            self._check_partial_message(len(data))
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Whether to keep the sending side open: as long as a whole request is being answered."""
+        waiting = self._answering is not None and self._reading_since is None
+        if waiting:
+            self.cycle.keep_alive = False
+        return waiting
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let a request that runs on know that its caller has gone."""
+        super().connection_lost(exc)
+        self._lost = True
+        self._forget_body()
+        self.pipeline.clear()
+        self._load.close(self)
+        if self._answering is not None:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
+        if not self.is_answering:
+            self._load.forget(self)
+
+    # What the parser calls.
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._in_head = self._head_begun = self._reading = True
-        self._head_bytes = 0
-        self._since = self.loop.time()
+        self._in_head = self._begun = True
+        self._framing_bytes = 0
+        self._reading_since = self.loop.time()
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
         # Only a long chunk can hide a long head, so most heads are not measured.
         if (
-            self._chunk_bytes + self._head_bytes > self._limits.head_max_bytes
-            and self._measure_head() > self._limits.head_max_bytes
+            self._chunk_bytes + self._framing_bytes > self._limits.head_max_bytes
+            and head_bytes(self.url, self.headers) > self._limits.head_max_bytes
         ):
-            raise HeadTooLongError
+            raise RefusedHeadError
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise RefusedHeadError
+            return  # the parser stops here, see _ignore_upgrade
+        self._in_head = False
         super().on_headers_complete()
+        self.headers = []  # trailers are no headers
+
+    def on_body(self, body: bytes) -> None:
+        self._framing_bytes -= len(body)
+        if not self.cycle.response_complete:
+            self._body_bytes += len(body)
+            self._load.body_bytes += len(body)
+            if self._load.body_bytes > self._limits.max_body_bytes and self._answering is self.cycle:
+                self._cancel(ShedError("too many request bodies are arriving", headers={"Retry-After": "1"}))
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._reading = False
-        self._since = self.loop.time()
+        if self.parser.should_upgrade():
+            return
+        self._reading_since = None
         super().on_message_complete()
+        if self._body_bytes:
+            self._forget_body()
+        if self._answering is self.cycle:
+            self._begin_answer()
+
+    # What uvicorn calls.
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._since = self.loop.time()
-        if len(self.tasks) >= self._limits.max_in_flight:
-            cast("dict[str, Any]", cycle.scope)[OVERLOADED] = True
+        self._answering = cycle
+        if self.is_spare:
+            cycle.keep_alive = False
+            cast("dict[str, Any]", cycle.scope)[OVERLOADED] = "too many connections are open"
         self._task = task = self.loop.create_task(cycle.run_asgi(app))
-        task.add_done_callback(self.tasks.discard)
+        task.add_done_callback(self._end_task)
         self.tasks.add(task)
 
+    def on_response_complete(self) -> None:
+        """Start the next request that was sent ahead, if any."""
+        self.server_state.total_requests += 1
+        if self._answering is self.cycle:
+            self._forget_body()
+        self._answering, self._idle_at = None, self.loop.time()
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+            if cycle.more_body:
+                cast("dict[str, Any]", cycle.scope)[ARRIVING] = self._begin_answer
+            else:
+                self._begin_answer()
+
+    def send_400_response(self, msg: str) -> None:
+        """Respond and close where the parser fails."""
+        self._refuse(bad_head(getattr(self, "url", b""), self.headers or (), self._limits.head_max_bytes, msg))
+
+    # What the load calls.
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether a request of this connection runs."""
+        return self._task is not None and not self._task.done()
+
+    def abort(self) -> None:
+        """Close at once, without sending what is buffered."""
+        self.transport.abort()
+
     def enforce_timeouts(self, now: float) -> None:
-        """End a request that arrives too slowly, a response that takes too long or is not read, an idle connection."""
-        limits, waited = self._limits, now - self._since
-        cycle: RequestResponseCycle | None = self.cycle
-        responding = cycle is not None and not cycle.response_complete
-        if self._is_stuck(now):
-            self.transport.abort()
-        elif responding and waited > (limits.read_timeout_s if self._reading else limits.request_timeout_s):
-            self._cancel_request(self._slow_client() if self._reading else _timeout(limits.request_timeout_s))
-        elif self._reading and not responding and waited > limits.read_timeout_s:
+        """End a request that arrives too slowly, a response that takes too long or is not read, an idle connection.
+
+        Whatever else was sent, such as empty lines, keeps no connection open.
+        """
+        limits, cycle = self._limits, self._answering
+        read_timeout_s, idle_s = (SPARE_LIFETIME_S,) * 2 if self.is_spare else (limits.read_timeout_s, limits.idle_s)
+        # Of a request that was sent ahead, no byte may have been read before the response to the one before it.
+        slow = self._reading_since is not None and now - max(self._reading_since, self._idle_at) > read_timeout_s
+        if not self._lost and self._is_stuck(now):
+            self.abort()
+        elif cycle is not None and self._task not in self._load.in_flight:
+            if slow:
+                self._cancel(self._slow_client())
+        elif cycle is not None:
+            if NO_TIMEOUT not in cycle.scope and now - self._whole_at > limits.request_timeout_s:
+                self._cancel(ResponseTimeoutError(f"no response within {limits.request_timeout_s:g} s"))
+        elif slow:
             self._end_reading()
-        elif cycle is None and waited > limits.idle_s:
+        elif self._reading_since is None and now - self._idle_at > idle_s:
             self.transport.close()
+
+    def _begin_answer(self) -> None:
+        """From here on the request is in flight: all of it has arrived, or the rest is not needed."""
+        in_flight = self._load.in_flight
+        if self._task in in_flight:
+            return
+        self._whole_at = self.loop.time()
+        if len(in_flight) >= self._limits.max_in_flight:
+            cast("dict[str, Any]", self._answering.scope)[OVERLOADED] = "too many requests are in flight"  # type: ignore[union-attr]
+        in_flight.add(self._task)
+
+    def _end_task(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        self._load.in_flight.discard(task)
+        if task is self._task:
+            self._answering = None
+        if self._lost and not self.is_answering:
+            self._load.forget(self)
+
+    def _ignore_upgrade(self, rest: bytes) -> None:
+        """Parse the request again without its Upgrade header: the parser would take its body for another request."""
+        method, version = self.parser.get_method(), self.parser.get_http_version()
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
+        self.data_received(head_without_upgrade(method, self.url, version, self.headers) + rest)
+
+    def _check_partial_message(self, n_bytes: int) -> None:
+        """Refuse an endless head, or endless trailers; mark a request whose body is still arriving."""
+        cycle, limits = self._answering, self._limits
+        self._framing_bytes = 0 if self._begun else self._framing_bytes + n_bytes
+        if self._in_head:
+            if self._framing_bytes > limits.head_max_bytes and not self.transport.is_closing():
+                self._refuse(head_too_large(self._framing_bytes, limits.head_max_bytes))
+        elif self._framing_bytes > limits.head_max_bytes + limits.body_max_bytes:
+            self._refuse(bad_request("the trailers or the chunks' heads are too long"))
+        if cycle is not None and cycle.more_body:
+            cast("dict[str, Any]", cycle.scope)[ARRIVING] = self._begin_answer
+
+    def _forget_body(self) -> None:
+        self._load.body_bytes -= self._body_bytes
+        self._body_bytes = 0
 
     def _end_reading(self) -> None:
         if self._in_head:
-            self._refuse(b"408 Request Timeout", SlowClientError.code, self._slow_client().detail)
+            self._refuse(Refusal(b"408 Request Timeout", SlowClientError.code, self._slow_client().detail))
         else:  # the rest of a body that the response did not need
             self.transport.close()
 
@@ -148,47 +283,22 @@ class HttpConnection(HttpToolsProtocol):
         self._stuck_since = self._stuck_since or now
         return now - self._stuck_since > self._limits.read_timeout_s
 
-    def _cancel_request(self, error: Exception) -> None:
-        scope = cast("dict[str, Any]", self.cycle.scope)
-        if self._task is not None and TIMED_OUT not in scope and NO_TIMEOUT not in scope:
+    def _cancel(self, error: ServiceError) -> None:
+        """End the request that is being answered with this error."""
+        scope = cast("dict[str, Any]", self._answering.scope)  # type: ignore[union-attr]
+        if self._task is not None and TIMED_OUT not in scope:
             scope[TIMED_OUT] = error
             self._task.cancel()
 
     def _slow_client(self) -> SlowClientError:
         return SlowClientError(f"the request did not arrive within {self._limits.read_timeout_s:g} s")
 
-    def send_400_response(self, msg: str) -> None:
-        """Respond and close: uvicorn calls this where the parser fails, with 414 and 431 for the limits of a head."""
-        target, head = len(getattr(self, "url", b"")), self._measure_head()
-        if target > MAX_TARGET_BYTES:
-            detail = f"the request target has {target} bytes, the limit is {MAX_TARGET_BYTES}"
-            self._refuse(b"414 URI Too Long", "uri_too_long", detail)
-        elif head > self._limits.head_max_bytes:
-            self._refuse_head(head)
-        else:
-            self._refuse(b"400 Bad Request", "bad_request", msg)
-
-    def _measure_head(self) -> int:
-        headers = self.headers or []
-        return len(getattr(self, "url", b"")) + sum(len(name) + len(value) + 4 for name, value in headers)
-
-    def _refuse_head(self, n_bytes: int) -> None:
-        detail = f"the request's head has {n_bytes} bytes or more, the limit is {self._limits.head_max_bytes}"
-        self._refuse(b"431 Request Header Fields Too Large", "head_too_large", detail)
-
-    def _refuse(self, status: bytes, code: str, detail: str) -> None:
-        request_id = secrets.token_hex(16)
-        body = error_body(code, detail, request_id)
-        headers: list[tuple[bytes, Any]] = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(body)).encode()),
-            (b"x-request-id", request_id.encode()),
-            (b"connection", b"close"),
-        ]
-        lines = [b"HTTP/1.1 " + status, *(name + b": " + value for name, value in headers), b"", body]
-        self.transport.write(b"\r\n".join(lines))
+    def _refuse(self, refusal: Refusal) -> None:
+        """Respond and close; behind a response, begun or already sent, only close."""
+        if self._answering is not None and not self._answering.more_body:
+            self._answering.keep_alive = False
+            self.pipeline.clear()
+            return
+        if self._answering is not None or self._in_head or self._reading_since is None:
+            self.transport.write(refusal.render())
         self.transport.close()
-
-
-def _timeout(limit_s: float) -> ResponseTimeoutError:
-    return ResponseTimeoutError(f"no response within {limit_s:g} s")

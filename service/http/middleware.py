@@ -47,7 +47,6 @@ class ObservabilityMiddleware:
             await self.app(scope, receive, send)
             return
         exchange = _Exchange(scope, send, Timings(self.clock), self._request_id(scope), self.metrics)
-        self.metrics.in_flight += 1
         try:
             await self.app(scope, receive, exchange.send)
         except asyncio.CancelledError:
@@ -57,7 +56,6 @@ class ObservabilityMiddleware:
         except Exception as error:  # the outermost edge: every failure gets a response
             await exchange.fail(error)
         finally:
-            self.metrics.in_flight -= 1
             self._observe(scope, exchange)
 
     def _request_id(self, scope: Scope) -> str:

@@ -21,12 +21,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.bundles.loaded import LoadedBundle
 from service.bundles.warmup import RecordedRequest
 from service.errors import (
+    ARRIVING,
+    OVERLOADED,
     REQUEST_ID,
     TIMED_OUT,
     InvalidRequestError,
     MethodNotAllowedError,
+    NoRouteError,
     ResponseTimeoutError,
     describe,
+    overload,
 )
 from service.http.parameters import Query, documented_signature, parse_body, parse_query, read_body
 from service.http.responses import Refusal
@@ -45,6 +49,7 @@ MAX_CACHED_QUERY_BYTES = 256  # a long query string is specific to one caller an
 
 COMMON_ERRORS = (401, 403, 408, 414, 422, 429, 431, 503, 504)  # statuses that any route may refuse with
 BODY_ERRORS = (413,)
+ID_ERRORS = (404,)
 RETRY_AFTER = {"description": "seconds after which to retry, where known", "schema": {"type": "integer"}}
 
 BUNDLE_ROUTES = ("/recommend", "/similar", "/popular", "/items", "/users", "/trending")  # answered from a bundle
@@ -80,10 +85,16 @@ class TextResponse:
 
 Endpoint = Callable[[Service, Request[Any]], Awaitable[Any]]
 UserOf = Callable[[Request[Any]], str | None]
+IsKnown = Callable[[Service, str], Awaitable[bool]]
 
 
 def no_user(_: Request[Any]) -> None:
     """The `user_of` of a route whose responses depend on no user."""
+
+
+async def unknown(_: Service, __: str) -> bool:
+    """The `is_known` of a route whose ids have no slashes."""
+    return False
 
 
 def user_in_path(request: Request[Any]) -> str:
@@ -105,6 +116,7 @@ def route(
     cacheable: bool = False,
     user_field: str | None = None,
     impressions: bool = False,
+    is_known: IsKnown = unknown,
     errors: Sequence[int] = (),
     error_model: type[Refusal] = Refusal,
 ) -> APIRoute:
@@ -114,7 +126,7 @@ def route(
     TextResponse.
 
     Args:
-        path: fixed, or with one id: `/items/{item_id:path}`, `/items/{item_id:path}/hidden`.
+        path: fixed, or with one segment that is an id: `/items/{item_id}`, `/items/{item_id}/hidden`.
         body: a model, or any type that pydantic can read from JSON; None where the route takes no body.
         response: the model that documents the response; None for plain text.
         role: the lowest role that a caller's key must have.
@@ -123,6 +135,8 @@ def route(
         user_field: the response's field for the user id in the path, where everything else depends on the profile
             alone. It is added when a response is sent, so that all unknown users share one cached response.
         impressions: whether the response's `items` are shown to a user who may click: they may be logged.
+        is_known: whether there is an id that was sent with bare slashes, as proxies do that decode `%2F`. Otherwise
+            the path is one that no route has.
         errors: statuses that this route may refuse with beside COMMON_ERRORS, in the shape of `error_model`.
     """
     body_errors = () if body is None else BODY_ERRORS
@@ -135,6 +149,7 @@ def route(
         response_class=JSONResponse if response else PlainTextResponse,
         openapi_extra={"x-role": role},
         responses=_documented_errors(COMMON_ERRORS)
+        | _documented_errors(ID_ERRORS if "{" in path else ())
         | _documented_errors(body_errors)
         | _documented_errors(errors, error_model),
     )
@@ -150,6 +165,7 @@ def route(
         cacheable,
         user_field,
         impressions,
+        is_known,
     )
     return api_route
 
@@ -181,6 +197,7 @@ class _DirectEndpoint:
     cacheable: bool
     user_field: str | None
     impressions: bool
+    is_known: IsKnown
 
     def __post_init__(self) -> None:
         self._watched = self.role == LOWEST_ROLE and self.path.startswith(BUNDLE_ROUTES)
@@ -200,7 +217,7 @@ class _DirectEndpoint:
             await send_body(send, self.status, response.body, response.content_type.encode())
             return
         service.metrics.count_answer(response.source)
-        if self.impressions and service.settings.log_impressions:
+        if self.impressions and service.settings.log_impressions and scope["method"] != "HEAD":
             user_id, bundle_id = self.user_of(request) or "", request.loaded.bundle.bundle_id
             service.feedback.record_impression(request.request_id, user_id, bundle_id, response.n_items)
         first_fields = {"request_id": request.request_id}
@@ -216,12 +233,21 @@ class _DirectEndpoint:
         settings, text = service.settings, scope["query_string"]
         path_id = ""
         if self.id_name is not None:
-            path_id = decode_id(scope[PATH_PARAMS][self.id_name], self.id_name, settings.id_max_chars)
+            encoded_id = scope[PATH_PARAMS][self.id_name]
+            path_id = decode_id(encoded_id, self.id_name, settings.id_max_chars)
+            if "/" in encoded_id and not await self.is_known(service, path_id):
+                raise NoRouteError(self.id_name)
         query = (self._parse_query_cached if len(text) <= MAX_CACHED_QUERY_BYTES else self._parse_query)(text)
         body, raw_body = None, b""
         if self.body is not None:
             raw_body = await read_body(scope, receive, settings.body_max_bytes)
+            if OVERLOADED in scope:  # when the last of the body arrived
+                raise overload(scope)
             body = parse_body(raw_body, self.body)
+        elif ARRIVING in scope:
+            scope[ARRIVING]()
+            if OVERLOADED in scope:
+                raise overload(scope)
         return Request(
             service.current.loaded, path_id, query, body, scope[REQUEST_ID], scope[TIMINGS], principal,
             headers=scope["headers"], raw_body=raw_body,
@@ -338,7 +364,7 @@ class _IdPattern(NamedTuple):
     suffix: str  # after the id
 
     def match(self, path: str) -> str | None:
-        """The encoded id in the path, or None where the path does not match."""
+        """The encoded id in the path, perhaps with bare slashes, or None where the path does not match."""
         if not (path.startswith(self.prefix) and path.endswith(self.suffix)):
             return None
         end = len(path) - len(self.suffix)
@@ -346,7 +372,11 @@ class _IdPattern(NamedTuple):
 
 
 class DispatchMiddleware:
-    """Plain ASGI middleware that passes each request to its route, and the rest on to the application."""
+    """Plain ASGI middleware that passes each request to its route, and the rest on to the application.
+
+    HEAD goes where GET does: the server leaves out the body. An id is one segment of the path. Where a path with more
+    segments could be one of an id with bare slashes, the route decides whether it knows such an id.
+    """
 
     def __init__(self, app: ASGIApp, routes: Sequence[APIRoute]) -> None:
         self._app = app
@@ -355,8 +385,11 @@ class DispatchMiddleware:
         for route in routes:
             for method in route.methods or ():
                 self._add(method, route)
+                if method == "GET":
+                    self._add("HEAD", route)
         for patterns in self._with_id.values():
             patterns.sort(key=lambda pattern: len(pattern.prefix) + len(pattern.suffix), reverse=True)  # longest first
+        self._methods = sorted({method for method, _ in (*self._fixed, *self._with_id)})
 
     def _add(self, method: str, route: APIRoute) -> None:
         prefix, brace, rest = route.path_format.partition("{")
@@ -367,18 +400,13 @@ class DispatchMiddleware:
         self._with_id.setdefault((method, first_segment(prefix)), []).append(_IdPattern(route, prefix, id_name, suffix))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """MethodNotAllowedError where a route has this path but not this method."""
-        if scope["type"] == "http" and self._match(scope):
+        """MethodNotAllowedError, NoRouteError where a route has this path, or nearly, but does not answer it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif self._match(scope) or self._match_or_refuse(scope):
             await scope[ROUTE].app(scope, receive, send)
-            return
-        allowed = self._allowed_methods(scope["path"]) if scope["type"] == "http" else []
-        if allowed:
-            raise MethodNotAllowedError(allowed)
-        await self._app(scope, receive, send)
-
-    def _allowed_methods(self, path: str) -> list[str]:
-        methods = {method for method, _ in (*self._fixed, *self._with_id)}
-        return sorted(method for method in methods if self._match({"method": method, "path": path}))
+        else:
+            await self._app(scope, receive, send)
 
     def _match(self, scope: Scope) -> bool:
         """Whether a route matches; if so, the route and the encoded id are put into the scope."""
@@ -389,10 +417,33 @@ class DispatchMiddleware:
             return True
         for pattern in self._with_id.get((method, first_segment(path)), ()):
             encoded_id = pattern.match(path)
-            if encoded_id is not None:
+            if encoded_id is not None and "/" not in encoded_id:
                 scope[ROUTE], scope[PATH_PARAMS] = pattern.route, {pattern.id_name: encoded_id}
                 return True
         return False
+
+    def _match_or_refuse(self, scope: Scope) -> bool:
+        """Whether a route with an id matches if bare slashes belong to the id; it must know that id."""
+        method, path = scope["method"], scope["path"]
+        near = {other: self._match_with_slashes(other, path) for other in self._methods}
+        found = near.get(method)
+        if found is not None:
+            pattern, encoded_id = found
+            scope[ROUTE], scope[PATH_PARAMS] = pattern.route, {pattern.id_name: encoded_id}
+            return True
+        allowed = [other for other in self._methods if self._match({"method": other, "path": path})]
+        if allowed:
+            raise MethodNotAllowedError(allowed)
+        for pattern, _ in filter(None, near.values()):
+            raise NoRouteError(pattern.id_name)
+        return False
+
+    def _match_with_slashes(self, method: str, path: str) -> tuple[_IdPattern, str] | None:
+        for pattern in self._with_id.get((method, first_segment(path)), ()):
+            encoded_id = pattern.match(path)
+            if encoded_id is not None and "/" in encoded_id:
+                return pattern, encoded_id
+        return None
 
 
 def first_segment(path: str) -> str:

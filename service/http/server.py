@@ -5,27 +5,33 @@ import os
 import socket
 from collections.abc import Callable
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from index.errors import InputError
-from service.http.connection import ConnectionLimits, HttpConnection
+from service.http.connection import HttpConnection
+from service.http.forwarded import ForwardedMiddleware
+from service.http.load import ConnectionLimits, Load
+from service.http.open_files import allow_connections
 from service.settings import Settings
-from service.state import STATE
+from service.state import STATE, Service
 
 TICKS_PER_SECOND = 10  # of uvicorn
-TICKS_PER_TIMEOUT_CHECK = 5
+TIMEOUT_CHECK_S = 0.5
 BACKLOG = 4_096
 
 
 class Server(uvicorn.Server):
     """uvicorn that ends slow connections, may listen on an admin port, and reports not ready before it stops."""
 
-    def __init__(self, config: uvicorn.Config, settings: Settings, on_listening: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, settings: Settings, load: Load, on_listening: Callable[[], None]
+    ) -> None:
         super().__init__(config)
         self._settings = settings
+        self._load = load
         self._on_listening = on_listening
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
@@ -35,29 +41,30 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Run the application's lifespan, then listen."""
         await super().startup(sockets)
+        self._checking = asyncio.create_task(self._enforce_timeouts_forever())
+        if self._service is not None:
+            self._load.show(self._service.metrics)
         self._on_listening()
-
-    async def on_tick(self, counter: int) -> bool:
-        self._check_timeouts(counter)
-        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Report not ready for `drain_delay_s`, so that load balancers stop sending, then accept no more and stop."""
-        service: Any = self.lifespan.state.get(STATE)
-        if service is not None:
-            service.draining = True
-        for counter in range(round(self._settings.drain_delay_s * TICKS_PER_SECOND)):
+        if self._service is not None:
+            self._service.draining = True
+        for _ in range(round(self._settings.drain_delay_s * TICKS_PER_SECOND)):
             if not self.force_exit:
-                self._check_timeouts(counter)
                 await asyncio.sleep(1 / TICKS_PER_SECOND)
         await super().shutdown(sockets)
+        self._checking.cancel()
 
-    def _check_timeouts(self, counter: int) -> None:
-        if counter % TICKS_PER_TIMEOUT_CHECK:
-            return
-        now = asyncio.get_running_loop().time()
-        for connection in list(self.server_state.connections):
-            cast(HttpConnection, connection).enforce_timeouts(now)
+    @property
+    def _service(self) -> Service | None:
+        return cast("Service | None", self.lifespan.state.get(STATE))
+
+    async def _enforce_timeouts_forever(self) -> None:
+        """Beside uvicorn's main loop, which must not end by what a connection does."""
+        while True:
+            await asyncio.sleep(TIMEOUT_CHECK_S)
+            self._load.enforce_timeouts(asyncio.get_running_loop().time())
 
 
 def listeners(settings: Settings) -> list[socket.socket] | None:
@@ -76,30 +83,33 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def make_server(app: ASGIApp, settings: Settings, *, on_listening: Callable[[], None] = lambda: None) -> Server:
-    """A configured server, ready to `run()`."""
+    """A configured server, ready to `run()`; InputError where the process may open too few files."""
     limits = ConnectionLimits(
+        max_connections=allow_connections(settings.max_connections, 1 if settings.admin_port is None else 2),
         max_in_flight=settings.max_in_flight,
+        max_body_bytes=settings.max_in_flight * settings.body_max_bytes,  # as much as requests in flight may hold
         head_max_bytes=settings.head_max_bytes,
+        body_max_bytes=settings.body_max_bytes,
         read_timeout_s=settings.read_timeout_s,
         request_timeout_s=settings.request_timeout_s,
         idle_s=settings.keep_alive_s,
     )
+    load = Load(limits)
     config = uvicorn.Config(
-        app,
+        ForwardedMiddleware(app, settings.trusted_proxies) if settings.trusted_proxies else app,
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http=cast("type[HttpConnection]", partial(HttpConnection, limits=limits)),
+        http=cast("type[HttpConnection]", partial(HttpConnection, load=load)),
+        ws="none",
         lifespan="on",
         workers=1,
         log_config=None,
         access_log=False,
         server_header=False,
         date_header=False,
-        proxy_headers=bool(settings.trusted_proxies),
-        forwarded_allow_ips=list(settings.trusted_proxies),
-        timeout_keep_alive=settings.keep_alive_s,
+        proxy_headers=False,  # ours compares addresses in every spelling
         timeout_graceful_shutdown=round(settings.drain_s),
         backlog=BACKLOG,
     )
-    return Server(config, settings, on_listening)
+    return Server(config, settings, load, on_listening)

@@ -163,10 +163,10 @@ class HttpMetrics(TaskMetrics):
             r,
             bounds=STAGE_BUCKETS,
         )
-        self.in_flight = 0
-        prometheus_client.Gauge("reco_requests_in_flight", "Requests in flight.", registry=r).set_function(
-            lambda: self.in_flight
+        self.in_flight = prometheus_client.Gauge(
+            "reco_requests_in_flight", "Requests in flight: all of the request has arrived.", registry=r
         )
+        self.connections = prometheus_client.Gauge("reco_connections", "Open connections of callers.", registry=r)
         self.answers = prometheus_client.Counter(
             "reco_answers", "Responses by what they were made from.", ["source"], registry=r
         )

@@ -209,7 +209,7 @@ class ProcessMetrics(TaskMetrics):
         PlatformCollector(registry=r)
         self.limits = Gauge(
             "reco_limit",
-            "Configured limits: requests_in_flight, events_waiting, answers_bytes, profiles_bytes.",
+            "Configured limits: requests_in_flight, connections, events_waiting, answers_bytes, profiles_bytes.",
             ["of"],
             registry=r,
         )

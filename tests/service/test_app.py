@@ -55,8 +55,47 @@ def test_an_id_of_any_script_is_found_by_its_percent_encoding(strange: httpx.Cli
     assert strange.get(f"/similar/{path}?k=3").json()["item_id"] == strange_id
 
 
-def test_a_slash_in_an_id_may_come_unescaped_too(strange: httpx.Client) -> None:
-    assert strange.get("/items/a/b").json()["item"]["item_id"] == "a/b"
+@pytest.mark.parametrize("known", ["a/b", "/", "a//b/", "a/../b"])
+@pytest.mark.parametrize("noun", ["recommend", "similar", "items", "users"])
+def test_a_slash_in_an_id_that_is_known_may_come_unescaped_too(strange: httpx.Client, noun: str, known: str) -> None:
+    status, body = answered(strange, f"GET /{noun}/{known}")
+    assert status == 200
+    assert known in (body.get("user_id"), body.get("item_id"), body.get("item", {}).get("item_id"))
+
+
+@pytest.mark.parametrize("tail", ["/", "/typo", "//", "/.", "/..", "/../x", "/a%2Fb", "/;", "/%20"])
+@pytest.mark.parametrize("noun", ["recommend/user-1", "users/user-1", "similar/item-1", "items/item-1", "retrain/1"])
+def test_more_segments_after_an_id_are_no_part_of_it(client: httpx.Client, noun: str, tail: str) -> None:
+    status, body = answered(client, f"GET /{noun}{tail}")
+    assert (status, body["error"]) == (404, "not_found")
+    assert body["detail"].endswith("is one segment of the path; write a slash in it as %2F")
+
+
+def test_an_admins_route_takes_no_unknown_id_in_several_segments_either(client: httpx.Client) -> None:
+    for request in ("PUT /items/item-1/x/hidden", "DELETE /items//item-1/hidden", "POST /bundles/a/b/publish"):
+        assert answered(client, request)[0] == 404, request
+    assert client.get("/hidden").json()["total"] == 0
+
+
+def test_a_user_of_whom_the_log_knows_is_found_by_an_unescaped_slash(registry: Path, tmp_path: Path) -> None:
+    with serving(registry=registry, data=tmp_path) as client:
+        assert answered(client, "GET /recommend/new/user")[0] == 404
+        client.post("/events", json={"user_id": "new/user", "item_id": "item-1", "kind": "click"}).raise_for_status()
+        assert answered(client, "GET /recommend/new/user")[1]["source"] == "fold_in"
+        assert answered(client, "GET /recommend/new/user/")[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "user_id"), [("a%252Fb", "a%2Fb"), ("..", ".."), (".", "."), ("a;b=1", "a;b=1"), ("%2F", "/")]
+)
+def test_an_id_is_decoded_once_and_nothing_else_is_read_into_it(client: httpx.Client, path: str, user_id: str) -> None:
+    assert answered(client, f"GET /recommend/{path}")[1]["user_id"] == user_id
+
+
+def answered(client: httpx.Client, request: str) -> tuple[int, dict[str, Any]]:
+    """Status and JSON of the answer to a request line as it stands: an HTTP client would resolve `..`."""
+    answer = answer_to(client, f"{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
+    return int(answer.split()[1]), json.loads(answer.rpartition(b"\r\n\r\n")[2])
 
 
 @pytest.mark.parametrize(
@@ -126,10 +165,11 @@ def test_unknown_routes_and_methods_are_refused_in_one_shape(client: httpx.Clien
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("DELETE", "/recommend/batch", "GET, POST"),  # GET: of a user who is called batch
-        ("POST", "/items/a%2Fb/hidden", "DELETE, GET, PUT"),
+        ("DELETE", "/recommend/batch", "GET, HEAD, POST"),  # GET: of a user who is called batch
+        ("POST", "/items/a%2Fb/hidden", "DELETE, PUT"),
         ("PUT", "/events", "POST"),
-        ("HEAD", "/popular", "GET"),
+        ("HEAD", "/events", "POST"),
+        ("OPTIONS", "/popular", "GET, HEAD"),
     ],
 )
 def test_a_method_that_is_not_answered_is_told_which_are(

@@ -37,7 +37,7 @@ def routes() -> list[APIRoute]:
     return [
         route("/bundles", bundles, response=BundlesAnswer),
         route(
-            "/bundles/{bundle_id:path}/publish",
+            "/bundles/{bundle_id}/publish",
             publish,
             method="POST",
             query=PublishQuery,

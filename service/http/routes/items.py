@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from fastapi.routing import APIRoute
 
+from service.http.known_ids import is_known_item
 from service.http.parameters import Query
 from service.http.requests import HiddenQuery, with_k_limit
 from service.http.responses import HiddenAnswer, HiddenList, ItemAnswer
@@ -16,12 +17,11 @@ from service.state import Service
 
 def routes(settings: RankingSettings) -> list[APIRoute]:
     """GET /items and /hidden, and hiding and showing for admins."""
+    hidden: dict[str, Any] = {"response": HiddenAnswer, "role": "admin", "errors": (404,), "is_known": is_known_item}
     return [
-        route("/items/{item_id:path}", item, response=ItemAnswer, errors=(404,)),
-        route("/items/{item_id:path}/hidden", hide, method="PUT", response=HiddenAnswer, role="admin", errors=(404,)),
-        route(
-            "/items/{item_id:path}/hidden", show, method="DELETE", response=HiddenAnswer, role="admin", errors=(404,)
-        ),
+        route("/items/{item_id}", item, response=ItemAnswer, errors=(404,), is_known=is_known_item),
+        route("/items/{item_id}/hidden", hide, method="PUT", **hidden),
+        route("/items/{item_id}/hidden", show, method="DELETE", **hidden),
         route("/hidden", all_hidden, query=with_k_limit(HiddenQuery, settings), response=HiddenList),
     ]
 

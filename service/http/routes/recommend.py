@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 
 from service.bundles.loaded import LoadedBundle
 from service.errors import ServiceError
+from service.http.known_ids import is_known_user
 from service.http.parameters import Query
 from service.http.requests import BatchBody, RecommendQuery, SessionBody, with_limits
 from service.http.responses import BatchAnswer, RecommendAnswer, SessionAnswer
@@ -27,7 +28,7 @@ def routes(settings: Settings) -> list[APIRoute]:
     """The three routes of /recommend."""
     return [
         route(
-            "/recommend/{user_id:path}",
+            "/recommend/{user_id}",
             recommend,
             query=with_limits(RecommendQuery, settings),
             response=RecommendAnswer,
@@ -36,6 +37,7 @@ def routes(settings: Settings) -> list[APIRoute]:
             cacheable=True,
             user_field="user_id",
             impressions=True,
+            is_known=is_known_user,
         ),
         route(
             "/recommend",

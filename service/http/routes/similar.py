@@ -7,6 +7,7 @@ from fastapi.routing import APIRoute
 
 from service.bundles.loaded import LoadedBundle
 from service.errors import UnknownItemError
+from service.http.known_ids import is_known_item
 from service.http.requests import SimilarQuery, with_limits
 from service.http.responses import SimilarAnswer
 from service.http.route import Request, route
@@ -23,13 +24,14 @@ def routes(settings: Settings) -> list[APIRoute]:
     """GET /similar."""
     return [
         route(
-            "/similar/{item_id:path}",
+            "/similar/{item_id}",
             similar,
             query=with_limits(SimilarQuery, settings),
             response=SimilarAnswer,
             errors=(404,),
             user_of=lambda request: request.query.user_id,
             cacheable=True,
+            is_known=is_known_item,
         )
     ]
 

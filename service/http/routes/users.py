@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi.routing import APIRoute
 
+from service.http.known_ids import is_known_user
 from service.http.parameters import Query
 from service.http.responses import UserAnswer
 from service.http.route import Request, route
@@ -13,7 +14,15 @@ from service.state import Service
 
 def routes(settings: UserSettings) -> list[APIRoute]:
     """GET /users."""
-    return [route("/users/{user_id:path}", user, response=UserAnswer, errors=settings.unknown_user_statuses)]
+    return [
+        route(
+            "/users/{user_id}",
+            user,
+            response=UserAnswer,
+            errors=settings.unknown_user_statuses,
+            is_known=is_known_user,
+        )
+    ]
 
 
 async def user(service: Service, request: Request[Query]) -> dict[str, Any]:

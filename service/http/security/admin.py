@@ -6,6 +6,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import NO_TIMEOUT, ServiceError, request_id_of
+from service.http.addresses import canonical
 from service.http.security.audit import Audit, AuditError
 from service.principal import ANONYMOUS, may, principal_of
 
@@ -92,7 +93,7 @@ def _facts(scope: Scope) -> dict[str, Any]:
     return {
         "who": principal.name,
         "role": principal.role,
-        "from": client[0] if client else None,
+        "from": canonical(client[0]) if client else None,
         "method": scope["method"],
         "path": scope["path"][:200],
         "request_id": request_id_of(scope),

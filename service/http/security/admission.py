@@ -1,12 +1,11 @@
 """Admits each request by its API key and the caller's rate limit, or refuses it, before any endpoint runs."""
 
-import ipaddress
 import math
-from functools import lru_cache
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.errors import OVERLOADED, RateLimitedError, ShedError, UnauthorizedError
+from service.errors import OVERLOADED, RateLimitedError, UnauthorizedError, overload
+from service.http.addresses import UNKNOWN, caller_of
 from service.http.security.keyring import Keyring
 from service.http.security.rate_limit import Rate, TokenBuckets
 from service.principal import CALLER, PRINCIPAL, Principal
@@ -14,7 +13,6 @@ from service.principal import CALLER, PRINCIPAL, Principal
 # Probes have no key and must not be rate limited; the documentation is read in a browser.
 OPEN_PATHS = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
 NEVER_SHED = frozenset({"/healthz", "/readyz", "/metrics"})
-ADDRESS_CACHE_SIZE = 16_384
 
 
 class Admission:
@@ -39,7 +37,7 @@ class Admission:
         """Put the principal into the scope; ShedError, UnauthorizedError or RateLimitedError."""
         path = scope["path"]
         if OVERLOADED in scope and path not in NEVER_SHED:
-            raise ShedError("too many requests are in flight; retry shortly", headers={"Retry-After": "1"})
+            raise overload(scope)
         if path in self._open:
             scope[PRINCIPAL] = self._anonymous
         elif self._keys is None:
@@ -86,19 +84,7 @@ def _presented(scope: Scope) -> bytes | None:
 
 def _address(scope: Scope) -> str:
     client = scope.get("client")
-    return network_of(client[0]) if client else "unknown"
-
-
-@lru_cache(ADDRESS_CACHE_SIZE)
-def network_of(address: str) -> str:
-    """The IPv4 address itself, or the /64 network of an IPv6 address: one caller usually has all of it."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return "unknown"
-    if parsed.version == 4:
-        return address
-    return str(ipaddress.ip_network((parsed, 64), strict=False).network_address)
+    return caller_of(client[0]) if client else UNKNOWN
 
 
 class AdmissionMiddleware:

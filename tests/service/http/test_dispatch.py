@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from fastapi.routing import APIRoute
 
-from service.errors import MethodNotAllowedError
+from service.errors import MethodNotAllowedError, NoRouteError
 from service.http.route import DispatchMiddleware
 
 
@@ -23,11 +23,11 @@ def made(method: str, path: str) -> APIRoute:
 
 ROUTES = [
     made("GET", "/popular"),
-    made("GET", "/items/{item_id:path}"),
-    made("GET", "/items/{item_id:path}/history"),
-    made("PUT", "/items/{item_id:path}/hidden"),
+    made("GET", "/items/{item_id}"),
+    made("GET", "/items/{item_id}/history"),
+    made("PUT", "/items/{item_id}/hidden"),
     made("POST", "/recommend/batch"),
-    made("GET", "/recommend/{user_id:path}"),
+    made("GET", "/recommend/{user_id}"),
 ]
 
 
@@ -42,7 +42,17 @@ def answer(method: str, path: str) -> Any:
     [
         ("GET", "/popular", ("GET /popular", {})),
         ("GET", "/items/a", ("GET /items/{item_id}", {"item_id": "a"})),
+        ("HEAD", "/items/a", ("GET /items/{item_id}", {"item_id": "a"})),
+        ("HEAD", "/popular", ("GET /popular", {})),
+        ("GET", "/items/a%2Fb%2F", ("GET /items/{item_id}", {"item_id": "a%2Fb%2F"})),
+        ("GET", "/items/a;b=c", ("GET /items/{item_id}", {"item_id": "a;b=c"})),
+        ("GET", "/items/..", ("GET /items/{item_id}", {"item_id": ".."})),
+        ("GET", "/items/a%2Fhistory", ("GET /items/{item_id}", {"item_id": "a%2Fhistory"})),
+        ("PUT", "/items//hidden", ("PUT /items/{item_id}/hidden", {"item_id": ""})),
+        # The route refuses such an id where it is unknown.
         ("GET", "/items/a/b/", ("GET /items/{item_id}", {"item_id": "a/b/"})),
+        ("GET", "/items/a/", ("GET /items/{item_id}", {"item_id": "a/"})),
+        ("GET", "/items/a/../b", ("GET /items/{item_id}", {"item_id": "a/../b"})),
         ("GET", "/items/", ("GET /items/{item_id}", {"item_id": ""})),
         ("PUT", "/items/a/b/hidden", ("PUT /items/{item_id}/hidden", {"item_id": "a/b"})),
         ("GET", "/items/a/history", ("GET /items/{item_id}/history", {"item_id": "a"})),
@@ -65,14 +75,25 @@ def test_what_is_no_route_of_ours_is_left_to_fastapi(method: str, path: str) -> 
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
-        ("DELETE", "/popular", "GET"),
-        ("PUT", "/items/hidden", "GET"),
-        ("POST", "/items/a/hidden", "GET, PUT"),
-        ("PUT", "/recommend/batch", "GET, POST"),
+        ("DELETE", "/popular", "GET, HEAD"),
+        ("OPTIONS", "/popular", "GET, HEAD"),
+        ("PUT", "/items/hidden", "GET, HEAD"),
+        ("POST", "/items/a/hidden", "PUT"),
+        ("PUT", "/recommend/batch", "GET, HEAD, POST"),
     ],
 )
 def test_a_path_of_ours_under_another_method_is_refused_with_the_methods_that_it_has(
     method: str, path: str, allowed: str
 ) -> None:
     with pytest.raises(MethodNotAllowedError, match=f"this route answers {allowed}$"):
+        answer(method, path)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "name"), [("DELETE", "/items/a/b", "item_id"), ("PUT", "/recommend/u1/typo", "user_id")]
+)
+def test_a_path_with_more_segments_than_any_route_has_is_none_and_the_caller_is_told_why(
+    method: str, path: str, name: str
+) -> None:
+    with pytest.raises(NoRouteError, match=f"{name} is one segment of the path; write a slash in it as %2F"):
         answer(method, path)

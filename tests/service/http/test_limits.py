@@ -1,5 +1,6 @@
 """What one caller may cost the others, over real sockets."""
 
+import itertools
 import json
 import os
 import signal
@@ -7,7 +8,7 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -98,9 +99,80 @@ def test_a_request_that_does_not_arrive_is_ended(impatient: httpx.Client, begun:
     assert (body["error"], body["detail"]) == ("slow_request", "the request did not arrive within 0.2 s")
 
 
-def test_a_connection_on_which_nothing_comes_is_closed(impatient: httpx.Client) -> None:
+NOTHING = [b"", b"\r\n", b"\n", b"\r\n" * 40]
+GOOD = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
+DRIBBLED = [
+    GOOD[:-2] + b"x-a: " + b"a" * 800,
+    b"POST /events HTTP/1.1\r\nhost: x\r\ncontent-length: 900\r\n\r\n" + b"{" * 800,
+    b"POST /events HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n" + b"1\r\n{\r\n" * 100,
+    b"POST /none HTTP/1.1\r\nhost: x\r\ncontent-length: 900\r\n\r\n" + b"{" * 800,
+    b"GET /popular HTTP/1.1\r\nhost: x\r\ncontent-length: 900\r\n\r\n" + b"{" * 800,
+]
+
+
+@pytest.mark.parametrize("before", [b"", GOOD])
+def test_a_connection_is_closed_that_sends_no_request_whatever_else_it_sends(
+    impatient: httpx.Client, before: bytes
+) -> None:
+    with ExitStack() as stack:
+        sent = {stack.enter_context(connection(impatient)): itertools.repeat(nothing) for nothing in NOTHING}
+        for raw in sent:
+            raw.sendall(before)
+            assert raw.recv(4096).startswith(b"HTTP/1.1 200") if before else True
+        wait_until(lambda: not still_open(sent), seconds=5)
+
+
+def test_a_request_that_dribbles_is_ended_though_bytes_come_all_the_time(impatient: httpx.Client) -> None:
+    with ExitStack() as stack:
+        pieces = [(bytes([byte]) for byte in request) for request in DRIBBLED]
+        sent = {stack.enter_context(connection(impatient)): some for some in pieces}
+        wait_until(lambda: not still_open(sent), seconds=5)
+
+
+def still_open(sent: dict[socket.socket, Iterator[bytes]]) -> bool:
+    """Send the next piece on each connection, and leave out those that were closed; whether any is left."""
+    for raw in list(sent):
+        try:
+            raw.sendall(next(sent[raw]))
+            raw.setblocking(False)
+            closed = raw.recv(4096) == b""
+        except BlockingIOError:
+            closed = False
+        except OSError:
+            closed = True
+        if closed:
+            del sent[raw]
+        else:
+            raw.settimeout(10)
+    return bool(sent)
+
+
+@pytest.mark.parametrize("begun", [b"", b"\r\n", GOOD[:-2], DRIBBLED[1], DRIBBLED[2]], ids=range(5))
+def test_a_connection_whose_client_has_finished_without_a_whole_request_is_closed_at_once(
+    impatient: httpx.Client, begun: bytes
+) -> None:
     with connection(impatient) as raw:
-        assert raw.recv(1) == b""
+        raw.sendall(begun)
+        raw.shutdown(socket.SHUT_WR)
+        assert raw.makefile("rb").read() == b""
+
+
+def test_a_client_that_has_finished_with_a_whole_request_is_answered(impatient: httpx.Client) -> None:
+    with connection(impatient) as raw:
+        raw.sendall(GOOD * 3)
+        raw.shutdown(socket.SHUT_WR)
+        assert raw.makefile("rb").read().count(b"HTTP/1.1 200") == 3
+
+
+def test_trailers_that_never_end_are_refused_before_they_fill_the_memory(registry: Path) -> None:
+    with serving(registry=registry, head_max_bytes=2_000, body_max_bytes=2_000) as client, connection(client) as raw:
+        raw.sendall(b"POST /events HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx-endless: ")
+        for _ in range(5):
+            raw.sendall(b"a" * 900)
+            time.sleep(0.01)
+        status, body = rest_of(raw)
+    assert status == b"HTTP/1.1 400 Bad Request"
+    assert body["detail"] == "the trailers or the chunks' heads are too long"
 
 
 def test_a_body_that_nobody_reads_and_that_does_not_come_holds_no_connection(impatient: httpx.Client) -> None:

@@ -9,21 +9,36 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 OVERRIDDEN = {  # methods that HttpConnection and Server override, with the parameters that they take
     (HttpToolsProtocol, "connection_made"): ["self", "transport"],
     (HttpToolsProtocol, "data_received"): ["self", "data"],
+    (HttpToolsProtocol, "eof_received"): ["self"],
+    (HttpToolsProtocol, "connection_lost"): ["self", "exc"],
     (HttpToolsProtocol, "on_message_begin"): ["self"],
+    (HttpToolsProtocol, "on_body"): ["self", "body"],
     (HttpToolsProtocol, "on_headers_complete"): ["self"],
     (HttpToolsProtocol, "on_message_complete"): ["self"],
     (HttpToolsProtocol, "_start_asgi_task"): ["self", "cycle", "app"],
+    (HttpToolsProtocol, "on_response_complete"): ["self"],
     (HttpToolsProtocol, "send_400_response"): ["self", "msg"],
     (uvicorn.Server, "run"): ["self", "sockets"],
     (uvicorn.Server, "startup"): ["self", "sockets"],
-    (uvicorn.Server, "on_tick"): ["self", "counter"],
     (uvicorn.Server, "shutdown"): ["self", "sockets"],
     (RequestResponseCycle, "run_asgi"): ["self", "app"],
 }
 SET_BY_UVICORN = {  # attributes that they read
-    HttpToolsProtocol: ("loop", "tasks", "headers", "url", "cycle", "transport"),
-    RequestResponseCycle: ("scope", "response_complete"),
-    uvicorn.Server: ("server_state", "lifespan", "force_exit"),
+    HttpToolsProtocol: (
+        "loop",
+        "tasks",
+        "headers",
+        "url",
+        "cycle",
+        "transport",
+        "parser",
+        "pipeline",
+        "flow",
+        "server",
+        "server_state",
+    ),
+    RequestResponseCycle: ("scope", "response_complete", "more_body", "keep_alive", "disconnected", "message_event"),
+    uvicorn.Server: ("lifespan", "force_exit"),
 }
 
 

@@ -7,7 +7,6 @@ import httpx
 import pytest
 from servers import counted, serving, wait_until
 
-from service.http.security.admission import network_of
 from service.http.security.keys import new_key
 from service.principal import Role
 
@@ -153,17 +152,3 @@ def test_without_keys_the_rate_is_each_addresss(registry: Path) -> None:
         elsewhere = httpx.HTTPTransport(local_address="127.0.0.2")
         with httpx.Client(base_url=client.base_url, transport=elsewhere) as other:
             assert other.get("/popular").status_code == 200
-
-
-@pytest.mark.parametrize(
-    ("address", "network"),
-    [
-        ("198.51.100.7", "198.51.100.7"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
-        ("::1", "::"),
-        ("", "unknown"),
-        ("x", "unknown"),
-    ],
-)
-def test_an_address_stands_for_itself_or_its_network(address: str, network: str) -> None:
-    assert network_of(address) == network
