@@ -4,6 +4,7 @@ FastAPI writes the OpenAPI document from each route but answers none of them: it
 cost more per request than the search.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -13,14 +14,16 @@ from urllib.parse import unquote_to_bytes
 
 import orjson
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.bundles.loaded import LoadedBundle
 from service.bundles.warmup import RecordedRequest
 from service.errors import REQUEST_ID, InvalidRequestError, MethodNotAllowedError
-from service.http.parameters import Query, documented_signature, parse_body, parse_query, read_body
+from service.http.content_encoding import decoded, encoding_of
+from service.http.json_body import BodyParser
+from service.http.parameters import Query, documented_signature, parse_query, read_body
 from service.http.responses import Refusal
 from service.http.sending import JSON, send_body
 from service.principal import ANONYMOUS, LOWEST_ROLE, PRINCIPAL, Principal, Role, require
@@ -33,10 +36,11 @@ Q = TypeVar("Q", bound=Query)
 
 PATH_PARAMS, ROUTE = "path_params", "route"  # keys of the ASGI scope that frameworks agree on
 QUERY_CACHE_SIZE = 1_024  # parsed queries: the same query strings come again and again
+PARSE_INLINE_BYTES = 16_384  # a longer body is parsed in a thread, as a compressed one is
 MAX_CACHED_QUERY_BYTES = 256  # a long query string is specific to one caller and seldom comes again
 
 COMMON_ERRORS = (401, 403, 408, 414, 422, 429, 431, 503, 504)  # statuses that any route may refuse with
-BODY_ERRORS = (413,)
+BODY_ERRORS = (413, 415)
 RETRY_AFTER = {"description": "seconds after which to retry, where known", "schema": {"type": "integer"}}
 
 Method = Literal["GET", "POST", "PUT", "DELETE"]
@@ -55,7 +59,7 @@ class Request(Generic[Q]):
     principal: Principal
     profile: Profile | None = None  # of the user named by the route's `user_of`
     headers: Sequence[tuple[bytes, bytes]] = ()  # names in lower case
-    raw_body: bytes = b""  # as received: signatures are computed over it
+    raw_body: bytes = b""  # before parsing, after Content-Encoding: signatures are computed over it
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,7 @@ def route(
         path,
         next(iter(api_route.param_convertors), None),
         query,
-        None if body is None else TypeAdapter(body),
+        None if body is None else BodyParser(body),
         status,
         role,
         user_of,
@@ -162,7 +166,7 @@ class _DirectEndpoint:
     path: str
     id_name: str | None
     query: type[Query]
-    body: TypeAdapter[Any] | None
+    body: BodyParser | None
     status: int
     role: Role
     user_of: UserOf
@@ -207,8 +211,7 @@ class _DirectEndpoint:
         query = (self._parse_query_cached if len(text) <= MAX_CACHED_QUERY_BYTES else self._parse_query)(text)
         body, raw_body = None, b""
         if self.body is not None:
-            raw_body = await read_body(scope, receive, settings.body_max_bytes)
-            body = parse_body(raw_body, self.body)
+            raw_body, body = await _read_body(scope, receive, self.body, settings.body_max_bytes)
         request = Request(
             service.current.loaded, path_id, query, body, scope[REQUEST_ID], scope[TIMINGS], principal,
             headers=scope["headers"], raw_body=raw_body,
@@ -253,6 +256,20 @@ class _DirectEndpoint:
         rendered = orjson.dumps(result, option=orjson.OPT_SERIALIZE_NUMPY)[1:]
         request.timings.mark("render")
         return CachedResponse(request.profile, rendered, result.get("source", ""), len(result.get("items", ())))
+
+
+async def _read_body(scope: Scope, receive: Receive, parser: BodyParser, limit: int) -> tuple[bytes, Any]:
+    """The decoded body and its validated value."""
+    encoding = encoding_of(scope["headers"])
+    received = await read_body(scope, receive, limit)
+
+    def parse() -> tuple[bytes, Any]:
+        body = decoded(received, encoding, limit)
+        return body, parser(body)
+
+    if encoding == "identity" and len(received) <= PARSE_INLINE_BYTES:
+        return parse()
+    return await asyncio.to_thread(parse)
 
 
 def _prepend_fields(fields: dict[str, str], rendered: bytes) -> bytes:
