@@ -14,6 +14,7 @@ MAX_PROBLEMS = 5  # named in one error; a body may be wrong in thousands of plac
 REQUEST_ID = "request_id"
 OVERLOADED = "overloaded"  # set where too many requests were in flight when this one arrived
 TIMED_OUT = "timed_out"  # holds the error to respond with after the request was cancelled
+SPEND = "spend"  # takes more tokens of the caller; RateLimitedError where it has too few
 NO_TIMEOUT = "no_timeout"  # set where the request may take any time
 
 

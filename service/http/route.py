@@ -7,7 +7,7 @@ cost more per request than the search.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 from urllib.parse import unquote_to_bytes
@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.bundles.loaded import LoadedBundle
 from service.bundles.warmup import RecordedRequest
-from service.errors import REQUEST_ID, InvalidRequestError, MethodNotAllowedError
+from service.errors import REQUEST_ID, SPEND, InvalidRequestError, MethodNotAllowedError
 from service.http.content_encoding import decoded, encoding_of
 from service.http.json_body import BodyParser
 from service.http.parameters import Query, documented_signature, parse_query, read_body
@@ -28,6 +28,7 @@ from service.http.responses import Refusal
 from service.http.sending import JSON, send_body
 from service.principal import ANONYMOUS, LOWEST_ROLE, PRINCIPAL, Principal, Role, require
 from service.ranking.profile import Profile
+from service.ranking.turns import Turn
 from service.response_cache import CachedResponse, Key
 from service.state import STATE, Service
 from service.telemetry.timings import TIMINGS, Timings
@@ -59,6 +60,8 @@ class Request(Generic[Q]):
     principal: Principal
     profile: Profile | None = None  # of the user named by the route's `user_of`
     headers: Sequence[tuple[bytes, bytes]] = ()  # names in lower case
+    cost: int = 1
+    turn: Turn = field(init=False)  # begins with the endpoint
     raw_body: bytes = b""  # before parsing, after Content-Encoding: signatures are computed over it
 
 
@@ -72,6 +75,12 @@ class TextResponse:
 
 Endpoint = Callable[[Service, Request[Any]], Awaitable[Any]]
 UserOf = Callable[[Request[Any]], str | None]
+CostOf = Callable[[Service, Request[Any]], int]  # in tokens of rate limits
+
+
+def one_token(_: Service, __: Request[Any]) -> int:
+    """The cost of a request that computes next to nothing."""
+    return 1
 
 
 def no_user(_: Request[Any]) -> None:
@@ -94,6 +103,7 @@ def route(
     status: int = 200,
     role: Role = "read",
     user_of: UserOf = no_user,
+    cost_of: CostOf = one_token,
     cacheable: bool = False,
     user_field: str | None = None,
     impressions: bool = False,
@@ -111,6 +121,7 @@ def route(
         response: the model that documents the response; None for plain text.
         role: the lowest role that a caller's key must have.
         user_of: the id of the user whose profile the endpoint needs as `request.profile`.
+        cost_of: what a request costs; one that costs more than a token waits for its turn at computing.
         cacheable: whether a response depends only on path, query, profile and what clears the response cache.
         user_field: the response's field for the user id in the path, where everything else depends on the profile
             alone. It is added when a response is sent, so that all unknown users share one cached response.
@@ -139,6 +150,7 @@ def route(
         status,
         role,
         user_of,
+        cost_of,
         cacheable,
         user_field,
         impressions,
@@ -170,6 +182,7 @@ class _DirectEndpoint:
     status: int
     role: Role
     user_of: UserOf
+    cost_of: CostOf
     cacheable: bool
     user_field: str | None
     impressions: bool
@@ -183,6 +196,9 @@ class _DirectEndpoint:
         service: Service = scope["state"][STATE]
         epoch = service.responses.epoch  # read before anything that the response is made from
         request = await self._read(service, scope, receive)
+        request.cost = self.cost_of(service, request)
+        if request.cost > 1 and SPEND in scope:
+            scope[SPEND](request.cost - 1)
         if self.cacheable and (request.profile is not None or self.user_of(request) is None):
             response = await self._respond_from_cache(service, request, scope["query_string"], epoch)
         else:
@@ -250,6 +266,15 @@ class _DirectEndpoint:
 
     async def _respond(self, service: Service, request: Request[Any]) -> CachedResponse | TextResponse:
         """The endpoint's response, rendered."""
+        request.turn = Turn(service.lane)
+        try:
+            if request.cost > 1:
+                await request.turn.begin()
+            return await self._compute(service, request)
+        finally:
+            request.turn.end()
+
+    async def _compute(self, service: Service, request: Request[Any]) -> CachedResponse | TextResponse:
         result = await self.endpoint(service, request)
         if isinstance(result, TextResponse):
             return result

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, create_mo
 from service.events.event import GivenEvent
 from service.events.quality import bucket_of, quality
 from service.http.parameters import Query
+from service.http.request_cost import events_cost
 from service.http.responses import EventsAnswer, QualityAnswer
 from service.http.route import Request, route
 from service.settings import EventSettings
@@ -61,6 +62,7 @@ def routes(settings: EventSettings) -> list[APIRoute]:
             response=EventsAnswer,
             status=202,
             role="write",
+            cost_of=events_cost,
         ),
         route("/quality", figures, query=QualityQuery, response=QualityAnswer),
     ]

@@ -29,7 +29,7 @@ local stored = redis.pcall('HMGET', KEYS[1], 'tokens', 'at')
 if stored.err then redis.call('DEL', KEYS[1]); stored = {} end
 local tokens, at = tonumber(stored[1] or burst) or burst, tonumber(stored[2] or now) or now
 tokens = math.min(burst, tokens + math.max(0, now - at) * rate) - spent
-tokens = math.max(tokens, -10 * burst)
+tokens = math.max(tokens, -10 * burst - spent)
 redis.call('HSET', KEYS[1], 'tokens', tostring(tokens), 'at', string.format('%.6f', now))
 redis.call('PEXPIRE', KEYS[1], math.ceil(1000 * (burst - tokens) / rate) + 1000)
 return tostring(tokens)
