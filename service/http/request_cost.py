@@ -15,7 +15,6 @@ EXPLAINED = 25  # items explained, for a token
 SCORED = 250_000  # items of the catalogue that counterfactuals score, for a token
 SCORED_FOR_ALL = 20  # times that the catalogue is scored for counterfactuals of any number of items
 ENTRIES = 50  # of filters, rules and sessions, for a token
-EVENTS = 100  # for a token
 REORDERED = 2.0  # for diversity, a category cap or a seed
 
 
@@ -80,8 +79,3 @@ def _n_entries(query: PagedQuery) -> int:
     if isinstance(query, SessionBody):
         n += len(query.items) + len(query.liked) + len(query.disliked)
     return n
-
-
-def events_cost(_: Service, request: Request[Any]) -> int:
-    """The cost of storing events."""
-    return max(1, len(getattr(request.body, "events", request.body)) // EVENTS)

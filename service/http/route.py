@@ -61,7 +61,7 @@ class Request(Generic[Q]):
     profile: Profile | None = None  # of the user named by the route's `user_of`
     headers: Sequence[tuple[bytes, bytes]] = ()  # names in lower case
     cost: int = 1
-    turn: Turn = field(init=False)  # begins with the endpoint
+    turn: Turn = field(init=False)  # at computing, of requests that take long
     raw_body: bytes = b""  # before parsing, after Content-Encoding: signatures are computed over it
 
 
@@ -121,7 +121,7 @@ def route(
         response: the model that documents the response; None for plain text.
         role: the lowest role that a caller's key must have.
         user_of: the id of the user whose profile the endpoint needs as `request.profile`.
-        cost_of: what a request costs; one that costs more than a token waits for its turn at computing.
+        cost_of: what a request costs.
         cacheable: whether a response depends only on path, query, profile and what clears the response cache.
         user_field: the response's field for the user id in the path, where everything else depends on the profile
             alone. It is added when a response is sent, so that all unknown users share one cached response.
@@ -266,10 +266,8 @@ class _DirectEndpoint:
 
     async def _respond(self, service: Service, request: Request[Any]) -> CachedResponse | TextResponse:
         """The endpoint's response, rendered."""
-        request.turn = Turn(service.lane)
+        request.turn = Turn(service.lane, long=request.cost > 1)
         try:
-            if request.cost > 1:
-                await request.turn.begin()
             return await self._compute(service, request)
         finally:
             request.turn.end()

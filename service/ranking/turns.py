@@ -1,6 +1,7 @@
 """Slices long computations, so that the event loop answers other requests in between.
 
     turn = Turn(lane)
+    await turn.begin()
     for profile in profiles:
         ...                  # a few milliseconds at most
         await turn.pause()
@@ -30,19 +31,22 @@ class Lane(asyncio.Lock):
 class Turn:
     """The computing of one request."""
 
-    def __init__(self, lane: Lane, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, lane: Lane, *, long: bool = False, clock: Callable[[], float] = time.perf_counter) -> None:
         self._lane = lane
+        self._long = long  # whether it is known to compute for more than a slice
         self._clock = clock
         self._since = clock()
         self._holds = False
 
     async def begin(self) -> None:
-        """Wait for the lane before computing at all: for requests that are known to compute for long."""
-        if self._lane.locked():
-            await self._wait()
-        else:
-            await self._lane.acquire()
-            self._holds = True
+        """Begin to compute; a long request waits for the lane. Call it after waiting for anything else."""
+        self._since = self._clock()
+        if self._long and not self._holds:
+            if self._lane.locked():
+                await self._wait()
+            else:
+                await self._lane.acquire()
+                self._holds = True
 
     async def pause(self) -> None:
         """Let others run, if this request has computed for a slice."""

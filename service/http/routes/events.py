@@ -8,7 +8,6 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, create_mo
 from service.events.event import GivenEvent
 from service.events.quality import bucket_of, quality
 from service.http.parameters import Query
-from service.http.request_cost import events_cost
 from service.http.responses import EventsAnswer, QualityAnswer
 from service.http.route import Request, route
 from service.settings import EventSettings
@@ -16,6 +15,7 @@ from service.state import Service
 
 END_OF_TIME = 253_402_300_799.0  # the last second of the year 9999, as unix seconds
 DEFAULT_WINDOW_S = 86_400.0  # of /quality
+EVENTS_FOR_A_TOKEN = 100
 
 
 class EventList(BaseModel):
@@ -62,7 +62,7 @@ def routes(settings: EventSettings) -> list[APIRoute]:
             response=EventsAnswer,
             status=202,
             role="write",
-            cost_of=events_cost,
+            cost_of=lambda _, request: max(1, len(_as_list(request.body)) // EVENTS_FOR_A_TOKEN),
         ),
         route("/quality", figures, query=QualityQuery, response=QualityAnswer),
     ]

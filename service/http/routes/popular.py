@@ -49,6 +49,7 @@ def routes(settings: Settings) -> list[APIRoute]:
 async def popular(service: Service, request: Request[PagedQuery]) -> dict[str, Any]:
     """The most popular items; recent interactions count more where the bundle has times."""
     loaded, query = request.loaded, request.query
+    await request.turn.begin()
     constraints = await filter_constraints(query.filters, loaded.bundle.item_ids, loaded.facet_store)
     (ranking,) = await loaded.ranker.rank(
         [None], query.k, query.offset, exclude_seen=False, constraints=constraints, order=BY_SCORE, turn=request.turn
@@ -63,6 +64,7 @@ async def trending(service: Service, request: Request[TrendingQuery]) -> dict[st
     Popular items with a score of 0 fill the rest of the list; without any event the source is `popular`.
     """
     loaded, query, live = request.loaded, request.query, service.live
+    await request.turn.begin()
     hours = query.half_life_hours or service.settings.trending_half_life_hours
     constraints = await filter_constraints(query.filters, loaded.bundle.item_ids, loaded.facet_store)
     mask = constraints.allowed_mask(len(loaded.bundle.item_ids))

@@ -66,6 +66,7 @@ def routes(settings: Settings) -> list[APIRoute]:
 async def recommend(service: Service, request: Request[RecommendQuery]) -> dict[str, Any]:
     """The best items for a user; for an unknown user the most popular ones, with the source `popular`."""
     loaded, query, profile = request.loaded, request.query, request.profile
+    await request.turn.begin()
     if query.plain and service.rules.empty:
         listing = _ListRequest(query, request.turn)
         ranking = await loaded.recommender.recommend(profile, query.k, exclude_seen=query.exclude_seen)
@@ -87,6 +88,7 @@ async def session(service: Service, request: Request[Query]) -> dict[str, Any]:
     loaded, settings = request.loaded, service.settings
     body: SessionBody = request.body
     session_items = Session([(item.item_id, item.weight) for item in body.items], body.liked, body.disliked)
+    await request.turn.begin()
     weights = SessionWeights(settings.session_like_weight, settings.session_dislike_weight)
     profile = session_profile(loaded.bundle, request.profile, session_items, weights)
     await request.turn.pause()
@@ -111,6 +113,7 @@ async def batch(service: Service, request: Request[Query]) -> dict[str, Any]:
     profiles = {user_id: profile for user_id, profile in by_user.items() if isinstance(profile, Profile)}
     errors = {user_id: error for user_id, error in by_user.items() if not isinstance(error, Profile)}
     request.timings.mark("user")
+    await request.turn.begin()
     listing = await _list_request(service, loaded, request.turn, body, body.rules)
     rankings = await _rank(loaded, list(profiles.values()), listing)
     request.timings.mark("search")

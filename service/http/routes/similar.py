@@ -41,6 +41,7 @@ async def similar(service: Service, request: Request[SimilarQuery]) -> dict[str,
     """The nearest items by cosine of the whole embedding (fused), its ID part, or one modality's part."""
     loaded, query = request.loaded, request.query
     row = known_row(loaded, request.id)
+    await request.turn.begin()
     constraints = (
         await filter_constraints(query.filters, loaded.bundle.item_ids, loaded.facet_store)
         if query.has_filters
