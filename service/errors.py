@@ -165,7 +165,7 @@ def sentence(errors: Sequence[Any]) -> str:
 
 
 def _problem(error: Mapping[str, Any]) -> str:
-    name = ".".join(str(part) for part in error["loc"]) or "request"
+    name = ".".join(str(part)[:80] for part in error["loc"]) or "request"  # a caller's key may be long
     found = "" if error["type"] == "missing" else f", found {_excerpt(error['input'])!r}"
     message = error["msg"].removeprefix("Value error, ")
     return f"{name}: {message[:1].lower()}{message[1:]}{found}"

@@ -13,6 +13,7 @@ from service.errors import InvalidRequestError, sentence
 
 SPARE_CONTAINERS = 1_024  # objects and lists beyond those that a valid body may have: mistakes are to be named
 SPARE_FIELDS = 64  # of an object, beyond those that it may have
+SPARE_COLONS = 32_768  # beyond those of the fields of a valid body
 UNKNOWN_ENTRIES = 1_024  # of a list where none belongs
 MOST_DEPTH = 32  # objects and lists inside each other; a valid body has 4
 
@@ -28,9 +29,15 @@ class _Shape:
     @property
     def n_containers(self) -> int:
         """The most objects and lists that a valid value holds."""
-        in_lists = 0 if not self.most_entries else 1 + self.most_entries * (self.entry or _ANY).n_containers
+        in_lists = 1 + self.most_entries * self.entry.n_containers if self.entry else 0
         in_fields = 1 + sum(shape.n_containers for shape in self.fields.values()) if self.fields else 0
         return in_lists + in_fields
+
+    @property
+    def n_fields(self) -> int:
+        """The most fields that a valid value and all values in it have."""
+        in_lists = self.most_entries * self.entry.n_fields if self.entry else 0
+        return in_lists + len(self.fields) + sum(shape.n_fields for shape in self.fields.values())
 
 
 _ANY = _Shape()
@@ -44,10 +51,11 @@ class BodyParser:
         schema = self._adapter.json_schema()
         self._shape = _shape_of(schema, schema.get("$defs", {}))
         self._most_containers = self._shape.n_containers + SPARE_CONTAINERS
+        self._most_fields = self._shape.n_fields + SPARE_COLONS
 
     def __call__(self, body: bytes) -> Any:
         """The validated value; InvalidRequestError says what is wrong in the body and what was expected."""
-        self._check_containers(body)
+        self._check_size(body)
         value = _parse(body)
         _check_lengths(value, self._shape)
         try:
@@ -57,11 +65,15 @@ class BodyParser:
             found = error.errors(include_url=False, include_context=False)
             raise InvalidRequestError("body: " + sentence(found)) from None
 
-    def _check_containers(self, body: bytes) -> None:
-        """Each object or list costs the parser far more than its two bytes; brackets in strings count too."""
-        n = body.count(b"{") + body.count(b"[")
-        if n > self._most_containers:
-            raise InvalidRequestError(f"body: has {n} objects and lists, the limit is {self._most_containers}")
+    def _check_size(self, body: bytes) -> None:
+        """A list or a field costs the parser far more than its few bytes. Brackets and colons in strings count too."""
+        n_containers, n_fields = body.count(b"{") + body.count(b"["), body.count(b":")
+        if n_containers > self._most_containers:
+            raise InvalidRequestError(
+                f"body: has {n_containers} objects and lists, the limit is {self._most_containers}"
+            )
+        if n_fields > self._most_fields:
+            raise InvalidRequestError(f"body: has {n_fields} fields, the limit is {self._most_fields}")
 
 
 def _parse(body: bytes) -> Any:
