@@ -20,9 +20,11 @@ REORDERED = 2.0  # for diversity, a category cap or a seed
 
 def list_cost(service: Service, request: Request[Any]) -> int:
     """The cost of one list, or of one for each user of a batch; TooCostlyError says how to get below the limit."""
-    query: PagedQuery = request.query if request.body is None else request.body
-    if isinstance(query, RecommendQuery) and query.plain and not query.explain and query.k < ITEMS:
-        return 1
+    query: PagedQuery = request.query
+    if request.body is not None:
+        query = request.body
+    elif isinstance(query, RecommendQuery) and query.plain and not query.explain and query.k < ITEMS:
+        return 1  # by far the most requests
     n_users = len(query.user_ids) if isinstance(query, BatchBody) else 1
     each = _cost_of_one(query, len(request.loaded.bundle.item_ids))
     cost, limit = max(1, int(n_users * each + _n_entries(query) / ENTRIES)), service.settings.request_cost_max
