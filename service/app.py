@@ -81,7 +81,7 @@ def _routes(settings: Settings) -> list[APIRoute]:
         *items.routes(settings),
         *popular.routes(settings),
         *users.routes(settings),
-        *events.routes(),
+        *events.routes(settings),
         *retrain.routes(),
         *bundles.routes(),
         *health.routes(),

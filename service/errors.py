@@ -1,6 +1,7 @@
 """The errors of the service, and the one JSON shape in which every error is sent."""
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -14,6 +15,7 @@ REQUEST_ID = "request_id"
 OVERLOADED = "overloaded"  # says why this request is one too many: its work is not begun
 ARRIVING = "arriving"  # while a body is arriving: called to take a place in flight without waiting for it
 TIMED_OUT = "timed_out"  # holds the error to respond with after the request was cancelled
+SPEND = "spend"  # takes more tokens of the caller; RateLimitedError where it has too few
 NO_TIMEOUT = "no_timeout"  # set where the request may take any time
 
 
@@ -130,6 +132,20 @@ class BodyTooLargeError(ServiceError):
     code = "body_too_large"
 
 
+class UnsupportedEncodingError(ServiceError):
+    """The body has a Content-Encoding that the service does not read."""
+
+    status = 415
+    code = "unsupported_encoding"
+
+
+class TooCostlyError(ServiceError):
+    """The request would cost more than RECO_REQUEST_COST_MAX."""
+
+    status = 422
+    code = "too_costly"
+
+
 HTTP_CODES: Mapping[int, tuple[str, str]] = {
     404: ("not_found", "no such route"),
     405: ("method_not_allowed", "this route does not answer this method"),
@@ -160,10 +176,19 @@ def sentence(errors: Sequence[Any]) -> str:
 
 
 def _problem(error: Mapping[str, Any]) -> str:
-    name = ".".join(str(part) for part in error["loc"]) or "request"
-    found = "" if error["type"] == "missing" else f", found {str(error['input'])[:80]!r}"
+    name = ".".join(str(part)[:80] for part in error["loc"]) or "request"  # a caller's key may be long
+    found = "" if error["type"] == "missing" else f", found {_excerpt(error['input'])!r}"
     message = error["msg"].removeprefix("Value error, ")
     return f"{name}: {message[:1].lower()}{message[1:]}{found}"
+
+
+def _excerpt(value: Any) -> str:
+    """The beginning of a value as text; lists and objects are cut before they are written, as they may be long."""
+    if isinstance(value, dict):
+        value = dict(islice(value.items(), 8))
+    elif isinstance(value, str | list | tuple):
+        value = value[:80]
+    return str(value)[:80]
 
 
 def request_id_of(scope: Scope) -> str:

@@ -111,6 +111,9 @@ class HttpSettings(_Group):
     )
     head_max_bytes: Count = Field(65_536, description="maximum size of the request line and headers together")
     body_max_bytes: Count = Field(1_048_576, description="maximum size of a request body")
+    request_cost_max: Count = Field(
+        1_000, description="maximum cost of one request in tokens, of about half a millisecond (docs/serving.md)"
+    )
     id_max_chars: Count = Field(512, description="maximum length of a user or item id")
     keep_alive_s: Count = Field(75, description="seconds after which an idle connection is closed")
     drain_s: Seconds = Field(20.0, description="after SIGTERM, how long requests in flight may take to finish")

@@ -17,6 +17,7 @@ from service.events.intake import EventIntake
 from service.events.open_log import open_intake
 from service.live import LiveUpdates, open_live
 from service.ranking.rules_file import RulesFile, reload_rules
+from service.ranking.turns import Lane
 from service.response_cache import ResponseCache
 from service.retrain.open_retraining import open_retraining
 from service.retrain.retraining import Retraining
@@ -45,6 +46,7 @@ class Service:
     retraining: Retraining | None  # None where no data to train on is configured
     recent: RecentRequests
     current: CurrentBundle
+    lane: Lane = field(default_factory=Lane)  # of requests that compute for long
     draining: bool = False  # shutting down: answers requests, and reports not ready
     bundles: BundleLifecycle = field(init=False)  # what replaces the current bundle
 

@@ -64,6 +64,10 @@ class InvalidRequest(Refused):
     """A parameter, an id or the body is invalid."""
 
 
+class TooCostly(InvalidRequest):
+    """The request costs more than the service allows: ask for fewer users, fewer items or less about them."""
+
+
 class Unauthorized(Refused):
     """The API key is missing or invalid."""
 
@@ -96,12 +100,15 @@ ERROR_BY_STATUS: dict[int, type[Refused]] = {
     409: Conflict,
     413: InvalidRequest,
     414: InvalidRequest,
+    415: InvalidRequest,
     422: InvalidRequest,
     429: RateLimited,
     502: ServiceUnavailable,
     503: ServiceUnavailable,
     504: ServiceUnavailable,
 }
+
+ERROR_BY_CODE: dict[str, type[Refused]] = {"too_costly": TooCostly}
 
 
 class _EndpointMethod(Generic[P, T]):
@@ -285,7 +292,7 @@ def _error_of(response: httpx.Response, content: bytes | bytearray) -> Refused:
         text = content[:1_000].decode(errors="replace")
         code, detail, request_id = "unknown", text[:200], response.headers.get("x-request-id", "")
     wait = response.headers.get("retry-after", "")
-    return ERROR_BY_STATUS.get(status, Refused)(
+    return ERROR_BY_CODE.get(code, ERROR_BY_STATUS.get(status, Refused))(
         status, code, detail, request_id, float(wait) if wait.isdecimal() else None
     )
 

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 import fastapi
 from annotated_types import MaxLen
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from starlette.types import Message, Receive, Scope
 
 from service.errors import BodyTooLargeError, InvalidRequestError, sentence
@@ -78,14 +78,6 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
             raise BodyTooLargeError(f"the body has more than {limit} bytes, the limit")
         if not message.get("more_body", False):
             return bytes(body)
-
-
-def parse_body(body: bytes, adapter: TypeAdapter[Any]) -> Any:
-    """The validated body; InvalidRequestError says what is wrong in it and what was expected."""
-    try:
-        return adapter.validate_json(body, strict=True)
-    except ValidationError as error:
-        raise InvalidRequestError("body: " + sentence(error.errors(include_url=False, include_context=False))) from None
 
 
 def documented_signature(path: str, endpoint: Callable[..., Any], query: type[Query], body: Any) -> Callable[..., Any]:

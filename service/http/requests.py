@@ -9,7 +9,7 @@ from service.http.parameters import Query
 from service.http.responses import By
 from service.ranking.constraints import Filters
 from service.ranking.diversity import ListOrder
-from service.ranking.rules import NO_RULES, ItemId, Rules, requirements
+from service.ranking.rules import NO_RULES, ItemId, Rules, requirements, rules_with_limit
 from service.settings import RankingSettings, Settings
 
 MAX_WEIGHT = 1_000.0
@@ -164,7 +164,7 @@ def with_k_limit(model: type[Q], settings: RankingSettings) -> type[Q]:
 
 def with_limits(model: type[P], settings: Settings) -> type[P]:
     """The query or body model with all limits that the operator set."""
-    entries = Field((), max_length=settings.entries_max)
+    entries = Field((), max_length=settings.entries_max, fail_fast=True)
     fields: dict[str, Any] = {
         name: (Annotated[field.annotation, entries], field)
         for name, field in model.model_fields.items()
@@ -172,26 +172,24 @@ def with_limits(model: type[P], settings: Settings) -> type[P]:
     }
     if "user_ids" in model.model_fields:
         fields["user_ids"] = (tuple[str, ...], Field(min_length=1, max_length=settings.batch_max))
+    if "rules" in model.model_fields:
+        fields["rules"] = (rules_with_limit(settings.entries_max), model.model_fields["rules"])
     if "user_id" in model.model_fields:
         fields["user_id"] = (str | None, Field(None, min_length=1, max_length=settings.id_max_chars))
     return create_model(
         model.__name__,
         __base__=with_k_limit(model, settings),
         __doc__=model.__doc__,
-        __validators__={"_limits": _depth_and_rules_validator(settings)},
+        __validators__={"_limits": _depth_validator(settings)},
         **fields,
     )
 
 
-def _depth_and_rules_validator(settings: RankingSettings) -> Any:
+def _depth_validator(settings: RankingSettings) -> Any:
     def check(query: Any) -> Any:
         depth = query.offset + query.k
         if depth > settings.depth_max:
             raise ValueError(f"offset + k is {depth}, the limit is {settings.depth_max}")
-        rules = getattr(query, "rules", None)
-        for name, n in {} if rules is None else rules.entry_counts().items():
-            if n > settings.entries_max:
-                raise ValueError(f"rules.{name} has {n} entries, the limit is {settings.entries_max}")
         return query
 
     return model_validator(mode="after")(check)

@@ -7,14 +7,14 @@ cost more per request than the search.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 from urllib.parse import unquote_to_bytes
 
 import orjson
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -24,6 +24,7 @@ from service.errors import (
     ARRIVING,
     OVERLOADED,
     REQUEST_ID,
+    SPEND,
     TIMED_OUT,
     InvalidRequestError,
     MethodNotAllowedError,
@@ -32,11 +33,14 @@ from service.errors import (
     describe,
     overload,
 )
-from service.http.parameters import Query, documented_signature, parse_body, parse_query, read_body
+from service.http.content_encoding import decoded, encoding_of
+from service.http.json_body import BodyParser
+from service.http.parameters import Query, documented_signature, parse_query, read_body
 from service.http.responses import Refusal
 from service.http.sending import JSON, send_body
 from service.principal import ANONYMOUS, CALLER, LOWEST_ROLE, PRINCIPAL, Principal, Role, require
 from service.ranking.profile import Profile
+from service.ranking.turns import Turn
 from service.response_cache import CachedResponse, Key
 from service.state import STATE, Service
 from service.telemetry.timings import TIMINGS, Timings
@@ -45,10 +49,11 @@ Q = TypeVar("Q", bound=Query)
 
 PATH_PARAMS, ROUTE = "path_params", "route"  # keys of the ASGI scope that frameworks agree on
 QUERY_CACHE_SIZE = 1_024  # parsed queries: the same query strings come again and again
+PARSE_INLINE_BYTES = 16_384  # a longer body is parsed in a thread, as a compressed one is
 MAX_CACHED_QUERY_BYTES = 256  # a long query string is specific to one caller and seldom comes again
 
 COMMON_ERRORS = (401, 403, 408, 414, 422, 429, 431, 503, 504)  # statuses that any route may refuse with
-BODY_ERRORS = (413,)
+BODY_ERRORS = (413, 415)
 ID_ERRORS = (404,)
 RETRY_AFTER = {"description": "seconds after which to retry, where known", "schema": {"type": "integer"}}
 
@@ -72,7 +77,9 @@ class Request(Generic[Q]):
     principal: Principal
     profile: Profile | None = None  # of the user named by the route's `user_of`
     headers: Sequence[tuple[bytes, bytes]] = ()  # names in lower case
-    raw_body: bytes = b""  # as received: signatures are computed over it
+    cost: int = 1
+    turn: Turn = field(init=False)  # at computing, of requests that take long
+    raw_body: bytes = b""  # before parsing, after Content-Encoding: signatures are computed over it
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,12 @@ class TextResponse:
 Endpoint = Callable[[Service, Request[Any]], Awaitable[Any]]
 UserOf = Callable[[Request[Any]], str | None]
 IsKnown = Callable[[Service, str], Awaitable[bool]]
+CostOf = Callable[[Service, Request[Any]], int]  # in tokens of rate limits
+
+
+def one_token(_: Service, __: Request[Any]) -> int:
+    """The cost of a request that computes next to nothing."""
+    return 1
 
 
 def no_user(_: Request[Any]) -> None:
@@ -113,6 +126,7 @@ def route(
     status: int = 200,
     role: Role = "read",
     user_of: UserOf = no_user,
+    cost_of: CostOf = one_token,
     cacheable: bool = False,
     user_field: str | None = None,
     impressions: bool = False,
@@ -131,6 +145,7 @@ def route(
         response: the model that documents the response; None for plain text.
         role: the lowest role that a caller's key must have.
         user_of: the id of the user whose profile the endpoint needs as `request.profile`.
+        cost_of: what a request costs.
         cacheable: whether a response depends only on path, query, profile and what clears the response cache.
         user_field: the response's field for the user id in the path, where everything else depends on the profile
             alone. It is added when a response is sent, so that all unknown users share one cached response.
@@ -158,10 +173,11 @@ def route(
         path,
         next(iter(api_route.param_convertors), None),
         query,
-        None if body is None else TypeAdapter(body),
+        None if body is None else BodyParser(body),
         status,
         role,
         user_of,
+        cost_of,
         cacheable,
         user_field,
         impressions,
@@ -190,10 +206,11 @@ class _DirectEndpoint:
     path: str
     id_name: str | None
     query: type[Query]
-    body: TypeAdapter[Any] | None
+    body: BodyParser | None
     status: int
     role: Role
     user_of: UserOf
+    cost_of: CostOf
     cacheable: bool
     user_field: str | None
     impressions: bool
@@ -209,6 +226,9 @@ class _DirectEndpoint:
         service: Service = scope["state"][STATE]
         epoch = service.responses.epoch  # read before anything that the response is made from
         request = await self._read(service, scope, receive)
+        request.cost = self.cost_of(service, request)
+        if request.cost > 1 and SPEND in scope:
+            scope[SPEND](request.cost - 1)
         if self._watched:
             response = await self._answer_watched(service, request, scope, epoch)
         else:
@@ -240,10 +260,7 @@ class _DirectEndpoint:
         query = (self._parse_query_cached if len(text) <= MAX_CACHED_QUERY_BYTES else self._parse_query)(text)
         body, raw_body = None, b""
         if self.body is not None:
-            raw_body = await read_body(scope, receive, settings.body_max_bytes)
-            if OVERLOADED in scope:  # when the last of the body arrived
-                raise overload(scope)
-            body = parse_body(raw_body, self.body)
+            raw_body, body = await _read_body(scope, receive, self.body, settings.body_max_bytes)
         elif ARRIVING in scope:
             scope[ARRIVING]()
             if OVERLOADED in scope:
@@ -316,12 +333,35 @@ class _DirectEndpoint:
 
     async def _respond(self, service: Service, request: Request[Any]) -> CachedResponse | TextResponse:
         """The endpoint's response, rendered."""
+        request.turn = Turn(service.lane, long=request.cost > 1)
+        try:
+            return await self._compute(service, request)
+        finally:
+            request.turn.end()
+
+    async def _compute(self, service: Service, request: Request[Any]) -> CachedResponse | TextResponse:
         result = await self.endpoint(service, request)
         if isinstance(result, TextResponse):
             return result
         rendered = orjson.dumps(result, option=orjson.OPT_SERIALIZE_NUMPY)[1:]
         request.timings.mark("render")
         return CachedResponse(request.profile, rendered, result.get("source", ""), len(result.get("items", ())))
+
+
+async def _read_body(scope: Scope, receive: Receive, parser: BodyParser, limit: int) -> tuple[bytes, Any]:
+    """The decoded body and its validated value."""
+    encoding = encoding_of(scope["headers"])
+    received = await read_body(scope, receive, limit)
+    if OVERLOADED in scope:  # when the last of the body arrived
+        raise overload(scope)
+
+    def parse() -> tuple[bytes, Any]:
+        body = decoded(received, encoding, limit)
+        return body, parser(body)
+
+    if encoding == "identity" and len(received) <= PARSE_INLINE_BYTES:
+        return parse()
+    return await asyncio.to_thread(parse)
 
 
 def _is_fault(error: BaseException, scope: Scope) -> bool:

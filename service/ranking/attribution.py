@@ -6,17 +6,19 @@
 Both sums are exact, so an explanation is bookkeeping and not an estimate.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from service.ranking.profile import Profile, scale_of
+from service.ranking.turns import Steps
 
 Array = np.ndarray[Any, Any]
 
-ITEM_CHUNK = 65_536  # items scored at once for counterfactual ranks: bounds memory at any catalogue size
+SCORES_AT_ONCE = 200_000  # numbers computed in one step: a millisecond or two
+ITEMS_AT_ONCE = 64  # of a list, explained in one step
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,12 @@ def largest(values: Array, n: int) -> Array:
     return sorted_rows
 
 
+def chunks_of(n: int, n_past: int) -> Iterator[slice]:
+    """Slices of a list of n items, short enough to be attributed to so many past items in one step."""
+    size = min(ITEMS_AT_ONCE, max(1, SCORES_AT_ONCE // max(n_past, 1)))
+    return (slice(start, start + size) for start in range(0, n, size))
+
+
 def counterfactual_ranks(
     profile: Profile,
     past_vectors: Array,
@@ -76,7 +84,7 @@ def counterfactual_ranks(
     hidden: Array,
     freed: Array,
     shares: Array | None = None,
-) -> Array:
+) -> Steps[Array]:
     """The rank of each item if one past item were removed, (n, k) for past (n, k) positions; 0 where no vector is left.
 
     The user vector is computed without that item (sum and scale both), all items of embeddings (n_items, d) are
@@ -92,18 +100,27 @@ def counterfactual_ranks(
     if shares is not None:
         own_scores = own_scores + shares[rows]
     n_above = np.zeros(past.shape, np.int64)
-    for start in range(0, len(embeddings), ITEM_CHUNK):
-        scores = vectors @ embeddings[start : start + ITEM_CHUNK].T  # (t, chunk)
+    for chunk in _slices(len(embeddings), width=len(removed)):
+        scores = vectors @ embeddings[chunk].T  # (t, chunk)
         if shares is not None:
-            scores += shares[start : start + ITEM_CHUNK]
-        _hide(scores, hidden - start, visible - start)
-        for i, row in enumerate(rows - start):
-            competitors = scores[place[:, i]]  # (n, chunk)
-            if 0 <= row < competitors.shape[1]:
-                competitors[:, row] = -np.inf  # an item is never above itself
-            n_above[:, i] += np.count_nonzero(competitors > own_scores[:, i, None], axis=1)
+            scores += shares[chunk]
+        _hide(scores, hidden - chunk.start, visible - chunk.start)
+        yield
+        for block in _slices(len(rows), width=scores.shape[1] * len(past)):
+            above = scores[place[:, block]] > own_scores[:, block, None]  # (n, block, chunk)
+            own = rows[block] - chunk.start
+            inside = np.flatnonzero((own >= 0) & (own < scores.shape[1]))
+            above[:, inside, own[inside]] = False  # an item is never above itself
+            n_above[:, block] += np.count_nonzero(above, axis=2)
+            yield
     has_vector: Array = np.any(vectors, axis=1)  # (t,)
     return np.where(has_vector[place], n_above + 1, 0)
+
+
+def _slices(n: int, *, width: int) -> Iterator[slice]:
+    """Slices of 0..n-1 of about SCORES_AT_ONCE numbers where each of the n has `width`."""
+    size = max(1, SCORES_AT_ONCE // max(width, 1))
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 
 def _vectors_without(profile: Profile, past_vectors: Array, removed: Array) -> Array:

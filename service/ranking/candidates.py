@@ -49,7 +49,7 @@ class RankingContext:
         self._scoring = scoring
         never_shown = NO_ROWS if profile is None else profile.excluded
         forbidden = np.concatenate([constraints.excluded, never_shown, hidden])
-        self._pins = [pin for pin in constraints.pins if _is_allowed(pin[1], forbidden, constraints.within)]
+        self._pins = _allowed_pins(constraints, forbidden)
         pinned = np.array([row for _, row in self._pins], np.int64)
         seen = excluded_rows(profile, exclude_seen=exclude_seen)
         self.excluded = np.concatenate([seen, forbidden, pinned])  # rows that are not ranked by score
@@ -87,9 +87,10 @@ class RankingContext:
         return Ranking(page.rows, page.scores, self._source, page.shares if self.constraints.boosts else None, pinned)
 
 
-def _is_allowed(row: int, forbidden: Array, within: Array | None) -> bool:
-    if within is not None:
-        place = int(np.searchsorted(within, row))
-        if place == len(within) or within[place] != row:
-            return False
-    return row not in forbidden
+def _allowed_pins(constraints: Constraints, forbidden: Array) -> list[tuple[int, int]]:
+    """The positions and rows of the pins that may be shown."""
+    rows = np.array([row for _, row in constraints.pins], np.int64)
+    allowed = ~np.isin(rows, forbidden)
+    if constraints.within is not None:
+        allowed &= np.isin(rows, constraints.within)
+    return [pin for pin, may_show in zip(constraints.pins, allowed.tolist(), strict=True) if may_show]

@@ -40,10 +40,13 @@ class Constraints:
         """The boosted rows (b,), ascending, and the sum of each one's boosts (b,) float64."""
         if not self.boosts:
             return NO_ROWS, np.empty(0)
-        rows = np.concatenate([rows for rows, _ in self.boosts])
-        amounts = np.repeat([amount for _, amount in self.boosts], [len(rows) for rows, _ in self.boosts])
-        boosted, place = np.unique(rows, return_inverse=True)
-        return boosted, np.bincount(place, amounts, minlength=len(boosted))
+        sums = np.zeros(1 + max(int(rows[-1]) for rows, _ in self.boosts))
+        touched = np.zeros(len(sums), np.bool_)
+        for rows, amount in self.boosts:  # sorting all their rows would take far longer
+            sums[rows] += amount
+            touched[rows] = True
+        boosted = np.flatnonzero(touched)
+        return boosted, sums[boosted]
 
     def allowed_mask(self, n_items: int) -> Array:
         """A mask (n_items,) of the rows that may be shown."""
@@ -91,7 +94,7 @@ async def rule_constraints(rules: Rules, item_ids: IdTable, facet_store: FacetSt
     required = [requirement.facet for requirement in rules.require]
     return Constraints(
         intersect(_matching_rows(required, facets)) if facets and required else None,
-        np.unique(np.concatenate([NO_ROWS, *blocked])),
+        _union(blocked),
         tuple((rows, amount) for rows, amount in boosts if len(rows)),
         tuple(sorted(_pinned_rows(rules.pin, item_ids))),
     )
@@ -111,6 +114,14 @@ def _chosen_rows(choice: Choice, item_ids: IdTable, facets: Facets | None) -> Ar
     assert facets is not None  # loaded above where a choice names no item
     name, value = choice.facet
     return facets.rows_with(name, [value])
+
+
+def _union(groups: Sequence[Array]) -> Array:
+    """The rows (r,) that are in any of the groups of ascending rows, ascending."""
+    touched = np.zeros(1 + max((int(rows[-1]) for rows in groups if len(rows)), default=0), np.bool_)
+    for rows in groups:
+        touched[rows] = True
+    return np.flatnonzero(touched)
 
 
 def _pinned_rows(pins: Sequence[Pin], item_ids: IdTable) -> Iterable[tuple[int, int]]:

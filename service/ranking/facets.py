@@ -24,6 +24,8 @@ MOST_FACETS = 64  # attributes beyond these, in order of appearance, are no face
 MOST_VALUES = 50_000  # distinct values of one attribute; one with more is free text or unique for each item
 LONGEST_VALUE = 256  # characters; longer values are free text
 MOST_OF_ONE_ITEM = 64  # values of one attribute of one item
+LEAST_INTEGER, LARGEST_INTEGER = -(2**63), 2**64 - 1  # that orjson reads and writes as integers
+LARGEST_EXPONENT = 1_024  # of a float, to base 2
 CHUNK = 1_024  # records parsed in one call, during which other threads wait
 
 
@@ -145,9 +147,11 @@ class _FacetBuilder:
 
 
 def as_text(value: Any) -> str | None:
-    """A value as requests spell it: numbers and booleans in JSON's form; None for any other type."""
+    """A value as requests spell it: numbers and booleans in JSON's form; None for what no item can have."""
     if isinstance(value, str):
         return value
+    if isinstance(value, int) and not LEAST_INTEGER <= value <= LARGEST_INTEGER:  # orjson reads it as a float
+        return as_text(float(value)) if value.bit_length() < LARGEST_EXPONENT else None
     return orjson.dumps(value).decode() if isinstance(value, bool | int | float) else None
 
 

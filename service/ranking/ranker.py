@@ -14,8 +14,12 @@ from service.ranking.recommender import Ranking
 from service.ranking.scoring import Scoring
 from service.ranking.search import ItemSearch
 from service.ranking.similar import SimilarItems
+from service.ranking.turns import Turn
 
 Array = np.ndarray[Any, Any]
+
+VECTORS_AT_ONCE = 8  # searched in one step
+ITEMS_AT_ONCE = 400_000  # scored in one step, where that is fewer vectors
 
 
 class Ranker:
@@ -50,20 +54,26 @@ class Ranker:
         exclude_seen: bool,
         constraints: Constraints,
         order: ListOrder,
+        turn: Turn,
     ) -> list[Ranking]:
-        """The ranking of each profile, at most k items from place offset + 1 on; one search serves all profiles."""
+        """The ranking of each profile, at most k items from place offset + 1 on; one search serves several profiles."""
         depth = offset + k
         hidden, facets = self._search.hidden, await self._category_facets(order)
-        contexts = [
-            RankingContext(profile, constraints, self._scoring, hidden=hidden, exclude_seen=exclude_seen)
-            for profile in profiles
-        ]
-        best = await self._best_candidates(contexts, depth if order.plain else max(depth, self._pool), constraints)
+        n = depth if order.plain else max(depth, self._pool)
+        at_once = max(1, min(VECTORS_AT_ONCE, ITEMS_AT_ONCE // len(self._scoring)))
         rankings = []
-        for context, candidates in zip(contexts, best, strict=True):
-            if not order.plain:
-                candidates = await self._reorder(context, candidates, depth, order, facets)  # noqa: PLW2901
-            rankings.append(context.to_ranking(candidates, offset, depth))
+        for start in range(0, len(profiles), at_once):
+            contexts = [
+                RankingContext(profile, constraints, self._scoring, hidden=hidden, exclude_seen=exclude_seen)
+                for profile in profiles[start : start + at_once]
+            ]
+            await turn.pause()
+            best = await self._best_candidates(contexts, n, constraints)
+            for context, candidates in zip(contexts, best, strict=True):
+                await turn.pause()
+                if not order.plain:
+                    candidates = await self._reorder(context, candidates, depth, order, facets, turn=turn)  # noqa: PLW2901
+                rankings.append(context.to_ranking(candidates, offset, depth))
         return rankings
 
     async def _category_facets(self, order: ListOrder) -> Facets | None:
@@ -101,7 +111,14 @@ class Ranker:
         return rows, self._scoring.score(None, rows)
 
     async def _reorder(
-        self, context: RankingContext, candidates: Candidates, depth: int, order: ListOrder, facets: Facets | None
+        self,
+        context: RankingContext,
+        candidates: Candidates,
+        depth: int,
+        order: ListOrder,
+        facets: Facets | None,
+        *,
+        turn: Turn,
     ) -> Candidates:
         """The candidates in the given order; where a category cap leaves too few, search for more."""
         caps = Caps(order.category_cap)
@@ -109,6 +126,7 @@ class Ranker:
         while facets is not None and len(chosen) < depth and len(candidates):
             full = map(facets.rows_of_category, caps.full_categories())
             context.exclude(np.concatenate([candidates.rows, *full]))
+            await turn.pause()
             (candidates,) = await self._best_candidates([context], depth, context.constraints)
             chosen = chosen.followed_by(_by_score(candidates, depth - len(chosen), caps, facets))
         return chosen

@@ -1,19 +1,20 @@
 """Ranks items for one profile without constraints, and explains any ranking."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from index.bundle import Bundle
-from service.ranking.attribution import attribute_score, counterfactual_ranks
+from service.ranking.attribution import ScoreShares, attribute_score, chunks_of, counterfactual_ranks
 from service.ranking.constraints import NO_CONSTRAINTS, Constraints
 from service.ranking.explanation_text import PastItems, render_explanations, rounded, rules_sentence
 from service.ranking.item_metadata import ItemMetadata
 from service.ranking.profile import NO_ROWS, Profile, Source
 from service.ranking.scoring import Scoring
 from service.ranking.search import ItemSearch
+from service.ranking.turns import Steps
 
 Array = np.ndarray[Any, Any]
 
@@ -27,6 +28,11 @@ class Ranking:
     source: Source | Literal["popular"]
     shares: Array | None = None  # (<= k,) what boosts add to each score; None without boosts
     pinned: frozenset[int] = frozenset()  # rows that a rule pinned
+
+    def part(self, places: slice) -> "Ranking":
+        """The items at these places."""
+        shares = None if self.shares is None else self.shares[places]
+        return replace(self, rows=self.rows[places], scores=self.scores[places], shares=shares)
 
 
 class BundleRecommender:
@@ -83,25 +89,42 @@ class BundleRecommender:
         exclude_seen: bool,
         counterfactual: bool,
         constraints: Constraints = NO_CONSTRAINTS,
-    ) -> Iterator[dict[str, Any]]:
-        """Yield one JSON explanation for each ranked item: a sentence, shares by part, past items, the user's own term.
+    ) -> Steps[list[dict[str, Any]]]:
+        """One JSON explanation for each ranked item: a sentence, shares by part, past items, the user's own term.
 
         At most `most` past items are named. With counterfactual each of them carries the ranked item's place by score,
         under the same constraints, if it were removed from the past; this scores the catalogue once for each of them.
         """
-        bundle, rows = self._bundle, ranking.rows
-        past_vectors = bundle.fold_in[profile.past]
-        parts = {name: part[rows] for name, part in bundle.item_parts.items()}
-        explanation = attribute_score(profile, past_vectors, items=bundle.item_embeddings[rows], parts=parts, most=most)
-        named = explanation.past
+        past_vectors = self._bundle.fold_in[profile.past]
+        chunks = list(chunks_of(len(ranking.rows), len(past_vectors)))
+        attributed = []
+        for chunk in chunks:
+            attributed.append(self._attribute(profile, past_vectors, ranking.rows[chunk], most))
+            yield
         ranks = None
-        if counterfactual:
-            ranks = self._counterfactual_ranks(
-                profile, past_vectors, rows, named, constraints, exclude_seen=exclude_seen
+        if counterfactual and attributed:
+            named = np.concatenate([shares.past for shares in attributed], axis=1)
+            ranks = yield from self._counterfactual_ranks(
+                profile, past_vectors, ranking.rows, named, constraints, exclude_seen=exclude_seen
             )
-        past = PastItems(profile.past[named], profile.weights[named], profile.source)
-        pinned = [row in ranking.pinned for row in rows.tolist()] if ranking.pinned else ()
-        return render_explanations(explanation, past, self._items.name, ranks, shares=ranking.shares, pinned=pinned)
+        explained: list[dict[str, Any]] = []
+        for chunk, shares in zip(chunks, attributed, strict=True):
+            its_ranks = None if ranks is None else ranks[:, chunk]
+            explained += self._render(profile, shares, ranking.part(chunk), its_ranks)
+            yield
+        return explained
+
+    def _attribute(self, profile: Profile, past_vectors: Array, rows: Array, most: int) -> ScoreShares:
+        parts = {name: part[rows] for name, part in self._bundle.item_parts.items()}
+        items = self._bundle.item_embeddings[rows]
+        return attribute_score(profile, past_vectors, items=items, parts=parts, most=most)
+
+    def _render(
+        self, profile: Profile, shares: ScoreShares, ranking: Ranking, ranks: Array | None
+    ) -> Iterator[dict[str, Any]]:
+        past = PastItems(profile.past[shares.past], profile.weights[shares.past], profile.source)
+        pinned = [row in ranking.pinned for row in ranking.rows.tolist()] if ranking.pinned else ()
+        return render_explanations(shares, past, self._items.name, ranks, shares=ranking.shares, pinned=pinned)
 
     def _counterfactual_ranks(
         self,
@@ -112,7 +135,7 @@ class BundleRecommender:
         constraints: Constraints,
         *,
         exclude_seen: bool,
-    ) -> Array:
+    ) -> Steps[Array]:
         allowed = self._allowed_mask(profile, constraints)
         hidden = np.flatnonzero(~allowed)
         return counterfactual_ranks(

@@ -7,9 +7,9 @@
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, create_model, model_validator
 from pydantic.config import JsonDict
 
 from service.errors import InvalidRequestError
@@ -44,7 +44,9 @@ class Choice(_Strict):
     item_id: ItemId | None = None
     category: str | None = None
     attribute: str | None = None
-    value: str | bool | int | float | None = Field(None, description="with attribute: the value that items must have")
+    value: str | bool | int | FiniteFloat | None = Field(
+        None, description="with attribute: the value that items must have"
+    )
 
     @model_validator(mode="after")
     def _one_way(self) -> "Choice":
@@ -116,6 +118,15 @@ class Rules(_Strict):
 
     def entry_counts(self) -> Mapping[str, int]:
         return {name: len(getattr(self, name)) for name in type(self).model_fields}
+
+
+def rules_with_limit(entries_max: int) -> type[Rules]:
+    """Rules with at most so many entries of a kind."""
+    entries = Field(max_length=entries_max, fail_fast=True)
+    fields: dict[str, Any] = {
+        name: (Annotated[field.annotation, entries], field) for name, field in Rules.model_fields.items()
+    }
+    return create_model("Rules", __base__=Rules, __doc__=Rules.__doc__, **fields)
 
 
 def _first_duplicate(values: Iterable[object]) -> object | None:

@@ -14,6 +14,7 @@ from service.errors import InvalidRequestError
 from service.ranking.attribution import count_in_common
 from service.ranking.profile import NO_ROWS
 from service.ranking.search import InlineSearch, ItemSearch
+from service.ranking.turns import Steps
 
 Array = np.ndarray[Any, Any]
 
@@ -103,10 +104,13 @@ class SimilarItems:
         """The cosine of the item with each of the rows (k,), in every space."""
         return {by: self.vectors(by, rows) @ self.vectors(by, np.array([row]))[0] for by in self._vectors}
 
-    def users_in_common(self, row: int, rows: Array) -> list[int]:
+    def users_in_common(self, row: int, rows: Array) -> Steps[list[int]]:
         """For each of the rows, how many users had both items in training."""
-        users = self._bundle.users_of(row)
-        return [count_in_common(users, self._bundle.users_of(other)) for other in rows.tolist()]
+        users, counts = self._bundle.users_of(row), []
+        for other in rows.tolist():
+            counts.append(count_in_common(users, self._bundle.users_of(other)))
+            yield
+        return counts
 
 
 def _vectors(bundle: Bundle) -> dict[str, Array]:

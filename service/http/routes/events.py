@@ -3,17 +3,19 @@
 from typing import Annotated, Any
 
 from fastapi.routing import APIRoute
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, create_model
 
 from service.events.event import GivenEvent
 from service.events.quality import bucket_of, quality
 from service.http.parameters import Query
 from service.http.responses import EventsAnswer, QualityAnswer
 from service.http.route import Request, route
+from service.settings import EventSettings
 from service.state import Service
 
 END_OF_TIME = 253_402_300_799.0  # the last second of the year 9999, as unix seconds
 DEFAULT_WINDOW_S = 86_400.0  # of /quality
+EVENTS_FOR_A_TOKEN = 100
 
 
 class EventList(BaseModel):
@@ -31,12 +33,14 @@ def _shape(body: Any) -> str:
     return "events" if isinstance(body, dict) and "events" in body else "event"
 
 
-EventsBody = Annotated[
-    Annotated[GivenEvent, Tag("event")]
-    | Annotated[list[GivenEvent], Tag("list")]
-    | Annotated[EventList, Tag("events")],
-    Discriminator(_shape),
-]
+def events_body(most: int) -> Any:
+    """The body of POST /events with at most so many events."""
+    several = Annotated[list[GivenEvent], Field(max_length=most, fail_fast=True)]
+    event_list = create_model("EventList", __base__=EventList, __doc__=EventList.__doc__, events=(several, ...))
+    return Annotated[
+        Annotated[GivenEvent, Tag("event")] | Annotated[several, Tag("list")] | Annotated[event_list, Tag("events")],
+        Discriminator(_shape),
+    ]
 
 
 class QualityQuery(Query):
@@ -47,17 +51,18 @@ class QualityQuery(Query):
     )
 
 
-def routes() -> list[APIRoute]:
+def routes(settings: EventSettings) -> list[APIRoute]:
     """POST /events and GET /quality."""
     return [
         route(
             "/events",
             events,
             method="POST",
-            body=EventsBody,
+            body=events_body(settings.events_max_batch),
             response=EventsAnswer,
             status=202,
             role="write",
+            cost_of=lambda _, request: max(1, len(_as_list(request.body)) // EVENTS_FOR_A_TOKEN),
         ),
         route("/quality", figures, query=QualityQuery, response=QualityAnswer),
     ]

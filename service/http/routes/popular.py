@@ -10,11 +10,13 @@ from fastapi.routing import APIRoute
 
 from service.bundles.loaded import LoadedBundle
 from service.events.trending import HOUR_S
+from service.http.request_cost import list_cost
 from service.http.requests import PagedQuery, TrendingQuery, with_limits
 from service.http.responses import PopularAnswer, TrendingAnswer
 from service.http.route import Request, route
 from service.ranking.constraints import Constraints, filter_constraints
 from service.ranking.diversity import BY_SCORE
+from service.ranking.turns import Turn
 from service.settings import Settings
 from service.state import Service
 
@@ -26,17 +28,31 @@ MAX_CANDIDATES = 10_000  # trending items that filters may drop before popular o
 def routes(settings: Settings) -> list[APIRoute]:
     """GET /popular and /trending."""
     return [
-        route("/popular", popular, query=with_limits(PagedQuery, settings), response=PopularAnswer, cacheable=True),
-        route("/trending", trending, query=with_limits(TrendingQuery, settings), response=TrendingAnswer),
+        route(
+            "/popular",
+            popular,
+            query=with_limits(PagedQuery, settings),
+            response=PopularAnswer,
+            cost_of=list_cost,
+            cacheable=True,
+        ),
+        route(
+            "/trending",
+            trending,
+            query=with_limits(TrendingQuery, settings),
+            response=TrendingAnswer,
+            cost_of=list_cost,
+        ),
     ]
 
 
 async def popular(service: Service, request: Request[PagedQuery]) -> dict[str, Any]:
     """The most popular items; recent interactions count more where the bundle has times."""
     loaded, query = request.loaded, request.query
+    await request.turn.begin()
     constraints = await filter_constraints(query.filters, loaded.bundle.item_ids, loaded.facet_store)
     (ranking,) = await loaded.ranker.rank(
-        [None], query.k, query.offset, exclude_seen=False, constraints=constraints, order=BY_SCORE
+        [None], query.k, query.offset, exclude_seen=False, constraints=constraints, order=BY_SCORE, turn=request.turn
     )
     items = _render(loaded, ranking.rows.tolist(), list(ranking.scores), query.offset)
     return {"bundle": loaded.bundle.bundle_id, "source": "popular", "missing": query.k - len(items), "items": items}
@@ -48,6 +64,7 @@ async def trending(service: Service, request: Request[TrendingQuery]) -> dict[st
     Popular items with a score of 0 fill the rest of the list; without any event the source is `popular`.
     """
     loaded, query, live = request.loaded, request.query, service.live
+    await request.turn.begin()
     hours = query.half_life_hours or service.settings.trending_half_life_hours
     constraints = await filter_constraints(query.filters, loaded.bundle.item_ids, loaded.facet_store)
     mask = constraints.allowed_mask(len(loaded.bundle.item_ids))
@@ -56,7 +73,7 @@ async def trending(service: Service, request: Request[TrendingQuery]) -> dict[st
     scored = _trending_rows(loaded, live.trending.ranked(hours * HOUR_S, live.now()), mask, depth)
     rows, scores = list(scored), list(scored.values())
     if len(rows) < depth:
-        popular_rows = await _popular_rows(loaded, constraints, rows, depth - len(rows))
+        popular_rows = await _popular_rows(loaded, constraints, rows, depth - len(rows), request.turn)
         rows, scores = rows + popular_rows, scores + [0.0] * len(popular_rows)
     items = _render(loaded, rows[query.offset :], scores[query.offset :], query.offset)
     return {
@@ -80,10 +97,12 @@ def _trending_rows(loaded: LoadedBundle, ranked: Iterator[tuple[str, float]], ma
     return scores
 
 
-async def _popular_rows(loaded: LoadedBundle, constraints: Constraints, without: list[int], n: int) -> list[int]:
+async def _popular_rows(
+    loaded: LoadedBundle, constraints: Constraints, without: list[int], n: int, turn: Turn
+) -> list[int]:
     """The n most popular rows except those in `without`."""
     others = replace(constraints, excluded=np.concatenate([constraints.excluded, np.array(without, np.int64)]))
-    (ranking,) = await loaded.ranker.rank([None], n, exclude_seen=False, constraints=others, order=BY_SCORE)
+    (ranking,) = await loaded.ranker.rank([None], n, exclude_seen=False, constraints=others, order=BY_SCORE, turn=turn)
     rows: list[int] = ranking.rows.tolist()
     return rows
 

@@ -1,16 +1,18 @@
 """GET /recommend/{user_id}, POST /recommend and /recommend/batch: items for a user, a session, several users."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from fastapi.routing import APIRoute
 
 from service.bundles.loaded import LoadedBundle
 from service.errors import ServiceError
 from service.http.known_ids import is_known_user
 from service.http.parameters import Query
+from service.http.request_cost import list_cost
 from service.http.requests import BatchBody, RecommendQuery, SessionBody, with_limits
 from service.http.responses import BatchAnswer, RecommendAnswer, SessionAnswer
 from service.http.route import Request, check_id, route, user_in_path
@@ -20,6 +22,7 @@ from service.ranking.profile import Profile
 from service.ranking.recommender import Ranking
 from service.ranking.rules import Rules
 from service.ranking.session import Session, SessionWeights, session_profile, unknown_items
+from service.ranking.turns import Steps, Turn
 from service.settings import HttpSettings, Settings
 from service.state import Service
 
@@ -34,6 +37,7 @@ def routes(settings: Settings) -> list[APIRoute]:
             response=RecommendAnswer,
             errors=settings.unknown_user_statuses,
             user_of=user_in_path,
+            cost_of=list_cost,
             cacheable=True,
             user_field="user_id",
             impressions=True,
@@ -46,6 +50,7 @@ def routes(settings: Settings) -> list[APIRoute]:
             body=with_limits(SessionBody, settings),
             response=SessionAnswer,
             user_of=lambda request: request.body.user_id,
+            cost_of=list_cost,
             impressions=True,
             errors=settings.unknown_user_statuses,
         ),
@@ -55,6 +60,7 @@ def routes(settings: Settings) -> list[APIRoute]:
             method="POST",
             body=with_limits(BatchBody, settings),
             response=BatchAnswer,
+            cost_of=list_cost,
         ),
     ]
 
@@ -62,14 +68,15 @@ def routes(settings: Settings) -> list[APIRoute]:
 async def recommend(service: Service, request: Request[RecommendQuery]) -> dict[str, Any]:
     """The best items for a user; for an unknown user the most popular ones, with the source `popular`."""
     loaded, query, profile = request.loaded, request.query, request.profile
+    await request.turn.begin()
     if query.plain and service.rules.empty:
-        listing = _ListRequest(query)
+        listing = _ListRequest(query, request.turn)
         ranking = await loaded.recommender.recommend(profile, query.k, exclude_seen=query.exclude_seen)
     else:
-        listing = await _list_request(service, loaded, query)
+        listing = await _list_request(service, loaded, request.turn, query)
         (ranking,) = await _rank(loaded, [profile], listing)
     request.timings.mark("search")
-    fields = _render_list(loaded, service.settings.past_items, profile, ranking, listing)
+    fields = await _render_list(loaded, service.settings.past_items, profile, ranking, listing)
     if query.explain:
         request.timings.mark("explain")
     return {"bundle": loaded.bundle.bundle_id, **fields}
@@ -83,16 +90,18 @@ async def session(service: Service, request: Request[Query]) -> dict[str, Any]:
     loaded, settings = request.loaded, service.settings
     body: SessionBody = request.body
     session_items = Session([(item.item_id, item.weight) for item in body.items], body.liked, body.disliked)
+    await request.turn.begin()
     weights = SessionWeights(settings.session_like_weight, settings.session_dislike_weight)
     profile = session_profile(loaded.bundle, request.profile, session_items, weights)
-    listing = await _list_request(service, loaded, body, body.rules)
+    await request.turn.pause()
+    listing = await _list_request(service, loaded, request.turn, body, body.rules)
     (ranking,) = await _rank(loaded, [profile], listing)
     request.timings.mark("search")
     return {
         "bundle": loaded.bundle.bundle_id,
         "user_id": body.user_id,
         "unknown_items": unknown_items(loaded.bundle, [*session_items.ids, *_item_ids(body.rules)]),
-        **_render_list(loaded, settings.past_items, profile, ranking, listing),
+        **await _render_list(loaded, settings.past_items, profile, ranking, listing),
     }
 
 
@@ -106,18 +115,24 @@ async def batch(service: Service, request: Request[Query]) -> dict[str, Any]:
     profiles = {user_id: profile for user_id, profile in by_user.items() if isinstance(profile, Profile)}
     errors = {user_id: error for user_id, error in by_user.items() if not isinstance(error, Profile)}
     request.timings.mark("user")
-    listing = await _list_request(service, loaded, body, body.rules)
+    await request.turn.begin()
+    listing = await _list_request(service, loaded, request.turn, body, body.rules)
     rankings = await _rank(loaded, list(profiles.values()), listing)
     request.timings.mark("search")
-    lists = {}
+    answers = {
+        user_id: orjson.Fragment(orjson.dumps({"user_id": user_id, **error})) for user_id, error in errors.items()
+    }
     for (user_id, profile), ranking in zip(profiles.items(), rankings, strict=True):
-        lists[user_id] = _render_list(loaded, max_past_items, profile, ranking, listing)
-        await asyncio.sleep(0)  # many explanations take long: let other requests run in between
+        fields = await _render_list(loaded, max_past_items, profile, ranking, listing)
+        # Rendered one by one: all at once would hold up the loop, and so would collecting garbage among all of them.
+        answer = orjson.dumps({"user_id": user_id, **fields}, option=orjson.OPT_SERIALIZE_NUMPY)
+        answers[user_id] = orjson.Fragment(answer)
+        await request.turn.pause()
     return {
         "bundle": loaded.bundle.bundle_id,
         "source": "batch",
         "unknown_items": unknown_items(loaded.bundle, _item_ids(body.rules)),
-        "answers": [{"user_id": user_id, **(lists.get(user_id) or errors[user_id])} for user_id in body.user_ids],
+        "answers": [answers[user_id] for user_id in body.user_ids],
     }
 
 
@@ -140,23 +155,24 @@ class _ListRequest:
     """The list that one request is for; the constraints hold rows of the bundle that answers it."""
 
     query: RecommendQuery
+    turn: Turn
     constraints: Constraints = NO_CONSTRAINTS
     order: ListOrder = BY_SCORE
 
 
 async def _list_request(
-    service: Service, loaded: LoadedBundle, query: RecommendQuery, rules: Rules | None = None
+    service: Service, loaded: LoadedBundle, turn: Turn, query: RecommendQuery, rules: Rules | None = None
 ) -> _ListRequest:
     """Combine the request's filters and rules with the rules file; the request's pins win over those of the file."""
     file_constraints = await service.rules.constraints(loaded.bundle, loaded.facet_store)
     constraints = await filter_constraints(query.filters, loaded.bundle.item_ids, loaded.facet_store)
     if rules is not None:
         constraints = constraints.merged_with(await rule_constraints(rules, loaded.bundle.item_ids, loaded.facet_store))
-    return _ListRequest(query, constraints.merged_with(file_constraints), query.order)
+    return _ListRequest(query, turn, constraints.merged_with(file_constraints), query.order)
 
 
 async def _rank(loaded: LoadedBundle, profiles: Sequence[Profile | None], listing: _ListRequest) -> list[Ranking]:
-    """A ranking for each profile, by one search for all."""
+    """A ranking for each profile."""
     query = listing.query
     return await loaded.ranker.rank(
         profiles,
@@ -165,11 +181,16 @@ async def _rank(loaded: LoadedBundle, profiles: Sequence[Profile | None], listin
         exclude_seen=query.exclude_seen,
         constraints=listing.constraints,
         order=listing.order,
+        turn=listing.turn,
     )
 
 
-def _render_list(
-    loaded: LoadedBundle, max_past_items: int, profile: Profile | None, ranking: Ranking, listing: _ListRequest
+async def _render_list(
+    loaded: LoadedBundle,
+    max_past_items: int,
+    profile: Profile | None,
+    ranking: Ranking,
+    listing: _ListRequest,
 ) -> dict[str, Any]:
     """The fields of a response that hold one ranking; an explanation names at most `max_past_items`."""
     query = listing.query
@@ -179,7 +200,7 @@ def _render_list(
             if row in ranking.pinned:
                 item["pinned"] = True
     if query.explain:
-        explanations = _explain(loaded, max_past_items, profile, ranking, listing)
+        explanations = await listing.turn.run(_explain(loaded, max_past_items, profile, ranking, listing))
         for item, explanation in zip(items, explanations, strict=True):
             item["explanation"] = explanation
     return {"source": ranking.source, "missing": query.k - len(items), "items": items}
@@ -187,14 +208,16 @@ def _render_list(
 
 def _explain(
     loaded: LoadedBundle, max_past_items: int, profile: Profile | None, ranking: Ranking, listing: _ListRequest
-) -> Iterator[dict[str, Any]]:
+) -> Steps[list[dict[str, Any]]]:
     if profile is None or ranking.source == "popular":
-        return loaded.recommender.explain_popular(ranking)
-    return loaded.recommender.explain(
-        profile,
-        ranking,
-        most=max_past_items,
-        exclude_seen=listing.query.exclude_seen,
-        counterfactual=listing.query.counterfactual,
-        constraints=listing.constraints,
+        return list(loaded.recommender.explain_popular(ranking))
+    return (
+        yield from loaded.recommender.explain(
+            profile,
+            ranking,
+            most=max_past_items,
+            exclude_seen=listing.query.exclude_seen,
+            counterfactual=listing.query.counterfactual,
+            constraints=listing.constraints,
+        )
     )

@@ -8,12 +8,14 @@ from fastapi.routing import APIRoute
 from service.bundles.loaded import LoadedBundle
 from service.errors import UnknownItemError
 from service.http.known_ids import is_known_item
+from service.http.request_cost import list_cost
 from service.http.requests import SimilarQuery, with_limits
 from service.http.responses import SimilarAnswer
 from service.http.route import Request, route
 from service.ranking.constraints import NO_CONSTRAINTS, filter_constraints
 from service.ranking.profile import NO_ROWS
 from service.ranking.recommender import excluded_rows
+from service.ranking.turns import Turn
 from service.settings import Settings
 from service.state import Service
 
@@ -30,6 +32,7 @@ def routes(settings: Settings) -> list[APIRoute]:
             response=SimilarAnswer,
             errors=(404,),
             user_of=lambda request: request.query.user_id,
+            cost_of=list_cost,
             cacheable=True,
             is_known=is_known_item,
         )
@@ -40,6 +43,7 @@ async def similar(service: Service, request: Request[SimilarQuery]) -> dict[str,
     """The nearest items by cosine of the whole embedding (fused), its ID part, or one modality's part."""
     loaded, query = request.loaded, request.query
     row = known_row(loaded, request.id)
+    await request.turn.begin()
     constraints = (
         await filter_constraints(query.filters, loaded.bundle.item_ids, loaded.facet_store)
         if query.has_filters
@@ -49,11 +53,12 @@ async def similar(service: Service, request: Request[SimilarQuery]) -> dict[str,
     nearest = await loaded.similar_items.nearest(
         row, query.offset + query.k, query.by, without=without, within=constraints.within
     )
+    await request.turn.pause()
     request.timings.mark("search")
     rows, scores = (NO_ROWS, NO_ROWS) if nearest is None else (nearest[0][query.offset :], nearest[1][query.offset :])
     items = loaded.items.ranked(rows.tolist(), list(scores), first=query.offset + 1)
     if query.explain:
-        for item, similarity in zip(items, _similarities(loaded, row, rows), strict=True):
+        for item, similarity in zip(items, await _similarities(loaded, row, rows, request.turn), strict=True):
             item["explanation"] = similarity
         request.timings.mark("explain")
     answer = {
@@ -69,9 +74,9 @@ async def similar(service: Service, request: Request[SimilarQuery]) -> dict[str,
     return answer
 
 
-def _similarities(loaded: LoadedBundle, row: int, rows: Array) -> list[dict[str, Any]]:
+async def _similarities(loaded: LoadedBundle, row: int, rows: Array, turn: Turn) -> list[dict[str, Any]]:
     cosines = loaded.similar_items.cosines(row, rows)
-    shared = loaded.similar_items.users_in_common(row, rows)
+    shared = await turn.run(loaded.similar_items.users_in_common(row, rows))
     return [
         {"cosines": {name: values[i] for name, values in cosines.items()}, "users_in_common": users}
         for i, users in enumerate(shared)

@@ -1,10 +1,11 @@
 """Admits each request by its API key and the caller's rate limit, or refuses it, before any endpoint runs."""
 
 import math
+from functools import partial
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.errors import OVERLOADED, RateLimitedError, UnauthorizedError, overload
+from service.errors import OVERLOADED, SPEND, RateLimitedError, UnauthorizedError, overload
 from service.http.addresses import UNKNOWN, caller_of
 from service.http.security.keyring import Keyring
 from service.http.security.rate_limit import Rate, TokenBuckets
@@ -43,7 +44,7 @@ class Admission:
         elif self._keys is None:
             scope[PRINCIPAL], scope[CALLER] = self._anonymous, _address(scope)
             if self._rate is not None:
-                self._limit(scope[CALLER], self._rate)
+                self._limit(scope, scope[CALLER], self._rate)
         else:
             self._admit_by_key(scope, self._keys)
 
@@ -55,20 +56,30 @@ class Admission:
         scope[PRINCIPAL], scope[CALLER] = key.principal, key.principal.name
         rate = key.rate or self._rate
         if rate is not None:
-            self._limit(key.principal.name, rate)
+            self._limit(scope, key.principal.name, rate)
 
-    def _limit(self, name: str, rate: Rate) -> None:
-        wait_s = self._buckets.take(name, rate)
-        if wait_s > 0:
-            seconds = str(math.ceil(wait_s))
-            raise RateLimitedError(
-                f"the rate limit of {name} is {rate.per_s:g} requests/s, {rate.burst} at once; retry in {seconds} s",
-                headers={
-                    "Retry-After": seconds,
-                    "RateLimit-Policy": f'"{name}";q={rate.burst};w={max(1, round(rate.burst / rate.per_s))}',
-                    "RateLimit": f'"{name}";r=0;t={seconds}',
-                },
-            )
+    def _limit(self, scope: Scope, name: str, rate: Rate) -> None:
+        """Take one token; what the request costs beyond is taken when that is known."""
+        _refuse_until(self._buckets.take(name, rate), name, rate)
+        scope[SPEND] = partial(self._spend, name, rate)
+
+    def _spend(self, name: str, rate: Rate, n: int) -> None:
+        _refuse_until(self._buckets.take_more(name, n), name, rate, cost=1 + n)
+
+
+def _refuse_until(wait_s: float, name: str, rate: Rate, cost: int = 1) -> None:
+    if wait_s > 0:
+        seconds = str(math.ceil(wait_s))
+        counts_as = f"; this one counts as {cost}" if cost > 1 else ""
+        raise RateLimitedError(
+            f"the rate limit of {name} is {rate.per_s:g} requests/s, {rate.burst} at once{counts_as}; "
+            f"retry in {seconds} s",
+            headers={
+                "Retry-After": seconds,
+                "RateLimit-Policy": f'"{name}";q={rate.burst};w={max(1, round(rate.burst / rate.per_s))}',
+                "RateLimit": f'"{name}";r=0;t={seconds}',
+            },
+        )
 
 
 def _presented(scope: Scope) -> bytes | None:

@@ -33,15 +33,28 @@ class TokenBucket:
 
     def take(self, now: float) -> float:
         """Take one token and return 0, or the seconds until one is available."""
-        tokens = self.tokens + (now - self.at) * self.rate.per_s
+        wait_s = self._wait_s(now, 1)
+        if not wait_s:
+            self.tokens -= 1
+            self.spent += 1
+        return wait_s
+
+    def take_more(self, now: float, n: int) -> float:
+        """Take n more tokens for the same request and return 0, or the seconds until they are available.
+
+        Of a request that costs more than a full bucket, the rest is a debt that later requests wait for.
+        """
+        wait_s = self._wait_s(now, min(n, self.rate.burst - 1))
+        if not wait_s:
+            self.tokens -= n
+            self.spent += n
+        return wait_s
+
+    def _wait_s(self, now: float, n: float) -> float:
+        """The seconds until n tokens are available."""
+        self.tokens = min(self.tokens + (now - self.at) * self.rate.per_s, self.rate.burst)
         self.at = now
-        tokens = min(tokens, self.rate.burst)
-        if tokens < 1:
-            self.tokens = tokens
-            return (1 - tokens) / self.rate.per_s
-        self.tokens = tokens - 1
-        self.spent += 1
-        return 0.0
+        return max(0.0, n - self.tokens) / self.rate.per_s
 
     def set_remaining(self, tokens: float, now: float) -> None:
         """Set the tokens that all replicas together have left, less those spent here meanwhile."""
@@ -68,6 +81,15 @@ class TokenBuckets:
         if self.used is not None:
             self.used[name] = bucket
         return bucket.take(now)
+
+    def take_more(self, name: str, n: int) -> float:
+        """Take n more tokens for a request whose first token was taken, as TokenBucket.take_more."""
+        bucket = self._buckets.get(name)
+        if bucket is None:  # evicted since
+            return 0.0
+        if self.used is not None:
+            self.used[name] = bucket
+        return bucket.take_more(self._clock(), n)
 
     def _new(self, name: str, rate: Rate, now: float) -> TokenBucket:
         if len(self._buckets) >= self._max_buckets:  # evict the oldest: ordering by use would cost every request

@@ -31,7 +31,7 @@ local tokens, at = tonumber(stored[1] or burst), tonumber(stored[2] or now)
 if not (tokens and tokens >= -10 * burst and tokens <= burst) then tokens = burst end
 if not (at and at <= now) then at = now end
 tokens = math.min(burst, tokens + math.max(0, now - at) * rate) - spent
-tokens = math.max(tokens, -10 * burst)
+tokens = math.max(tokens, -10 * burst - spent)
 redis.call('HSET', KEYS[1], 'tokens', tostring(tokens), 'at', string.format('%.6f', now))
 redis.call('PEXPIRE', KEYS[1], math.ceil(1000 * (burst - tokens) / rate) + 1000)
 return tostring(tokens)

@@ -2,10 +2,11 @@ import asyncio
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict
 
 from service.errors import BodyTooLargeError, ForbiddenError, InvalidRequestError
-from service.http.parameters import Query, parse_body, parse_query, read_body
+from service.http.json_body import BodyParser
+from service.http.parameters import Query, parse_query, read_body
 from service.principal import Principal, require
 
 
@@ -62,7 +63,7 @@ def test_a_parameter_of_a_tuple_may_come_several_times() -> None:
 )
 def test_a_bad_body_is_refused_by_what_is_wrong_in_it(body: bytes, said: str) -> None:
     with pytest.raises(InvalidRequestError, match=said):
-        parse_body(body, TypeAdapter(Wish))
+        BodyParser(Wish)(body)
 
 
 def test_a_role_may_do_what_lesser_roles_may() -> None:

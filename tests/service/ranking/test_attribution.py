@@ -7,8 +7,18 @@ from index.bundle import BundleContent
 from index.manifest import PARTS
 from service.ranking.attribution import attribute_score, count_in_common, counterfactual_ranks, largest
 from service.ranking.profile import NO_ROWS, Profile, scale_of
+from service.ranking.turns import Steps
 
 TO_THE_SCORE = 1e-4
+
+
+def result_of(steps: Steps[np.ndarray]) -> np.ndarray:
+    """Every step done at once."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
 
 
 def seen_of(content: BundleContent, user: int) -> np.ndarray:
@@ -77,7 +87,7 @@ def test_counterfactual_ranks_are_those_of_a_catalogue_sorted_anew(seed: int, ex
         rows = np.setdiff1d(np.arange(25), seen)[:6] if exclude_seen else np.arange(6)
         past = content.fold_in[seen]
         positions = largest(past @ content.item_embeddings[rows].T, 3)
-        found = counterfactual_ranks(
+        steps = counterfactual_ranks(
             profile_of(content, user),
             past,
             embeddings=content.item_embeddings,
@@ -86,6 +96,7 @@ def test_counterfactual_ranks_are_those_of_a_catalogue_sorted_anew(seed: int, ex
             hidden=seen if exclude_seen else NO_ROWS,
             freed=np.ones(len(seen), np.bool_),
         )
+        found = result_of(steps)
         for j, i in np.ndindex(positions.shape):
             without = int(seen[positions[j, i]])
             assert found[j, i] == brute_rank(content, user, int(rows[i]), without, exclude_seen=exclude_seen)
@@ -98,7 +109,7 @@ def test_a_catalogue_beyond_one_chunk_is_ranked_like_one_within(monkeypatch: obj
     positions = largest(past @ content.item_embeddings[rows].T, 3)
 
     def ranks() -> list[list[int]]:
-        ranks: list[list[int]] = counterfactual_ranks(
+        steps = counterfactual_ranks(
             profile,
             past,
             embeddings=content.item_embeddings,
@@ -106,18 +117,19 @@ def test_a_catalogue_beyond_one_chunk_is_ranked_like_one_within(monkeypatch: obj
             past=positions,
             hidden=seen,
             freed=np.ones(len(seen), np.bool_),
-        ).tolist()
-        return ranks
+        )
+        return result_of(steps).tolist()  # type: ignore[no-any-return]
 
     whole = ranks()
-    monkeypatch.setattr("service.ranking.attribution.ITEM_CHUNK", 7)  # type: ignore[attr-defined]
-    assert ranks() == whole
+    for at_once in (1, 20, 100):
+        monkeypatch.setattr("service.ranking.attribution.SCORES_AT_ONCE", at_once)  # type: ignore[attr-defined]
+        assert ranks() == whole
 
 
 def test_a_user_left_without_any_vector_ranks_nothing() -> None:
     item = np.float32([[1.0, 0.0]])
     profile = Profile("user", item[0], np.zeros(2, np.float32), np.array([0]), np.ones(1, np.float32))
-    ranks = counterfactual_ranks(
+    steps = counterfactual_ranks(
         profile,
         item,
         embeddings=item,
@@ -126,7 +138,7 @@ def test_a_user_left_without_any_vector_ranks_nothing() -> None:
         hidden=NO_ROWS,
         freed=np.ones(1, np.bool_),
     )
-    assert ranks.tolist() == [[0]]
+    assert result_of(steps).tolist() == [[0]]
 
 
 @given(st.sets(st.integers(0, 30)), st.sets(st.integers(0, 30)))

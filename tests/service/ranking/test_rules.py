@@ -187,4 +187,4 @@ def test_a_boost_that_is_no_finite_number_is_refused(client: httpx.Client, numbe
     body = f'{{"rules": {{"boost": [{{"item_id": "a", "by": {number}}}]}}}}'
     response = client.post("/recommend", content=body)
     assert response.status_code == 422
-    assert "rules.boost.0.by: input should be" in response.json()["detail"]
+    assert "invalid JSON" in response.json()["detail"]

@@ -125,7 +125,7 @@ def test_what_is_no_event_is_refused(refusing: tuple[httpx.Client, Path], body: 
 
 def test_a_batch_beyond_the_limit_is_refused_and_the_limit_named(client: httpx.Client) -> None:
     response = client.post("/events", json=[CLICK] * 51)
-    assert (response.status_code, response.json()["detail"]) == (422, "body: has 51 events, the limit is 50")
+    assert (response.status_code, response.json()["detail"]) == (422, "body: has 51 entries, the limit is 50")
 
 
 def test_more_than_may_wait_is_429_with_the_time_to_come_again(registry: Path, tmp_path: Path) -> None:

@@ -1,0 +1,83 @@
+"""What a request costs, in tokens: about half a millisecond of computing each. A list of up to 250 items costs one.
+
+The prices are rounded measurements (docs/measurements/fairness.md); docs/serving.md tells callers the same.
+"""
+
+from typing import Any
+
+from service.errors import TooCostlyError
+from service.http.requests import BatchBody, BodyWithRules, PagedQuery, RecommendQuery, SessionBody
+from service.http.route import Request
+from service.state import Service
+
+ITEMS = 250  # of a list, for a token
+EXPLAINED = 25  # items explained, for a token
+SCORED = 250_000  # items of the catalogue that counterfactuals score, for a token
+SCORED_FOR_ALL = 20  # times that the catalogue is scored for counterfactuals of any number of items
+ENTRIES = 50  # of filters, rules and sessions, for a token
+REORDERED = 2.0  # for diversity, a category cap or a seed
+
+
+def list_cost(service: Service, request: Request[Any]) -> int:
+    """The cost of one list, or of one for each user of a batch; TooCostlyError says how to get below the limit."""
+    query: PagedQuery = request.query
+    if request.body is not None:
+        query = request.body
+    elif isinstance(query, RecommendQuery) and query.plain and not query.explain and query.k < ITEMS:
+        return 1  # by far the most requests
+    n_users = len(query.user_ids) if isinstance(query, BatchBody) else 1
+    each = _cost_of_one(query, len(request.loaded.bundle.item_ids))
+    cost, limit = max(1, int(n_users * each + _n_entries(query) / ENTRIES)), service.settings.request_cost_max
+    if cost > limit:
+        raise TooCostlyError(
+            f"this request costs {cost}, the limit is {limit} (RECO_REQUEST_COST_MAX): {_asked(query, n_users)}; "
+            f"expected {_advice(query, int(limit / each))}"
+        )
+    return cost
+
+
+def _asked(query: PagedQuery, n_users: int) -> str:
+    users = f"{n_users} users x " if isinstance(query, BatchBody) else ""
+    return f"{users}{query.k} items{' with ' if _options(query) else ''}{', '.join(_options(query))}"
+
+
+def _options(query: PagedQuery) -> list[str]:
+    """The options that add to the cost, the most expensive first."""
+    if not isinstance(query, RecommendQuery):
+        return [name for name in ("explain",) if getattr(query, name, False)]
+    used = {
+        "counterfactual": query.explain and query.counterfactual,
+        "explain": query.explain,
+        "diversity": bool(query.diversity),
+        "category_cap": query.category_cap is not None,
+        "seed": query.seed is not None,
+    }
+    return [name for name, is_used in used.items() if is_used]
+
+
+def _advice(query: PagedQuery, most_users: int) -> str:
+    users = f"at most {most_users} users at once, " if isinstance(query, BatchBody) and most_users else ""
+    without = f" or no {_options(query)[0]}" if _options(query) else ""
+    return f"{users}a smaller k{without}"
+
+
+def _cost_of_one(query: PagedQuery, n_items: int) -> float:
+    depth = query.offset + query.k
+    cost = 1 + depth / ITEMS
+    if getattr(query, "explain", False):
+        cost += query.k / EXPLAINED
+    if isinstance(query, RecommendQuery):
+        if not query.order.plain:
+            cost += REORDERED + depth / ITEMS
+        if query.explain and query.counterfactual:
+            cost += (query.k + SCORED_FOR_ALL) * n_items / SCORED
+    return cost
+
+
+def _n_entries(query: PagedQuery) -> int:
+    n = len(query.category) + len(query.require) + len(query.exclude)
+    if isinstance(query, BodyWithRules):
+        n += sum(query.rules.entry_counts().values())
+    if isinstance(query, SessionBody):
+        n += len(query.items) + len(query.liked) + len(query.disliked)
+    return n
