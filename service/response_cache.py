@@ -12,6 +12,7 @@ from cachetools import LRUCache
 from service.ranking.profile import Profile
 
 OVERHEAD_BYTES = 500  # of an entry beside its body: keys, tuples, the table
+ID_BYTES = 60  # of an item id beside its characters
 
 Key = tuple[str, str, bytes]  # the route, the id in its path ("" where users share a response), the query string
 
@@ -22,7 +23,7 @@ class CachedResponse(NamedTuple):
     profile: Profile | None
     rendered: bytes  # its JSON after the opening brace
     source: str
-    n_items: int = 0
+    item_ids: tuple[str, ...] = ()  # of an answer whose impressions are logged
 
 
 class ResponseCache:
@@ -54,4 +55,4 @@ class ResponseCache:
 
 
 def _size(response: CachedResponse) -> int:
-    return len(response.rendered) + OVERHEAD_BYTES
+    return len(response.rendered) + OVERHEAD_BYTES + sum(ID_BYTES + len(item_id) for item_id in response.item_ids)

@@ -59,7 +59,7 @@ async def open_service(settings: Settings, metrics: Metrics, opened: OpenedBundl
     _show_limits(settings, metrics, responses)
     async with (
         open_cache(settings, metrics, rng) as cache,
-        open_intake(settings, metrics) as feedback,
+        open_intake(settings, metrics, list_bundles=opened.registry.ids) as feedback,
         open_live(settings, metrics, feedback, responses.clear) as live,
         open_retraining(settings, opened.registry, metrics, feedback.log, gate.run) as retraining,
     ):

@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -11,8 +11,10 @@ from typing import Any, TypeVar
 import orjson
 import structlog
 
+from service.events.counting import remove_old_counts
 from service.events.event import Event
 from service.events.group_commit import GroupCommit
+from service.events.known_bundles import any_bundle
 from service.events.log import Appended, EventCount, LogUnavailable
 from service.events.quality import bucket_of
 from service.events.schema import COLUMNS, PROFILE_KINDS, open_connection, prepare
@@ -37,14 +39,23 @@ log = structlog.get_logger()
 class SqliteLog:
     """Writes many appends in one transaction from one thread; readers see what is committed and never block it.
 
-    The clock gives unix seconds: retention depends on when an event was accepted, not on its own timestamp.
+    The clock gives unix seconds: retention depends on when an event was accepted, not on its own timestamp. `label` is
+    the name under which events that name a bundle are counted.
     """
 
-    def __init__(self, path: Path, settings: EventSettings, metrics: EventMetrics, clock: Callable[[], float]) -> None:
-        prepare(path)
+    def __init__(
+        self,
+        path: Path,
+        settings: EventSettings,
+        metrics: EventMetrics,
+        clock: Callable[[], float],
+        label: Callable[[str | None], str] = any_bundle,
+    ) -> None:
+        prepare(path, counted_s=settings.event_retention_days * DAY_S)
         self._path = path
         self._settings = settings
         self._clock = clock
+        self._label = label
         self._writes: sqlite3.Connection | None = None
         self._reads = open_connection(path, read_only=True, busy_ms=0)  # the event loop must not wait for a lock
         self._thread = ThreadPoolExecutor(1, "event-log")
@@ -100,7 +111,14 @@ class SqliteLog:
 
     async def _write(self, events: list[Event]) -> list[str]:
         accepted_at = self._clock()
-        return await self._transaction(lambda connection: _insert(connection, events, accepted_at))
+        known = {event.bundle for event in events if event.bundle and self._label(event.bundle) == event.bundle}
+
+        def write(connection: sqlite3.Connection) -> list[str]:
+            if known:
+                connection.execute("INSERT OR IGNORE INTO bundles SELECT value FROM json_each(?)", (_json(known),))
+            return _insert(connection, events, accepted_at)
+
+        return await self._transaction(write)
 
     async def _tidy(self) -> None:
         """Remove some old exported events every TIDY_EVERY_S, and again after the next write while more remain."""
@@ -152,7 +170,17 @@ class SqliteLog:
 
 
 def _event(row: Sequence[Any]) -> Event:
-    return Event.model_validate(dict(zip(COLUMNS, row, strict=True)))
+    *fields, items = row
+    return Event.model_validate(dict(zip(COLUMNS, (*fields, orjson.loads(items or "[]")), strict=True)))
+
+
+def _row(event: Event, accepted_at: float) -> tuple[Any, ...]:
+    *fields, items = (getattr(event, name) for name in COLUMNS)
+    return (*fields, _json(items) if items else None, accepted_at)
+
+
+def _json(values: Iterable[str]) -> str:
+    return orjson.dumps(list(values)).decode()
 
 
 def _last_position(connection: sqlite3.Connection) -> int:
@@ -168,7 +196,7 @@ def _insert(connection: sqlite3.Connection, events: Sequence[Event], accepted_at
     """
     before = _last_position(connection)
     for rows in _in_powers_of_two(events):
-        values = [value for event in rows for value in (*(getattr(event, name) for name in COLUMNS), accepted_at)]
+        values = [value for event in rows for value in _row(event, accepted_at)]
         statement = f"INSERT INTO events ({_NAMES}, accepted_at) VALUES {', '.join([_ROW] * len(rows))}"
         connection.execute(f"{statement} ON CONFLICT (event_id) DO NOTHING", values)
     new = connection.execute("SELECT json_group_array(event_id) FROM events WHERE position > ?", (before,))
@@ -185,7 +213,10 @@ def _in_powers_of_two(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
 
 
 def _remove_old(connection: sqlite3.Connection, oldest: float, most: int) -> int:
-    """Remove at most TIDY_ROWS exported events that are too old or too many, and old counts; return how many events."""
+    """Remove at most TIDY_ROWS exported events that are too old or too many, answers as many, and old counts.
+
+    Return how many of one kind were removed: fewer than TIDY_ROWS where nothing is left to remove.
+    """
     (exported,) = connection.execute("SELECT exported FROM state").fetchone()
     last = _last_position(connection)
     first_rows = "SELECT ifnull(max(position), 0) FROM (SELECT * FROM events ORDER BY position LIMIT ?)"
@@ -193,6 +224,4 @@ def _remove_old(connection: sqlite3.Connection, oldest: float, most: int) -> int
     until = min(exported, max(expired, last - most), last - 1)  # the newest remains, since it holds the position
     chosen = "SELECT position FROM events WHERE position <= ? ORDER BY position LIMIT ?"
     removed = connection.execute(f"DELETE FROM events WHERE position IN ({chosen})", (until, TIDY_ROWS)).rowcount
-    for table in ("answers", "counts"):
-        connection.execute(f"DELETE FROM {table} WHERE bucket < ?", (bucket_of(oldest),))
-    return removed
+    return max(removed, remove_old_counts(connection, bucket_of(oldest), TIDY_ROWS))
