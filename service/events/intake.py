@@ -37,7 +37,7 @@ class EventIntake:
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
-        self._known = known
+        self.known_bundles = known
         self._impressions: list[Event] = []
         self._flusher: asyncio.Task[None] | None = None
 
@@ -101,7 +101,7 @@ class EventIntake:
         return Event.model_construct(**(given.__dict__ | added))
 
     async def _append(self, events: Sequence[Event]) -> Appended:
-        await self._known.learn({event.bundle for event in events})
+        await self.known_bundles.learn({event.bundle for event in events})
         try:
             appended = await self.log.append(events)
         except ServiceError as error:

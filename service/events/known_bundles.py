@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
+from index.errors import InputError
 from service.events.quality import UNKNOWN_BUNDLE
 
 LIST_EVERY_S = 1.0  # a bundle takes longer from its upload to its first answer
@@ -35,6 +36,10 @@ class KnownBundles:
         """The name of a known bundle, UNKNOWN_BUNDLE for any other name, "" for none."""
         return "" if bundle is None else bundle if bundle in self._known else UNKNOWN_BUNDLE
 
+    def add(self, bundle: str) -> None:
+        """Know a bundle that serves here, whether or not the registry can be listed."""
+        self._known.add(bundle)
+
     async def learn(self, bundles: Iterable[str | None]) -> None:
         """List the registry if one of the names is not known; on return `label` is right for all of them."""
         if self._known.issuperset({bundle for bundle in bundles if bundle}):
@@ -49,7 +54,7 @@ class KnownBundles:
     async def _list(self) -> None:
         try:
             self._known.update(await asyncio.to_thread(lambda: list(self._list_ids())))
-        except OSError as error:
+        except (OSError, InputError) as error:
             log.warning("the registry cannot be listed for /quality", error=str(error))
         finally:
             self._listed_at = self._clock()

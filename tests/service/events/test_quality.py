@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from index.errors import InputError
 from service.events.known_bundles import LIST_EVERY_S, KnownBundles
 from service.events.log import EventCount
 from service.events.quality import BUCKET_S, UNKNOWN_BUNDLE, bucket_of, quality, wilson
@@ -90,7 +91,7 @@ def test_the_registry_is_listed_when_a_name_is_unknown_at_most_once_a_second() -
     assert known(names, steps) == 2
 
 
-def test_events_that_come_while_the_registry_is_listed_wait_for_it_and_a_registry_away_only_delays() -> None:
+def test_events_that_come_while_the_registry_is_listed_wait_for_it() -> None:
     gate = threading.Event()
 
     def list_ids() -> list[str]:
@@ -106,13 +107,18 @@ def test_events_that_come_while_the_registry_is_listed_wait_for_it_and_a_registr
         await asyncio.gather(*waiting)
         assert bundles.label("b1") == "b1"
 
-    def fail() -> list[str]:
-        raise OSError("away")
+    asyncio.run(steps())
 
-    async def away() -> None:
+
+@pytest.mark.parametrize("error", [OSError, InputError])
+def test_while_the_registry_is_away_the_bundle_that_serves_is_known(error: type[Exception]) -> None:
+    def fail() -> list[str]:
+        raise error("away")
+
+    async def steps() -> None:
         bundles = KnownBundles(fail, lambda: 0.0)
-        await bundles.learn(["b1"])
-        assert bundles.label("b1") == UNKNOWN_BUNDLE
+        bundles.add("serves")
+        await bundles.learn(["serves", "b1"])
+        assert (bundles.label("serves"), bundles.label("b1")) == ("serves", UNKNOWN_BUNDLE)
 
     asyncio.run(steps())
-    asyncio.run(away())

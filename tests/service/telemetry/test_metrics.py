@@ -31,6 +31,16 @@ def test_the_first_request_of_a_route_puts_its_failures_at_0() -> None:
     assert counts == {"200": 1, "500": 0, "503": 0, "504": 0}
 
 
+def test_methods_that_callers_make_up_take_one_series_and_no_memory() -> None:
+    metrics = Metrics()
+    made_up = [f"METHOD{i}" for i in range(100)]
+    assert len({id(metrics.route(method, "other", 405)) for method in made_up}) == 1
+    for method in made_up:
+        metrics.route(method, "other", 405).observe(0.001)
+    counted = {"method": "OTHER", "route": "other", "status": "405"}
+    assert metrics.registry.get_sample_value("reco_requests_total", counted) == 100
+
+
 def test_a_scrape_tells_recall_limits_memory_and_disk(tmp_path: Path) -> None:
     bundle, caches = publish(tmp_path), {"answer_cache_mb": 3, "profile_cache_mb": 0.5}
     with serving(registry=tmp_path, max_in_flight=77, events_waiting=88, **caches) as client:

@@ -169,6 +169,14 @@ def test_strangers_take_little_memory_since_all_of_them_are_one_nobody(bundle: B
         assert world.users.n_bytes == 10 * ENTRY_BYTES
 
 
+def test_strangers_with_long_ids_take_the_memory_of_their_ids(bundle: Bundle, tmp_path: Path) -> None:
+    @lively(bundle, tmp_path)
+    async def _(world: World) -> None:
+        for i in range(10):
+            await world.users.find(f"{i}" * 500)
+        assert world.users.n_bytes > 10 * (ENTRY_BYTES + 400)
+
+
 held = st.tuples(st.sampled_from("abcdef"), st.sampled_from(("put", "overtaken", "drop", "get")), st.integers(0, 29))
 
 
