@@ -209,6 +209,7 @@ def test_many_who_ask_for_one_user_at_once_wait_for_one_reading(bundle: Bundle, 
         found = await asyncio.gather(*(world.users.find("user-3") for _ in range(100)))
         assert len({id(profile) for profile in found}) == 1
         assert world.counted("reco_vectors_total", source="bundle") == 1
+        assert world.counted("reco_vectors_total", source="memory") == 99
 
 
 def test_a_caller_that_leaves_does_not_end_the_reading_for_the_others(bundle: Bundle, tmp_path: Path) -> None:
