@@ -10,6 +10,7 @@ from service.events.event import CLICK, IMPRESSION, KINDS, OTHER, PURCHASE
 from service.events.quality import ANSWERS, BUCKET_S, CLICKED, CONVERSIONS, HITS, SHOWN, UNKNOWN_BUNDLE
 
 COUNTING_TABLE = "answer_items"
+DAY_S = 86_400
 ROLES = {"shown": IMPRESSION, "clicked": CLICK, "bought": PURCHASE}  # columns of answer_items, by kind of event
 FIGURES = {  # names of counts, from the columns of answers
     ANSWERS: "1",
@@ -70,6 +71,20 @@ DROP TABLE IF EXISTS answers;
 ALTER TABLE events ADD COLUMN items TEXT;
 ALTER TABLE state ADD COLUMN counted_s REAL NOT NULL DEFAULT 0;
 
+CREATE TABLE sums (
+    day INTEGER NOT NULL, bundle TEXT NOT NULL, name TEXT NOT NULL, n INTEGER NOT NULL,
+    PRIMARY KEY (day, bundle, name)
+) STRICT, WITHOUT ROWID;
+INSERT INTO sums SELECT bucket / {DAY_S}, bundle, name, sum(n) FROM counts GROUP BY 1, 2, 3;
+CREATE TRIGGER count_added AFTER INSERT ON counts BEGIN
+    INSERT INTO sums VALUES (NEW.bucket / {DAY_S}, NEW.bundle, NEW.name, NEW.n)
+        ON CONFLICT (day, bundle, name) DO UPDATE SET n = n + excluded.n;
+END;
+CREATE TRIGGER count_changed AFTER UPDATE ON counts BEGIN
+    UPDATE sums SET n = n + NEW.n - OLD.n
+        WHERE day = NEW.bucket / {DAY_S} AND bundle = NEW.bundle AND name = NEW.name;
+END;
+
 CREATE TABLE bundles (bundle TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
 CREATE TABLE answers (
     request_id TEXT PRIMARY KEY, touched INTEGER NOT NULL, bucket INTEGER, bundle TEXT NOT NULL DEFAULT '',
@@ -117,10 +132,20 @@ END;
 """
 
 
+# Of the first day its buckets, of the others their sums: the time does not grow with the window.
+COUNTS_SINCE = f"""
+SELECT bundle, name, sum(n) FROM (
+    SELECT bundle, name, n FROM counts WHERE bucket >= :first AND bucket < (:first / {DAY_S} + 1) * {DAY_S}
+    UNION ALL SELECT bundle, name, n FROM sums WHERE day > :first / {DAY_S}
+) GROUP BY bundle, name
+"""
+
+
 def remove_old_counts(connection: sqlite3.Connection, oldest_bucket: int, most: int) -> int:
     """Remove the counts, and at most so many answers, of before the bucket; return how many answers."""
     chosen = "SELECT request_id FROM answers WHERE touched < ? ORDER BY touched, request_id LIMIT ?"
     for table in (COUNTING_TABLE, "answers"):
         removed = connection.execute(f"DELETE FROM {table} WHERE request_id IN ({chosen})", (oldest_bucket, most))
     connection.execute("DELETE FROM counts WHERE bucket < ?", (oldest_bucket,))
+    connection.execute("DELETE FROM sums WHERE day < ?", (oldest_bucket // DAY_S,))
     return removed.rowcount

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import orjson
 import structlog
 
-from service.events.counting import remove_old_counts
+from service.events.counting import COUNTS_SINCE, remove_old_counts
 from service.events.event import Event
 from service.events.group_commit import GroupCommit
 from service.events.known_bundles import any_bundle
@@ -90,8 +90,8 @@ class SqliteLog:
         return await self._read(read)
 
     async def counts_since(self, since: float) -> list[EventCount]:
-        sums = "SELECT bundle, name, sum(n) FROM counts WHERE bucket >= ? GROUP BY bundle, name"
-        rows = await self._read(lambda connection: connection.execute(sums, (bucket_of(since),)).fetchall())
+        window = {"first": bucket_of(since)}
+        rows = await self._read(lambda connection: connection.execute(COUNTS_SINCE, window).fetchall())
         return [EventCount(*row) for row in rows]
 
     async def mark_exported(self, position: int) -> None:

@@ -122,6 +122,16 @@ def test_old_answers_are_removed_with_their_items_a_limited_number_at_a_time(
         assert file.execute("SELECT request_id FROM answer_items").fetchall() == [("later",)]
 
 
+def test_of_whole_days_their_sums_are_read_and_not_their_buckets(tmp_path: Path) -> None:
+    async def steps(log: SqliteLog) -> None:
+        await log.append([made(str(i), timestamp=NOON + 3_600 * i) for i in range(48)])
+        with closing(sqlite3.connect(tmp_path / FILE)) as other, other:
+            other.execute("DELETE FROM counts WHERE bucket >= ?", (NOON + 86_400,))
+        assert [count.n for count in await log.counts_since(NOON - 86_400)] == [48]
+
+    use(tmp_path, steps)
+
+
 def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     (tmp_path / FILE).mkdir()
     with pytest.raises(InputError, match="cannot be used"):
