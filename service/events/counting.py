@@ -46,8 +46,9 @@ def _figures(row: str, sign: str) -> str:
 _ROLE_VALUES = ", ".join(f"NEW.kind = '{kind}'" for kind in ROLES.values())
 _ROLE_UPDATES = ", ".join(f"{role} = max({role}, excluded.{role})" for role in ROLES)
 _IS_IMPRESSION = f"NEW.kind = '{IMPRESSION}'"
+# SQLite's JSON ends a string at a NUL: an answer with such an item counts as one without names.
 _ITEMS = """SELECT NEW.item_id AS item WHERE NEW.item_id <> ''
-            UNION SELECT value FROM json_each(ifnull(NEW.items, '[]'))"""
+            UNION SELECT value FROM json_each(iif(instr(NEW.items, '\\u0000'), NULL, NEW.items))"""
 _BEFORE_AND_AFTER = ", ".join(
     f"ifnull({role}, 0) AS {role}_before, max(ifnull({role}, 0), NEW.kind = '{kind}') AS {role}_after"
     for role, kind in ROLES.items()

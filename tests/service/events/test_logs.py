@@ -248,6 +248,28 @@ def test_a_click_counts_once_for_an_item_that_was_shown_and_not_for_another(use:
     use(steps)
 
 
+def test_items_of_any_script_are_joined(use: Use) -> None:
+    ids = [
+        "a/b",
+        "用户七",
+        'quote"back\\slash',
+        "\\u0000",
+        "nul\x00byte",
+        "nul\x00",
+        "line\nbreak",
+        "=s",
+        "👩🏽‍🚀",
+        "'",
+    ]
+
+    async def steps(log: EventLog) -> None:
+        await log.append([impression("i", len(ids)).model_copy(update={"items": ids})])
+        await log.append([made(f"c{i}", request_id="r1", item_id=item_id) for i, item_id in enumerate(ids * 2)])
+        assert rates(await log.counts_since(0)) == (1, 10, 10, 1.0, 1.0)
+
+    use(steps)
+
+
 def test_a_purchase_of_an_item_that_was_shown_is_a_conversion_once(use: Use) -> None:
     async def steps(log: EventLog) -> None:
         bought = {"kind": "purchase", "request_id": "r1"}
