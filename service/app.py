@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 from index.errors import InputError
 from service.bundles.open_published import OpenedBundle, open_published
 from service.errors import ServiceError, describe, error_body, request_id_of
+from service.http.docs_page import docs_routes
 from service.http.middleware import ObservabilityMiddleware
 from service.http.openapi import DocumentedApp
 from service.http.route import DispatchMiddleware
@@ -31,6 +32,8 @@ from service.telemetry.metrics import Metrics
 if TYPE_CHECKING:
     from service.telemetry.tracing import Traces
 
+TITLE = "AnchorRec"
+OPENAPI = "/openapi.json"
 DESCRIPTION = "Recommendations that explain themselves: every score splits into shares by part and by past item."
 # Incremented when a response loses a field or a request needs a new one.
 API_VERSION = "1"
@@ -51,18 +54,20 @@ def create_app(settings: Settings, *, opened: OpenedBundle | None = None) -> Fas
     for route in routes:
         security.protect(route)
     app = DocumentedApp(
-        title="AnchorRec",
+        title=TITLE,
         version=API_VERSION,
         keys=settings.api_keys_file is not None,
         description=DESCRIPTION,
         lifespan=_lifespan(settings, metrics, security, traces, opened=[] if opened is None else [opened]),
-        docs_url="/docs" if settings.docs else None,
-        openapi_url="/openapi.json" if settings.docs else None,
+        openapi_url=OPENAPI if settings.docs else None,
+        docs_url=None,  # FastAPI's own page loads scripts from other hosts
         redoc_url=None,
         redirect_slashes=False,  # a path with one more slash is another path
         telemetry={"tracing": False, "metrics": False, "logs": False},  # ours cost a tenth, and time our stages
         routes=[*routes],
     )
+    if settings.docs:
+        app.router.routes.extend(docs_routes(TITLE, OPENAPI))
     # The last one added is the outermost.
     app.add_middleware(DispatchMiddleware, routes=routes)
     app.add_middleware(AdmissionMiddleware, admission=security.admission)

@@ -5,13 +5,15 @@ affects all users and clears the cache. A profile is never changed, only replace
 response. The request id, and the user id where all unknown users share one response, are added when it is sent.
 """
 
+from sys import getsizeof
 from typing import NamedTuple
 
 from cachetools import LRUCache
 
 from service.ranking.profile import Profile
 
-OVERHEAD_BYTES = 500  # of an entry beside its body: keys, tuples, the table
+OVERHEAD_BYTES = 500  # of an entry beside its body: a short key, tuples, the table
+SHORT_KEY_BYTES = 200  # of the strings of a key that OVERHEAD_BYTES covers
 
 Key = tuple[str, str, bytes]  # the route, the id in its path ("" where users share a response), the query string
 
@@ -22,36 +24,44 @@ class CachedResponse(NamedTuple):
     profile: Profile | None
     rendered: bytes  # its JSON after the opening brace
     source: str
-    n_items: int = 0
+    item_ids: tuple[str, ...] = ()  # of an answer whose impressions are logged
+
+
+class _Entry(NamedTuple):
+    response: CachedResponse
+    n_bytes: int
 
 
 class ResponseCache:
     """The most recently used responses, up to a number of bytes."""
 
     def __init__(self, max_bytes: int) -> None:
-        self._responses: LRUCache[Key, CachedResponse] = LRUCache(max_bytes, getsizeof=_size)
+        self._entries: LRUCache[Key, _Entry] = LRUCache(max_bytes, getsizeof=lambda entry: entry.n_bytes)
         self.epoch = 0  # number of times that the cache was cleared
 
     @property
     def n_bytes(self) -> int:
         """Estimated memory of the cached responses."""
-        return int(self._responses.currsize)
+        return int(self._entries.currsize)
 
     def clear(self) -> None:
         """Evict all responses, and let `put` drop those that are being computed now."""
         self.epoch += 1
-        self._responses.clear()
+        self._entries.clear()
 
     def get(self, key: Key, profile: Profile | None) -> CachedResponse | None:
         """The cached response if it was made from this same profile object."""
-        cached = self._responses.get(key)
-        return cached if cached is not None and cached.profile is profile else None
+        entry = self._entries.get(key)
+        return entry.response if entry is not None and entry.response.profile is profile else None
 
     def put(self, key: Key, response: CachedResponse, epoch: int) -> None:
         """Cache a response, unless the cache was cleared since `epoch` or the response is larger than the cache."""
-        if epoch == self.epoch and _size(response) <= self._responses.maxsize:
-            self._responses[key] = response
+        n_bytes = _size(key, response)
+        if epoch == self.epoch and n_bytes <= self._entries.maxsize:
+            self._entries[key] = _Entry(response, n_bytes)
 
 
-def _size(response: CachedResponse) -> int:
-    return len(response.rendered) + OVERHEAD_BYTES
+def _size(key: Key, response: CachedResponse) -> int:
+    """Roughly the bytes of an entry: callers choose the lengths of ids and queries."""
+    long_key = max(0, sum(map(getsizeof, key[1:])) - SHORT_KEY_BYTES)
+    return len(response.rendered) + OVERHEAD_BYTES + long_key + sum(map(getsizeof, response.item_ids))

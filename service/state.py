@@ -61,13 +61,19 @@ async def open_service(settings: Settings, metrics: Metrics, opened: OpenedBundl
     _show_limits(settings, metrics, responses)
     async with (
         open_cache(settings, metrics, rng) as cache,
-        open_intake(settings, metrics) as feedback,
+        open_intake(settings, metrics, list_bundles=opened.registry.ids) as feedback,
         open_live(settings, metrics, feedback, responses.clear) as live,
         open_retraining(settings, opened.registry, metrics, feedback.log, gate.run) as retraining,
     ):
         rules = RulesFile(settings.rules_file, metrics, on_change=responses.clear)
         loader = BundleLoader(settings, metrics, partial(live.lookup_for, cache=cache), live.attach, rules, recent)
-        current = CurrentBundle(await loader.load(opened.bundle), responses.clear)
+        feedback.known_bundles.add(opened.bundle.bundle_id)
+
+        def on_replace() -> None:
+            feedback.known_bundles.add(current.bundle_id)
+            responses.clear()
+
+        current = CurrentBundle(await loader.load(opened.bundle), on_replace)
         service = Service(settings, metrics, cache, responses, feedback, live, rules, retraining, recent, current)
         async with (
             reload_rules(rules, lambda: (current.loaded.bundle, current.loaded.facet_store), settings, metrics),

@@ -175,7 +175,7 @@ def quality(since: float | None = None) -> ClientRequest[QualityAnswer]:
 
 
 def bundles() -> ClientRequest[BundlesAnswer]:
-    """Every bundle of the registry, and which of them serves."""
+    """Every bundle of the registry (admin), and which of them serves."""
     return ClientRequest("GET", "/bundles", BundlesAnswer, {})
 
 

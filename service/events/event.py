@@ -8,7 +8,7 @@ from pydantic.config import JsonDict
 POSITIVE = frozenset({"view", "click", "like", "purchase"})  # add the item to the user's profile
 DISLIKE = "dislike"  # removes the item from the profile; it is not shown to the user again
 IMPRESSION = "impression"  # items were shown; counts for /quality only
-CLICK = "click"  # /quality joins clicks to impressions
+CLICK, PURCHASE = "click", "purchase"  # /quality joins both to impressions
 PROFILE = POSITIVE | {DISLIKE}  # the kinds that change a user's profile
 KINDS = PROFILE | {IMPRESSION}  # any other kind is stored and exported, and has no other effect
 OTHER = "other"  # the label of all other kinds, so that callers cannot create metric series
@@ -69,6 +69,7 @@ class Event(GivenEvent):
 
     event_id: EventId
     timestamp: float = Field(ge=0)
+    items: list[str] = []  # of an impression that the service logs: the items of the answer
 
 
 def kind_label(kind: str) -> str:

@@ -10,6 +10,7 @@ import structlog
 from service.background import start_worker
 from service.errors import InvalidRequestError, ServiceError
 from service.events.event import IMPRESSION, Event, GivenEvent, kind_label
+from service.events.known_bundles import KnownBundles
 from service.events.log import Appended, EventLog
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -28,12 +29,15 @@ class EventIntake:
     The settings are those of events, and the limit of ids from HTTP.
     """
 
-    def __init__(self, log: EventLog, settings: Settings, metrics: Metrics, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, log: EventLog, settings: Settings, metrics: Metrics, clock: Callable[[], float], known: KnownBundles
+    ) -> None:
         self.log = log
         self.listeners: list[Listener] = []
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
+        self.known_bundles = known
         self._impressions: list[Event] = []
         self._flusher: asyncio.Task[None] | None = None
 
@@ -54,18 +58,27 @@ class EventIntake:
             listener(appended.new)
         return appended
 
-    def record_impression(self, request_id: str, user_id: str, bundle: str, n_items: int) -> None:
-        """Queue an impression of a response, for which the request does not wait.
+    def record_impression(self, request_id: str, user_id: str, bundle: str, items: Sequence[str]) -> None:
+        """Queue an impression of a response with these items, for which the request does not wait.
 
         It is less durable than a caller's event: where too many wait it is dropped and counted.
         """
-        if not n_items:
+        if not items:
             return
         if len(self._impressions) >= self._settings.events_waiting:
             self._metrics.impressions_dropped.inc()
             return
-        ids = {"event_id": f"shown:{request_id}", "user_id": user_id, "request_id": request_id, "bundle": bundle}
-        self._impressions.append(Event(**ids, kind=IMPRESSION, value=n_items, timestamp=self._clock()))
+        shown = Event(
+            event_id=f"shown:{request_id}",
+            user_id=user_id,
+            request_id=request_id,
+            bundle=bundle,
+            kind=IMPRESSION,
+            items=list(items),
+            value=len(items),
+            timestamp=self._clock(),
+        )
+        self._impressions.append(shown)
         if self._flusher is None:
             self._flusher = start_worker(self._metrics, "impressions", self._flush())
 
@@ -88,6 +101,7 @@ class EventIntake:
         return Event.model_construct(**(given.__dict__ | added))
 
     async def _append(self, events: Sequence[Event]) -> Appended:
+        await self.known_bundles.learn({event.bundle for event in events})
         try:
             appended = await self.log.append(events)
         except ServiceError as error:

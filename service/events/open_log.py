@@ -2,10 +2,11 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
 from service.events.intake import EventIntake
+from service.events.known_bundles import KnownBundles, any_bundle
 from service.events.log import EventLog
 from service.events.sqlite_log import SqliteLog
 from service.events.stream_log import StreamLog, open_stream
@@ -17,14 +18,19 @@ FILE = "events.sqlite"
 
 
 @asynccontextmanager
-async def open_log(settings: EventSettings, metrics: Metrics, clock: Callable[[], float]) -> AsyncIterator[EventLog]:
-    """Open the log; InputError where it cannot be used."""
+async def open_log(
+    settings: EventSettings,
+    metrics: Metrics,
+    clock: Callable[[], float],
+    label: Callable[[str | None], str] = any_bundle,
+) -> AsyncIterator[EventLog]:
+    """Open the log, which counts events by the label of the bundle that they name; InputError where it is unusable."""
     if settings.event_log == "sqlite":
         folder = settings.data_folder
-        log: SqliteLog | StreamLog = SqliteLog(folder / FILE, settings, metrics, clock)
+        log: SqliteLog | StreamLog = SqliteLog(folder / FILE, settings, metrics, clock, label)
         metrics.disk_free.labels("data").set_function(lambda: free_share(folder))
     else:
-        log = open_stream(settings, metrics, clock)
+        log = open_stream(settings, metrics, clock, label)
     try:
         if isinstance(log, StreamLog):
             await log.check()
@@ -45,11 +51,16 @@ def check_log(settings: EventSettings) -> None:
 
 @asynccontextmanager
 async def open_intake(
-    settings: Settings, metrics: Metrics, clock: Callable[[], float] = time.time
+    settings: Settings,
+    metrics: Metrics,
+    clock: Callable[[], float] = time.time,
+    *,
+    list_bundles: Callable[[], Iterable[str]] = tuple,
 ) -> AsyncIterator[EventIntake]:
-    """Open the log and what takes events into it."""
-    async with open_log(settings, metrics, clock) as log:
-        feedback = EventIntake(log, settings, metrics, clock)
+    """Open the log and what takes events into it; `list_bundles` gives the registry's bundles and may block."""
+    known = KnownBundles(list_bundles, time.monotonic)
+    async with open_log(settings, metrics, clock, known.label) as log:
+        feedback = EventIntake(log, settings, metrics, clock, known)
         try:
             yield feedback
         finally:

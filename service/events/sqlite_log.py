@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -12,8 +12,10 @@ import orjson
 import structlog
 
 from index.errors import InputError
+from service.events.counting import COUNTS_SINCE, remove_old_counts
 from service.events.event import Event
 from service.events.group_commit import GroupCommit
+from service.events.known_bundles import any_bundle
 from service.events.log import Appended, EventCount, LogUnavailable
 from service.events.quality import bucket_of
 from service.events.schema import COLUMNS, PROFILE_KINDS, open_connection, prepare
@@ -38,14 +40,23 @@ log = structlog.get_logger()
 class SqliteLog:
     """Writes many appends in one transaction from one thread; readers see what is committed and never block it.
 
-    The clock gives unix seconds: retention depends on when an event was accepted, not on its own timestamp.
+    The clock gives unix seconds: retention depends on when an event was accepted, not on its own timestamp. `label` is
+    the name under which events that name a bundle are counted.
     """
 
-    def __init__(self, path: Path, settings: EventSettings, metrics: EventMetrics, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        settings: EventSettings,
+        metrics: EventMetrics,
+        clock: Callable[[], float],
+        label: Callable[[str | None], str] = any_bundle,
+    ) -> None:
         self._path = path
         self._settings = settings
         self._unreadable = metrics.unreadable
         self._clock = clock
+        self._label = label
         self._writes: sqlite3.Connection | None = None
         self._reads: sqlite3.Connection | None = None
         self._is_prepared = self._was_prepared = False  # now, and when the reader's connection was opened
@@ -60,7 +71,7 @@ class SqliteLog:
 
     def _prepare(self) -> None:
         if not self._is_prepared:
-            prepare(self._path)
+            prepare(self._path, counted_s=self._settings.event_retention_days * DAY_S)
             self._is_prepared = True
 
     @property
@@ -108,8 +119,8 @@ class SqliteLog:
         return await self._read(read)
 
     async def counts_since(self, since: float) -> list[EventCount]:
-        sums = "SELECT bundle, name, sum(n) FROM counts WHERE bucket >= ? GROUP BY bundle, name"
-        rows = await self._read(lambda connection: connection.execute(sums, (bucket_of(since),)).fetchall())
+        window = {"first": bucket_of(since)}
+        rows = await self._read(lambda connection: connection.execute(COUNTS_SINCE, window).fetchall())
         return [EventCount(*row) for row in rows]
 
     async def mark_exported(self, position: int) -> None:
@@ -128,7 +139,14 @@ class SqliteLog:
 
     async def _write(self, events: list[Event]) -> list[str]:
         accepted_at = self._clock()
-        return await self._transaction(lambda connection: _insert(connection, events, accepted_at))
+        known = {event.bundle for event in events if event.bundle and self._label(event.bundle) == event.bundle}
+
+        def write(connection: sqlite3.Connection) -> list[str]:
+            if known:
+                connection.execute("INSERT OR IGNORE INTO bundles SELECT value FROM json_each(?)", (_json(known),))
+            return _insert(connection, events, accepted_at)
+
+        return await self._transaction(write)
 
     async def _tidy(self) -> None:
         """Remove some old exported events every TIDY_EVERY_S, and again after the next write while more remain."""
@@ -192,7 +210,17 @@ class SqliteLog:
 
 
 def _event(row: Sequence[Any]) -> Event:
-    return Event.model_validate(dict(zip(COLUMNS, row, strict=True)))
+    *fields, items = row
+    return Event.model_validate(dict(zip(COLUMNS, (*fields, orjson.loads(items or "[]")), strict=True)))
+
+
+def _row(event: Event, accepted_at: float) -> tuple[Any, ...]:
+    *fields, items = (getattr(event, name) for name in COLUMNS)
+    return (*fields, _json(items) if items else None, accepted_at)
+
+
+def _json(values: Iterable[str]) -> str:
+    return orjson.dumps(list(values)).decode()
 
 
 def _last_position(connection: sqlite3.Connection) -> int:
@@ -208,7 +236,7 @@ def _insert(connection: sqlite3.Connection, events: Sequence[Event], accepted_at
     """
     before = _last_position(connection)
     for rows in _in_powers_of_two(events):
-        values = [value for event in rows for value in (*(getattr(event, name) for name in COLUMNS), accepted_at)]
+        values = [value for event in rows for value in _row(event, accepted_at)]
         statement = f"INSERT INTO events ({_NAMES}, accepted_at) VALUES {', '.join([_ROW] * len(rows))}"
         connection.execute(f"{statement} ON CONFLICT (event_id) DO NOTHING", values)
     new = connection.execute("SELECT json_group_array(event_id) FROM events WHERE position > ?", (before,))
@@ -225,7 +253,10 @@ def _in_powers_of_two(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
 
 
 def _remove_old(connection: sqlite3.Connection, oldest: float, most: int) -> int:
-    """Remove at most TIDY_ROWS exported events that are too old or too many, and old counts; return how many events."""
+    """Remove at most TIDY_ROWS exported events that are too old or too many, answers as many, and old counts.
+
+    Return how many of one kind were removed: fewer than TIDY_ROWS where nothing is left to remove.
+    """
     (exported,) = connection.execute("SELECT exported FROM state").fetchone()
     last = _last_position(connection)
     first_rows = "SELECT ifnull(max(position), 0) FROM (SELECT * FROM events ORDER BY position LIMIT ?)"
@@ -233,6 +264,4 @@ def _remove_old(connection: sqlite3.Connection, oldest: float, most: int) -> int
     until = min(exported, max(expired, last - most), last - 1)  # the newest remains, since it holds the position
     chosen = "SELECT position FROM events WHERE position <= ? ORDER BY position LIMIT ?"
     removed = connection.execute(f"DELETE FROM events WHERE position IN ({chosen})", (until, TIDY_ROWS)).rowcount
-    for table in ("answers", "counts"):
-        connection.execute(f"DELETE FROM {table} WHERE bucket < ?", (bucket_of(oldest),))
-    return removed
+    return max(removed, remove_old_counts(connection, bucket_of(oldest), TIDY_ROWS))

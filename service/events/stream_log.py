@@ -10,8 +10,9 @@ import structlog
 
 from index.errors import InputError
 from service.background import start_worker
-from service.events.event import CLICK, IMPRESSION, PROFILE, Event, kind_label
+from service.events.event import CLICK, IMPRESSION, PROFILE, PURCHASE, Event, kind_label
 from service.events.group_commit import GroupCommit
+from service.events.known_bundles import any_bundle
 from service.events.log import Appended, EventCount, LogUnavailable
 from service.events.quality import bucket_of
 from service.events.stream_client import StreamClient
@@ -31,6 +32,7 @@ SCRIPT_ENTRIES = 500  # read by one script, for the same reason
 EVENT_BYTES = 4 * 2**20  # a longer entry is none of ours, and is not sent to us
 READ_BYTES = 16 * 2**20  # of the entries that one script returns, roughly
 LAST_POSITION = 2**64 - 1  # of any stream
+ROLES = {IMPRESSION: "s", CLICK: "c", PURCHASE: "b"}  # of an item in its answer: shown, clicked, bought
 SAFE_POLICY = "noeviction"  # any other may evict the stream, or an id by which a duplicate is recognized
 UNSAFE = "UNSAFE"  # in the error of REQUIRE_SAFE
 
@@ -45,12 +47,18 @@ class StreamLog:
     """
 
     def __init__(
-        self, redis: StreamClient, settings: EventSettings, metrics: EventMetrics, clock: Callable[[], float]
+        self,
+        redis: StreamClient,
+        settings: EventSettings,
+        metrics: EventMetrics,
+        clock: Callable[[], float],
+        label: Callable[[str | None], str] = any_bundle,
     ) -> None:
         self._redis = redis
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
+        self._label = label  # the name under which events that name a bundle are counted
         self._prefix = _prefix(settings)
         self._stream = stream_key(settings)
         self._append = REQUIRE_SAFE + APPEND if settings.event_log_safe else APPEND
@@ -115,8 +123,11 @@ class StreamLog:
         (days,) = await self._redis.execute(("ZRANGEBYSCORE", self._prefix + "days", first // DAY_S, "+inf"))
         if not days:
             return []
-        tables = await self._redis.execute(*(("HGETALL", f"{self._prefix}counts:{int(day)}") for day in days))
-        return [count for table in tables for bucket, count in map(_decode_count, table.items()) if bucket >= first]
+        # Of the first day its buckets, of the others their sums: the answer does not grow with the window's length.
+        whole = [int(day) for day in days if int(day) > first // DAY_S]
+        keys = [f"figures:{first // DAY_S}", *(f"sums:{day}" for day in whole)]
+        buckets, *sums = await self._redis.execute(*(("HGETALL", self._prefix + key) for key in keys))
+        return await asyncio.to_thread(_decode_counts, buckets, sums, first)
 
     async def mark_exported(self, position: int) -> None:
         command = ("EVAL", MARK_EXPORTED, 1, self._stream, self._prefix, position)
@@ -150,14 +161,33 @@ class StreamLog:
         await self._redis.close()
 
     async def _write(self, events: list[Event]) -> list[str]:
-        head = (self._stream, self._prefix, self._clock(), self._ttl, self._settings.events_per_user)
+        now = self._clock()
+        oldest = now - self._ttl
+        head = (self._stream, self._prefix, now, self._ttl, self._settings.events_per_user)
         scripts = [
-            ("EVAL", self._append, 1, *head, *(value for event in chunk for value in _append_arguments(event)))
+            ("EVAL", self._append, 1, *head, *(value for event in chunk for value in self._arguments(event, oldest)))
             for chunk in _chunks(events, SCRIPT_EVENTS)
         ]
         replies = await self._execute_durably(*scripts, *self._sync_commands())
         places = [start * SCRIPT_EVENTS + place for start, new in enumerate(replies) for place in new]
         return [events[place].event_id for place in places]
+
+    def _arguments(self, event: Event, oldest: float) -> tuple[Any, ...]:
+        """The arguments of one event to the APPEND script: nine, and the items that it joins to its request id."""
+        role = ROLES.get(event.kind, "")
+        items = dict.fromkeys((event.item_id, *event.items) if event.item_id else event.items) if role else ()
+        return (
+            event.event_id,
+            event.model_dump_json(exclude_defaults=True),
+            event.user_id if event.kind in PROFILE else "",
+            (event.request_id or "") if role else "",
+            bucket_of(event.timestamp) if event.timestamp >= oldest else "",  # too old to be counted
+            self._label(event.bundle),
+            f"{kind_label(event.kind)}:{role}",
+            int(event.value) if event.kind == IMPRESSION else 0,
+            len(items),
+            *items,
+        )
 
     async def _execute_durably(self, *commands: tuple[Any, ...]) -> list[Any]:
         """The scripts' replies, once their writes are durable; retries for event_log_timeout_s, as during a failover.
@@ -281,35 +311,33 @@ def _chunks(events: Sequence[Event], size: int) -> Iterator[Sequence[Event]]:
     return (events[start : start + size] for start in range(0, len(events), size))
 
 
-def _append_arguments(event: Event) -> tuple[Any, ...]:
-    """The nine arguments of one event to the APPEND script."""
-    is_impression, is_click = event.kind == IMPRESSION, event.kind == CLICK
-    return (
-        event.event_id,
-        event.model_dump_json(exclude_defaults=True),
-        event.user_id if event.kind in PROFILE else "",
-        (event.request_id or "") if is_impression or is_click else "",
-        bucket_of(event.timestamp),
-        event.bundle or "",
-        kind_label(event.kind),
-        int(event.value) if is_impression else 0,
-        int(is_click),
-    )
-
-
 def _position(entry_id: bytes) -> int:
     return int(entry_id.partition(b"-")[0])
 
 
-def _decode_count(field: tuple[bytes, bytes]) -> tuple[int, EventCount]:
-    bucket, name, bundle = field[0].decode().split(":", 2)
-    return int(bucket), EventCount(bundle, name, int(field[1]))
+def _decode_counts(buckets: dict[bytes, bytes], sums: Sequence[dict[bytes, bytes]], first: int) -> list[EventCount]:
+    """The counts of the buckets from the first one on, and of whole days."""
+    found = []
+    for field, n in buckets.items():
+        bucket, name, bundle = field.decode().split(":", 2)
+        if int(bucket) >= first:
+            found.append(EventCount(bundle, name, int(n)))
+    for day in sums:
+        for field, n in day.items():
+            name, _, bundle = field.decode().partition(":")
+            found.append(EventCount(bundle, name, int(n)))
+    return found
 
 
-def open_stream(settings: EventSettings, metrics: EventMetrics, clock: Callable[[], float]) -> StreamLog:
+def open_stream(
+    settings: EventSettings,
+    metrics: EventMetrics,
+    clock: Callable[[], float],
+    label: Callable[[str | None], str] = any_bundle,
+) -> StreamLog:
     """The log on the Redis that the settings name; InputError where they name none."""
     if settings.redis_url is None:
         raise InputError("RECO_EVENT_LOG=redis: expected RECO_REDIS_URL to be set")
     client = connect(settings.redis_url.get_secret_value())
     redis = StreamClient(client, stream_key(settings), settings.event_log_timeout_s, metrics)
-    return StreamLog(redis, settings, metrics, clock)
+    return StreamLog(redis, settings, metrics, clock, label)

@@ -43,28 +43,101 @@ local function reset_and_call(command, key, ...)
     return reply
 end
 
+local counts = {}
+
 local function count(bucket, bundle, name, n)
     if n == 0 then return end
     local day = math.floor(bucket / 86400)
-    reset_and_call('HINCRBY', prefix .. 'counts:' .. day, bucket .. ':' .. name .. ':' .. bundle, n)
-    reset_and_call('ZADD', prefix .. 'days', day, day)
+    local fields = counts[day] or {figures = {}, sums = {}}
+    local figure, sum = bucket .. ':' .. name .. ':' .. bundle, name .. ':' .. bundle
+    fields.figures[figure] = (fields.figures[figure] or 0) + n
+    fields.sums[sum] = (fields.sums[sum] or 0) + n
+    counts[day] = fields
 end
 
-local function join(request, bucket, bundle, shown, clicks)
-    local key = prefix .. 'answer:' .. request
-    local held = reset_and_call('HMGET', key, 'bucket', 'bundle', 'shown', 'clicks')
-    local was_shown, was_clicked = tonumber(held[3] or 0), tonumber(held[4] or 0)
-    if was_shown > 0 then bucket, bundle = held[1], held[2] end
-    local all_shown, all_clicks = was_shown + shown, was_clicked + clicks
-    reset_and_call('HSET', key, 'bucket', bucket, 'bundle', bundle, 'shown', all_shown, 'clicks', all_clicks)
-    if all_shown == 0 then return end
-    if was_shown == 0 then
-        count(bucket, bundle, 'answers', 1)
-        was_clicked = 0
+local function write_counts()
+    for day, tables in pairs(counts) do
+        for name, fields in pairs(tables) do
+            for field, n in pairs(fields) do
+                reset_and_call('HINCRBY', prefix .. name .. ':' .. day, field, n)
+            end
+        end
+        reset_and_call('ZADD', prefix .. 'days', day, day)
     end
-    count(bucket, bundle, 'shown', shown)
-    count(bucket, bundle, 'clicked', all_clicks - was_clicked)
-    if all_clicks > 0 and was_clicked == 0 then count(bucket, bundle, 'hits', 1) end
+end
+
+local numbers = {'listed', 'named', 'clicked', 'clicked_named', 'bought', 'bought_named'}
+local names = {'answers', 'shown', 'clicked', 'hits', 'conversions'}
+
+local function figures(answer)
+    local unnamed = math.max(0, answer.listed - answer.named)
+    local clicks = answer.clicked_named + math.min(answer.clicked - answer.clicked_named, unnamed)
+    local conversions = answer.bought_named + math.min(answer.bought - answer.bought_named, unnamed)
+    local hits = clicks > 0 and 1 or 0
+    return {answers = 1, shown = math.max(answer.named, answer.listed), clicked = clicks, hits = hits,
+        conversions = conversions}
+end
+
+local function add_item(answer, role, roles)
+    local function has(other) return string.find(roles, other, 1, true) end
+    if role == 's' then
+        answer.named = answer.named + 1
+        if has('c') then answer.clicked_named = answer.clicked_named + 1 end
+        if has('b') then answer.bought_named = answer.bought_named + 1 end
+    else
+        local column = role == 'c' and 'clicked' or 'bought'
+        answer[column] = answer[column] + 1
+        if has('s') then answer[column .. '_named'] = answer[column .. '_named'] + 1 end
+    end
+end
+
+local function write_answer(key, answer, changed)
+    for _, name in ipairs({'bucket', 'bundle', unpack(numbers)}) do
+        if answer[name] then
+            changed[#changed + 1] = name
+            changed[#changed + 1] = answer[name]
+        end
+    end
+    for start = 1, #changed, 1000 do  -- Lua's stack is limited
+        redis.call('HSET', key, unpack(changed, start, math.min(start + 999, #changed)))
+    end
+end
+
+local function join(request, bucket, bundle, role, listed, first, last)
+    local key = prefix .. 'join:' .. request
+    local held = reset_and_call('HMGET', key, 'bucket', 'bundle', unpack(numbers))
+    local answer = {bucket = tonumber(held[1] or nil), bundle = held[2] or ''}
+    for i, name in ipairs(numbers) do answer[name] = tonumber(held[2 + i] or 0) end
+    local old_bucket, old_bundle = answer.bucket, answer.bundle
+    local old = old_bucket and figures(answer) or {}
+    local changed = {}
+    for i = first, last do
+        local field = '=' .. ARGV[i]
+        local roles = redis.call('HGET', key, field) or ''
+        if not string.find(roles, role, 1, true) then
+            add_item(answer, role, roles)
+            changed[#changed + 1] = field
+            changed[#changed + 1] = roles .. role
+        end
+    end
+    if role == 's' then
+        answer.bucket = math.min(answer.bucket or bucket, bucket)
+        answer.bundle = bundle > answer.bundle and bundle or answer.bundle
+        answer.listed = math.max(answer.listed, listed)
+    end
+    write_answer(key, answer, changed)
+    redis.call('EXPIRE', key, ttl)
+    if not answer.bucket then return end
+    local new = figures(answer)
+    local moved = old_bucket ~= answer.bucket or old_bundle ~= answer.bundle
+    for _, name in ipairs(names) do
+        if moved then
+            if old_bucket then count(old_bucket, old_bundle, name, -old[name]) end
+            count(answer.bucket, answer.bundle, name, new[name])
+        else
+            count(answer.bucket, answer.bundle, name, new[name] - old[name])
+        end
+    end
 end
 
 local state = prefix .. 'state'
@@ -78,25 +151,29 @@ redis.call('HINCRBY', state, 'appends', 1)  -- the first write, which a Redis wi
 local newest = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)
 local position = newest[1] and tonumber(string.match(newest[1][1], '^%d+')) or 0
 local new = {}
-for i = 5, #ARGV, 9 do
-    local id_key = prefix .. 'id:' .. ARGV[i]
+local i, place = 5, 0
+while i <= #ARGV do
+    local id_key, last = prefix .. 'id:' .. ARGV[i], i + 8 + ARGV[i + 8]
     if redis.call('EXISTS', id_key) == 0 then
         position = position + 1
         redis.call('XADD', stream, string.format('%.0f-0', position), 'event', ARGV[i + 1], 'at', now)
         redis.call('SET', id_key, '', 'EX', ttl)
-        new[#new + 1] = (i - 5) / 9
-        local bucket, bundle = ARGV[i + 4], ARGV[i + 5]
+        new[#new + 1] = place
         if ARGV[i + 2] ~= '' then
             local list = prefix .. 'user:' .. ARGV[i + 2]
             reset_and_call('RPUSH', list, ARGV[i + 1])
             reset_and_call('LTRIM', list, -per_user, -1)
         end
-        count(bucket, bundle, ARGV[i + 6], 1)
-        if ARGV[i + 3] ~= '' then
-            join(ARGV[i + 3], bucket, bundle, tonumber(ARGV[i + 7]), tonumber(ARGV[i + 8]))
+        local request, bucket, bundle = ARGV[i + 3], tonumber(ARGV[i + 4]), ARGV[i + 5]
+        local kind, role = string.match(ARGV[i + 6], '^([^:]*):?(.*)$')
+        if bucket then
+            count(bucket, bundle, kind, 1)
+            if request ~= '' then join(request, bucket, bundle, role, tonumber(ARGV[i + 7]), i + 9, last) end
         end
     end
+    i, place = last + 1, place + 1
 end
+write_counts()
 return new
 """
 

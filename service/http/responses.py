@@ -197,21 +197,33 @@ class EventsAnswer(Answer):
     unknown_items: list[str] = Field(description="item ids that this bundle lacks; a later bundle may use their events")
 
 
+Interval = Annotated[
+    tuple[float, float] | None, Field(description="Wilson's 95% interval of the rate above; null where that is null")
+]
+
+
 class Figures(BaseModel):
-    """Impressions and clicks on the responses of one bundle, or of all."""
+    """Impressions, clicks and purchases of the responses of one bundle, or of all; each item counts once a response."""
 
     answers: int = Field(description="request ids with an impression")
     items_shown: int
-    clicks: int = Field(description="click events with one of these request ids")
+    clicks: int = Field(description="items clicked in the response that showed them")
     click_through_rate: float | None = Field(description="clicks divided by items shown; null where none were shown")
+    click_through_interval: Interval = None
     hit_rate: float | None = Field(description="share of responses with at least one click")
+    hit_interval: Interval = None
+    conversions: int = Field(0, description="items purchased from the response that showed them")
+    conversion_rate: float | None = Field(None, description="conversions divided by items shown")
+    conversion_interval: Interval = None
     events: dict[str, int] = Field(description="all events by kind, with or without a request id")
 
 
 class BundleFigures(Figures):
     """The figures of one bundle."""
 
-    bundle: str | None = Field(description="null: events that name no bundle")
+    bundle: str | None = Field(
+        description="a bundle of the registry; null: events that name none; other: events that name another"
+    )
 
 
 class QualityAnswer(Answer):

@@ -237,9 +237,9 @@ class _DirectEndpoint:
             await send_body(send, self.status, response.body, response.content_type.encode())
             return
         service.metrics.count_answer(response.source)
-        if self.impressions and service.settings.log_impressions and scope["method"] != "HEAD":
+        if response.item_ids and scope["method"] != "HEAD":
             user_id, bundle_id = self.user_of(request) or "", request.loaded.bundle.bundle_id
-            service.feedback.record_impression(request.request_id, user_id, bundle_id, response.n_items)
+            service.feedback.record_impression(request.request_id, user_id, bundle_id, response.item_ids)
         first_fields = {"request_id": request.request_id}
         if self.user_field is not None:
             first_fields[self.user_field] = request.id
@@ -345,7 +345,9 @@ class _DirectEndpoint:
             return result
         rendered = orjson.dumps(result, option=orjson.OPT_SERIALIZE_NUMPY)[1:]
         request.timings.mark("render")
-        return CachedResponse(request.profile, rendered, result.get("source", ""), len(result.get("items", ())))
+        logged = self.impressions and service.settings.log_impressions
+        item_ids = tuple(item["item_id"] for item in result["items"]) if logged else ()
+        return CachedResponse(request.profile, rendered, result.get("source", ""), item_ids)
 
 
 async def _read_body(scope: Scope, receive: Receive, parser: BodyParser, limit: int) -> tuple[bytes, Any]:

@@ -1,6 +1,11 @@
-"""Renders explanations: a sentence for people, and shares for programs that sum to the score."""
+"""Renders explanations: a sentence for people, and shares for programs that sum to the score.
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+A sentence claims no more than the shares beside it show. What raises a score is the sum of its positive shares: those
+of the named past items, of the other past items together, of the user's own term and of boosts. "Because" is said of
+what carries more than MOST of it, "mostly" of a part with more than MOST of the positive parts.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +16,8 @@ from service.ranking.attribution import ScoreShares
 Array = np.ndarray[Any, Any]
 
 DECIMALS = 6  # far below the 1e-4 to which the shares sum, and short enough to read
+MOST = 0.5  # the share above which a sentence calls something the reason
+MOST_NAMED = 2  # past items in a sentence
 
 VERBS = {"session": "you looked at"}  # by the profile's source; otherwise "you had"
 
@@ -21,15 +28,21 @@ PART_PHRASES = {
     "multimodal": "its looks and description together",
     "anchor": "its ties to items like it",
 }
+HAD_BY_NO_USER = {"id": "what was learned of the item itself"}  # in place of the phrase above
+OWN_TASTE = "it fits your own long-term taste"
+OWN_REST = "it fits what was learned of you beyond your past items"
 
 
 @dataclass(frozen=True, eq=False)
 class PastItems:
-    """The past items that an explanation names, largest share first, and the source of the profile."""
+    """The past items that an explanation names, largest share first, and what else its sentence says of the profile."""
 
     rows: Array  # (n, k)
     weights: Array  # (n, k)
     source: str
+    count: int = 0  # all past items of the profile
+    # Whether the model has a vector for the user's own taste; otherwise `own` is what the past items miss of the user.
+    has_taste: bool = True
 
 
 def render_explanations(
@@ -40,11 +53,13 @@ def render_explanations(
     *,
     shares: Array | None = None,
     pinned: Sequence[bool] = (),
+    user_counts: Sequence[int] = (),
 ) -> Iterator[dict[str, Any]]:
     """Yield one JSON explanation for each of the k items.
 
     ranks (n, k) are the counterfactual ranks; name gives the id and title of an item row; shares (k,) are what boosts
-    add to the scores, None where there are no boosts; pinned (k,) marks the items that a rule pinned.
+    add to the scores, None where there are no boosts; pinned (k,) marks the items that a rule pinned; user_counts (k,)
+    are the users who had each item.
     """
     parts = rounded(np.stack(list(explanation.parts.values())))  # k lists, one share a part
     weights = None if (past.weights == 1).all() else rounded(past.weights)
@@ -58,19 +73,21 @@ def render_explanations(
         if ranks is not None:
             for item, rank in zip(items, ranks[:, i].tolist(), strict=True):
                 item["rank_without"] = rank or None
-        share_by_part = dict(zip(explanation.parts, part_shares, strict=True))
         record = {
-            "sentence": reason_sentence(share_by_part, past_causes(items, past.source), own[i]),
-            "parts": share_by_part,
+            "parts": dict(zip(explanation.parts, part_shares, strict=True)),
             "past_items": items,
             "other_past_items": others[i],
             "user_own": own[i],
         }
         if boosts is not None:
             record["rules"] = boosts[i]
-        if boosts is not None or pinned:
-            record["sentence"] += rules_sentence(record.get("rules", 0.0), pinned=bool(pinned) and pinned[i])
-        yield record
+        said = explanation_sentence(
+            record,
+            past,
+            pinned=bool(pinned) and pinned[i],
+            had_by_users=not user_counts or user_counts[i] > 0,
+        )
+        yield {"sentence": said, **record}
 
 
 def rounded(values: Array) -> list[Any]:
@@ -89,15 +106,68 @@ def _add_weights(items: Sequence[dict[str, Any]], weights: Sequence[float]) -> N
             item["weight"] = weight
 
 
-def past_causes(items: Sequence[Mapping[str, Any]], source: str) -> list[str]:
-    """Phrases that name at most two past items that raise the score, the disliked ones in a phrase of their own."""
-    had: list[str] = []
-    disliked: list[str] = []
-    for item in items[:2]:
-        if item["contribution"] > 0:
-            (disliked if item.get("weight", 1) < 0 else had).append(item["title"])
-    causes = [f"{VERBS.get(source, 'you had')} {' and '.join(had)}"] if had else []
-    return [*causes, f"you did not like {' and '.join(disliked)}"] if disliked else causes
+def explanation_sentence(
+    shares: Mapping[str, Any], past: PastItems, *, pinned: bool = False, had_by_users: bool = True
+) -> str:
+    """The sentence for the shares of one explanation, as they stand in the response."""
+    how, reason = _reason(shares, past)
+    if not reason:
+        said = "Nothing that is known of you speaks for it"
+    else:
+        lead = reason if pinned else how + reason  # a pinned item is in the list because of the rule
+        said = lead[0].upper() + lead[1:] + _part_clause(shares["parts"], had_by_users=had_by_users)
+    return f"{said}.{rules_sentence(shares.get('rules', 0.0), pinned=pinned)}"
+
+
+def _reason(shares: Mapping[str, Any], past: PastItems) -> tuple[str, str]:
+    """How much something of the user is the reason for the score, and what it is; empty where nothing raises it."""
+    items, own = shares["past_items"], shares["user_own"]
+    named = [item for item in items[:MOST_NAMED] if item["contribution"] > 0]
+    by_named, taste = sum(item["contribution"] for item in named), OWN_TASTE if past.has_taste else OWN_REST
+    summands = [*(item["contribution"] for item in items), shares["other_past_items"], own, shares.get("rules", 0.0)]
+    raising, score = _positive_sum(summands), sum(summands)
+    if by_named > MOST * raising and score > 0:
+        return "because ", had(named, past.source)
+    if own > MOST * raising and score > 0:
+        return "because ", taste
+    if not named:
+        return "partly because ", taste if own > 0 else ""
+    if past.count <= len(named):
+        return "partly because ", had(named, past.source)
+    titles = " and ".join(map(_title, named)).removesuffix(",")
+    return "", f"among {past.count} past items, most of all {titles}"
+
+
+def _positive_sum(values: Iterable[float]) -> float:
+    return sum(value for value in values if value > 0)
+
+
+def _title(item: Mapping[str, Any]) -> str:
+    return f"{item['title']}, which you did not like," if _is_disliked(item) else item["title"]
+
+
+def _is_disliked(item: Mapping[str, Any]) -> bool:
+    return bool(item.get("weight", 1) < 0)
+
+
+def had(items: Sequence[Mapping[str, Any]], source: str) -> str:
+    """A phrase that names past items, the disliked ones apart."""
+    liked = [item["title"] for item in items if not _is_disliked(item)]
+    disliked = [item["title"] for item in items if _is_disliked(item)]
+    phrases = [f"{VERBS.get(source, 'you had')} {' and '.join(liked)}"] if liked else []
+    if disliked:
+        phrases.append(f"you did not like {' and '.join(disliked)}")
+    return " and ".join(phrases)
+
+
+def _part_clause(parts: Mapping[str, float], *, had_by_users: bool) -> str:
+    """Which part of the item weighs most; empty where no part raises the score."""
+    name, share = max(parts.items(), key=lambda part: part[1], default=("", 0.0))
+    if share <= 0:
+        return ""
+    is_most = share > MOST * _positive_sum(parts.values()) and sum(parts.values()) > 0
+    phrases = PART_PHRASES if had_by_users else PART_PHRASES | HAD_BY_NO_USER
+    return f"; {'mostly' if is_most else 'most of all'} {phrases.get(name, name)}"
 
 
 def rules_sentence(share: float, *, pinned: bool) -> str:
@@ -107,18 +177,8 @@ def rules_sentence(share: float, *, pinned: bool) -> str:
     return "" if not share else " A rule moved it up." if share > 0 else " A rule moved it down."
 
 
-def reason_sentence(parts: Mapping[str, float], past_causes: Sequence[str], own: float) -> str:
-    """The sentence that says why an item was recommended, from the shares by part and by the user's own term.
-
-    It names as a cause only what raises the score, and says "mostly" only of more than half of the score.
-    """
-    score = sum(parts.values())
-    causes = list(past_causes)
-    if own > 0 and (own > score / 2 or not causes):
-        causes.insert(0, "it fits your own long-term taste")
-    because = "Because " + " and ".join(causes) if causes else "The nearest to your taste of what is left"
-    name, share = max(parts.items(), key=lambda part: part[1], default=("", 0.0))
-    if share <= 0:
-        return f"{because}."
-    how = "mostly" if share > score / 2 > 0 else "most of all"
-    return f"{because}; {how} {PART_PHRASES.get(name, name)}."
+def popular_sentence(user_count: int) -> str:
+    """The sentence for an item that is shown for its popularity."""
+    people = "1 person" if user_count == 1 else f"{user_count} people"
+    said = f"Popular: {people} had it" if user_count else "No user has had it yet"
+    return f"{said}; too little is known of your own taste to rank by."

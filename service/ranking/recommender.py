@@ -9,7 +9,13 @@ import numpy as np
 from index.bundle import Bundle
 from service.ranking.attribution import ScoreShares, attribute_score, chunks_of, counterfactual_ranks
 from service.ranking.constraints import NO_CONSTRAINTS, Constraints
-from service.ranking.explanation_text import PastItems, render_explanations, rounded, rules_sentence
+from service.ranking.explanation_text import (
+    PastItems,
+    popular_sentence,
+    render_explanations,
+    rounded,
+    rules_sentence,
+)
 from service.ranking.item_metadata import ItemMetadata
 from service.ranking.profile import NO_ROWS, Profile, Source
 from service.ranking.scoring import Scoring
@@ -122,9 +128,23 @@ class BundleRecommender:
     def _render(
         self, profile: Profile, shares: ScoreShares, ranking: Ranking, ranks: Array | None
     ) -> Iterator[dict[str, Any]]:
-        past = PastItems(profile.past[shares.past], profile.weights[shares.past], profile.source)
+        past = PastItems(
+            profile.past[shares.past],
+            profile.weights[shares.past],
+            profile.source,
+            count=len(profile.past),
+            has_taste=self._bundle.manifest.fold_in == "exact",
+        )
         pinned = [row in ranking.pinned for row in ranking.rows.tolist()] if ranking.pinned else ()
-        return render_explanations(shares, past, self._items.name, ranks, shares=ranking.shares, pinned=pinned)
+        return render_explanations(
+            shares,
+            past,
+            self._items.name,
+            ranks,
+            shares=ranking.shares,
+            pinned=pinned,
+            user_counts=self.user_counts(ranking.rows),
+        )
 
     def _counterfactual_ranks(
         self,
@@ -160,9 +180,7 @@ class BundleRecommender:
         """Yield one JSON explanation for each popular item: how many users had it, and how rules moved it."""
         shares = [None] * len(ranking.rows) if ranking.shares is None else rounded(ranking.shares)
         for row, count, share in zip(ranking.rows.tolist(), self.user_counts(ranking.rows), shares, strict=True):
-            people = "1 person" if count == 1 else f"{count} people"
-            sentence = f"Popular: {people} had it; nothing is known of your own taste yet."
-            sentence += rules_sentence(share or 0.0, pinned=row in ranking.pinned)
+            sentence = popular_sentence(count) + rules_sentence(share or 0.0, pinned=row in ranking.pinned)
             yield {"sentence": sentence} if share is None else {"sentence": sentence, "rules": share}
 
 

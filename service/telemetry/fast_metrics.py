@@ -123,6 +123,11 @@ def counter_from_zero(
     return counter
 
 
+def method_label(method: str) -> str:
+    """The method's name in metrics and traces: callers may send any."""
+    return method if method in METHODS else "OTHER"
+
+
 def route_of(scope: Scope) -> str:
     """The template of the request's route, its name in metrics and traces."""
     template: str = getattr(scope.get("route"), "path_format", UNMATCHED)
@@ -178,14 +183,11 @@ class HttpMetrics(TaskMetrics):
 
     def route(self, method: str, route: str, status: int) -> RouteMetrics:
         """The series of one method, route and status, cached."""
-        key = (method, route, status)
+        key = (method_label(method), route, status)
         if key not in self._routes:
-            label = method if method in METHODS else "OTHER"
             for server_error in SERVER_ERRORS:  # start at 0, see counter_from_zero
-                self.requests.labels(label, route, server_error)
-            self._routes[key] = RouteMetrics(
-                self.requests.labels(label, route, str(status)), self.seconds.labels(label, route)
-            )
+                self.requests.labels(*key[:2], server_error)
+            self._routes[key] = RouteMetrics(self.requests.labels(*key[:2], str(status)), self.seconds.labels(*key[:2]))
         return self._routes[key]
 
     def count_answer(self, source: str) -> None:

@@ -20,7 +20,7 @@ from starlette.types import Scope
 
 from service.errors import request_id_of
 from service.principal import principal_of
-from service.telemetry.fast_metrics import route_of
+from service.telemetry.fast_metrics import method_label, route_of
 from service.telemetry.timings import Timings
 
 NAME = "anchorrec"
@@ -51,7 +51,7 @@ class Traces:
             return  # a sampler would decide the same at twenty times the cost
         end = self._wall_ns()
         start = end - _ns(timings.clock() - timings.start)
-        method, route = scope["method"], route_of(scope)
+        method, route = method_label(scope["method"]), route_of(scope)
         span = self._tracer.start_span(
             f"{method} {route}",
             context=context,

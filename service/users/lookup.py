@@ -65,7 +65,7 @@ class UserLookup:
     async def find(self, user_id: str) -> Profile:
         """The profile, `unknown_profile` for an unknown user; with unknown_user=404 UnknownUserError for that one.
 
-        Concurrent requests for one user share one load.
+        Concurrent requests for one user share one load; each of them is counted once, those that join as `memory`.
         """
         profile = self.peek(user_id)
         if profile is None:
@@ -75,6 +75,8 @@ class UserLookup:
                 loading = asyncio.get_running_loop().create_task(self._load(user_id), context=Context())
                 loading.add_done_callback(partial(self._end_loading, user_id))
                 self._loading[user_id] = loading
+            else:
+                self._counts["memory"].inc()
             profile = await asyncio.shield(loading)
             self._refuse_unknown(user_id, profile)
         return profile

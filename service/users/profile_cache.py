@@ -2,13 +2,15 @@
 
 import math
 from collections import OrderedDict
+from sys import getsizeof
 from typing import NamedTuple
 
 from service.events.freshness import EventFreshness
 from service.ranking.profile import Profile
 
 OUTDATED = -math.inf
-ENTRY_BYTES = 250  # of an entry without its profile: the id, the tuple, the dictionary's slot
+ENTRY_BYTES = 250  # of an entry without its profile: a short id, the tuple, the dictionary's slot
+SHORT_ID_BYTES = 100  # of an id that ENTRY_BYTES covers
 
 
 class _Entry(NamedTuple):
@@ -55,7 +57,8 @@ class ProfileCache:
         previous = self._entries.get(user_id)
         if at == OUTDATED and previous is not None and previous.at != OUTDATED:  # a later load finished first
             return
-        n_bytes = ENTRY_BYTES + (0 if profile is self._unknown_profile else profile.n_bytes)
+        long_id = max(0, getsizeof(user_id) - SHORT_ID_BYTES)
+        n_bytes = ENTRY_BYTES + long_id + (0 if profile is self._unknown_profile else profile.n_bytes)
         self._entries[user_id] = _Entry(profile, at, n_bytes)
         self._entries.move_to_end(user_id)
         self.n_bytes += n_bytes - (0 if previous is None else previous.n_bytes)

@@ -47,6 +47,13 @@ def test_the_answers_asked_for_least_lately_go_first_and_memory_stays_bounded() 
     assert cache.get(keys[3], ann) is not None
 
 
+def test_what_callers_write_into_ids_and_queries_counts_as_memory() -> None:
+    cache = ResponseCache(10_000)
+    for i in range(10):
+        cache.put((KEY[0], f"{i}" * 2_000, b"k" * 1_000), CachedResponse(None, b"{}", "user"), cache.epoch)
+    assert 2 * 3_000 < cache.n_bytes <= 10_000  # two fit
+
+
 def test_a_kept_answer_differs_from_the_first_in_its_request_id_alone(client: httpx.Client) -> None:
     def asked(request_id: str) -> Any:
         return client.get("/similar/item-1?k=3&explain=true", headers={"X-Request-Id": request_id})

@@ -33,9 +33,9 @@ class RollbackQuery(Query):
 
 
 def routes() -> list[APIRoute]:
-    """GET /bundles, and publish and rollback for admins."""
+    """GET /bundles, publish and rollback, all for admins."""
     return [
-        route("/bundles", bundles, response=BundlesAnswer),
+        route("/bundles", bundles, response=BundlesAnswer, role="admin"),
         route(
             "/bundles/{bundle_id}/publish",
             publish,

@@ -28,8 +28,9 @@ def routes(settings: UserSettings) -> list[APIRoute]:
 async def user(service: Service, request: Request[Query]) -> dict[str, Any]:
     """Where the user's vector comes from, how many items and events it is made from, and how fresh they are."""
     loaded, now = request.loaded, service.live.now()
-    cached = loaded.users.peek(request.id) is not None
-    profile, events = await loaded.users.find(request.id), await loaded.users.events(request.id)
+    cached = loaded.users.peek(request.id)
+    profile = cached or await loaded.users.find(request.id)
+    events = await loaded.users.events(request.id)
     created_at = loaded.bundle.manifest.created_at.timestamp()
     newest = max((event.timestamp for event in events), default=None)
     return {
@@ -37,7 +38,7 @@ async def user(service: Service, request: Request[Query]) -> dict[str, Any]:
         "source": profile.source if profile.known else "popular",
         "user_id": request.id,
         "trained": loaded.bundle.user_ids.row(request.id) is not None,
-        "in_memory": cached,
+        "in_memory": cached is not None,
         "seen": len(profile.past),
         "excluded": len(profile.excluded),
         "events": len(events),

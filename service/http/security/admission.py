@@ -7,12 +7,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.errors import OVERLOADED, SPEND, RateLimitedError, UnauthorizedError, overload
 from service.http.addresses import UNKNOWN, caller_of
+from service.http.docs_page import DOCS_PATHS
 from service.http.security.keyring import Keyring
 from service.http.security.rate_limit import Rate, TokenBuckets
 from service.principal import CALLER, PRINCIPAL, Principal
 
 # Probes have no key and must not be rate limited; the documentation is read in a browser.
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
+OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"}) | DOCS_PATHS
 NEVER_SHED = frozenset({"/healthz", "/readyz", "/metrics"})
 
 

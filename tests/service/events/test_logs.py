@@ -1,6 +1,8 @@
 """What every log of events promises, SQLite and Redis alike."""
 
 import asyncio
+import itertools
+import os
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,15 @@ from hypothesis import strategies as st
 from made_events import NOON, made, several
 from servers import Valkey
 
-from service.events.event import KINDS, Event
+from service.events.event import Event, kind_label
 from service.events.log import EventCount, EventLog, Overloaded
 from service.events.open_log import open_log
 from service.events.quality import quality
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
+
+EXAMPLES = itertools.count(1)
+MOST_EXAMPLES = int(os.environ.get("QUALITY_EXAMPLES", "25"))  # of the law of /quality; more by hand
 
 Steps = Callable[[EventLog], Awaitable[None]]
 Use = Callable[..., None]
@@ -201,18 +206,77 @@ def rates(counts: list[EventCount]) -> tuple[Any, ...]:
     return tuple(found[name] for name in ("answers", "items_shown", "clicks", "click_through_rate", "hit_rate"))
 
 
+def impression(event_id: str, items: int, **changes: Any) -> Event:
+    """An impression of the items 0 to items - 1, as the service logs it."""
+    shown = {"item_id": "", "value": items, "items": [f"item-{i}" for i in range(items)]}
+    return made(event_id, kind="impression", request_id="r1", **shown | changes)
+
+
 def test_clicks_are_joined_to_impressions_by_request_in_whatever_order_they_come(use: Use) -> None:
     async def steps(log: EventLog) -> None:
-        await log.append([made("c1", request_id="r1"), made("c2", request_id="r1")])
+        await log.append([made("c1", request_id="r1"), made("c2", request_id="r1", item_id="item-2")])
         assert rates(await log.counts_since(0)) == (0, 0, 0, None, None)
-        await log.append([made("i1", kind="impression", value=10, request_id="r1", bundle="b1")])
+        await log.append([made("i1", kind="impression", value=10, request_id="r1", bundle="b1", item_id="")])
         assert rates(await log.counts_since(0)) == (1, 10, 2, 0.2, 1.0)
         shown = [made(f"i{i}", kind="impression", request_id="r2", item_id=f"item-{i}") for i in range(2, 12)]
-        await log.append([*shown, made("c3", request_id="r2"), made("like", kind="like", request_id="r2")])
+        await log.append([*shown, made("c3", request_id="r2", item_id="item-2"), made("like", kind="like")])
         await log.append([made("c4"), made("c5", request_id="of no answer"[:2])])
         assert rates(await log.counts_since(0)) == (2, 20, 3, 0.15, 1.0)
         await log.append([made("i12", kind="impression", value=5, request_id="r3"), made("c3", request_id="r3")])
         assert rates(await log.counts_since(0)) == (3, 25, 3, 0.12, 2 / 3)
+
+    use(steps)
+
+
+def test_an_impression_that_service_and_client_log_counts_once(use: Use) -> None:
+    async def steps(log: EventLog) -> None:
+        await log.append([impression("of the service", 10, bundle="b1")])
+        await log.append([made(f"{i}", kind="impression", request_id="r1", item_id=f"item-{i}") for i in range(10)])
+        await log.append([made("whole", kind="impression", request_id="r1", item_id="", value=10)])
+        assert rates(await log.counts_since(0))[:2] == (1, 10)
+
+    use(steps)
+
+
+def test_a_click_counts_once_for_an_item_that_was_shown_and_not_for_another(use: Use) -> None:
+    async def steps(log: EventLog) -> None:
+        await log.append([made(f"c{i}", request_id="r1") for i in range(3)])
+        await log.append([impression("i", 4), made("not shown", request_id="r1", item_id="item-9")])
+        await log.append([made("again", request_id="r1"), made("of another", request_id="r2")])
+        assert rates(await log.counts_since(0)) == (1, 4, 1, 0.25, 1.0)
+
+    use(steps)
+
+
+def test_items_of_any_script_are_joined(use: Use) -> None:
+    ids = [
+        "a/b",
+        "用户七",
+        'quote"back\\slash',
+        "\\u0000",
+        "nul\x00byte",
+        "nul\x00",
+        "line\nbreak",
+        "=s",
+        "👩🏽‍🚀",
+        "'",
+    ]
+
+    async def steps(log: EventLog) -> None:
+        await log.append([impression("i", len(ids)).model_copy(update={"items": ids})])
+        await log.append([made(f"c{i}", request_id="r1", item_id=item_id) for i, item_id in enumerate(ids * 2)])
+        assert rates(await log.counts_since(0)) == (1, 10, 10, 1.0, 1.0)
+
+    use(steps)
+
+
+def test_a_purchase_of_an_item_that_was_shown_is_a_conversion_once(use: Use) -> None:
+    async def steps(log: EventLog) -> None:
+        bought = {"kind": "purchase", "request_id": "r1"}
+        await log.append([made("p1", **bought), impression("i", 4), made("p2", **bought)])
+        await log.append([made("p3", **bought | {"item_id": "item-9"}), made("no request", kind="purchase")])
+        found = quality(await log.counts_since(0))["overall"]
+        assert (found["conversions"], found["conversion_rate"], found["clicks"]) == (1, 0.25, 0)
 
     use(steps)
 
@@ -233,45 +297,94 @@ def test_quality_is_told_by_bundle_and_by_the_time_of_the_impression(use: Use) -
         assert found["overall"]["events"] == {"click": 3, "impression": 4}
         assert quality(await log.counts_since(NOON + 60 * 20))["overall"]["answers"] == 3
         assert rates(await log.counts_since(NOON + 60 * 30)) == (1, 4, 1, 0.25, 1.0)
+        assert quality(await log.counts_since(NOON - 86_400)) == found
 
     use(steps)
 
 
-def recount(events: list[Event]) -> tuple[Any, ...]:
-    """Join by hand, from all events at once."""
-    shown: dict[str, int] = {}
-    for event in events:
-        if event.kind == "impression" and event.request_id:
-            shown[event.request_id] = shown.get(event.request_id, 0) + int(event.value)
-    clicks = [event.request_id for event in events if event.kind == "click" and event.request_id in shown]
-    n, items = len(shown), sum(shown.values())
-    return n, items, len(clicks), len(clicks) / items if items else None, len(set(clicks)) / n if n else None
+def test_events_older_than_retention_are_not_counted_so_that_their_times_make_no_buckets(use: Use) -> None:
+    async def steps(log: EventLog) -> None:
+        await log.append([made(f"{i}", timestamp=300.0 * i, request_id=f"r{i}") for i in range(1_000)])
+        await log.append([made(f"i{i}", kind="impression", timestamp=300.0 * i, request_id=f"r{i}") for i in range(9)])
+        assert await log.counts_since(0) == []
+
+    use(steps, event_retention_days=1)
+
+
+def recount(events: list[Event], since: float) -> dict[str, Any]:
+    """/quality by its rules, from all events at once."""
+    counts = [EventCount(e.bundle or "", kind_label(e.kind), 1) for e in events if e.timestamp >= since]
+    for request_id in {event.request_id for event in events if event.request_id}:
+        of_it = [event for event in events if event.request_id == request_id]
+        impressions = [event for event in of_it if event.kind == "impression"]
+        if impressions and min(event.timestamp for event in impressions) >= since:
+            bundle = max(event.bundle or "" for event in impressions)
+            counts += [EventCount(bundle, name, n) for name, n in figures(impressions, of_it).items()]
+    return quality(counts)
+
+
+def figures(impressions: list[Event], events: list[Event]) -> dict[str, int]:
+    named = {item for event in impressions for item in (event.item_id, *event.items) if item}
+    shown = max(len(named), *(int(event.value) for event in impressions))
+
+    def joined(kind: str) -> int:
+        items = {event.item_id for event in events if event.kind == kind}
+        return len(items & named) + min(len(items - named), shown - len(named))
+
+    clicks = joined("click")
+    return {
+        "answers": 1,
+        "shown": shown,
+        "clicked": clicks,
+        "hits": int(clicks > 0),
+        "conversions": joined("purchase"),
+    }
+
+
+names = st.sampled_from(["", "item-0", "item-1", "item-2", "item-3"])
+
+
+def possible(kind: str, item: str, items: list[str], value: int, **fields: Any) -> Event:
+    """An event that its kind allows: only an impression may name no item, or several."""
+    if kind == "impression":
+        return made(kind=kind, item_id=item, items=[] if item else items, value=value, **fields)
+    return made(kind=kind, item_id=item or "item-9", **fields)
 
 
 events = st.builds(
-    made,
-    event_id=st.integers(0, 60).map(str),
-    kind=st.sampled_from(["impression", "click", "click", "like"]),
-    value=st.integers(1, 20),
+    possible,
+    event_id=st.integers(0, 10**6).map(str),
+    kind=st.sampled_from(["impression", "impression", "click", "click", "purchase", "like", "wish"]),
+    item=names,
+    items=st.lists(names.filter(bool), max_size=4),
+    value=st.integers(1, 6),
     request_id=st.none() | st.sampled_from(["r1", "r2", "r3"]),
     bundle=st.none() | st.sampled_from(["b1", "b2"]),
-    timestamp=st.sampled_from([0.0, NOON, NOON + 299.9, NOON + 300]),
+    timestamp=st.sampled_from([NOON - 86_400, NOON, NOON + 299.9, NOON + 300]),
 )
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(batches=st.lists(st.lists(events, max_size=8), max_size=6))
-def test_the_running_sums_are_those_of_a_count_from_the_start(use: Use, batches: list[list[Event]]) -> None:
+@settings(max_examples=MOST_EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(sent=st.lists(events, max_size=16, unique_by=lambda event: event.event_id), data=st.data())
+def test_quality_depends_neither_on_the_order_of_events_nor_on_how_often_they_are_sent(
+    use: Use, sent: list[Event], data: st.DataObject
+) -> None:
+    disordered = data.draw(st.permutations(sent + data.draw(st.lists(st.sampled_from(sent)) if sent else st.just([]))))
+    cut = data.draw(st.integers(0, len(disordered)))
+
     async def steps(log: EventLog) -> None:
-        before = await everything(log)
-        for i, batch in enumerate(batches):
-            # Examples share one log: what is new to each is what this example calls its own.
-            mine = f"{len(before)}-{i}-"
-            await log.append([event.model_copy(update={"event_id": mine + event.event_id}) for event in batch])
-        held = await everything(log)
-        assert rates(await log.counts_since(0)) == recount(held)
-        by_kind = {kind: sum(event.kind == kind for event in held) for kind in KINDS}
-        assert quality(await log.counts_since(0))["overall"]["events"] == {k: n for k, n in by_kind.items() if n}
+        # Examples share one log: each has events, requests and a place in time of its own.
+        mine, later = f"{await log.last_position()}-", 10 * 86_400 * next(EXAMPLES)
+
+        def own(event: Event) -> Event:
+            request_id = event.request_id and mine + event.request_id
+            given = {"event_id": mine + event.event_id, "request_id": request_id, "timestamp": event.timestamp + later}
+            return event.model_copy(update=given)
+
+        await log.append([own(event) for event in disordered[:cut]])
+        await log.append([own(event) for event in disordered[cut:]])
+        for since in (NOON - 86_400 + later, NOON + later, NOON + 300 + later):
+            assert quality(await log.counts_since(since)) == recount([own(event) for event in sent], since)
 
     use(steps, event_retention_days=100_000)
 

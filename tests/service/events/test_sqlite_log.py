@@ -7,13 +7,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from made_events import made, several
+from made_events import NOON, made, several
 
 from index.errors import InputError
 from service.events.event import Event
 from service.events.log import LogUnavailable
 from service.events.open_log import FILE
-from service.events.schema import BUSY_MS
+from service.events.schema import BUSY_MS, EVENTS
 from service.events.sqlite_log import SqliteLog
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -71,6 +71,65 @@ def test_somebody_elses_database_or_a_later_schema_is_refused(tmp_path: Path, ch
         other.executescript(change)
     with pytest.raises(InputError, match=said):
         opened(tmp_path)
+
+
+# The tables of release 0.1.0, whose triggers counted without items.
+OF_0_1_0 = f"""
+{EVENTS}
+CREATE TABLE answers (
+    request_id TEXT PRIMARY KEY, bucket INTEGER NOT NULL, bundle TEXT NOT NULL,
+    shown INTEGER NOT NULL, clicks INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX answers_by_bucket ON answers (bucket);
+CREATE TRIGGER event_counted AFTER INSERT ON events BEGIN SELECT raise(ABORT, 'the old trigger'); END;
+CREATE TRIGGER event_of_an_answer AFTER INSERT ON events BEGIN SELECT raise(ABORT, 'the old trigger'); END;
+CREATE TRIGGER answer_shown AFTER INSERT ON answers BEGIN SELECT raise(ABORT, 'the old trigger'); END;
+INSERT INTO counts VALUES (0, 'b1', 'answers', 3);
+"""
+
+
+def test_a_log_of_the_first_release_is_taken_on_and_counts_go_on(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / FILE)) as old:
+        old.executescript(OF_0_1_0)
+
+    async def steps(log: SqliteLog) -> None:
+        await log.append([made("1", request_id="r1"), made("2", request_id="r1", kind="impression", bundle="b1")])
+        counted = {count.name: count.n for count in await log.counts_since(0) if count.bundle == "b1"}
+        assert (counted["answers"], counted["clicked"]) == (4, 1)
+
+    use(tmp_path, steps)
+    use(tmp_path, lambda log: write(log, [made("3")]))
+
+
+def test_old_answers_are_removed_with_their_items_a_limited_number_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.events.sqlite_log.TIDY_ROWS", 3)
+    now = NOON
+
+    async def steps() -> None:
+        nonlocal now
+        log = SqliteLog(tmp_path / FILE, Settings(registry=tmp_path, event_retention_days=1), Metrics(), lambda: now)
+        await log.append([made(str(i), request_id=f"r{i}") for i in range(5)])
+        now += 3 * 86_400
+        for i in range(3):
+            await log.append([made(f"later-{i}", request_id="later", timestamp=now)])
+        await log.close()
+
+    asyncio.run(steps())
+    with closing(sqlite3.connect(tmp_path / FILE)) as file:
+        assert file.execute("SELECT request_id FROM answers").fetchall() == [("later",)]
+        assert file.execute("SELECT request_id FROM answer_items").fetchall() == [("later",)]
+
+
+def test_of_whole_days_their_sums_are_read_and_not_their_buckets(tmp_path: Path) -> None:
+    async def steps(log: SqliteLog) -> None:
+        await log.append([made(str(i), timestamp=NOON + 3_600 * i) for i in range(48)])
+        with closing(sqlite3.connect(tmp_path / FILE)) as other, other:
+            other.execute("DELETE FROM counts WHERE bucket >= ?", (NOON + 86_400,))
+        assert [count.n for count in await log.counts_since(NOON - 86_400)] == [48]
+
+    use(tmp_path, steps)
 
 
 def test_a_place_that_cannot_be_written_is_refused(tmp_path: Path) -> None:

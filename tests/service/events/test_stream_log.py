@@ -325,9 +325,10 @@ def test_another_type_under_the_stream_refuses_and_under_what_is_derived_is_repl
             with pytest.raises(LogUnavailable, match="WRONGTYPE"):
                 await log.append([made("1", request_id="r1")])
             client.delete(STREAM)
-            for key in ("user:ann", "days", "answer:r1"):
+            day = int(time.time() // 86_400)
+            for key in ("user:ann", "days", "join:r1", f"figures:{day}", f"sums:{day}"):
                 client.set("{reco:events}:" + key, "garbage")
-        assert (await log.append([made("1", request_id="r1")])).n_new == 1
+        assert (await log.append([made("1", request_id="r1", timestamp=time.time())])).n_new == 1
         assert [event.event_id for event in await log.user_events("ann")] == ["1"]
         assert await log.counts_since(0)
 

@@ -1,58 +1,148 @@
+"""The sentence of an explanation is true of the numbers beside it, whatever they are."""
+
 import re
+from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from service.ranking.attribution import ScoreShares
 from service.ranking.explanation_text import (
+    HAD_BY_NO_USER,
+    OWN_REST,
+    OWN_TASTE,
     PART_PHRASES,
     PastItems,
-    past_causes,
-    reason_sentence,
+    explanation_sentence,
+    popular_sentence,
     render_explanations,
     rules_sentence,
 )
 
-share = st.floats(-5, 5, width=32)
+
+def past_of(count: int = 0, source: str = "user", *, has_taste: bool = True) -> PastItems:
+    return PastItems(np.empty((0, 0)), np.empty((0, 0)), source, count, has_taste)
 
 
-def past_of(*items: tuple[str, float], source: str = "user") -> list[str]:
-    return past_causes([{"title": title, "contribution": value} for title, value in items], source)
+def shares_of(*past: float, own: float = 0.0, others: float = 0.0, **more: Any) -> dict[str, Any]:
+    """Shares as in a response: past items called film 0, film 1, ..., and one part with all of the score."""
+    items = [{"title": f"film {i}", "contribution": share} for i, share in enumerate(past)]
+    shares = {"past_items": items, "other_past_items": others, "user_own": own}
+    return shares | {"parts": {"image": sum(past) + own + others}} | more
 
 
-def test_the_past_items_and_the_part_that_weigh_most_are_named() -> None:
-    said = reason_sentence({"text": 0.2, "image": 0.7}, past_of(("Alien", 0.5), ("Heat", 0.2), ("Up", 0.1)), own=0.1)
-    assert said == "Because you had Alien and Heat; mostly its looks."
+def test_past_items_that_carry_most_of_the_score_are_the_reason() -> None:
+    said = explanation_sentence(shares_of(0.5, 0.2, 0.1, own=0.1), past_of(3))
+    assert said == "Because you had film 0 and film 1; mostly its looks."
+
+
+def test_past_items_that_carry_little_are_named_among_all_of_them() -> None:
+    said = explanation_sentence(shares_of(0.5, 0.2, 0.1, others=3.0), past_of(41))
+    assert said == "Among 41 past items, most of all film 0 and film 1; mostly its looks."
+
+
+def test_of_a_short_past_whose_items_are_all_named_they_are_part_of_the_reason() -> None:
+    said = explanation_sentence(shares_of(0.5, 0.2, own=0.7), past_of(2))
+    assert said == "Partly because you had film 0 and film 1; mostly its looks."
+
+
+def test_the_users_own_term_is_called_a_taste_only_where_the_model_has_one() -> None:
+    shares = shares_of(0.2, own=1.3)
+    assert explanation_sentence(shares, past_of(1)) == f"Because {OWN_TASTE}; mostly its looks."
+    said = explanation_sentence(shares, past_of(1, has_taste=False))
+    assert said == f"Because {OWN_REST}; mostly its looks."
 
 
 def test_a_part_below_half_of_the_score_is_not_called_most_of_it() -> None:
-    said = reason_sentence({"text": 0.3, "image": 0.4, "id": 0.3}, past_of(("Alien", 1.0)), own=0.0)
-    assert said == "Because you had Alien; most of all its looks."
-
-
-def test_what_pulls_the_score_down_is_never_named_as_a_cause() -> None:
-    said = reason_sentence({"text": 1.0}, past_of(("Alien", -0.1), ("Heat", -0.2)), own=1.3)
-    assert said == "Because it fits your own long-term taste; mostly its description."
+    said = explanation_sentence(shares_of(1.0, parts={"text": 0.3, "image": 0.4, "id": 0.3}), past_of(1))
+    assert said == "Because you had film 0; most of all its looks."
 
 
 def test_where_nothing_speaks_for_an_item_the_sentence_says_so() -> None:
-    assert (
-        reason_sentence({"text": -1.0}, past_of(("Alien", -0.5)), own=-0.5)
-        == "The nearest to your taste of what is left."
-    )
+    said = explanation_sentence(shares_of(-0.5, own=-0.5, parts={"text": -1.5, "image": 0.5}), past_of(1))
+    assert said == "Nothing that is known of you speaks for it."
 
 
-@given(st.dictionaries(st.sampled_from(sorted(PART_PHRASES)), share, min_size=1), st.lists(share, max_size=3), share)
-def test_the_sentence_is_true_of_its_shares(parts: dict[str, float], past: list[float], own: float) -> None:
-    past = sorted(past, reverse=True)
-    said = reason_sentence(parts, past_of(*((f"film {i}", value) for i, value in enumerate(past))), own)
-    assert all(past[int(i)] > 0 for i in re.findall(r"film (\d)", said))
-    assert ("long-term taste" not in said) or own > 0
-    named = [name for name, words in PART_PHRASES.items() if said.endswith(f" {words}.")]
-    assert all(parts[name] == max(parts.values()) > 0 for name in named)
-    if "mostly" in said:
-        assert parts[named[0]] > sum(parts.values()) / 2 > 0
+def test_a_rule_that_carries_most_of_the_score_leaves_no_other_reason() -> None:
+    said = explanation_sentence(shares_of(0.5, 0.2, rules=1.0), past_of(2))
+    assert said == "Partly because you had film 0 and film 1; mostly its looks. A rule moved it up."
+
+
+def test_a_pinned_item_is_there_because_of_its_rule() -> None:
+    said = explanation_sentence(shares_of(0.5), past_of(1), pinned=True)
+    assert said == "You had film 0; mostly its looks. A rule put it in this place."
+
+
+def test_an_item_that_no_user_had_is_not_explained_by_who_had_it() -> None:
+    said = explanation_sentence(shares_of(0.5, parts={"id": 0.5}), past_of(1), had_by_users=False)
+    assert said == f"Because you had film 0; mostly {HAD_BY_NO_USER['id']}."
+
+
+share = st.floats(-5, 5, width=32)
+
+
+@given(
+    past=st.lists(share, max_size=3).map(lambda shares: sorted(shares, reverse=True)),
+    own=share,
+    others=share,
+    rules=st.none() | share,
+    parts=st.dictionaries(st.sampled_from(sorted(PART_PHRASES)), share, min_size=1),
+    more=st.integers(0, 40),
+    source=st.sampled_from(["user", "fold_in", "session"]),
+    flags=st.tuples(st.booleans(), st.booleans(), st.booleans()),
+)
+def test_the_sentence_is_true_of_its_shares(
+    *,
+    past: list[float],
+    own: float,
+    others: float,
+    rules: float | None,
+    parts: dict[str, float],
+    more: int,
+    source: str,
+    flags: tuple[bool, bool, bool],
+) -> None:
+    has_taste, pinned, had_by_users = flags
+    if not more:
+        others = 0.0
+    elif past:
+        others = min(others, more * past[-1])  # the named ones are the largest
+    shares = shares_of(*past, own=own, others=others, parts=parts, **({} if rules is None else {"rules": rules}))
+    about = past_of(len(past) + more, source, has_taste=has_taste)
+    said = explanation_sentence(shares, about, pinned=pinned, had_by_users=had_by_users)
+
+    named = {int(i) for i in re.findall(r"film (\d)", said)}
+    by_named = sum(past[i] for i in named)
+    score = sum(past) + own + others + (rules or 0.0)
+    assert all(past[i] > 0 and i < 2 for i in named)
+    assert said.endswith(".")
+    # "Because" is said of more than half of the score, and of a rule's work never.
+    if said.startswith("Because") and named:
+        assert by_named > score / 2 > 0
+    elif said.startswith("Because"):
+        assert own > score / 2 > 0
+    assert not (pinned and "because" in said.lower())
+    if said.startswith("Among"):
+        assert f"Among {len(past) + more} past items" in said
+    # The user's own term is called a taste only where the model has one, and only where it raises the score.
+    assert (OWN_TASTE not in said) or (has_taste and own > 0)
+    assert (OWN_REST not in said) or (not has_taste and own > 0)
+    if said.startswith("Nothing"):
+        assert max([*past, own]) <= 0
+    # Of the parts the largest is named, and "mostly" is more than half of the sum of all.
+    name = max(parts, key=lambda part: parts[part])
+    phrases = PART_PHRASES if had_by_users else PART_PHRASES | HAD_BY_NO_USER
+    clause = re.search(r"; (mostly|most of all) ([^.;]+)\.", said)
+    if clause:
+        assert clause[2] == phrases[name]
+        assert parts[name] > 0
+        assert clause[1] == "most of all" or parts[name] > sum(parts.values()) / 2 > 0
+    # A rule is told where it moved the item, in the direction of its share.
+    assert said.endswith(" A rule put it in this place.") == pinned
+    assert said.endswith(" A rule moved it up.") == (not pinned and (rules or 0.0) > 0)
+    assert said.endswith(" A rule moved it down.") == (not pinned and (rules or 0.0) < 0)
 
 
 def test_an_explanation_is_told_item_by_item() -> None:
@@ -63,7 +153,7 @@ def test_an_explanation_is_told_item_by_item() -> None:
         contributions=np.float32([[3, 0.5]]),
         others=np.float32([0.5, 0.25]),
     )
-    past = PastItems(np.array([[7, 8]]), np.ones((1, 2)), "user")
+    past = PastItems(np.array([[7, 8]]), np.ones((1, 2)), "user", count=2)
     told = list(render_explanations(found, past, lambda row: (f"i{row}", f"Film {row}"), np.array([[4, 0]])))
     assert told[0] == {
         "sentence": "Because you had Film 7; mostly its description.",
@@ -73,15 +163,17 @@ def test_an_explanation_is_told_item_by_item() -> None:
         "user_own": 0.5,
     }
     assert told[1]["past_items"][0]["rank_without"] is None
+    assert next(iter(told[0])) == "sentence"
 
 
 def test_what_was_disliked_is_told_apart_and_what_a_session_looked_at_is_not_called_had() -> None:
-    items = [
-        {"title": "Alien", "contribution": 0.5, "weight": 2.0},
-        {"title": "Up", "contribution": 0.2, "weight": -0.5},
-    ]
-    assert past_causes(items, "session") == ["you looked at Alien", "you did not like Up"]
-    assert past_causes(items[:1], "fold_in") == ["you had Alien"]
+    shares = shares_of(0.5, 0.2, others=0.1)
+    shares["past_items"][1]["weight"] = -0.5
+    told = explanation_sentence(shares, past_of(3, "session"))
+    assert told.startswith("Because you looked at film 0 and you did not like film 1; ")
+    shares["other_past_items"] = 9.0
+    told = explanation_sentence(shares, past_of(3, "session"))
+    assert told.startswith("Among 3 past items, most of all film 0 and film 1, which you did not like; ")
 
 
 def test_rules_say_what_they_did_to_an_item() -> None:
@@ -89,3 +181,11 @@ def test_rules_say_what_they_did_to_an_item() -> None:
     assert rules_sentence(0.3, pinned=False) == " A rule moved it up."
     assert rules_sentence(-0.3, pinned=False) == " A rule moved it down."
     assert rules_sentence(0.3, pinned=True) == " A rule put it in this place."
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [(0, "No user has had it yet;"), (1, "Popular: 1 person had it;"), (7, "Popular: 7 people had it;")],
+)
+def test_a_popular_item_is_told_with_its_users(count: int, said: str) -> None:
+    assert popular_sentence(count).startswith(said)

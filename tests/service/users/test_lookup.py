@@ -169,6 +169,14 @@ def test_strangers_take_little_memory_since_all_of_them_are_one_nobody(bundle: B
         assert world.users.n_bytes == 10 * ENTRY_BYTES
 
 
+def test_strangers_with_long_ids_take_the_memory_of_their_ids(bundle: Bundle, tmp_path: Path) -> None:
+    @lively(bundle, tmp_path)
+    async def _(world: World) -> None:
+        for i in range(10):
+            await world.users.find(f"{i}" * 500)
+        assert world.users.n_bytes > 10 * (ENTRY_BYTES + 400)
+
+
 held = st.tuples(st.sampled_from("abcdef"), st.sampled_from(("put", "overtaken", "drop", "get")), st.integers(0, 29))
 
 
@@ -201,6 +209,7 @@ def test_many_who_ask_for_one_user_at_once_wait_for_one_reading(bundle: Bundle, 
         found = await asyncio.gather(*(world.users.find("user-3") for _ in range(100)))
         assert len({id(profile) for profile in found}) == 1
         assert world.counted("reco_vectors_total", source="bundle") == 1
+        assert world.counted("reco_vectors_total", source="memory") == 99
 
 
 def test_a_caller_that_leaves_does_not_end_the_reading_for_the_others(bundle: Bundle, tmp_path: Path) -> None:

@@ -184,6 +184,30 @@ def test_answers_to_a_session_are_shown_to_nobody_we_know_or_to_the_user_it_name
     assert [row[1:5] for row in held(tmp_path)] == [("", "", "impression", 10.0), ("ann", "", "impression", 10.0)]
 
 
+def test_bundle_names_that_callers_make_up_are_told_together(client: httpx.Client) -> None:
+    known = client.get("/readyz").json()["bundle"]
+    named = [CLICK | {"bundle": name} for name in ("made-up-1", "made-up-2", "other", known)]
+    client.post("/events", json=named)
+    client.post("/events", json=[CLICK | {"bundle": f"made-up-{i}"} for i in range(50)])
+    found = QualityAnswer.model_validate(client.get("/quality").json())
+    assert {one.bundle: one.events for one in found.bundles} == {"other": {"click": 53}, known: {"click": 1}}
+
+
+def test_what_client_and_service_both_tell_of_an_answer_counts_once(client: httpx.Client) -> None:
+    answer = client.get("/recommend/user-2?k=4").json()
+    wait_until(lambda: counted(client, 'reco_events_total{kind="impression"}') == 1)
+    fields = {"user_id": "user-2", "request_id": answer["request_id"]}
+    ids = [item["item_id"] for item in answer["items"]]
+    shown = [fields | {"kind": "impression", "item_id": item_id} for item_id in ids]
+    clicks = [fields | {"kind": "click", "item_id": item_id} for item_id in (ids[0], ids[0], "not shown")]
+    bought = [fields | {"kind": "purchase", "item_id": ids[1]}] * 2
+    client.post("/events", json=[*shown, *clicks, *bought])
+    found = QualityAnswer.model_validate(client.get("/quality").json()).overall
+    assert (found.answers, found.items_shown, found.clicks, found.conversions) == (1, 4, 1, 1)
+    assert found.click_through_rate == found.conversion_rate == 0.25
+    assert found.click_through_interval == found.conversion_interval == pytest.approx((0.0456, 0.6994), abs=1e-4)
+
+
 @pytest.mark.parametrize("since", ["yesterday", "-1", "inf", "nan", "9.4e307"])
 def test_a_window_that_begins_nowhere_is_refused(client: httpx.Client, since: str) -> None:
     assert client.get(f"/quality?since={since}").status_code == 422
@@ -243,8 +267,8 @@ def test_noted_answers_beyond_the_bound_are_dropped_and_counted_and_the_rest_is_
 ) -> None:
     async def steps(feedback: EventIntake) -> None:
         for i in range(30):
-            feedback.record_impression(f"r{i}", "ann", "b1", 10)
-        feedback.record_impression("empty", "ann", "b1", 0)
+            feedback.record_impression(f"r{i}", "ann", "b1", ["item-1", "item-2"])
+        feedback.record_impression("empty", "ann", "b1", [])
 
     metrics = feedback(tmp_path, steps, events_waiting=20)
     assert metrics.registry.get_sample_value("reco_impressions_dropped_total") == 10

@@ -115,6 +115,33 @@ def _with_history(registry: Path, content: Any, rows: list[int]) -> Path:
     return registry
 
 
+def sentences(client: httpx.Client) -> list[tuple[str, dict[str, Any]]]:
+    """The explanations of the first items of every user with a vector."""
+    answers = [ask(client, f"user-{row}", k=10, explain=True) for row in range(30)]
+    shown = [item for answer in answers if answer["source"] == "user" for item in answer["items"]]
+    return [(item["explanation"]["sentence"], {"score": item["score"], **item["explanation"]}) for item in shown]
+
+
+def test_a_sentence_gives_as_the_reason_only_what_carries_more_than_half_of_the_score(client: httpx.Client) -> None:
+    found = sentences(client)
+    for sentence, shares in found:
+        named = [item["contribution"] for item in shares["past_items"][:2] if item["title"] in sentence]
+        assert all(contribution > 0 for contribution in named)
+        if sentence.startswith("Because you had"):
+            assert sum(named) > shares["score"] / 2 > 0
+        elif sentence.startswith("Because"):
+            assert shares["user_own"] > shares["score"] / 2 > 0
+    assert {sentence.split()[0] for sentence, _ in found} >= {"Because", "Among"}
+
+
+def test_where_fold_in_is_approximate_no_sentence_speaks_of_a_taste_of_ones_own(tmp_path: Path) -> None:
+    publish(tmp_path, make_content(fold_in_exact=False))
+    with serving(registry=tmp_path) as client:
+        said = [sentence for sentence, _ in sentences(client)]
+    assert any("beyond your past items" in sentence for sentence in said)
+    assert not any("taste" in sentence for sentence in said)
+
+
 def test_an_unknown_user_gets_what_is_popular_and_is_told_so(client: httpx.Client, bundle: Bundle) -> None:
     answer = ask(client, "nobody", k=5, explain=True)
     assert answer["source"] == "popular"

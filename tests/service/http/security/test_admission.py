@@ -1,3 +1,4 @@
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,6 +71,36 @@ def test_probes_and_the_documentation_need_no_key_and_metrics_do(registry: Path,
     with serving(registry=registry, api_keys_file=keys.path) as client:
         for path, status in [("/healthz", 200), ("/readyz", 200), ("/docs", 200), ("/metrics", 401), ("/none", 401)]:
             assert client.get(path).status_code == status
+
+
+PAGE = (Path(__file__).parents[4] / "docs" / "security.md").read_text(encoding="utf-8")
+ROLES: tuple[Role, ...] = ("read", "write", "admin")
+
+
+def routes_of_the_page() -> dict[str, str]:
+    """The role of each route, `GET /popular`, by the table of docs/security.md."""
+    rows = [line.strip("|").split("|") for line in PAGE.splitlines() if line.startswith("|") and "/" in line]
+    return {route: role.strip(" `") for role, routes in rows for route in re.findall(r"`([A-Z]+ /[^`]*)`", routes)}
+
+
+def test_every_route_asks_for_the_role_that_the_page_tells(registry: Path, keys: Keys) -> None:
+    given = {role: bearer(keys.add(role, role)) for role in ROLES}
+    told = routes_of_the_page()
+    with serving(registry=registry, api_keys_file=keys.path) as client:
+        paths = client.get("/openapi.json").json()["paths"]
+        of_routes = {
+            f"{method.upper()} {path}": one["x-role"] for path, of in paths.items() for method, one in of.items()
+        }
+        open_routes = {"GET /healthz", "GET /readyz", "GET /openapi.json", "GET /docs"}
+        assert told == of_routes | dict.fromkeys(open_routes, "no key")
+        for route, role in told.items():
+            method, path = route.split()
+            path = re.sub(r"\{\w+\}", "none", path)
+            statuses = [client.request(method, path).status_code]
+            statuses += [client.request(method, path, headers=given[one]).status_code for one in ROLES]
+            refused = 0 if role == "no key" else 1 + ROLES.index(role)  # type: ignore[arg-type]
+            assert statuses[:refused] == [401, 403, 403][:refused], route
+            assert not {401, 403} & set(statuses[refused:]), route
 
 
 def test_the_openapi_document_says_where_keys_are_asked_for(registry: Path, keys: Keys) -> None:
