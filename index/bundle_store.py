@@ -121,7 +121,8 @@ class FolderStore:
         return str(self.folder)
 
     def ids(self) -> list[str]:
-        return [path.parent.name for path in self.folder.glob(f"*/{MANIFEST}") if BUNDLE_ID.fullmatch(path.parent.name)]
+        found = (path.parent.name for path in self.folder.glob(f"*/{MANIFEST}") if path.is_file())
+        return [name for name in found if BUNDLE_ID.fullmatch(name)]
 
     def holds(self, bundle_id: str) -> bool:
         return (self.folder / bundle_id / MANIFEST).is_file()

@@ -13,7 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from index.bundle import BundleError, open_bundle
+from index.bundle import open_bundle
+from index.bundle_store import StoreUnavailableError
 from index.errors import InputError
 from index.gate import incumbent_split
 from index.registry import Registry
@@ -167,8 +168,10 @@ def _incumbent_metrics(options: RetrainOptions, dataset: Dataset) -> Mapping[str
     if current is None:
         return {}
     try:
-        serving = open_bundle(registry.path(current), verify=False)
-    except BundleError as error:  # a damaged current bundle does not block the new one; the gate reports it too
+        serving = open_bundle(registry.path(current))
+    except StoreUnavailableError:
+        raise
+    except InputError as error:  # a damaged current bundle does not block the new one; the gate reports it too
         print_status(f"not compared with {current}: {error}")
         return {}
     figures = evaluate_bundle(serving, dataset, list_lengths(options.config))
