@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from pydantic import TypeAdapter
 
 from index.errors import InputError
 
@@ -47,10 +48,15 @@ def read_file(path: Path, parse: Callable[[BufferedReader], T], expected: str) -
     try:
         with open_file(path) as file:
             return parse(file)
-    except InputError:
+    except (InputError, KeyboardInterrupt, SystemExit):
         raise
-    except Exception as error:
+    except BaseException as error:  # a panic of a parser in Rust is no Exception
         raise InputError(f"{path} cannot be read ({reason(error)}); expected {expected}") from error
+
+
+def read_json(path: Path, kind: TypeAdapter[T], expected: str) -> T:
+    """The value of a JSON file; InputError where it is not of its kind."""
+    return read_file(path, lambda file: kind.validate_json(file.read()), expected)
 
 
 def reason(error: BaseException) -> str:
@@ -69,6 +75,11 @@ def read_document(path: Path) -> bytes:
 
 
 def map_array(path: Path) -> Array:
+    """As open_array, as a plain ndarray: each slice of a np.memmap pays for the subclass."""
+    return open_array(path).view(np.ndarray)
+
+
+def open_array(path: Path) -> Array:
     """Memory-map a .npy file read-only; InputError unless the file is as long as its header says."""
     return read_file(path, _mapped, "a whole .npy file")
 
@@ -78,10 +89,11 @@ def _mapped(file: BufferedReader) -> Array:
     start, size = file.tell(), os.fstat(file.fileno()).st_size
     if size != start + prod(shape) * dtype.itemsize:
         raise ValueError(f"it has {size:,} bytes, its header says {dtype} {shape}")
-    # As a plain ndarray: each slice of a np.memmap would pay for the subclass.
-    array = np.memmap(file, dtype, "r", start, shape).view(np.ndarray) if prod(shape) else np.empty(shape, dtype)
-    array.flags.writeable = False
-    return array
+    if prod(shape):
+        return np.memmap(file, dtype, "r", start, shape)
+    nothing = np.empty(shape, dtype)  # no empty range can be mapped
+    nothing.flags.writeable = False
+    return nothing
 
 
 def _header(file: BufferedReader) -> tuple[np.dtype[Any], tuple[int, ...]]:
