@@ -40,7 +40,7 @@ async def bundle_lifecycle(
     del opened  # only the swapper may refer to it, and drops it at the next swap
     publishing = Publishing(swapper, gate, pubsub)
     monitor = BundleMonitor(swapper, publishing, loader.settings, loader.metrics, replica=socket.gethostname())
-    work = (swapper.follow(), monitor.check_files(), current.loaded.similar_items.build())
+    work = (swapper.follow(), monitor.check_files())
     tasks = [asyncio.create_task(coroutine) for coroutine in work]
     try:
         yield BundleLifecycle(swapper, publishing)
