@@ -16,7 +16,7 @@ from index.bundle import open_bundle, read_manifest
 from index.cli import COPIES, Copies, command_line, run_cli
 from index.console_tables import benchmark_table, bundle_summary, registry_table
 from index.engine import use_threads
-from index.errors import InputError
+from index.errors import BundleError, InputError
 from index.gate import GateReport, check_bundle
 from index.gate_report import GateLimits, parse_limits
 from index.gpu import place_index
@@ -232,9 +232,8 @@ def bench(
 
 def _names_bundle(place: str) -> bool:
     """Whether a place is a bundle or has the name of one; else it is a registry."""
-    if "://" in place:
-        return BUNDLE_ID.fullmatch(place.rstrip("/").rpartition("/")[2]) is not None
-    return (Path(place) / MANIFEST).exists() or not Path(place).is_dir()
+    named = BUNDLE_ID.fullmatch(place.rstrip("/").rpartition("/")[2]) is not None
+    return named or ("://" not in place and ((Path(place) / MANIFEST).exists() or not Path(place).is_dir()))
 
 
 def _fetch(bundle: str, copies: Path) -> Path:
@@ -244,11 +243,18 @@ def _fetch(bundle: str, copies: Path) -> Path:
 
 def _gate(registry: Registry, bundle_id: str, limits: list[str] | None, replay: Path | None) -> GateReport:
     serving, path = registry.current_id(), registry.fetch(bundle_id)
-    current = None if serving is None else registry.fetch(serving)
+    current = None if serving is None else _fetch_current(registry, serving)
     user_ids = () if replay is None else _lines(replay)
     use_threads(1)  # as the service searches
     with Console(stderr=True).status("running the gate"):
         return check_bundle(path, current, parse_limits(limits or ()), replay=user_ids)
+
+
+def _fetch_current(registry: Registry, bundle_id: str) -> Path:
+    try:
+        return registry.fetch(bundle_id)
+    except BundleError:  # a damaged bundle in a bucket does not block a good one: the gate says that it is unreadable
+        return registry.folder / bundle_id
 
 
 def _lines(file: Path) -> list[str]:

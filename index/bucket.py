@@ -14,10 +14,9 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from shutil import rmtree
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import quote
@@ -29,9 +28,18 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from index.bundle_store import StoredFile, StoreUnavailableError, WriteConflictError
-from index.errors import InputError
-from index.manifest import BUNDLE_ID, MANIFEST, BundleError, Manifest, check_file_names, parse_manifest
-from index.storage import TEMPORARY_PREFIX, files_under, remove_leftovers, sync, sync_tree, temporary_folder
+from index.errors import BundleError, InputError
+from index.manifest import BUNDLE_ID, MANIFEST, Manifest, check_file_names, parse_manifest
+from index.reading import MAX_DOCUMENT
+from index.storage import (
+    TEMPORARY_PREFIX,
+    files_under,
+    remove_leftovers,
+    remove_tree,
+    sync,
+    sync_tree,
+    temporary_folder,
+)
 
 if TYPE_CHECKING:
     from obstore import GetResult
@@ -47,7 +55,6 @@ NO_RETRIES: "RetryConfig" = {"max_retries": 0, "retry_timeout": timedelta(second
 LIST_PAGE = 1_000  # the most that stores return in one response
 PARALLEL_TRANSFERS = 8  # files
 CHUNK = 16 << 20  # bytes of one request: after an error one chunk is requested again, not the whole file
-MAX_SMALL_FILE = 64 << 20  # bytes of a pointer, a record or a manifest
 ABANDONED_AFTER = timedelta(days=1)  # without progress, after which an unfinished upload is removed
 
 T = TypeVar("T")
@@ -156,9 +163,9 @@ class BucketStore:
             _each(download, manifest.files)
             (folder / MANIFEST).write_bytes(text)
             sync_tree(folder)
-            if not path.exists():
-                folder.rename(path)
-                sync(self.folder)
+            self._remove_copy(path)  # a copy without a manifest is damaged
+            folder.rename(path)
+            sync(self.folder)
 
     def _download(self, key: str, size: int, path: Path, transferred: OnBytes) -> str:
         """Write an object into a new file; returns its sha256."""
@@ -224,8 +231,16 @@ class BucketStore:
             copies = [path for path in self.folder.glob("*") if BUNDLE_ID.fullmatch(path.name)]
             for copy in copies:
                 if copy.name not in kept:
-                    doomed = copy.rename(self.folder / f"{TEMPORARY_PREFIX}removed-{copy.name}")
-                    rmtree(doomed)
+                    self._remove_copy(copy)
+
+    def drop_copy(self, bundle_id: str) -> bool:
+        with self._fetching:
+            self._remove_copy(self.folder / bundle_id)
+        return True
+
+    def _remove_copy(self, path: Path) -> None:
+        with suppress(FileNotFoundError):
+            remove_tree(path.rename(self.folder / f"{TEMPORARY_PREFIX}removed-{path.name}"))
 
     def read(self, name: str) -> StoredFile | None:
         return self._unless_missing(lambda: _stored_file(obstore.get(self._store, name)))
@@ -248,7 +263,12 @@ class BucketStore:
         return nullcontext()
 
     def _manifest_bytes(self, bundle_id: str) -> bytes:
-        stored = self.read(f"{bundle_id}/{MANIFEST}")
+        try:
+            stored = self.read(f"{bundle_id}/{MANIFEST}")
+        except StoreUnavailableError:
+            raise
+        except InputError as error:
+            raise BundleError(str(error)) from error
         if stored is None:
             raise BundleError(f"{self.location(bundle_id)} has no {MANIFEST}; expected a whole bundle")
         return stored.data
@@ -291,9 +311,9 @@ def _open_store(url: str, client: "ClientConfig", retries: "RetryConfig") -> Sto
 
 
 def _stored_file(found: "GetResult") -> StoredFile:
-    """StoreUnavailableError where the object is too large to be a pointer, a record or a manifest."""
-    if found.meta["size"] > MAX_SMALL_FILE:
-        raise StoreUnavailableError(f"{found.meta['path']} has {found.meta['size']} bytes, expected a small file")
+    """InputError where the object is too large to be one of ours."""
+    if found.meta["size"] > MAX_DOCUMENT:
+        raise InputError(f"{found.meta['path']} has {found.meta['size']:,} bytes; expected at most {MAX_DOCUMENT:,}")
     version = {key: found.meta[key] for key in ("e_tag", "version") if found.meta[key] is not None}
     return StoredFile(bytes(found.bytes()), version)
 

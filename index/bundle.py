@@ -5,24 +5,31 @@ id a digest of the manifest.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from index.content import BundleContent
+from index.errors import BundleError, InputError
 from index.ids import IdTable, PackedStrings
 from index.item_index import ItemIndex
 from index.layout import layout
-from index.manifest import INDEX, MANIFEST, BundleError, Manifest, check_file_names, read_manifest
-from index.storage import files_under, map_array, read_array, sha256_of
+from index.manifest import INDEX, MANIFEST, Manifest, check_file_names, read_manifest
+from index.ranges import check_ranges, check_size
+from index.reading import map_array
+from index.storage import files_under, sha256_of
 from index.writing import write_bundle
 
 __all__ = ["Bundle", "BundleContent", "BundleError", "Manifest", "open_bundle", "read_manifest", "write_bundle"]
 
 Array = np.ndarray[Any, Any]
+
+NAMED_FILES = 5  # in a message
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +53,7 @@ class Bundle:
     popularity_trend: Array  # (n_items,)
     neighbours: Mapping[str, Array]  # each (n_items, width) float16
     items: PackedStrings
+    verified: bool = False  # whether all sums were checked
     mapped: bool = True  # False: the arrays are in memory
 
     @property
@@ -70,8 +78,23 @@ class Bundle:
         return self.items[item_row]
 
     def index(self) -> ItemIndex:
-        """Read the search index, memory-mapped where bundle and FAISS allow; it scores by the bundle's embeddings."""
-        return ItemIndex.read(self.path / INDEX, self.item_embeddings, mapped=self.mapped)
+        """The search index, memory-mapped where bundle and FAISS allow; it scores by the bundle's embeddings.
+
+        Read once. BundleError where it is damaged; FAISS reads no file whose sum is wrong, as a wrong one could take
+        any amount of memory or end the process.
+        """
+        return self._index
+
+    @cached_property
+    def _index(self) -> ItemIndex:
+        with damage_as_bundle_error():
+            file = self.path / INDEX
+            if not self.verified:
+                check_size(file, self.manifest.sizes)
+                found, expected = sha256_of(file), self.manifest.files[INDEX]
+                if found != expected:
+                    raise BundleError(f"{file} is no readable FAISS index: it has sha256 {found}; expected {expected}")
+            return ItemIndex.read(file, self.item_embeddings, mapped=self.mapped)
 
     def arrays(self) -> dict[str, Array]:
         """Every array by its file name: arrays that any request reads come first, arrays that grow with users last."""
@@ -98,16 +121,31 @@ class Bundle:
 def open_bundle(path: Path, *, verify: bool = True, mapped: bool = True) -> Bundle:
     """Open a bundle; BundleError where a file differs from what the manifest says.
 
-    Format, file list, dtypes and shapes are always checked; with verify also every file's sum, which reads all files.
-    mapped=False reads all arrays into memory, so that later damage of the files does not matter.
+    Format, file list, dtypes, shapes, sizes and ranges are always checked; with verify also every file's sum, which
+    reads all files. mapped=False reads all arrays into memory, so that later damage of the files does not matter.
     """
-    manifest = read_manifest(path)
-    _check_files(path, manifest)
-    if verify:
-        check_sums(path, manifest)
-    arrays = {name: _array(path, name, mapped=mapped) for name in manifest.files if name.endswith(".npy")}
-    _check_layout(path, manifest, arrays)
-    return _bundle(path, manifest, arrays, mapped=mapped)
+    with damage_as_bundle_error():
+        manifest = read_manifest(path)
+        _check_files(path, manifest)
+        if verify:
+            check_sums(path, manifest)
+        arrays = {name: map_array(path / name) for name in manifest.files if name.endswith(".npy")}
+        _check_layout(path, manifest, arrays)
+        check_ranges(path, manifest.sizes, arrays)
+        if not mapped:
+            arrays = {name: _in_memory(array) for name, array in arrays.items()}
+        return _bundle(path, manifest, arrays, verified=verify, mapped=mapped)
+
+
+@contextmanager
+def damage_as_bundle_error() -> Iterator[None]:
+    """Whatever reading a bundle's files raises becomes a BundleError."""
+    try:
+        yield
+    except BundleError:
+        raise
+    except (InputError, OSError, MemoryError) as error:
+        raise BundleError(str(error) or type(error).__name__) from error
 
 
 def _check_files(path: Path, manifest: Manifest) -> None:
@@ -115,22 +153,20 @@ def _check_files(path: Path, manifest: Manifest) -> None:
     expected, found = set(manifest.files), set(files_under(path)) - {MANIFEST}
     for wrong, what in ((expected - found, "lacks"), (found - expected, "has, beyond its manifest,")):
         if wrong:
-            raise BundleError(f"{path} {what} {', '.join(sorted(wrong))}; expected the manifest's files and no others")
+            names = ", ".join(sorted(wrong)[:NAMED_FILES])
+            raise BundleError(f"{path} {what} {names}; expected the manifest's files and no others")
 
 
 def check_sums(path: Path, manifest: Manifest) -> None:
     """Read every file; BundleError on the first whose sum differs from the manifest's."""
-    for name, expected in manifest.files.items():
-        found = sha256_of(path / name)
-        if found != expected:
-            raise BundleError(f"{path / name} has sha256 {found}; expected {expected}: the file is damaged or edited")
-
-
-def _array(path: Path, name: str, *, mapped: bool) -> Array:
-    try:
-        return map_array(path / name) if mapped else read_array(path / name)
-    except (OSError, ValueError, EOFError) as error:
-        raise BundleError(f"{path / name} cannot be read ({error}); expected a whole .npy file") from error
+    with damage_as_bundle_error():
+        for name in manifest.files:
+            check_size(path / name, manifest.sizes)
+        for name, expected in manifest.files.items():
+            if (found := sha256_of(path / name)) != expected:
+                raise BundleError(
+                    f"{path / name} has sha256 {found}; expected {expected}: the file is damaged or edited"
+                )
 
 
 def _check_layout(path: Path, manifest: Manifest, arrays: dict[str, Array]) -> None:
@@ -140,7 +176,13 @@ def _check_layout(path: Path, manifest: Manifest, arrays: dict[str, Array]) -> N
             raise BundleError(f"{path / name} is {found}; expected {spec}")
 
 
-def _bundle(path: Path, manifest: Manifest, arrays: dict[str, Array], *, mapped: bool) -> Bundle:
+def _in_memory(mapped: Array) -> Array:
+    array = mapped.copy()
+    array.flags.writeable = False
+    return array
+
+
+def _bundle(path: Path, manifest: Manifest, arrays: dict[str, Array], *, verified: bool, mapped: bool) -> Bundle:
     def below(folder: str) -> dict[str, Array]:
         return {Path(name).stem: array for name, array in arrays.items() if name.startswith(f"{folder}/")}
 
@@ -163,5 +205,6 @@ def _bundle(path: Path, manifest: Manifest, arrays: dict[str, Array], *, mapped:
         popularity_trend=popularity["trend"],
         neighbours=below("neighbours"),
         items=PackedStrings(items["bytes"], items["offsets"]),
+        verified=verified,
         mapped=mapped,
     )

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import rmtree
 from typing import Any, Protocol
 
 from index.errors import InputError
 from index.manifest import BUNDLE_ID, MANIFEST, Manifest, read_manifest
-from index.storage import TEMPORARY_PREFIX, locked, remove_leftovers, replace_file, sync
+from index.reading import read_document
+from index.storage import TEMPORARY_PREFIX, locked, remove_leftovers, remove_tree, replace_file, sync
 
 LOCK = ".lock"
 
@@ -85,6 +85,10 @@ class BundleStore(Protocol):
         """Remove local copies, except those of the bundles in `kept` and of bundles in use."""
         ...
 
+    def drop_copy(self, bundle_id: str) -> bool:
+        """Remove the local copy of a bundle, which is damaged; False where there are no copies."""
+        ...
+
     def read(self, name: str) -> StoredFile | None:
         """A small file; None where it does not exist."""
         ...
@@ -117,7 +121,8 @@ class FolderStore:
         return str(self.folder)
 
     def ids(self) -> list[str]:
-        return [path.parent.name for path in self.folder.glob(f"*/{MANIFEST}") if BUNDLE_ID.fullmatch(path.parent.name)]
+        found = (path.parent.name for path in self.folder.glob(f"*/{MANIFEST}") if path.is_file())
+        return [name for name in found if BUNDLE_ID.fullmatch(name)]
 
     def holds(self, bundle_id: str) -> bool:
         return (self.folder / bundle_id / MANIFEST).is_file()
@@ -142,7 +147,7 @@ class FolderStore:
         doomed = self.folder / f"{TEMPORARY_PREFIX}removed-{bundle_id}"
         (self.folder / bundle_id).rename(doomed)
         sync(self.folder)
-        rmtree(doomed)
+        remove_tree(doomed)
 
     def remove_leftovers(self) -> None:
         remove_leftovers(self.folder)
@@ -153,9 +158,12 @@ class FolderStore:
     def evict_copies(self, kept: set[str]) -> None:
         """Do nothing: a folder has no copies."""
 
+    def drop_copy(self, bundle_id: str) -> bool:
+        return False
+
     def read(self, name: str) -> StoredFile | None:
         try:
-            return StoredFile((self.folder / name).read_bytes())
+            return StoredFile(read_document(self.folder / name))
         except FileNotFoundError:
             return None
 

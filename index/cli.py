@@ -25,9 +25,9 @@ def command_line(help_text: str | None = None) -> typer.Typer:
 
 
 def run_cli(app: Callable[[], None]) -> None:
-    """Run a command line; an InputError becomes one line on standard error and exit status 2."""
+    """Run a command line; an InputError or a file's error becomes one line on standard error and exit status 2."""
     try:
         app()
-    except InputError as error:
+    except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -6,7 +6,8 @@ from pathlib import Path
 from rich.console import Group
 from rich.table import Table
 
-from index.manifest import BundleError, Manifest
+from index.errors import BundleError
+from index.manifest import Manifest
 from index.registry import Registry
 from index.search_benchmark import SearchSpeed
 

@@ -105,7 +105,7 @@ def read_engine(path: Path, *, mapped: bool = True) -> Engine:
     """Open an index file, memory-mapped where FAISS can; InputError where it is truncated or not an index."""
     try:
         return engine_of(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC if mapped else 0))
-    except RuntimeError as error:
+    except Exception as error:  # its readers raise more than it documents
         raise InputError(f"{path} is no readable FAISS index: {_reason(error)}") from error
 
 
@@ -145,6 +145,6 @@ def _parameters(index: Any, selector: Any) -> Any:
     return faiss.SearchParameters(sel=selector)
 
 
-def _reason(error: RuntimeError) -> str:
+def _reason(error: Exception) -> str:
     """FAISS's message without its C++ signature."""
-    return str(error).rpartition(": ")[2].strip()
+    return str(error).rpartition(": ")[2].strip() or type(error).__name__

@@ -4,14 +4,16 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from index.bundle import Bundle, BundleError, open_bundle
+from index.bundle import Bundle, open_bundle
 from index.comparison import Timer, list_checks, size_checks
-from index.errors import InputError
+from index.content import check_item_record
+from index.errors import BundleError, InputError
 from index.gate_report import DEFAULT_LIMITS, GateCheck, GateLimits, GateReport
 from index.invariants import fold_in_error, part_sum_error
 from index.item_index import ItemIndex, measured_recall
 from index.layout import first_non_finite_row
 from index.manifest import Manifest
+from index.reading import reason
 
 __all__ = ["GateCheck", "GateLimits", "GateReport", "check_bundle", "incumbent_split"]
 
@@ -31,6 +33,7 @@ def check_bundle(
     """
     try:
         bundle = open_bundle(path)
+        _check_texts(bundle)
     except BundleError as error:
         sums = GateCheck(name="files and sums", passed=False, found=str(error), required="as the manifest says")
         return GateReport(bundle_id=path.name, checks=(sums,))
@@ -47,6 +50,21 @@ def check_bundle(
         *_metric_checks(bundle.manifest, None if serving is None else serving.manifest, absence, limits),
     )
     return GateReport(bundle_id=bundle.bundle_id, checks=checks)
+
+
+def _check_texts(bundle: Bundle) -> None:
+    """BundleError where an id or an item's record is not what docs/bundle.md says, whatever its sum."""
+    for table in (bundle.user_ids, bundle.item_ids):
+        for row in range(len(table)):
+            try:
+                table[row]
+            except UnicodeDecodeError as error:
+                raise BundleError(f"{bundle.path}: the id of row {row} is no UTF-8: {reason(error)}") from error
+    for row in range(len(bundle.items)):
+        try:
+            check_item_record(bundle.item_json(row))
+        except InputError as error:
+            raise BundleError(f"{bundle.path}, row {row} of items: {error}") from error
 
 
 def _file_check(bundle: Bundle) -> GateCheck:
@@ -152,7 +170,7 @@ def _open_current(current: Path | None) -> tuple[Bundle | None, str]:
     if current is None:
         return None, "nothing serves yet"
     try:
-        bundle = open_bundle(current, verify=False)
+        bundle = open_bundle(current)
         bundle.index()
     except InputError as error:
         return None, f"not compared: the current bundle is unreadable: {error}"

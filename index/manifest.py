@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field, ValidationError
 
-from index.errors import InputError
+from index.errors import BundleError, InputError
 from index.frozen_model import FrozenModel
 from index.layout import BundleSizes, layout
+from index.reading import read_document, reason
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -22,19 +23,16 @@ BUNDLE_ID = re.compile(r"\d{8}T\d{6}Z-[a-z0-9][a-z0-9_-]{0,63}-[0-9a-f]{8}")
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Part = Literal["id", "text", "image", "multimodal", "anchor"]
 Modality = Literal["text", "image", "multimodal"]
-Count = Annotated[int, Field(ge=0)]
-Size = Annotated[int, Field(ge=1)]
-
-
-class BundleError(InputError):
-    """A bundle on disk that must not be served. The message says what was found and what was expected."""
+Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]  # what JSON readers other than Python's can hold
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+Size = Annotated[int, Field(ge=1, lt=2**63)]
 
 
 class IndexInfo(FrozenModel):
     """The search index: its FAISS factory string, its search settings, and its recall@k against exact search."""
 
     factory: str
-    settings: dict[str, int] = Field(default_factory=dict)
+    settings: dict[str, Whole] = Field(default_factory=dict)
     recall: dict[str, Finite]
 
 
@@ -46,16 +44,16 @@ class Manifest(FrozenModel):
     model: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9_-]{0,63}$")]
     config: dict[str, Any]
     data_fingerprint: str
-    seed: int
+    seed: Whole
     metrics: dict[str, dict[str, Finite]]
     created_at: AwareDatetime
-    events_position: int | None = None
+    events_position: Whole | None = None
     fold_in: Literal["exact", "approximate"] = "exact"
     n_users: Size
     n_items: Size
     n_interactions: Count
     embedding_size: Size
-    parts: tuple[Part, ...]
+    parts: Annotated[tuple[Part, ...], Field(min_length=1)]
     neighbours: tuple[Modality, ...]
     index: IndexInfo
     files: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]]
@@ -85,27 +83,38 @@ def digest_of(record: dict[str, Any]) -> str:
 
 
 def read_manifest(path: Path) -> Manifest:
-    """Read a bundle's manifest; BundleError where it is missing, of another format, or edited."""
+    """Read a bundle's manifest; BundleError where it is missing, of another format, damaged or edited."""
     try:
-        text = (path / MANIFEST).read_bytes()
-    except OSError as error:
-        raise BundleError(f"{path} has no readable {MANIFEST} ({error.strerror}); expected a bundle folder") from error
+        text = read_document(path / MANIFEST)
+    except (InputError, OSError) as error:
+        raise BundleError(f"{path} has no readable {MANIFEST} ({reason(error)}); expected a bundle folder") from error
     return parse_manifest(text, str(path))
 
 
 def parse_manifest(text: bytes, bundle: str) -> Manifest:
-    """Parse a manifest; BundleError, naming `bundle`, where it is of another format or edited."""
+    """Parse a manifest; BundleError, naming `bundle`, where it is of another format, damaged or edited."""
     try:
-        record = json.loads(text)
-    except ValueError as error:
-        raise BundleError(f"{bundle}/{MANIFEST} is no JSON ({error}); it is truncated or edited") from error
-    _check_record(bundle, record)
-    try:
+        _check_record(bundle, json.loads(text, object_pairs_hook=_unique, parse_constant=_refused))
         return Manifest.model_validate_json(text)
+    except BundleError:
+        raise
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise BundleError(f"{bundle}/{MANIFEST}, {where}: {first['msg']}") from error
+        raise BundleError(f"{bundle}/{MANIFEST}, {where:.80}: {first['msg']:.200}") from error
+    except Exception as error:  # parsers raise more than they document
+        raise BundleError(f"{bundle}/{MANIFEST} is no JSON ({reason(error)}); it is truncated or edited") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is in one object twice")
+    return found
+
+
+def _refused(constant: str) -> None:
+    raise ValueError(f"it holds {constant}")
 
 
 def _check_record(bundle: str, record: object) -> None:
@@ -113,9 +122,9 @@ def _check_record(bundle: str, record: object) -> None:
     if found != FORMAT:
         newer = isinstance(found, int) and found > FORMAT
         advice = ": a newer trainer wrote it; update what reads it, the service first" if newer else ""
-        raise BundleError(f"{bundle} has bundle format {found!r}; expected {FORMAT}{advice}")
+        raise BundleError(f"{bundle} has bundle format {repr(found)[:80]}; expected {FORMAT}{advice}")
     assert isinstance(record, dict)
-    bundle_id = str(record.get("bundle_id"))
+    bundle_id = str(record.get("bundle_id"))[:120]
     if not BUNDLE_ID.fullmatch(bundle_id) or bundle_id[-8:] != digest_of(record):
         raise BundleError(
             f"{bundle}/{MANIFEST} says bundle {bundle_id!r}, but its content has the digest {digest_of(record)}; "

@@ -4,7 +4,7 @@ Stored as `records/<bundle id>.json`, because the bundle itself never changes. R
 `withdrawn`: replicas do not load a bundle that was rolled back automatically until a person publishes it again.
 """
 
-from pydantic import AwareDatetime, ValidationError
+from pydantic import AwareDatetime
 
 from index.frozen_model import FrozenModel
 from index.gate_report import GateReport
@@ -44,5 +44,5 @@ def parse_record(data: bytes) -> BundleRecord:
     """The record; an empty one where it cannot be read, so that a damaged record does not block its bundle."""
     try:
         return BundleRecord.model_validate_json(data)
-    except ValidationError:
+    except ValueError:
         return BundleRecord()

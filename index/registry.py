@@ -15,10 +15,11 @@ from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from index.bundle import BundleError, Manifest, open_bundle
-from index.bundle_store import BundleStore, FolderStore, StoredFile, WriteConflictError
-from index.errors import InputError
+from index.bundle import Manifest, open_bundle
+from index.bundle_store import BundleStore, FolderStore, StoredFile, StoreUnavailableError, WriteConflictError
+from index.errors import BundleError, InputError
 from index.manifest import BUNDLE_ID
+from index.reading import reason
 from index.records import BundleRecord, GateResult, PointerMove, parse_record, record_name
 from index.storage import replace_file
 
@@ -76,6 +77,10 @@ class Registry:
         """As `path`, but of a bundle that may have been removed: then the returned folder does not exist."""
         return self._store.fetch(bundle_id) if self.holds(bundle_id) else self.folder / bundle_id
 
+    def drop_copy(self, bundle_id: str) -> bool:
+        """Remove the local copy of a bundle, so that it is fetched again; False where there are no copies."""
+        return self._store.drop_copy(bundle_id)
+
     def holds(self, bundle_id: str) -> bool:
         """Whether the registry has a bundle of that id."""
         # The pattern first: an id may come from outside, and must not become a path such as "..".
@@ -124,9 +129,10 @@ class Registry:
     def _parsed(self, stored: StoredFile | None) -> Pointer | None:
         try:
             return None if stored is None else Pointer.model_validate_json(stored.data)
-        except ValidationError as error:
+        except ValueError as error:
+            why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else reason(error)
             raise InputError(
-                f'{self}/{POINTER} is damaged ({error.errors()[0]["msg"]}); expected {{"bundle": id, "history": [...]}}'
+                f'{self}/{POINTER} is damaged ({why:.200}); expected {{"bundle": id, "history": [...]}}'
             ) from error
 
     def current_id(self) -> str | None:
@@ -136,10 +142,14 @@ class Registry:
 
     def current(self) -> Path:
         """The folder of the bundle that serves; InputError where none is published."""
-        bundle_id = self.current_id()
-        if bundle_id is None:
+        return self.path(self.published().bundle)
+
+    def published(self) -> Pointer:
+        """The current pointer; InputError where it is damaged, or before the first publish."""
+        pointer = self.pointer()
+        if pointer is None:
             raise InputError(f"{self} has no published bundle; publish {self._expected()}")
-        return self.path(bundle_id)
+        return pointer
 
     def history(self) -> list[str]:
         """The ids that served before the current one, oldest first; the last is where a rollback goes."""
@@ -155,10 +165,8 @@ class Registry:
         self._change(lambda _: self._update_record(bundle_id, gate=result))
 
     def publish(self, bundle_id: str, move: PointerMove | None = None) -> None:
-        """Point to the bundle and clear its withdrawal. The caller runs the gate; a bundle that cannot be opened is
-        refused here.
-        """
-        self._check(bundle_id)  # before the change, since it may have to be fetched
+        """Point to the bundle and clear its withdrawal. The caller runs the gate; a damaged bundle is refused here."""
+        self._check(bundle_id, verify=True)  # before the change, since it may take long
         self._change(partial(self._publish, bundle_id, move))
 
     def _publish(self, bundle_id: str, move: PointerMove | None, found: StoredFile | None) -> None:
@@ -266,7 +274,12 @@ class Registry:
         self._store.replace(POINTER, pointer.model_dump_json().encode(), found)
 
     def _read_record(self, bundle_id: str) -> tuple[BundleRecord, StoredFile | None]:
-        stored = self._store.read(record_name(bundle_id))
+        try:
+            stored = self._store.read(record_name(bundle_id))
+        except StoreUnavailableError:
+            raise
+        except InputError:  # not even a file: as a damaged one
+            return BundleRecord(), None
         return (BundleRecord() if stored is None else parse_record(stored.data)), stored
 
     def _update_record(self, bundle_id: str, **changes: Any) -> None:
@@ -276,11 +289,12 @@ class Registry:
     def _write_record(self, bundle_id: str, record: BundleRecord, before: StoredFile | None) -> None:
         self._store.replace(record_name(bundle_id), record.model_dump_json(indent=2).encode(), before)
 
-    def _check(self, bundle_id: str) -> None:
+    def _check(self, bundle_id: str, *, verify: bool = False) -> None:
         path = self.path(bundle_id)
-        found = open_bundle(path, verify=False).bundle_id
-        if found != bundle_id:
+        bundle = open_bundle(path, verify=verify)
+        if (found := bundle.bundle_id) != bundle_id:
             raise BundleError(f"{path} holds bundle {found}; expected {bundle_id}: the folder was renamed")
+        bundle.index()
 
     def _require(self, bundle_id: str) -> str:
         if not self.holds(bundle_id):

@@ -13,6 +13,7 @@ from uuid import uuid4
 import numpy as np
 
 from index.errors import InputError
+from index.reading import open_file
 
 TEMPORARY_PREFIX = ".writing-"
 
@@ -40,20 +41,6 @@ def save_array(path: Path, array: np.ndarray[Any, Any]) -> None:
         np.save(file, np.ascontiguousarray(array), allow_pickle=False)
 
 
-def map_array(path: Path) -> np.ndarray[Any, Any]:
-    """Memory-map a .npy file read-only. ValueError or OSError where it is truncated or not an .npy file."""
-    # As a plain ndarray: each slice of a np.memmap would pay for the subclass.
-    mapped: np.ndarray[Any, Any] = np.load(path, mmap_mode="r", allow_pickle=False)
-    return mapped.view(np.ndarray)
-
-
-def read_array(path: Path) -> np.ndarray[Any, Any]:
-    """Read a .npy file into memory. ValueError or OSError where it is truncated or not an .npy file."""
-    array: np.ndarray[Any, Any] = np.load(path, allow_pickle=False)
-    array.flags.writeable = False
-    return array
-
-
 def replace_file(path: Path, data: bytes) -> None:
     """Replace the file atomically and durably: a reader sees the old bytes or the new ones."""
     with atomic_writer(path) as file:
@@ -75,8 +62,8 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
 
 
 def sha256_of(path: Path) -> str:
-    """The hex sha256 of a file."""
-    with path.open("rb") as file:
+    """The hex sha256 of a regular file."""
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -109,7 +96,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[None]:
 
     With wait=False, BlockingIOError where another process holds the lock.
     """
-    handle = os.open(path, os.O_RDONLY)
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # else a pipe in its place would block
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield
@@ -122,10 +109,21 @@ def remove_leftovers(parent: Path) -> list[str]:
     return [path.name for path in sorted(parent.glob(f"{TEMPORARY_PREFIX}*")) if _removed(path)]
 
 
+def remove_tree(path: Path) -> None:
+    """Remove a folder and what is in it, or whatever has its place."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def _removed(path: Path) -> bool:
+    if path.is_symlink() or not (path.is_dir() or path.is_file()):  # a link, a pipe, a socket: no writer of ours
+        remove_tree(path)
+        return True
     try:
         with locked(path, wait=False):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            remove_tree(path)
     except (BlockingIOError, FileNotFoundError):
         return False
     return True

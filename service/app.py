@@ -3,8 +3,9 @@
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import faiss
@@ -25,6 +26,7 @@ from service.http.route import DispatchMiddleware
 from service.http.routes import bundles, events, health, items, popular, recommend, retrain, similar, users
 from service.http.security.admission import AdmissionMiddleware
 from service.http.security.assembly import Security
+from service.http.start_requests import start_requests
 from service.settings import Settings
 from service.state import STATE, open_service
 from service.telemetry.metrics import Metrics
@@ -58,7 +60,7 @@ def create_app(settings: Settings, *, opened: OpenedBundle | None = None) -> Fas
         version=API_VERSION,
         keys=settings.api_keys_file is not None,
         description=DESCRIPTION,
-        lifespan=_lifespan(settings, metrics, security, traces, opened=[] if opened is None else [opened]),
+        lifespan=_lifespan(settings, metrics, security, traces, routes, opened=[] if opened is None else [opened]),
         openapi_url=OPENAPI if settings.docs else None,
         docs_url=None,  # FastAPI's own page loads scripts from other hosts
         redoc_url=None,
@@ -108,7 +110,13 @@ Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[dict[str, Any]]]
 
 
 def _lifespan(
-    settings: Settings, metrics: Metrics, security: Security, traces: "Traces | None", *, opened: list[OpenedBundle]
+    settings: Settings,
+    metrics: Metrics,
+    security: Security,
+    traces: "Traces | None",
+    routes: Sequence[APIRoute],
+    *,
+    opened: list[OpenedBundle],
 ) -> Lifespan:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
@@ -116,7 +124,9 @@ def _lifespan(
         faiss.omp_set_num_threads(1)
         threadpool_limits(1, user_api="blas")
         # Popped, as a reference from here would keep the first bundle open after a swap.
-        opening = open_service(settings, metrics, opened.pop() if opened else open_published(settings))
+        first = opened.pop() if opened else open_published(settings)
+        opening = open_service(settings, metrics, first, partial(start_requests, routes))
+        del first
         try:
             async with opening as service, security.running():
                 yield {STATE: service}

@@ -317,9 +317,9 @@ class BundleSettings(ProcessSettings):
     """Opening, swapping, gating and monitoring bundles."""
 
     verify_bundle: Literal["start", "background", "off"] = Field(
-        "background",
-        description="when all checksums are verified: before serving, after the start, or never; a swap verifies "
-        "first unless off",
+        "start",
+        description="when all checksums are verified: before serving, after the start, or never; a swap verifies first "
+        "unless off, and the search index is always verified before it is read",
     )
     bundle_files: Literal["mapped", "memory"] = Field(
         "mapped", description="memory: read all files, so that a truncated file cannot kill the process (SIGBUS)"

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,7 +12,7 @@ from service.bundles.gate_process import GateRunner
 from service.bundles.lifecycle import BundleLifecycle, bundle_lifecycle
 from service.bundles.loader import BundleLoader
 from service.bundles.open_published import OpenedBundle
-from service.bundles.warmup import RecentRequests
+from service.bundles.warmup import RecentRequests, RecordedRequest
 from service.events.intake import EventIntake
 from service.events.open_log import open_intake
 from service.live import LiveUpdates, open_live
@@ -52,8 +52,13 @@ class Service:
 
 
 @asynccontextmanager
-async def open_service(settings: Settings, metrics: Metrics, opened: OpenedBundle) -> AsyncIterator[Service]:
-    """Open everything that a request needs, and close it at the end."""
+async def open_service(
+    settings: Settings,
+    metrics: Metrics,
+    opened: OpenedBundle,
+    start_requests: Callable[[Service], Sequence[RecordedRequest]] = lambda _: (),
+) -> AsyncIterator[Service]:
+    """Open everything that a request needs, warm it up with the start requests, and close it at the end."""
     rng = random.Random()  # jitter only: replicas must not agree on it
     responses = ResponseCache(settings.answer_cache_mb * MEGABYTE)
     recent = RecentRequests(settings.warm_up_requests)
@@ -75,6 +80,7 @@ async def open_service(settings: Settings, metrics: Metrics, opened: OpenedBundl
 
         current = CurrentBundle(await loader.load(opened.bundle), on_replace)
         service = Service(settings, metrics, cache, responses, feedback, live, rules, retraining, recent, current)
+        await loader.warm_up(current.loaded, start_requests(service))
         async with (
             reload_rules(rules, lambda: (current.loaded.bundle, current.loaded.facet_store), settings, metrics),
             bundle_lifecycle(current, opened, loader, gate=gate, pubsub=live.pubsub) as service.bundles,

@@ -15,6 +15,7 @@ from worlds import topics_dataset
 
 from index.bundle import open_bundle
 from index.registry import Registry, open_registry
+from service.bundles.open_published import open_published
 from service.settings import Settings
 from trainer.config import load_config
 from trainer.retrain import RetrainOptions, retrain
@@ -112,6 +113,28 @@ def test_a_process_that_starts_while_the_store_is_away_serves_what_served_on_its
         wait_until(lambda: shop.copies(tmp_path, "a") == {shop.second})
         assert counted(client, "reco_registry_away") == 0
         stop(running)
+
+
+def test_a_start_serves_the_bundle_before_one_that_is_damaged_in_the_store(shop, tmp_path):
+    import obstore
+    from obstore.store import from_url
+
+    shop.registry.publish(shop.second)
+    for name in ("index/item.faiss", "manifest.json"):
+        obstore.put(from_url(f"{shop.url}/{shop.second}", client_options={"allow_http": True}), name, b"[" * 5_000)
+        opened = open_published(Settings(registry=shop.url, registry_copies=tmp_path / name, data=tmp_path))
+        assert opened.bundle.bundle_id == shop.first
+        assert list(opened.failures) == [shop.second]
+
+
+@pytest.mark.parametrize("name", ["index/item.faiss", "manifest.json", "fold_in.npy"])
+def test_a_damaged_copy_is_fetched_again(shop, tmp_path, name):
+    settings = Settings(registry=shop.url, registry_copies=tmp_path / "copies", data=tmp_path)
+    copy = open_published(settings).bundle.path
+    for damage in (lambda file: file.write_bytes(b"broken"), Path.unlink, lambda file: (file.unlink(), file.mkdir())):
+        damage(copy / name)
+        opened = open_published(settings)
+        assert (opened.bundle.bundle_id, opened.failures) == (shop.first, {})
 
 
 def test_a_bundle_that_is_damaged_on_its_way_is_not_taken_up(shop, tmp_path):

@@ -9,6 +9,7 @@ import tomli_w
 from pydantic import Field, ValidationError
 
 from index.errors import InputError
+from index.reading import reason
 from trainer.model_settings import FrozenSettings, ModelBase, ModelSettings, Size
 
 CONFIG_FOLDER = Path(__file__).parent / "configs"
@@ -105,8 +106,8 @@ def read_shipped(folder: Path, name_or_path: str, what: str) -> tuple[Path, dict
         raise InputError(f"{what} {name_or_path!r} not found: expected a TOML file or one of {known}")
     try:
         return path, tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path} is not valid TOML: {error}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not valid TOML: {reason(error)}") from None
 
 
 def shipped_names(folder: Path) -> list[str]:

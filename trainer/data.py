@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from index.errors import InputError
+from index.reading import open_array, read_document
+from index.storage import sha256_of
 from trainer.features import checked_features
 from trainer.interaction_filters import UnknownItems
 from trainer.splits import SplitKind
@@ -178,8 +180,8 @@ def read_info(path: Path) -> DatasetInfo:
     if not file.is_file():
         raise InputError(f"{path} is not a prepared dataset: no dataset.json (`python -m trainer prepare` makes one)")
     try:
-        return DatasetInfo.model_validate_json(file.read_bytes())
-    except ValidationError as error:
+        return DatasetInfo.model_validate_json(read_document(file))
+    except ValidationError as error:  # also where it is no JSON
         raise InputError(
             f"{file} is not of format {FORMAT}: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}"
         ) from error
@@ -190,11 +192,10 @@ def fingerprint(path: Path, features: Mapping[str, Any]) -> str:
     digest = hashlib.sha256()
     for name in (*TABLES, *(f"features/{modality}.npy" for modality in sorted(features))):
         try:
-            with (path / name).open("rb") as file:
-                content = hashlib.file_digest(file, "sha256")
+            content = sha256_of(path / name)
         except FileNotFoundError as error:
             raise InputError(f"{path}: {name} is missing") from error
-        digest.update(name.encode() + content.digest())
+        digest.update(name.encode() + bytes.fromhex(content))
     return digest.hexdigest()
 
 
@@ -225,10 +226,7 @@ def _interactions(rows: pl.DataFrame) -> Interactions:
 
 def _open_features(path: Path, name: str, info: DatasetInfo, item_ids: list[str], verify: bool) -> np.ndarray:
     file = path / "features" / f"{name}.npy"
-    try:
-        features: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: cannot be read: {error}") from error
+    features = open_array(file)
     expected = (info.n_items, info.features[name])
     if features.shape != expected:
         raise InputError(f"{file}: found shape {features.shape}, expected {expected}")

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.errors import InputError
+from index.reading import reason
 
 FeatureArray = NDArray[np.floating]
 SHOWN_IDS = 5
@@ -18,8 +19,10 @@ def load_features(file: Path) -> FeatureArray:
         raise InputError(f"no such file of features: {file}")
     try:
         features: FeatureArray = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise InputError(f"{file} is not a .npy file of numbers: {error}") from error
+    except Exception as error:  # numpy raises more than it documents
+        raise InputError(f"{file} is not a .npy file of numbers: {reason(error)}") from error
+    if not isinstance(features, np.ndarray):
+        raise InputError(f"{file} is an archive; expected a .npy file of numbers")
     return features
 
 

@@ -13,9 +13,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from index.bundle import BundleError, open_bundle
+from pydantic import TypeAdapter
+
+from index.bundle import open_bundle
+from index.bundle_store import StoreUnavailableError
 from index.errors import InputError
 from index.gate import incumbent_split
+from index.reading import read_json, reason
 from index.registry import Registry
 from index.storage import TEMPORARY_PREFIX, locked, remove_leftovers, replace_file, sha256_of
 from trainer.config import RunConfig
@@ -56,6 +60,10 @@ class Retrained:
     path: str
     events_position: int
     counts: dict[str, int]
+
+
+WRITTEN = "it as an earlier call wrote it"
+_BEGUN, _RETRAINED = TypeAdapter(dict[str, Any]), TypeAdapter(Retrained)
 
 
 def retrain(options: RetrainOptions, out: Path, *, now: datetime) -> Retrained:
@@ -115,13 +123,16 @@ def _claim(out: Path, options: RetrainOptions, old: Dataset, now: datetime) -> d
         out.mkdir(parents=True, exist_ok=True)
         replace_file(file, json.dumps(current | {"begun": now.isoformat()}, indent=1).encode())
         return now
-    begun: dict[str, Any] = json.loads(file.read_text())
+    begun = read_json(file, _BEGUN, WRITTEN)
     if differing := sorted(name for name in current if begun.get(name) != current[name]):
         name = differing[0]
         raise InputError(
             f"{out} was started with another {name}: {begun.get(name)!r:.80} there, {current[name]!r:.80} here"
         )
-    return datetime.fromisoformat(begun["begun"])
+    try:
+        return datetime.fromisoformat(begun["begun"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{file} has no time at which it was begun ({reason(error)}); expected {WRITTEN}") from error
 
 
 def _record(options: RetrainOptions, old: Dataset) -> dict[str, Any]:
@@ -146,7 +157,7 @@ def _done(out: Path, registry: Registry) -> Retrained | None:
     file = out / RESULT
     if not file.is_file():
         return None
-    retrained = Retrained(**json.loads(file.read_text()))
+    retrained = read_json(file, _RETRAINED, WRITTEN)
     return retrained if registry.holds(retrained.bundle) else None
 
 
@@ -167,8 +178,10 @@ def _incumbent_metrics(options: RetrainOptions, dataset: Dataset) -> Mapping[str
     if current is None:
         return {}
     try:
-        serving = open_bundle(registry.path(current), verify=False)
-    except BundleError as error:  # a damaged current bundle does not block the new one; the gate reports it too
+        serving = open_bundle(registry.path(current))
+    except StoreUnavailableError:
+        raise
+    except InputError as error:  # a damaged current bundle does not block the new one; the gate reports it too
         print_status(f"not compared with {current}: {error}")
         return {}
     figures = evaluate_bundle(serving, dataset, list_lengths(options.config))

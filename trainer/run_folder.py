@@ -11,20 +11,31 @@ curves.png     losses and validation metrics by epoch
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from io import BytesIO
+from io import BufferedReader, BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+from zipfile import ZipFile
 
 import polars as pl
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor, nn
+from typing_extensions import TypedDict
 
 from index.errors import InputError
+from index.reading import read_file, read_json, reason
 from index.storage import TEMPORARY_PREFIX, atomic_writer, replace_file
 from trainer.config import RunConfig, dump_config, load_config
 from trainer.data import Dataset, load_dataset
+
+
+class Origin(TypedDict):
+    """run.json: the data set that a run was trained on."""
+
+    data: str
+    fingerprint: str
 
 
 @dataclass
@@ -55,6 +66,13 @@ class RunResult:
     test_low: dict[str, float] = field(default_factory=dict)
     test_high: dict[str, float] = field(default_factory=dict)
     """Bounds of the bootstrap interval of each test figure that is a mean over users."""
+
+
+WRITTEN = "it as `python -m trainer fit` wrote it"  # what a damaged file is not
+_RESULT, _PROGRESS = TypeAdapter(RunResult), TypeAdapter(TrainingState)
+_ORIGIN, _EPOCH = TypeAdapter(Origin), TypeAdapter(dict[str, Any])
+
+T = TypeVar("T")
 
 
 class RunFolder:
@@ -92,10 +110,9 @@ class RunFolder:
             )
         return load_config(str(self.path / "config.toml"))
 
-    def origin(self) -> dict[str, str]:
+    def origin(self) -> Origin:
         """Path and fingerprint of the data set."""
-        origin: dict[str, str] = json.loads((self.path / "run.json").read_text())
-        return origin
+        return read_json(self.path / "run.json", _ORIGIN, WRITTEN)
 
     def dataset(self) -> Dataset:
         """The data set that the run was trained on.
@@ -115,7 +132,14 @@ class RunFolder:
     def result(self) -> RunResult | None:
         """The result of a finished run, or None."""
         file = self.path / "result.json"
-        return RunResult(**json.loads(file.read_text())) if file.exists() else None
+        return read_json(file, _RESULT, WRITTEN) if file.exists() else None
+
+    def history(self) -> list[dict[str, Any]]:
+        """One record an epoch, as in metrics.jsonl; empty where nothing is trained."""
+        file = self.path / "metrics.jsonl"
+        if not file.exists():
+            return []
+        return read_file(file, lambda found: [_EPOCH.validate_json(line) for line in found], WRITTEN)
 
     def write_result(self, result: RunResult) -> None:
         """Mark the run finished."""
@@ -132,7 +156,7 @@ class RunFolder:
         file = self.path / "users.parquet"
         if not file.is_file():
             raise InputError(f"{self.path} has no users.parquet: it was finished without measuring the test split")
-        return pl.read_parquet(file)
+        return read_file(file, pl.read_parquet, WRITTEN)
 
     def write_history(self, progress: TrainingState) -> None:
         """Rewrite metrics.jsonl: after a resume it must not keep lines of the epochs that are run again."""
@@ -145,7 +169,12 @@ class RunFolder:
 
     def load_best(self, model: nn.Module) -> None:
         """Load the best epoch's parameters into the model."""
-        model.load_state_dict(_load(self.path / "best.pt")["model"])
+        _restore(self.path / "best.pt", lambda state: model.load_state_dict(state["model"]))
+
+    def best_state(self) -> dict[str, Tensor]:
+        """The best epoch's parameters by name."""
+        state: dict[str, Tensor] = _load(self.path / "best.pt")["model"]
+        return state
 
     def save_checkpoint(self, model: nn.Module, optimiser: torch.optim.Optimizer, progress: TrainingState) -> None:
         """Save everything that the next epoch depends on."""
@@ -160,10 +189,13 @@ class RunFolder:
         """Restore the last checkpoint; without one, return the initial state."""
         if not (self.path / "last.pt").exists():
             return TrainingState()
-        state = _load(self.path / "last.pt")
-        model.load_state_dict(state["model"])
-        optimiser.load_state_dict(state["optimiser"])
-        return TrainingState(**state["progress"])
+
+        def restore(state: dict[str, Any]) -> TrainingState:
+            model.load_state_dict(state["model"])
+            optimiser.load_state_dict(state["optimiser"])
+            return _PROGRESS.validate_python(state["progress"])
+
+        return _restore(self.path / "last.pt", restore)
 
     def _difference(self, config: RunConfig) -> str:
         mine, theirs = _flat(self.config().model_dump()), _flat(config.model_dump())
@@ -181,8 +213,28 @@ def _save(state: Mapping[str, Any], path: Path) -> None:
         torch.save(state, file)
 
 
+def _restore(path: Path, restore: Callable[[dict[str, Any]], T]) -> T:
+    """What `restore` makes of a checkpoint; InputError where it is another model's."""
+    state = _load(path)
+    try:
+        return restore(state)
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{path} holds no state of this run's model: {reason(error)}") from error
+
+
 def _load(path: Path) -> dict[str, Any]:
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    """A checkpoint; InputError where it is damaged."""
+    return read_file(path, _parse_state, WRITTEN)
+
+
+def _parse_state(file: BufferedReader) -> dict[str, Any]:
+    with ZipFile(file) as archive:  # torch itself compares no sums: a flipped bit would be another parameter
+        if damaged := archive.testzip():
+            raise ValueError(f"the sum of {damaged} is wrong")
+    file.seek(0)
+    state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    if not isinstance(state.get("model"), dict):
+        raise ValueError("it holds no parameters")
     return state
 
 

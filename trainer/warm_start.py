@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from index.errors import InputError
+from index.reading import reason
 from trainer.config import RunConfig
 from trainer.data import Dataset
 from trainer.models import RecommenderModel
@@ -31,19 +32,28 @@ class WarmStart:
         if earlier.config().model != config.model:
             raise InputError(f"{earlier.path} holds a model of other settings; a warm start needs the same")
         before = earlier.dataset()
-        state = torch.load(earlier.path / "best.pt", map_location="cpu", weights_only=True)["model"]
+        state = earlier.best_state()
         return cls(state, _places(dataset.user_ids, before.user_ids), _places(dataset.item_ids, before.item_ids))
 
     def __call__(self, model: RecommenderModel) -> None:
-        """Copy the earlier run's parameters into the model; rows of new users and items keep their initial values."""
+        """Copy the earlier run's parameters into the model; rows of new users and items keep their initial values.
+
+        InputError where they do not fit, as when features have another width now.
+        """
         with torch.no_grad():
             for name, parameter in model.named_parameters():
-                rows = self._rows_of(name)
-                if rows is None:
-                    parameter.copy_(self.state[name])
-                else:
-                    there = rows >= 0
-                    parameter[there.to(parameter.device)] = self.state[name][rows[there]].to(parameter.device)
+                try:
+                    self._copy(name, parameter)
+                except (KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:
+                    raise InputError(f"the warm start has no {name} that fits: {reason(error)}") from error
+
+    def _copy(self, name: str, parameter: torch.Tensor) -> None:
+        rows = self._rows_of(name)
+        if rows is None:
+            parameter.copy_(self.state[name])
+        else:
+            there = rows >= 0
+            parameter[there.to(parameter.device)] = self.state[name][rows[there]].to(parameter.device)
 
     def _rows_of(self, name: str) -> torch.Tensor | None:
         if name == OF_USERS:

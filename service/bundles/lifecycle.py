@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from service.background import Work, start_worker, supervised
+from service.background import Work, supervised
 from service.bundles.current import CurrentBundle
 from service.bundles.gate_process import GateRunner
 from service.bundles.loader import BundleLoader
@@ -40,7 +40,6 @@ async def bundle_lifecycle(
     del opened  # only the swapper may refer to it, and drops it at the next swap
     publishing = Publishing(swapper, gate, pubsub)
     monitor = BundleMonitor(swapper, publishing, loader.settings, loader.metrics, replica=socket.gethostname())
-    building = start_worker(loader.metrics, "similar_items", current.loaded.similar_items.build())
     work: dict[str, Work] = {
         "bundle_follower": swapper.follow,
         "bundle_files": monitor.check_files,
@@ -50,5 +49,4 @@ async def bundle_lifecycle(
         async with supervised(loader.metrics, work):
             yield BundleLifecycle(swapper, publishing)
     finally:
-        building.cancel()
         await publishing.close()

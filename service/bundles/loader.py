@@ -2,14 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from index.bundle import Bundle
 from index.errors import InputError
 from index.paging import page_in
 from service.bundles.loaded import LoadedBundle, load_bundle
-from service.bundles.warmup import RecentRequests, warm_up
+from service.bundles.warmup import RecentRequests, RecordedRequest, WarmUpResult, warm_up
 from service.ranking.rules_file import RulesFile
 from service.settings import MEGABYTE, Settings
 from service.telemetry.metrics import Metrics
@@ -38,10 +38,14 @@ class BundleLoader:
     async def load_warm(self, bundle: Bundle) -> LoadedBundle:
         """The loaded bundle, read into memory and warmed up with recent requests; InputError if they fail or lag."""
         loaded = await self.load(bundle)
-        await loaded.similar_items.build()
-        if bundle.mapped:
-            await asyncio.to_thread(page_in, bundle, self.settings.warm_up_mb * MEGABYTE)
-        result = await warm_up(loaded, self.recent.sample(), time.perf_counter)
+        result = await self.warm_up(loaded, self.recent.sample())
         if reason := result.refusal_reason(self.settings.warm_up_p99_ms):
             raise InputError(reason)
         return loaded
+
+    async def warm_up(self, loaded: LoadedBundle, requests: Sequence[RecordedRequest]) -> WarmUpResult:
+        """Read the bundle into memory, build what its requests search, and replay these requests."""
+        await loaded.similar_items.build()
+        if loaded.bundle.mapped:
+            await asyncio.to_thread(page_in, loaded.bundle, self.settings.warm_up_mb * MEGABYTE)
+        return await warm_up(loaded, requests, time.perf_counter)

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field, replace
 
 import structlog
 
-from index.bundle import Bundle, open_bundle
+from index.bundle import Bundle, damage_as_bundle_error, open_bundle
 from index.bundle_store import StoreUnavailableError
-from index.errors import InputError
+from index.errors import BundleError, InputError
 from index.file_stamps import FileStamps
 from index.registry import Pointer, Registry
 from service.settings import BundleSettings
@@ -27,12 +27,26 @@ class OpenedBundle:
 
 
 def open_verified(registry: Registry, bundle_id: str, settings: BundleSettings, *, verify: bool) -> OpenedBundle:
-    """Open one bundle, checking its files if `verify`. InputError: it must not be served; OSError: it is unreadable."""
+    """Open one bundle with its index, checking all sums if `verify`. InputError where it must not be served.
+
+    A damaged copy of a bundle in a bucket is fetched again, once.
+    """
+    try:
+        return _open(registry, bundle_id, settings, verify=verify)
+    except BundleError:
+        if not registry.drop_copy(bundle_id):
+            raise
+        return _open(registry, bundle_id, settings, verify=verify)
+
+
+def _open(registry: Registry, bundle_id: str, settings: BundleSettings, *, verify: bool) -> OpenedBundle:
     path = registry.path(bundle_id)
-    stamps = FileStamps.of(path)
+    with damage_as_bundle_error():
+        stamps = FileStamps.of(path)
     bundle = open_bundle(path, verify=verify, mapped=settings.bundle_files == "mapped")
     if bundle.bundle_id != bundle_id:
-        raise InputError(f"{path} holds bundle {bundle.bundle_id}; expected {bundle_id}: the folder was renamed")
+        raise BundleError(f"{path} holds bundle {bundle.bundle_id}; expected {bundle_id}: the folder was renamed")
+    bundle.index()  # whatever is read of a bundle is read before it is chosen
     return OpenedBundle(registry, bundle, stamps, verify)
 
 
@@ -54,15 +68,17 @@ def open_published(settings: BundleSettings) -> OpenedBundle:
 
 
 def _open_newest(registry: Registry, settings: BundleSettings) -> OpenedBundle:
-    published, pointer = registry.current().name, registry.pointer()
+    pointer = registry.published()
     failures: dict[str, str] = {}
-    for bundle_id in [published, *(registry.rollback_targets()[::-1] if settings.bundle_fallback else ())]:
+    for bundle_id in [pointer.bundle, *(registry.rollback_targets()[::-1] if settings.bundle_fallback else ())]:
         try:
             opened = open_verified(registry, bundle_id, settings, verify=settings.verify_bundle == "start")
+        except StoreUnavailableError:
+            raise
         except (InputError, OSError) as error:
             failures[bundle_id] = str(error)
             continue
         if failures:
             log.error("the published bundle cannot be served; serving an earlier one", bundle=bundle_id, **failures)
         return replace(opened, pointer=pointer, failures=failures)
-    raise InputError(failures[published])
+    raise InputError(failures[pointer.bundle])

@@ -198,6 +198,15 @@ def role_of(api_route: APIRoute) -> Role:
     return api_route.app.role
 
 
+def replayable(api_route: APIRoute, service: Service, path_id: str, query: str, body: Any = None) -> RecordedRequest:
+    """A request to this route that `warm_up` can replay, as if a caller had sent it."""
+    if not isinstance(api_route.app, _DirectEndpoint):
+        raise TypeError(f"{api_route.path} was not made by route()")
+    endpoint = api_route.app
+    replay = partial(endpoint.replay, service, body=body)
+    return RecordedRequest(replay, path_id, parse_query(query.encode(), endpoint.query), personal=False)
+
+
 @dataclass(eq=False)
 class _DirectEndpoint:
     """The ASGI application of one route; the fields are the arguments of `route()`."""
@@ -308,9 +317,11 @@ class _DirectEndpoint:
             return await self._respond_from_cache(service, request, query_string, epoch)
         return await self._respond(service, request)
 
-    async def replay(self, service: Service, loaded: LoadedBundle, path_id: str, query: Query) -> None:
+    async def replay(
+        self, service: Service, loaded: LoadedBundle, path_id: str, query: Query, body: Any = None
+    ) -> None:
         """Answer a recorded request from a bundle that may not serve yet, and drop the response."""
-        request = Request(loaded, path_id, query, None, "", Timings(time.perf_counter), ANONYMOUS)
+        request = Request(loaded, path_id, query, body, "", Timings(time.perf_counter), ANONYMOUS)
         user_id = self.user_of(request)
         if user_id is not None:
             request.profile = await loaded.users.find(user_id)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from index.manifest import BundleError
+from index.errors import BundleError
 from service.errors import ServiceError
 from service.events.log import EventLog
 from service.retrain.job import Job, Trigger, new_job_id

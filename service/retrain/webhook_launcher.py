@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from index.manifest import BundleError
+from index.errors import BundleError
 from service.retrain.job import Handle, result_path
 from service.retrain.launcher import LauncherError, LauncherUnavailableError, TrainingOutcome, TrainingTask
 from service.retrain.signature import Message, signature_headers

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from index.errors import InputError
+from index.reading import map_array
 from index.storage import (
     TEMPORARY_PREFIX,
     files_under,
     locked,
-    map_array,
     remove_leftovers,
     replace_file,
     save_array,

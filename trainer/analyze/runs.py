@@ -1,6 +1,5 @@
 """Trained runs of one data set, opened for analysis: the item vectors of each run by space."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -74,7 +73,7 @@ def open_runs(paths: Sequence[Path], *, trained_tables: bool = False) -> Compare
     _check_same_data(folders)
     dataset = folders[0].dataset()
     runs = tuple(
-        AnalyzedRun(name, result, _history(folder), _spaces(dataset, folder, trained_tables))
+        AnalyzedRun(name, result, folder.history(), _spaces(dataset, folder, trained_tables))
         for name, result, folder in track(list(zip(names, results, folders, strict=True)), "opening runs")
     )
     if trained_tables and not any(space.startswith("trained ") for run in runs for space in run.spaces):
@@ -116,11 +115,6 @@ def _check_same_data(folders: Sequence[RunFolder]) -> None:
                 f"{folder.path} was trained on other data than {folders[0].path}: "
                 f"found fingerprint {found[:12]}, expected {first[:12]}"
             )
-
-
-def _history(folder: RunFolder) -> list[dict[str, Any]]:
-    file = folder.path / "metrics.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
 def _spaces(dataset: Dataset, folder: RunFolder, trained_tables: bool) -> dict[str, Array]:

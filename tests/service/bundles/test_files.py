@@ -33,7 +33,7 @@ def files(client: httpx.Client) -> str:
 
 
 def test_sums_are_checked_behind_the_start(two):
-    with serving(registry=two.folder) as client:
+    with serving(registry=two.folder, verify_bundle="background") as client:
         wait_until(lambda: files(client) == "verified")
     with serving(registry=two.folder, verify_bundle="off") as client:
         assert files(client) == "not verified"
@@ -62,7 +62,7 @@ def test_without_leave_to_fall_back_a_damaged_bundle_stops_the_start_or_is_told(
     done = run("run", port=free_port(), verify_bundle="start", **alone)
     assert done.returncode == 2
     assert "user_own.npy has sha256" in done.stderr.splitlines()[-1]
-    with serving(**alone) as client:
+    with serving(verify_bundle="background", **alone) as client:
         wait_until(lambda: files(client).startswith("damaged: "))
         assert client.get("/readyz").json()["bundle"] == two.second.name
         assert counted(client, "reco_bundle_damaged") == 1
