@@ -47,7 +47,6 @@ NO_RETRIES: "RetryConfig" = {"max_retries": 0, "retry_timeout": timedelta(second
 LIST_PAGE = 1_000  # the most that stores return in one response
 PARALLEL_TRANSFERS = 8  # files
 CHUNK = 16 << 20  # bytes of one request: after an error one chunk is requested again, not the whole file
-MAX_SMALL_FILE = 64 << 20  # bytes of a pointer, a record or a manifest
 ABANDONED_AFTER = timedelta(days=1)  # without progress, after which an unfinished upload is removed
 
 T = TypeVar("T")
@@ -291,9 +290,6 @@ def _open_store(url: str, client: "ClientConfig", retries: "RetryConfig") -> Sto
 
 
 def _stored_file(found: "GetResult") -> StoredFile:
-    """StoreUnavailableError where the object is too large to be a pointer, a record or a manifest."""
-    if found.meta["size"] > MAX_SMALL_FILE:
-        raise StoreUnavailableError(f"{found.meta['path']} has {found.meta['size']} bytes, expected a small file")
     version = {key: found.meta[key] for key in ("e_tag", "version") if found.meta[key] is not None}
     return StoredFile(bytes(found.bytes()), version)
 
