@@ -57,13 +57,6 @@ def test_objects_are_named_as_the_files_of_a_folder_are(shop):
     assert shop.names() == kept | {POINTER}
 
 
-def test_an_object_too_large_for_a_pointer_is_refused_unread(shop, monkeypatch):
-    monkeypatch.setattr(bucket, "MAX_SMALL_FILE", 10_000)
-    obstore.put(shop.objects, POINTER, b" " * 10_001)
-    with pytest.raises(StoreUnavailableError, match="has 10001 bytes, expected a small file"):
-        shop.replica.current_id()
-
-
 def test_what_another_machine_fetches_is_the_bundle_byte_for_byte(shop):
     fetched = shop.replica.current()
     assert fetched.parent == shop.replica.folder
