@@ -1,14 +1,14 @@
-"""Reads tables of various formats: finds columns by name, converts values to ids, numbers, times and text."""
+"""Finds columns by name; converts values to numbers, times and text."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from index.errors import InputError
+from trainer.datasets.reading import TableFile
 
 SECONDS_END = 1e11  # more than this (the year 5138 in seconds, 1973 in milliseconds) is a finer unit than seconds
 
@@ -33,7 +33,7 @@ TIME = ColumnRole(
     "time", "--time-column", ("timestamp", "time", "ts", "datetime", "date", "unixreviewtime", "createdat")
 )
 ITEM_ID = ColumnRole("item id", "--id-column", (*ITEM.usual, "id"))
-TITLE = ColumnRole("title", "--title-column", ("title", "name", "itemname", "productname"))
+TITLE = ColumnRole("title", "--title-column", ("title", "name", "itemname", "productname", "movietitle"))
 CATEGORY = ColumnRole("category", "--category-column", ("category", "categories", "genres", "genre", "producttype"))
 BRAND = ColumnRole("brand", "--text-columns", ("brand", "brandname"))
 DESCRIPTION = ColumnRole(
@@ -41,54 +41,30 @@ DESCRIPTION = ColumnRole(
 )
 
 
-def read_table(file: Path) -> pl.DataFrame:
-    """A csv, tsv, jsonl or parquet file, the first three also gzipped; csv and tsv values all as strings."""
-    if not file.is_file():
-        raise InputError(f"no such file: {file}")
-    suffix = Path(file.name.lower().removesuffix(".gz")).suffix
-    try:
-        if suffix in (".csv", ".tsv"):
-            return pl.read_csv(file, separator="," if suffix == ".csv" else "\t", infer_schema=False)
-        if suffix in (".jsonl", ".ndjson"):
-            return pl.read_ndjson(file, infer_schema_length=None)
-        if file.name.lower().endswith(".parquet"):
-            return pl.read_parquet(file)
-    except pl.exceptions.PolarsError as error:
-        raise InputError(f"{file} cannot be read as a {suffix[1:]} table: {first_line(error)}") from error
-    raise InputError(f"{file}: expected a name that ends in .csv, .tsv, .jsonl (or these and .gz) or .parquet")
-
-
-def find_column(file: Path, columns: Sequence[str], role: ColumnRole, named: str | None) -> str | None:
+def find_column(table: TableFile, role: ColumnRole, named: str | None) -> str | None:
     """The column named by the option, or else the first with a usual name; None where neither exists."""
     if named is not None:
-        if named not in columns:
-            raise InputError(f"{file} has no column {named!r} ({role.option}); it has: {', '.join(columns)}")
-        return named
-    by_plain_name = {_plain(column): column for column in reversed(columns)}
+        if named.strip() not in table.columns:
+            raise InputError(f"{table.file} has no column {named!r} ({role.option}); it has: {_listed(table)}")
+        return named.strip()
+    by_plain_name = {_plain(column): column for column in reversed(table.columns)}
     return next((by_plain_name[name] for name in role.usual if name in by_plain_name), None)
 
 
-def need_column(file: Path, columns: Sequence[str], role: ColumnRole, named: str | None) -> str:
+def need_column(table: TableFile, role: ColumnRole, named: str | None) -> str:
     """As `find_column`; InputError, with the columns there are, where it finds none."""
-    found = find_column(file, columns, role, named)
+    found = find_column(table, role, named)
     if found is None:
         raise InputError(
-            f"{file}: which column is the {role.what}? name it with {role.option}; it has: {', '.join(columns)}"
+            f"{table.file}: which column is the {role.what}? name it with {role.option}; it has: {_listed(table)}"
         )
     return found
 
 
-def as_ids(column: pl.Series) -> pl.Series:
-    """Ids as strings; whole numbers that were stored as floats lose their ".0"."""
-    if column.dtype.is_nested():
-        raise InputError(f"column {column.name!r} holds {column.dtype}, which cannot be an id")
-    if column.dtype.is_float() and (column.drop_nulls() % 1 == 0).all():
-        column = column.cast(pl.Int64)
-    return column.cast(pl.String)
-
-
 def as_numbers(column: pl.Series) -> pl.Series:
     """Float64, null where empty or NaN; InputError at the first value that is no number."""
+    if column.dtype.is_nested() or column.dtype.is_temporal() or column.dtype == pl.Binary:
+        raise InputError(f"column {column.name!r} holds {column.dtype}, expected numbers")
     text = _stripped(column) if column.dtype == pl.String else column
     numbers = text.cast(pl.Float64, strict=False)
     strange = text.filter(numbers.is_null() & text.is_not_null())
@@ -129,6 +105,10 @@ def _words(value: Any) -> Iterator[str]:
         yield str(value)
 
 
+def _listed(table: TableFile) -> str:
+    return f"{', '.join(table.columns)}{table.advice}"
+
+
 def _plain(column: str) -> str:
     return "".join(letter for letter in column.lower() if letter.isalnum())
 
@@ -159,8 +139,3 @@ def _iso_second(value: str, column: str) -> int:
             f"column {column!r}: {value!r} is not a time; expected unix seconds, milliseconds or ISO 8601"
         ) from error
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
-
-
-def first_line(error: Exception) -> str:
-    """The first line of a library's error, without its advice."""
-    return str(error).partition("\n")[0]
