@@ -17,9 +17,9 @@ def load_features(file: Path) -> FeatureArray:
     if not file.is_file():
         raise InputError(f"no such file of features: {file}")
     try:
-        features: FeatureArray = np.load(file, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise InputError(f"{file} is not a .npy file of numbers: {error}") from error
+        features: FeatureArray = np.lib.format.open_memmap(file, mode="r")
+    except Exception as error:  # NumPy reads the header by Python's parser, which raises more than is documented
+        raise InputError(f"{file} cannot be read as a .npy file of numbers: {error}") from error
     return features
 
 

@@ -6,12 +6,12 @@ import polars as pl
 
 from index.errors import InputError
 
-WHOLE_FLOAT = r"^-?(?:0|[1-9]\d*)\.0$"  # a whole number as pandas writes a column that has gaps
-NUMBER = r"^-?\d+(?:\.0)?$"
+POINT = r"\.0+$"  # after a whole number: how pandas writes a column that has gaps
+NUMBER = r"^-?\d+(?:\.0+)?$"
 NOT_A_NUMBER = r"^(?i)[+-]?nan$"
 INFINITE = r"^(?i)[+-]?inf(?:inity)?$"
 EXACT_BELOW = {"Float16": 2**11, "Float32": 2**24, "Float64": 2**53}  # from here on, floats skip whole numbers
-INTEGERS, FLOATS, TEXT = "integers", "floats, without their .0", "text"
+INTEGERS, FLOATS, TEXT = "integers", "numbers, without a .0", "text"
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def read_ids(column: pl.Series, *, exact: bool = False) -> Ids:
     if kind.is_integer():
         return Ids(column.cast(pl.String), INTEGERS)
     if isinstance(kind, pl.Decimal):
-        return Ids(column.cast(pl.String).str.replace(r"\.0+$", ""), "decimals, without their .0")
+        return Ids(column.cast(pl.String).str.replace(POINT, ""), FLOATS)
     if not isinstance(kind, pl.String | pl.Categorical | pl.Enum | pl.Binary | pl.Null):
         raise InputError(f"column {column.name!r} holds {kind}, which cannot be an id")
     text = _text(column)
@@ -62,7 +62,7 @@ def _of_floats(column: pl.Series) -> pl.Series:
 
 
 def _of_text(text: pl.Series) -> Ids:
-    """Text whose every value is a number: a NaN among them is a gap, and a .0 at all of them was a float's."""
+    """Where every other value is a whole number, a NaN is a gap, and a .0 comes from a float."""
     gaps = text.str.contains(NOT_A_NUMBER)
     known = text.filter(~gaps).drop_nulls()
     infinite = known.str.contains(INFINITE)
@@ -72,12 +72,13 @@ def _of_text(text: pl.Series) -> Ids:
     if infinite.any():
         raise InputError(f"column {text.name!r} holds numbers and {known.filter(infinite)[0]!r}, which is no id")
     text = text.set(gaps.fill_null(value=False), None)
-    if not numbers.str.contains(WHOLE_FLOAT).all():
+    floats = numbers.filter(numbers.str.contains(POINT))
+    if floats.is_empty():
         return Ids(text, TEXT)
-    sizes = numbers.cast(pl.Float64).abs()
-    if (too_large := numbers.filter(sizes >= EXACT_BELOW["Float64"])).len():
+    too_large = floats.filter(floats.cast(pl.Float64).abs() >= EXACT_BELOW["Float64"])
+    if len(too_large):
         raise InputError(_inexact(text.name, len(too_large), too_large[0], EXACT_BELOW["Float64"]))
-    return Ids(text.str.strip_suffix(".0").replace("-0", "0"), FLOATS)
+    return Ids(text.str.replace(r"^-(0\.0)", "$1").str.replace(POINT, ""), FLOATS)
 
 
 def _text(column: pl.Series) -> pl.Series:

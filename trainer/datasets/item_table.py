@@ -19,8 +19,8 @@ from trainer.datasets.columns import (
     find_column,
     need_column,
 )
-from trainer.datasets.ids import as_ids, read_ids
-from trainer.datasets.joining import meeting_note
+from trainer.datasets.ids import read_ids
+from trainer.datasets.joining import meeting_note, without_point
 from trainer.datasets.reading import TableFile, read_table
 from trainer.datasets.separated import TextFormat
 
@@ -104,14 +104,12 @@ def with_pictures_from(items: pl.DataFrame, folder: Path) -> ItemTable:
     pictures = pictures_in(folder)
     if not pictures:
         raise InputError(f"{folder} holds no pictures; expected <item id> and one of {', '.join(PICTURE_SUFFIXES)}")
-    names = pl.Series("name", list(pictures))
-    by_id = dict(zip(as_ids(names), pictures.values(), strict=True)) | pictures
-    found = [by_id.get(item_id, "") for item_id in items["item_id"]]
-    pictured = items.with_columns(pl.Series("image", found, dtype=pl.String))
+    by_name = {name.strip(): path for name, path in pictures.items()} | pictures
+    names, ids = pl.Series(list(by_name), dtype=pl.String), items["item_id"]
+    found = [by_name.get(name, "") for name in without_point(ids, names)]
+    note = meeting_note("items", without_point(ids, names), names, f"among the pictures in {folder}")
     without_item = len(set(pictures.values()).difference(found))
-    note = meeting_note(
-        "items", items["item_id"], pl.Series(list(by_id), dtype=pl.String), f"among the pictures in {folder}"
-    )
+    pictured = items.with_columns(pl.Series("image", found, dtype=pl.String))
     return ItemTable(pictured, {"pictures_without_an_item": without_item}, (note,))
 
 

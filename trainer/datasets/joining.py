@@ -9,9 +9,9 @@ from index.errors import InputError
 FEW = 0.5  # a smaller share is explained
 DIFFERENCES: dict[str, Callable[[pl.Series], pl.Series]] = {
     "leading zeros": lambda ids: ids.str.strip_chars_start("0"),
-    "a .0 at the end": lambda ids: ids.str.strip_suffix(".0"),
+    "a .0 at the end": lambda ids: ids.str.replace(r"\.0+$", ""),
     "upper and lower case": lambda ids: ids.str.to_lowercase(),
-    "letters around their digits": lambda ids: ids.str.extract(r"^\D*?0*(\d+)(?:\.0)?\D*$"),
+    "letters around their digits": lambda ids: ids.str.extract(r"^\D*?0*(\d+)(?:\.0+)?\D*$"),
 }
 
 
@@ -43,7 +43,7 @@ def without_point(ids: pl.Series, described: pl.Series) -> pl.Series:
 
 
 def _whole(ids: pl.Series) -> pl.Series:
-    return ids.str.extract(r"^(-?\d+)(?:\.0)?$")
+    return ids.str.extract(r"^(-?\d+)(?:\.0+)?$")
 
 
 def _difference(missing: pl.Series, found: pl.Series) -> str:

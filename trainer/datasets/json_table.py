@@ -2,35 +2,43 @@
 
 import json
 import re
+import sys
 from io import BytesIO
 from pathlib import Path
 
 import polars as pl
+from polars import selectors
 
 from index.errors import InputError
 from trainer.parquet import PARSER_ERRORS, first_line
 
-NOT_JSON = rb"(?:NaN|-?Infinity)\b"  # what Python and others write for numbers that JSON does not have
-BARE_NUMBER = re.compile(
-    rb'((?:[^"NI-]++|"(?:[^"\\]++|\\.)*+"|(?!' + NOT_JSON + rb")[NI-])*+)(" + NOT_JSON + rb"|\Z)", re.DOTALL
+# Python and others write numbers that JSON does not have; each is read as the nearest that it has.
+STAND_INS = {b"NaN": b"null", b"Infinity": b"%r" % sys.float_info.max, b"-Infinity": b"%r" % -sys.float_info.max}
+NO_JSON = rb"(?:NaN|-?Infinity)\b"
+UP_TO_ONE = re.compile(
+    rb'((?:[^"NI-]++|"(?:[^"\\]++|\\.)*+"|(?!' + NO_JSON + rb")[NI-])*+)(" + NO_JSON + rb"|\Z)", re.DOTALL
 )
 
 
 def read_json(file: Path, text: memoryview) -> pl.DataFrame:
-    """Parse UTF-8 text; columns are the union of all keys, and NaN and Infinity outside strings are null.
+    """Parse UTF-8 text; columns are the union of all keys, and NaN outside a string is null.
 
     InputError, with the line where there is one object a line: something else.
     """
-    if re.search(NOT_JSON, text):
-        text = memoryview(BARE_NUMBER.sub(lambda found: found[1] + (b"null" if found[2] else b""), text))
+    has_others = re.search(NO_JSON, text) is not None
+    if has_others:
+        text = memoryview(UP_TO_ONE.sub(lambda found: found[1] + STAND_INS.get(found[2], b""), bytes(text)))
     is_array = re.match(rb"\s*\[", text) is not None
     try:
-        if is_array:
-            return pl.read_json(BytesIO(text), infer_schema_length=None)
-        return pl.read_ndjson(BytesIO(text), infer_schema_length=None)
+        table = (pl.read_json if is_array else pl.read_ndjson)(BytesIO(text), infer_schema_length=None)
     except PARSER_ERRORS as error:
         reason = first_line(error) if is_array else _bad_line(text) or first_line(error)
         raise InputError(f"{file} cannot be read as a table of JSON objects: {reason}") from error
+    return table.with_columns(_infinite(selectors.float())) if has_others else table
+
+
+def _infinite(numbers: pl.Expr) -> pl.Expr:
+    return pl.when(numbers.abs() == sys.float_info.max).then(numbers * 2).otherwise(numbers).name.keep()
 
 
 def _bad_line(text: memoryview) -> str | None:
@@ -38,6 +46,8 @@ def _bad_line(text: memoryview) -> str | None:
         if line.strip():
             try:
                 found = json.loads(line)
+            except json.JSONDecodeError as error:
+                return f"line {number}, column {error.colno}: {error.msg}"
             except (ValueError, RecursionError) as error:
                 return f"line {number}: {error}"
             if not isinstance(found, dict):

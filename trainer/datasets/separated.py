@@ -74,17 +74,14 @@ def read_separated(file: Path, text: memoryview, form: TextFormat, usual: str) -
     first = _sample_rows(text, single.decode(), quotes)[:1]
     if not first:
         raise InputError(f"{file} has no rows, not even a header")
-    header = list(form.columns) or _column_names(file, first[0], form)
-    if form.columns and len(header) != len(first[0]):
-        raise InputError(f"{file} has {len(first[0])} columns, but {form.options}columns names {len(header)}")
-    frame = _parsed(
-        file,
-        text,
-        header,
-        pa_csv.ParseOptions(delimiter=single.decode(), quote_char='"' if quotes else False, newlines_in_values=quotes),
-        skip_header=not form.columns,
+    names = _column_names(file, form.columns or first[0], form)
+    if len(names) != len(first[0]):
+        raise InputError(f"{file} has {len(first[0])} columns, but {form.options}columns names {len(names)}")
+    parse = pa_csv.ParseOptions(
+        delimiter=single.decode(), quote_char='"' if quotes else False, newlines_in_values=quotes
     )
-    return Separated(_without_blank_rows(frame), delimiter)
+    rows = _without_blank_rows(_parsed(file, text, names, parse))
+    return Separated(rows if form.columns else rows[1:], delimiter)
 
 
 def _found_delimiter(text: memoryview, usual: str, quotes: bool) -> str:
@@ -103,7 +100,7 @@ def _sample_rows(text: memoryview, delimiter: str, quotes: bool) -> list[list[st
         quotes = False
     sampled = io.StringIO(sample, newline="")
     lines = csv.reader(sampled, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE)
-    rows = [row for row, _ in zip(lines, range(SAMPLE_ROWS), strict=False) if any(value.strip() for value in row)]
+    rows = [row for row, _ in zip(lines, range(SAMPLE_ROWS), strict=False) if "".join(row)]
     return rows[:-1] if len(text) > SAMPLE and len(rows) > 1 else rows  # the last may be cut
 
 
@@ -133,8 +130,12 @@ def _unclosed_quote(text: memoryview, delimiter: bytes) -> int | None:
     return end if end < len(text) else None
 
 
-def _column_names(file: Path, header: list[str], form: TextFormat) -> list[str]:
+def _column_names(file: Path, header: Sequence[str], form: TextFormat) -> list[str]:
     names = [name.strip() or f"column {number}" for number, name in enumerate(header, start=1)]
+    if any("\0" in name for name in names):
+        raise InputError(
+            f"{file}: the first line holds zero bytes; it is damaged, or {form.options}encoding is another"
+        )
     typed = [TYPED.fullmatch(name) for name in names]
     if all(typed):
         names = [match[1] for match in typed if match]
@@ -146,9 +147,7 @@ def _column_names(file: Path, header: list[str], form: TextFormat) -> list[str]:
     return names
 
 
-def _parsed(
-    file: Path, text: memoryview, header: list[str], parse: pa_csv.ParseOptions, *, skip_header: bool
-) -> pl.DataFrame:
+def _parsed(file: Path, text: memoryview, names: list[str], parse: pa_csv.ParseOptions) -> pl.DataFrame:
     bad: list[Any] = []
 
     def on_bad_row(row: Any) -> str:
@@ -161,12 +160,10 @@ def _parsed(
     try:
         table = pa_csv.read_csv(
             pa.BufferReader(text),
-            read_options=pa_csv.ReadOptions(
-                column_names=header, skip_rows_after_names=int(skip_header), block_size=BLOCK
-            ),
+            read_options=pa_csv.ReadOptions(column_names=names, block_size=BLOCK),
             parse_options=parse,
             convert_options=pa_csv.ConvertOptions(
-                column_types=dict.fromkeys(header, pa.string()),
+                column_types=dict.fromkeys(names, pa.string()),
                 strings_can_be_null=True,
                 quoted_strings_can_be_null=True,
                 null_values=[""],
