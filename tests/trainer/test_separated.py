@@ -82,11 +82,12 @@ def test_a_quote_inside_a_value_is_a_letter(cell, value, delimiter):
         ("a,b\r\nc,d\r\n\r\ne\r\n", 4),
         ("a,b\rc,d\re,f,g\r", 3),
         ("a,b\nc,d\nc,d,\nc,d\n", 3),
+        ("a;b\nc;d\nc;d;\n", 3),
     ],
 )
 def test_what_cannot_be_read_is_refused_with_its_line(text, line):
     with pytest.raises(InputError, match=rf"t\.csv, line {line}: "):
-        parsed(text, TextFormat(delimiter=","))
+        parsed(text)
 
 
 def test_quotes_can_be_letters_everywhere():

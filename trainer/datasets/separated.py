@@ -85,12 +85,13 @@ def read_separated(file: Path, text: memoryview, form: TextFormat, usual: str) -
 
 
 def _found_delimiter(text: memoryview, usual: str, quotes: bool) -> str:
-    """The first that divides every row of a sample into as many values as the first row, at least two."""
+    """The one that divides most rows of a sample into as many values as the first row, at least two."""
+    shares = {}
     for delimiter in dict.fromkeys((usual, *DELIMITERS)):
-        widths = {len(row) for row in _sample_rows(text, delimiter, quotes)}
-        if len(widths) == 1 and widths != {1}:
-            return delimiter
-    return usual
+        widths = [len(row) for row in _sample_rows(text, delimiter, quotes)]
+        shares[delimiter] = widths.count(widths[0]) / len(widths) if widths and widths[0] > 1 else 0.0
+    best = max(shares, key=lambda delimiter: shares[delimiter])
+    return best if shares[best] > 0.5 else usual
 
 
 def _sample_rows(text: memoryview, delimiter: str, quotes: bool) -> list[list[str]]:
