@@ -111,6 +111,23 @@ def test_every_kind_of_file_says_the_same(tmp_path, suffix, write):
     ]
 
 
+def test_a_column_can_be_named_as_its_header_has_it(tmp_path):
+    (tmp_path / "a.inter").write_text("who:token\twhat:token\nu\tx\n")
+    options = InteractionOptions(tmp_path / "a.inter", user_column="who:token", item_column=" what")
+    assert pairs(read(options)) == [("u", "x")]
+
+
+@pytest.mark.parametrize(("dtype", "refused"), [(pl.Categorical, False), (pl.Binary, True)])
+def test_ratings_are_numbers_of_any_column_that_holds_them(tmp_path, dtype, refused):
+    ratings = pl.Series(["5", "3"]).cast(dtype)
+    pl.DataFrame({"user": ["u", "v"], "item": ["x", "y"], "rating": ratings}).write_parquet(tmp_path / "a.parquet")
+    if refused:
+        with pytest.raises(InputError, match=r"column 'rating' holds .*, expected numbers"):
+            read(InteractionOptions(tmp_path / "a.parquet"))
+    else:
+        assert read(InteractionOptions(tmp_path / "a.parquet")).interactions["rating"].to_list() == [5, 3]
+
+
 def test_ids_keep_their_zeros_and_lose_the_point_of_a_float(tmp_path):
     (tmp_path / "a.csv").write_text("user,item\n007,1e3\n7,1.0\n")
     pl.DataFrame({"user": [7.0, None], "item": [1, 2]}).write_parquet(tmp_path / "b.parquet")

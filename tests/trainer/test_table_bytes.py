@@ -145,7 +145,12 @@ def test_bad_json_is_refused_with_its_line(tmp_path, content, message):
         read_table(tmp_path / "t.jsonl")
 
 
-def test_parquet_is_known_by_its_content(tmp_path):
+def test_parquet_and_json_are_known_by_their_content(tmp_path):
     pl.DataFrame({"user": ["u"]}).write_parquet(tmp_path / "t.parquet")
     (tmp_path / "t.csv").write_bytes((tmp_path / "t.parquet").read_bytes())
     assert users(tmp_path / "t.csv") == ["u"]
+    (tmp_path / "t.txt").write_text('{"user": "v"}\n')
+    assert users(tmp_path / "t.txt") == ["v"]
+    for name in ("t.parquet", "t.txt"):
+        with pytest.raises(InputError, match="--columns is for text without a header"):
+            users(tmp_path / name, columns=("user",))

@@ -9,6 +9,9 @@ import polars as pl
 
 from index.errors import InputError
 from trainer.datasets.reading import TableFile
+from trainer.datasets.separated import TYPED
+
+SHOWN_COLUMNS, SHOWN_LETTERS = 30, 60
 
 SECONDS_END = 1e11  # more than this (the year 5138 in seconds, 1973 in milliseconds) is a finer unit than seconds
 
@@ -44,9 +47,11 @@ DESCRIPTION = ColumnRole(
 def find_column(table: TableFile, role: ColumnRole, named: str | None) -> str | None:
     """The column named by the option, or else the first with a usual name; None where neither exists."""
     if named is not None:
-        if named.strip() not in table.columns:
+        spellings = (named, named.strip(), TYPED.sub(r"\1", named.strip()))
+        chosen = next((name for name in spellings if name in table.columns), None)
+        if chosen is None:
             raise InputError(f"{table.file} has no column {named!r} ({role.option}); it has: {_listed(table)}")
-        return named.strip()
+        return chosen
     by_plain_name = {_plain(column): column for column in reversed(table.columns)}
     return next((by_plain_name[name] for name in role.usual if name in by_plain_name), None)
 
@@ -65,7 +70,7 @@ def as_numbers(column: pl.Series) -> pl.Series:
     """Float64, null where empty or NaN; InputError at the first value that is no number."""
     if column.dtype.is_nested() or column.dtype.is_temporal() or column.dtype == pl.Binary:
         raise InputError(f"column {column.name!r} holds {column.dtype}, expected numbers")
-    text = _stripped(column) if column.dtype == pl.String else column
+    text = column if column.dtype.is_numeric() or column.dtype == pl.Boolean else _stripped(column.cast(pl.String))
     numbers = text.cast(pl.Float64, strict=False)
     strange = text.filter(numbers.is_null() & text.is_not_null())
     if len(strange):
@@ -94,7 +99,10 @@ def as_text(column: pl.Series) -> pl.Series:
     """Strings, "" where empty; the values of lists and records, joined by blanks."""
     if column.dtype.is_nested():
         column = pl.Series(column.name, [" ".join(_words(value)) for value in column.to_list()], dtype=pl.String)
-    return column.cast(pl.String).fill_null("").str.strip_chars()
+    try:
+        return column.cast(pl.String).fill_null("").str.strip_chars()
+    except pl.exceptions.PolarsError as error:
+        raise InputError(f"column {column.name!r} holds {column.dtype} that is no text") from error
 
 
 def _words(value: Any) -> Iterator[str]:
@@ -106,7 +114,9 @@ def _words(value: Any) -> Iterator[str]:
 
 
 def _listed(table: TableFile) -> str:
-    return f"{', '.join(table.columns)}{table.advice}"
+    shown = ", ".join(name[:SHOWN_LETTERS] for name in table.columns[:SHOWN_COLUMNS])
+    more = len(table.columns) - SHOWN_COLUMNS
+    return f"{shown}{f' and {more:,} more' if more > 0 else ''}{table.advice}"
 
 
 def _plain(column: str) -> str:

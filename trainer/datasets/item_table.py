@@ -60,9 +60,10 @@ def read_item_table(options: ItemTableOptions) -> ItemTable:
     item_id = need_column(table, ITEM_ID, options.id_column)
     title = find_column(table, TITLE, options.title_column)
     category = find_column(table, CATEGORY, options.category_column)
-    text_columns = list(options.text_columns) or _usual_text_columns(table, options)
-    for name in (*text_columns, *options.attribute_columns):
-        find_column(table, ColumnRole("", "--text-columns or --attribute-columns", ()), name)
+    listed = ColumnRole("", "--text-columns or --attribute-columns", ())
+    text_columns = [need_column(table, listed, name) for name in options.text_columns]
+    text_columns = text_columns or _usual_text_columns(table, options)
+    attribute_columns = [need_column(table, listed, name) for name in options.attribute_columns]
     ids = read_ids(table.frame[item_id], exact=options.exact_ids)
     items = pl.DataFrame(
         {
@@ -70,7 +71,7 @@ def read_item_table(options: ItemTableOptions) -> ItemTable:
             "title": _text_of(table.frame, title),
             "category": _text_of(table.frame, category),
             "text": _joined(table.frame, text_columns),
-            "attributes": _attributes(table.frame, options.attribute_columns),
+            "attributes": _attributes(table.frame, attribute_columns),
         }
     )
     pictured = _with_pictures(items, table, options)

@@ -1,5 +1,6 @@
 """Opens a table by its name and content: csv and its kin, JSON, Parquet, each also compressed."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,11 +40,11 @@ def read_table(file: Path, form: TextFormat = FOUND_OUT) -> TableFile:
     """Read the whole table; values of separated text are strings, others have the types of their file."""
     content = read_content(file)
     suffix = Path(plain_name(file)).suffix
-    if suffix in PARQUET or bytes(content[:4]) == b"PAR1":
+    if suffix in PARQUET or bytes(content[:4]) == bytes(content[-4:]) == b"PAR1":
+        _refuse_names(file, form)
         return TableFile(file, parse_parquet(file, content), f"{file.name}: Parquet")
-    is_json = suffix in JSON and form.delimiter is None
     usual = form.delimiter or USUAL_DELIMITERS.get(suffix)
-    if not is_json and usual is None:
+    if suffix not in JSON and usual is None:
         raise InputError(
             f"{file}: expected a name that ends in .csv, .tsv, .txt, .dat, .inter, .jsonl, .json (or these and .gz,"
             f" .zst, .bz2) or .parquet; {form.options}delimiter reads any other as separated text"
@@ -52,7 +53,8 @@ def read_table(file: Path, form: TextFormat = FOUND_OUT) -> TableFile:
         file, content, encoding=form.encoding, fallback=form.fallback_encoding, option=f"{form.options}encoding"
     )
     decoded = f"{encoding} ({form.options}encoding)"
-    if is_json:
+    if form.delimiter is None and (suffix in JSON or re.match(rb'\s*(?:\[\s*)?\{\s*"', text)):
+        _refuse_names(file, form)
         return TableFile(file, read_json(file, text), f"{file.name}: JSON, {decoded}")
     read = read_separated(file, text, form, str(usual))
     separator = NAMES.get(read.delimiter, repr(read.delimiter))
@@ -62,6 +64,11 @@ def read_table(file: Path, form: TextFormat = FOUND_OUT) -> TableFile:
         f"{file.name}: separated by {separator} ({form.options}delimiter), {decoded}",
         _advice(read.frame.columns, separator, form),
     )
+
+
+def _refuse_names(file: Path, form: TextFormat) -> None:
+    if form.columns:
+        raise InputError(f"{file}: {form.options}columns is for text without a header; this file names its columns")
 
 
 def _advice(columns: list[str], separator: str, form: TextFormat) -> str:
