@@ -51,6 +51,9 @@ def read(
     asins = core["item_id"].unique(maintain_order=True).to_list()
     described, bad_lines = _read_metadata(metadata, set(asins)) if metadata else ({}, [])
     image_table = _read_image_features(image_features, asins) if image_features else None
+    for file, found in ((metadata, bool(described)), (image_features, image_table is not None and image_table.any())):
+        if file and asins and not found:
+            raise InputError(f"{file} has none of the {len(asins):,} items of the interactions, first {asins[0]!r}")
     known = _known(asins, described, image_table) if metadata else np.ones(len(asins), np.bool_)
     rows = [{"item_id": asin} | described.get(asin, {}) for asin in asins]
     items = pl.DataFrame(rows, schema=ITEM_SCHEMA).filter(known)
