@@ -23,6 +23,7 @@ from index.reading import open_array, read_document
 from index.storage import sha256_of
 from trainer.features import checked_features
 from trainer.interaction_filters import UnknownItems
+from trainer.parquet import read_parquet
 from trainer.splits import SplitKind
 
 FORMAT: Literal[1] = 1
@@ -159,7 +160,7 @@ def load_dataset(path: Path, *, verify: bool = True) -> Dataset:
         raise InputError(
             f"{path}: content was changed since it was prepared  (fingerprint {found}, expected {info.fingerprint})"
         )
-    rows, users, items = (_read_table(path / name) for name in TABLES)
+    rows, users, items = (read_parquet(path / name) for name in TABLES)
     _check_sizes(path, info, rows, users, items)
     item_ids = items["item_id"].to_list()
     return Dataset(
@@ -197,13 +198,6 @@ def fingerprint(path: Path, features: Mapping[str, Any]) -> str:
             raise InputError(f"{path}: {name} is missing") from error
         digest.update(name.encode() + bytes.fromhex(content))
     return digest.hexdigest()
-
-
-def _read_table(file: Path) -> pl.DataFrame:
-    try:
-        return pl.read_parquet(file)
-    except (FileNotFoundError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"{file}: cannot be read: {error}") from error
 
 
 def _check_sizes(path: Path, info: DatasetInfo, rows: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame) -> None:

@@ -67,7 +67,5 @@ def write_frame(frame: pl.DataFrame, path: Path) -> None:
     """Write CSV or Parquet, by the name's suffix."""
     check_suffix(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".csv":
-        frame.write_csv(path)
-    else:
-        frame.write_parquet(path)
+    with path.open("wb") as file:  # polars reads more into a path than its name
+        (frame.write_csv if path.suffix == ".csv" else frame.write_parquet)(file)

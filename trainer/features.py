@@ -18,11 +18,9 @@ def load_features(file: Path) -> FeatureArray:
     if not file.is_file():
         raise InputError(f"no such file of features: {file}")
     try:
-        features: FeatureArray = np.load(file, mmap_mode="r", allow_pickle=False)
+        features: FeatureArray = np.lib.format.open_memmap(file, mode="r")
     except Exception as error:  # numpy raises more than it documents
-        raise InputError(f"{file} is not a .npy file of numbers: {reason(error)}") from error
-    if not isinstance(features, np.ndarray):
-        raise InputError(f"{file} is an archive; expected a .npy file of numbers")
+        raise InputError(f"{file} cannot be read as a .npy file of numbers: {reason(error)}") from error
     return features
 
 

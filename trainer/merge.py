@@ -9,6 +9,7 @@ import polars as pl
 
 from trainer.data import SPLIT_NAMES, Dataset, DatasetInfo, Recipe, Source, read_info
 from trainer.datasets.event_log import UserFeedback
+from trainer.parquet import read_parquet
 from trainer.prepare import prepare_dataset
 from trainer.splits import TRAIN, VALID
 
@@ -83,7 +84,7 @@ def _share(seed: int, user_id: str, item_id: str) -> float:
 
 def _named(dataset: Dataset) -> pl.DataFrame:
     """The interactions with outside ids, rating included, which `Dataset` leaves out."""
-    rows = pl.read_parquet(dataset.path / "interactions.parquet")
+    rows = read_parquet(dataset.path / "interactions.parquet")
     return rows.select(
         pl.Series("user_id", dataset.user_ids, dtype=pl.String).gather(rows["user_row"]),
         pl.Series("item_id", dataset.item_ids, dtype=pl.String).gather(rows["item_row"]),

@@ -29,6 +29,7 @@ from index.reading import read_file, read_json, reason
 from index.storage import TEMPORARY_PREFIX, atomic_writer, replace_file
 from trainer.config import RunConfig, dump_config, load_config
 from trainer.data import Dataset, load_dataset
+from trainer.parquet import read_parquet
 
 
 class Origin(TypedDict):
@@ -156,7 +157,7 @@ class RunFolder:
         file = self.path / "users.parquet"
         if not file.is_file():
             raise InputError(f"{self.path} has no users.parquet: it was finished without measuring the test split")
-        return read_file(file, pl.read_parquet, WRITTEN)
+        return read_parquet(file)
 
     def write_history(self, progress: TrainingState) -> None:
         """Rewrite metrics.jsonl: after a resume it must not keep lines of the epochs that are run again."""

@@ -29,5 +29,6 @@ def archived_position(folder: Path) -> int:
     files = sorted(folder.glob("*.parquet"))
     if not files:
         return 0
-    positions = pq.read_table(files[-1], columns=["position"])["position"]
+    with files[-1].open("rb") as file:  # Arrow reads more into a path than its name
+        positions = pq.ParquetFile(file).read(columns=["position"])["position"]
     return int(positions[-1].as_py()) if len(positions) else int(files[-1].stem)

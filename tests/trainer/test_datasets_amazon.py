@@ -169,3 +169,14 @@ def test_files_that_are_not_there_are_named(reviews, tmp_path):
             read(reviews, **options)
     with pytest.raises(InputError, match=r"no such file: .*gone"):
         read(gone)
+
+
+def test_metadata_and_images_of_other_items_are_refused(reviews, tmp_path):
+    (tmp_path / "meta.json").write_text(repr({"asin": "OTHER00000"}) + "\n")
+    images = write_images(tmp_path / "images.b", [("OTHER00000", 1)])
+    for name, options in (
+        ("meta.json", {"metadata": tmp_path / "meta.json"}),
+        ("images.b", {"image_features": images}),
+    ):
+        with pytest.raises(InputError, match=f"{name} has none of the 6 items of the interactions, first 'B00000000"):
+            read(reviews, **options)

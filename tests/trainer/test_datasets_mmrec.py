@@ -101,7 +101,7 @@ def test_pictures_are_found_without_an_item_table(layout, tmp_path):
         ("baby.inter", "userID\titemID\nu7\t0\n", "userID must be integers from 0 on; 1 are not, first 'u7'"),
         ("baby.inter", "userID\titemID\n0\t-1\n", "first '-1'"),
         ("baby.inter", "userID\titemID\n", "has no interactions"),
-        ("baby.inter", "", "cannot be read as a tab-separated table"),
+        ("baby.inter", "", "has no rows, not even a header"),
         ("i_id_mapping.csv", "asin\titemID\nB0\t0\n", "must name each of 5 itemID once; 1 are named"),
         ("i_id_mapping.csv", "asin,itemID\nB0,0\n", "expected itemID and one other column, tab-separated"),
         ("u_id_mapping.csv", "u\tuserID\nA\t0\nA\t1\nB\t2\nC\t3\n", "must name each of 4 userID once; 3 are named"),

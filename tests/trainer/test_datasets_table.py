@@ -47,7 +47,10 @@ def pairs(source):
 def test_columns_are_found_by_their_usual_names_and_the_finding_is_told(ratings):
     source = read(InteractionOptions(ratings))
     assert source.notes == (
-        "ratings.csv: user: userId, item: movieId, rating: rating, time: timestamp",
+        "ratings.csv: separated by commas (--delimiter), utf-8 (--encoding)",
+        "ratings.csv: user: userId, item: movieId, rating: rating, time: timestamp"
+        " (--user-column, --item-column, --rating-column, --time-column)",
+        "ids: userId text, movieId text (--ids)",
         "times from 1970-01-01 to 1970-01-01, 0 interactions without",
     )
 
@@ -108,6 +111,23 @@ def test_every_kind_of_file_says_the_same(tmp_path, suffix, write):
     ]
 
 
+def test_a_column_can_be_named_as_its_header_has_it(tmp_path):
+    (tmp_path / "a.inter").write_text("who:token\twhat:token\nu\tx\n")
+    options = InteractionOptions(tmp_path / "a.inter", user_column="who:token", item_column=" what")
+    assert pairs(read(options)) == [("u", "x")]
+
+
+@pytest.mark.parametrize(("dtype", "refused"), [(pl.Categorical, False), (pl.Binary, True)])
+def test_ratings_are_numbers_of_any_column_that_holds_them(tmp_path, dtype, refused):
+    ratings = pl.Series(["5", "3"]).cast(dtype)
+    pl.DataFrame({"user": ["u", "v"], "item": ["x", "y"], "rating": ratings}).write_parquet(tmp_path / "a.parquet")
+    if refused:
+        with pytest.raises(InputError, match=r"column 'rating' holds .*, expected numbers"):
+            read(InteractionOptions(tmp_path / "a.parquet"))
+    else:
+        assert read(InteractionOptions(tmp_path / "a.parquet")).interactions["rating"].to_list() == [5, 3]
+
+
 def test_ids_keep_their_zeros_and_lose_the_point_of_a_float(tmp_path):
     (tmp_path / "a.csv").write_text("user,item\n007,1e3\n7,1.0\n")
     pl.DataFrame({"user": [7.0, None], "item": [1, 2]}).write_parquet(tmp_path / "b.parquet")
@@ -144,7 +164,13 @@ def test_items_bring_words_attributes_and_pictures(ratings, films, tmp_path):
         ("z", "Jaws", "Thriller", "Jaws Thriller A shark", "{}", ""),
     ]
     assert source.counts["pictures_without_an_item"] == 1
-    assert source.notes[-1] == "films.csv: item id: id, title: name, category: genres, text: name + genres + overview"
+    assert source.notes[-4:] == (
+        "2 of the 2 items of the interactions are in films.csv",
+        "films.csv: separated by commas (--items-delimiter), utf-8 (--items-encoding)",
+        "films.csv: item id: id (--id-column), text (--ids), title: name (--title-column),"
+        " category: genres (--category-column), text: name + genres + overview (--text-columns)",
+        f"2 of the 3 items are among the pictures in {posters}",
+    )
 
 
 def test_pictures_can_be_named_by_a_column(ratings, films, tmp_path):
@@ -160,9 +186,10 @@ def test_pictures_can_be_named_by_a_column(ratings, films, tmp_path):
 def test_an_id_never_becomes_a_path(tmp_path):
     (tmp_path / "posters").mkdir()
     (tmp_path / "secret.jpg").touch()
-    (tmp_path / "log.csv").write_text(f"user,item\nu,../secret\nu,{'x' * 10_000}\n")
+    (tmp_path / "posters" / "y.jpg").touch()
+    (tmp_path / "log.csv").write_text(f"user,item\nu,../secret\nu,{'x' * 10_000}\nu,y\n")
     source = read(InteractionOptions(tmp_path / "log.csv"), images=tmp_path / "posters")
-    assert source.items["image"].to_list() == ["", ""]
+    assert source.items["image"].to_list() == ["", "", str(tmp_path / "posters" / "y.jpg")]
 
 
 def test_lists_and_records_in_jsonl_become_words(tmp_path):
@@ -205,13 +232,15 @@ def test_ready_features_without_an_item_table_are_refused(ratings):
     [
         ("gone.csv", None, "no such file"),
         ("log.xlsx", b"x", r"expected a name that ends in \.csv"),
-        ("log.csv", b"", "cannot be read as a csv table: empty CSV"),
-        ("log.csv", b"user,item\nu,x,surplus\n", "cannot be read as a csv table"),
-        ("log.csv", b"user,item\n\xff\xfe,x\n", "cannot be read as a csv table"),
-        ("log.jsonl", b"{bad\n", "cannot be read as a jsonl table"),
+        ("log.csv", b"", "has no rows, not even a header"),
+        ("log.csv", b"user,item\nu,x,surplus\n", "line 2: 3 values, but the first line has 2"),
+        ("log.csv", b"user,item\n\xff\xfe,x\n", "line 2: byte 0xff is not UTF-8"),
+        ("log.jsonl", b"{bad\n", "cannot be read as a table of JSON objects: line 1"),
         ("log.parquet", b"PAR1", "cannot be read as a parquet table"),
         ("log.csv", b"who,what\nu,x\n", "which column is the user.*--user-column; it has: who, what"),
         ("log.csv", b"user,what\nu,x\n", "which column is the item.*--item-column; it has: user, what"),
+        ("log.csv", b"user item\nu x\n", "separate no columns there: name the separator with --delimiter"),
+        ("u.data", b"1\t2\t5\n1\t3\t4\n", "if its first line is no header, name the columns with --columns"),
         ("log.csv", b"user,item,rating\nu,x,good\n", "column 'rating' has 1 values that are no numbers, first 'good'"),
         ("log.csv", b"user,item,date\nu,x,03/01/2014\n", "'03/01/2014' is not a time"),
         ("log.jsonl", b'{"user":["a"],"item":"x"}\n', "cannot be an id"),

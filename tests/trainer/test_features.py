@@ -46,10 +46,15 @@ def test_features_that_are_zero_everywhere_are_refused():
         with_mean_for_zero_rows("text", np.zeros((3, 2), np.float32))
 
 
-@pytest.mark.parametrize("content", [b"", b"not an array"])
+NPY = b"\x93NUMPY\x01\0\x16\0"
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not an array", b"PK\x03\x04", NPY + b"{'descr': (((((((((((((\n", NPY + b"{'descr': '<f4\0"]
+)
 def test_a_feature_file_that_is_none_is_refused(tmp_path, content):
     (tmp_path / "f.npy").write_bytes(content)
-    with pytest.raises(InputError, match=r"is not a \.npy file"):
+    with pytest.raises(InputError, match=r"f\.npy cannot be read as a \.npy file"):
         load_features(tmp_path / "f.npy")
     with pytest.raises(InputError, match="no such file"):
         load_features(tmp_path / "g.npy")

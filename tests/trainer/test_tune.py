@@ -324,6 +324,11 @@ def test_a_folder_of_another_study_is_refused_with_what_differs(dataset, space_o
         open_study(tmp_path / "study", TuningPlan("bpr", space_of(RATES), SMALL), other)
 
 
+def test_a_folder_is_no_part_of_a_url(dataset, space_of, tmp_path):
+    open_study(tmp_path / "a?b%41#c", TuningPlan("bpr", space_of(RATES), SMALL), dataset)
+    assert [path.name for path in (tmp_path / "a?b%41#c").iterdir()] == ["study.db"]
+
+
 def test_a_folder_with_something_else_in_it_is_refused_and_left_alone(dataset, space_of, tmp_path):
     with pytest.raises(InputError, match="holds no study"):
         tune(dataset, TuningPlan("bpr", space_of(RATES), SMALL), tmp_path, console=quiet())

@@ -3,7 +3,9 @@
 import ast
 import gzip
 import json
+import zlib
 from collections.abc import Container, Iterable, Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,11 @@ from numpy.typing import NDArray
 
 from index.errors import InputError
 from trainer.data import Source
-from trainer.datasets.columns import first_line
-from trainer.datasets.item_table import with_pictures_from
+from trainer.datasets.charset import as_utf8
+from trainer.datasets.input_bytes import read_content
+from trainer.datasets.item_table import ItemTable, with_pictures_from
 from trainer.interaction_filters import k_core
+from trainer.parquet import PARSER_ERRORS, first_line
 from trainer.progress import track
 
 IMAGE_WIDTH = 4096
@@ -47,16 +51,19 @@ def read(
     asins = core["item_id"].unique(maintain_order=True).to_list()
     described, bad_lines = _read_metadata(metadata, set(asins)) if metadata else ({}, [])
     image_table = _read_image_features(image_features, asins) if image_features else None
+    for file, found in ((metadata, bool(described)), (image_features, image_table is not None and image_table.any())):
+        if file and asins and not found:
+            raise InputError(f"{file} has none of the {len(asins):,} items of the interactions, first {asins[0]!r}")
     known = _known(asins, described, image_table) if metadata else np.ones(len(asins), np.bool_)
     rows = [{"item_id": asin} | described.get(asin, {}) for asin in asins]
     items = pl.DataFrame(rows, schema=ITEM_SCHEMA).filter(known)
-    items, picture_counts = with_pictures_from(items, images) if images else (items, {})
+    pictured = with_pictures_from(items, images) if images else ItemTable(items, {}, ())
     if metadata:
         counts |= {"items_without_metadata": len(asins) - len(described), "bad_metadata_lines": len(bad_lines)}
     return Source(
         name=interactions.name.split(".")[0],
         interactions=core,
-        items=items,
+        items=pictured.items,
         features={} if image_table is None else {"image": image_table[known]},
         options={
             "reader": "amazon",
@@ -65,8 +72,8 @@ def read(
             "image_features": image_features,
             "images": images,
         },
-        counts=counts | picture_counts,
-        notes=_note_on_bad_lines(metadata, bad_lines),
+        counts=counts | pictured.counts,
+        notes=pictured.notes + _note_on_bad_lines(metadata, bad_lines),
     )
 
 
@@ -77,14 +84,15 @@ def _known(asins: list[str], described: Container[str], image_table: NDArray[np.
 
 
 def _read_interactions(file: Path) -> pl.DataFrame:
-    if not file.is_file():
-        raise InputError(f"no such file: {file}")
+    text, _ = as_utf8(file, read_content(file))
     try:
         if ".json" in file.suffixes:
-            return pl.read_ndjson(file, schema=REVIEW_SCHEMA).rename(dict(zip(REVIEW_SCHEMA, COLUMNS, strict=True)))
+            return pl.read_ndjson(BytesIO(text), schema=REVIEW_SCHEMA).rename(
+                dict(zip(REVIEW_SCHEMA, COLUMNS, strict=True))
+            )
         schema = pl.Schema(dict(zip(COLUMNS, REVIEW_SCHEMA.values(), strict=True)))
-        return pl.read_csv(file, has_header=False, schema=schema)
-    except pl.exceptions.PolarsError as error:
+        return pl.read_csv(BytesIO(text), has_header=False, schema=schema)
+    except PARSER_ERRORS as error:
         raise InputError(
             f"{file}: expected reviews (one JSON object a line with {', '.join(REVIEW_SCHEMA)})"
             f" or ratings (csv without header: user,item,rating,timestamp): {first_line(error)}"
@@ -123,7 +131,7 @@ def _lines(file: Path) -> Iterator[str]:
                 yield line.decode("utf-8", errors="replace")
     except FileNotFoundError as error:
         raise InputError(f"no such file: {file}") from error
-    except (EOFError, gzip.BadGzipFile) as error:
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise InputError(f"{file} is cut short or not gzipped: {error}") from error
 
 

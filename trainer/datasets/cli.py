@@ -15,6 +15,7 @@ from trainer.datasets import mmrec as mmrec_layout
 from trainer.datasets import table as any_table
 from trainer.datasets.encoding import AUTO, NONE, EncodingOptions, feature_steps
 from trainer.datasets.item_table import ItemTableOptions
+from trainer.datasets.separated import TextFormat
 from trainer.datasets.summary import print_summary
 from trainer.features import load_features
 from trainer.interaction_filters import Repeated, UnknownItems
@@ -43,18 +44,31 @@ Cache = Annotated[Path | None, typer.Option(help="Folder of encoded features  [d
 BatchSize = Annotated[int, typer.Option(min=1, help="Texts or images encoded at once.")]
 DeviceOption = Annotated[Device, typer.Option("--device", help="Where the encoders run.")]
 Images = Annotated[Path | None, typer.Option(help="Folder of pictures named <item id>.jpg, .png, .webp ...")]
-Items = Annotated[Path | None, typer.Option(help="Item table: csv, tsv, jsonl (also .gz) or parquet.")]
+Items = Annotated[Path | None, typer.Option(help="Item table: csv, tsv, jsonl (also .gz), parquet and their kin.")]
 Column = Annotated[str | None, typer.Option(help="Found by its usual names if not given.")]
+Delimiter = Annotated[str | None, typer.Option(help="Between values; found among , ; | :: and tab if not given.")]
+Encoding = Annotated[str | None, typer.Option(help="Of text; UTF-8, UTF-16 and UTF-32 are found if not given.")]
+Header = Annotated[list[str] | None, typer.Option(help="Names of the columns of a file without a header.")]
+Quotes = Annotated[bool, typer.Option(help="Whether a quote at the beginning of a value encloses it, or is a letter.")]
+IdForm = Annotated[
+    Literal["auto", "exact"],
+    typer.Option("--ids", help="auto: without surrounding blanks and the .0 of whole numbers; exact: as written."),
+]
 Columns = Annotated[list[str] | None, typer.Option(help="Separated by commas, or the option repeated.")]
 
 
 @prepare_app.command()
 def table(
-    interactions: Annotated[Path, typer.Argument(help="csv, tsv, jsonl (also .gz) or parquet.")],
+    interactions: Annotated[Path, typer.Argument(help="csv, tsv, jsonl (also .gz), parquet and their kin.")],
     *,
     out: Out,
     items: Items = None,
     images: Images = None,
+    delimiter: Delimiter = None,
+    encoding: Encoding = None,
+    columns: Header = None,
+    quotes: Quotes = True,
+    ids: IdForm = "auto",
     user_column: Column = None,
     item_column: Column = None,
     rating_column: Column = None,
@@ -69,6 +83,10 @@ def table(
     category_column: Column = None,
     text_columns: Columns = None,
     attribute_columns: Columns = None,
+    items_delimiter: Delimiter = None,
+    items_encoding: Encoding = None,
+    items_columns: Header = None,
+    items_quotes: Quotes = True,
     image_column: Annotated[str | None, typer.Option(help="Column of picture paths, below --images if given.")] = None,
     unknown_items: Unknown = "keep",
     cold_items: Cold = "keep",
@@ -100,9 +118,13 @@ def table(
         attribute_columns=_names(attribute_columns),
         image_column=image_column,
         images=images,
+        exact_ids=ids == "exact",
+        written=_items_text(items_delimiter, items_encoding, items_columns, items_quotes, encoding),
     )
     options = any_table.InteractionOptions(
         file=interactions,
+        written=TextFormat(delimiter, encoding, _names(columns), quotes),
+        exact_ids=ids == "exact",
         user_column=user_column,
         item_column=item_column,
         rating_column=rating_column,
@@ -135,7 +157,12 @@ def mmrec(
     multimodal: Annotated[
         Path | None, typer.Option(help="Fused features: a .npy file, or a folder whose image_feat.npy holds them.")
     ] = None,
+    encoding: Encoding = None,
     items: Items = None,
+    items_delimiter: Delimiter = None,
+    items_encoding: Encoding = None,
+    items_columns: Header = None,
+    items_quotes: Quotes = True,
     id_column: Column = None,
     title_column: Column = None,
     category_column: Column = None,
@@ -158,9 +185,10 @@ def mmrec(
         text_columns=_names(text_columns),
         attribute_columns=_names(attribute_columns),
         images=images,
+        written=_items_text(items_delimiter, items_encoding, items_columns, items_quotes, encoding),
     )
     _prepare(
-        lambda: mmrec_layout.read(folder, multimodal=multimodal, items=described, images=images),
+        lambda: mmrec_layout.read(folder, multimodal=multimodal, items=described, images=images, encoding=encoding),
         out,
         Recipe(split=split, seed=seed),
         None,
@@ -258,6 +286,13 @@ def _prepare(
 
 def _described(items: Path | None, **options: Any) -> ItemTableOptions | None:
     return ItemTableOptions(file=items, **options) if items else None
+
+
+def _items_text(
+    delimiter: str | None, encoding: str | None, columns: list[str] | None, quotes: bool, fallback: str | None
+) -> TextFormat:
+    """The format of the item table, whose options begin with --items-; --encoding is for it too where it helps."""
+    return TextFormat(delimiter, encoding, _names(columns), quotes, fallback, "--items-")
 
 
 def _names(values: list[str] | None) -> tuple[str, ...]:

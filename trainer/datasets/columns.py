@@ -1,14 +1,17 @@
-"""Reads tables of various formats: finds columns by name, converts values to ids, numbers, times and text."""
+"""Finds columns by name; converts values to numbers, times and text."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from index.errors import InputError
+from trainer.datasets.reading import TableFile
+from trainer.datasets.separated import TYPED
+
+SHOWN_COLUMNS, SHOWN_LETTERS = 30, 60
 
 SECONDS_END = 1e11  # more than this (the year 5138 in seconds, 1973 in milliseconds) is a finer unit than seconds
 
@@ -33,7 +36,7 @@ TIME = ColumnRole(
     "time", "--time-column", ("timestamp", "time", "ts", "datetime", "date", "unixreviewtime", "createdat")
 )
 ITEM_ID = ColumnRole("item id", "--id-column", (*ITEM.usual, "id"))
-TITLE = ColumnRole("title", "--title-column", ("title", "name", "itemname", "productname"))
+TITLE = ColumnRole("title", "--title-column", ("title", "name", "itemname", "productname", "movietitle"))
 CATEGORY = ColumnRole("category", "--category-column", ("category", "categories", "genres", "genre", "producttype"))
 BRAND = ColumnRole("brand", "--text-columns", ("brand", "brandname"))
 DESCRIPTION = ColumnRole(
@@ -41,55 +44,33 @@ DESCRIPTION = ColumnRole(
 )
 
 
-def read_table(file: Path) -> pl.DataFrame:
-    """A csv, tsv, jsonl or parquet file, the first three also gzipped; csv and tsv values all as strings."""
-    if not file.is_file():
-        raise InputError(f"no such file: {file}")
-    suffix = Path(file.name.lower().removesuffix(".gz")).suffix
-    try:
-        if suffix in (".csv", ".tsv"):
-            return pl.read_csv(file, separator="," if suffix == ".csv" else "\t", infer_schema=False)
-        if suffix in (".jsonl", ".ndjson"):
-            return pl.read_ndjson(file, infer_schema_length=None)
-        if file.name.lower().endswith(".parquet"):
-            return pl.read_parquet(file)
-    except pl.exceptions.PolarsError as error:
-        raise InputError(f"{file} cannot be read as a {suffix[1:]} table: {first_line(error)}") from error
-    raise InputError(f"{file}: expected a name that ends in .csv, .tsv, .jsonl (or these and .gz) or .parquet")
-
-
-def find_column(file: Path, columns: Sequence[str], role: ColumnRole, named: str | None) -> str | None:
+def find_column(table: TableFile, role: ColumnRole, named: str | None) -> str | None:
     """The column named by the option, or else the first with a usual name; None where neither exists."""
     if named is not None:
-        if named not in columns:
-            raise InputError(f"{file} has no column {named!r} ({role.option}); it has: {', '.join(columns)}")
-        return named
-    by_plain_name = {_plain(column): column for column in reversed(columns)}
+        spellings = (named, named.strip(), TYPED.sub(r"\1", named.strip()))
+        chosen = next((name for name in spellings if name in table.columns), None)
+        if chosen is None:
+            raise InputError(f"{table.file} has no column {named!r} ({role.option}); it has: {_listed(table)}")
+        return chosen
+    by_plain_name = {_plain(column): column for column in reversed(table.columns)}
     return next((by_plain_name[name] for name in role.usual if name in by_plain_name), None)
 
 
-def need_column(file: Path, columns: Sequence[str], role: ColumnRole, named: str | None) -> str:
+def need_column(table: TableFile, role: ColumnRole, named: str | None) -> str:
     """As `find_column`; InputError, with the columns there are, where it finds none."""
-    found = find_column(file, columns, role, named)
+    found = find_column(table, role, named)
     if found is None:
         raise InputError(
-            f"{file}: which column is the {role.what}? name it with {role.option}; it has: {', '.join(columns)}"
+            f"{table.file}: which column is the {role.what}? name it with {role.option}; it has: {_listed(table)}"
         )
     return found
 
 
-def as_ids(column: pl.Series) -> pl.Series:
-    """Ids as strings; whole numbers that were stored as floats lose their ".0"."""
-    if column.dtype.is_nested():
-        raise InputError(f"column {column.name!r} holds {column.dtype}, which cannot be an id")
-    if column.dtype.is_float() and (column.drop_nulls() % 1 == 0).all():
-        column = column.cast(pl.Int64)
-    return column.cast(pl.String)
-
-
 def as_numbers(column: pl.Series) -> pl.Series:
     """Float64, null where empty or NaN; InputError at the first value that is no number."""
-    text = _stripped(column) if column.dtype == pl.String else column
+    if column.dtype.is_nested() or column.dtype.is_temporal() or column.dtype == pl.Binary:
+        raise InputError(f"column {column.name!r} holds {column.dtype}, expected numbers")
+    text = column if column.dtype.is_numeric() or column.dtype == pl.Boolean else _stripped(column.cast(pl.String))
     numbers = text.cast(pl.Float64, strict=False)
     strange = text.filter(numbers.is_null() & text.is_not_null())
     if len(strange):
@@ -118,7 +99,10 @@ def as_text(column: pl.Series) -> pl.Series:
     """Strings, "" where empty; the values of lists and records, joined by blanks."""
     if column.dtype.is_nested():
         column = pl.Series(column.name, [" ".join(_words(value)) for value in column.to_list()], dtype=pl.String)
-    return column.cast(pl.String).fill_null("").str.strip_chars()
+    try:
+        return column.cast(pl.String).fill_null("").str.strip_chars()
+    except pl.exceptions.PolarsError as error:
+        raise InputError(f"column {column.name!r} holds {column.dtype} that is no text") from error
 
 
 def _words(value: Any) -> Iterator[str]:
@@ -127,6 +111,12 @@ def _words(value: Any) -> Iterator[str]:
             yield from _words(part)
     elif value is not None:
         yield str(value)
+
+
+def _listed(table: TableFile) -> str:
+    shown = ", ".join(name[:SHOWN_LETTERS] for name in table.columns[:SHOWN_COLUMNS])
+    more = len(table.columns) - SHOWN_COLUMNS
+    return f"{shown}{f' and {more:,} more' if more > 0 else ''}{table.advice}"
 
 
 def _plain(column: str) -> str:
@@ -159,8 +149,3 @@ def _iso_second(value: str, column: str) -> int:
             f"column {column!r}: {value!r} is not a time; expected unix seconds, milliseconds or ISO 8601"
         ) from error
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
-
-
-def first_line(error: Exception) -> str:
-    """The first line of a library's error, without its advice."""
-    return str(error).partition("\n")[0]

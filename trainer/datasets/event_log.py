@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from index.errors import InputError
-from trainer.datasets.columns import first_line
+from trainer.parquet import PARSER_ERRORS, first_line
 
 COLUMNS = pl.Schema(
     {
@@ -70,11 +70,13 @@ def read_feedback(path: Path, positive: Collection[str] = DEFAULT_POSITIVE) -> U
 
 def _read(file: Path) -> pl.DataFrame:
     try:
-        schema = pl.read_parquet_schema(file)
-        if missing := [name for name in COLUMNS if name not in schema]:
-            raise InputError(f"{file} lacks the columns {', '.join(missing)}; found {', '.join(schema)}")
-        events = pl.read_parquet(file, columns=list(COLUMNS)).cast(dict(COLUMNS))  # type: ignore[arg-type]
-    except (OSError, pl.exceptions.PolarsError) as error:
+        with file.open("rb") as content:
+            schema = pl.read_parquet_schema(content)
+            if missing := [name for name in COLUMNS if name not in schema]:
+                raise InputError(f"{file} lacks the columns {', '.join(missing)}; found {', '.join(schema)}")
+            content.seek(0)
+            events = pl.read_parquet(content, columns=list(COLUMNS)).cast(dict(COLUMNS))  # type: ignore[arg-type]
+    except PARSER_ERRORS as error:
         raise InputError(f"{file} cannot be read as exported events: {first_line(error)}") from error
     if n_empty := events.filter(pl.any_horizontal(pl.all().is_null()) | ~pl.col("timestamp").is_finite()).height:
         raise InputError(f"{file}: {n_empty:,} events lack a value or a finite time; expected none")

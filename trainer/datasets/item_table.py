@@ -15,14 +15,17 @@ from trainer.datasets.columns import (
     ITEM_ID,
     TITLE,
     ColumnRole,
-    as_ids,
     as_text,
     find_column,
     need_column,
-    read_table,
 )
+from trainer.datasets.ids import read_ids
+from trainer.datasets.joining import meeting_note, without_point
+from trainer.datasets.reading import TableFile, read_table
+from trainer.datasets.separated import TextFormat
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+ITEMS_TEXT = TextFormat(options="--items-")
 TEXT_ROLES = (TITLE, BRAND, CATEGORY, DESCRIPTION)  # the order of the published text features
 
 
@@ -31,6 +34,8 @@ class ItemTableOptions:
     """Where items are described; a column that is not named is looked for under its usual names."""
 
     file: Path
+    written: TextFormat = ITEMS_TEXT
+    exact_ids: bool = False
     id_column: str | None = None
     title_column: str | None = None
     category_column: str | None = None
@@ -51,33 +56,36 @@ class ItemTable:
 
 def read_item_table(options: ItemTableOptions) -> ItemTable:
     """Read the table; rows without an id are an error, since ready features could not be matched any more."""
-    file, table = options.file, read_table(options.file)
-    item_id = need_column(file, table.columns, ITEM_ID, options.id_column)
-    title = find_column(file, table.columns, TITLE, options.title_column)
-    category = find_column(file, table.columns, CATEGORY, options.category_column)
-    text_columns = list(options.text_columns) or _usual_text_columns(file, table.columns, options)
-    for name in (*text_columns, *options.attribute_columns):
-        find_column(file, table.columns, ColumnRole("", "--text-columns or --attribute-columns", ()), name)
+    file, table = options.file, read_table(options.file, options.written)
+    item_id = need_column(table, ITEM_ID, options.id_column)
+    title = find_column(table, TITLE, options.title_column)
+    category = find_column(table, CATEGORY, options.category_column)
+    listed = ColumnRole("", "--text-columns or --attribute-columns", ())
+    text_columns = [need_column(table, listed, name) for name in options.text_columns]
+    text_columns = text_columns or _usual_text_columns(table, options)
+    attribute_columns = [need_column(table, listed, name) for name in options.attribute_columns]
+    ids = read_ids(table.frame[item_id], exact=options.exact_ids)
     items = pl.DataFrame(
         {
-            "item_id": _whole_ids(file, table[item_id]),
-            "title": _text_of(table, title),
-            "category": _text_of(table, category),
-            "text": _joined(table, text_columns),
-            "attributes": _attributes(table, options.attribute_columns),
+            "item_id": _whole_ids(file, ids.values),
+            "title": _text_of(table.frame, title),
+            "category": _text_of(table.frame, category),
+            "text": _joined(table.frame, text_columns),
+            "attributes": _attributes(table.frame, attribute_columns),
         }
     )
-    pictured, counts = _with_pictures(items, table, options)
-    chosen = f"item id: {item_id}, title: {title or 'none'}, category: {category or 'none'}"
-    note = f"{file.name}: {chosen}, text: {' + '.join(text_columns) or 'none'}"
-    return ItemTable(pictured, {"items_in_the_item_table": len(items)} | counts, (note,))
+    pictured = _with_pictures(items, table, options)
+    chosen = f"item id: {item_id} (--id-column), {ids.kind} (--ids), title: {title or 'none'} (--title-column)"
+    text = " + ".join(text_columns) or "none"
+    note = f"{file.name}: {chosen}, category: {category or 'none'} (--category-column), text: {text} (--text-columns)"
+    counts = {"items_in_the_item_table": len(items)} | pictured.counts
+    return ItemTable(pictured.items, counts, (table.note, note, *pictured.notes))
 
 
 def items_of(item_ids: pl.Series, images: Path | None) -> ItemTable:
     """Items without metadata, with their pictures from the folder `images` where one is given."""
     items = item_ids.alias("item_id").to_frame()
-    pictured, counts = with_pictures_from(items, images) if images else (items, {})
-    return ItemTable(pictured, counts, ())
+    return with_pictures_from(items, images) if images else ItemTable(items, {}, ())
 
 
 def pictures_in(folder: Path) -> dict[str, str]:
@@ -89,24 +97,32 @@ def pictures_in(folder: Path) -> dict[str, str]:
     return {file.stem: str(file.absolute()) for file in files}
 
 
-def with_pictures_from(items: pl.DataFrame, folder: Path) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Give every item the picture named by its id; ids are looked up in a listing and never become paths."""
+def with_pictures_from(items: pl.DataFrame, folder: Path) -> ItemTable:
+    """Give every item the picture named by its id; ids are looked up in a listing and never become paths.
+
+    InputError: the folder holds no picture, or none of an item.
+    """
     pictures = pictures_in(folder)
-    found = [pictures.get(item_id, "") for item_id in items["item_id"]]
-    counts = {"pictures_without_an_item": len(pictures) - sum(path != "" for path in found)}
-    return items.with_columns(pl.Series("image", found, dtype=pl.String)), counts
+    if not pictures:
+        raise InputError(f"{folder} holds no pictures; expected <item id> and one of {', '.join(PICTURE_SUFFIXES)}")
+    by_name = {name.strip(): path for name, path in pictures.items()} | pictures
+    names, ids = pl.Series(list(by_name), dtype=pl.String), items["item_id"]
+    found = [by_name.get(name, "") for name in without_point(ids, names)]
+    note = meeting_note("items", without_point(ids, names), names, f"among the pictures in {folder}")
+    without_item = len(set(pictures.values()).difference(found))
+    pictured = items.with_columns(pl.Series("image", found, dtype=pl.String))
+    return ItemTable(pictured, {"pictures_without_an_item": without_item}, (note,))
 
 
-def _usual_text_columns(file: Path, columns: Sequence[str], options: ItemTableOptions) -> list[str]:
+def _usual_text_columns(table: TableFile, options: ItemTableOptions) -> list[str]:
     named = {TITLE: options.title_column, CATEGORY: options.category_column}
-    found = (find_column(file, columns, role, named.get(role)) for role in TEXT_ROLES)
+    found = (find_column(table, role, named.get(role)) for role in TEXT_ROLES)
     return list(dict.fromkeys(column for column in found if column))
 
 
-def _whole_ids(file: Path, column: pl.Series) -> pl.Series:
-    ids = as_ids(column)
-    if empty := int((ids.fill_null("") == "").sum()):
-        raise InputError(f"{file}: {empty:,} of {len(ids):,} items have no id in column {column.name!r}")
+def _whole_ids(file: Path, ids: pl.Series) -> pl.Series:
+    if empty := ids.null_count():
+        raise InputError(f"{file}: {empty:,} of {len(ids):,} items have no id in column {ids.name!r}")
     return ids
 
 
@@ -127,19 +143,21 @@ def _attributes(table: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
     return pl.Series([json.dumps(record, ensure_ascii=False, default=str) for record in known], dtype=pl.String)
 
 
-def _with_pictures(
-    items: pl.DataFrame, table: pl.DataFrame, options: ItemTableOptions
-) -> tuple[pl.DataFrame, dict[str, int]]:
+def _with_pictures(items: pl.DataFrame, table: TableFile, options: ItemTableOptions) -> ItemTable:
     if options.image_column is None:
-        return with_pictures_from(items, options.images) if options.images else (items, {})
+        return with_pictures_from(items, options.images) if options.images else ItemTable(items, {}, ())
     role = ColumnRole("image", "--image-column", ())
-    named = as_text(table[need_column(options.file, table.columns, role, options.image_column)])
+    named = as_text(table.frame[need_column(table, role, options.image_column)])
     base = options.images or options.file.parent
     paths = [_existing(base / path) if path else "" for path in named]
-    counts = {
-        "named_pictures_not_found": sum(bool(path) and not found for path, found in zip(named, paths, strict=True))
-    }
-    return items.with_columns(pl.Series("image", paths, dtype=pl.String)), counts
+    missing = [path for path, found in zip(named, paths, strict=True) if path and not found]
+    if missing and not any(paths):
+        raise InputError(
+            f"{options.file}: none of the {len(missing):,} pictures named in column {options.image_column!r} is there,"
+            f" first {str(base / missing[0])!r}; --images names the folder that the paths start from"
+        )
+    pictured = items.with_columns(pl.Series("image", paths, dtype=pl.String))
+    return ItemTable(pictured, {"named_pictures_not_found": len(missing)}, ())
 
 
 def _existing(file: Path) -> str:

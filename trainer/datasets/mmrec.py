@@ -9,8 +9,12 @@ from numpy.typing import NDArray
 
 from index.errors import InputError
 from trainer.data import Source
-from trainer.datasets.columns import as_ids, as_unix_seconds, first_line
+from trainer.datasets.columns import as_unix_seconds
+from trainer.datasets.ids import as_ids
 from trainer.datasets.item_table import ItemTable, ItemTableOptions, items_of, read_item_table
+from trainer.datasets.joining import meeting_note
+from trainer.datasets.reading import read_table
+from trainer.datasets.separated import TextFormat
 from trainer.features import load_features
 
 FEATURE_FILES = {"image": "image_feat.npy", "text": "text_feat.npy"}
@@ -22,6 +26,7 @@ def read(
     multimodal: Path | None = None,
     items: ItemTableOptions | None = None,
     images: Path | None = None,
+    encoding: str | None = None,
 ) -> Source:
     """Users and items keep their integers as rows; outside ids come from the mapping files where these are there.
 
@@ -29,9 +34,9 @@ def read(
     items by their outside ids; `images` is for when there is no such table.
     """
     inter = _inter_file(folder)
-    table = _read_inter(inter)
-    user_ids = _outside_ids(folder / "u_id_mapping.csv", "userID", table["userID"])
-    item_ids = _outside_ids(folder / "i_id_mapping.csv", "itemID", table["itemID"])
+    table = _read_inter(inter, encoding)
+    user_ids = _outside_ids(folder / "u_id_mapping.csv", "userID", table["userID"], encoding)
+    item_ids = _outside_ids(folder / "i_id_mapping.csv", "itemID", table["itemID"], encoding)
     described = _described(item_ids, read_item_table(items)) if items else items_of(item_ids, images)
     return Source(
         name=inter.stem,
@@ -67,11 +72,8 @@ def _inter_file(folder: Path) -> Path:
     return found[0]
 
 
-def _read_inter(file: Path) -> pl.DataFrame:
-    try:
-        table = pl.read_csv(file, separator="\t", infer_schema=False, quote_char=None)
-    except pl.exceptions.PolarsError as error:
-        raise InputError(f"{file} cannot be read as a tab-separated table: {first_line(error)}") from error
+def _read_inter(file: Path, encoding: str | None) -> pl.DataFrame:
+    table = _read_tabs(file, encoding)
     if missing := {"userID", "itemID"} - set(table.columns):
         raise InputError(f"{file} has no column {', '.join(sorted(missing))}; it has: {', '.join(table.columns)}")
     if table.is_empty():
@@ -79,6 +81,10 @@ def _read_inter(file: Path) -> pl.DataFrame:
     absent = [name for name in ("rating", "timestamp", "x_label") if name not in table.columns]
     rows = [_integers(file, table[name]) for name in ("userID", "itemID")]
     return table.with_columns(*rows, *(pl.lit(None, pl.String).alias(name) for name in absent))
+
+
+def _read_tabs(file: Path, encoding: str | None) -> pl.DataFrame:
+    return read_table(file, TextFormat(delimiter="\t", encoding=encoding, quotes=False)).frame
 
 
 def _integers(file: Path, column: pl.Series) -> pl.Series:
@@ -89,12 +95,12 @@ def _integers(file: Path, column: pl.Series) -> pl.Series:
     return integers
 
 
-def _outside_ids(mapping: Path, key: str, rows: pl.Series) -> pl.Series:
+def _outside_ids(mapping: Path, key: str, rows: pl.Series, encoding: str | None) -> pl.Series:
     """The outside id of every integer up to the largest used; the integer itself where there is no mapping."""
     n = int(rows.max()) + 1  # type: ignore[arg-type]
     if not mapping.is_file():
         return pl.Series(np.arange(n)).cast(pl.String)
-    table = pl.read_csv(mapping, separator="\t", infer_schema=False, quote_char=None)
+    table = _read_tabs(mapping, encoding)
     others = [name for name in table.columns if name != key]
     if len(others) != 1 or key not in table.columns:
         raise InputError(f"{mapping}: expected {key} and one other column, tab-separated, found {table.columns}")
@@ -112,8 +118,9 @@ def _described(item_ids: pl.Series, table: ItemTable) -> ItemTable:
         "items_missing_in_the_item_table": int((~rows["item_id"].is_in(table.items["item_id"].implode())).sum()),
         "described_items_not_in_the_layout": int((~table.items["item_id"].is_in(item_ids.implode())).sum()),
     }
+    note = meeting_note("items of the layout", item_ids, table.items["item_id"], "in the item table")
     items = rows.join(table.items, on="item_id", how="left", maintain_order="left")
-    return ItemTable(items, table.counts | counts, table.notes)
+    return ItemTable(items, table.counts | counts, (*table.notes, note))
 
 
 def _features(folder: Path, multimodal: Path | None) -> dict[str, NDArray[np.floating]]:

@@ -16,14 +16,16 @@ from trainer.datasets.columns import (
     RATING,
     TIME,
     USER,
-    as_ids,
     as_numbers,
     as_unix_seconds,
     find_column,
     need_column,
-    read_table,
 )
+from trainer.datasets.ids import read_ids
 from trainer.datasets.item_table import ItemTableOptions, items_of, read_item_table
+from trainer.datasets.joining import meeting_note, without_point
+from trainer.datasets.reading import read_table
+from trainer.datasets.separated import FOUND_OUT, TextFormat
 from trainer.interaction_filters import Repeated, rated_at_least, without_missing_ids, without_repeats
 
 
@@ -32,6 +34,8 @@ class InteractionOptions:
     """Where interactions are and which of them count; columns that are not named are found by usual names."""
 
     file: Path
+    written: TextFormat = FOUND_OUT
+    exact_ids: bool = False
     user_column: str | None = None
     item_column: str | None = None
     rating_column: str | None = None
@@ -51,10 +55,17 @@ def read(
 
     `features` belong to the rows of the item table; `images` is for when there is no such table.
     """
-    found, counts, notes = _read_interactions(interactions)
     if features and items is None:
         raise InputError("ready features need an item table, whose rows they belong to")
-    table = read_item_table(items) if items else items_of(found["item_id"].unique(maintain_order=True), images)
+    described = read_item_table(items) if items else None
+    found, counts, notes = _read_interactions(interactions, described.items["item_id"] if described else None)
+    table = described or items_of(found["item_id"].unique(maintain_order=True), images)
+    if items:
+        notes += (
+            meeting_note(
+                "items of the interactions", found["item_id"], table.items["item_id"], f"in {items.file.name}"
+            ),
+        )
     return Source(
         name=interactions.file.name.split(".")[0],
         interactions=found.sort("timestamp", nulls_last=True, maintain_order=True),
@@ -71,24 +82,35 @@ def read(
     )
 
 
-def _read_interactions(options: InteractionOptions) -> tuple[pl.DataFrame, dict[str, int], tuple[str, ...]]:
-    file, table = options.file, read_table(options.file)
-    user = need_column(file, table.columns, USER, options.user_column)
-    item = need_column(file, table.columns, ITEM, options.item_column)
-    rating = find_column(file, table.columns, RATING, options.rating_column)
-    time = find_column(file, table.columns, TIME, options.time_column)
-    empty = pl.Series([None]).new_from_index(0, len(table))
+def _read_interactions(
+    options: InteractionOptions, described: pl.Series | None
+) -> tuple[pl.DataFrame, dict[str, int], tuple[str, ...]]:
+    table = read_table(options.file, options.written)
+    columns = table.frame
+    user = need_column(table, USER, options.user_column)
+    item = need_column(table, ITEM, options.item_column)
+    rating = find_column(table, RATING, options.rating_column)
+    time = find_column(table, TIME, options.time_column)
+    users, items = (read_ids(columns[name], exact=options.exact_ids) for name in (user, item))
+    item_ids = items.values if described is None or options.exact_ids else without_point(items.values, described)
+    empty = pl.Series([None]).new_from_index(0, len(columns))
     found = pl.DataFrame(
         {
-            "user_id": as_ids(table[user]),
-            "item_id": as_ids(table[item]),
-            "rating": as_numbers(table[rating]) if rating else empty.cast(pl.Float64),
-            "timestamp": as_unix_seconds(table[time]) if time else empty.cast(pl.Int64),
+            "user_id": users.values,
+            "item_id": item_ids,
+            "rating": as_numbers(columns[rating]) if rating else empty.cast(pl.Float64),
+            "timestamp": as_unix_seconds(columns[time]) if time else empty.cast(pl.Int64),
         }
     )
     kept, counts = _chosen(found, options, has_rating=rating is not None)
-    note = f"{file.name}: user: {user}, item: {item}, rating: {rating or 'none'}, time: {time or 'none'}"
-    return kept, counts, (note, *_time_span(found["timestamp"]))
+    chosen = {"user": user, "item": item, "rating": rating, "time": time}
+    named = ", ".join(f"{what}: {name or 'none'}" for what, name in chosen.items())
+    notes = (
+        table.note,
+        f"{options.file.name}: {named} (--user-column, --item-column, --rating-column, --time-column)",
+        f"ids: {user} {users.kind}, {item} {items.kind} (--ids)",
+    )
+    return kept, counts, (*notes, *_time_span(found["timestamp"]))
 
 
 def _chosen(

@@ -14,6 +14,7 @@ from itertools import zip_longest
 from pathlib import Path
 from time import monotonic
 from typing import Any, Literal
+from urllib.parse import quote
 
 import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
@@ -79,7 +80,7 @@ def open_study(folder: Path, search: TuningPlan, dataset: Dataset) -> Study:
         raise InputError(f"{folder} is not empty and holds no study; choose an empty folder to tune in")
     folder.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
-        storage=f"sqlite:///{database.resolve()}",
+        storage=f"sqlite:///{quote(str(database.resolve()))}",  # a URL
         study_name=STUDY_NAME,
         direction="maximize",
         pruner=_pruner(search),

@@ -1,0 +1,42 @@
+"""Reads Parquet files, whatever their names hold: polars takes a path for a pattern, but not an open file."""
+
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+import polars as pl
+
+from index.errors import InputError
+
+PARSER_ERRORS = (
+    OSError,
+    pl.exceptions.PolarsError,
+    pl.exceptions.PanicException,
+)
+
+
+def read_parquet(file: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
+    """The whole table, or some columns of it; InputError where the file is missing or damaged, or lacks a column."""
+    try:
+        with file.open("rb") as content:
+            return _read(file, content, columns)
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error}") from error
+
+
+def parse_parquet(file: Path, content: memoryview) -> pl.DataFrame:
+    """As `read_parquet`, of content that has been read."""
+    return _read(file, BytesIO(content), None)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of a library's error, without its advice."""
+    return str(error).partition("\n")[0]
+
+
+def _read(file: Path, content: BinaryIO, columns: Sequence[str] | None) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(content, columns=list(columns) if columns is not None else None)
+    except PARSER_ERRORS as error:
+        raise InputError(f"{file} cannot be read as a parquet table: {first_line(error)}") from error
