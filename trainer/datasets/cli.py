@@ -16,6 +16,7 @@ from trainer.datasets import table as any_table
 from trainer.datasets.encoding import AUTO, NONE, EncodingOptions, feature_steps
 from trainer.datasets.item_table import ItemTableOptions
 from trainer.datasets.summary import print_summary
+from trainer.datasets.times import TimeOptions, TimeUnit
 from trainer.features import load_features
 from trainer.interaction_filters import Repeated, UnknownItems
 from trainer.prepare import prepare_dataset, refuse_occupied
@@ -45,6 +46,12 @@ DeviceOption = Annotated[Device, typer.Option("--device", help="Where the encode
 Images = Annotated[Path | None, typer.Option(help="Folder of pictures named <item id>.jpg, .png, .webp ...")]
 Items = Annotated[Path | None, typer.Option(help="Item table: csv, tsv, jsonl (also .gz) or parquet.")]
 Column = Annotated[str | None, typer.Option(help="Found by its usual names if not given.")]
+TimeUnitOption = Annotated[
+    TimeUnit, typer.Option("--time-unit", help="Of times that are numbers; auto: told by the size of each value.")
+]
+TimeFormat = Annotated[
+    str | None, typer.Option(help="Of times that are text, as strptime takes it, e.g. %d/%m/%Y  [default: ISO 8601]")
+]
 Columns = Annotated[list[str] | None, typer.Option(help="Separated by commas, or the option repeated.")]
 
 
@@ -59,6 +66,8 @@ def table(
     item_column: Column = None,
     rating_column: Column = None,
     time_column: Column = None,
+    time_unit: TimeUnitOption = "auto",
+    time_format: TimeFormat = None,
     min_rating: Annotated[float | None, typer.Option(help="Lowest rating that counts as an interaction.")] = None,
     repeated: Annotated[
         Repeated, typer.Option(help="Which interactions of one user with one item to keep.")
@@ -107,6 +116,7 @@ def table(
         item_column=item_column,
         rating_column=rating_column,
         time_column=time_column,
+        times=TimeOptions(time_unit, time_format),
         min_rating=min_rating,
         repeated=repeated,
     )
@@ -142,6 +152,8 @@ def mmrec(
     text_columns: Columns = None,
     attribute_columns: Columns = None,
     images: Images = None,
+    time_unit: TimeUnitOption = "auto",
+    time_format: TimeFormat = None,
     split: Split = "given",
     seed: Seed = 0,
     overwrite: Overwrite = False,
@@ -160,7 +172,13 @@ def mmrec(
         images=images,
     )
     _prepare(
-        lambda: mmrec_layout.read(folder, multimodal=multimodal, items=described, images=images),
+        lambda: mmrec_layout.read(
+            folder,
+            multimodal=multimodal,
+            items=described,
+            images=images,
+            times=TimeOptions(time_unit, time_format),
+        ),
         out,
         Recipe(split=split, seed=seed),
         None,

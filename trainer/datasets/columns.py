@@ -1,16 +1,13 @@
-"""Reads tables of various formats: finds columns by name, converts values to ids, numbers, times and text."""
+"""Reads tables of various formats: finds columns by name, converts values to ids, numbers and text."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from index.errors import InputError
-
-SECONDS_END = 1e11  # more than this (the year 5138 in seconds, 1973 in milliseconds) is a finer unit than seconds
 
 
 @dataclass(frozen=True)
@@ -99,21 +96,6 @@ def as_numbers(column: pl.Series) -> pl.Series:
     return numbers.fill_nan(None)
 
 
-def as_unix_seconds(column: pl.Series) -> pl.Series:
-    """Whole seconds since 1970 in UTC, null where unknown or before 1970.
-
-    Takes seconds or finer units (told apart by size), ISO 8601 dates and times (UTC unless they say otherwise), and
-    date and datetime columns.
-    """
-    if column.dtype.is_temporal():
-        seconds = column.cast(pl.Datetime("us")).dt.epoch("s")
-    elif column.dtype == pl.String and _stripped(column).cast(pl.Float64, strict=False).is_null().all():
-        seconds = _iso_seconds(_stripped(column))
-    else:
-        seconds = _whole_seconds(as_numbers(column))
-    return pl.select(pl.when(seconds >= 0).then(seconds)).to_series().alias(column.name)
-
-
 def as_text(column: pl.Series) -> pl.Series:
     """Strings, "" where empty; the values of lists and records, joined by blanks."""
     if column.dtype.is_nested():
@@ -135,30 +117,6 @@ def _plain(column: str) -> str:
 
 def _stripped(column: pl.Series) -> pl.Series:
     return column.str.strip_chars().replace("", None)
-
-
-def _whole_seconds(numbers: pl.Series) -> pl.Series:
-    largest = numbers.abs().max()
-    divisor = 1.0
-    while isinstance(largest, float) and largest / divisor > SECONDS_END:
-        divisor *= 1000
-    return (numbers / divisor).floor().cast(pl.Int64)
-
-
-def _iso_seconds(text: pl.Series) -> pl.Series:
-    values = text.drop_nulls().unique()
-    seconds = [_iso_second(value, text.name) for value in values]
-    return text.replace_strict(values, pl.Series(seconds, dtype=pl.Int64), return_dtype=pl.Int64)
-
-
-def _iso_second(value: str, column: str) -> int:
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError as error:
-        raise InputError(
-            f"column {column!r}: {value!r} is not a time; expected unix seconds, milliseconds or ISO 8601"
-        ) from error
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
 def first_line(error: Exception) -> str:

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from index.errors import InputError
 from trainer.data import Source
-from trainer.datasets.columns import as_ids, as_unix_seconds, first_line
+from trainer.datasets.columns import as_ids, first_line
 from trainer.datasets.item_table import ItemTable, ItemTableOptions, items_of, read_item_table
+from trainer.datasets.times import AUTO, TimeOptions, read_times
 from trainer.features import load_features
 
 FEATURE_FILES = {"image": "image_feat.npy", "text": "text_feat.npy"}
@@ -22,6 +23,7 @@ def read(
     multimodal: Path | None = None,
     items: ItemTableOptions | None = None,
     images: Path | None = None,
+    times: TimeOptions = AUTO,
 ) -> Source:
     """Users and items keep their integers as rows; outside ids come from the mapping files where these are there.
 
@@ -32,6 +34,7 @@ def read(
     table = _read_inter(inter)
     user_ids = _outside_ids(folder / "u_id_mapping.csv", "userID", table["userID"])
     item_ids = _outside_ids(folder / "i_id_mapping.csv", "itemID", table["itemID"])
+    read = read_times(table["timestamp"], times)
     described = _described(item_ids, read_item_table(items)) if items else items_of(item_ids, images)
     return Source(
         name=inter.stem,
@@ -40,7 +43,7 @@ def read(
                 "user_id": user_ids.gather(table["userID"]),
                 "item_id": item_ids.gather(table["itemID"]),
                 "rating": table["rating"].cast(pl.Float32, strict=False),
-                "timestamp": as_unix_seconds(table["timestamp"]),
+                "timestamp": read.seconds,
                 "split": table["x_label"].cast(pl.Int8, strict=False),
             }
         ),
@@ -55,7 +58,7 @@ def read(
             "images": images,
         },
         counts={"interactions_read": len(table)} | described.counts,
-        notes=described.notes,
+        notes=read.notes + described.notes,
     )
 
 

@@ -18,12 +18,12 @@ from trainer.datasets.columns import (
     USER,
     as_ids,
     as_numbers,
-    as_unix_seconds,
     find_column,
     need_column,
     read_table,
 )
 from trainer.datasets.item_table import ItemTableOptions, items_of, read_item_table
+from trainer.datasets.times import AUTO, TimeOptions, Times, read_times
 from trainer.interaction_filters import Repeated, rated_at_least, without_missing_ids, without_repeats
 
 
@@ -36,6 +36,7 @@ class InteractionOptions:
     item_column: str | None = None
     rating_column: str | None = None
     time_column: str | None = None
+    times: TimeOptions = AUTO
     min_rating: float | None = None
     repeated: Repeated = "earliest"
 
@@ -78,17 +79,18 @@ def _read_interactions(options: InteractionOptions) -> tuple[pl.DataFrame, dict[
     rating = find_column(file, table.columns, RATING, options.rating_column)
     time = find_column(file, table.columns, TIME, options.time_column)
     empty = pl.Series([None]).new_from_index(0, len(table))
+    times = read_times(table[time], options.times) if time else Times(empty.cast(pl.Int64), ())
     found = pl.DataFrame(
         {
             "user_id": as_ids(table[user]),
             "item_id": as_ids(table[item]),
             "rating": as_numbers(table[rating]) if rating else empty.cast(pl.Float64),
-            "timestamp": as_unix_seconds(table[time]) if time else empty.cast(pl.Int64),
+            "timestamp": times.seconds,
         }
     )
     kept, counts = _chosen(found, options, has_rating=rating is not None)
     note = f"{file.name}: user: {user}, item: {item}, rating: {rating or 'none'}, time: {time or 'none'}"
-    return kept, counts, (note, *_time_span(found["timestamp"]))
+    return kept, counts, (note, *times.notes, *_time_span(times.seconds))
 
 
 def _chosen(
