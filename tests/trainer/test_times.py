@@ -153,7 +153,9 @@ def test_a_column_that_holds_no_times_is_refused_by_name(values):
 
 @pytest.mark.parametrize("values", [[10**19], ["9999-12-31"], [20191001120000], ["inf"], [-1, -2]])
 def test_a_column_without_any_possible_time_is_refused_with_advice(values):
-    with pytest.raises(InputError, match=r"no value lies between 1970 and 2100, first .*--time-unit.*--time-format"):
+    with pytest.raises(
+        InputError, match=r"no value read lies between 1970 and 2100, first .*--time-unit.*--time-format"
+    ):
         seconds(values)
 
 

@@ -15,6 +15,7 @@ from index.errors import InputError
 from trainer.data import Source
 from trainer.datasets.columns import first_line
 from trainer.datasets.item_table import with_pictures_from
+from trainer.datasets.times import TimeOptions, read_times
 from trainer.interaction_filters import k_core
 from trainer.progress import track
 
@@ -43,7 +44,9 @@ def read(
     Metadata and image features are kept for items of the k-core only: the dumps describe many more. `images` is a
     folder of pictures named by ASIN.
     """
-    core, counts = _chosen(_read_interactions(interactions), k)
+    found = _read_interactions(interactions)
+    times = read_times(found["timestamp"], TimeOptions("s"))
+    core, counts = _chosen(found.with_columns(times.seconds), k)
     asins = core["item_id"].unique(maintain_order=True).to_list()
     described, bad_lines = _read_metadata(metadata, set(asins)) if metadata else ({}, [])
     image_table = _read_image_features(image_features, asins) if image_features else None
@@ -66,7 +69,7 @@ def read(
             "images": images,
         },
         counts=counts | picture_counts,
-        notes=_note_on_bad_lines(metadata, bad_lines),
+        notes=times.notes + _note_on_bad_lines(metadata, bad_lines),
     )
 
 

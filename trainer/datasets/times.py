@@ -63,16 +63,22 @@ def read_times(column: pl.Series, options: TimeOptions = AUTO) -> Times:
     read = _moments(column, options)
     possible = read.seconds.filter(read.seconds.is_between(0, LATEST, closed="left"))
     if possible.is_empty() and (read.seconds.abs() > 0).any():
-        raise InputError(
-            f"column {column.name!r}: no value lies between 1970 and 2100, first {column.filter(read.seconds != 0)[0]};"
-            " name the unit with --time-unit (s, ms, us or ns), or the form with --time-format, such as %Y%m%d%H%M%S"
-        )
+        raise _no_time(column.name, column.filter(read.seconds != 0)[0], options)
     first, last = _bulk(possible) if options == AUTO else (0.0, LATEST)
     kept = (read.seconds.is_between(first, last) & (read.seconds < LATEST)).fill_null(value=False)
     seconds = pl.select(pl.when(kept).then(read.seconds.floor()).cast(pl.Int64).alias(column.name)).to_series()
     strange = column.filter(read.seconds.is_not_null() & ~kept)
     units = read.units.filter(kept) if read.units is not None else None
-    return Times(seconds, (*read.notes, *_unit_note(column.filter(kept), units), *_strange_note(column, strange)))
+    return Times(
+        seconds, (*read.notes, *_unit_note(column.filter(kept), units), *_strange_note(column, strange, options))
+    )
+
+
+def _no_time(name: str, first: object, options: TimeOptions) -> InputError:
+    how = f" as {options.format or NAMES[options.unit]}" if options != AUTO else ""
+    advice = "name the unit with --time-unit (s, ms, us or ns), or the form with --time-format, such as %Y%m%d%H%M%S"
+    found = f"column {name!r}: no value read{how} lies between 1970 and 2100, first {first}"
+    return InputError(found if how else f"{found}; {advice}")
 
 
 def _moments(column: pl.Series, options: TimeOptions) -> _Moments:
@@ -120,9 +126,9 @@ def _of_numbers(numbers: pl.Series, options: TimeOptions) -> _Moments:
         note = f"{numbers.name}: read as days written YYYYMMDD (--time-unit or --time-format overrides)"
         return _Moments(formatted_seconds(numbers.cast(pl.Int64).cast(pl.String), "%Y%m%d"), notes=(note,))
     sizes = numbers.abs() / SECONDS_END
-    unit = pl.when(sizes < 1).then(pl.lit("s"))
-    for name, finer in (("ms", 1e3), ("us", 1e6)):
-        unit = unit.when(sizes < finer).then(pl.lit(name))
+    unit = (
+        pl.when(sizes < 1).then(pl.lit("s")).when(sizes < 1e3).then(pl.lit("ms")).when(sizes < 1e6).then(pl.lit("us"))
+    )
     units = pl.select(pl.when(numbers.is_not_null()).then(unit.otherwise(pl.lit("ns")))).to_series()
     return _Moments(numbers / units.replace_strict(UNITS, return_dtype=pl.Float64), units)
 
@@ -164,10 +170,10 @@ def _unit_note(column: pl.Series, units: pl.Series | None) -> tuple[str, ...]:
     return (f"{column.name}: mixed units, each value read by its size: {each} (--time-unit reads all in one)",)
 
 
-def _strange_note(column: pl.Series, strange: pl.Series) -> tuple[str, ...]:
+def _strange_note(column: pl.Series, strange: pl.Series, options: TimeOptions) -> tuple[str, ...]:
     if strange.is_empty():
         return ()
-    return (
-        f"{column.name}: {len(strange):,} of {len(column):,} values are no possible times or ten years or more from"
-        f" the others, and are taken as unknown; first {strange[0]} (a named --time-unit keeps all of 1970 to 2099)",
-    )
+    told = f"{column.name}: {len(strange):,} of {len(column):,} values are no possible times"
+    far = ", or ten years or more from the others" if options == AUTO else ""
+    kept = " (a named --time-unit keeps all of 1970 to 2099)" if options == AUTO else ""
+    return (f"{told}{far}, and are taken as unknown; first {strange[0]}{kept}",)
