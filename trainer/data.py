@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from index.errors import InputError
+from index.validation import explained
 from trainer.features import checked_features
 from trainer.interaction_filters import UnknownItems
 from trainer.splits import SplitKind
@@ -181,7 +182,7 @@ def read_info(path: Path) -> DatasetInfo:
         return DatasetInfo.model_validate_json(file.read_bytes())
     except ValidationError as error:
         raise InputError(
-            f"{file} is not of format {FORMAT}: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}"
+            f"{file} is not of format {FORMAT}: {explained(error)}; `python -m trainer prepare` makes the data again"
         ) from error
 
 

@@ -11,7 +11,7 @@ Size = Annotated[int, Field(ge=1)]
 class FrozenSettings(BaseModel):
     """Base of every group of settings: immutable, and strict about names and ranges."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 Modality = Literal["multimodal", "text", "image"]

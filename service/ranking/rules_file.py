@@ -17,7 +17,8 @@ from pydantic import ValidationError
 
 from index.bundle import Bundle
 from index.errors import InputError
-from service.errors import InvalidRequestError, sentence
+from index.validation import explained
+from service.errors import InvalidRequestError
 from service.ranking.constraints import NO_CONSTRAINTS, Constraints, rule_constraints
 from service.ranking.facets import FacetStore
 from service.ranking.rules import NO_RULES, Rules
@@ -39,8 +40,8 @@ def read_rules(path: Path) -> Rules:
     try:
         return Rules.model_validate(reader(path.read_text(encoding="utf-8")))
     except ValidationError as error:
-        raise InputError(f"{path}: {sentence(error.errors(include_url=False))}") from None
-    except (OSError, ValueError) as error:  # unreadable, or neither JSON nor TOML
+        raise InputError(f"{path}: {explained(error)}; docs/answers.md has the fields of rules") from None
+    except (OSError, ValueError, RecursionError) as error:  # unreadable, or neither JSON nor TOML
         raise InputError(f"{path}: {error}") from error
 
 

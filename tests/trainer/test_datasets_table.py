@@ -196,7 +196,11 @@ def test_ready_features_without_an_item_table_are_refused(ratings):
         ("log.parquet", b"PAR1", "cannot be read as a parquet table"),
         ("log.csv", b"who,what\nu,x\n", "which column is the user.*--user-column; it has: who, what"),
         ("log.csv", b"user,what\nu,x\n", "which column is the item.*--item-column; it has: user, what"),
-        ("log.csv", b"user,item,rating\nu,x,good\n", "column 'rating' has 1 values that are no numbers, first 'good'"),
+        (
+            "log.csv",
+            b"user,item,rating\nu,x,good\n",
+            "column 'rating' has 1 values that are no finite numbers, first 'good'",
+        ),
         (
             "log.csv",
             b"user,item,date\nu,x,03/01/2014\n",

@@ -2,7 +2,6 @@
 
 import ast
 import gzip
-import json
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from index.errors import InputError
 from trainer.data import Source
+from trainer.datasets.attributes import as_attributes
 from trainer.datasets.columns import first_line
 from trainer.datasets.item_table import with_pictures_from
 from trainer.datasets.times import TimeOptions, read_times
@@ -27,7 +27,7 @@ SHOWN_LINES = 5
 REVIEW_SCHEMA = pl.Schema(
     {"reviewerID": pl.String, "asin": pl.String, "overall": pl.Float64, "unixReviewTime": pl.Int64}
 )
-ITEM_SCHEMA = pl.Schema(dict.fromkeys(("item_id", "title", "category", "text", "attributes"), pl.String()))
+ITEM_SCHEMA = pl.Schema(dict.fromkeys(("item_id", "title", "category", "text"), pl.String()))
 COLUMNS = ("user_id", "item_id", "rating", "timestamp")
 
 
@@ -52,7 +52,8 @@ def read(
     image_table = _read_image_features(image_features, asins) if image_features else None
     known = _known(asins, described, image_table) if metadata else np.ones(len(asins), np.bool_)
     rows = [{"item_id": asin} | described.get(asin, {}) for asin in asins]
-    items = pl.DataFrame(rows, schema=ITEM_SCHEMA).filter(known)
+    attributes = as_attributes(asins, [row.pop("attributes", {}) for row in rows], metadata.name if metadata else "")
+    items = pl.DataFrame(rows, schema=ITEM_SCHEMA).with_columns(attributes.column).filter(known)
     items, picture_counts = with_pictures_from(items, images) if images else (items, {})
     if metadata:
         counts |= {"items_without_metadata": len(asins) - len(described), "bad_metadata_lines": len(bad_lines)}
@@ -68,8 +69,8 @@ def read(
             "image_features": image_features,
             "images": images,
         },
-        counts=counts | picture_counts,
-        notes=times.notes + _note_on_bad_lines(metadata, bad_lines),
+        counts=counts | picture_counts | attributes.counts,
+        notes=times.notes + attributes.notes + _note_on_bad_lines(metadata, bad_lines),
     )
 
 
@@ -106,9 +107,9 @@ def _chosen(found: pl.DataFrame, k: int) -> tuple[pl.DataFrame, dict[str, int]]:
     }
 
 
-def _read_metadata(file: Path, wanted: set[str]) -> tuple[dict[str, dict[str, str]], list[int]]:
+def _read_metadata(file: Path, wanted: set[str]) -> tuple[dict[str, dict[str, Any]], list[int]]:
     """What is known of the wanted items, by ASIN (the first line of each counts), and the numbers of bad lines."""
-    described: dict[str, dict[str, str]] = {}
+    described: dict[str, dict[str, Any]] = {}
     bad_lines = []
     for number, line in enumerate(track(_lines(file), f"reading {file.name}"), start=1):
         record = _literal(line)
@@ -138,17 +139,21 @@ def _literal(line: str) -> dict[str, Any] | None:
     return record if isinstance(record, dict) else None
 
 
-def _description(record: dict[str, Any]) -> dict[str, str]:
+def _description(record: dict[str, Any]) -> dict[str, Any]:
     """Text is title, brand, categories and description, in the order of the published features."""
-    paths = [path for path in record.get("categories") or [] if path]
+    categories = record.get("categories")
+    paths = [path for path in categories if path] if isinstance(categories, list | tuple) else []
     words = [record.get("title"), record.get("brand"), *_flat(paths), record.get("description")]
-    known = {"brand": record.get("brand"), "price": record.get("price"), "image_url": record.get("imUrl")}
     return {
-        "title": str(record.get("title") or ""),
+        "title": _text(record.get("title") or ""),
         "category": " > ".join(_flat(paths[:1])),
-        "text": " ".join(str(word).strip() for word in words if word),
-        "attributes": json.dumps({k: v for k, v in known.items() if v is not None}, ensure_ascii=False),
+        "text": " ".join(_text(word).strip() for word in words if word),
+        "attributes": {"brand": record.get("brand"), "price": record.get("price"), "image_url": record.get("imUrl")},
     }
+
+
+def _text(value: Any) -> str:
+    return str(value).encode(errors="replace").decode()  # half a surrogate pair is no text
 
 
 def _flat(value: Any) -> Iterable[str]:
@@ -156,7 +161,7 @@ def _flat(value: Any) -> Iterable[str]:
         for part in value:
             yield from _flat(part)
     else:
-        yield str(value)
+        yield _text(value)
 
 
 def _read_image_features(file: Path, wanted: list[str]) -> NDArray[np.float32]:

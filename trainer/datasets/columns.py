@@ -9,6 +9,8 @@ import polars as pl
 
 from index.errors import InputError
 
+LARGEST = 3.4e38  # about the largest float32
+
 
 @dataclass(frozen=True)
 class ColumnRole:
@@ -85,13 +87,13 @@ def as_ids(column: pl.Series) -> pl.Series:
 
 
 def as_numbers(column: pl.Series) -> pl.Series:
-    """Float64, null where empty or NaN; InputError at the first value that is no number."""
+    """Float64, null where empty or NaN; InputError at the first value that is no number of a float32."""
     text = _stripped(column) if column.dtype == pl.String else column
     numbers = text.cast(pl.Float64, strict=False)
-    strange = text.filter(numbers.is_null() & text.is_not_null())
+    strange = text.filter((numbers.is_null() & text.is_not_null()) | (numbers.abs() > LARGEST))
     if len(strange):
         raise InputError(
-            f"column {column.name!r} has {len(strange):,} values that are no numbers, first {strange[0]!r}"
+            f"column {column.name!r} has {len(strange):,} values that are no finite numbers, first {strange[0]!r}"
         )
     return numbers.fill_nan(None)
 

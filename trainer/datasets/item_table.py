@@ -1,6 +1,5 @@
 """Reads item metadata: a table with titles, categories and texts, and pictures in a folder or by path."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from index.errors import InputError
+from trainer.datasets.attributes import as_attributes, attribute_records
 from trainer.datasets.columns import (
     BRAND,
     CATEGORY,
@@ -58,19 +58,22 @@ def read_item_table(options: ItemTableOptions) -> ItemTable:
     text_columns = list(options.text_columns) or _usual_text_columns(file, table.columns, options)
     for name in (*text_columns, *options.attribute_columns):
         find_column(file, table.columns, ColumnRole("", "--text-columns or --attribute-columns", ()), name)
+    item_ids = _whole_ids(file, table[item_id])
+    attributes = as_attributes(item_ids, attribute_records(table, options.attribute_columns), file.name)
     items = pl.DataFrame(
         {
-            "item_id": _whole_ids(file, table[item_id]),
+            "item_id": item_ids,
             "title": _text_of(table, title),
             "category": _text_of(table, category),
             "text": _joined(table, text_columns),
-            "attributes": _attributes(table, options.attribute_columns),
+            "attributes": attributes.column,
         }
     )
     pictured, counts = _with_pictures(items, table, options)
     chosen = f"item id: {item_id}, title: {title or 'none'}, category: {category or 'none'}"
     note = f"{file.name}: {chosen}, text: {' + '.join(text_columns) or 'none'}"
-    return ItemTable(pictured, {"items_in_the_item_table": len(items)} | counts, (note,))
+    counts = {"items_in_the_item_table": len(items)} | counts | attributes.counts
+    return ItemTable(pictured, counts, (note, *attributes.notes))
 
 
 def items_of(item_ids: pl.Series, images: Path | None) -> ItemTable:
@@ -119,12 +122,6 @@ def _joined(table: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
     if not columns:
         return _text_of(table, None)
     return texts.select(pl.concat_str(pl.all(), separator=" ", ignore_nulls=True).fill_null("")).to_series()
-
-
-def _attributes(table: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
-    records = table.select(pl.col(columns)).fill_nan(None).to_dicts() if columns else [{}] * len(table)
-    known = ({name: value for name, value in record.items() if value is not None} for record in records)
-    return pl.Series([json.dumps(record, ensure_ascii=False, default=str) for record in known], dtype=pl.String)
 
 
 def _with_pictures(

@@ -1,5 +1,6 @@
 """Any table of interactions, with or without a table of items and pictures."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -99,6 +100,8 @@ def _chosen(
     rated = named = without_missing_ids(found)
     counts = {"interactions_read": len(found), "dropped_without_user_or_item_id": len(found) - len(named)}
     if options.min_rating is not None:
+        if not math.isfinite(options.min_rating):
+            raise InputError(f"--min-rating is {options.min_rating}; expected a finite number")
         if not has_rating:
             raise InputError(f"{options.file}: --min-rating needs a rating column; name it with --rating-column")
         rated = rated_at_least(named, options.min_rating)
