@@ -13,8 +13,10 @@ from index.errors import InputError
 from index.gate_report import TOLERANCE
 from index.ids import IdTable, PackedStrings
 from index.invariants import fold_in_error, part_sum_error
+from index.json_values import json_flaw
 from index.layout import BundleSizes, check_array, layout
 from index.manifest import MODALITIES, PARTS
+from index.validation import problem
 
 Array = np.ndarray[Any, Any]
 
@@ -111,7 +113,7 @@ def _derived_arrays(content: BundleContent, sizes: BundleSizes) -> dict[str, Arr
     tables = {
         "user_ids": IdTable.build(content.user_ids, "user_id").arrays(),
         "item_ids": IdTable.build(content.item_ids, "item_id").arrays(),
-        "items": PackedStrings.pack(_item_records(content.items)).arrays(),
+        "items": PackedStrings.pack(_item_records(content.items, content.item_ids)).arrays(),
     }
     packed = {f"{table}/{stem}.npy": array for table, arrays in tables.items() for stem, array in arrays.items()}
     item_offsets, item_users = transpose_csr(content.seen_offsets, content.seen_items, sizes.n_items)
@@ -126,16 +128,19 @@ def transpose_csr(offsets: Array, columns: Array, n_columns: int) -> tuple[Array
     return starts, rows[np.argsort(columns, kind="stable")]
 
 
-def _item_records(items: Sequence[Mapping[str, Any]]) -> list[bytes]:
+def _item_records(items: Sequence[Mapping[str, Any]], item_ids: Sequence[str]) -> list[bytes]:
     try:
         records = _ITEMS.validate_python([dict(item) for item in items])
-        return [json.dumps(record, ensure_ascii=False, allow_nan=False).encode() for record in records]
     except ValidationError as error:
-        row, *field = error.errors()[0]["loc"]
-        where = ".".join(map(str, field))
-        raise InputError(f"items row {row}, {where}: {error.errors()[0]['msg']}") from error
-    except (TypeError, ValueError) as error:
-        raise InputError(f"items: {error}; expected attributes that JSON can hold") from error
+        first = error.errors()[0]
+        row, *field = first["loc"]
+        raise InputError(f"items: {item_ids[int(row)]!r}: {problem(first, field)}") from error
+    for item_id, record in zip(item_ids, records, strict=True):
+        if flaw := json_flaw(dict(record)):
+            names = [name for name, value in record["attributes"].items() if json_flaw(value)]
+            where = f"attribute {names[0]!r}" if names else "title, category, image or an attribute's name"
+            raise InputError(f"items: {item_id!r}: {where} {flaw}; expected what JSON can hold")
+    return [json.dumps(record, ensure_ascii=False, allow_nan=False).encode() for record in records]
 
 
 def _check_names(what: str, given: Mapping[str, Array], known: tuple[str, ...]) -> None:

@@ -7,6 +7,7 @@ from pydantic import Field, ValidationError
 
 from index.errors import InputError
 from index.frozen_model import FrozenModel
+from index.validation import explained
 
 TOLERANCE = 1e-5  # relative error of the two identities that every bundle satisfies (invariants.py)
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -104,8 +105,7 @@ def parse_limits(given: Sequence[str]) -> GateLimits:
     try:
         return GateLimits.model_validate(found)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"--limit {first['loc'][0]} is {first['input']!r}: {first['msg']}") from error
+        raise InputError(f"--limit {explained(error)}; docs/bundle.md has every limit") from error
 
 
 def limits_as_arguments(limits: GateLimits) -> list[str]:

@@ -13,6 +13,7 @@ from index.errors import InputError
 from index.item_index import ItemIndex, measured_recall
 from index.manifest import FORMAT, INDEX, MANIFEST, Manifest, digest_of, manifest_bytes
 from index.storage import files_under, save_array, sha256_of, sync, sync_tree, temporary_folder
+from index.validation import explained
 
 
 def write_bundle(registry_folder: Path, content: BundleContent, *, created_at: datetime, factory: str = "Flat") -> Path:
@@ -79,9 +80,7 @@ def _checked_record(record: dict[str, Any]) -> dict[str, Any]:
         text = manifest_bytes(record)
         Manifest.model_validate_json(manifest_bytes(record | placeholders))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InputError(f"{where} is {first['input']!r:.80}: {first['msg']}") from error
+        raise InputError(explained(error)) from error
     except (TypeError, ValueError) as error:
         raise InputError(f"config or metrics: {error}; expected what JSON can hold, without NaN") from error
     parsed: dict[str, Any] = json.loads(text)

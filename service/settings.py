@@ -24,12 +24,14 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from index.cli import COPIES
 from index.errors import InputError
 from index.gate_report import GateLimits
 from index.registry import Registry, absolute_place, open_registry
+from index.validation import expectation
 from service.redis_url import parse_redis_url
 from service.settings_types import Burst, PerSecond
 
@@ -479,12 +481,18 @@ def load_settings() -> Settings:
     try:
         return Settings()  # type: ignore[call-arg]  # the registry comes from the environment
     except ValidationError as error:
-        raise InputError("; ".join(_sentence(e["loc"], e["msg"]) for e in error.errors())) from None
+        raise InputError("; ".join(_sentence(one) for one in error.errors(include_input=False))) from None
 
 
-def _sentence(location: tuple[int | str, ...], message: str) -> str:
-    name = PREFIX + str(location[0]).upper() if location else "settings"
-    return f"{name}: {message.removeprefix('Value error, ')}"
+def _sentence(one: ErrorDetails) -> str:
+    """Values are not repeated: some are secret."""
+    if not one["loc"]:
+        return expectation(one["msg"])
+    field = str(one["loc"][0])
+    name, meaning = PREFIX + field.upper(), Settings.model_fields[field].description
+    if one["type"] == "missing":
+        return f"{name} is not set; set this environment variable: {meaning}"
+    return f"{name}: {expectation(one['msg'])} ({meaning})"
 
 
 def _refuse_unknown(names: list[str]) -> None:

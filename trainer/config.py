@@ -10,10 +10,14 @@ from pydantic import Field, ValidationError
 
 from index.errors import InputError
 from index.reading import reason
+from index.validation import problem as sentence
 from trainer.model_settings import FrozenSettings, ModelBase, ModelSettings, Size
 
 CONFIG_FOLDER = Path(__file__).parent / "configs"
 """The configurations that ship with the trainer; `--config anchorrec` names one of them."""
+ADVICE = (
+    f"; all keys with their meaning: docs/training.md and docs/models.md, an example: {CONFIG_FOLDER}/anchorrec.toml"
+)
 
 
 class TrainingSettings(FrozenSettings):
@@ -60,7 +64,7 @@ class RunConfig(FrozenSettings):
     """Everything that determines a run, besides the data."""
 
     model: ModelSettings
-    seed: int = 999
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 999
     device: Literal["auto", "cpu", "cuda"] = "auto"
     training: TrainingSettings = TrainingSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
@@ -84,7 +88,7 @@ def parse_config(values: dict[str, Any], *, source: str) -> RunConfig:
         return RunConfig.model_validate(values)
     except ValidationError as error:
         problems = "; ".join(_explain(problem) for problem in error.errors())
-        raise InputError(f"{source}: {problems}") from None
+        raise InputError(f"{source}: {problems}{ADVICE}") from None
 
 
 def dump_config(config: RunConfig) -> str:
@@ -138,7 +142,7 @@ def _explain(problem: Any) -> str:
     location = [str(part) for i, part in enumerate(problem["loc"]) if not (i == 1 and problem["loc"][0] == "model")]
     where = ".".join(location)
     if problem["type"] != "extra_forbidden":
-        return f"{where}: {problem['msg']} (found {problem.get('input')!r})"
+        return sentence(problem, location)
     # A key that only another model has is no misspelling of itself.
     near = difflib.get_close_matches(location[-1], _known_keys() - {location[-1]}, n=1)
     return f"unknown key {where}" + (f" (did you mean {near[0]!r}?)" if near else "")

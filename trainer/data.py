@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from index.errors import InputError
 from index.reading import open_array, read_document
 from index.storage import sha256_of
+from index.validation import explained
 from trainer.features import checked_features
 from trainer.interaction_filters import UnknownItems
 from trainer.parquet import read_parquet
@@ -184,7 +185,7 @@ def read_info(path: Path) -> DatasetInfo:
         return DatasetInfo.model_validate_json(read_document(file))
     except ValidationError as error:  # also where it is no JSON
         raise InputError(
-            f"{file} is not of format {FORMAT}: {error.errors()[0]['loc']}: {error.errors()[0]['msg']}"
+            f"{file} is not of format {FORMAT}: {explained(error)}; `python -m trainer prepare` makes the data again"
         ) from error
 
 

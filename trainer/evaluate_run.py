@@ -30,9 +30,11 @@ def evaluate_run(
     if any(k < 1 for k in ks):
         raise InputError(f"list lengths are {ks}, expected at least 1")
     config = folder.config()
-    if not (folder.path / "best.pt").is_file():
+    if not folder.has_best():
         raise InputError(f"{folder.path} has no best.pt: its training has not evaluated an epoch yet")
     dataset = folder.dataset()
+    if not len(dataset.split(cast(HeldOut, split))):
+        raise InputError(f"{dataset.path}: nothing is held out for {split}: there is nothing to measure")
     if bootstrap is not None:
         evaluation = config.evaluation.model_copy(update={"bootstrap": bootstrap})
         config = config.model_copy(update={"evaluation": evaluation})

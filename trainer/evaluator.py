@@ -78,12 +78,18 @@ class Evaluator:
             name: interaction_matrix(pairs.user_rows, pairs.item_rows, *shape) for name, pairs in self._pairs.items()
         }
 
+    def measures(self, split: HeldOut) -> bool:
+        """Whether anything is held out for the split; without it there is nothing to measure."""
+        return len(self._pairs[split]) > 0
+
     def accuracy(self, model: RecommenderModel, split: HeldOut) -> dict[str, float]:
-        """The accuracy metrics at each list length, which choose the best epoch."""
-        return ranking_metrics(*self._rank(model, split), self._ks)
+        """The accuracy metrics at each list length, which choose the best epoch; {} where nothing is held out."""
+        return ranking_metrics(*self._rank(model, split), self._ks) if self.measures(split) else {}
 
     def evaluate(self, model: RecommenderModel, split: HeldOut) -> Evaluation:
-        """Accuracy, slices, novelty, coverage, Gini and bootstrap intervals."""
+        """Accuracy, slices, novelty, coverage, Gini and bootstrap intervals; no figures where nothing is held out."""
+        if not self.measures(split):
+            return Evaluation(per_user={f"{metric}@{k}": np.empty(0) for metric in PER_USER for k in self._ks})
         ranked, truth = self._rank(model, split)
         per_user = self._per_user(ranked, truth)
         figures = {name: float(values[known].mean()) for name, values, known in _known(per_user)}

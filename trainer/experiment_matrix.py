@@ -12,7 +12,7 @@ from trainer.config import RunConfig, load_config
 from trainer.data import Dataset, load_dataset
 from trainer.evaluator import METRICS, figure_names, list_lengths, per_user_names
 from trainer.fit import fit
-from trainer.inputs import require_features
+from trainer.inputs import require_data
 from trainer.run_folder import RunFolder, RunResult
 from trainer.statistics import PairedTest, holm, paired_test
 
@@ -106,7 +106,7 @@ def make_plan(
     _check_distinct("data sets", [path.resolve().name for path in data])
     plan = ExperimentPlan({path.resolve().name: load_dataset(path) for path in data}, loaded, seeds, out)
     for cell in plan.cells():
-        require_features(plan.configs[cell.config].model, plan.datasets[cell.data].features)
+        require_data(plan.configs[cell.config].model, plan.datasets[cell.data])
         for config, folder in plan.runs(cell).values():
             if folder.path.exists():
                 folder.claim(config, plan.datasets[cell.data])
@@ -138,6 +138,8 @@ def check_choice(plan: ExperimentPlan, baseline: str, metrics: Sequence[str]) ->
 def paired_tests(plan: ExperimentPlan, baseline: str, metrics: Sequence[str]) -> list[BaselineComparison]:
     """Every other configuration against the baseline by each metric that users have values of.
 
+    Data sets of which nothing is held out for test are left out.
+
     Raises:
         InputError: a run was finished without measuring the test split.
     """
@@ -146,7 +148,7 @@ def paired_tests(plan: ExperimentPlan, baseline: str, metrics: Sequence[str]) ->
 
 
 def _tests_by(plan: ExperimentPlan, baseline: str, metric: str) -> Iterator[BaselineComparison]:
-    cells = [cell for cell in plan.cells() if cell.config != baseline]
+    cells = [cell for cell in plan.cells() if cell.config != baseline and len(plan.datasets[cell.data].split("test"))]
     settings, rng = plan.configs[baseline].evaluation, np.random.default_rng(plan.configs[baseline].seed)
     tests = [
         paired_test(

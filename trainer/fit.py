@@ -14,12 +14,12 @@ from trainer.config import RunConfig, TrainingSettings
 from trainer.data import Dataset
 from trainer.device import choose_device, compile_steps
 from trainer.evaluator import Evaluation, Evaluator
-from trainer.inputs import build_inputs
+from trainer.inputs import build_inputs, require_data
 from trainer.memory import peak_gb, reset_peak
 from trainer.models import RecommenderModel, build_model
 from trainer.parallel import WHOLE, Share, on_first_rank, sum_gradients, sum_terms
 from trainer.plots import plot_curves
-from trainer.progress import EpochProgress
+from trainer.progress import EpochProgress, print_status
 from trainer.run_folder import RunFolder, RunResult, TrainingState, parameters_of
 from trainer.sampling import Batch, Sampler, make_sampler
 
@@ -39,6 +39,9 @@ def fit(
 ) -> RunResult:
     """Train until validation stops improving, then measure the best epoch once on the test split.
 
+    Where nothing is held out for validation, every epoch is run and the last one kept; where nothing is held out for
+    test, nothing is measured.
+
     The result of a finished folder is read from it; an interrupted run is resumed from its last checkpoint and computes
     the same numbers as an uninterrupted one.
 
@@ -54,20 +57,33 @@ def fit(
     Raises:
         InputError: the folder belongs to another run, the data lack what the model needs, or the loss is not finite.
     """
+    require_data(config.model, dataset)
     finished = on_first_rank(share, lambda: _claim(folder, config, dataset))
     if finished is not None:
         return finished
     reset_peak()
     evaluator = Evaluator(dataset, config)
+    if share.is_first:
+        _tell_what_is_missing(evaluator, dataset)
     model = make_model(dataset, config)
     if begin:
         begin(model)
     progress = TrainingState(best_epoch=0)
     if parameters_of(model):
         progress = _train(model, dataset, config, evaluator, folder, on_evaluation=on_evaluation, share=share)
-    elif share.is_first:
+    if share.is_first and not folder.has_best():  # nothing is trained, or no epoch was run
         folder.save_best(model)
     return on_first_rank(share, lambda: _conclude(model, evaluator, folder, progress, final=final))
+
+
+def _tell_what_is_missing(evaluator: Evaluator, dataset: Dataset) -> None:
+    missing = {
+        "validation": evaluator.measures("valid") or "every epoch is run, and the last one is kept",
+        "test": evaluator.measures("test") or "there is nothing to measure at the end",
+    }
+    for split, outcome in missing.items():
+        if isinstance(outcome, str):
+            print_status(f"{dataset.path}: nothing is held out for {split}: {outcome}")
 
 
 def _claim(folder: RunFolder, config: RunConfig, dataset: Dataset) -> RunResult | None:
@@ -195,7 +211,13 @@ def _step(model: RecommenderModel, optimiser: torch.optim.Optimizer, batch: Batc
 
 
 def _update_best(record: dict[str, Any], settings: TrainingSettings, progress: TrainingState) -> None:
-    """Update the best epoch where the chosen metric improved; among equals the earliest epoch stays the best."""
+    """Update the best epoch where the chosen metric improved; among equals the earliest epoch stays the best.
+
+    Where nothing is held out for validation, the latest epoch is the best.
+    """
+    if settings.metric not in record:
+        progress.best_epoch = record["epoch"]
+        return
     score = cast(float, record[settings.metric])
     if score > progress.best_score:
         progress.best_score, progress.best_epoch, progress.waited = score, record["epoch"], 0

@@ -31,11 +31,13 @@ from trainer.model_settings import (
     LATTICESettings,
     Modality,
     ModelSettings,
+    PopularitySettings,
     SMORESettings,
 )
 from trainer.models.anchorrec import ANCHOR
 from trainer.models.base import Inputs
 from trainer.nearest import nearest_items
+from trainer.sampling import teaching_pairs
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Features = Mapping[str, Array]
@@ -139,6 +141,21 @@ def wanted_modalities(settings: ModelSettings) -> tuple[Modality, ...]:
     """What the model is built on: its own choice where it has a setting for it."""
     wanted: tuple[Modality, ...] = getattr(settings, "modalities", settings.takes)
     return wanted
+
+
+def require_data(settings: ModelSettings, dataset: Dataset) -> None:
+    """InputError where a model of these settings could learn nothing from the data, or not at all."""
+    require_features(settings, dataset.features)
+    if dataset.n_items < settings.fewest_items:
+        raise InputError(
+            f"{settings.name} needs {settings.fewest_items} items or more; {dataset.path} has {dataset.n_items}"
+        )
+    train = dataset.split("train")
+    if not isinstance(settings, PopularitySettings) and not len(teaching_pairs(train.user_rows, train.item_rows)[0]):
+        raise InputError(
+            f"{dataset.path}: every user has every item that occurs in training, so {settings.name} has nothing to"
+            f" learn from ({dataset.n_users:,} users, {dataset.n_items:,} items); --config popularity needs nothing"
+        )
 
 
 def require_features(settings: ModelSettings, given: Collection[str]) -> None:

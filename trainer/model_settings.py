@@ -11,7 +11,7 @@ Size = Annotated[int, Field(ge=1)]
 class FrozenSettings(BaseModel):
     """Base of every group of settings: immutable, and strict about names and ranges."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 Modality = Literal["multimodal", "text", "image"]
@@ -26,6 +26,8 @@ class ModelBase(FrozenSettings):
     """Modalities that the model is built on; a model that can do with any of them has a setting `modalities`."""
     needs: ClassVar[int] = 0
     """How many of them the data must have."""
+    fewest_items: ClassVar[int] = 1
+    """Items that the data must have, with which the model's loss is defined."""
 
 
 class PopularitySettings(ModelBase):
@@ -161,6 +163,7 @@ class DAMRSSettings(ModelBase):
 
     takes = SINGLE_MODALITIES
     needs = 2
+    fewest_items = 11  # the loss tells an item's ten nearest from the others
 
     name: Literal["damrs"] = "damrs"
     embedding_size: Size = 64

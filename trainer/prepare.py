@@ -25,7 +25,7 @@ from trainer.data import (
 )
 from trainer.features import FeatureArray, checked_features, with_mean_for_zero_rows
 from trainer.interaction_filters import k_core, unknown_item_ids, without_missing_ids
-from trainer.splits import TRAIN, split_labels
+from trainer.splits import TEST, TRAIN, VALID, split_labels
 
 FeatureStep = Callable[[pl.DataFrame, Mapping[str, FeatureArray]], "tuple[NDArray[np.floating], int] | None"]
 """Makes one modality's features (n_items, width), and counts the items that had no input, out of the items in row
@@ -71,7 +71,7 @@ def prepare_dataset(
             source=dict(source.options),
             recipe=recipe,
             counts=counts | _sizes(numbered),
-            notes=source.notes,
+            notes=(*source.notes, *_held_out_notes(numbered)),
             n_users=len(numbered.user_ids),
             n_items=len(numbered.items),
             n_interactions=len(numbered.rows),
@@ -94,7 +94,7 @@ def refuse_occupied(out: Path, overwrite: bool) -> None:
 
 def _numbered(source: Source, recipe: Recipe, counts: dict[str, int]) -> _Numbered:
     items = _whole_item_table(source)
-    interactions = _chosen(_whole_interactions(source), items, recipe, counts)
+    interactions = _chosen(_whole_interactions(source, counts), items, recipe, counts)
     labelled = _split(interactions, recipe)
     kept = _without_cold_start_users(labelled)
     counts["dropped_held_out_interactions_of_users_without_training"] = len(labelled) - len(kept)
@@ -110,10 +110,14 @@ def _numbered(source: Source, recipe: Recipe, counts: dict[str, int]) -> _Number
     return _Numbered(rows.cast(dict(ROW_SCHEMA)), user_ids, items)  # type: ignore[arg-type]
 
 
-def _whole_interactions(source: Source) -> pl.DataFrame:
+def _whole_interactions(source: Source, counts: dict[str, int]) -> pl.DataFrame:
     found = source.interactions
     missing = [pl.lit(None).alias(name) for name in INTERACTION_SCHEMA if name not in found.columns]
-    return found.with_columns(missing).select(pl.col(name).cast(dtype) for name, dtype in INTERACTION_SCHEMA.items())
+    whole = found.with_columns(missing).select(pl.col(name).cast(dtype) for name, dtype in INTERACTION_SCHEMA.items())
+    finite = whole.with_columns(pl.when(pl.col("rating").is_finite()).then("rating").alias("rating"))
+    if lost := finite["rating"].null_count() - whole["rating"].null_count():
+        counts["ratings_that_are_not_finite_taken_as_unknown"] = lost
+    return finite
 
 
 def _whole_item_table(source: Source) -> pl.DataFrame:
@@ -234,6 +238,14 @@ def _sizes(numbered: _Numbered) -> dict[str, int]:
         len(numbered.items) - rows.filter(pl.col("split") == TRAIN)["item_row"].n_unique()
     )
     return sizes
+
+
+def _held_out_notes(numbered: _Numbered) -> tuple[str, ...]:
+    empty = [name for label, name in ((VALID, "validation"), (TEST, "test")) if label not in numbered.rows["split"]]
+    if not empty:
+        return ()
+    why = "random and time hold out interactions of users with three or more (docs/data.md#splits)"
+    return (f"nothing is held out for {' or '.join(empty)}, so there is nothing to measure; {why}",)
 
 
 @contextmanager

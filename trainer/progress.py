@@ -1,6 +1,7 @@
 """Progress of long work: a bar on a terminal, a plain line now and then in a log."""
 
 from collections.abc import Iterable, Iterator, Sized
+from math import isfinite
 from time import monotonic
 from typing import TypeVar
 
@@ -73,7 +74,8 @@ class EpochProgress:
     def advance(self, *, loss: float, score: float, metric: str) -> None:
         """Show that one more epoch is done."""
         self._done += 1
-        note = f"loss {loss:.4f}  best valid {metric} {score:.4f}"
+        best = f"  best valid {metric} {score:.4f}" if isfinite(score) else ""  # infinite: nothing is held out
+        note = f"loss {loss:.4f}{best}"
         self._bar.update(self._task, completed=self._done, note=note)
         if not self._console.is_terminal and monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = monotonic()

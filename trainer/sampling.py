@@ -45,7 +45,7 @@ class PairSampler:
     def __init__(self, user_rows: IntArray, item_rows: IntArray, n_items: int, *, seed: int) -> None:
         self._n_items = n_items
         self._seed = seed
-        self._users, self._items = _teaching_pairs(user_rows, item_rows)
+        self._users, self._items = teaching_pairs(user_rows, item_rows)
         self._pool = np.unique(item_rows).astype(np.int64)
         self._pairs = np.unique(self._users * n_items + self._items)
 
@@ -84,7 +84,7 @@ class MMRecSampler:
 
     def __init__(self, user_rows: IntArray, item_rows: IntArray, n_items: int, *, seed: int) -> None:
         self._seed = seed
-        self._users, self._items = _teaching_pairs(user_rows, item_rows)
+        self._users, self._items = teaching_pairs(user_rows, item_rows)
         self._sorted_pool: list[int] = np.unique(item_rows).tolist()
         self._seen: dict[int, set[int]] = {}
         for user, item in zip(self._users.tolist(), self._items.tolist(), strict=True):
@@ -124,7 +124,7 @@ class MMRecSampler:
         return item
 
 
-def _teaching_pairs(user_rows: IntArray, item_rows: IntArray) -> tuple[Array, Array]:
+def teaching_pairs(user_rows: IntArray, item_rows: IntArray) -> tuple[Array, Array]:
     """All pairs but those of users who have every item of the pool: they have no negative and teach nothing."""
     users, items = user_rows.astype(np.int64), item_rows.astype(np.int64)
     width = items.max(initial=0) + 1

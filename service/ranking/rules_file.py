@@ -17,8 +17,9 @@ from pydantic import ValidationError
 
 from index.bundle import Bundle
 from index.errors import InputError
+from index.validation import explained
 from service.background import supervised
-from service.errors import InvalidRequestError, sentence
+from service.errors import InvalidRequestError
 from service.ranking.constraints import NO_CONSTRAINTS, Constraints, rule_constraints
 from service.ranking.facets import FacetStore
 from service.ranking.rules import NO_RULES, Rules
@@ -42,7 +43,7 @@ def read_rules(path: Path) -> Rules:
             raise InputError(f"{path}: expected a file")
         return Rules.model_validate(reader(path.read_text(encoding="utf-8")))
     except ValidationError as error:
-        raise InputError(f"{path}: {sentence(error.errors(include_url=False))}") from None
+        raise InputError(f"{path}: {explained(error)}; docs/answers.md has the fields of rules") from None
     except InputError:
         raise
     except (OSError, ValueError, RecursionError) as error:  # unreadable, neither JSON nor TOML, or nested too deeply

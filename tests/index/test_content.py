@@ -54,15 +54,15 @@ def test_a_wrong_array_is_refused_and_nothing_is_written(tmp_path, name, change,
 
 
 BAD_FIELDS = [
-    ({"model": "Anchor Rec"}, "model is 'Anchor Rec'"),
-    ({"model": "../up"}, "model is '../up'"),
+    ({"model": "Anchor Rec"}, "model: expected text of the pattern .*, found 'Anchor Rec'"),
+    ({"model": "../up"}, "model: expected text of the pattern .*, found '../up'"),
     ({"metrics": {"valid": {"recall@20": float("nan")}}}, "config or metrics"),
     ({"config": {"path": object()}}, "expected what JSON can hold"),
     ({"user_ids": ["same"] * 30}, "user_id 'same' is in rows 0 and 1"),
     ({"item_ids": [""] * 40}, "item_id of row 0 is ''"),
     ({"user_ids": []}, "n_users is 0; expected at least 1"),
     ({"items": []}, "items has 0 records; expected one for each of 40"),
-    ({"items": [{"title": "t"}] * 40}, "items row 0, category: Field required"),
+    ({"items": [{"title": "t"}] * 40}, "items: 'item-0': category is missing"),
     ({"item_parts": {}}, "item_parts is empty"),
     ({"item_parts": {"smell": np.zeros((40, 8), np.float32)}}, "item_parts has smell; expected names among id, text"),
     ({"neighbours": {"id": np.zeros((40, 8), np.float16)}}, "neighbours has id; expected names among text"),

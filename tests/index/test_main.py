@@ -87,7 +87,7 @@ def test_an_unknown_limit_is_refused_with_what_there_is(bundle):
         result = CliRunner().invoke(app, ["gate", str(bundle), "--limit", wrong])
         assert isinstance(result.exception, InputError)
         assert "expected NAME=VALUE with one of law_tolerance, index_recall_at" in str(result.exception)
-    with pytest.raises(InputError, match="overlap_floor is '7': Input should be less than or equal to 1"):
+    with pytest.raises(InputError, match=r"overlap_floor: expected less than or equal to 1, found '7'; docs/bundle.md"):
         parse_limits(["overlap_floor=7"])
 
 

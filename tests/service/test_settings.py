@@ -30,7 +30,7 @@ def test_a_misspelt_variable_is_refused_with_the_nearest_known_one(monkeypatch: 
 
 def test_a_missing_registry_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RECO_REGISTRY")
-    with pytest.raises(InputError, match="RECO_REGISTRY: Field required"):
+    with pytest.raises(InputError, match="RECO_REGISTRY is not set; set this environment variable: folder or bucket"):
         load_settings()
 
 

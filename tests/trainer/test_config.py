@@ -48,7 +48,7 @@ def test_an_unknown_key_in_a_nested_group_is_an_error_too():
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("model.temperature=0", "model.temperature: Input should be greater than 0 .found 0."),
+        ("model.temperature=0", "model.temperature: expected greater than 0, found 0; all keys"),
         ("model.text_share=1.5", "model.text_share"),
         ("training.batch_size=0", "training.batch_size"),
         ("training.metric=accuracy", "training.metric"),

@@ -9,7 +9,6 @@ import pytest
 
 from index.errors import InputError
 from trainer.data import Recipe, load_dataset
-from trainer.datasets.columns import as_unix_seconds
 from trainer.datasets.item_table import ItemTableOptions
 from trainer.datasets.table import InteractionOptions, read
 from trainer.prepare import prepare_dataset
@@ -51,6 +50,7 @@ def test_columns_are_found_by_their_usual_names_and_the_finding_is_told(ratings)
         "ratings.csv: user: userId, item: movieId, rating: rating, time: timestamp"
         " (--user-column, --item-column, --rating-column, --time-column)",
         "ids: userId text, movieId text (--ids)",
+        "timestamp: read as seconds since 1970, told by size (--time-unit overrides)",
         "times from 1970-01-01 to 1970-01-01, 0 interactions without",
     )
 
@@ -133,22 +133,6 @@ def test_ids_keep_their_zeros_and_lose_the_point_of_a_float(tmp_path):
     pl.DataFrame({"user": [7.0, None], "item": [1, 2]}).write_parquet(tmp_path / "b.parquet")
     assert pairs(read(InteractionOptions(tmp_path / "a.csv"))) == [("007", "1e3"), ("7", "1.0")]
     assert pairs(read(InteractionOptions(tmp_path / "b.parquet"))) == [("7", "1")]
-
-
-@pytest.mark.parametrize(
-    ("values", "seconds"),
-    [
-        (["1393632000", "1393632001.9", ""], [1393632000, 1393632001, None]),
-        ([1393632000123, 1393632001000, None], [1393632000, 1393632001, None]),
-        (["2014-03-01", "2014-03-01T00:00:01Z", " "], [1393632000, 1393632001, None]),
-        (["2014-03-01 02:00:00+02:00", "2014-03-01 00:00:01.5", None], [1393632000, 1393632001, None]),
-        ([datetime(2014, 3, 1), datetime(2014, 3, 1, 0, 0, 1), None], [1393632000, 1393632001, None]),
-        ([1.393632e9, float("nan"), -5.0], [1393632000, None, None]),
-        ([None, None], [None, None]),
-    ],
-)
-def test_times_are_recognised(values, seconds):
-    assert as_unix_seconds(pl.Series("time", values)).to_list() == seconds
 
 
 def test_items_bring_words_attributes_and_pictures(ratings, films, tmp_path):
@@ -241,8 +225,16 @@ def test_ready_features_without_an_item_table_are_refused(ratings):
         ("log.csv", b"user,what\nu,x\n", "which column is the item.*--item-column; it has: user, what"),
         ("log.csv", b"user item\nu x\n", "separate no columns there: name the separator with --delimiter"),
         ("u.data", b"1\t2\t5\n1\t3\t4\n", "if its first line is no header, name the columns with --columns"),
-        ("log.csv", b"user,item,rating\nu,x,good\n", "column 'rating' has 1 values that are no numbers, first 'good'"),
-        ("log.csv", b"user,item,date\nu,x,03/01/2014\n", "'03/01/2014' is not a time"),
+        (
+            "log.csv",
+            b"user,item,rating\nu,x,good\n",
+            "column 'rating' has 1 values that are no finite numbers, first 'good'",
+        ),
+        (
+            "log.csv",
+            b"user,item,date\nu,x,03/01/2014\n",
+            "first '03/01/2014'; it may begin with the day.*--time-format",
+        ),
         ("log.jsonl", b'{"user":["a"],"item":"x"}\n', "cannot be an id"),
     ],
 )

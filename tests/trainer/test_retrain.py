@@ -188,7 +188,11 @@ def places(interactions):
     ("break_it", "said"),
     [
         (lambda frame: frame.drop("position", "kind"), "lacks the columns kind, position"),
-        (lambda frame: frame.with_columns(timestamp=pl.lit(float("nan"))), "1 events lack a value or a finite time"),
+        (lambda frame: frame.with_columns(timestamp=pl.lit(float("nan"))), "1 events lack a value or have a time"),
+        (lambda frame: frame.with_columns(timestamp=pl.lit(1e300)), "events.parquet: column 'timestamp': no value"),
+        (lambda frame: frame.with_columns(timestamp=pl.lit(1.7e12)), "no value read as seconds lies between 1970"),
+        (lambda frame: frame.with_columns(timestamp=pl.lit([1.0])), "column 'timestamp' holds List"),
+        (lambda frame: pl.concat([frame, frame.with_columns(timestamp=pl.lit(1e18))]), r"1 events .*first .*1e\+18"),
         (lambda frame: frame.with_columns(user_id=pl.lit(None, pl.String)), "1 events lack a value"),
         (lambda frame: frame.with_columns(position=pl.lit("first")), "cannot be read as exported events"),
     ],

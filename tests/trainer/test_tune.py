@@ -268,7 +268,7 @@ def test_every_report_is_there_and_no_checkpoint_is_left(dataset, space_of, tmp_
     [
         ("model.reg_wieght = [0.1]", r"unknown key model\.reg_wieght \(did you mean 'reg_weight'\?\)"),
         ("trainning.epochs = [1]", "unknown key trainning"),
-        ("model.reg_weight = [0.1, -1.0]", r"model\.reg_weight: .* \(found -1\.0\)"),
+        ("model.reg_weight = [0.1, -1.0]", r"model\.reg_weight: .*, found -1\.0"),
         ("model.reg_weight = {low = -1.0, high = 1.0}", r"model\.reg_weight"),
         ("training.patience = {low = 4.0, high = 8.0}", r"training\.patience: .*integer"),
         ("training.epochs = [3, 4]", r"training\.epochs is both fixed by --set and searched by"),
@@ -285,13 +285,13 @@ def test_a_space_that_the_configuration_cannot_take_is_refused_before_anything_i
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("model.k = {low = 1, high = 3, scael = 'log'}", r"model\.k\.scael: Extra inputs are not permitted"),
-        ("model.k = {low = 1}", r"model\.k\.high: Field required"),
+        ("model.k = {low = 1, high = 3, scael = 'log'}", r"model\.k\.scael is no known field; expected a list"),
+        ("model.k = {low = 1}", r"model\.k\.high is missing; expected a list of values, or a range"),
         ("model.k = {low = 3, high = 1}", "low must be below high and both finite, found 3 and 1"),
         ("model.k = {low = 0, high = 1, scale = 'log'}", "low must be above 0 on a log scale"),
         ("model.l2_weight = {low = 0.0, high = inf}", "both finite, found 0.0 and inf"),
-        ("model.k = 3", r"model\.k must be a list of values or \{ low, high \}, found 3"),
-        ("model.k = []", r"model\.k must be a list"),
+        ("model.k = 3", r"model\.k is 3; expected a list"),
+        ("model.k = []", r"model\.k is \[\]; expected a list"),
         ("model.k = [3, 3]", r"model\.k lists a value twice"),
         ("model = {}", "names no setting"),
         ("model = [", "not valid TOML"),

@@ -34,7 +34,8 @@ def accuracy(compared: ComparedRuns) -> pl.DataFrame:
         for metric in metrics
         for run, result in measured.items()
     ]
-    return pl.DataFrame(rows, schema_overrides={part.replace("_", " "): pl.Float64 for part in MEASURED})
+    text, number = dict.fromkeys(("metric", "run"), pl.String()), pl.Float64()
+    return pl.DataFrame(rows, schema=text | {part.replace("_", " "): number for part in MEASURED})
 
 
 def cost(compared: ComparedRuns) -> pl.DataFrame:

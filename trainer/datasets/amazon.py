@@ -2,7 +2,6 @@
 
 import ast
 import gzip
-import json
 import zlib
 from collections.abc import Container, Iterable, Iterator
 from io import BytesIO
@@ -15,9 +14,11 @@ from numpy.typing import NDArray
 
 from index.errors import InputError
 from trainer.data import Source
+from trainer.datasets.attributes import as_attributes
 from trainer.datasets.charset import as_utf8
 from trainer.datasets.input_bytes import read_content
 from trainer.datasets.item_table import ItemTable, with_pictures_from
+from trainer.datasets.times import TimeOptions, read_times
 from trainer.interaction_filters import k_core
 from trainer.parquet import PARSER_ERRORS, first_line
 from trainer.progress import track
@@ -30,7 +31,7 @@ SHOWN_LINES = 5
 REVIEW_SCHEMA = pl.Schema(
     {"reviewerID": pl.String, "asin": pl.String, "overall": pl.Float64, "unixReviewTime": pl.Int64}
 )
-ITEM_SCHEMA = pl.Schema(dict.fromkeys(("item_id", "title", "category", "text", "attributes"), pl.String()))
+ITEM_SCHEMA = pl.Schema(dict.fromkeys(("item_id", "title", "category", "text"), pl.String()))
 COLUMNS = ("user_id", "item_id", "rating", "timestamp")
 
 
@@ -47,16 +48,19 @@ def read(
     Metadata and image features are kept for items of the k-core only: the dumps describe many more. `images` is a
     folder of pictures named by ASIN.
     """
-    core, counts = _chosen(_read_interactions(interactions), k)
+    found = _read_interactions(interactions)
+    times = read_times(found["timestamp"], TimeOptions("s"))
+    core, counts = _chosen(found.with_columns(times.seconds), k)
     asins = core["item_id"].unique(maintain_order=True).to_list()
     described, bad_lines = _read_metadata(metadata, set(asins)) if metadata else ({}, [])
     image_table = _read_image_features(image_features, asins) if image_features else None
-    for file, found in ((metadata, bool(described)), (image_features, image_table is not None and image_table.any())):
-        if file and asins and not found:
+    for file, meets in ((metadata, bool(described)), (image_features, image_table is not None and image_table.any())):
+        if file and asins and not meets:
             raise InputError(f"{file} has none of the {len(asins):,} items of the interactions, first {asins[0]!r}")
     known = _known(asins, described, image_table) if metadata else np.ones(len(asins), np.bool_)
     rows = [{"item_id": asin} | described.get(asin, {}) for asin in asins]
-    items = pl.DataFrame(rows, schema=ITEM_SCHEMA).filter(known)
+    attributes = as_attributes(asins, [row.pop("attributes", {}) for row in rows], metadata.name if metadata else "")
+    items = pl.DataFrame(rows, schema=ITEM_SCHEMA).with_columns(attributes.column).filter(known)
     pictured = with_pictures_from(items, images) if images else ItemTable(items, {}, ())
     if metadata:
         counts |= {"items_without_metadata": len(asins) - len(described), "bad_metadata_lines": len(bad_lines)}
@@ -72,8 +76,8 @@ def read(
             "image_features": image_features,
             "images": images,
         },
-        counts=counts | pictured.counts,
-        notes=pictured.notes + _note_on_bad_lines(metadata, bad_lines),
+        counts=counts | pictured.counts | attributes.counts,
+        notes=times.notes + pictured.notes + attributes.notes + _note_on_bad_lines(metadata, bad_lines),
     )
 
 
@@ -111,9 +115,9 @@ def _chosen(found: pl.DataFrame, k: int) -> tuple[pl.DataFrame, dict[str, int]]:
     }
 
 
-def _read_metadata(file: Path, wanted: set[str]) -> tuple[dict[str, dict[str, str]], list[int]]:
+def _read_metadata(file: Path, wanted: set[str]) -> tuple[dict[str, dict[str, Any]], list[int]]:
     """What is known of the wanted items, by ASIN (the first line of each counts), and the numbers of bad lines."""
-    described: dict[str, dict[str, str]] = {}
+    described: dict[str, dict[str, Any]] = {}
     bad_lines = []
     for number, line in enumerate(track(_lines(file), f"reading {file.name}"), start=1):
         record = _literal(line)
@@ -143,17 +147,21 @@ def _literal(line: str) -> dict[str, Any] | None:
     return record if isinstance(record, dict) else None
 
 
-def _description(record: dict[str, Any]) -> dict[str, str]:
+def _description(record: dict[str, Any]) -> dict[str, Any]:
     """Text is title, brand, categories and description, in the order of the published features."""
-    paths = [path for path in record.get("categories") or [] if path]
+    categories = record.get("categories")
+    paths = [path for path in categories if path] if isinstance(categories, list | tuple) else []
     words = [record.get("title"), record.get("brand"), *_flat(paths), record.get("description")]
-    known = {"brand": record.get("brand"), "price": record.get("price"), "image_url": record.get("imUrl")}
     return {
-        "title": str(record.get("title") or ""),
+        "title": _text(record.get("title") or ""),
         "category": " > ".join(_flat(paths[:1])),
-        "text": " ".join(str(word).strip() for word in words if word),
-        "attributes": json.dumps({k: v for k, v in known.items() if v is not None}, ensure_ascii=False),
+        "text": " ".join(_text(word).strip() for word in words if word),
+        "attributes": {"brand": record.get("brand"), "price": record.get("price"), "image_url": record.get("imUrl")},
     }
+
+
+def _text(value: Any) -> str:
+    return str(value).encode(errors="replace").decode()  # half a surrogate pair is no text
 
 
 def _flat(value: Any) -> Iterable[str]:
@@ -161,7 +169,7 @@ def _flat(value: Any) -> Iterable[str]:
         for part in value:
             yield from _flat(part)
     else:
-        yield str(value)
+        yield _text(value)
 
 
 def _read_image_features(file: Path, wanted: list[str]) -> NDArray[np.float32]:

@@ -17,6 +17,7 @@ from trainer.datasets.encoding import AUTO, NONE, EncodingOptions, feature_steps
 from trainer.datasets.item_table import ItemTableOptions
 from trainer.datasets.separated import TextFormat
 from trainer.datasets.summary import print_summary
+from trainer.datasets.times import TimeOptions, TimeUnit
 from trainer.features import load_features
 from trainer.interaction_filters import Repeated, UnknownItems
 from trainer.prepare import prepare_dataset, refuse_occupied
@@ -54,6 +55,12 @@ IdForm = Annotated[
     Literal["auto", "exact"],
     typer.Option("--ids", help="auto: without surrounding blanks and the .0 of whole numbers; exact: as written."),
 ]
+TimeUnitOption = Annotated[
+    TimeUnit, typer.Option("--time-unit", help="Of times that are numbers; auto: told by the size of each value.")
+]
+TimeFormat = Annotated[
+    str | None, typer.Option(help="Of times that are text, as strptime takes it, e.g. %d/%m/%Y  [default: ISO 8601]")
+]
 Columns = Annotated[list[str] | None, typer.Option(help="Separated by commas, or the option repeated.")]
 
 
@@ -73,6 +80,8 @@ def table(
     item_column: Column = None,
     rating_column: Column = None,
     time_column: Column = None,
+    time_unit: TimeUnitOption = "auto",
+    time_format: TimeFormat = None,
     min_rating: Annotated[float | None, typer.Option(help="Lowest rating that counts as an interaction.")] = None,
     repeated: Annotated[
         Repeated, typer.Option(help="Which interactions of one user with one item to keep.")
@@ -129,6 +138,7 @@ def table(
         item_column=item_column,
         rating_column=rating_column,
         time_column=time_column,
+        times=TimeOptions(time_unit, time_format),
         min_rating=min_rating,
         repeated=repeated,
     )
@@ -169,6 +179,8 @@ def mmrec(
     text_columns: Columns = None,
     attribute_columns: Columns = None,
     images: Images = None,
+    time_unit: TimeUnitOption = "auto",
+    time_format: TimeFormat = None,
     split: Split = "given",
     seed: Seed = 0,
     overwrite: Overwrite = False,
@@ -188,7 +200,14 @@ def mmrec(
         written=_items_text(items_delimiter, items_encoding, items_columns, items_quotes, encoding),
     )
     _prepare(
-        lambda: mmrec_layout.read(folder, multimodal=multimodal, items=described, images=images, encoding=encoding),
+        lambda: mmrec_layout.read(
+            folder,
+            multimodal=multimodal,
+            items=described,
+            images=images,
+            encoding=encoding,
+            times=TimeOptions(time_unit, time_format),
+        ),
         out,
         Recipe(split=split, seed=seed),
         None,

@@ -1,8 +1,7 @@
-"""Finds columns by name; converts values to numbers, times and text."""
+"""Finds columns by name; converts values to numbers and text."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
@@ -13,7 +12,7 @@ from trainer.datasets.separated import TYPED
 
 SHOWN_COLUMNS, SHOWN_LETTERS = 30, 60
 
-SECONDS_END = 1e11  # more than this (the year 5138 in seconds, 1973 in milliseconds) is a finer unit than seconds
+LARGEST = 3.4e38  # about the largest float32
 
 
 @dataclass(frozen=True)
@@ -67,32 +66,17 @@ def need_column(table: TableFile, role: ColumnRole, named: str | None) -> str:
 
 
 def as_numbers(column: pl.Series) -> pl.Series:
-    """Float64, null where empty or NaN; InputError at the first value that is no number."""
+    """Float64, null where empty or NaN; InputError at the first value that is no number of a float32."""
     if column.dtype.is_nested() or column.dtype.is_temporal() or column.dtype == pl.Binary:
         raise InputError(f"column {column.name!r} holds {column.dtype}, expected numbers")
     text = column if column.dtype.is_numeric() or column.dtype == pl.Boolean else _stripped(column.cast(pl.String))
     numbers = text.cast(pl.Float64, strict=False)
-    strange = text.filter(numbers.is_null() & text.is_not_null())
+    strange = text.filter((numbers.is_null() & text.is_not_null()) | (numbers.abs() > LARGEST))
     if len(strange):
         raise InputError(
-            f"column {column.name!r} has {len(strange):,} values that are no numbers, first {strange[0]!r}"
+            f"column {column.name!r} has {len(strange):,} values that are no finite numbers, first {strange[0]!r}"
         )
     return numbers.fill_nan(None)
-
-
-def as_unix_seconds(column: pl.Series) -> pl.Series:
-    """Whole seconds since 1970 in UTC, null where unknown or before 1970.
-
-    Takes seconds or finer units (told apart by size), ISO 8601 dates and times (UTC unless they say otherwise), and
-    date and datetime columns.
-    """
-    if column.dtype.is_temporal():
-        seconds = column.cast(pl.Datetime("us")).dt.epoch("s")
-    elif column.dtype == pl.String and _stripped(column).cast(pl.Float64, strict=False).is_null().all():
-        seconds = _iso_seconds(_stripped(column))
-    else:
-        seconds = _whole_seconds(as_numbers(column))
-    return pl.select(pl.when(seconds >= 0).then(seconds)).to_series().alias(column.name)
 
 
 def as_text(column: pl.Series) -> pl.Series:
@@ -125,27 +109,3 @@ def _plain(column: str) -> str:
 
 def _stripped(column: pl.Series) -> pl.Series:
     return column.str.strip_chars().replace("", None)
-
-
-def _whole_seconds(numbers: pl.Series) -> pl.Series:
-    largest = numbers.abs().max()
-    divisor = 1.0
-    while isinstance(largest, float) and largest / divisor > SECONDS_END:
-        divisor *= 1000
-    return (numbers / divisor).floor().cast(pl.Int64)
-
-
-def _iso_seconds(text: pl.Series) -> pl.Series:
-    values = text.drop_nulls().unique()
-    seconds = [_iso_second(value, text.name) for value in values]
-    return text.replace_strict(values, pl.Series(seconds, dtype=pl.Int64), return_dtype=pl.Int64)
-
-
-def _iso_second(value: str, column: str) -> int:
-    try:
-        moment = datetime.fromisoformat(value)
-    except ValueError as error:
-        raise InputError(
-            f"column {column!r}: {value!r} is not a time; expected unix seconds, milliseconds or ISO 8601"
-        ) from error
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())

@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from index.errors import InputError
+from trainer.datasets.times import TimeOptions, read_times
 from trainer.parquet import PARSER_ERRORS, first_line
 
 COLUMNS = pl.Schema(
@@ -15,7 +16,7 @@ COLUMNS = pl.Schema(
         "user_id": pl.String,
         "item_id": pl.String,
         "kind": pl.String,
-        "timestamp": pl.Float64,
+        "timestamp": pl.Int64,  # unix seconds, written as any number
         "position": pl.Int64,
     }
 )
@@ -48,7 +49,7 @@ def read_feedback(path: Path, positive: Collection[str] = DEFAULT_POSITIVE) -> U
     """Read events of the `positive` kinds, and dislikes, which cancel earlier events on a pair; others are ignored.
 
     `path` is one file, or a folder of files that may overlap. InputError: no such file, no Parquet, a column missing
-    or of another type, an unknown positive kind, a time that is not finite.
+    or of another type, an unknown positive kind, an impossible time.
     """
     if not positive or (unknown := sorted(set(positive) - set(KNOWN_POSITIVE))):
         found = ", ".join(unknown) if positive else "nothing"
@@ -73,13 +74,20 @@ def _read(file: Path) -> pl.DataFrame:
         with file.open("rb") as content:
             schema = pl.read_parquet_schema(content)
             if missing := [name for name in COLUMNS if name not in schema]:
-                raise InputError(f"{file} lacks the columns {', '.join(missing)}; found {', '.join(schema)}")
+                raise InputError(f"it lacks the columns {', '.join(missing)}; found {', '.join(schema)}")
             content.seek(0)
-            events = pl.read_parquet(content, columns=list(COLUMNS)).cast(dict(COLUMNS))  # type: ignore[arg-type]
+            written = pl.read_parquet(content, columns=list(COLUMNS))
+        times = read_times(written["timestamp"], TimeOptions("s")).seconds
+        events = written.with_columns(times).cast(dict(COLUMNS))  # type: ignore[arg-type]
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from error
     except PARSER_ERRORS as error:
         raise InputError(f"{file} cannot be read as exported events: {first_line(error)}") from error
-    if n_empty := events.filter(pl.any_horizontal(pl.all().is_null()) | ~pl.col("timestamp").is_finite()).height:
-        raise InputError(f"{file}: {n_empty:,} events lack a value or a finite time; expected none")
+    if len(strange := written.filter(events.select(pl.any_horizontal(pl.all().is_null())).to_series())):
+        raise InputError(
+            f"{file}: {len(strange):,} events lack a value or have a time that is not between 1970 and 2100,"
+            f" first {strange.row(0, named=True)}; expected none"
+        )
     return events
 
 
@@ -87,6 +95,6 @@ def _latest_feedback(events: pl.DataFrame) -> pl.DataFrame:
     """The order of the log counts, not the timestamps: clients' clocks differ."""
     is_like = pl.col("kind") != DISLIKE
     return events.group_by("user_id", "item_id", maintain_order=True).agg(
-        pl.col("timestamp").filter(is_like).first().floor().cast(pl.Int64),
+        pl.col("timestamp").filter(is_like).first(),
         is_like.last().alias("liked"),
     )

@@ -1,6 +1,5 @@
 """Reads item metadata: a table with titles, categories and texts, and pictures in a folder or by path."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from index.errors import InputError
+from trainer.datasets.attributes import as_attributes, attribute_records
 from trainer.datasets.columns import (
     BRAND,
     CATEGORY,
@@ -65,21 +65,23 @@ def read_item_table(options: ItemTableOptions) -> ItemTable:
     text_columns = text_columns or _usual_text_columns(table, options)
     attribute_columns = [need_column(table, listed, name) for name in options.attribute_columns]
     ids = read_ids(table.frame[item_id], exact=options.exact_ids)
+    item_ids = _whole_ids(file, ids.values)
+    attributes = as_attributes(item_ids, attribute_records(table.frame, attribute_columns), file.name)
     items = pl.DataFrame(
         {
-            "item_id": _whole_ids(file, ids.values),
+            "item_id": item_ids,
             "title": _text_of(table.frame, title),
             "category": _text_of(table.frame, category),
             "text": _joined(table.frame, text_columns),
-            "attributes": _attributes(table.frame, attribute_columns),
+            "attributes": attributes.column,
         }
     )
     pictured = _with_pictures(items, table, options)
     chosen = f"item id: {item_id} (--id-column), {ids.kind} (--ids), title: {title or 'none'} (--title-column)"
     text = " + ".join(text_columns) or "none"
     note = f"{file.name}: {chosen}, category: {category or 'none'} (--category-column), text: {text} (--text-columns)"
-    counts = {"items_in_the_item_table": len(items)} | pictured.counts
-    return ItemTable(pictured.items, counts, (table.note, note, *pictured.notes))
+    counts = {"items_in_the_item_table": len(items)} | pictured.counts | attributes.counts
+    return ItemTable(pictured.items, counts, (table.note, note, *pictured.notes, *attributes.notes))
 
 
 def items_of(item_ids: pl.Series, images: Path | None) -> ItemTable:
@@ -135,12 +137,6 @@ def _joined(table: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
     if not columns:
         return _text_of(table, None)
     return texts.select(pl.concat_str(pl.all(), separator=" ", ignore_nulls=True).fill_null("")).to_series()
-
-
-def _attributes(table: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
-    records = table.select(pl.col(columns)).fill_nan(None).to_dicts() if columns else [{}] * len(table)
-    known = ({name: value for name, value in record.items() if value is not None} for record in records)
-    return pl.Series([json.dumps(record, ensure_ascii=False, default=str) for record in known], dtype=pl.String)
 
 
 def _with_pictures(items: pl.DataFrame, table: TableFile, options: ItemTableOptions) -> ItemTable:

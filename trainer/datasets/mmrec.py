@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from index.errors import InputError
 from trainer.data import Source
-from trainer.datasets.columns import as_unix_seconds
 from trainer.datasets.ids import as_ids
 from trainer.datasets.item_table import ItemTable, ItemTableOptions, items_of, read_item_table
 from trainer.datasets.joining import meeting_note
 from trainer.datasets.reading import read_table
 from trainer.datasets.separated import TextFormat
+from trainer.datasets.times import AUTO, TimeOptions, read_times
 from trainer.features import load_features
 
 FEATURE_FILES = {"image": "image_feat.npy", "text": "text_feat.npy"}
@@ -27,6 +27,7 @@ def read(
     items: ItemTableOptions | None = None,
     images: Path | None = None,
     encoding: str | None = None,
+    times: TimeOptions = AUTO,
 ) -> Source:
     """Users and items keep their integers as rows; outside ids come from the mapping files where these are there.
 
@@ -37,6 +38,7 @@ def read(
     table = _read_inter(inter, encoding)
     user_ids = _outside_ids(folder / "u_id_mapping.csv", "userID", table["userID"], encoding)
     item_ids = _outside_ids(folder / "i_id_mapping.csv", "itemID", table["itemID"], encoding)
+    read = read_times(table["timestamp"], times)
     described = _described(item_ids, read_item_table(items)) if items else items_of(item_ids, images)
     return Source(
         name=inter.stem,
@@ -45,7 +47,7 @@ def read(
                 "user_id": user_ids.gather(table["userID"]),
                 "item_id": item_ids.gather(table["itemID"]),
                 "rating": table["rating"].cast(pl.Float32, strict=False),
-                "timestamp": as_unix_seconds(table["timestamp"]),
+                "timestamp": read.seconds,
                 "split": table["x_label"].cast(pl.Int8, strict=False),
             }
         ),
@@ -60,7 +62,7 @@ def read(
             "images": images,
         },
         counts={"interactions_read": len(table)} | described.counts,
-        notes=described.notes,
+        notes=read.notes + described.notes,
     )
 
 

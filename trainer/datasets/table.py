@@ -1,5 +1,6 @@
 """Any table of interactions, with or without a table of items and pictures."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -17,7 +18,6 @@ from trainer.datasets.columns import (
     TIME,
     USER,
     as_numbers,
-    as_unix_seconds,
     find_column,
     need_column,
 )
@@ -26,6 +26,7 @@ from trainer.datasets.item_table import ItemTableOptions, items_of, read_item_ta
 from trainer.datasets.joining import meeting_note, without_point
 from trainer.datasets.reading import read_table
 from trainer.datasets.separated import FOUND_OUT, TextFormat
+from trainer.datasets.times import AUTO, TimeOptions, Times, read_times
 from trainer.interaction_filters import Repeated, rated_at_least, without_missing_ids, without_repeats
 
 
@@ -40,6 +41,7 @@ class InteractionOptions:
     item_column: str | None = None
     rating_column: str | None = None
     time_column: str | None = None
+    times: TimeOptions = AUTO
     min_rating: float | None = None
     repeated: Repeated = "earliest"
 
@@ -94,12 +96,13 @@ def _read_interactions(
     users, items = (read_ids(columns[name], exact=options.exact_ids) for name in (user, item))
     item_ids = items.values if described is None or options.exact_ids else without_point(items.values, described)
     empty = pl.Series([None]).new_from_index(0, len(columns))
+    times = read_times(columns[time], options.times) if time else Times(empty.cast(pl.Int64), ())
     found = pl.DataFrame(
         {
             "user_id": users.values,
             "item_id": item_ids,
             "rating": as_numbers(columns[rating]) if rating else empty.cast(pl.Float64),
-            "timestamp": as_unix_seconds(columns[time]) if time else empty.cast(pl.Int64),
+            "timestamp": times.seconds,
         }
     )
     kept, counts = _chosen(found, options, has_rating=rating is not None)
@@ -110,7 +113,7 @@ def _read_interactions(
         f"{options.file.name}: {named} (--user-column, --item-column, --rating-column, --time-column)",
         f"ids: {user} {users.kind}, {item} {items.kind} (--ids)",
     )
-    return kept, counts, (*notes, *_time_span(found["timestamp"]))
+    return kept, counts, (*notes, *times.notes, *_time_span(times.seconds))
 
 
 def _chosen(
@@ -119,6 +122,8 @@ def _chosen(
     rated = named = without_missing_ids(found)
     counts = {"interactions_read": len(found), "dropped_without_user_or_item_id": len(found) - len(named)}
     if options.min_rating is not None:
+        if not math.isfinite(options.min_rating):
+            raise InputError(f"--min-rating is {options.min_rating}; expected a finite number")
         if not has_rating:
             raise InputError(f"{options.file}: --min-rating needs a rating column; name it with --rating-column")
         rated = rated_at_least(named, options.min_rating)

@@ -26,6 +26,11 @@ def tune(dataset: Dataset, search: TuningPlan, folder: Path, *, console: Console
         InputError: the space does not fit the configuration, the folder is another study's, another process is
             tuning in it, or no trial could finish.
     """
+    if not len(dataset.split("valid")):
+        raise InputError(
+            f"{dataset.path}: nothing is held out for validation, by which settings are chosen;"
+            " `fit` trains with given settings"
+        )
     search.space.check(search.config, search.overrides)
     if search.sampler == "grid":
         search.space.points()

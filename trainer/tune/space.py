@@ -15,10 +15,13 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from index.errors import InputError
+from index.validation import problem
 from trainer.config import CONFIG_FOLDER, RunConfig, load_config, read_shipped
 
 SPACE_FOLDER = CONFIG_FOLDER / "spaces"
 """The spaces that ship with the trainer; `--space anchorrec` names one of them."""
+
+EXPECTED = 'expected a list of values, or a range such as { low = 0.001, high = 0.1, scale = "log" }'
 
 Distribution = CategoricalDistribution | FloatDistribution | IntDistribution
 
@@ -139,13 +142,12 @@ def _distribution(name: str, found: Any, source: str) -> Distribution:
             raise InputError(f"space {source}: {name} lists a value twice, found {found}")
         return CategoricalDistribution(choices)
     if not isinstance(found, dict):
-        raise InputError(f"space {source}: {name} must be a list of values or {{ low, high }}, found {found!r}")
+        raise InputError(f"space {source}: {name} is {found!r}; {EXPECTED}")
     try:
         return Range.model_validate(found).distribution()
     except ValidationError as error:
-        problem = error.errors()[-1]
-        where = ".".join([name, *(str(part) for part in problem["loc"][:1])])
-        raise InputError(f"space {source}: {where}: {problem['msg']} (found {problem['input']!r})") from None
+        wrong = error.errors()[-1]
+        raise InputError(f"space {source}: {problem(wrong, (name, *wrong['loc'][:1]))}; {EXPECTED}") from None
 
 
 def _scalar(value: Any) -> Any:

@@ -18,12 +18,14 @@ import orjson
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from index.errors import InputError
+from index.validation import explained
 from service.http.security.rate_limit import Rate, rate_of
 from service.principal import Principal, Role
 from service.settings_types import Burst, PerSecond
 
 PREFIX = "reco_"  # lets scanners of source code and logs recognise a leaked key
 SCHEME = "sha256:"
+A_LINE = "expected one JSON object a line, as `python -m service new-key` prints it"
 
 
 class KeyLine(BaseModel):
@@ -67,7 +69,7 @@ def new_key(name: str, role: Role, expires: datetime | None = None) -> tuple[str
     try:
         key_line = KeyLine.model_validate(line)
     except ValidationError as error:
-        raise InputError(_sentence(error)) from None
+        raise InputError(explained(error, show_values=False)) from None
     return key, key_line.model_dump_json(exclude_none=True)
 
 
@@ -86,7 +88,7 @@ def read_keys(text: str) -> Mapping[bytes, ApiKey]:
             raise InputError(f"line {number}: {line.name!r} has a different role or rate on a line above")
         keys[key.digest] = key
     if not keys:
-        raise InputError("has no key; expected one JSON object per line, as `python -m service new-key` prints it")
+        raise InputError(f"has no key; {A_LINE}")
     return keys
 
 
@@ -97,16 +99,12 @@ def _lines(text: str) -> Iterator[tuple[int, KeyLine]]:
         try:
             yield number, KeyLine.model_validate(orjson.loads(line))
         except orjson.JSONDecodeError:
-            raise InputError(f"line {number}: expected a JSON object") from None
+            raise InputError(f"line {number}: is no JSON; {A_LINE}") from None
         except ValidationError as error:
-            raise InputError(f"line {number}: {_sentence(error)}") from None
+            raise InputError(f"line {number}: {explained(error, show_values=False)}; {A_LINE}") from None
 
 
 def _api_key(line: KeyLine) -> ApiKey:
     expires = None if line.expires is None else line.expires.timestamp()
     digest, principal = bytes.fromhex(line.hash.removeprefix(SCHEME)), Principal(line.name, line.role)
     return ApiKey(digest, principal, expires, rate_of(line.rate_limit_per_s, line.rate_limit_burst))
-
-
-def _sentence(error: ValidationError) -> str:
-    return "; ".join(f"{'.'.join(map(str, e['loc'])) or 'line'}: {e['msg']}" for e in error.errors(include_input=False))

@@ -59,18 +59,18 @@ def test_a_key_may_have_a_rate_of_its_own() -> None:
     [
         ("", "has no key"),
         ("# nothing\n", "has no key"),
-        ("reco_secret", "line 1: expected a JSON object"),
+        ("reco_secret", "line 1: is no JSON; expected one JSON object"),
         ('"reco_secret"', "line 1: "),
         (f"{line()}\n{line()}", "line 2: a line above has this hash already"),
         (f"{line()}\n{line(role='admin', hash_of='b')}", "line 2: 'shop' has a different role or rate"),
         (f"{line()}\n{line(hash_of='b', rate_limit_per_s=1)}", "line 2: 'shop' has a different role or rate"),
         (line(role="root"), "line 1: role: .*'read', 'write' or 'admin'"),
         (line(name="a b"), "line 1: name: .*pattern"),
-        (line(key="reco_secret"), "line 1: key: Extra inputs"),
+        (line(key="reco_secret"), "line 1: key is no known field"),
         (line().replace("sha256:", "md5:"), "line 1: hash: .*pattern"),
         (line(expires="2026-12-01T00:00:00"), "line 1: expires: .*timezone"),
         (line(rate_limit_per_s=0), "line 1: rate_limit_per_s: .*greater than 0"),
-        (line(rate_limit_burst=5), "line 1: line: .*needs rate_limit_per_s"),
+        (line(rate_limit_burst=5), "line 1: .*needs rate_limit_per_s"),
     ],
 )
 def test_a_wrong_file_is_refused_by_line_and_nothing_of_it_is_repeated(text: str, said: str) -> None:
