@@ -106,6 +106,12 @@ def test_the_delimiter_is_found(delimiter, usual):
     assert (read.delimiter, read.frame.rows()) == (delimiter, [("c", "d: e")])
 
 
+def test_the_delimiter_can_be_told_by_the_file_as_excel_does():
+    assert parsed("sep=~\r\na~b\r\nc~d\r\n").frame.rows() == [("c", "d")]
+    with pytest.raises(InputError, match="line 3: 3 values"):
+        parsed("sep=;\na;b\nc;d;e\n")
+
+
 def test_the_delimiter_can_be_any_text():
     assert rows("a b\nc d\n", delimiter=" ") == rows("a||b\nc||d\n", delimiter="||") == [("c", "d")]
     assert rows("a\tb\nc\td\n", delimiter="tab") == rows("a¦b\nc¦d\n", delimiter="¦") == [("c", "d")]

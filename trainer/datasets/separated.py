@@ -58,6 +58,8 @@ def read_separated(file: Path, text: memoryview, form: TextFormat, usual: str) -
     a quote that is never closed.
     """
     named = form.delimiter and SPELLED.get(form.delimiter, form.delimiter)
+    if told := re.match(rb"sep=([ -~\t])(?=\r?\n)", text):  # a line before the header, for Excel
+        named, text = named or bytes(told[1]).decode(), text[told.end() :]
     delimiter = named or _found_delimiter(text, usual, form.quotes)
     quotes = form.quotes and len(delimiter.encode()) == 1
     if re.search(r'["\r\n]', delimiter):
