@@ -8,6 +8,7 @@ from typing import BinaryIO
 import polars as pl
 
 from index.errors import InputError
+from index.reading import open_file
 
 PARSER_ERRORS = (
     OSError,
@@ -19,7 +20,7 @@ PARSER_ERRORS = (
 def read_parquet(file: Path, columns: Sequence[str] | None = None) -> pl.DataFrame:
     """The whole table, or some columns of it; InputError where the file is missing or damaged, or lacks a column."""
     try:
-        with file.open("rb") as content:
+        with open_file(file) as content:
             return _read(file, content, columns)
     except OSError as error:
         raise InputError(f"{file}: cannot be read: {error}") from error

@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from index.errors import InputError
+from index.reading import open_file
 from trainer.datasets.times import TimeOptions, read_times
 from trainer.parquet import PARSER_ERRORS, first_line
 
@@ -71,7 +72,7 @@ def read_feedback(path: Path, positive: Collection[str] = DEFAULT_POSITIVE) -> U
 
 def _read(file: Path) -> pl.DataFrame:
     try:
-        with file.open("rb") as content:
+        with open_file(file) as content:
             schema = pl.read_parquet_schema(content)
             if missing := [name for name in COLUMNS if name not in schema]:
                 raise InputError(f"it lacks the columns {', '.join(missing)}; found {', '.join(schema)}")
