@@ -15,7 +15,7 @@ from trainer.datasets.separated import TextFormat
 
 TEXT = "user,item\nüser,項目\nu2,i2\n"
 PLAIN = "user,item\nu1,i1\nu2,i2\n"
-ZIPPED = gzip.compress(PLAIN.encode())
+ZIPPED = gzip.compress(PLAIN.encode(), mtime=0)
 
 
 def users(file, **form):
