@@ -1,10 +1,12 @@
 """One HTTP connection: uvicorn's, with our limits and timeouts, and our JSON for requests that cannot be parsed."""
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, cast
 
 import httptools
 from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.errors import (
@@ -57,6 +59,18 @@ class RefusedHeadError(Exception):
     """Raised in a callback of the parser to stop it."""
 
 
+class Flow(FlowControl):
+    """uvicorn's, which also tells when a response waits for its client to read."""
+
+    def __init__(self, transport: asyncio.Transport, on_wait: Callable[[], None]) -> None:
+        super().__init__(transport)
+        self._on_wait = on_wait
+
+    async def drain(self) -> None:
+        self._on_wait()
+        await super().drain()
+
+
 class HttpConnection(HttpToolsProtocol):
     """Enforces the limits, and responds to a request that cannot be parsed with the JSON of every other error.
 
@@ -84,6 +98,7 @@ class HttpConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Put JoinedWrites between uvicorn and the socket, and ask the load for a place."""
         super().connection_made(cast(asyncio.Transport, JoinedWrites(transport)))
+        self.flow = Flow(self.transport, self._leave_place)
         self.port = (self.server or ("", 0))[1] or 0
         self._load.open(self)
 
@@ -180,6 +195,7 @@ class HttpConnection(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self._answering is self.cycle:
             self._forget_body()
+        self._leave_place()
         self._answering, self._idle_at = None, self.loop.time()
         if self.transport.is_closing():
             return
@@ -218,7 +234,7 @@ class HttpConnection(HttpToolsProtocol):
         slow = self._reading_since is not None and now - max(self._reading_since, self._idle_at) > read_timeout_s
         if not self._lost and self._is_stuck(now):
             self.abort()
-        elif cycle is not None and self._task not in self._load.in_flight:
+        elif cycle is not None and cycle.more_body and self._task not in self._load.in_flight:
             if slow:
                 self._cancel(self._slow_client())
         elif cycle is not None:
@@ -238,6 +254,10 @@ class HttpConnection(HttpToolsProtocol):
         if len(in_flight) >= self._limits.max_in_flight:
             cast("dict[str, Any]", self._answering.scope)[OVERLOADED] = "too many requests are in flight"  # type: ignore[union-attr]
         in_flight.add(self._task)
+
+    def _leave_place(self) -> None:
+        """A response that is made is no longer in flight, though its client may have to read it first."""
+        self._load.in_flight.discard(self._task)
 
     def _end_task(self, task: asyncio.Task[None]) -> None:
         self.tasks.discard(task)
