@@ -88,7 +88,7 @@ class HttpConnection(HttpToolsProtocol):
         self._whole_at = self._idle_at = self.loop.time()
         self._reading_since: float | None = None  # when the message that is being parsed began
         self._in_head = self._begun = False  # whether it is in its head; whether it began in this chunk
-        self._chunk_bytes = 0
+        self._chunk_bytes = self._first_chunk_bytes = 0  # this chunk; the earlier one in which the message began
         self._framing_bytes = 0  # of the message, in chunks after its first: head, trailers, sizes of chunks
         self._body_bytes = 0  # of the message, counted in the load
         self._stuck_since: float | None = None
@@ -142,13 +142,13 @@ class HttpConnection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_head = self._begun = True
-        self._framing_bytes = 0
+        self._framing_bytes = self._first_chunk_bytes = 0
         self._reading_since = self.loop.time()
 
     def on_headers_complete(self) -> None:
-        # Only a long chunk can hide a long head, so most heads are not measured.
+        # Only long chunks can hide a long head, so most heads are not measured.
         if (
-            self._chunk_bytes + self._framing_bytes > self._limits.head_max_bytes
+            self._first_chunk_bytes + self._framing_bytes + self._chunk_bytes > self._limits.head_max_bytes
             and head_bytes(self.url, self.headers) > self._limits.head_max_bytes
         ):
             raise RefusedHeadError
@@ -277,7 +277,10 @@ class HttpConnection(HttpToolsProtocol):
     def _check_partial_message(self, n_bytes: int) -> None:
         """Refuse an endless head, or endless trailers; mark a request whose body is still arriving."""
         cycle, limits = self._answering, self._limits
-        self._framing_bytes = 0 if self._begun else self._framing_bytes + n_bytes
+        if self._begun:
+            self._framing_bytes, self._first_chunk_bytes = 0, n_bytes
+        else:
+            self._framing_bytes += n_bytes
         if self._in_head:
             if self._framing_bytes > limits.head_max_bytes and not self.transport.is_closing():
                 self._refuse(head_too_large(self._framing_bytes, limits.head_max_bytes))

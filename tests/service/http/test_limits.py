@@ -183,7 +183,7 @@ def test_a_body_that_nobody_reads_and_that_does_not_come_holds_no_connection(imp
     assert data.count(b"HTTP/1.1") == 1
 
 
-@pytest.mark.parametrize("pieces", [1, 7])
+@pytest.mark.parametrize("pieces", [1, 2, 7])
 @pytest.mark.parametrize(("name", "value"), [(b"x-long", b"a" * 3_000), (b"x-many", b"b\r\nx-many: b" * 200)])
 def test_a_head_beyond_the_limit_is_refused_and_the_limit_named(
     impatient: httpx.Client, name: bytes, value: bytes, pieces: int
