@@ -1,12 +1,10 @@
 """One HTTP connection: uvicorn's, with our limits and timeouts, and our JSON for requests that cannot be parsed."""
 
 import asyncio
-from collections.abc import Callable
 from typing import Any, cast
 
 import httptools
 from uvicorn._types import ASGI3Application
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.errors import (
@@ -21,54 +19,11 @@ from service.errors import (
 )
 from service.http.bad_requests import Refusal, bad_head, bad_request, head_bytes, head_too_large, head_without_upgrade
 from service.http.load import SPARE_LIFETIME_S, Load
-
-
-class JoinedWrites:
-    """A transport that joins the writes of one iteration of the event loop into one system call.
-
-    uvicorn writes the head and the body of a response separately, and uvloop makes a system call for each; one costs an
-    eighth of the CPU time of a small response.
-    """
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._loop = asyncio.get_running_loop()
-        self._pending: list[bytes] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        """Send the data at the end of this iteration of the loop."""
-        if not self._pending:
-            self._loop.call_soon(self._flush)
-        self._pending.append(data)
-
-    def close(self) -> None:
-        """Send pending data, then close."""
-        self._flush()
-        self._transport.close()
-
-    def _flush(self) -> None:
-        pending, self._pending = self._pending, []
-        if pending and not self._transport.is_closing():
-            self._transport.write(b"".join(pending))
+from service.http.sending import Flow, JoinedWrites
 
 
 class RefusedHeadError(Exception):
     """Raised in a callback of the parser to stop it."""
-
-
-class Flow(FlowControl):
-    """uvicorn's, which also tells when a response waits for its client to read."""
-
-    def __init__(self, transport: asyncio.Transport, on_wait: Callable[[], None]) -> None:
-        super().__init__(transport)
-        self._on_wait = on_wait
-
-    async def drain(self) -> None:
-        self._on_wait()
-        await super().drain()
 
 
 class HttpConnection(HttpToolsProtocol):
@@ -106,10 +61,7 @@ class HttpConnection(HttpToolsProtocol):
         """Parse a chunk; refuse a message that is longer than the limits allow."""
         self._begun, self._chunk_bytes = False, len(data)
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._ignore_upgrade(data[upgrade.args[0] :])
-            return
+            self._parse(data)
         except httptools.HttpParserError as error:
             self.logger.debug("bad request: %s", error)
             self.send_400_response("Invalid HTTP request received.")
@@ -155,7 +107,7 @@ class HttpConnection(HttpToolsProtocol):
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
                 raise RefusedHeadError
-            return  # the parser stops here, see _ignore_upgrade
+            return  # the parser stops here, see _parse
         self._in_head = False
         super().on_headers_complete()
         self.headers = []  # trailers are no headers
@@ -267,12 +219,24 @@ class HttpConnection(HttpToolsProtocol):
         if self._lost and not self.is_answering:
             self._load.forget(self)
 
-    def _ignore_upgrade(self, rest: bytes) -> None:
-        """Parse the request again without its Upgrade header: the parser would take its body for another request."""
-        method, version = self.parser.get_method(), self.parser.get_http_version()
-        self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
-        self.data_received(head_without_upgrade(method, self.url, version, self.headers) + rest)
+    def _parse(self, data: bytes | memoryview) -> None:
+        """Parse the chunk, and each head that asks for an upgrade once more, without that.
+
+        The parser would take what follows such a head, such as its body, for another request.
+        """
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                data = memoryview(data)[upgrade.args[0] :]
+                head = head_without_upgrade(
+                    self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers
+                )
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
+                self.parser.feed_data(head)
+            else:
+                return
 
     def _check_partial_message(self, n_bytes: int) -> None:
         """Refuse an endless head, or endless trailers; mark a request whose body is still arriving."""
