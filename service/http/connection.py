@@ -19,38 +19,7 @@ from service.errors import (
 )
 from service.http.bad_requests import Refusal, bad_head, bad_request, head_bytes, head_too_large, head_without_upgrade
 from service.http.load import SPARE_LIFETIME_S, Load
-
-
-class JoinedWrites:
-    """A transport that joins the writes of one iteration of the event loop into one system call.
-
-    uvicorn writes the head and the body of a response separately, and uvloop makes a system call for each; one costs an
-    eighth of the CPU time of a small response.
-    """
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self._loop = asyncio.get_running_loop()
-        self._pending: list[bytes] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        """Send the data at the end of this iteration of the loop."""
-        if not self._pending:
-            self._loop.call_soon(self._flush)
-        self._pending.append(data)
-
-    def close(self) -> None:
-        """Send pending data, then close."""
-        self._flush()
-        self._transport.close()
-
-    def _flush(self) -> None:
-        pending, self._pending = self._pending, []
-        if pending and not self._transport.is_closing():
-            self._transport.write(b"".join(pending))
+from service.http.sending import Flow, JoinedWrites
 
 
 class RefusedHeadError(Exception):
@@ -74,7 +43,7 @@ class HttpConnection(HttpToolsProtocol):
         self._whole_at = self._idle_at = self.loop.time()
         self._reading_since: float | None = None  # when the message that is being parsed began
         self._in_head = self._begun = False  # whether it is in its head; whether it began in this chunk
-        self._chunk_bytes = 0
+        self._chunk_bytes = self._first_chunk_bytes = 0  # this chunk; the earlier one in which the message began
         self._framing_bytes = 0  # of the message, in chunks after its first: head, trailers, sizes of chunks
         self._body_bytes = 0  # of the message, counted in the load
         self._stuck_since: float | None = None
@@ -84,6 +53,7 @@ class HttpConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Put JoinedWrites between uvicorn and the socket, and ask the load for a place."""
         super().connection_made(cast(asyncio.Transport, JoinedWrites(transport)))
+        self.flow = Flow(self.transport, self._leave_place)
         self.port = (self.server or ("", 0))[1] or 0
         self._load.open(self)
 
@@ -91,10 +61,7 @@ class HttpConnection(HttpToolsProtocol):
         """Parse a chunk; refuse a message that is longer than the limits allow."""
         self._begun, self._chunk_bytes = False, len(data)
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._ignore_upgrade(data[upgrade.args[0] :])
-            return
+            self._parse(data)
         except httptools.HttpParserError as error:
             self.logger.debug("bad request: %s", error)
             self.send_400_response("Invalid HTTP request received.")
@@ -127,20 +94,20 @@ class HttpConnection(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_head = self._begun = True
-        self._framing_bytes = 0
+        self._framing_bytes = self._first_chunk_bytes = 0
         self._reading_since = self.loop.time()
 
     def on_headers_complete(self) -> None:
-        # Only a long chunk can hide a long head, so most heads are not measured.
+        # Only long chunks can hide a long head, so most heads are not measured.
         if (
-            self._chunk_bytes + self._framing_bytes > self._limits.head_max_bytes
+            self._first_chunk_bytes + self._framing_bytes + self._chunk_bytes > self._limits.head_max_bytes
             and head_bytes(self.url, self.headers) > self._limits.head_max_bytes
         ):
             raise RefusedHeadError
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
                 raise RefusedHeadError
-            return  # the parser stops here, see _ignore_upgrade
+            return  # the parser stops here, see _parse
         self._in_head = False
         super().on_headers_complete()
         self.headers = []  # trailers are no headers
@@ -180,6 +147,7 @@ class HttpConnection(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self._answering is self.cycle:
             self._forget_body()
+        self._leave_place()
         self._answering, self._idle_at = None, self.loop.time()
         if self.transport.is_closing():
             return
@@ -218,7 +186,7 @@ class HttpConnection(HttpToolsProtocol):
         slow = self._reading_since is not None and now - max(self._reading_since, self._idle_at) > read_timeout_s
         if not self._lost and self._is_stuck(now):
             self.abort()
-        elif cycle is not None and self._task not in self._load.in_flight:
+        elif cycle is not None and cycle.more_body and self._task not in self._load.in_flight:
             if slow:
                 self._cancel(self._slow_client())
         elif cycle is not None:
@@ -239,6 +207,10 @@ class HttpConnection(HttpToolsProtocol):
             cast("dict[str, Any]", self._answering.scope)[OVERLOADED] = "too many requests are in flight"  # type: ignore[union-attr]
         in_flight.add(self._task)
 
+    def _leave_place(self) -> None:
+        """A response that is made is no longer in flight, though its client may have to read it first."""
+        self._load.in_flight.discard(self._task)
+
     def _end_task(self, task: asyncio.Task[None]) -> None:
         self.tasks.discard(task)
         self._load.in_flight.discard(task)
@@ -247,17 +219,32 @@ class HttpConnection(HttpToolsProtocol):
         if self._lost and not self.is_answering:
             self._load.forget(self)
 
-    def _ignore_upgrade(self, rest: bytes) -> None:
-        """Parse the request again without its Upgrade header: the parser would take its body for another request."""
-        method, version = self.parser.get_method(), self.parser.get_http_version()
-        self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
-        self.data_received(head_without_upgrade(method, self.url, version, self.headers) + rest)
+    def _parse(self, data: bytes | memoryview) -> None:
+        """Parse the chunk, and each head that asks for an upgrade once more, without that.
+
+        The parser would take what follows such a head, such as its body, for another request.
+        """
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                data = memoryview(data)[upgrade.args[0] :]
+                head = head_without_upgrade(
+                    self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers
+                )
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn's own
+                self.parser.feed_data(head)
+            else:
+                return
 
     def _check_partial_message(self, n_bytes: int) -> None:
         """Refuse an endless head, or endless trailers; mark a request whose body is still arriving."""
         cycle, limits = self._answering, self._limits
-        self._framing_bytes = 0 if self._begun else self._framing_bytes + n_bytes
+        if self._begun:
+            self._framing_bytes, self._first_chunk_bytes = 0, n_bytes
+        else:
+            self._framing_bytes += n_bytes
         if self._in_head:
             if self._framing_bytes > limits.head_max_bytes and not self.transport.is_closing():
                 self._refuse(head_too_large(self._framing_bytes, limits.head_max_bytes))

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from service.http.connection import JoinedWrites
+from service.http.sending import JoinedWrites
 
 
 class Recorder(asyncio.Transport):

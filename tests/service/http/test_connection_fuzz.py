@@ -27,6 +27,8 @@ LIMITS = {
     "body_max_bytes": 20_000,
     "max_in_flight": 16,
     "max_connections": 48,
+    "trusted_proxies": "*",
+    "rate_limit_per_s": 1_000_000,
 }
 Piece: TypeAlias = Callable[[random.Random], bytes]
 

@@ -165,11 +165,11 @@ def test_a_client_that_has_finished_with_a_whole_request_is_answered(impatient: 
 
 
 def test_trailers_that_never_end_are_refused_before_they_fill_the_memory(registry: Path) -> None:
+    head = b"POST /events HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ntransfer-encoding: chunked\r\n\r\n"
     with serving(registry=registry, head_max_bytes=2_000, body_max_bytes=2_000) as client, connection(client) as raw:
-        raw.sendall(b"POST /events HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n0\r\nx-endless: ")
-        for _ in range(5):
-            raw.sendall(b"a" * 900)
-            time.sleep(0.01)
+        raw.sendall(head)
+        assert raw.recv(4096).startswith(b"HTTP/1.1 100 Continue")
+        raw.sendall(b"0\r\nx-endless: " + b"a" * 4_000)
         status, body = rest_of(raw)
     assert status == b"HTTP/1.1 400 Bad Request"
     assert body["detail"] == "the trailers or the chunks' heads are too long"
@@ -183,7 +183,7 @@ def test_a_body_that_nobody_reads_and_that_does_not_come_holds_no_connection(imp
     assert data.count(b"HTTP/1.1") == 1
 
 
-@pytest.mark.parametrize("pieces", [1, 7])
+@pytest.mark.parametrize("pieces", [1, 2, 7])
 @pytest.mark.parametrize(("name", "value"), [(b"x-long", b"a" * 3_000), (b"x-many", b"b\r\nx-many: b" * 200)])
 def test_a_head_beyond_the_limit_is_refused_and_the_limit_named(
     impatient: httpx.Client, name: bytes, value: bytes, pieces: int

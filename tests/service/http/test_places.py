@@ -84,6 +84,21 @@ def test_bodies_that_arrive_may_together_hold_as_much_memory_as_requests_in_flig
         assert answer(raws[0])[0] == 422
 
 
+def test_responses_that_their_callers_do_not_read_keep_no_place(small: httpx.Client) -> None:
+    answered = 'reco_requests_total{method="GET",route="other",status="200"}'
+    with ExitStack() as stack:
+        for _ in range(PLACES):
+            raw = stack.enter_context(socket.socket())
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            raw.connect((small.base_url.host, small.base_url.port))
+            before = counted(small, answered)
+            raw.sendall(b"GET /openapi.json HTTP/1.1\r\nhost: x\r\n\r\n" * 100)
+            wait_until(lambda before=before: counted(small, answered) > before)
+            time.sleep(0.3)
+            assert counted(small, answered) < before + 100  # the rest waits for the caller
+        assert [small.get("/popular").status_code for _ in range(5)] == [200] * 5
+
+
 @pytest.fixture
 def frozen(registry: Path, valkey: Valkey) -> Iterator[tuple[httpx.Client, int]]:
     """A service with PLACES whose recommendations hang, and the process that they wait for."""

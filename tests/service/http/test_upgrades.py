@@ -73,6 +73,21 @@ def test_the_body_of_a_request_with_an_upgrade_is_its_body_and_no_other_request(
     assert json.loads(answers.rpartition(b"\r\n\r\n")[2])["source"] == "popular"
 
 
+def test_however_many_upgrades_come_in_one_piece_each_is_answered(client: httpx.Client) -> None:
+    one = b"GET /healthz HTTP/1.1\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n"
+    with connection(client) as raw:
+        raw.sendall(one * 2_000 + b"GET /healthz HTTP/1.1\r\nconnection: close\r\n\r\n")
+        assert raw.makefile("rb").read().count(b"HTTP/1.1 200") == 2_001
+
+
+def test_a_body_in_chunks_behind_an_upgrade_is_read_too(client: httpx.Client) -> None:
+    head = b"POST /recommend HTTP/1.1\r\nconnection: close, upgrade\r\nupgrade: h2c\r\n"
+    with connection(client) as raw:
+        raw.sendall(head + b'transfer-encoding: chunked\r\n\r\n7\r\n{"k": 3\r\n1\r\n}\r\n0\r\n\r\n')
+        answer = raw.makefile("rb").read()
+    assert len(json.loads(answer.rpartition(b"\r\n\r\n")[2])["items"]) == 3
+
+
 @pytest.mark.parametrize(
     "request_bytes",
     [

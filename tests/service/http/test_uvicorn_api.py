@@ -4,6 +4,7 @@ import inspect
 
 import pytest
 import uvicorn
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 OVERRIDDEN = {  # methods that HttpConnection and Server override, with the parameters that they take
@@ -22,6 +23,7 @@ OVERRIDDEN = {  # methods that HttpConnection and Server override, with the para
     (uvicorn.Server, "startup"): ["self", "sockets"],
     (uvicorn.Server, "shutdown"): ["self", "sockets"],
     (RequestResponseCycle, "run_asgi"): ["self", "app"],
+    (FlowControl, "drain"): ["self"],
 }
 SET_BY_UVICORN = {  # attributes that they read
     HttpToolsProtocol: (
