@@ -239,6 +239,9 @@ class Ready(Answer):
     index: dict[str, Any]
     spaces: list[str]
     files: str = Field(description="the bundle's files on disk: verified, not verified (yet), or the damage found")
+    hidden_items: Literal["current", "last known", "unknown"] = Field(
+        description="last known while Redis, which shares them, cannot be read; unknown where it never was read here"
+    )
 
 
 class Refusal(BaseModel):

@@ -41,6 +41,7 @@ async def readyz(service: Service, request: Request[Query]) -> dict[str, Any]:
         "index": {**manifest.index.model_dump(), "device": loaded.device},
         "spaces": loaded.similar_items.spaces,
         "files": _files(service),
+        "hidden_items": service.live.hidden.state,
     }
 
 
