@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from service.bundles.current import CurrentBundle
@@ -23,6 +23,7 @@ from service.retrain.open_retraining import open_retraining
 from service.retrain.retraining import Retraining
 from service.settings import MEGABYTE, Settings
 from service.telemetry.metrics import Metrics
+from service.users.lookup import UserLookup
 from service.users.vector_cache import VectorCache, open_cache
 
 STATE = "service"  # the key in the lifespan state
@@ -80,13 +81,28 @@ async def open_service(
 
         current = CurrentBundle(await loader.load(opened.bundle), on_replace)
         service = Service(settings, metrics, cache, responses, feedback, live, rules, retraining, recent, current)
-        await loader.warm_up(current.loaded, start_requests(service))
+        await _warm_up(service, loader, start_requests(service))
         async with (
             reload_rules(rules, lambda: (current.loaded.bundle, current.loaded.facet_store), settings, metrics),
             bundle_lifecycle(current, opened, loader, gate=gate, pubsub=live.pubsub) as service.bundles,
         ):
             del opened  # a reference from here would keep the first bundle open after a swap
             yield service
+
+
+async def _warm_up(service: Service, loader: BundleLoader, requests: Sequence[RecordedRequest]) -> None:
+    """Do the work of first requests before callers' requests come; neither metrics nor caches show it."""
+    loaded, live = service.current.loaded, service.live
+    users = UserLookup(
+        loaded.bundle,
+        None,
+        service.feedback.log,
+        freshness=live.freshness,
+        settings=service.settings,
+        metrics=Metrics(),
+    )
+    await loader.warm_up(replace(loaded, users=users), requests)
+    loaded.items.clear_cache()
 
 
 def _show_limits(settings: Settings, metrics: Metrics, responses: ResponseCache) -> None:

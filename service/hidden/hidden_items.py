@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import structlog
 
@@ -30,7 +31,10 @@ class HiddenItems:
 
     So a replica that starts while Redis is unavailable knows the hidden items, and a Redis that lost its data is
     restored. `on_change` is called with the ids when they have changed.
+    state: "current"; "last known" while Redis, which shares them, cannot be read; "unknown" where it never was.
     """
+
+    state: Literal["current", "last known", "unknown"]
 
     def __init__(
         self,
@@ -47,6 +51,9 @@ class HiddenItems:
         self.ids: frozenset[str] = self._file.read()
         if self._file.problem is not None:
             log.error("hidden items cannot be kept", error=self._file.problem)
+        self.state = "current"
+        if shared is not None:
+            self.state = "last known" if self.ids or self._file.was_shared() else "unknown"
         self._gauge.set(len(self.ids))
 
     @property
@@ -75,10 +82,14 @@ class HiddenItems:
             try:
                 ids = await self._shared.read_if_changed(known=self.ids)
             except FAILURES as error:
-                log.warning("hidden items cannot be read from redis", error=reason_of(error))
+                self.state = "last known" if self.state == "current" else self.state
+                log.warning("hidden items cannot be read from redis", hidden=self.state, error=reason_of(error))
                 return
             if ids is not None:
                 await self._replace(ids)
+            if self.state == "unknown":
+                await asyncio.to_thread(self._file.set_shared)
+            self.state = "current"
 
     async def _replace(self, ids: frozenset[str]) -> None:
         if ids == self.ids:

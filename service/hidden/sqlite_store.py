@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from index.errors import InputError
@@ -44,6 +44,17 @@ class SqliteHiddenItems:
                 raise InputError(f"control file {self._path}: hidden items cannot be read: {error}") from None
             self.problem = f"{self._path}: cannot be read, so what it hides is not known: {error}"
             return frozenset()
+
+    def was_shared(self) -> bool:
+        """Whether `set_shared` was called: the ids, even none, are those that replicas share."""
+        with suppress(sqlite3.Error), closing(self._connect()) as connection:
+            return bool(connection.execute("PRAGMA user_version").fetchone()[0])
+        return False
+
+    def set_shared(self) -> None:
+        """Note that the ids were read from Redis once; on a disk that refuses, a later start does not know it."""
+        with suppress(sqlite3.Error), closing(self._connect()) as connection:
+            connection.execute("PRAGMA user_version = 1")
 
     def write(self, hidden: Iterable[str], shown: Iterable[str]) -> None:
         """Add the hidden ids, remove the shown ones, in one transaction; OSError where the file cannot be written."""

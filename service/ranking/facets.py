@@ -1,6 +1,6 @@
 """Maps categories and attribute values to the items that have them, for filters, rules and category caps.
 
-Facets are built from the items' records when they are first needed, in a thread: a service without filters never pays.
+Facets are built from the items' records in a thread, when they are first needed: by a request that warms up the start.
 """
 
 import asyncio

@@ -18,7 +18,9 @@ class ItemMetadata:
         self._bundle = bundle
         # Cached over a function and not over a method: a reference cycle would keep a replaced bundle open until the
         # next garbage collection.
-        self.summary: Callable[[int], dict[str, Any]] = lru_cache(cache_size)(partial(_summary, bundle))
+        summary = lru_cache(cache_size)(partial(_summary, bundle))
+        self.summary: Callable[[int], dict[str, Any]] = summary
+        self.clear_cache = summary.cache_clear
 
     def row(self, item_id: str) -> int | None:
         """The row of an item, or None."""

@@ -43,7 +43,7 @@ async def readyz(service: Service, request: Request[Query]) -> dict[str, Any]:
         "files": _files(service),
         "degraded": [f"{task}: {why}" for task, why in sorted(service.metrics.failing_tasks.items())],
         "events": _events(service),
-        "hidden": service.live.hidden.problem or "kept",
+        "hidden_items": service.live.hidden.problem or service.live.hidden.state,
     }
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 from fleets import cluster
-from servers import Valkey
+from servers import Valkey, serving
 
+from deploy.processes import free_port
 from index.errors import InputError
 from service.hidden.hidden_items import HiddenItems, HiddenItemsUnavailableError
 from service.hidden.redis_store import RedisHiddenItems
@@ -136,12 +137,35 @@ def test_while_redis_is_away_no_change_is_acknowledged_and_what_was_hidden_stays
                     await items.poll()
             finally:
                 os.kill(pid, signal.SIGCONT)
-            assert items.ids == {"a"}
+            assert (items.ids, items.state) == ({"a"}, "last known")
         valkey.kill()
         async with hidden(tmp_path, valkey.url) as items:  # started without Redis: it knows from its file
-            assert items.ids == {"a"}
+            assert (items.ids, items.state) == ({"a"}, "last known")
 
     asyncio.run(run())
+
+
+def test_a_replica_that_never_read_the_shared_items_says_so(valkey: Valkey, tmp_path: Path) -> None:
+    async def run() -> None:
+        async with hidden(tmp_path) as items:
+            assert items.state == "current"  # no Redis: the file is all there is
+        async with hidden(tmp_path / "old", valkey.url) as items:
+            assert (items.ids, items.state) == (frozenset(), "current")
+        valkey.kill()
+        async with hidden(tmp_path / "old", valkey.url) as items:
+            assert (items.ids, items.state) == (frozenset(), "last known")
+        async with hidden(tmp_path / "new", valkey.url) as items:
+            assert (items.ids, items.state) == (frozenset(), "unknown")
+            valkey.start()
+            while items.state != "current":
+                await items.poll()
+
+    asyncio.run(run())
+
+
+def test_readyz_says_that_the_hidden_items_are_unknown(registry: Path, tmp_path: Path) -> None:
+    with serving(registry=registry, data=tmp_path, redis_url=f"redis://127.0.0.1:{free_port()}") as client:
+        assert client.get("/readyz").json()["hidden_items"] == "unknown"
 
 
 def test_a_full_redis_refuses_the_change_and_nothing_is_half_done(valkey: Valkey, tmp_path: Path) -> None:

@@ -1,0 +1,76 @@
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from servers import quiet_logs, serving
+
+from service.app import create_app
+from service.bundles.warmup import WarmUpResult
+from service.settings import Settings
+from service.state import STATE, Service
+
+KINDS = {"recommend", "similar", "item", "popular", "user", "batch", "session"}
+
+
+def started(registry: Path, look: Callable[[Service], Any], **settings: object) -> Any:
+    """What `look` sees of a service that is ready and has answered no request."""
+
+    async def run() -> Any:
+        app = create_app(Settings(registry=registry, gpu="off", **settings))
+        async with app.router.lifespan_context(app) as state:
+            return look(state[STATE])
+
+    with quiet_logs():
+        return asyncio.run(run())
+
+
+def test_what_first_requests_would_build_is_built_when_the_service_is_ready(registry):
+    def built(service: Service) -> tuple[set[str], bool]:
+        loaded = service.current.loaded
+        spaces = {by for by, building in loaded.similar_items._building.items() if building.done()}
+        facets = loaded.facet_store._building
+        return spaces ^ set(loaded.similar_items.spaces), facets is not None and facets.done()
+
+    assert started(registry, built) == (set(), True)
+    assert started(registry, built, warm_up_requests=0) == (set(), False)
+
+
+def test_a_request_of_each_kind_is_replayed_and_none_fails(registry, monkeypatch):
+    replayed: list[str] = []
+    results: list[WarmUpResult] = []
+    from service.bundles import loader
+
+    warm_up = loader.warm_up
+
+    async def watched(loaded: Any, requests: Any, timer: Any) -> WarmUpResult:
+        replayed.extend(request.replay.func.__self__.endpoint.__name__ for request in requests)
+        results.append(await warm_up(loaded, requests, timer))
+        return results[-1]
+
+    monkeypatch.setattr(loader, "warm_up", watched)
+    started(registry, lambda service: None)
+    assert set(replayed) == KINDS
+    assert [result.failures for result in results] == [()]
+
+
+def test_warming_up_leaves_no_trace_in_what_callers_are_counted_by(registry):
+    def seen(service: Service) -> tuple[int, int, float]:
+        requests = sum(
+            sample.value
+            for metric in service.metrics.requests.collect()
+            for sample in metric.samples
+            if sample.name.endswith("_total")
+        )
+        return len(service.recent), service.responses.n_bytes, requests
+
+    assert started(registry, seen, log_impressions=True) == (0, 0, 0)
+
+
+def test_a_start_request_that_fails_does_not_stop_the_start(registry, monkeypatch):
+    async def fails(*_: object) -> None:
+        raise RuntimeError("no")
+
+    monkeypatch.setattr("service.users.lookup.UserLookup.find", fails)
+    with serving(registry=registry) as client:
+        assert client.get("/readyz").status_code == 200
