@@ -21,6 +21,11 @@ class Query(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    @property
+    def cheap(self) -> bool:
+        """Whether it is known to cost one token whatever else the request is."""
+        return False
+
 
 Q = TypeVar("Q", bound=Query)
 
