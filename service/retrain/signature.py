@@ -21,7 +21,7 @@ def verify_signature(headers: Mapping[str, str], body: bytes, secret: str, now: 
     timestamp, found = headers.get(TIMESTAMP.lower(), ""), headers.get(SIGNATURE.lower(), "")
     try:
         age = abs(now - int(timestamp))
-    except ValueError:
+    except (ValueError, OverflowError):
         raise UnauthorizedError(f"{TIMESTAMP}: expected unix seconds, found {timestamp[:40]!r}") from None
     expected = _signature(timestamp.encode(), body, secret)
     # Compared before the age, so that only holders of the secret learn the time of our clock.

@@ -1,5 +1,6 @@
 """An outside system: told by a signed POST, answers by one. It is a real HTTP server here."""
 
+import gzip
 import json
 import threading
 import time
@@ -205,3 +206,19 @@ def test_what_is_signed_is_taken_within_five_minutes_and_any_change_is_refused(
     ):
         with pytest.raises(UnauthorizedError):
             verify_signature(changed, other, SECRET, now)
+
+
+@pytest.mark.parametrize("timestamp", ["9" * 400, "9" * 5_000, "-" + "9" * 400, "1e3", "NaN", "", "\u0661"])
+def test_a_timestamp_that_is_no_time_is_refused(timestamp: str) -> None:
+    headers = {TIMESTAMP.lower(): timestamp, SIGNATURE.lower(): "sha256=\u00ff"}
+    with pytest.raises(UnauthorizedError):
+        verify_signature(headers, b"{}", SECRET, 1e9)
+
+
+def test_a_report_may_be_compressed_and_is_signed_as_it_was_before(registry: Path) -> None:
+    body = b'\xef\xbb\xbf{"reason": "x"}'
+    headers = {**signature_headers(body, SECRET, time.time()), "Content-Encoding": "gzip"}
+    with outside() as system, serving(**by_webhook(registry, system.url)) as client:
+        job_id = started(client)
+        client.post(f"/retrain/{job_id}/result", content=gzip.compress(body), headers=headers).raise_for_status()
+        assert ended(client, job_id)["reason"] == "x"
