@@ -30,7 +30,7 @@ TRAIN_CODE := $(wildcard trainer/*.py trainer/models/*.py) $(patsubst %,trainer/
 INDEX_CODE := $(wildcard trainer/export.py index/*.py)
 
 .PHONY: help install demo demo-check test lint lock format docs check-python fuzz rehearsal check-deploy check-alerts check-azure check-image check-dependencies audit clean
-.PHONY: bench-train bench-serve bench-events bench-peers bench-scale soak loadtest slo
+.PHONY: bench-train bench-serve bench-events bench-fairness bench-peers bench-scale soak loadtest slo
 
 ##@ Run it
 
@@ -123,6 +123,9 @@ bench-serve: install   ## service: throughput and latency, compared with FastAPI
 
 bench-events: install  ## events: number per second that POST /events stores
 	$(BIN)/python -m loadtests.bench_events
+
+bench-fairness: install  ## cheap requests alone, and beside four callers of the most expensive legal requests
+	$(BIN)/python -m loadtests.fairness
 
 bench-peers: install   ## other frameworks (LitServe, BentoML, mosec, Ray Serve, ...) with the same items; installs them first
 	$(BIN)/python -m benchmarks.peers --venvs .venv-peers

@@ -26,6 +26,11 @@ class Query(BaseModel):
         """What the cost of the answer depends on: answers to requests of one shape are compared with each other."""
         return ""
 
+    @property
+    def cheap(self) -> bool:
+        """Whether it is known to cost one token whatever else the request is."""
+        return False
+
 
 Q = TypeVar("Q", bound=Query)
 

@@ -1,6 +1,6 @@
 """What a request costs, in tokens: about half a millisecond of computing each. A list of up to 250 items costs one.
 
-The prices are rounded measurements (docs/measurements/fairness.md); docs/serving.md tells callers the same.
+The prices are rounded measurements (docs/measurements/load.md); docs/serving.md tells callers the same.
 """
 
 from typing import Any
@@ -20,11 +20,7 @@ REORDERED = 2.0  # for diversity, a category cap or a seed
 
 def list_cost(service: Service, request: Request[Any]) -> int:
     """The cost of one list, or of one for each user of a batch; TooCostlyError says how to get below the limit."""
-    query: PagedQuery = request.query
-    if request.body is not None:
-        query = request.body
-    elif isinstance(query, RecommendQuery) and query.plain and not query.explain and query.k < ITEMS:
-        return 1  # by far the most requests
+    query: PagedQuery = request.query if request.body is None else request.body
     n_users = len(query.user_ids) if isinstance(query, BatchBody) else 1
     each = _cost_of_one(query, len(request.loaded.bundle.item_ids))
     cost, limit = max(1, int(n_users * each + _n_entries(query) / ENTRIES)), service.settings.request_cost_max

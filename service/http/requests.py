@@ -15,6 +15,7 @@ from service.settings import RankingSettings, Settings
 MAX_WEIGHT = 1_000.0
 COSTLY = ("explain", "counterfactual", "diversity", "category_cap", "has_filters", "user_id")
 MAX_SEED = 2**53 - 1  # the largest integer that every reader of JSON represents exactly
+CHEAP, CHEAP_EXPLAINED = 249, 22  # items at the top of a list, without and with explain, for less than two tokens
 # In the OpenAPI document only: a request that breaks it gets an error in words, not one about a pattern.
 NAME_AND_VALUE = WithJsonSchema({"type": "string", "pattern": r"^[^:]+:[\s\S]+$"})
 
@@ -95,6 +96,10 @@ class RecommendQuery(PagedQuery):
     def plain(self) -> bool:
         """Whether the query is for the first page, unfiltered and by score."""
         return not (self.offset or self.has_filters) and self.order.plain
+
+    @cached_property
+    def cheap(self) -> bool:
+        return self.plain and not self.counterfactual and self.k <= (CHEAP_EXPLAINED if self.explain else CHEAP)
 
 
 class SimilarQuery(PagedQuery):

@@ -235,7 +235,8 @@ class _DirectEndpoint:
         service: Service = scope["state"][STATE]
         epoch = service.responses.epoch  # read before anything that the response is made from
         request = await self._read(service, scope, receive)
-        request.cost = self.cost_of(service, request)
+        if request.body is not None or not request.query.cheap:  # most requests are cheap, and their queries cached
+            request.cost = self.cost_of(service, request)
         if request.cost > 1 and SPEND in scope:
             scope[SPEND](request.cost - 1)
         if self._watched:

@@ -110,7 +110,8 @@ def _matching_rows(pairs: Iterable[tuple[str, str]], facets: Facets) -> list[Arr
 
 def _chosen_rows(choice: Choice, item_ids: IdTable, facets: Facets | None) -> Array:
     if choice.item_id is not None:
-        return known_rows([choice.item_id], item_ids)
+        row = item_ids.row(choice.item_id)
+        return NO_ROWS if row is None else np.array([row], np.int64)
     assert facets is not None  # loaded above where a choice names no item
     name, value = choice.facet
     return facets.rows_with(name, [value])

@@ -17,7 +17,14 @@ MAKEFILE = (Path(__file__).parents[2] / "Makefile").read_text(encoding="utf-8")
 @pytest.fixture(scope="module")
 def help_of_all() -> str:
     """The help of the commands on the page, with long lines."""
-    names = ("loadtests.loadtest", "loadtests.slo", "loadtests.bench_serve", "benchmarks.peers", "loadtests.soak")
+    names = (
+        "loadtests.loadtest",
+        "loadtests.slo",
+        "loadtests.bench_serve",
+        "benchmarks.peers",
+        "loadtests.soak",
+        "loadtests.fairness",
+    )
     environment = {"COLUMNS": "300", "TERM": "dumb"}
     locust = subprocess.run(  # it patches the libraries that it imports: not in a fork that has them already
         [sys.executable, "-m", "locust", "--help"], env=environment, capture_output=True, text=True, check=True

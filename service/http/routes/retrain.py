@@ -104,7 +104,7 @@ async def result(service: Service, request: Request[Query]) -> dict[str, Any]:
         raise RetrainingOffError("no external system trains for this service (RECO_RETRAIN_LAUNCHER)")
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers}
     verify_signature(headers, Message("POST", result_path(request.id), request.raw_body), hook.secret, hook.clock())
-    return {"job": _render(await hook.record_result(request.id, request.raw_body.decode()))}
+    return {"job": _render(await hook.record_result(request.id, request.body.model_dump_json(exclude_none=True)))}
 
 
 def _hook(service: Service) -> Retraining:

@@ -6,6 +6,7 @@ parameter; `make fuzz` draws thousands.
 
 import json
 import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,13 +36,27 @@ KNOWN = {
     "require": ["material:oak"],
     "exclude": ["item-1"],
     "kind": ["click", "dislike", "impression"],
+    "value": [2**64, -(2**63) - 1, 10**300],
 }
+ODD_HEADERS = [  # none of which changes an answer
+    ("X-Request-Id", "\u00ff" * 200),
+    ("X-Request-Id", "9" * 500),
+    ("traceparent", "00-" + "0" * 32 + "-" + "f" * 16 + "-zz"),
+    ("If-None-Match", 'W/"18446744073709551616"'),
+    ("Range", "bytes=18446744073709551616-"),
+    ("Content-Type", "text/html; charset=utf-16"),
+    ("Cookie", "=;" * 500),
+    ("Idempotency-Key", "-1e999"),
+    ("Accept", "\u00e9"),
+    ("Upgrade", "websocket"),
+]
 UNTOLD = (  # reasons to refuse that no schema can tell: they depend on the bundle, or on several places of a body
     "no item can be chosen by",
     "this bundle has",
     "appears twice",
     "is both pinned and blocked",
     "offset + k is",
+    "this request costs",
     "ahead of our clock",
     "should be a valid integer, found",  # 3.0, which JSON Schema takes for an integer
 )
@@ -76,8 +91,8 @@ def drawn(name: str, kind: dict[str, Any]) -> dict[str, Any]:
         return kind
     if kind.get("type") == "array":
         return {**kind, "items": drawn(name, kind["items"])}
-    texts = kind.get("type") == "string" or "anyOf" in kind
-    return {"anyOf": [{"enum": KNOWN[name]}, kind]} if texts else kind
+    takes = kind.get("type") in ("string", "number") or "anyOf" in kind
+    return {"anyOf": [{"enum": KNOWN[name]}, kind]} if takes else kind
 
 
 schema = schemathesis.openapi.from_dict(document())
@@ -113,7 +128,9 @@ def test_every_answer_is_as_documented(case: schemathesis.Case, fuzzed: httpx.Cl
 
 def check(case: schemathesis.Case, fuzzed: httpx.Client, key: str) -> None:
     """Send it; what comes has a documented status and shape, and is a refusal where the call is not as documented."""
-    response = case.call(base_url=str(fuzzed.base_url), headers={"X-API-Key": key})
+    name, value = random.Random(repr(case.body)).choice(ODD_HEADERS)
+    headers = {"X-API-Key": key, name: value.encode("latin-1")}
+    response = case.call(base_url=str(fuzzed.base_url), headers=headers)
     told = response.text
     if response.headers["content-type"] == ["application/json"]:
         json.loads(told, object_pairs_hook=without_repetition)

@@ -1,6 +1,7 @@
 """An outside system: told by a signed POST, answers by one. It is a real HTTP server here."""
 
 import asyncio
+import gzip
 import json
 import re
 import subprocess
@@ -309,11 +310,20 @@ def test_what_is_signed_is_taken_within_five_minutes_and_any_change_is_refused(
             verify_signature(changed, other, SECRET, now)
 
 
-@pytest.mark.parametrize("timestamp", ["", "-1", "1e3", "1_0", " 1", "\u0661", "9" * 400, "nan"])
+@pytest.mark.parametrize("timestamp", ["", "-1", "1e3", "1_0", " 1", "\u0661", "9" * 400, "9" * 5_000, "nan"])
 def test_a_time_that_is_no_number_of_seconds_is_refused(timestamp: str) -> None:
     made = {name.lower(): value for name, value in signature_headers(MESSAGE, SECRET, 0).items()}
     with pytest.raises(UnauthorizedError, match="expected unix seconds"):
         verify_signature(made | {TIMESTAMP.lower(): timestamp}, MESSAGE, SECRET, 0)
+
+
+def test_a_report_may_be_compressed_and_is_signed_as_it_was_before(registry: Path) -> None:
+    body = b'\xef\xbb\xbf{"reason": "x"}'
+    with outside() as system, serving(**by_webhook(registry, system.url)) as client:
+        path = f"/retrain/{started(client)}/result"
+        headers = {**signature_headers(Message("POST", path, body), SECRET, time.time()), "Content-Encoding": "gzip"}
+        client.post(path, content=gzip.compress(body), headers=headers).raise_for_status()
+        assert ended(client, path.split("/")[2])["reason"] == "x"
 
 
 def test_the_worked_example_of_the_page_is_what_is_signed() -> None:
