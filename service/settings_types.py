@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field
 
-PerSecond = Annotated[float, Field(gt=0)]
+PerSecond = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Burst = Annotated[int, Field(ge=1)]
 
 REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")

@@ -85,7 +85,7 @@ def _failed(count: Count, limit: float) -> str:
 def without_extremes(counts: Collection[Count], limit: float) -> Count:
     """The sum without the caller that speaks most against the bundle, and then without the one that speaks most for it.
 
-    A caller that is left alone is not left out for speaking for the bundle.
+    The last one that remains is not left out for speaking for the bundle.
     """
     ascending = sorted(counts, key=lambda count: count.excess(limit))[:-1]
     if len(ascending) > 1 and ascending[0].excess(limit) < 0:
