@@ -217,3 +217,19 @@ def test_a_bundle_that_is_slow_for_two_callers_is_rolled_back(two, monkeypatch):
         assert two.registry.current_id() == two.first.name
         why = two.registry.record(two.second.name).withdrawn.why
         assert why.startswith("100.0% of 22 requests took longer than 20 ms and 1 times")
+
+
+def test_a_timeout_is_a_failure_of_the_bundle_and_a_caller_that_goes_away_is_none(two, recorded, monkeypatch):
+    recommend = BundleRecommender.recommend
+
+    async def slow(self: Any, *arguments: Any, **options: Any) -> Any:
+        await asyncio.sleep(0.3 if arguments[1] == 3 else 60)
+        return await recommend(self, *arguments, **options)
+
+    monkeypatch.setattr(BundleRecommender, "recommend", slow)
+    with serving(registry=two.folder, request_timeout_s=0.6, **FAST) as client:
+        with pytest.raises(httpx.ReadTimeout):
+            client.get("/recommend/user-1?k=3", timeout=0.1)
+        wait_until(lambda: recorded)
+        assert client.get("/recommend/user-1").status_code == 504
+    assert [one["fault"] for one in recorded] == [False, True]
