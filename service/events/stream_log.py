@@ -106,10 +106,12 @@ class StreamLog:
     async def counts_since(self, since: float) -> list[EventCount]:
         first = bucket_of(since)
         (days,) = await self._redis.execute(("ZRANGEBYSCORE", self._prefix + "days", first // DAY_S, "+inf"))
+        days = [day for day in days if day.isdigit()]
         if not days:
             return []
         tables = await self._redis.execute(*(("HGETALL", f"{self._prefix}counts:{int(day)}") for day in days))
-        return [count for table in tables for bucket, count in map(_decode_count, table.items()) if bucket >= first]
+        found = (self._decode_count(field) for table in tables for field in table.items())
+        return [entry[1] for entry in found if entry is not None and entry[0] >= first]
 
     async def mark_exported(self, position: int) -> None:
         command = ("EVAL", MARK_EXPORTED, 1, self._stream, self._prefix, position)
@@ -235,6 +237,13 @@ class StreamLog:
 
     def _decode_entries(self, entries: Sequence[tuple[bytes, bytes]]) -> list[tuple[int, Event | None]]:
         return [(_position(entry_id), self._decode(event)) for entry_id, event in entries]
+
+    def _decode_count(self, field: tuple[bytes, bytes]) -> tuple[int, EventCount] | None:
+        try:
+            return _decode_count(field)
+        except ValueError as error:
+            self._metrics.unreadable.skip("events", error)
+            return None
 
     def _decode(self, data: bytes) -> Event | None:
         """The event; None, counted, where the data is none."""

@@ -31,7 +31,7 @@ end
 local function join(request, bucket, bundle, shown, clicks)
     local key = prefix .. 'answer:' .. request
     local held = reset_and_call('HMGET', key, 'bucket', 'bundle', 'shown', 'clicks')
-    local was_shown, was_clicked = tonumber(held[3] or 0), tonumber(held[4] or 0)
+    local was_shown, was_clicked = tonumber(held[3] or 0) or 0, tonumber(held[4] or 0) or 0
     if was_shown > 0 then bucket, bundle = held[1], held[2] end
     local all_shown, all_clicks = was_shown + shown, was_clicked + clicks
     reset_and_call('HSET', key, 'bucket', bucket, 'bundle', bundle, 'shown', all_shown, 'clicks', all_clicks)
