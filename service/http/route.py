@@ -68,6 +68,7 @@ class Request(Generic[Q]):
     profile: Profile | None = None  # of the user named by the route's `user_of`
     headers: Sequence[tuple[bytes, bytes]] = ()  # names in lower case
     raw_body: bytes = b""  # as received: signatures are computed over it
+    computed_from: float = 0.0  # by the clock of durations, once the request and its user's profile are there
 
 
 @dataclass(frozen=True)
@@ -230,24 +231,25 @@ class _DirectEndpoint:
     async def _answer_watched(
         self, service: Service, request: Request[Any], scope: Scope, epoch: int
     ) -> CachedResponse | TextResponse:
-        """The answer, counted for the canary of its bundle, without the time that the caller takes to send and read.
-
-        A cached response is not counted: it says nothing new about the bundle.
-        """
-        start = time.perf_counter()
+        """The answer, counted for the canary of its bundle, unless it is cached: that says nothing new about it."""
         try:
             response = await self._answer(service, request, scope["query_string"], epoch)
         except BaseException as error:
             if _is_fault(error, scope):  # else refused, or given up by the caller
-                self._count(request, scope, start, fault=True)
+                self._count(request, scope, fault=True)
             raise
         if not (request.timings.marks and request.timings.marks[-1][0] == KEPT):
-            self._count(request, scope, start, fault=False)
+            self._count(request, scope, fault=False)
         return response
 
-    def _count(self, request: Request[Any], scope: Scope, start: float, *, fault: bool) -> None:
+    def _count(self, request: Request[Any], scope: Scope, *, fault: bool) -> None:
+        """Count an answer with the time that it took to compute.
+
+        Without the waits for the caller's body, the user's profile and the caller to read: others' load prolongs them.
+        """
+        seconds = time.perf_counter() - request.computed_from if request.computed_from else 0.0
         shape = getattr(request.query if request.body is None else request.body, "shape", "")
-        request.loaded.traffic.record(self.path, shape, scope[CALLER], time.perf_counter() - start, fault=fault)
+        request.loaded.traffic.record(self.path, shape, scope[CALLER], seconds, fault=fault)
 
     async def _answer(
         self, service: Service, request: Request[Any], query_string: bytes, epoch: int
@@ -258,6 +260,7 @@ class _DirectEndpoint:
             users = request.loaded.users
             request.profile = users.peek(user_id) or await users.find(user_id)
             request.timings.mark("user")
+        request.computed_from = time.perf_counter()
         if self.cacheable:
             replay = partial(self._replay, service)
             service.recent.record(RecordedRequest(replay, request.id, request.query, user_id is not None))
