@@ -25,12 +25,8 @@ class SqliteHiddenItems:
             raise InputError(f"control file {path}: cannot be used: {error}; expected a writable file") from None
 
     def read(self) -> frozenset[str]:
-        """The hidden ids; InputError where one cannot be read, as its item would be shown."""
-        try:
-            with closing(self._connect()) as connection:
-                return frozenset(item_id for (item_id,) in connection.execute("SELECT item_id FROM hidden"))
-        except sqlite3.Error as error:
-            raise InputError(f"control file {self._path}: hidden items cannot be read: {error}") from None
+        with closing(self._connect()) as connection:
+            return frozenset(item_id for (item_id,) in connection.execute("SELECT item_id FROM hidden"))
 
     def write(self, hidden: Iterable[str], shown: Iterable[str]) -> None:
         """Add the hidden ids, remove the shown ones, in one transaction; OSError where the file cannot be written."""
