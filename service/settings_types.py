@@ -4,5 +4,5 @@ from typing import Annotated
 
 from pydantic import Field
 
-PerSecond = Annotated[float, Field(gt=0)]
+PerSecond = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Burst = Annotated[int, Field(ge=1)]

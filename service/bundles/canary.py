@@ -66,15 +66,15 @@ def judge(new: Traffic, old: Traffic, settings: BundleSettings) -> Verdict:
     independent = without_extremes(failed.values(), limit)
     if independent.answers >= least and independent.least_share > limit:
         return Verdict(_failed(independent, limit))
-    all_failed = _total(failed.values())
-    if all_failed.answers >= least and any(count.excess(limit) > 0 for count in failed.values()):
-        return Verdict(suspicion=_failed(all_failed, limit))
     slow = without_extremes(_slow(new, old, settings).values(), SLOW_SHARE)
     if slow.answers >= least and slow.least_share > SLOW_SHARE:
         return Verdict(
             f"{slow.share:.1%} of {slow.answers} requests took longer than {settings.watch_max_p99_ms:g} ms and "
             f"{settings.watch_max_p99_ratio:g} times the p99 of the bundle before, limit {SLOW_SHARE:.1%}"
         )
+    all_failed = _total(failed.values())
+    if all_failed.answers >= least and any(count.excess(limit) > 0 for count in failed.values()):
+        return Verdict(suspicion=_failed(all_failed, limit))
     return Verdict()
 
 
@@ -85,7 +85,7 @@ def _failed(count: Count, limit: float) -> str:
 def without_extremes(counts: Collection[Count], limit: float) -> Count:
     """The sum without the caller that speaks most against the bundle, and then without the one that speaks most for it.
 
-    A caller that is left alone is not left out for speaking for the bundle.
+    The last one that remains is not left out for speaking for the bundle.
     """
     ascending = sorted(counts, key=lambda count: count.excess(limit))[:-1]
     if len(ascending) > 1 and ascending[0].excess(limit) < 0:

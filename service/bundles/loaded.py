@@ -4,6 +4,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -82,6 +83,7 @@ def _close_in_thread(parts: list[Any], steps: tuple[Callable[[], None], ...]) ->
 
 def _close(parts: list[Any], steps: tuple[Callable[[], None], ...]) -> None:
     time.sleep(GRACE_S)
-    for step in steps:
-        step()
-    parts.clear()
+    with ExitStack() as stack:  # a step that fails skips no other
+        stack.callback(parts.clear)
+        for step in reversed(steps):
+            stack.callback(step)

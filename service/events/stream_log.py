@@ -121,6 +121,7 @@ class StreamLog:
     async def counts_since(self, since: float) -> list[EventCount]:
         first = bucket_of(since)
         (days,) = await self._redis.execute(("ZRANGEBYSCORE", self._prefix + "days", first // DAY_S, "+inf"))
+        days = [day for day in days if day.isdigit()]
         if not days:
             return []
         # Of the first day its buckets, of the others their sums: the answer does not grow with the window's length.

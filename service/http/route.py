@@ -80,6 +80,7 @@ class Request(Generic[Q]):
     cost: int = 1
     turn: Turn = field(init=False)  # at computing, of requests that take long
     raw_body: bytes = b""  # before parsing, after Content-Encoding: signatures are computed over it
+    computed_from: float = 0.0  # by the clock of durations, once the request and its user's profile are there
 
 
 @dataclass(frozen=True)
@@ -283,24 +284,28 @@ class _DirectEndpoint:
     async def _answer_watched(
         self, service: Service, request: Request[Any], scope: Scope, epoch: int
     ) -> CachedResponse | TextResponse:
-        """The answer, counted for the canary of its bundle, without the time that the caller takes to send and read.
-
-        A cached response is not counted: it says nothing new about the bundle.
-        """
-        start = time.perf_counter()
+        """The answer, counted for the canary of its bundle, unless it is cached: that says nothing new about it."""
         try:
             response = await self._answer(service, request, scope["query_string"], epoch)
         except BaseException as error:
             if _is_fault(error, scope):  # else refused, or given up by the caller
-                self._count(request, scope, start, fault=True)
+                self._count(request, scope, fault=True)
             raise
         if not (request.timings.marks and request.timings.marks[-1][0] == KEPT):
-            self._count(request, scope, start, fault=False)
+            self._count(request, scope, fault=False)
         return response
 
-    def _count(self, request: Request[Any], scope: Scope, start: float, *, fault: bool) -> None:
+    def _count(self, request: Request[Any], scope: Scope, *, fault: bool) -> None:
+        """Count an answer with the time that it took to compute.
+
+        Without the waits for the caller's body, the user's profile, its turn at computing and the caller to read:
+        others' load prolongs them.
+        """
+        seconds = 0.0
+        if request.computed_from:
+            seconds = time.perf_counter() - request.computed_from - request.turn.waited_s
         shape = getattr(request.query if request.body is None else request.body, "shape", "")
-        request.loaded.traffic.record(self.path, shape, scope[CALLER], time.perf_counter() - start, fault=fault)
+        request.loaded.traffic.record(self.path, shape, scope[CALLER], seconds, fault=fault)
 
     async def _answer(
         self, service: Service, request: Request[Any], query_string: bytes, epoch: int
@@ -311,6 +316,7 @@ class _DirectEndpoint:
             users = request.loaded.users
             request.profile = users.peek(user_id) or await users.find(user_id)
             request.timings.mark("user")
+        request.computed_from = time.perf_counter()
         if self.cacheable:
             replay = partial(self._replay, service)
             service.recent.record(RecordedRequest(replay, request.id, request.query, user_id is not None))

@@ -37,6 +37,7 @@ class Turn:
         self._clock = clock
         self._since = clock()
         self._holds = False
+        self.waited_s = 0.0  # for others, in all
 
     async def begin(self) -> None:
         """Begin to compute; a long request waits for the lane. Call it after waiting for anything else."""
@@ -55,11 +56,13 @@ class Turn:
             await self._wait()
 
     async def _wait(self) -> None:
+        started = self._clock()
         await self._lane.acquire()
         self._holds = True
         for _ in range(ITERATIONS):
             await asyncio.sleep(0)
         self._since = self._clock()
+        self.waited_s += self._since - started
 
     async def run(self, steps: Steps[T]) -> T:
         """Do all the steps, and return their result."""

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from service.errors import ServiceError
 from service.retrain.job import Job
 
+END_OF_TIME = 253_402_300_799.0  # the last second that a datetime can be made of
 MAX_JOBS = 200  # beyond it the oldest ended jobs are deleted
 
 MessageKind = Literal["cancel", "result"]
@@ -29,7 +30,12 @@ def ignore_unreadable(_: Exception) -> None:
 
 
 class _StoredJob(Job):
-    model_config = ConfigDict(extra="ignore")  # of a later version that a rolling update brings
+    """A record of this or, during a rolling update, a later version; checked, as other programs may write records."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: str = Field(pattern=r"^[A-Za-z0-9_-]{1,128}$")  # the name of a folder that is deleted later
+    created_at: float = Field(ge=0, le=END_OF_TIME)
 
 
 def parse_job(record: str | bytes, on_unreadable: OnUnreadable) -> Job | None:

@@ -1,6 +1,7 @@
 """A background task that ends, for whatever reason, is told about and started again."""
 
 import asyncio
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -191,3 +192,19 @@ def test_every_task_of_a_service_is_supervised_and_one_that_ends_is_seen_from_ou
             assert counted(client, 'reco_background_task_up{task="event_follower"}') == 0
         wait_until(lambda: counted(client, "reco_live_hears") == 1)
         wait_until(lambda: client.get("/readyz").json()["degraded"] == [])
+
+
+AWAITED = {  # by what starts them, or by the requests that wait for them
+    "background.py", "http/connection.py", "users/lookup.py", "bundles/publishing.py", "retrain/supervisor.py",
+    "redis/client.py", "ranking/facets.py", "ranking/similar.py",
+}  # fmt: skip
+
+
+def test_no_task_is_started_that_nothing_supervises_or_awaits() -> None:
+    root = Path(background.__file__).parent
+    starters = {
+        str(path.relative_to(root))
+        for path in root.rglob("*.py")
+        if re.search(r"\b(create_task|ensure_future|TaskGroup)\(", path.read_text())
+    }
+    assert starters <= AWAITED

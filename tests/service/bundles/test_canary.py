@@ -1,5 +1,6 @@
 """A bundle that does badly once it serves goes by itself, and not because one caller wants it."""
 
+import asyncio
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -138,7 +139,7 @@ REFUSED = [
 
 
 def test_only_answers_to_valid_requests_count_and_without_the_time_that_the_caller_takes(two, recorded):
-    with serving(registry=two.folder, unknown_user="404", rate_limit_per_s=50, **FAST) as client:
+    with serving(registry=two.folder, unknown_user="404", rate_limit_per_s=0.01, rate_limit_burst=15, **FAST) as client:
         for method, path, status in REFUSED:
             assert client.request(method, path).status_code == status
         assert recorded == []
@@ -187,3 +188,48 @@ def test_a_failure_counts_as_one(two, recorded):
     with serving(registry=two.folder, **FAST) as client:
         assert client.get("/recommend/user-1?k=7").status_code == 500
     assert [one["fault"] for one in recorded] == [True]
+
+
+def test_a_bundle_that_is_slow_for_two_callers_is_rolled_back(two, monkeypatch):
+    recommend = BundleRecommender.recommend
+
+    async def slow(self: Any, *arguments: Any, **options: Any) -> Any:
+        await asyncio.sleep(0.1)
+        return await recommend(self, *arguments, **options)
+
+    with (
+        serving(registry=two.folder, watch_max_p99_ms=20, watch_max_p99_ratio=1, **FAST) as client,
+        another_caller(client) as other,
+    ):
+
+        def ask(one: httpx.Client) -> None:
+            for i in range(22):
+                one.get(f"/recommend/user-{i}?k={5 + (one is other)}").raise_for_status()
+
+        for one in (client, other):
+            ask(one)
+        two.registry.publish(two.second.name)
+        wait_until(lambda: client.get("/readyz").json()["bundle"] == two.second.name)
+        monkeypatch.setattr(BundleRecommender, "recommend", slow)
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(ask, (client, other)))
+        wait_until(lambda: two.registry.record(two.second.name).withdrawn is not None)
+        assert two.registry.current_id() == two.first.name
+        why = two.registry.record(two.second.name).withdrawn.why
+        assert why.startswith("100.0% of 22 requests took longer than 20 ms and 1 times")
+
+
+def test_a_timeout_is_a_failure_of_the_bundle_and_a_caller_that_goes_away_is_none(two, recorded, monkeypatch):
+    recommend = BundleRecommender.recommend
+
+    async def slow(self: Any, *arguments: Any, **options: Any) -> Any:
+        await asyncio.sleep(0.3 if arguments[1] == 3 else 60)
+        return await recommend(self, *arguments, **options)
+
+    monkeypatch.setattr(BundleRecommender, "recommend", slow)
+    with serving(registry=two.folder, request_timeout_s=0.6, **FAST) as client:
+        with pytest.raises(httpx.ReadTimeout):
+            client.get("/recommend/user-1?k=3", timeout=0.1)
+        wait_until(lambda: recorded)
+        assert client.get("/recommend/user-1").status_code == 504
+    assert [one["fault"] for one in recorded] == [False, True]

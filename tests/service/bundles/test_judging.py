@@ -66,7 +66,7 @@ def test_a_bundle_that_is_slow_for_several_callers_goes_whatever_one_caller_does
     kind, n, slow = crowd
     before = [(kind, FAST_S, False, 50)]
     now = [(kind, SLOW_S, False, 2 * slow), (kind, FAST_S, False, 2 * (100 - slow))]
-    own = [(kind, 0.0, False, flood), *(entry for entry in own if not entry[2])]
+    own = [*own, (kind, 0.0, False, flood)]
     new, old = of(**named([now] * n), attacker=own), of(**named([before] * n), attacker=own_before)
     assert "took longer than 100 ms and 3 times" in judge(new, old, SETTINGS).reason
 

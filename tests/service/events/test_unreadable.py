@@ -214,3 +214,26 @@ def test_a_damaged_state_refuses_no_event_and_stops_no_retention(tmp_path: Path,
     with valkey.client() as client:
         client.flushall()
     use(place, steps)
+
+
+def test_garbage_in_what_is_derived_refuses_no_event_and_spoils_no_figure_beside_it(
+    tmp_path: Path, valkey: Valkey
+) -> None:
+    async def steps(log: EventLog) -> None:
+        shown = [made(f"shown-{i}", kind="impression", request_id=f"r{i}", bundle="b") for i in range(2)]
+        await log.append(shown)
+        with valkey.client() as client:
+            for key in client.scan_iter("{reco:events}:*", _type="hash"):
+                client.hset(key, mapping={"hello": "x", b"\xff": b"\xff", "1:2": "3", "1:2:3": "x", "::": ""})
+            client.zadd("{reco:events}:days", {"x": 1e300, "-5": 1e300, "1.5": 1e300, b"\xff": 1e300})
+        assert sum(count.n for count in await log.counts_since(0) if count.name == "impression") == 2
+        with valkey.client() as client:
+            for key in client.scan_iter("{reco:events}:*", _type="hash"):
+                client.hset(key, mapping=dict.fromkeys(client.hkeys(key), "x"))
+        clicks = [made(f"click-{i}", kind="click", request_id=f"r{i}", bundle="b") for i in range(2)]
+        assert (await log.append(clicks)).n_new == 2
+        assert await log.counts_since(0)
+
+    with valkey.client() as client:
+        client.flushall()
+    use(Place("redis", tmp_path, valkey), steps)

@@ -212,7 +212,11 @@ async def spoil(store: JobStore, record: bytes) -> None:
         await store._redis.hset(store._jobs, "a", record)  # type: ignore[misc]
 
 
-BAD_RECORDS = [b"", b"no JSON", b"\xff", b"[]", b'{"id": "a"}', b"[" * 100_000]
+BAD_RECORDS = [
+    *(b"", b"no JSON", b"\xff", b"[]", b'{"id": "a"}', b"[" * 100_000),
+    job("../..").model_dump_json().encode(),  # the name of a folder that is deleted later
+    job(created_at=1e300).model_dump_json().encode(),
+]
 
 
 @pytest.mark.parametrize("record", BAD_RECORDS)

@@ -1,3 +1,4 @@
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -5,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import orjson
 import pytest
 from servers import counted, serving, wait_until
 
@@ -139,6 +141,21 @@ def test_a_key_is_added_and_taken_away_without_a_restart_and_a_slip_locks_nobody
         keys.path.unlink()
         wait_until(lambda: _reloads(client, new, "refused") == 2)
         assert status(new) == 200
+        for n, wrong in enumerate((b"[" * 100_000, b"\xff", line_with(rate_limit_per_s="infinity")), 3):
+            keys.path.write_bytes(wrong)
+            wait_until(lambda n=n: _reloads(client, new, "refused") == n)
+        keys.path.unlink()
+        os.mkfifo(keys.path)  # reading it would never end
+        wait_until(lambda: _reloads(client, new, "refused") >= 6)
+        assert status(new) == 200
+        keys.path.unlink()
+        third = keys.add("shop", "read")
+        wait_until(lambda: status(third) == 200)
+        assert client.get("/readyz").json()["degraded"] == []
+
+
+def line_with(**more: Any) -> bytes:
+    return orjson.dumps({"name": "shop", "role": "read", "hash": "sha256:" + "a" * 64, **more})
 
 
 def _reloads(client: httpx.Client, key: str, outcome: str) -> float:
