@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextvars import Context
 from typing import Any
 
+import orjson
 import structlog
 from redis.exceptions import RedisError
 
@@ -148,18 +149,22 @@ class StreamLog:
         return [events[place].event_id for place in places]
 
     def _arguments(self, event: Event, oldest: float) -> tuple[Any, ...]:
-        """The arguments of one event to the APPEND script: nine, and the items that it joins to its request id."""
+        """The arguments of one event to the APPEND script: ten, and the items that it joins to its request id.
+
+        The items of an impression stand beside the event's JSON, which replicas of the first release refuse with them.
+        """
         role = ROLES.get(event.kind, "")
         items = dict.fromkeys((event.item_id, *event.items) if event.item_id else event.items) if role else ()
         return (
             event.event_id,
-            event.model_dump_json(exclude_defaults=True),
+            event.model_dump_json(exclude_defaults=True, exclude={"items"}),
             event.user_id if event.kind in PROFILE else "",
             (event.request_id or "") if role else "",
             bucket_of(event.timestamp) if event.timestamp >= oldest else "",  # too old to be counted
             self._label(event.bundle),
             f"{kind_label(event.kind)}:{role}",
             int(event.value) if event.kind == IMPRESSION else 0,
+            orjson.dumps(event.items) if event.items else "",
             len(items),
             *items,
         )
@@ -279,7 +284,12 @@ def _decode_event(data: bytes) -> Event:
 
 
 def _decode_entries(entries: Sequence[Any]) -> list[tuple[int, Event]]:
-    return [(_position(entry), _decode_event(entry[1][b"event"])) for entry in entries]
+    return [(_position(entry), _decode_entry(entry[1])) for entry in entries]
+
+
+def _decode_entry(fields: dict[bytes, bytes]) -> Event:
+    event = _decode_event(fields[b"event"])
+    return event.model_copy(update={"items": orjson.loads(fields[b"items"])}) if b"items" in fields else event
 
 
 def _position(entry: tuple[bytes, Any]) -> int:

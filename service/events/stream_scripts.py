@@ -124,10 +124,12 @@ local position = newest[1] and tonumber(string.match(newest[1][1], '^%d+')) or 0
 local new = {}
 local i, place = 5, 0
 while i <= #ARGV do
-    local id_key, last = prefix .. 'id:' .. ARGV[i], i + 8 + ARGV[i + 8]
+    local id_key, last = prefix .. 'id:' .. ARGV[i], i + 9 + ARGV[i + 9]
     if redis.call('EXISTS', id_key) == 0 then
         position = position + 1
-        redis.call('XADD', stream, string.format('%.0f-0', position), 'event', ARGV[i + 1], 'at', now)
+        local fields = {'event', ARGV[i + 1], 'at', now}
+        if ARGV[i + 8] ~= '' then fields = {'event', ARGV[i + 1], 'at', now, 'items', ARGV[i + 8]} end
+        redis.call('XADD', stream, string.format('%.0f-0', position), unpack(fields))
         redis.call('SET', id_key, '', 'EX', ttl)
         new[#new + 1] = place
         if ARGV[i + 2] ~= '' then
@@ -139,7 +141,7 @@ while i <= #ARGV do
         local kind, role = string.match(ARGV[i + 6], '^([^:]*):?(.*)$')
         if bucket then
             count(bucket, bundle, kind, 1)
-            if request ~= '' then join(request, bucket, bundle, role, tonumber(ARGV[i + 7]), i + 9, last) end
+            if request ~= '' then join(request, bucket, bundle, role, tonumber(ARGV[i + 7]), i + 10, last) end
         end
     end
     i, place = last + 1, place + 1
