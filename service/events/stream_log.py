@@ -4,8 +4,9 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from contextvars import Context
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 import structlog
@@ -23,6 +24,8 @@ from service.redis.circuit_breaker import CircuitBreaker
 from service.redis.client import connect
 from service.settings import EventSettings
 from service.telemetry.metrics import EventMetrics
+
+T = TypeVar("T")
 
 DAY_S = 86_400
 TIDY_EVERY_S = 60.0
@@ -102,7 +105,7 @@ class StreamLog:
         if not days:
             return []
         # Of the first day its buckets, of the others their sums: the answer does not grow with the window's length.
-        whole = [int(day) for day in days if int(day) > first // DAY_S]
+        whole = [int(day) for day in days if day.isdigit() and int(day) > first // DAY_S]
         keys = [f"figures:{first // DAY_S}", *(f"sums:{day}" for day in whole)]
         buckets, *sums = await self._redis.execute(*(("HGETALL", self._prefix + key) for key in keys))
         return await asyncio.to_thread(_decode_counts, buckets, sums, first)
@@ -298,16 +301,27 @@ def _position(entry: tuple[bytes, Any]) -> int:
 
 def _decode_counts(buckets: dict[bytes, bytes], sums: Sequence[dict[bytes, bytes]], first: int) -> list[EventCount]:
     """The counts of the buckets from the first one on, and of whole days."""
-    found = []
-    for field, n in buckets.items():
-        bucket, name, bundle = field.decode().split(":", 2)
-        if int(bucket) >= first:
-            found.append(EventCount(bundle, name, int(n)))
+    found = [count for bucket, count in _readable(_decode_count, buckets) if bucket >= first]
     for day in sums:
-        for field, n in day.items():
-            name, _, bundle = field.decode().partition(":")
-            found.append(EventCount(bundle, name, int(n)))
+        found += _readable(_decode_sum, day)
     return found
+
+
+def _readable(decode: Callable[[tuple[bytes, bytes]], T], fields: dict[bytes, bytes]) -> Iterator[T]:
+    """The fields that can be decoded; another program's are left out."""
+    for field in fields.items():
+        with suppress(ValueError):
+            yield decode(field)
+
+
+def _decode_count(field: tuple[bytes, bytes]) -> tuple[int, EventCount]:
+    bucket, name, bundle = field[0].decode().split(":", 2)
+    return int(bucket), EventCount(bundle, name, int(field[1]))
+
+
+def _decode_sum(field: tuple[bytes, bytes]) -> EventCount:
+    name, bundle = field[0].decode().split(":", 1)
+    return EventCount(bundle, name, int(field[1]))
 
 
 def open_stream(

@@ -85,7 +85,7 @@ local function join(request, bucket, bundle, role, listed, first, last)
     local key = prefix .. 'join:' .. request
     local held = reset_and_call('HMGET', key, 'bucket', 'bundle', unpack(numbers))
     local answer = {bucket = tonumber(held[1] or nil), bundle = held[2] or ''}
-    for i, name in ipairs(numbers) do answer[name] = tonumber(held[2 + i] or 0) end
+    for i, name in ipairs(numbers) do answer[name] = tonumber(held[2 + i] or 0) or 0 end
     local old_bucket, old_bundle = answer.bucket, answer.bundle
     local old = old_bucket and figures(answer) or {}
     local changed = {}
