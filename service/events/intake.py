@@ -1,6 +1,7 @@
 """Accepts events: checks them, completes them, appends them to the log and notifies listeners."""
 
 import asyncio
+import hashlib
 import secrets
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -69,7 +70,7 @@ class EventIntake:
             self._metrics.impressions_dropped.inc()
             return
         shown = Event(
-            event_id=f"shown:{request_id}",
+            event_id=f"shown:{request_id}:{_digest(items)}",  # a caller may use one request id for several requests
             user_id=user_id,
             request_id=request_id,
             bundle=bundle,
@@ -133,3 +134,7 @@ class EventIntake:
         """Wait up to CLOSE_S for pending impressions."""
         if self._flusher is not None:
             await asyncio.wait((self._flusher,), timeout=CLOSE_S)
+
+
+def _digest(items: Sequence[str]) -> str:
+    return hashlib.blake2b("\0".join(items).encode(), digest_size=8).hexdigest()

@@ -69,8 +69,9 @@ def _rates(by_name: dict[str, int]) -> dict[str, Any]:
 
 def wilson(successes: int, trials: int) -> tuple[float, float] | None:
     """Wilson's 95% interval of a rate; None without trials."""
-    if not trials:
+    if trials <= 0:
         return None
+    successes = max(0, min(successes, trials))  # counts of the first release had clicks beyond what was shown
     rate, square = successes / trials, Z * Z / trials
     centre = rate + square / 2
     spread = Z * sqrt(rate * (1 - rate) / trials + square / (4 * trials))

@@ -4,9 +4,11 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
+import orjson
 import structlog
+from pydantic import TypeAdapter
 
 from index.errors import InputError
 from service.background import start_worker
@@ -22,6 +24,10 @@ from service.redis.circuit_breaker import CircuitBreaker
 from service.redis.client import connect
 from service.settings import EventSettings
 from service.telemetry.metrics import EventMetrics
+
+T = TypeVar("T")
+
+ITEMS = TypeAdapter(list[str])
 
 DAY_S = 86_400
 TIDY_EVERY_S = 60.0
@@ -125,10 +131,10 @@ class StreamLog:
         if not days:
             return []
         # Of the first day its buckets, of the others their sums: the answer does not grow with the window's length.
-        whole = [int(day) for day in days if int(day) > first // DAY_S]
+        whole = [int(day) for day in days if day.isdigit() and int(day) > first // DAY_S]
         keys = [f"figures:{first // DAY_S}", *(f"sums:{day}" for day in whole)]
         buckets, *sums = await self._redis.execute(*(("HGETALL", self._prefix + key) for key in keys))
-        return await asyncio.to_thread(_decode_counts, buckets, sums, first)
+        return await asyncio.to_thread(self._decode_counts, buckets, sums, first)
 
     async def mark_exported(self, position: int) -> None:
         command = ("EVAL", MARK_EXPORTED, 1, self._stream, self._prefix, position)
@@ -174,18 +180,22 @@ class StreamLog:
         return [events[place].event_id for place in places]
 
     def _arguments(self, event: Event, oldest: float) -> tuple[Any, ...]:
-        """The arguments of one event to the APPEND script: nine, and the items that it joins to its request id."""
+        """The arguments of one event to the APPEND script: ten, and the items that it joins to its request id.
+
+        The items of an impression stand beside the event's JSON, which replicas of the first release refuse with them.
+        """
         role = ROLES.get(event.kind, "")
         items = dict.fromkeys((event.item_id, *event.items) if event.item_id else event.items) if role else ()
         return (
             event.event_id,
-            event.model_dump_json(exclude_defaults=True),
+            event.model_dump_json(exclude_defaults=True, exclude={"items"}),
             event.user_id if event.kind in PROFILE else "",
             (event.request_id or "") if role else "",
             bucket_of(event.timestamp) if event.timestamp >= oldest else "",  # too old to be counted
             self._label(event.bundle),
             f"{kind_label(event.kind)}:{role}",
             int(event.value) if event.kind == IMPRESSION else 0,
+            orjson.dumps(event.items) if event.items else "",
             len(items),
             *items,
         )
@@ -272,18 +282,36 @@ class StreamLog:
         elif not future.done():
             future.set_result([event for entry in entries if (event := self._decode(entry)) is not None])
 
-    def _decode_entries(self, entries: Sequence[tuple[bytes, bytes]]) -> list[tuple[int, Event | None]]:
-        return [(_position(entry_id), self._decode(event)) for entry_id, event in entries]
+    def _decode_entries(self, entries: Sequence[tuple[bytes, bytes, bytes]]) -> list[tuple[int, Event | None]]:
+        return [(_position(entry_id), self._decode(event, items)) for entry_id, event, items in entries]
 
-    def _decode(self, data: bytes) -> Event | None:
-        """The event; None, counted, where the data is none."""
+    def _decode(self, data: bytes, items: bytes = b"") -> Event | None:
+        """The event, with the items that stand beside it; None, counted, where the data is none."""
         try:
             if not data:
                 raise ValueError(f"expected a field `event` of at most {EVENT_BYTES} bytes")
-            return Event.model_validate_json(data)
+            event = Event.model_validate_json(data)
+            return event.model_copy(update={"items": ITEMS.validate_json(items)}) if items else event
         except ValueError as error:
             self._metrics.unreadable.skip("events", error)
             return None
+
+    def _decode_counts(
+        self, buckets: dict[bytes, bytes], sums: Sequence[dict[bytes, bytes]], first: int
+    ) -> list[EventCount]:
+        """The counts of the buckets from the first one on, and of whole days."""
+        found = [count for bucket, count in self._readable(_decode_count, buckets) if bucket >= first]
+        for day in sums:
+            found += self._readable(_decode_sum, day)
+        return found
+
+    def _readable(self, decode: Callable[[tuple[bytes, bytes]], T], fields: dict[bytes, bytes]) -> Iterator[T]:
+        """The fields that can be decoded; another program's are counted and skipped."""
+        for field in fields.items():
+            try:
+                yield decode(field)
+            except ValueError as error:
+                self._metrics.unreadable.skip("events", error)
 
 
 def _prefix(settings: EventSettings) -> str:
@@ -316,18 +344,14 @@ def _position(entry_id: bytes) -> int:
     return int(entry_id.partition(b"-")[0])
 
 
-def _decode_counts(buckets: dict[bytes, bytes], sums: Sequence[dict[bytes, bytes]], first: int) -> list[EventCount]:
-    """The counts of the buckets from the first one on, and of whole days."""
-    found = []
-    for field, n in buckets.items():
-        bucket, name, bundle = field.decode().split(":", 2)
-        if int(bucket) >= first:
-            found.append(EventCount(bundle, name, int(n)))
-    for day in sums:
-        for field, n in day.items():
-            name, _, bundle = field.decode().partition(":")
-            found.append(EventCount(bundle, name, int(n)))
-    return found
+def _decode_count(field: tuple[bytes, bytes]) -> tuple[int, EventCount]:
+    bucket, name, bundle = field[0].decode().split(":", 2)
+    return int(bucket), EventCount(bundle, name, int(field[1]))
+
+
+def _decode_sum(field: tuple[bytes, bytes]) -> EventCount:
+    name, bundle = field[0].decode().split(":", 1)
+    return EventCount(bundle, name, int(field[1]))
 
 
 def open_stream(

@@ -107,7 +107,7 @@ local function join(request, bucket, bundle, role, listed, first, last)
     local key = prefix .. 'join:' .. request
     local held = reset_and_call('HMGET', key, 'bucket', 'bundle', unpack(numbers))
     local answer = {bucket = tonumber(held[1] or nil), bundle = held[2] or ''}
-    for i, name in ipairs(numbers) do answer[name] = tonumber(held[2 + i] or 0) end
+    for i, name in ipairs(numbers) do answer[name] = tonumber(held[2 + i] or 0) or 0 end
     local old_bucket, old_bundle = answer.bucket, answer.bundle
     local old = old_bucket and figures(answer) or {}
     local changed = {}
@@ -153,10 +153,12 @@ local position = newest[1] and tonumber(string.match(newest[1][1], '^%d+')) or 0
 local new = {}
 local i, place = 5, 0
 while i <= #ARGV do
-    local id_key, last = prefix .. 'id:' .. ARGV[i], i + 8 + ARGV[i + 8]
+    local id_key, last = prefix .. 'id:' .. ARGV[i], i + 9 + ARGV[i + 9]
     if redis.call('EXISTS', id_key) == 0 then
         position = position + 1
-        redis.call('XADD', stream, string.format('%.0f-0', position), 'event', ARGV[i + 1], 'at', now)
+        local fields = {'event', ARGV[i + 1], 'at', now}
+        if ARGV[i + 8] ~= '' then fields = {'event', ARGV[i + 1], 'at', now, 'items', ARGV[i + 8]} end
+        redis.call('XADD', stream, string.format('%.0f-0', position), unpack(fields))
         redis.call('SET', id_key, '', 'EX', ttl)
         new[#new + 1] = place
         if ARGV[i + 2] ~= '' then
@@ -168,7 +170,7 @@ while i <= #ARGV do
         local kind, role = string.match(ARGV[i + 6], '^([^:]*):?(.*)$')
         if bucket then
             count(bucket, bundle, kind, 1)
-            if request ~= '' then join(request, bucket, bundle, role, tonumber(ARGV[i + 7]), i + 9, last) end
+            if request ~= '' then join(request, bucket, bundle, role, tonumber(ARGV[i + 7]), i + 10, last) end
         end
     end
     i, place = last + 1, place + 1
@@ -219,19 +221,19 @@ redis.call('HSET', state, 'exported', string.format('%.0f', exported))
 return 0
 """
 
-# The next entries from an id on: whether there may be more, then id and event of each. The event is empty where the
+# The next entries from an id on: whether there may be more, then id, event and items of each. A field is empty where the
 # entry has none of at most ARGV[3] bytes: other programs can add entries of any shape. After ARGV[4] bytes it stops.
 READ = """
 local longest, budget = tonumber(ARGV[3]), tonumber(ARGV[4])
 local entries = redis.call('XRANGE', KEYS[1], ARGV[1], '+', 'COUNT', ARGV[2])
 local found = {}
 for i, entry in ipairs(entries) do
-    local event = ''
+    local values = {event = '', items = ''}
     for f = 1, #entry[2], 2 do
-        if entry[2][f] == 'event' and #entry[2][f + 1] <= longest then event = entry[2][f + 1] end
+        if values[entry[2][f]] and #entry[2][f + 1] <= longest then values[entry[2][f]] = entry[2][f + 1] end
     end
-    found[i] = {entry[1], event}
-    budget = budget - #event
+    found[i] = {entry[1], values.event, values.items}
+    budget = budget - #values.event - #values.items
     if budget < 0 then break end
 end
 return {(budget < 0 or #entries == tonumber(ARGV[2])) and 1 or 0, found}

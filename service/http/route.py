@@ -331,7 +331,7 @@ class _DirectEndpoint:
         request = Request(loaded, path_id, query, body, "", Timings(time.perf_counter), ANONYMOUS)
         user_id = self.user_of(request)
         if user_id is not None:
-            request.profile = await loaded.users.find(user_id)
+            request.profile = await loaded.users.find_for_replay(user_id)
         await self._respond(service, request)
 
     async def _respond_from_cache(

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from contextvars import Context
 from functools import partial
+from typing import Literal, NamedTuple, get_args
 
 from index.bundle import Bundle
 from service.errors import UnknownUserError
@@ -17,6 +18,13 @@ from service.users.fold_in_events import EventWeights, profile_from_events
 from service.users.profile_cache import OUTDATED, ProfileCache
 from service.users.vector_cache import VectorCache
 from service.users.vector_keys import Vector, user_key
+
+Source = Literal["memory", "redis", "bundle", "fold_in", "none"]
+
+
+class _Loaded(NamedTuple):
+    profile: Profile
+    source: Source
 
 
 class UserLookup:
@@ -43,8 +51,8 @@ class UserLookup:
         self._settings = settings
         self._events_in_redis = settings.event_log == "redis"
         self._weights = EventWeights.from_settings(settings)
-        self._loading: dict[str, asyncio.Task[Profile]] = {}
-        self._counts = {name: metrics.vectors.labels(name) for name in ("memory", "redis", "bundle", "fold_in", "none")}
+        self._loading: dict[str, asyncio.Task[_Loaded]] = {}
+        self._counts = {source: metrics.vectors.labels(source) for source in get_args(Source)}
         self._unread = metrics.events_unread
         self.unknown_profile = fold_in(bundle, NO_ROWS, NO_ROWS, source="fold_in")  # shared by all unknown users
         self._profiles = ProfileCache(settings.profile_cache_mb * MEGABYTE, freshness, self.unknown_profile)
@@ -65,20 +73,28 @@ class UserLookup:
     async def find(self, user_id: str) -> Profile:
         """The profile, `unknown_profile` for an unknown user; with unknown_user=404 UnknownUserError for that one.
 
-        Concurrent requests for one user share one load; each of them is counted once, those that join as `memory`.
+        Concurrent requests for one user share one load; those that join it count as `memory`.
         """
         profile = self.peek(user_id)
-        if profile is None:
-            loading = self._loading.get(user_id)
-            if loading is None:
-                # In a context of its own: the request that starts it may end while others wait.
-                loading = asyncio.get_running_loop().create_task(self._load(user_id), context=Context())
-                loading.add_done_callback(partial(self._end_loading, user_id))
-                self._loading[user_id] = loading
-            else:
-                self._counts["memory"].inc()
-            profile = await asyncio.shield(loading)
-            self._refuse_unknown(user_id, profile)
+        return profile or await self._join_load(user_id, count=True)
+
+    async def find_for_replay(self, user_id: str) -> Profile:
+        """As `find`, for a request that was counted when its caller sent it."""
+        cached = self._profiles.get(user_id)
+        return cached or await self._join_load(user_id, count=False)
+
+    async def _join_load(self, user_id: str, *, count: bool) -> Profile:
+        loading = self._loading.get(user_id)
+        joins = loading is not None
+        if loading is None:
+            # In a context of its own: the request that starts it may end while others wait.
+            loading = asyncio.get_running_loop().create_task(self._load(user_id), context=Context())
+            loading.add_done_callback(partial(self._end_loading, user_id))
+            self._loading[user_id] = loading
+        profile, source = await asyncio.shield(loading)
+        if count:
+            self._counts["memory" if joins else source].inc()
+        self._refuse_unknown(user_id, profile)
         return profile
 
     def _refuse_unknown(self, user_id: str, profile: Profile) -> None:
@@ -100,24 +116,30 @@ class UserLookup:
         """The user's events in the log; LogUnavailable where it cannot be read."""
         return await self._log.user_events(user_id)
 
-    def _end_loading(self, user_id: str, task: "asyncio.Task[Profile]") -> None:
+    def _end_loading(self, user_id: str, task: "asyncio.Task[_Loaded]") -> None:
         if self._loading.get(user_id) is task:
             del self._loading[user_id]
 
-    async def _load(self, user_id: str) -> Profile:
+    async def _load(self, user_id: str) -> _Loaded:
         """Build the profile and cache it, as outdated if an event arrived meanwhile."""
         at, task = self._freshness.now(), asyncio.current_task()
-        row, vector = self._bundle.user_ids.row(user_id), None
+        row, trained = self._bundle.user_ids.row(user_id), None
         if row is not None and self._events_in_redis:  # both in the time of one round trip
-            events, vector = await asyncio.gather(self._readable_events(user_id), self._vector(user_id, row))
+            events, trained = await asyncio.gather(self._readable_events(user_id), self._trained(user_id, row))
         else:
             events = await self._readable_events(user_id)
         if events is None:
             self._unread.inc()
-            return self._profiles.last_known(user_id) or await self._build(user_id, row, (), vector)
-        profile = await self._build(user_id, row, events, vector)
-        self._profiles.put(user_id, profile, at if self._loading.get(user_id) is task else OUTDATED)
-        return profile
+            last_known = self._profiles.last_known(user_id)
+            if last_known is not None:
+                return _Loaded(last_known, "memory")
+        loaded = self._folded_in(row, events or ())
+        if loaded is None and row is not None:
+            loaded = trained or await self._trained(user_id, row)
+        loaded = loaded or _Loaded(self.unknown_profile, "none")
+        if events is not None:
+            self._profiles.put(user_id, loaded.profile, at if self._loading.get(user_id) is task else OUTDATED)
+        return loaded
 
     async def _readable_events(self, user_id: str) -> Sequence[Event] | None:
         """The user's events, None where the log cannot be read."""
@@ -126,22 +148,15 @@ class UserLookup:
         except LogUnavailable:
             return None
 
-    async def _build(self, user_id: str, row: int | None, events: Sequence[Event], vector: Vector | None) -> Profile:
+    def _folded_in(self, row: int | None, events: Sequence[Event]) -> _Loaded | None:
         profile = profile_from_events(self._bundle, row, events, self._weights) if events else None
-        if profile is not None:
-            self._counts["fold_in"].inc()
-            return profile
-        if row is None:
-            self._counts["none"].inc()
-            return self.unknown_profile
-        return trained_profile(self._bundle, row, await self._vector(user_id, row) if vector is None else vector)
+        return None if profile is None else _Loaded(profile, "fold_in")
 
-    async def _vector(self, user_id: str, row: int) -> Vector:
-        """The trained vector, from Redis or else from the bundle."""
+    async def _trained(self, user_id: str, row: int) -> _Loaded:
+        """The profile of training, with the vector from Redis or else from the bundle."""
         vector: Vector = self._bundle.user_embeddings[row]
         cached = False
         if self._cache is not None:
             key = user_key(self._settings.namespace, self._bundle.bundle_id, user_id)
             vector, cached = await self._cache.get(key, vector)
-        self._counts["redis" if cached else "bundle"].inc()
-        return vector
+        return _Loaded(trained_profile(self._bundle, row, vector), "redis" if cached else "bundle")

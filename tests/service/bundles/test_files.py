@@ -44,7 +44,7 @@ def test_a_process_that_starts_onto_a_damaged_bundle_serves_the_one_before_and_s
     two.registry.publish(two.second.name)
     damage(two.second)
     log = tmp_path / "log"
-    with process(two.folder, log, verify_bundle=when) as (_, client):
+    with process(two.folder, log, verify_bundle=when, admin_open=True) as (_, client):
         wait_until(lambda: client.get("/readyz").json()["bundle"] == two.first.name)
         told = client.get("/bundles").json()
         assert (told["published"], told["trouble"]["bundle"]) == (two.second.name, two.second.name)

@@ -263,7 +263,9 @@ def test_items_of_any_script_are_joined(use: Use) -> None:
     ]
 
     async def steps(log: EventLog) -> None:
-        await log.append([impression("i", len(ids)).model_copy(update={"items": ids})])
+        shown = impression("i", len(ids)).model_copy(update={"items": ids})
+        await log.append([shown])
+        assert await everything(log) == [shown]
         await log.append([made(f"c{i}", request_id="r1", item_id=item_id) for i, item_id in enumerate(ids * 2)])
         assert rates(await log.counts_since(0)) == (1, 10, 10, 1.0, 1.0)
 

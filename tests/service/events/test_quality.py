@@ -57,7 +57,8 @@ def test_an_interval_holds_its_rate_within_0_and_1(trials: int, share: float) ->
 
 
 def test_an_interval_is_wilsons_by_hand() -> None:
-    assert wilson(0, 0) is None
+    assert wilson(0, 0) is wilson(1, -1) is None
+    assert wilson(7, 3) == wilson(3, 3)
     assert wilson(3, 24) == pytest.approx((0.0434, 0.3100), abs=1e-4)  # Newcombe 1998, method 3
 
 

@@ -335,6 +335,24 @@ def test_another_type_under_the_stream_refuses_and_under_what_is_derived_is_repl
     use(safe.url, steps, event_log_timeout_s=1.0)
 
 
+def test_garbage_inside_what_is_derived_neither_fails_a_write_nor_quality(safe: Valkey) -> None:
+    async def steps(log: EventLog) -> None:
+        now = time.time()
+        day, prefix = int(now // 86_400), "{reco:events}:"
+        with safe.client() as client:
+            client.hset(prefix + "join:r1", mapping={"bucket": "x", "bundle": "\xff", "listed": "many", "=item-1": "?"})
+            client.zadd(prefix + "days", {"garbage": day, str(day): day})
+            for key in (f"figures:{day}", f"sums:{day}"):
+                client.hset(prefix + key, mapping={b"\xff": "1", "a:b": "x", "x:y:z": "1"})
+            impression = {"kind": "impression", "request_id": "r1", "timestamp": now}
+            assert (await log.append([made("1", **impression), made("2", request_id="r1", timestamp=now)])).n_new == 2
+            for since in (0, now - 600):
+                counted = {count.name: count.n for count in await log.counts_since(since)}
+                assert (counted["answers"], counted["clicked"]) == (1, 1)
+
+    use(safe.url, steps)
+
+
 def test_requests_that_ask_at_once_share_a_round_trip_and_get_their_own_events(safe: Valkey) -> None:
     async def steps(log: EventLog) -> None:
         await log.append([made(str(i), user_id=f"user-{i}") for i in range(100)])

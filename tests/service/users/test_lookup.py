@@ -3,6 +3,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from service.events.freshness import EventFreshness
 from service.events.log import LogUnavailable
 from service.ranking.profile import Profile, trained_profile
 from service.settings import MEGABYTE
+from service.users.lookup import Source
 from service.users.profile_cache import ENTRY_BYTES, OUTDATED, ProfileCache
 
 KINDS = ("view", "click", "like", "purchase", "dislike", "impression", "something-else")
@@ -210,6 +212,45 @@ def test_many_who_ask_for_one_user_at_once_wait_for_one_reading(bundle: Bundle, 
         assert len({id(profile) for profile in found}) == 1
         assert world.counted("reco_vectors_total", source="bundle") == 1
         assert world.counted("reco_vectors_total", source="memory") == 99
+
+
+def counted_profiles(world: World) -> dict[str, float]:
+    found = {name: world.counted("reco_vectors_total", source=name) for name in get_args(Source)}
+    return {name: n for name, n in found.items() if n}
+
+
+@pytest.mark.parametrize("in_redis", [False, True], ids=["log in sqlite", "log in redis"])
+def test_a_user_is_counted_once_by_where_the_profile_came_from(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, in_redis: bool
+) -> None:
+    @lively(bundle, tmp_path)
+    async def _(world: World) -> None:
+        world.users._events_in_redis = in_redis  # events and vector are then read together
+        await world.did("user-3", "item-7")
+        for user_id in ("user-3", "user-4", "nobody"):
+            await world.users.find(user_id)
+        assert counted_profiles(world) == {"fold_in": 1, "bundle": 1, "none": 1}
+
+        async def broken(_: str) -> list[Event]:
+            raise LogUnavailable("away")
+
+        world.users.invalidate(["user-3"])
+        with monkeypatch.context() as patched:
+            patched.setattr(world.feedback.log, "user_events", broken)
+            await world.users.find("user-3")
+            await world.users.find("user-5")
+        assert counted_profiles(world) == {"fold_in": 1, "bundle": 2, "none": 1, "memory": 1}
+
+
+def test_a_replayed_request_is_not_counted_again(bundle: Bundle, tmp_path: Path) -> None:
+    @lively(bundle, tmp_path)
+    async def _(world: World) -> None:
+        for _ in range(2):
+            for user_id in ("user-3", "nobody"):
+                await world.users.find_for_replay(user_id)
+        assert counted_profiles(world) == {}
+        await world.users.find("user-3")
+        assert counted_profiles(world) == {"memory": 1}
 
 
 def test_a_caller_that_leaves_does_not_end_the_reading_for_the_others(bundle: Bundle, tmp_path: Path) -> None:

@@ -208,6 +208,18 @@ def test_what_client_and_service_both_tell_of_an_answer_counts_once(client: http
     assert found.click_through_interval == found.conversion_interval == pytest.approx((0.0456, 0.6994), abs=1e-4)
 
 
+def test_requests_that_share_a_request_id_are_one_answer_with_the_items_of_all(client: httpx.Client) -> None:
+    shared = {"X-Request-Id": "page-1"}
+    shown: set[str] = set()
+    for path in ("/recommend/user-2?k=4", "/recommend/user-2?k=4", "/recommend/user-2?k=4&offset=4"):
+        shown |= {item["item_id"] for item in client.get(path, headers=shared).json()["items"]}
+    wait_until(lambda: counted(client, 'reco_events_total{kind="impression"}') == 2)
+    click = {"user_id": "user-2", "request_id": "page-1", "kind": "click"}
+    client.post("/events", json=[click | {"item_id": item_id} for item_id in shown])
+    found = QualityAnswer.model_validate(client.get("/quality").json()).overall
+    assert (found.answers, found.items_shown, found.clicks) == (1, len(shown), len(shown))
+
+
 @pytest.mark.parametrize("since", ["yesterday", "-1", "inf", "nan", "9.4e307"])
 def test_a_window_that_begins_nowhere_is_refused(client: httpx.Client, since: str) -> None:
     assert client.get(f"/quality?since={since}").status_code == 422
