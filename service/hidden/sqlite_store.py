@@ -57,7 +57,9 @@ class SqliteHiddenItems:
         connection = self._connect()
         try:
             connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("BEGIN IMMEDIATE")  # fails where the file is read-only
             connection.execute("CREATE TABLE IF NOT EXISTS hidden (item_id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID")
+            connection.execute("COMMIT")
         except sqlite3.Error:
             connection.close()
             raise
