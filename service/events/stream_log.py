@@ -147,7 +147,7 @@ class StreamLog:
         """The scripts' replies, once their writes are durable; retries for event_log_timeout_s, as during a failover.
 
         A retry is safe, since event ids are unique; a server that may lose events is not asked again. Once Redis has
-        failed for that long, a write gets one attempt, so that waiting writes do not occupy places of requests in flight.
+        failed for that long, a write gets one attempt, so that waiting writes do not hold places of requests in flight.
         """
         timeout_s = self._settings.event_log_timeout_s
         while True:
