@@ -240,7 +240,7 @@ class Ready(Answer):
     spaces: list[str]
     files: str = Field(description="the bundle's files on disk: verified, not verified (yet), or the damage found")
     events: str = Field(description="accepted, or why the event log refused the last ones")
-    hidden: str = Field(description="kept, or why the file of hidden items cannot be read or written")
+    control_file: str = Field(description="usable, or why the file of hidden items cannot be read or written")
 
 
 class Refusal(BaseModel):

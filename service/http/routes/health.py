@@ -42,7 +42,7 @@ async def readyz(service: Service, request: Request[Query]) -> dict[str, Any]:
         "spaces": loaded.similar_items.spaces,
         "files": _files(service),
         "events": _events(service),
-        "hidden": service.live.hidden.problem or "kept",
+        "control_file": service.live.hidden.problem or "usable",
     }
 
 
