@@ -28,10 +28,18 @@ def connect_to_read(path: Path, *, busy_ms: int = BUSY_MS) -> sqlite3.Connection
     try:
         return _connect(path, "mode=ro", busy_ms)
     except sqlite3.OperationalError as error:
-        wal = Path(f"{path}-wal")
-        if not _code(error).startswith(NOT_WRITABLE) or (wal.exists() and wal.stat().st_size):
+        if not _code(error).startswith(NOT_WRITABLE) or _may_have_wal(path):
             raise
         return _connect(path, "mode=ro&immutable=1", busy_ms)
+
+
+def _may_have_wal(path: Path) -> bool:
+    try:
+        return Path(f"{path}-wal").stat().st_size > 0
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
 
 
 def stored_text(stored: bytes) -> str | bytes:

@@ -4,7 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -59,7 +59,7 @@ class SqliteLog:
         self._label = label
         self._writes: sqlite3.Connection | None = None
         self._reads: sqlite3.Connection | None = None
-        self._is_prepared = self._was_prepared = False  # now, and when the reader's connection was opened
+        self._is_prepared = False
         self._thread = ThreadPoolExecutor(1, "event-log")
         self._tidy_at = 0.0
         self._commits = GroupCommit(self._write, self._tidy, metrics, most_waiting=settings.events_waiting)
@@ -83,23 +83,25 @@ class SqliteLog:
 
     async def user_events(self, user_id: str) -> list[Event]:
         try:  # in the event loop: an index lookup costs less than handing it to a thread
-            rows = self._reader().execute(_USER_EVENTS, (user_id, self._settings.events_per_user)).fetchall()
+            with self._reader() as connection:
+                rows = connection.execute(_USER_EVENTS, (user_id, self._settings.events_per_user)).fetchall()
         except sqlite3.Error as error:
             raise LogUnavailable(f"the event log cannot be read: {error}") from error
         return [event for row in reversed(rows) if (event := self._decode(row)) is not None]
 
-    def _reader(self) -> sqlite3.Connection:
-        """The event loop's connection; a new one once the log can be written."""
-        if self._reads is None or self._was_prepared != self._is_prepared:
-            self._close_reader()
-            self._was_prepared = self._is_prepared
-            self._reads = open_connection(self._path, read_only=True, busy_ms=0)  # the loop must not wait for a lock
-        return self._reads
+    @contextmanager
+    def _reader(self) -> Iterator[sqlite3.Connection]:
+        """The event loop's connection; while the log cannot be written, one that is closed after each read.
 
-    def _close_reader(self) -> None:
-        if self._reads is not None:
-            self._reads.close()
-            self._reads = None
+        An open one that may only read would keep a writer of this process from the file.
+        """
+        if not self._is_prepared:
+            with closing(open_connection(self._path, read_only=True, busy_ms=0)) as connection:
+                yield connection
+            return
+        if self._reads is None:
+            self._reads = open_connection(self._path, read_only=True, busy_ms=0)  # the loop must not wait for a lock
+        yield self._reads
 
     async def last_position(self) -> int:
         return await self._read(_last_position)
@@ -134,7 +136,8 @@ class SqliteLog:
         """Write the queued events, then close the file."""
         await self._commits.close()
         self._thread.shutdown()
-        self._close_reader()
+        if self._reads is not None:
+            self._reads.close()
         self._discard_connection()
 
     async def _write(self, events: list[Event]) -> list[str]:

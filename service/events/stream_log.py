@@ -203,8 +203,8 @@ class StreamLog:
     async def _execute_durably(self, *commands: tuple[Any, ...]) -> list[Any]:
         """The scripts' replies, once their writes are durable; retries for event_log_timeout_s, as during a failover.
 
-        A retry is safe, since event ids are unique. Once Redis has failed for that long, a write gets one attempt, so
-        that waiting writes do not occupy the places of requests in flight.
+        A retry is safe, since event ids are unique; a server that may lose events is not asked again. Once Redis has
+        failed for that long, a write gets one attempt, so that waiting writes do not hold places of requests in flight.
         """
         timeout_s = self._settings.event_log_timeout_s
         while True:
@@ -212,10 +212,10 @@ class StreamLog:
             left_s = timeout_s if self._failing_since is None else self._failing_since + timeout_s - now
             try:
                 replies = await self._redis.execute(*commands, timeout_s=left_s if left_s > 0 else timeout_s)
-            except LogUnavailable:
+            except LogUnavailable as error:
                 self._failing_since = self._failing_since or now
                 await self._redis.disconnect_idle()
-                if time.monotonic() + RETRY_S > self._failing_since + timeout_s:
+                if UNSAFE in error.detail or time.monotonic() + RETRY_S > self._failing_since + timeout_s:
                     raise
                 await asyncio.sleep(RETRY_S)
                 continue

@@ -31,7 +31,8 @@ class HiddenItems:
 
     So a replica that starts while Redis is unavailable knows the hidden items, and a Redis that lost its data is
     restored. `on_change` is called with the ids when they have changed.
-    state: "current"; "last known" while Redis, which shares them, cannot be read; "unknown" where it never was.
+    state: "current"; "last known" while Redis, which shares them, cannot be read; "unknown" where neither Redis nor the
+    file was ever read here.
     """
 
     state: Literal["current", "last known", "unknown"]
@@ -48,10 +49,11 @@ class HiddenItems:
         self._gauge = metrics.hidden_items
         self._on_change = on_change
         self._changing = asyncio.Lock()
-        self.ids: frozenset[str] = self._file.read()
+        known = self._file.read()
+        self.ids: frozenset[str] = known or frozenset()
         if self._file.problem is not None:
             log.error("hidden items cannot be kept", error=self._file.problem)
-        self.state = "current"
+        self.state = "unknown" if known is None else "current"
         if shared is not None:
             self.state = "last known" if self.ids or self._file.was_shared() else "unknown"
         self._gauge.set(len(self.ids))
@@ -65,7 +67,7 @@ class HiddenItems:
         """Hide or show an item: durable and in effect here when this returns, else HiddenItemsUnavailableError."""
         async with self._changing:
             if self._file.problem is not None:  # by now the file may be readable
-                await self._replace(self.ids | await asyncio.to_thread(self._file.read))
+                await self._read_again()
             if self._shared is not None:
                 try:
                     await self._shared.set(item_id, hidden=hidden, known=self.ids)
@@ -73,6 +75,12 @@ class HiddenItems:
                     detail = f"Redis, which shares hidden items among replicas, cannot be reached: {error}"
                     raise HiddenItemsUnavailableError(detail) from error
             await self._replace(self.ids | {item_id} if hidden else self.ids - {item_id})
+
+    async def _read_again(self) -> None:
+        known = await asyncio.to_thread(self._file.read)
+        if known is not None:
+            await self._replace(self.ids | known)
+            self.state = "current" if self._shared is None else self.state
 
     async def poll(self) -> None:
         """Apply the changes of other replicas; without a response of Redis nothing changes."""

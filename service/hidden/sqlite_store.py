@@ -29,8 +29,8 @@ class SqliteHiddenItems:
                 raise InputError(f"control file {path}: cannot be used: {error}; expected a writable file") from None
             self.problem = f"{path}: cannot be written: {error}"
 
-    def read(self) -> frozenset[str]:
-        """The ids in the file; none, and a problem, where it cannot be read now.
+    def read(self) -> frozenset[str] | None:
+        """The ids in the file; None, and a problem, where it cannot be read now.
 
         InputError where it never can, as hidden items would be shown.
         """
@@ -43,11 +43,11 @@ class SqliteHiddenItems:
             if is_wrong(error, self._path):
                 raise InputError(f"control file {self._path}: hidden items cannot be read: {error}") from None
             self.problem = f"{self._path}: cannot be read, so what it hides is not known: {error}"
-            return frozenset()
+            return None
 
     def was_shared(self) -> bool:
         """Whether `set_shared` was called: the ids, even none, are those that replicas share."""
-        with suppress(sqlite3.Error), closing(self._connect()) as connection:
+        with suppress(sqlite3.Error), closing(connect_to_read(self._path)) as connection:
             return bool(connection.execute("PRAGMA user_version").fetchone()[0])
         return False
 
@@ -73,7 +73,9 @@ class SqliteHiddenItems:
         connection = self._connect()
         try:
             connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("BEGIN IMMEDIATE")  # fails where the file is read-only
             connection.execute("CREATE TABLE IF NOT EXISTS hidden (item_id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID")
+            connection.execute("COMMIT")
         except sqlite3.Error:
             connection.close()
             raise

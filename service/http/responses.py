@@ -255,9 +255,9 @@ class Ready(Answer):
         description="background tasks that ended unexpectedly and have not run for some seconds again, with the error"
     )
     events: str = Field(description="accepted, or why the event log refused the last ones")
-    hidden_items: str = Field(
-        description="current; last known while Redis, which shares them, cannot be read; unknown where it never was "
-        "read here; or why the file of them cannot be read or written"
+    control_file: str = Field(description="usable, or why the file of hidden items cannot be read or written")
+    hidden_items: Literal["current", "last known", "unknown"] = Field(
+        description="last known while Redis, which shares them, cannot be read; unknown where they were never read here"
     )
 
 

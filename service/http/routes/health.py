@@ -43,7 +43,8 @@ async def readyz(service: Service, request: Request[Query]) -> dict[str, Any]:
         "files": _files(service),
         "degraded": [f"{task}: {why}" for task, why in sorted(service.metrics.failing_tasks.items())],
         "events": _events(service),
-        "hidden_items": service.live.hidden.problem or service.live.hidden.state,
+        "control_file": service.live.hidden.problem or "usable",
+        "hidden_items": service.live.hidden.state,
     }
 
 

@@ -4,6 +4,7 @@ import asyncio
 import fcntl
 import os
 import stat
+import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +20,7 @@ from service.http.security.rate_limit import Rate, TokenBuckets
 
 REFUSALS = Rate(per_s=1 / 60, burst=10)  # of each caller, in lines; the others are counted
 SUMMARY_S = 60.0  # between two lines that count them
+LOCK_TRIES, LOCK_WAIT_S = 100, 0.01
 
 log = structlog.get_logger()
 
@@ -48,8 +50,8 @@ class Audit:
         log.info("audit", act=act, **facts)
         if self._path is None:
             return
-        time = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds")
-        line = orjson.dumps({"time": time, "act": act, **facts}) + b"\n"
+        now = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds")
+        line = orjson.dumps({"time": now, "act": act, **facts}) + b"\n"
         try:
             await asyncio.to_thread(_append, self._path, line)
         except OSError as error:
@@ -82,10 +84,10 @@ def _append(path: Path, line: bytes) -> None:
     """Append a whole line or nothing. A line that a full disk or a kill tore before is ended first."""
     file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)  # between finding the end and writing, no other process may append
+        _lock(file)  # between finding the end and writing, no other process may append
         status = os.fstat(file)
         before = status.st_size if stat.S_ISREG(status.st_mode) else 0
-        if before and os.pread(file, 1, before - 1) != b"\n":
+        if before and os.pread(file, 1, before - 1) not in (b"\n", b""):  # b"": just rotated
             log.warning("the audit file ends in a torn line", path=str(path))
             line = b"\n" + line
         written = os.write(file, line)
@@ -95,3 +97,15 @@ def _append(path: Path, line: bytes) -> None:
         os.fsync(file)
     finally:
         os.close(file)
+
+
+def _lock(file: int) -> None:
+    """Take the file's lock; OSError where another process holds it for long."""
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOCK_WAIT_S)
+        else:
+            return
+    raise OSError(None, "another process holds its lock")

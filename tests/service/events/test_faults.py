@@ -139,14 +139,14 @@ def test_a_service_that_starts_on_a_full_disk_serves_reads_and_takes_events_when
             assert client.post("/retrain").json()["error"] == "control_unavailable"
             ready = client.get("/readyz").json()
             assert ready["events"].startswith("refused: the event log cannot be written")
-            assert "control.sqlite: cannot be written" in ready["hidden_items"]
+            assert "control.sqlite: cannot be written" in ready["control_file"]
         assert client.post("/events", json=batch(1)).json()["accepted"] == BATCH
         assert client.get("/quality").json()["overall"]["events"] == {"click": BATCH * (1 + used)}
         assert client.put("/items/item-1/hidden").status_code == 200
         assert client.get("/hidden").json()["total"] == 1 + used
         assert client.post("/retrain").status_code == 202
         ready = client.get("/readyz").json()
-        assert (ready["events"], ready["hidden_items"]) == ("accepted", "current")
+        assert (ready["events"], ready["control_file"]) == ("accepted", "usable")
 
 
 def test_a_folder_that_nobody_may_write_into_is_no_reason_not_to_serve(registry: Path) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -167,6 +168,19 @@ def test_a_torn_line_is_ended_and_swallows_no_other(tmp_path: Path) -> None:
     lines = file.read_bytes().splitlines()
     assert lines[1] == b'{"act":"to'
     assert [json.loads(line)["act"] for line in (lines[0], *lines[2:])] == ["whole", "next", "last"]
+
+
+def test_a_file_that_another_process_locks_delays_nothing_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "LOCK_TRIES", 2)
+    file = tmp_path / "audit.jsonl"
+    with file.open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(audit.AuditError):
+            written(file, "asked")
+    written(file, "next")
+    assert [record["act"] for record in records(file)] == ["next"]
 
 
 def test_a_line_that_a_full_disk_tears_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
