@@ -21,6 +21,7 @@ from service.http.security.keys import new_key as make_key
 from service.http.server import make_server
 from service.principal import Role
 from service.ranking.rules_file import check_rules
+from service.retrain.open_retraining import check_launcher
 from service.settings import Settings, load_settings
 from service.settings_page import settings_page
 from service.telemetry.logs import configure_logging
@@ -48,6 +49,7 @@ def _app(settings: Settings) -> FastAPI:
     """A function of its own, so that no local variable of `run` keeps the first bundle open after a swap."""
     opened = open_published(settings)
     check_rules(settings, opened.bundle)
+    check_launcher(settings)
     return create_app(settings, opened=opened)
 
 
