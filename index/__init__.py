@@ -8,6 +8,8 @@ The names below are imported on first use, so that `import index` alone costs ne
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from index.extras import tell_missing_packages
+
 if TYPE_CHECKING:
     from index.bundle import Bundle, BundleContent, BundleError, open_bundle, write_bundle
     from index.errors import InputError
@@ -27,6 +29,8 @@ __all__ = [
     "open_registry",
     "write_bundle",
 ]
+
+tell_missing_packages("index")
 
 _MODULES = {
     **dict.fromkeys(("Bundle", "BundleContent", "BundleError", "open_bundle", "write_bundle"), "index.bundle"),

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from index.errors import InputError
+from index.validation import explained
 
 MAX_DOCUMENT = 32 << 20  # bytes of a manifest, a pointer, a record: far more than any has
 _REASON_CHARS = 200
@@ -43,24 +44,29 @@ def open_file(path: Path) -> Iterator[BufferedReader]:
         yield file
 
 
-def read_file(path: Path, parse: Callable[[BufferedReader], T], expected: str) -> T:
-    """What `parse` makes of a regular file; InputError whatever it raises, as parsers raise more than they document."""
+def read_file(path: Path, parse: Callable[[BufferedReader], T], hint: str) -> T:
+    """What `parse` makes of a regular file; InputError whatever it raises, as parsers raise more than they document.
+
+    `hint` ends the message: what was expected, or what to do.
+    """
     try:
         with open_file(path) as file:
             return parse(file)
     except (InputError, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # a panic of a parser in Rust is no Exception
-        raise InputError(f"{path} cannot be read ({reason(error)}); expected {expected}") from error
+        raise InputError(f"{path} cannot be read ({reason(error)}); {hint}") from error
 
 
-def read_json(path: Path, kind: TypeAdapter[T], expected: str) -> T:
+def read_json(path: Path, kind: TypeAdapter[T], hint: str) -> T:
     """The value of a JSON file; InputError where it is not of its kind."""
-    return read_file(path, lambda file: kind.validate_json(file.read()), expected)
+    return read_file(path, lambda file: kind.validate_json(file.read()), hint)
 
 
 def reason(error: BaseException) -> str:
     """The error in a few words on one line."""
+    if isinstance(error, ValidationError):
+        return explained(error)
     text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
     return " ".join(text[: 2 * _REASON_CHARS].split())[:_REASON_CHARS]
 
@@ -81,7 +87,7 @@ def map_array(path: Path) -> Array:
 
 def open_array(path: Path) -> Array:
     """Memory-map a .npy file read-only; InputError unless the file is as long as its header says."""
-    return read_file(path, _mapped, "a whole .npy file")
+    return read_file(path, _mapped, "expected a whole .npy file")
 
 
 def _mapped(file: BufferedReader) -> Array:

@@ -24,6 +24,7 @@ from service.live import CONTROL_FILE
 from service.principal import Role
 from service.ranking.rules_file import check_rules
 from service.redis.check import check_redis
+from service.retrain.open_retraining import check_launcher
 from service.settings import Settings, load_settings
 from service.settings_page import settings_page
 from service.telemetry.logs import configure_logging
@@ -53,6 +54,7 @@ def _app(settings: Settings) -> FastAPI:
     """A function of its own, so that no local variable of `run` keeps the first bundle open after a swap."""
     opened = open_published(settings)
     check_rules(settings, opened.bundle)
+    check_launcher(settings)
     return create_app(settings, opened=opened)
 
 

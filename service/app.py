@@ -17,6 +17,7 @@ from starlette.middleware.cors import CORSMiddleware
 from threadpoolctl import threadpool_limits
 
 from index.errors import InputError
+from index.extras import missing_package
 from service.bundles.open_published import OpenedBundle, open_published
 from service.errors import ServiceError, describe, error_body, request_id_of
 from service.http.docs_page import docs_routes
@@ -102,7 +103,7 @@ def _traces(settings: Settings) -> "Traces | None":
     try:
         from service.telemetry.tracing import open_traces  # noqa: PLC0415 - comes with an extra
     except ImportError as error:
-        raise InputError(f"RECO_OTLP_ENDPOINT needs pip install 'anchorrec[tracing]': {error}") from None
+        raise InputError(missing_package(error, "RECO_OTLP_ENDPOINT") or str(error)) from error
     return open_traces(settings.otlp_endpoint, share=settings.otlp_share, wall_ns=time.time_ns, rng=random.Random())
 
 

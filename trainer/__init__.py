@@ -12,8 +12,11 @@ Its public face is the command line, `python -m trainer --help`. The same steps 
 import os
 
 from index import __version__
+from index.extras import tell_missing_packages
 
 __all__ = ["__version__"]
+
+tell_missing_packages("trainer")
 
 # While torch's threads wait for one another they spin; where another process needs their cores, a step then takes
 # several times as long. A short spin keeps the speed of an idle machine and most of that of a shared one. OpenMP reads

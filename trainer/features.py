@@ -14,12 +14,12 @@ SHOWN_IDS = 5
 
 
 def load_features(file: Path) -> FeatureArray:
-    """A .npy table, memory-mapped."""
+    """A .npy table, memory-mapped; InputError where the file is anything else."""
     if not file.is_file():
         raise InputError(f"no such file of features: {file}")
     try:
         features: FeatureArray = np.lib.format.open_memmap(file, mode="r")
-    except Exception as error:  # numpy raises more than it documents
+    except Exception as error:  # numpy parses the header as Python, and raises what that parser raises
         raise InputError(f"{file} cannot be read as a .npy file of numbers: {reason(error)}") from error
     return features
 
@@ -38,7 +38,8 @@ def checked_features(modality: str, features: NDArray[np.floating], item_ids: Se
     if len(features) != len(item_ids):
         raise InputError(f"{modality} features have {len(features):,} rows, but there are {len(item_ids):,} items")
     if features.dtype not in (np.float16, np.float32):
-        features = features.astype(np.float32)
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused below
+            features = features.astype(np.float32)
     bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
     if bad.size:
         shown = ", ".join(item_ids[row][:80] for row in bad[:SHOWN_IDS])

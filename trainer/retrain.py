@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
 from index.bundle import open_bundle
 from index.bundle_store import StoreUnavailableError
 from index.errors import InputError
 from index.gate import incumbent_split
-from index.reading import read_json, reason
+from index.reading import read_json
 from index.registry import Registry
 from index.storage import TEMPORARY_PREFIX, locked, remove_leftovers, replace_file, sha256_of
 from trainer.config import RunConfig
@@ -62,8 +63,12 @@ class Retrained:
     counts: dict[str, int]
 
 
-WRITTEN = "it as an earlier call wrote it"
-_BEGUN, _RETRAINED = TypeAdapter(dict[str, Any]), TypeAdapter(Retrained)
+class _Begun(TypedDict):
+    begun: datetime  # of the first call
+
+
+EMPTY_FOLDER = "choose an empty folder"
+_OPTIONS, _BEGUN, _RETRAINED = TypeAdapter(dict[str, Any]), TypeAdapter(_Begun), TypeAdapter(Retrained)
 
 
 def retrain(options: RetrainOptions, out: Path, *, now: datetime) -> Retrained:
@@ -123,16 +128,13 @@ def _claim(out: Path, options: RetrainOptions, old: Dataset, now: datetime) -> d
         out.mkdir(parents=True, exist_ok=True)
         replace_file(file, json.dumps(current | {"begun": now.isoformat()}, indent=1).encode())
         return now
-    begun = read_json(file, _BEGUN, WRITTEN)
+    begun = read_json(file, _OPTIONS, EMPTY_FOLDER)
     if differing := sorted(name for name in current if begun.get(name) != current[name]):
         name = differing[0]
         raise InputError(
             f"{out} was started with another {name}: {begun.get(name)!r:.80} there, {current[name]!r:.80} here"
         )
-    try:
-        return datetime.fromisoformat(begun["begun"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{file} has no time at which it was begun ({reason(error)}); expected {WRITTEN}") from error
+    return read_json(file, _BEGUN, EMPTY_FOLDER)["begun"]
 
 
 def _record(options: RetrainOptions, old: Dataset) -> dict[str, Any]:
@@ -157,7 +159,7 @@ def _done(out: Path, registry: Registry) -> Retrained | None:
     file = out / RESULT
     if not file.is_file():
         return None
-    retrained = read_json(file, _RETRAINED, WRITTEN)
+    retrained = read_json(file, _RETRAINED, "remove it, and the retraining goes on")
     return retrained if registry.holds(retrained.bundle) else None
 
 

@@ -29,7 +29,6 @@ from index.reading import read_file, read_json, reason
 from index.storage import TEMPORARY_PREFIX, atomic_writer, replace_file
 from trainer.config import RunConfig, dump_config, load_config
 from trainer.data import Dataset, load_dataset
-from trainer.parquet import read_parquet
 
 
 class Origin(TypedDict):
@@ -37,6 +36,9 @@ class Origin(TypedDict):
 
     data: str
     fingerprint: str
+
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -69,11 +71,9 @@ class RunResult:
     """Bounds of the bootstrap interval of each test figure that is a mean over users."""
 
 
-WRITTEN = "it as `python -m trainer fit` wrote it"  # what a damaged file is not
+FIT_AGAIN = "fit again in an empty folder"
 _RESULT, _PROGRESS = TypeAdapter(RunResult), TypeAdapter(TrainingState)
 _ORIGIN, _EPOCH = TypeAdapter(Origin), TypeAdapter(dict[str, Any])
-
-T = TypeVar("T")
 
 
 class RunFolder:
@@ -113,7 +113,7 @@ class RunFolder:
 
     def origin(self) -> Origin:
         """Path and fingerprint of the data set."""
-        return read_json(self.path / "run.json", _ORIGIN, WRITTEN)
+        return read_json(self.path / "run.json", _ORIGIN, FIT_AGAIN)
 
     def dataset(self) -> Dataset:
         """The data set that the run was trained on.
@@ -133,14 +133,14 @@ class RunFolder:
     def result(self) -> RunResult | None:
         """The result of a finished run, or None."""
         file = self.path / "result.json"
-        return read_json(file, _RESULT, WRITTEN) if file.exists() else None
+        return read_json(file, _RESULT, "remove it, and `fit` measures again") if file.exists() else None
 
     def history(self) -> list[dict[str, Any]]:
         """One record an epoch, as in metrics.jsonl; empty where nothing is trained."""
         file = self.path / "metrics.jsonl"
         if not file.exists():
             return []
-        return read_file(file, lambda found: [_EPOCH.validate_json(line) for line in found], WRITTEN)
+        return read_file(file, lambda found: [_EPOCH.validate_json(line) for line in found], FIT_AGAIN)
 
     def write_result(self, result: RunResult) -> None:
         """Mark the run finished."""
@@ -157,7 +157,7 @@ class RunFolder:
         file = self.path / "users.parquet"
         if not file.is_file():
             raise InputError(f"{self.path} has no users.parquet: it was finished without measuring the test split")
-        return read_parquet(file)
+        return read_file(file, pl.read_parquet, FIT_AGAIN)
 
     def write_history(self, progress: TrainingState) -> None:
         """Rewrite metrics.jsonl: after a resume it must not keep lines of the epochs that are run again."""
@@ -224,12 +224,12 @@ def _restore(path: Path, restore: Callable[[dict[str, Any]], T]) -> T:
     try:
         return restore(state)
     except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{path} holds no state of this run's model: {reason(error)}") from error
+        raise InputError(f"{path} holds no state of this run's model: {reason(error)}; {FIT_AGAIN}") from error
 
 
 def _load(path: Path) -> dict[str, Any]:
     """A checkpoint; InputError where it is damaged."""
-    return read_file(path, _parse_state, WRITTEN)
+    return read_file(path, _parse_state, FIT_AGAIN)
 
 
 def _parse_state(file: BufferedReader) -> dict[str, Any]:

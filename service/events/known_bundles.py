@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable
 import structlog
 
 from index.errors import InputError
+from service.background import start_worker
 from service.events.quality import UNKNOWN_BUNDLE
+from service.telemetry.task_metrics import TaskMetrics
 
 LIST_EVERY_S = 1.0  # a bundle takes longer from its upload to its first answer
 LIST_WAIT_S = 1.0  # how long events wait for a listing; after it an unknown name counts as such
@@ -25,8 +27,9 @@ class KnownBundles:
     The registry is listed when an event names a bundle that is not known, at most once every LIST_EVERY_S.
     """
 
-    def __init__(self, list_ids: Callable[[], Iterable[str]], clock: Callable[[], float]) -> None:
+    def __init__(self, list_ids: Callable[[], Iterable[str]], metrics: TaskMetrics, clock: Callable[[], float]) -> None:
         self._list_ids = list_ids
+        self._metrics = metrics
         self._clock = clock
         self._known: set[str] = set()
         self._listed_at: float | None = None
@@ -48,7 +51,7 @@ class KnownBundles:
             now = self._clock()
             if self._listed_at is not None and now - self._listed_at < LIST_EVERY_S:
                 return
-            self._listing = asyncio.create_task(self._list())
+            self._listing = start_worker(self._metrics, "known_bundles", self._list())
         await asyncio.wait((self._listing,), timeout=LIST_WAIT_S)
 
     async def _list(self) -> None:

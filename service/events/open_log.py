@@ -58,7 +58,7 @@ async def open_intake(
     list_bundles: Callable[[], Iterable[str]] = tuple,
 ) -> AsyncIterator[EventIntake]:
     """Open the log and what takes events into it; `list_bundles` gives the registry's bundles and may block."""
-    known = KnownBundles(list_bundles, time.monotonic)
+    known = KnownBundles(list_bundles, metrics, time.monotonic)
     async with open_log(settings, metrics, clock, known.label) as log:
         feedback = EventIntake(log, settings, metrics, clock, known)
         try:

@@ -222,7 +222,7 @@ return 0
 """
 
 # The next entries from an id on: whether there may be more, then id, event and items of each. A field is empty where
-# the entry has none of at most ARGV[3] bytes: other programs can add entries of any shape. After ARGV[4] bytes it stops.
+# the entry has none of at most ARGV[3] bytes: other programs add entries of any shape. After ARGV[4] bytes it stops.
 READ = """
 local longest, budget = tonumber(ARGV[3]), tonumber(ARGV[4])
 local entries = redis.call('XRANGE', KEYS[1], ARGV[1], '+', 'COUNT', ARGV[2])

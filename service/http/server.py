@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import cast
 
@@ -11,6 +12,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from index.errors import InputError
+from service.background import supervised
 from service.http.connection import HttpConnection
 from service.http.forwarded import ForwardedMiddleware
 from service.http.load import ConnectionLimits, Load
@@ -33,6 +35,7 @@ class Server(uvicorn.Server):
         self._settings = settings
         self._load = load
         self._on_listening = on_listening
+        self._background = AsyncExitStack()
 
     def run(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until SIGTERM or SIGINT."""
@@ -41,9 +44,10 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Run the application's lifespan, then listen."""
         await super().startup(sockets)
-        self._checking = asyncio.create_task(self._enforce_timeouts_forever())
         if self._service is not None:
             self._load.show(self._service.metrics)
+            work = {"timeouts": self._enforce_timeouts_forever}
+            await self._background.enter_async_context(supervised(self._service.metrics, work))
         self._on_listening()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -54,7 +58,7 @@ class Server(uvicorn.Server):
             if not self.force_exit:
                 await asyncio.sleep(1 / TICKS_PER_SECOND)
         await super().shutdown(sockets)
-        self._checking.cancel()
+        await self._background.aclose()
 
     @property
     def _service(self) -> Service | None:

@@ -8,7 +8,10 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from importlib import import_module
 
+from index.errors import InputError
+from index.extras import missing_package
 from index.registry import Registry
 from service.background import supervised
 from service.errors import ServiceError
@@ -111,6 +114,15 @@ def open_job_store(settings: RetrainSettings, clock: Callable[[], float], on_unr
     if settings.event_log != "redis" or settings.redis_url is None:
         return SqliteJobStore(settings.data_folder / CONTROL_FILE, clock, on_unreadable)
     return RedisJobStore(connect(settings.redis_url.get_secret_value()), settings.namespace, on_unreadable)
+
+
+def check_launcher(settings: RetrainSettings) -> None:
+    """Before anything is opened: InputError where the configured launcher's library is not installed."""
+    if settings.retrain_launcher == "kubernetes":
+        try:
+            import_module("service.retrain.kubernetes_launcher")
+        except ImportError as error:
+            raise InputError(missing_package(error, "RECO_RETRAIN_LAUNCHER=kubernetes") or str(error)) from error
 
 
 def open_launcher(settings: RetrainSettings, clock: Callable[[], float]) -> Launcher:

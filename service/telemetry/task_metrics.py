@@ -10,7 +10,7 @@ from pydantic import ValidationError
 SOURCES = ("events", "messages", "jobs", "rates")  # what other programs may also write to
 WORKERS = (  # tasks that end when their work is done, and are started again for more
     "event_writer", "event_reader", "event_log_discovery", "impressions", "message_sender",
-    "vector_reader", "vector_writer", "redis_discovery", "similar_items",
+    "vector_reader", "vector_writer", "redis_discovery", "known_bundles",
 )  # fmt: skip
 MOST_KINDS = 1_000  # logged; more are only counted
 

@@ -135,6 +135,6 @@ def test_a_wrong_file_of_keys_is_one_line_and_no_start(registry: Path, tmp_path:
     keys.write_text("reco_not_a_hash\n")
     done = run("run", registry=registry, api_keys_file=keys, port=free_port())
     assert done.returncode == 2
-    assert done.stderr == f"error: RECO_API_KEYS_FILE: {keys}: line 1: expected a JSON object\n"
+    assert done.stderr == f"error: RECO_API_KEYS_FILE: {keys}: line 1: is no JSON; {A_LINE}\n"
     missing = run("run", registry=registry, api_keys_file=tmp_path / "none", port=free_port())
     assert missing.stderr.endswith("none: No such file or directory\n")

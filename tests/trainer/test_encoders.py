@@ -247,7 +247,7 @@ def test_a_hugging_face_model_is_read_from_a_folder(kind, tmp_path):
 def test_an_absent_library_is_named_with_the_extra_that_brings_it(name, monkeypatch):
     monkeypatch.setitem(sys.modules, "torchvision.models", None)
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(InputError, match=r"which cannot be imported .* expected the extra `vision`"):
+    with pytest.raises(InputError, match=r"not installed: pip install 'anchorrec\[vision\]'"):
         image_encoder(name, "cpu")
 
 

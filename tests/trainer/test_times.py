@@ -26,6 +26,8 @@ def seconds(values, options=AUTO, dtype=None):
         ([datetime(2014, 3, 1), datetime(2014, 3, 1, 0, 0, 1), None], [1393632000, 1393632001, None]),
         ([1.393632e9, float("nan"), -5.0], [1393632000, None, None]),
         ([None, None], [None, None]),
+        (["1393632000", "N/A", "null", "\\N", "NaN"], [1393632000, None, None, None, None]),
+        (["2014-03-01", "NaT", "-"], [1393632000, None, None]),
         ([0, 1, 2], [0, 1, 2]),
         ([], []),
         ([20140301, 20140302], [1393632000, 1393718400]),
@@ -64,7 +66,10 @@ def test_dates_and_times_are_read_in_the_ways_that_leave_no_doubt(written):
     assert seconds([written]) == [1569888000]
 
 
-@pytest.mark.parametrize("written", ["01/02/2019", "1.2.2019 10:00", "13-02-19", "yesterday", "2019-02-30", "10:00"])
+@pytest.mark.parametrize(
+    "written",
+    ["01/02/2019", "1.2.2019 10:00", "13-02-19", "yesterday", "2019-02-30", "10:00", "2019-10-01T00:00+25:00"],
+)
 def test_a_date_that_leaves_a_doubt_is_refused_with_the_option_that_ends_it(written):
     with pytest.raises(InputError, match=r"column 'when': 1 of 2 values.*first '.*--time-format"):
         seconds(["2019-10-01", written])

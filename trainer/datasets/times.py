@@ -17,6 +17,7 @@ SECONDS_END = 1e11  # this and more (the year 5138 in seconds, 1973 in milliseco
 LATEST = datetime(2100, 1, 1, tzinfo=UTC).timestamp()  # no interaction happens from here on
 GAP = 10 * 365.25 * 86_400  # s: what is so far from all others is a stand-in for "unknown", or a slip
 END_OF_32_BITS = 2**31 - 1  # in 2038; a usual stand-in
+UNKNOWN = ("", "-", "?", "na", "n/a", "nan", "nat", "none", "null", "unknown", "\\n")  # in small letters
 FIRST_DAY, LAST_DAY = 1970_01_01, 2099_12_31  # written as one number
 
 
@@ -88,7 +89,9 @@ def _moments(column: pl.Series, options: TimeOptions) -> _Moments:
     if isinstance(kind, pl.Date | pl.Datetime):
         return _Moments(_of_dates(column))
     if isinstance(kind, pl.String | pl.Categorical | pl.Enum):
-        return _of_text(column.cast(pl.String).str.strip_chars().replace("", None), options)
+        text = column.cast(pl.String).str.strip_chars()
+        known = ~text.str.to_lowercase().is_in(UNKNOWN)
+        return _of_text(pl.select(pl.when(known).then(text).alias(column.name)).to_series(), options)
     if not kind.is_numeric():
         raise InputError(
             f"column {column.name!r} holds {kind}, which is no time; expected unix times, dates or text"

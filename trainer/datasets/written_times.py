@@ -1,8 +1,10 @@
 """Reads dates and times that are written as text as unix seconds."""
 
+import math
 import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 
 import polars as pl
@@ -73,20 +75,21 @@ def _or_none(parse: Callable[[str], int], value: str) -> int | None:
 
 
 def _written_second(value: str) -> int:
+    with suppress(ValueError):  # the quickest way for most
+        return _seconds(datetime.fromisoformat(value.removesuffix(" UTC")))
     if found := YEAR_FIRST.fullmatch(value):
         return BEFORE_1970 if NO_DAY.fullmatch(value) else _of_parts(found)
     if MAIL.fullmatch(value):
         return _seconds(parsedate_to_datetime(value))
-    return _seconds(datetime.fromisoformat(value))
+    raise ValueError(value)
 
 
 def _of_parts(found: re.Match[str]) -> int:
     year, _, month, day, hour, minute, second, hours, minutes = found.groups()
-    moment = datetime(int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0), tzinfo=UTC)
-    ahead = timedelta(hours=int(hours or 0), minutes=int(f"{(hours or '+')[0]}{minutes or 0}"))
-    return _seconds(moment) - int(ahead.total_seconds())
+    zone = timezone(timedelta(hours=int(hours or 0), minutes=int(f"{(hours or '+')[0]}{minutes or 0}")))
+    clock = (int(hour or 0), int(minute or 0), int(second or 0))
+    return _seconds(datetime(int(year), int(month), int(day), *clock, tzinfo=zone))
 
 
 def _seconds(moment: datetime) -> int:
-    in_zone = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return int((in_zone - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(seconds=1))
+    return math.floor((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())

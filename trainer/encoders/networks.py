@@ -11,6 +11,7 @@ from PIL import Image
 from torch import nn
 
 from index.errors import InputError
+from index.extras import missing_package
 
 
 @dataclass(frozen=True)
@@ -98,11 +99,9 @@ def _library(module: str, encoder: str) -> Any:
     try:
         return import_module(module)
     except (ImportError, RuntimeError) as error:  # RuntimeError: torchvision built for another torch
+        told = missing_package(error, f"image encoder {encoder!r}") if isinstance(error, ImportError) else None
         package = module.partition(".")[0]
-        raise InputError(
-            f"image encoder {encoder!r} needs {package}, which cannot be imported ({error});"
-            " expected the extra `vision` (pip install 'anchorrec[vision]')"
-        ) from error
+        raise InputError(told or f"image encoder {encoder!r}: {package} cannot be imported: {error}") from error
 
 
 def _no_model(family: str, name: str, error: Exception) -> InputError:

@@ -10,6 +10,7 @@ from index.errors import InputError
 from service.events.known_bundles import LIST_EVERY_S, KnownBundles
 from service.events.log import EventCount
 from service.events.quality import BUCKET_S, UNKNOWN_BUNDLE, bucket_of, quality, wilson
+from service.telemetry.metrics import Metrics
 
 
 def test_rates_are_of_what_was_shown_and_null_where_nothing_was() -> None:
@@ -71,7 +72,7 @@ def known(names: list[str], steps: Callable[[KnownBundles, list[float]], Awaitab
         listed += 1
         return list(names)
 
-    asyncio.run(steps(KnownBundles(list_ids, lambda: clock[0]), clock))
+    asyncio.run(steps(KnownBundles(list_ids, Metrics(), lambda: clock[0]), clock))
     return listed
 
 
@@ -100,7 +101,7 @@ def test_events_that_come_while_the_registry_is_listed_wait_for_it() -> None:
         return ["b1"]
 
     async def steps() -> None:
-        bundles = KnownBundles(list_ids, lambda: 0.0)
+        bundles = KnownBundles(list_ids, Metrics(), lambda: 0.0)
         waiting = [asyncio.ensure_future(bundles.learn(["b1"])) for _ in range(3)]
         await asyncio.sleep(0.01)
         assert not any(one.done() for one in waiting)
@@ -117,7 +118,7 @@ def test_while_the_registry_is_away_the_bundle_that_serves_is_known(error: type[
         raise error("away")
 
     async def steps() -> None:
-        bundles = KnownBundles(fail, lambda: 0.0)
+        bundles = KnownBundles(fail, Metrics(), lambda: 0.0)
         bundles.add("serves")
         await bundles.learn(["serves", "b1"])
         assert (bundles.label("serves"), bundles.label("b1")) == ("serves", UNKNOWN_BUNDLE)
