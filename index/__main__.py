@@ -139,7 +139,9 @@ def publish(
     limit: Limits = None,
     replay: Replay = None,
     copies: Copies = COPIES,
-    force: Annotated[bool, typer.Option("--force", help="Publish also where the gate fails.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Publish also where the gate fails, but no damaged bundle.")
+    ] = False,
 ) -> None:
     """Run the gate, then publish the bundle. Where the gate refuses it, the current one keeps serving: exit status 1.
 
@@ -154,6 +156,8 @@ def publish(
     if not report.passed and not force:
         typer.echo(f"not published; still serving: {registry.current_id() or 'nothing'}", err=True)
         raise typer.Exit(1)
+    if not report.passed:
+        open_bundle(registry.fetch(report.bundle_id))  # no force makes a damaged bundle serve
     why = "" if report.passed else f"forced, though {', '.join(check.name for check in report.failures)} failed"
     registry.publish(report.bundle_id, PointerMove(at=now, by=BY, why=why))
     typer.echo(f"serving: {report.bundle_id}" + ("" if report.passed else " (forced)"))

@@ -71,16 +71,7 @@ class _Item(TypedDict):
     image: str | None
 
 
-_ITEM, _ITEMS = TypeAdapter(_Item), TypeAdapter(list[_Item])
-
-
-def check_item_record(record: bytes) -> None:
-    """InputError unless the bytes are the JSON of an item's metadata."""
-    try:
-        _ITEM.validate_json(record)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"an item's {'.'.join(map(str, first['loc'])) or 'record'}: {first['msg']:.200}") from error
+_ITEMS = TypeAdapter(list[_Item])
 
 
 def checked_arrays(content: BundleContent) -> dict[str, Array]:

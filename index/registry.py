@@ -165,8 +165,10 @@ class Registry:
         self._change(lambda _: self._update_record(bundle_id, gate=result))
 
     def publish(self, bundle_id: str, move: PointerMove | None = None) -> None:
-        """Point to the bundle and clear its withdrawal. The caller runs the gate; a damaged bundle is refused here."""
-        self._check(bundle_id, verify=True)  # before the change, since it may take long
+        """Point to the bundle and clear its withdrawal. The caller runs the gate; a bundle that cannot be opened is
+        refused here.
+        """
+        self._check(bundle_id)  # before the change, since it may have to be fetched
         self._change(partial(self._publish, bundle_id, move))
 
     def _publish(self, bundle_id: str, move: PointerMove | None, found: StoredFile | None) -> None:
@@ -289,9 +291,9 @@ class Registry:
     def _write_record(self, bundle_id: str, record: BundleRecord, before: StoredFile | None) -> None:
         self._store.replace(record_name(bundle_id), record.model_dump_json(indent=2).encode(), before)
 
-    def _check(self, bundle_id: str, *, verify: bool = False) -> None:
+    def _check(self, bundle_id: str) -> None:
         path = self.path(bundle_id)
-        bundle = open_bundle(path, verify=verify)
+        bundle = open_bundle(path, verify=False)
         if (found := bundle.bundle_id) != bundle_id:
             raise BundleError(f"{path} holds bundle {found}; expected {bundle_id}: the folder was renamed")
         bundle.index()

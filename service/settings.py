@@ -321,7 +321,7 @@ class BundleSettings(ProcessSettings):
     verify_bundle: Literal["start", "background", "off"] = Field(
         "start",
         description="when all checksums are verified: before serving, after the start, or never; a swap verifies first "
-        "unless off, and the search index is always verified before it is read",
+        "unless off; the index always",
     )
     bundle_files: Literal["mapped", "memory"] = Field(
         "mapped", description="memory: read all files, so that a truncated file cannot kill the process (SIGBUS)"

@@ -239,13 +239,19 @@ def test_rows_and_offsets_outside_their_arrays_are_refused_though_sums_are_right
         open_bundle(bundle, verify=False)
 
 
-@pytest.mark.parametrize(
-    ("name", "row", "told"), [("user_ids/bytes.npy", 0, "is no UTF-8"), ("items/bytes.npy", 0, "row 0 of items")]
-)
-def test_texts_that_no_answer_could_hold_fail_the_gate_though_sums_are_right(tmp_path, name, row, told):
-    bundle = edited(write_small_bundle(tmp_path), name, lambda data: data.__setitem__(row, 0xFF))
+def test_an_id_that_is_no_text_fails_the_gate_though_sums_are_right(tmp_path):
+    bundle = edited(write_small_bundle(tmp_path), "user_ids/bytes.npy", lambda data: data.__setitem__(0, 0xFF))
     report = check_bundle(bundle, None)
-    assert told in report.failures[0].found
+    assert "the id of row 0 is no UTF-8" in report.failures[0].found
+
+
+def test_no_force_publishes_a_damaged_bundle(tmp_path, monkeypatch, capsys):
+    bundle = write_tiny_bundle(tmp_path, 0)
+    data = (bundle / "user_own.npy").read_bytes()
+    (bundle / "user_own.npy").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    assert ended(monkeypatch, "publish", "--force", bundle) == 2
+    assert "user_own.npy has sha256" in capsys.readouterr().err.splitlines()[-1]
+    assert Registry(tmp_path).current_id() is None
 
 
 def test_a_file_of_absurd_size_is_refused_before_it_is_read(tmp_path):

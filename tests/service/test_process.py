@@ -13,6 +13,7 @@ from servers import Valkey, counted, publish, wait_until
 
 from deploy.processes import free_port
 from index.registry import Registry
+from service.http.security.keys import A_LINE
 
 
 def test_the_process_holds_no_torch_and_logs_json_with_ids_escaped(registry: Path, tmp_path: Path) -> None:
