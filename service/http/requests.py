@@ -69,6 +69,11 @@ class PagedQuery(ListQuery):
     def has_filters(self) -> bool:
         return bool(self.category or self.require or self.exclude)
 
+    @cached_property
+    def cheap(self) -> bool:
+        explained = getattr(self, "explain", False)
+        return not (self.offset or self.has_filters) and self.k <= (CHEAP_EXPLAINED if explained else CHEAP)
+
 
 class RecommendQuery(PagedQuery):
     """Options of /recommend."""
@@ -99,7 +104,7 @@ class RecommendQuery(PagedQuery):
 
     @cached_property
     def cheap(self) -> bool:
-        return self.plain and not self.counterfactual and self.k <= (CHEAP_EXPLAINED if self.explain else CHEAP)
+        return super().cheap and self.order.plain and not self.counterfactual
 
 
 class SimilarQuery(PagedQuery):

@@ -89,6 +89,8 @@ class RankingContext:
 
 def _allowed_pins(constraints: Constraints, forbidden: Array) -> list[tuple[int, int]]:
     """The positions and rows of the pins that may be shown."""
+    if not constraints.pins:
+        return []
     rows = np.array([row for _, row in constraints.pins], np.int64)
     allowed = ~np.isin(rows, forbidden)
     if constraints.within is not None:

@@ -11,6 +11,7 @@ from servers import serving
 
 from service.client import Client, TooCostly
 from service.http.security.keys import new_key
+from service.ranking.turns import Turn
 
 EVERYTHING = {"k": 40, "explain": True, "counterfactual": True, "diversity": 0.5}
 TWENTY = [f"user-{number}" for number in range(20)]
@@ -75,6 +76,30 @@ def test_a_get_costs_what_the_page_says(registry: Path, path: str, cost: int) ->
 def test_the_python_client_knows_the_error(cheap: httpx.Client) -> None:
     with Client(str(cheap.base_url)) as client, pytest.raises(TooCostly, match="costs 98, the limit is 40"):
         client.recommend_batch(TWENTY, **EVERYTHING)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "pauses"),
+    [
+        ("/recommend/batch", {"user_ids": TWENTY[:8], **EVERYTHING}, 8 * 5),
+        ("/recommend/batch", {"user_ids": TWENTY[:8]}, 8 * 2),
+        ("/recommend", {"user_id": "user-1", "rules": {"block": [{"item_id": "a"}]}, **EVERYTHING}, 7),
+        ("/similar/item-1?explain=true&k=30", None, 30),
+        ("/popular?category=lamp", None, 2),
+    ],
+)
+def test_what_is_expensive_pauses_between_its_parts(
+    cheap: httpx.Client, monkeypatch: pytest.MonkeyPatch, path: str, body: Any, pauses: int
+) -> None:
+    counted: list[Turn] = []
+
+    async def pause(turn: Turn) -> None:
+        counted.append(turn)
+
+    monkeypatch.setattr(Turn, "pause", pause)
+    response = cheap.get(path) if body is None else cheap.post(path, json=body)
+    assert response.status_code == 200, response.text
+    assert len(counted) >= pauses
 
 
 def test_a_rate_limit_counts_tokens(registry: Path, tmp_path: Path) -> None:
