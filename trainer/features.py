@@ -11,6 +11,7 @@ from index.reading import reason
 
 FeatureArray = NDArray[np.floating]
 SHOWN_IDS = 5
+LARGEST = 1e18  # the square of a larger value is infinite in float32, in which models compute lengths
 
 
 def load_features(file: Path) -> FeatureArray:
@@ -40,14 +41,17 @@ def checked_features(modality: str, features: NDArray[np.floating], item_ids: Se
     if features.dtype not in (np.float16, np.float32):
         with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused below
             features = features.astype(np.float32)
-    bad = np.flatnonzero(~np.isfinite(features).all(axis=1))
-    if bad.size:
-        shown = ", ".join(item_ids[row][:80] for row in bad[:SHOWN_IDS])
-        raise InputError(
-            f"{modality} features have NaN or infinite values in {bad.size:,} of {len(features):,} rows;"
-            f" first items: {shown}"
-        )
+    _refuse_rows(modality, "NaN or infinite values", ~np.isfinite(features), item_ids)
+    if features.dtype == np.float32:
+        _refuse_rows(modality, "values beyond 1e18", (features > LARGEST) | (features < -LARGEST), item_ids)
     return features
+
+
+def _refuse_rows(modality: str, what: str, bad: NDArray[np.bool_], item_ids: Sequence[str]) -> None:
+    rows = np.flatnonzero(bad.any(axis=1))
+    if rows.size:
+        shown = ", ".join(item_ids[row][:80] for row in rows[:SHOWN_IDS])
+        raise InputError(f"{modality} features have {what} in {rows.size:,} of {len(bad):,} rows; first items: {shown}")
 
 
 def with_mean_for_zero_rows(modality: str, features: FeatureArray) -> tuple[FeatureArray, int]:

@@ -91,3 +91,17 @@ def test_settings_cannot_be_changed_after_they_are_made():
     config = RunConfig(model=AnchorRecSettings())
     with pytest.raises(ValidationError, match="frozen"):
         config.seed = 3
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32, 2**70])
+def test_a_seed_that_no_generator_takes_is_refused(seed):
+    with pytest.raises(InputError, match=r"seed: expected (greater|less) than"):
+        load_config("anchorrec", (f"seed={seed}",))
+
+
+@pytest.mark.parametrize(
+    "override", ["training.learning_rate=inf", "training.learning_rate=nan", "model.temperature=inf"]
+)
+def test_a_setting_that_is_not_finite_is_refused(override):
+    with pytest.raises(InputError, match="expected a finite number"):
+        load_config("anchorrec", (override,))

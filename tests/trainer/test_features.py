@@ -22,6 +22,14 @@ def test_values_that_are_not_finite_are_refused_with_the_items_they_belong_to(va
         checked_features("image", features, IDS)
 
 
+@pytest.mark.parametrize(("value", "dtype"), [(2e18, np.float32), (-2e18, np.float64), (1e300, np.float64)])
+def test_values_whose_squares_are_infinite_are_refused(value, dtype):
+    features = np.ones((3, 2), dtype)
+    features[1, 0] = value
+    with pytest.raises(InputError, match=r"image features have .* in 1 of 3 rows; first items: b"):
+        checked_features("image", features, IDS)
+
+
 def test_another_number_of_rows_than_items_is_refused():
     with pytest.raises(InputError, match="text features have 4 rows, but there are 3 items"):
         checked_features("text", np.ones((4, 2), np.float32), IDS)
