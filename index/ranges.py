@@ -17,12 +17,12 @@ Array = np.ndarray[Any, Any]
 MOST_BYTES, MOST_BYTES_A_ROW = 64 << 20, 64 << 10  # of a file, beside its embeddings: far more than any has
 
 
-def check_size(file: Path, sizes: BundleSizes) -> None:
-    """BundleError where a file is longer than any of such a bundle, so that reading it could take hours; or OSError."""
+def check_size(file: str, n_bytes: int, sizes: BundleSizes) -> None:
+    """BundleError where a file is longer than any of such a bundle, so that reading it could take hours."""
     rows = sizes.n_users + sizes.n_items
     most = MOST_BYTES + rows * (MOST_BYTES_A_ROW + 8 * sizes.embedding_size) + 8 * sizes.n_interactions
-    if (found := file.stat().st_size) > most:
-        raise BundleError(f"{file} has {found:,} bytes; expected at most {most:,}: the file is damaged")
+    if n_bytes > most:
+        raise BundleError(f"{file} has {n_bytes:,} bytes; expected at most {most:,}: the file is damaged")
 
 
 def check_ranges(path: Path, sizes: BundleSizes, arrays: dict[str, Array]) -> None:

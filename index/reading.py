@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from index.errors import InputError
 
@@ -61,6 +61,9 @@ def read_json(path: Path, kind: TypeAdapter[T], expected: str) -> T:
 
 def reason(error: BaseException) -> str:
     """The error in a few words on one line."""
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return f"{'.'.join(map(str, first['loc']))} {first['msg']}"[:_REASON_CHARS].strip()
     text = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
     return " ".join(text[: 2 * _REASON_CHARS].split())[:_REASON_CHARS]
 
