@@ -10,7 +10,8 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.markup import escape
 
 from index.bundle import open_bundle, read_manifest
 from index.cli import COPIES, Copies, command_line, run_cli
@@ -84,7 +85,7 @@ def build(
     use_threads(threads)
     registry, bundle_id = find_bundle(bundle, copies, progress=True)
     old = registry.fetch(bundle_id)
-    with Console(stderr=True).status(f"building {factory}"):
+    with Console(stderr=True).status(f"building {escape(factory)}"):
         path = reindex(old, factory, created_at=datetime.now(UTC), nprobe=nprobe, ef_search=ef_search)
     recall = read_manifest(path).index.recall
     typer.echo(f"{registry.add_bundle(path)}\n" + "  ".join(f"{name} {value:.4f}" for name, value in recall.items()))
@@ -104,11 +105,11 @@ def inspect(
     if _names_bundle(place):
         path = _fetch(place, copies)
         manifest = open_bundle(path, verify=verify).manifest
-        typer.echo(manifest.model_dump_json(indent=2)) if as_json else Console().print(bundle_summary(path, manifest))
+        typer.echo(manifest.model_dump_json(indent=2)) if as_json else _print(bundle_summary(path, manifest))
         return
     registry = open_registry(place, copies)
     known = {"bundle": registry.current_id(), "history": registry.history(), "bundles": registry.ids()}
-    typer.echo(json.dumps(known, indent=2)) if as_json else Console().print(registry_table(registry))
+    typer.echo(json.dumps(known, indent=2)) if as_json else _print(registry_table(registry))
 
 
 @app.command()
@@ -231,7 +232,11 @@ def bench(
                 place_index(index, allow_gpu=gpu), name, queries, k=k, excluded_counts=counts, rng=rng
             )
         ]
-    typer.echo(json.dumps([asdict(line) for line in lines])) if as_json else Console().print(benchmark_table(lines, k))
+    typer.echo(json.dumps([asdict(line) for line in lines])) if as_json else _print(benchmark_table(lines, k))
+
+
+def _print(table: RenderableType) -> None:
+    Console(markup=False).print(table)  # a name with brackets is no markup
 
 
 def _names_bundle(place: str) -> bool:

@@ -30,6 +30,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, Trans
 from index.bundle_store import StoredFile, StoreUnavailableError, WriteConflictError
 from index.errors import BundleError, InputError
 from index.manifest import BUNDLE_ID, MANIFEST, Manifest, check_file_names, parse_manifest
+from index.ranges import check_size
 from index.reading import MAX_DOCUMENT
 from index.storage import (
     TEMPORARY_PREFIX,
@@ -150,6 +151,8 @@ class BucketStore:
         lacking = sorted(name for name in manifest.files if f"{bundle_id}/{name}" not in sizes)
         if lacking:
             raise BundleError(f"{self.location(bundle_id)} lacks {', '.join(lacking)}; expected the manifest's files")
+        for name in manifest.files:
+            check_size(f"{self.location(bundle_id)}/{name}", sizes[f"{bundle_id}/{name}"], manifest.sizes)
         with temporary_folder(self.folder) as folder, self._progress("fetching", sum(sizes.values())) as transferred:
 
             def download(name: str) -> None:

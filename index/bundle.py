@@ -90,7 +90,7 @@ class Bundle:
         with damage_as_bundle_error():
             file = self.path / INDEX
             if not self.verified:
-                check_size(file, self.manifest.sizes)
+                check_size(str(file), file.stat().st_size, self.manifest.sizes)
                 found, expected = sha256_of(file), self.manifest.files[INDEX]
                 if found != expected:
                     raise BundleError(f"{file} is no readable FAISS index: it has sha256 {found}; expected {expected}")
@@ -161,7 +161,7 @@ def check_sums(path: Path, manifest: Manifest) -> None:
     """Read every file; BundleError on the first whose sum differs from the manifest's."""
     with damage_as_bundle_error():
         for name in manifest.files:
-            check_size(path / name, manifest.sizes)
+            check_size(str(path / name), (path / name).stat().st_size, manifest.sizes)
         for name, expected in manifest.files.items():
             if (found := sha256_of(path / name)) != expected:
                 raise BundleError(

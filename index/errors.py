@@ -10,4 +10,7 @@ class InputError(ValueError):
 
 
 class BundleError(InputError):
-    """A bundle that must not be served: damaged, edited, or of another format."""
+    """A bundle that must not be served: damaged, edited, or of another format. The message is one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()))

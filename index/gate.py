@@ -12,7 +12,6 @@ from index.invariants import fold_in_error, part_sum_error
 from index.item_index import ItemIndex, measured_recall
 from index.layout import first_non_finite_row
 from index.manifest import Manifest
-from index.reading import reason
 
 __all__ = ["GateCheck", "GateLimits", "GateReport", "check_bundle", "incumbent_split"]
 
@@ -32,7 +31,6 @@ def check_bundle(
     """
     try:
         bundle = open_bundle(path)
-        _check_ids(bundle)
     except BundleError as error:
         sums = GateCheck(name="files and sums", passed=False, found=str(error), required="as the manifest says")
         return GateReport(bundle_id=path.name, checks=(sums,))
@@ -49,16 +47,6 @@ def check_bundle(
         *_metric_checks(bundle.manifest, None if serving is None else serving.manifest, absence, limits),
     )
     return GateReport(bundle_id=bundle.bundle_id, checks=checks)
-
-
-def _check_ids(bundle: Bundle) -> None:
-    """BundleError where an id is no UTF-8, whatever the sum of its file."""
-    for table in (bundle.user_ids, bundle.item_ids):
-        for row in range(len(table)):
-            try:
-                table[row]
-            except UnicodeDecodeError as error:
-                raise BundleError(f"{bundle.path}: the id of row {row} is no UTF-8: {reason(error)}") from error
 
 
 def _file_check(bundle: Bundle) -> GateCheck:

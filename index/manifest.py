@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field, ValidationError
 
-from index.errors import BundleError, InputError
+from index.errors import BundleError
 from index.frozen_model import FrozenModel
 from index.layout import BundleSizes, layout
 from index.reading import read_document, reason
@@ -86,7 +86,7 @@ def read_manifest(path: Path) -> Manifest:
     """Read a bundle's manifest; BundleError where it is missing, of another format, damaged or edited."""
     try:
         text = read_document(path / MANIFEST)
-    except (InputError, OSError) as error:
+    except (ValueError, OSError) as error:  # a ValueError: an id of a damaged pointer that no path can hold
         raise BundleError(f"{path} has no readable {MANIFEST} ({reason(error)}); expected a bundle folder") from error
     return parse_manifest(text, str(path))
 

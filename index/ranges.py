@@ -1,4 +1,4 @@
-"""Checks that sizes of a bundle's files are plausible, and that numbers that point into an array point inside it.
+"""Checks that sizes of a bundle's files are plausible, that numbers that point into an array point inside it, and ids.
 
 Outside its array such a number would fail the request that follows it, or answer it with another row.
 """
@@ -17,12 +17,12 @@ Array = np.ndarray[Any, Any]
 MOST_BYTES, MOST_BYTES_A_ROW = 64 << 20, 64 << 10  # of a file, beside its embeddings: far more than any has
 
 
-def check_size(file: Path, sizes: BundleSizes) -> None:
-    """BundleError where a file is longer than any of such a bundle, so that reading it could take hours; or OSError."""
+def check_size(file: str, n_bytes: int, sizes: BundleSizes) -> None:
+    """BundleError where a file is longer than any of such a bundle, so that reading it could take hours."""
     rows = sizes.n_users + sizes.n_items
     most = MOST_BYTES + rows * (MOST_BYTES_A_ROW + 8 * sizes.embedding_size) + 8 * sizes.n_interactions
-    if (found := file.stat().st_size) > most:
-        raise BundleError(f"{file} has {found:,} bytes; expected at most {most:,}: the file is damaged")
+    if n_bytes > most:
+        raise BundleError(f"{file} has {n_bytes:,} bytes; expected at most {most:,}: the file is damaged")
 
 
 def check_ranges(path: Path, sizes: BundleSizes, arrays: dict[str, Array]) -> None:
@@ -35,6 +35,8 @@ def check_ranges(path: Path, sizes: BundleSizes, arrays: dict[str, Array]) -> No
         ("seen/item_offsets.npy", "seen/item_users.npy"),
     ):
         _check_offsets(path / offsets, arrays[offsets], len(arrays[values]))
+    for table in ("user_ids", "item_ids"):
+        _check_texts(path / table / "bytes.npy", arrays[f"{table}/bytes.npy"], arrays[f"{table}/offsets.npy"])
     for name, n in (
         ("seen/user_items.npy", sizes.n_items),
         ("seen/item_users.npy", sizes.n_users),
@@ -53,3 +55,13 @@ def _check_offsets(file: Path, offsets: Array, n: int) -> None:
 def _check_rows(file: Path, rows: Array, n: int) -> None:
     if len(rows) and (rows.min() < 0 or rows.max() >= n):
         raise BundleError(f"{file} has rows {rows.min()}..{rows.max()}; expected 0..{n - 1}")
+
+
+def _check_texts(file: Path, text: Array, offsets: Array) -> None:
+    starts = offsets[offsets < len(text)]
+    try:
+        text.tobytes().decode()
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{file} is no UTF-8 ({error.reason} at byte {error.start}); expected ids") from error
+    if ((text[starts] & 0xC0) == 0x80).any():  # a byte inside a character
+        raise BundleError(f"{file} has an id that ends inside a character; expected ids in UTF-8")

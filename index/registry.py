@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from index.bundle import Manifest, open_bundle
 from index.bundle_store import BundleStore, FolderStore, StoredFile, StoreUnavailableError, WriteConflictError
@@ -130,9 +130,8 @@ class Registry:
         try:
             return None if stored is None else Pointer.model_validate_json(stored.data)
         except ValueError as error:
-            why = error.errors()[0]["msg"] if isinstance(error, ValidationError) else reason(error)
             raise InputError(
-                f'{self}/{POINTER} is damaged ({why:.200}); expected {{"bundle": id, "history": [...]}}'
+                f'{self}/{POINTER} is damaged ({reason(error)}); expected {{"bundle": id, "history": [...]}}'
             ) from error
 
     def current_id(self) -> str | None:

@@ -1,7 +1,6 @@
 """The requests that warm a process up before it is ready: one of each kind, for users and items of its bundle."""
 
 from collections.abc import Iterator, Sequence
-from urllib.parse import urlencode
 
 from fastapi.routing import APIRoute
 
@@ -30,8 +29,7 @@ def _start_requests(routes: Sequence[APIRoute], service: Service) -> Iterator[Re
         for by in loaded.similar_items.spaces:
             yield replayable(by_endpoint["similar"], service, item_id, f"by={by}&explain=true")
         yield replayable(by_endpoint["item"], service, item_id, "")
-    if category := loaded.items.full_record(0)["category"]:  # builds the facets
-        yield replayable(by_endpoint["recommend"], service, users[0], urlencode({"category": category}))
+    yield replayable(by_endpoint["recommend"], service, users[0], "category=any")  # builds the facets
     yield replayable(by_endpoint["popular"], service, "", "")
     yield replayable(by_endpoint["user"], service, users[0], "")
     k = service.settings.k_default

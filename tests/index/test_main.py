@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -176,3 +177,8 @@ def test_wrong_input_is_one_line_and_exit_status_2(bundle, capfd):
         assert errors.startswith("error: ")
         assert message in errors
         assert errors.count("\n") == 1
+
+
+def test_a_registry_may_have_any_name(bundle, tmp_path):
+    registry = Path(shutil.copytree(bundle.parent, tmp_path / "shop[/bold] [red]"))
+    assert "[/bold] [red]" in run("inspect", registry).replace("\n", "")

@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -155,3 +156,24 @@ def test_whatever_is_damaged_no_command_ends_in_a_traceback(dataset, whole, tmp_
         file.write_bytes(before)
     print(outcomes)
     assert outcomes[2] > EXAMPLES // 4
+
+
+def test_a_damaged_study_is_refused_by_its_name(dataset, tmp_path, capfd):
+    (tmp_path / "study.db").write_bytes(b"garbage" * 100)
+    status, told = ended(capfd, "tune", dataset.path, "--config", "lightgcn", "--trials", 1, "--out", tmp_path)
+    assert status == 2
+    assert "study.db is no readable study (" in told.splitlines()[-1]
+
+
+@pytest.mark.parametrize("damage", list(product(["retrain.json", "result.json"], [b"", b"[", b"{}", b"7", b"\xff"])))
+def test_a_damaged_record_of_a_retraining_is_refused(dataset, tmp_path, capfd, monkeypatch, damage):
+    name, content = damage
+    monkeypatch.setattr("trainer.retrain._run_steps", lambda *_: pytest.fail("it was taken for a new one"))
+    monkeypatch.setattr("trainer.retrain._record", lambda *_: {})
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "retrain.json").write_text('{"begun": "2026-01-01T00:00:00+00:00"}')
+    (tmp_path / "out" / name).write_bytes(content)
+    places = ("--events", tmp_path, "--registry", tmp_path, "--out", tmp_path / "out")
+    status, told = ended(capfd, "retrain", dataset.path, *places)
+    assert status == 2
+    assert name in told.splitlines()[-1]

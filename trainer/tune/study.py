@@ -17,12 +17,15 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from index.errors import InputError
+from index.reading import reason
 from trainer.config import RunConfig, dump_config
 from trainer.data import Dataset
 from trainer.fit import fit
@@ -79,14 +82,17 @@ def open_study(folder: Path, search: TuningPlan, dataset: Dataset) -> Study:
     if not database.exists() and folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder} is not empty and holds no study; choose an empty folder to tune in")
     folder.mkdir(parents=True, exist_ok=True)
-    study = optuna.create_study(
-        storage=f"sqlite:///{quote(str(database.resolve()))}",  # a URL
-        study_name=STUDY_NAME,
-        direction="maximize",
-        pruner=_pruner(search),
-        load_if_exists=True,
-    )
-    _claim(study, search, dataset)
+    try:
+        study = optuna.create_study(
+            storage=f"sqlite:///{quote(str(database.resolve()))}",  # a URL
+            study_name=STUDY_NAME,
+            direction="maximize",
+            pruner=_pruner(search),
+            load_if_exists=True,
+        )
+        _claim(study, search, dataset)
+    except (SQLAlchemyError, StorageInternalError) as error:
+        raise InputError(f"{database} is no readable study ({reason(error)}); choose an empty folder") from error
     return study
 
 

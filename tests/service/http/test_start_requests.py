@@ -3,8 +3,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bundles import edited, write_small_bundle
 from servers import quiet_logs, serving
 
+from index.registry import Registry
 from service.app import create_app
 from service.bundles.warmup import WarmUpResult
 from service.settings import Settings
@@ -73,4 +75,11 @@ def test_a_start_request_that_fails_does_not_stop_the_start(registry, monkeypatc
 
     monkeypatch.setattr("service.users.lookup.UserLookup.find", fails)
     with serving(registry=registry) as client:
+        assert client.get("/readyz").status_code == 200
+
+
+def test_a_bundle_whose_items_have_no_record_starts_and_answers_what_it_can(tmp_path):
+    bundle = edited(write_small_bundle(tmp_path), "items/bytes.npy", lambda text: text.fill(ord("x")))
+    Registry(tmp_path).publish(bundle.name)
+    with serving(registry=tmp_path) as client:
         assert client.get("/readyz").status_code == 200
