@@ -228,7 +228,7 @@ class _DirectEndpoint:
         query = (self._parse_query_cached if len(text) <= MAX_CACHED_QUERY_BYTES else self._parse_query)(text)
         body, raw_body = None, b""
         if self.body is not None:
-            raw_body, body = await _read_body(scope, receive, self.body, settings.body_max_bytes)
+            raw_body, body = await _read_body(service, scope, receive, self.body)
         request = Request(
             service.current.loaded, path_id, query, body, scope[REQUEST_ID], scope[TIMINGS], principal,
             headers=scope["headers"], raw_body=raw_body,
@@ -282,9 +282,9 @@ class _DirectEndpoint:
         return CachedResponse(request.profile, rendered, result.get("source", ""), len(result.get("items", ())))
 
 
-async def _read_body(scope: Scope, receive: Receive, parser: BodyParser, limit: int) -> tuple[bytes, Any]:
+async def _read_body(service: Service, scope: Scope, receive: Receive, parser: BodyParser) -> tuple[bytes, Any]:
     """The decoded body and its validated value."""
-    encoding = encoding_of(scope["headers"])
+    encoding, limit = encoding_of(scope["headers"]), service.settings.body_max_bytes
     received = await read_body(scope, receive, limit)
 
     def parse() -> tuple[bytes, Any]:
@@ -293,7 +293,8 @@ async def _read_body(scope: Scope, receive: Receive, parser: BodyParser, limit: 
 
     if encoding == "identity" and len(received) <= PARSE_INLINE_BYTES:
         return parse()
-    return await asyncio.to_thread(parse)
+    async with service.parsing:  # several threads would wait for each other, and the event loop for all of them
+        return await asyncio.to_thread(parse)
 
 
 def _prepend_fields(fields: dict[str, str], rendered: bytes) -> bytes:

@@ -74,6 +74,8 @@ async def events(service: Service, request: Request[Query]) -> dict[str, Any]:
     An event that is sent again with the same event_id counts once. After 429 or 503 nothing was written; retry.
     """
     loaded, given = request.loaded, _as_list(request.body)
+    await request.turn.begin()
+    request.turn.end()  # not held while the log is written
     appended = await service.feedback.accept(given)
     request.timings.mark("log")
     named = dict.fromkeys(event.item_id for event in given if event.item_id)
