@@ -10,7 +10,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
 
-import httpx
 import numpy as np
 import orjson
 import typer
@@ -36,12 +35,10 @@ app = command_line()
 
 @dataclass(frozen=True)
 class Caller:
-    """A kind of expensive request, and how it shrinks until the service accepts it."""
+    """A kind of expensive request: what is asked for and the raw request, the largest first."""
 
     name: str
-    path: str
-    body: Mapping[str, Any] | None  # None: a GET, whose options are in the path
-    sizes: tuple[tuple[int, int], ...]  # users and k, the largest first
+    requests: Sequence[tuple[str, bytes]]
 
 
 @app.command()
@@ -75,9 +72,9 @@ def fairness(
                 pool.submit(int).result()  # started before anything is measured
                 cheap = itertools.cycle([raw(f"/recommend/{user_id(row)}?k=10") for row in rng.permutation(users)])
                 rows = [_row(ALONE, _cheap(service, cheap, rate, seconds, rng), _by_cpu(service, cheap, seconds))]
-                for caller in _callers():
+                for caller in callers_of(users):
                     if kind is None or caller.name in kind:
-                        request, asked = _largest_accepted(service, caller)
+                        asked, request = _largest_accepted(service, caller)
                         pressed = pool.submit(_press, service.port, request, callers, HEAD_START_S + 2 * seconds)
                         time.sleep(HEAD_START_S)
                         found = _cheap(service, cheap, rate, seconds, rng)
@@ -87,7 +84,8 @@ def fairness(
     typer.echo(orjson.dumps({"items": items, "callers": callers, "rate": rate, "rows": rows}).decode())
 
 
-def _callers() -> Sequence[Caller]:
+def callers_of(n_users: int) -> Sequence[Caller]:
+    """The kinds of expensive requests."""
     ids = [item_id(row) for row in range(ENTRIES_MAX)]
     rules = {
         "boost": [{"item_id": one, "by": 0.5} for one in ids],
@@ -95,20 +93,37 @@ def _callers() -> Sequence[Caller]:
         "require": [{"category": "lamp"}, {"category": "rug"}],
         "pin": [{"item_id": one, "position": place} for place, one in enumerate(ids, 1)],
     }
-    session = {"items": [{"item_id": one} for one in ids], "exclude": ids, "user_id": user_id(1)}
+    session = {"items": [{"item_id": one} for one in ids], "exclude": ids, "user_id": user_id(1), "rules": rules}
     query = "&".join(f"{name}={str(value).lower()}" for name, value in EVERYTHING.items())
-    one_user = tuple((1, k) for k in _halves(K_MAX))
-    batches = tuple((n, K_MAX) for n in _halves(BATCH_MAX)) + one_user[1:]
+    users = [user_id(row) for row in range(min(BATCH_MAX, n_users))]
+    clicks = [{"user_id": user_id(row), "item_id": one, "kind": "click"} for row, one in enumerate(ids * 2)]
+    deep = f"offset={DEPTH_MAX - K_MAX}"
+
+    def batches(body: Mapping[str, Any], sizes: Iterator[tuple[int, int]]) -> Sequence[tuple[str, bytes]]:
+        return [
+            (f"{n} users, k {k}", _post("/recommend/batch", {**body, "user_ids": users[:n], "k": k})) for n, k in sizes
+        ]
+
+    def gets(path: str) -> Sequence[tuple[str, bytes]]:
+        return [(f"k {k}", raw(f"{path}&k={k}")) for k in _halves(K_MAX)]
+
+    fewer_users, fewer_items = [(n, K_MAX) for n in _halves(BATCH_MAX)], [(BATCH_MAX, k) for k in _halves(K_MAX)]
     return (
-        Caller("batch", "/recommend/batch", EVERYTHING, batches),
-        Caller("large batch", "/recommend/batch", EVERYTHING, tuple((BATCH_MAX, k) for k in _halves(K_MAX))),
-        Caller("plain batch", "/recommend/batch", {}, batches),
-        Caller("batch with rules", "/recommend/batch", {"rules": rules, **EVERYTHING}, batches),
-        Caller("session", "/recommend", {"rules": rules, **session, **EVERYTHING}, one_user),
-        Caller("recommend", f"/recommend/{user_id(2)}?{query}&offset={DEPTH_MAX - K_MAX}", None, one_user),
-        Caller("similar", f"/similar/{item_id(0)}?explain=true&offset={DEPTH_MAX - K_MAX}", None, one_user),
-        Caller("popular", f"/popular?category=lamp&require=material:oak&offset={DEPTH_MAX - K_MAX}", None, one_user),
+        Caller("batch", batches(EVERYTHING, iter(fewer_users))),
+        Caller("large batch", batches(EVERYTHING, iter(fewer_items))),
+        Caller("plain batch", batches({}, iter(fewer_users))),
+        Caller("batch with rules", batches({"rules": rules, **EVERYTHING}, iter(fewer_users))),
+        Caller("session", [(f"k {k}", _post("/recommend", {**session, **EVERYTHING, "k": k})) for k in _halves(K_MAX)]),
+        Caller("recommend", gets(f"/recommend/{user_id(2)}?{query}&{deep}")),
+        Caller("similar", gets(f"/similar/{item_id(0)}?explain=true&{deep}")),
+        Caller("popular", gets(f"/popular?category=lamp&require=material:oak&{deep}")),
+        Caller("events", [("1,000", _post("/events", clicks))]),
+        Caller("hostile bodies", [("1 MB of objects", _post("/events", [{}] * 349_000))]),
     )
+
+
+def _post(path: str, body: Any) -> bytes:
+    return raw(path, body=orjson.dumps(body))
 
 
 def _halves(n: int) -> Iterator[int]:
@@ -117,16 +132,12 @@ def _halves(n: int) -> Iterator[int]:
         n //= 2
 
 
-def _largest_accepted(service: Child, caller: Caller) -> tuple[bytes, str]:
-    """The largest request of this kind that the service does not refuse, and what it is for."""
-    for n_users, k in caller.sizes:
-        users = {"user_ids": [user_id(row) for row in range(n_users)]} if "batch" in caller.path else {}
-        body = None if caller.body is None else orjson.dumps({**caller.body, **users, "k": k})
-        path = caller.path if body is not None else f"{caller.path}&k={k}"
-        found = service.client.request("GET" if body is None else "POST", path, content=body, timeout=120)
-        if found.status_code != httpx.codes.UNPROCESSABLE_ENTITY:
-            return raw(path, body=body), f"{n_users} users, k {k}"
-    raise AssertionError(f"{caller.name}: {found.text}")
+def _largest_accepted(service: Child, caller: Caller) -> tuple[str, bytes]:
+    """The largest request of this kind that is answered, or the smallest if none is, and what it asks for."""
+    for asked, request in caller.requests:
+        if not closed_loop(service.port, iter([request]), connections=1, seconds=1).failures:
+            return asked, request
+    return caller.requests[-1]
 
 
 def _press(port: int, request: bytes, callers: int, seconds: float) -> LoadResult:

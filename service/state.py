@@ -1,5 +1,6 @@
 """The state of a running service, which the ASGI lifespan passes to every request."""
 
+import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -48,6 +49,7 @@ class Service:
     recent: RecentRequests
     current: CurrentBundle
     lane: Lane = field(default_factory=Lane)  # of requests that compute for long
+    parsing: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while a large body is parsed in a thread
     draining: bool = False  # shutting down: answers requests, and reports not ready
     bundles: BundleLifecycle = field(init=False)  # what replaces the current bundle
 

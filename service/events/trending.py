@@ -6,9 +6,10 @@ the current time: a clock that jumps changes only the scores' common factor.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import heapify, heappop
 from itertools import groupby
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from cachetools import LRUCache
@@ -39,6 +40,14 @@ class _Hour:
         return self.cached
 
 
+class _Ranked(NamedTuple):
+    """Decayed counts at the start of an hour, highest first, and whose they are."""
+
+    scores: list[float]
+    numbers: list[int]  # of the items
+    item_ids: list[str]  # by number
+
+
 class Trending:
     """Counts events in at most `most_hours` hours and `most_counts` pairs of item and hour; evicts the oldest hours."""
 
@@ -49,7 +58,7 @@ class Trending:
         self._hours: dict[int, _Hour] = {}
         self._numbers: dict[str, int] = {}  # by item id, in order of the first event
         self._n_counts = 0
-        self._scores: LRUCache[tuple[float, int], list[tuple[float, str]]] = LRUCache(HALF_LIVES)
+        self._scores: LRUCache[tuple[float, int], _Ranked] = LRUCache(HALF_LIVES)
 
     def __len__(self) -> int:
         return self._n_counts
@@ -105,12 +114,15 @@ class Trending:
         if (half_life_s, hour) not in self._scores:
             self._scores[half_life_s, hour] = self._scores_at(half_life_s, hour)
         factor = 0.5 ** (max(0.0, now - hour * HOUR_S) / half_life_s)
-        for score, tied in groupby(self._scores[half_life_s, hour], key=itemgetter(0)):
-            for _, item_id in sorted(tied):
-                yield item_id, score * factor
+        ranked = self._scores[half_life_s, hour]
+        for score, tied in groupby(zip(ranked.scores, ranked.numbers, strict=True), key=itemgetter(0)):
+            item_ids = [ranked.item_ids[number] for _, number in tied]
+            heapify(item_ids)  # few of them are needed, and sorting all of a long tie would take far longer
+            while item_ids:
+                yield heappop(item_ids), score * factor
 
-    def _scores_at(self, half_life_s: float, last_hour: int) -> list[tuple[float, str]]:
-        """The decayed counts at the start of an hour, and their item ids, highest first."""
+    def _scores_at(self, half_life_s: float, last_hour: int) -> "_Ranked":
+        """The decayed counts at the start of an hour."""
         hours = sorted(self._hours)
         by_hour = [self._hours[hour].arrays() for hour in hours]
         ages = np.maximum(0, last_hour - np.array(hours)) * HOUR_S
@@ -119,6 +131,4 @@ class Trending:
         scores = np.bincount(numbers, counts * factors)
         ranked = np.unique(numbers)
         ranked = ranked[np.argsort(-scores[ranked])]
-        item_ids = list(self._numbers)
-        pairs = zip(scores[ranked].tolist(), ranked.tolist(), strict=True)
-        return [(score, item_ids[number]) for score, number in pairs]
+        return _Ranked(scores[ranked].tolist(), ranked.tolist(), list(self._numbers))

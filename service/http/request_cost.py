@@ -15,6 +15,7 @@ EXPLAINED = 25  # items explained, for a token
 SCORED = 250_000  # items of the catalogue that counterfactuals score, for a token
 SCORED_FOR_ALL = 20  # times that the catalogue is scored for counterfactuals of any number of items
 ENTRIES = 50  # of filters, rules and sessions, for a token
+HALF_LIFE = 20.0  # for ranking all trending items by a half-life of the request's own
 REORDERED = 2.0  # for diversity, a category cap or a seed
 
 
@@ -62,6 +63,8 @@ def _cost_of_one(query: PagedQuery, n_items: int) -> float:
     cost = 1 + depth / ITEMS
     if getattr(query, "explain", False):
         cost += query.k / EXPLAINED
+    if getattr(query, "half_life_hours", None) is not None:
+        cost += HALF_LIFE
     if isinstance(query, RecommendQuery):
         if not query.order.plain:
             cost += REORDERED + depth / ITEMS

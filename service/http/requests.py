@@ -122,6 +122,10 @@ class TrendingQuery(PagedQuery):
         None, ge=1, le=8_760, allow_inf_nan=False, description="half-life of an event's weight; unset: the setting"
     )
 
+    @cached_property
+    def cheap(self) -> bool:
+        return super().cheap and self.half_life_hours is None
+
 
 class SessionItem(BaseModel):
     """An item of a session."""

@@ -271,7 +271,7 @@ class _DirectEndpoint:
         query = (self._parse_query_cached if len(text) <= MAX_CACHED_QUERY_BYTES else self._parse_query)(text)
         body, raw_body = None, b""
         if self.body is not None:
-            raw_body, body = await _read_body(scope, receive, self.body, settings.body_max_bytes)
+            raw_body, body = await _read_body(service, scope, receive, self.body)
         elif ARRIVING in scope:
             scope[ARRIVING]()
             if OVERLOADED in scope:
@@ -368,9 +368,9 @@ class _DirectEndpoint:
         return CachedResponse(request.profile, rendered, result.get("source", ""), item_ids)
 
 
-async def _read_body(scope: Scope, receive: Receive, parser: BodyParser, limit: int) -> tuple[bytes, Any]:
+async def _read_body(service: Service, scope: Scope, receive: Receive, parser: BodyParser) -> tuple[bytes, Any]:
     """The decoded body and its validated value."""
-    encoding = encoding_of(scope["headers"])
+    encoding, limit = encoding_of(scope["headers"]), service.settings.body_max_bytes
     received = await read_body(scope, receive, limit)
     if OVERLOADED in scope:  # when the last of the body arrived
         raise overload(scope)
@@ -381,7 +381,8 @@ async def _read_body(scope: Scope, receive: Receive, parser: BodyParser, limit: 
 
     if encoding == "identity" and len(received) <= PARSE_INLINE_BYTES:
         return parse()
-    return await asyncio.to_thread(parse)
+    async with service.parsing:  # several threads would wait for each other, and the event loop for all of them
+        return await asyncio.to_thread(parse)
 
 
 def _is_fault(error: BaseException, scope: Scope) -> bool:

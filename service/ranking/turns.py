@@ -12,6 +12,7 @@ which they came. However many there are, the loop has several iterations between
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Generator
 from typing import TypeVar
@@ -26,6 +27,8 @@ Steps = Generator[None, None, T]  # a computation that may be paused at each of 
 
 class Lane(asyncio.Lock):
     """What requests that compute for long hold, one at a time."""
+
+    left_at = -math.inf  # when a request last left it
 
 
 class Turn:
@@ -43,7 +46,7 @@ class Turn:
         """Begin to compute; a long request waits for the lane. Call it after waiting for anything else."""
         self._since = self._clock()
         if self._long and not self._holds:
-            if self._lane.locked():
+            if self._lane.locked() or self._since - self._lane.left_at < SLICE_S:
                 await self._wait()
             else:
                 await self._lane.acquire()
@@ -77,5 +80,5 @@ class Turn:
     def end(self) -> None:
         """Leave the lane to others; the last call of every request that paused."""
         if self._holds:
-            self._holds = False
+            self._holds, self._lane.left_at = False, self._clock()
             self._lane.release()

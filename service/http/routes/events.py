@@ -74,15 +74,19 @@ async def events(service: Service, request: Request[Query]) -> dict[str, Any]:
     An event that is sent again with the same event_id counts once. After 429 or 503 nothing was written; retry.
     """
     loaded, given = request.loaded, _as_list(request.body)
+    await request.turn.begin()
+    request.turn.end()  # not held while the log is written
     appended = await service.feedback.accept(given)
     request.timings.mark("log")
-    named = dict.fromkeys(event.item_id for event in given if event.item_id)
+    await request.turn.begin()
+    named = list(dict.fromkeys(event.item_id for event in given if event.item_id))
+    rows = loaded.bundle.item_ids.rows(named).tolist()
     return {
         "bundle": loaded.bundle.bundle_id,
         "source": "events",
         "accepted": appended.n_new,
         "duplicates": appended.n_known,
-        "unknown_items": [item_id for item_id in named if loaded.items.row(item_id) is None],
+        "unknown_items": [item_id for item_id, row in zip(named, rows, strict=True) if row < 0],
     }
 
 

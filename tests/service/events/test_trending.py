@@ -53,6 +53,13 @@ def test_ties_are_broken_by_id_whatever_the_order_of_events() -> None:
         assert names(found) == ["a", "b", "c"]
 
 
+def test_of_a_long_tie_the_first_come_in_order_of_their_ids() -> None:
+    found = trending()
+    ids = [f"item-{i:03}" for i in range(500)]
+    found.add([event(item_id) for item_id in reversed(ids)] + [event("top"), event("top")], NOON)
+    assert [item_id for item_id, _ in islice(found.ranked(DAY_S, NOON), 20)] == ["top", *ids[:19]]
+
+
 events = st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 200)), min_size=1, max_size=40)
 
 

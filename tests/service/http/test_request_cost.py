@@ -61,6 +61,7 @@ def test_the_cost_is_what_the_page_says(cheap: httpx.Client, path: str, body: di
         ("/similar/item-1?k=500&explain=true", 23),
         ("/popular?k=500&category=lamp", 3),
         ("/trending?k=500", 3),
+        ("/trending?half_life_hours=2", 21),
         ("/recommend/user-1?k=249", 1),
         ("/similar/item-1?explain=true", 1),
     ],
