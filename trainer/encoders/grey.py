@@ -16,12 +16,13 @@ def is_deep_grey(picture: Image.Image) -> bool:
 
 
 def eight_bits(picture: Image.Image) -> Callable[[Image.Image], Image.Image]:
-    """What turns parts of the picture into eight bits: by the range of its type, or of its values."""
+    """What turns parts of the picture into eight bits: by the range of its type, or of its values; white if clear."""
     black, white = _range(picture)
+    transparent = picture.info.get("transparency")  # a grey of that value, or none
 
     def convert(part: Image.Image) -> Image.Image:
         values = np.nan_to_num(np.asarray(part, dtype=np.float64), nan=black, posinf=white, neginf=black)
-        levels = (values - black) * (EIGHT / (white - black))
+        levels = np.where(values == transparent, EIGHT, (values - black) * (EIGHT / (white - black)))
         return Image.fromarray(np.clip(np.rint(levels), 0, 255).astype(np.uint8))
 
     return convert
