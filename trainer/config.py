@@ -109,7 +109,7 @@ def read_shipped(folder: Path, name_or_path: str, what: str) -> tuple[Path, dict
         raise InputError(f"{what} {name_or_path!r} not found: expected a TOML file or one of {known}")
     try:
         return path, tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:  # TOML's own error and bytes that are not UTF-8 are values
+    except tomllib.TOMLDecodeError as error:
         raise InputError(f"{path} is not valid TOML: {error}") from None
 
 

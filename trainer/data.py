@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from index.errors import InputError
 from index.validation import explained
-from trainer.features import checked_features, load_features
+from trainer.features import checked_features
 from trainer.interaction_filters import UnknownItems
 from trainer.splits import SplitKind
 
@@ -226,7 +226,10 @@ def _interactions(rows: pl.DataFrame) -> Interactions:
 
 def _open_features(path: Path, name: str, info: DatasetInfo, item_ids: list[str], verify: bool) -> np.ndarray:
     file = path / "features" / f"{name}.npy"
-    features: np.ndarray = load_features(file)
+    try:
+        features: np.ndarray = np.load(file, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: cannot be read: {error}") from error
     expected = (info.n_items, info.features[name])
     if features.shape != expected:
         raise InputError(f"{file}: found shape {features.shape}, expected {expected}")

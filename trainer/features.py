@@ -14,15 +14,13 @@ LARGEST = 1e18  # the square of a larger value is infinite in float32, in which 
 
 
 def load_features(file: Path) -> FeatureArray:
-    """A .npy table, memory-mapped; InputError where the file is anything else."""
+    """A .npy table, memory-mapped."""
     if not file.is_file():
         raise InputError(f"no such file of features: {file}")
     try:
         features: FeatureArray = np.load(file, mmap_mode="r", allow_pickle=False)
-    except Exception as error:  # numpy parses the header as Python, and raises what that parser raises
-        raise InputError(f"{file} cannot be read: it is not a .npy file of numbers: {error}") from error
-    if not isinstance(features, np.ndarray):
-        raise InputError(f"{file} is an archive of arrays (.npz); expected one array in a .npy file")
+    except (ValueError, EOFError) as error:
+        raise InputError(f"{file} is not a .npy file of numbers: {error}") from error
     return features
 
 

@@ -13,8 +13,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from typing_extensions import TypedDict
-
 from index.bundle import BundleError, open_bundle
 from index.errors import InputError
 from index.gate import incumbent_split
@@ -29,7 +27,7 @@ from trainer.fit import fit
 from trainer.incumbent import evaluate_bundle
 from trainer.merge import MergeOptions, merge_feedback
 from trainer.progress import print_status
-from trainer.run_folder import RunFolder, read_record
+from trainer.run_folder import RunFolder
 from trainer.warm_start import WarmStart
 
 OPTIONS, RESULT = "retrain.json", "result.json"
@@ -58,10 +56,6 @@ class Retrained:
     path: str
     events_position: int
     counts: dict[str, int]
-
-
-class _Begun(TypedDict):
-    begun: datetime  # of the first call
 
 
 def retrain(options: RetrainOptions, out: Path, *, now: datetime) -> Retrained:
@@ -121,13 +115,13 @@ def _claim(out: Path, options: RetrainOptions, old: Dataset, now: datetime) -> d
         out.mkdir(parents=True, exist_ok=True)
         replace_file(file, json.dumps(current | {"begun": now.isoformat()}, indent=1).encode())
         return now
-    begun = read_record(file, dict[str, Any], "choose an empty folder")
+    begun: dict[str, Any] = json.loads(file.read_text())
     if differing := sorted(name for name in current if begun.get(name) != current[name]):
         name = differing[0]
         raise InputError(
             f"{out} was started with another {name}: {begun.get(name)!r:.80} there, {current[name]!r:.80} here"
         )
-    return read_record(file, _Begun, "choose an empty folder")["begun"]
+    return datetime.fromisoformat(begun["begun"])
 
 
 def _record(options: RetrainOptions, old: Dataset) -> dict[str, Any]:
@@ -152,7 +146,7 @@ def _done(out: Path, registry: Registry) -> Retrained | None:
     file = out / RESULT
     if not file.is_file():
         return None
-    retrained = read_record(file, Retrained, "remove it, and the retraining goes on")
+    retrained = Retrained(**json.loads(file.read_text()))
     return retrained if registry.holds(retrained.bundle) else None
 
 

@@ -11,25 +11,20 @@ curves.png     losses and validation metrics by epoch
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import polars as pl
 import torch
-from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
-from typing_extensions import TypedDict
 
 from index.errors import InputError
 from index.storage import TEMPORARY_PREFIX, atomic_writer, replace_file
-from index.validation import explained
 from trainer.config import RunConfig, dump_config, load_config
 from trainer.data import Dataset, load_dataset
-
-T = TypeVar("T")
 
 
 @dataclass
@@ -60,13 +55,6 @@ class RunResult:
     test_low: dict[str, float] = field(default_factory=dict)
     test_high: dict[str, float] = field(default_factory=dict)
     """Bounds of the bootstrap interval of each test figure that is a mean over users."""
-
-
-class Origin(TypedDict):
-    """run.json."""
-
-    data: str
-    fingerprint: str
 
 
 class RunFolder:
@@ -104,9 +92,10 @@ class RunFolder:
             )
         return load_config(str(self.path / "config.toml"))
 
-    def origin(self) -> Origin:
+    def origin(self) -> dict[str, str]:
         """Path and fingerprint of the data set."""
-        return read_record(self.path / "run.json", Origin, "the run must be fitted again in an empty folder")
+        origin: dict[str, str] = json.loads((self.path / "run.json").read_text())
+        return origin
 
     def dataset(self) -> Dataset:
         """The data set that the run was trained on.
@@ -126,7 +115,7 @@ class RunFolder:
     def result(self) -> RunResult | None:
         """The result of a finished run, or None."""
         file = self.path / "result.json"
-        return read_record(file, RunResult, "remove it, and `fit` measures again") if file.exists() else None
+        return RunResult(**json.loads(file.read_text())) if file.exists() else None
 
     def write_result(self, result: RunResult) -> None:
         """Mark the run finished."""
@@ -143,12 +132,7 @@ class RunFolder:
         file = self.path / "users.parquet"
         if not file.is_file():
             raise InputError(f"{self.path} has no users.parquet: it was finished without measuring the test split")
-        try:
-            return pl.read_parquet(file)
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise InputError(
-                f"{file} is damaged: {str(error).splitlines()[0]}; fit again in an empty folder"
-            ) from error
+        return pl.read_parquet(file)
 
     def write_history(self, progress: TrainingState) -> None:
         """Rewrite metrics.jsonl: after a resume it must not keep lines of the epochs that are run again."""
@@ -159,13 +143,9 @@ class RunFolder:
         """Save the parameters of the best epoch so far."""
         _save({"model": model.state_dict()}, self.path / "best.pt")
 
-    def has_best(self) -> bool:
-        """Whether a best state was saved."""
-        return (self.path / "best.pt").is_file()
-
     def load_best(self, model: nn.Module) -> None:
         """Load the best epoch's parameters into the model."""
-        _restore(self.path / "best.pt", lambda state: model.load_state_dict(state["model"]))
+        model.load_state_dict(_load(self.path / "best.pt")["model"])
 
     def save_checkpoint(self, model: nn.Module, optimiser: torch.optim.Optimizer, progress: TrainingState) -> None:
         """Save everything that the next epoch depends on."""
@@ -180,13 +160,10 @@ class RunFolder:
         """Restore the last checkpoint; without one, return the initial state."""
         if not (self.path / "last.pt").exists():
             return TrainingState()
-
-        def restore(state: dict[str, Any]) -> TrainingState:
-            model.load_state_dict(state["model"])
-            optimiser.load_state_dict(state["optimiser"])
-            return TrainingState(**state["progress"])
-
-        return _restore(self.path / "last.pt", restore)
+        state = _load(self.path / "last.pt")
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        return TrainingState(**state["progress"])
 
     def _difference(self, config: RunConfig) -> str:
         mine, theirs = _flat(self.config().model_dump()), _flat(config.model_dump())
@@ -204,25 +181,9 @@ def _save(state: Mapping[str, Any], path: Path) -> None:
         torch.save(state, file)
 
 
-def _restore(path: Path, use: Callable[[dict[str, Any]], T]) -> T:
-    """What `use` makes of a saved state; InputError where the file is damaged or of another model."""
-    try:
-        return use(torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # torch's readers raise nearly anything on a damaged file
-        reason = str(error).partition("\n")[0]
-        raise InputError(
-            f"{path} is damaged or of another model ({reason:.200}); fit again in an empty folder"
-        ) from error
-
-
-def read_record(file: Path, kind: type[T], advice: str) -> T:
-    """A JSON file as the type that was written; InputError, with the advice, where it is missing or damaged."""
-    try:
-        return TypeAdapter(kind).validate_json(file.read_bytes())
-    except ValidationError as error:
-        raise InputError(f"{file} is damaged: {explained(error)}; {advice}") from error
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}; {advice}") from error
+def _load(path: Path) -> dict[str, Any]:
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -120,10 +120,7 @@ def _check_same_data(folders: Sequence[RunFolder]) -> None:
 
 def _history(folder: RunFolder) -> list[dict[str, Any]]:
     file = folder.path / "metrics.jsonl"
-    try:
-        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-    except ValueError as error:
-        raise InputError(f"{file} is damaged: {error}; fit again in an empty folder") from error
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
 def _spaces(dataset: Dataset, folder: RunFolder, trained_tables: bool) -> dict[str, Array]:
