@@ -30,7 +30,7 @@ def evaluate_run(
     if any(k < 1 for k in ks):
         raise InputError(f"list lengths are {ks}, expected at least 1")
     config = folder.config()
-    if not folder.has_best():
+    if not (folder.path / "best.pt").is_file():
         raise InputError(f"{folder.path} has no best.pt: its training has not evaluated an epoch yet")
     dataset = folder.dataset()
     if not len(dataset.split(cast(HeldOut, split))):

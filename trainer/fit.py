@@ -71,7 +71,7 @@ def fit(
     progress = TrainingState(best_epoch=0)
     if parameters_of(model):
         progress = _train(model, dataset, config, evaluator, folder, on_evaluation=on_evaluation, share=share)
-    if share.is_first and not folder.has_best():  # nothing is trained, or no epoch was run
+    if share.is_first and not (folder.path / "best.pt").is_file():  # nothing is trained, or no epoch was run
         folder.save_best(model)
     return on_first_rank(share, lambda: _conclude(model, evaluator, folder, progress, final=final))
 

@@ -103,22 +103,21 @@ def per_user_metrics(hit: Array, n_held_out: Array, ks: tuple[int, ...]) -> dict
         n_held_out: (m,) L, the number of held-out items; at least 1.
         ks: list lengths.
     """
-    missing = max(ks) - hit.shape[1]
-    hit = np.pad(hit, ((0, 0), (0, max(missing, 0))))
-    ranks = np.arange(1, hit.shape[1] + 1)
-    discounts = 1.0 / np.log2(ranks + 1)
+    longest = hit.shape[1]  # a list of k items ends here where the catalogue does
+    ranks = np.arange(1, longest + 1)
     n_hits = hit.cumsum(axis=1)
-    dcg = (hit * discounts).cumsum(axis=1)
-    ideal = discounts.cumsum()
+    dcg = (hit * (1.0 / np.log2(ranks + 1))).cumsum(axis=1)
+    most = int(min(max(ks), n_held_out.max(initial=1)))
+    ideal = (1.0 / np.log2(np.arange(1, most + 1) + 1)).cumsum()
     precision_at_hits = (hit * n_hits / ranks).cumsum(axis=1)
     first_hit = np.where(n_hits[:, -1] > 0, hit.argmax(axis=1) + 1, np.inf)
     metrics: dict[str, Array] = {}
     for k in ks:
-        attainable = np.minimum(n_held_out, k)
-        metrics[f"recall@{k}"] = n_hits[:, k - 1] / n_held_out
-        metrics[f"ndcg@{k}"] = dcg[:, k - 1] / ideal[attainable - 1]
-        metrics[f"precision@{k}"] = n_hits[:, k - 1] / k
-        metrics[f"map@{k}"] = precision_at_hits[:, k - 1] / attainable
+        attainable, last = np.minimum(n_held_out, k), min(k, longest) - 1
+        metrics[f"recall@{k}"] = n_hits[:, last] / n_held_out
+        metrics[f"ndcg@{k}"] = dcg[:, last] / ideal[attainable - 1]
+        metrics[f"precision@{k}"] = n_hits[:, last] / k
+        metrics[f"map@{k}"] = precision_at_hits[:, last] / attainable
         metrics[f"mrr@{k}"] = np.where(first_hit <= k, 1 / first_hit, 0.0)
         metrics[f"hit@{k}"] = (first_hit <= k).astype(np.float64)
     return metrics

@@ -25,6 +25,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from index.validation import explained
 from service.client import endpoints
 from service.client.endpoints import ClientRequest
 
@@ -280,7 +281,8 @@ def _parse(request: ClientRequest[T], response: httpx.Response, content: bytes |
     try:
         return request.parse(bytes(content))
     except (ValidationError, UnicodeDecodeError) as error:
-        raise UnexpectedAnswer(f"{request.method} {request.path}: {error}") from error
+        told = explained(error) if isinstance(error, ValidationError) else error
+        raise UnexpectedAnswer(f"{request.method} {request.path}: {told}") from error
 
 
 def _error_of(response: httpx.Response, content: bytes | bytearray) -> Refused:

@@ -105,3 +105,17 @@ def test_a_seed_that_no_generator_takes_is_refused(seed):
 def test_a_setting_that_is_not_finite_is_refused(override):
     with pytest.raises(InputError, match="expected a finite number"):
         load_config("anchorrec", (override,))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("seed = 1", "model is missing; all keys with their meaning: docs/training.md"),
+        ("[model]\nlayers = 2", "model lacks 'name'; all keys"),
+        ("[model]\nname = 'x'", "model: expected one of .*'bpr'.*, found 'x'; all keys"),
+    ],
+)
+def test_a_file_that_lacks_what_every_run_needs_is_told_with_where_to_look(tmp_path, text, said):
+    (tmp_path / "config.toml").write_text(text)
+    with pytest.raises(InputError, match=said):
+        load_config(str(tmp_path / "config.toml"))

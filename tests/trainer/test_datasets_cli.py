@@ -131,6 +131,15 @@ def test_the_report_tells_sizes_splits_and_what_was_dropped_and_filled_in(here):
     assert counts["items without picture"] == "9"
 
 
+def test_how_times_are_written_can_be_said(here):
+    (here / "log.csv").write_text("user,item,date\nu,x,01/10/2019\nv,x,02/10/2019\n")
+    told = prepare("table", "log.csv", "--out", "out", "--k-core", 0, "--time-format", "%d/%m/%Y", *WITHOUT_ENCODERS)
+    assert "times from 2019-10-01 to 2019-10-02, 0 interactions without" in told
+    assert read_info(here / "out").source["interactions"]["times"] == {"unit": "auto", "format": "%d/%m/%Y"}
+    told = prepare("table", "ratings.csv", "--out", "ms", "--k-core", 0, "--time-unit", "ms", *WITHOUT_ENCODERS)
+    assert "times from 1970-01-12 to 1970-01-12" in told
+
+
 def test_options_reach_the_recipe_and_the_source(here):
     prepare(
         *("table", "ratings.csv", "--items", "items.csv", "--out", "out", "--split", "global-time", "--seed", 9),

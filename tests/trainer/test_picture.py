@@ -1,6 +1,7 @@
 import os
 import threading
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -28,6 +29,15 @@ def saved(folder, picture, name, **options):
 @pytest.mark.parametrize("name", ["a.png", "a.tif", "a.pgm"])
 def test_grey_of_sixteen_bits_is_scaled(tmp_path, name):
     assert largest_difference(saved(tmp_path, Image.fromarray(RAMP.astype(np.uint16) * 257), name)) <= 1
+
+
+def test_a_transparent_grey_of_sixteen_bits_is_white(tmp_path):
+    path = saved(tmp_path, Image.fromarray(RAMP.astype(np.uint16) * 257), "a.png")
+    head, data, end = path.read_bytes().partition(b"IDAT")
+    chunk = b"tRNS" + (0).to_bytes(2)
+    path.write_bytes(head[:-4] + (2).to_bytes(4) + chunk + zlib.crc32(chunk).to_bytes(4) + head[-4:] + data + end)
+    expected = np.where(RAMP == 0, 255, RAMP)
+    assert largest_difference(path, expected) <= 1
 
 
 def test_a_dark_picture_of_sixteen_bits_stays_dark(tmp_path):

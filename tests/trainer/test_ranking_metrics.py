@@ -157,3 +157,11 @@ def test_the_slice_of_all_items_is_no_slice(rng):
     metrics = per_user_metrics(hits(ranked, truth), truth.counts, (5,))
     for name, values in slice_metrics(ranked, truth, np.ones(30, dtype=bool), (5,)).items():
         np.testing.assert_allclose(values, metrics[name])
+
+
+def test_a_list_far_longer_than_the_catalogue_takes_no_memory_for_what_is_not_there():
+    hit = np.array([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
+    short, long = (per_user_metrics(hit, np.array([3, 1]), (k,)) for k in (3, 10**12))
+    assert long[f"recall@{10**12}"].tolist() == short["recall@3"].tolist()
+    assert long[f"ndcg@{10**12}"].tolist() == short["ndcg@3"].tolist()
+    assert long[f"precision@{10**12}"].tolist() == [2e-12, 0.0]

@@ -1,9 +1,12 @@
+import os
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from index.errors import InputError
 from trainer.datasets.times import AUTO, TimeOptions, read_times
@@ -180,6 +183,43 @@ def test_no_value_of_any_number_type_ends_in_another_error():
     }
     for dtype, values in extremes.items():
         assert seconds([START, *values], dtype=dtype)[1:].count(None) >= 1 or dtype == pl.Int8
+
+
+WRITTEN = [
+    *("2019-10-01", "2019-10-01 00:00:00 UTC", "", "nan", "inf", "1e400", "0000-00-00", "01/02/2019", "1700000000"),
+    *("9999-12-31T23:59:59+14:00", "0001-01-01T00:00:00-14:00", "\u0662\u0660\u0661\u0669-10-01", "\u00b2", "1_000"),
+    *(
+        "Tue, 99 Oct 2019 00:00:00 GMT",
+        "01 Oct 0000 00:00 GMT",
+        "2019-02-29",
+        "\0",
+        "T",
+        "20191301",
+        "2019W011",
+        "1e18",
+    ),
+]
+INTEGERS = [0, 1, -1, 2**31 - 1, 2**32, 2**63 - 1, -(2**63), START, START * 1000, START * 10**9, 20191001]
+REALS = [0.0, -0.0, float("nan"), float("inf"), 1e300, 5e-324, START + 0.5]
+MOMENTS = [datetime(1, 1, 1), datetime(9999, 12, 31), datetime(2019, 1, 1)]
+OPTIONS = [AUTO, TimeOptions("s"), TimeOptions("ns"), TimeOptions(format="%Y-%m-%d"), TimeOptions(format="%Y%m%d")]
+
+
+@settings(max_examples=int(os.environ.get("TIME_COLUMNS", "60")), deadline=None)
+@given(
+    st.one_of(*(st.lists(st.sampled_from([*kind, None]), max_size=8) for kind in (WRITTEN, INTEGERS, REALS, MOMENTS))),
+    st.sampled_from(OPTIONS),
+)
+def test_any_column_gives_possible_times_or_one_sentence(values, options):
+    try:
+        read = read_times(pl.Series("when", values), options).seconds
+    except InputError as error:
+        told = str(error)
+    else:
+        told = ""
+        assert (read.dtype, len(read)) == (pl.Int64, len(values))
+        assert read.drop_nulls().is_between(0, 4_102_444_799).all()
+    assert "\n" not in told
 
 
 def test_a_moment_of_utc_is_the_same_in_every_form():

@@ -58,6 +58,8 @@ def _each(text: pl.Series, parse: Callable[[str], int], expected: Callable[[str]
             f"column {text.name!r}: {count:,} of {len(text):,} values cannot be read as times,"
             f" first {bad[0][:80]!r}; {expected(bad[0])}"
         )
+    if values.is_empty():  # polars would replace nothing, and keep text
+        return pl.Series(text.name, [None] * len(text), dtype=pl.Float64)
     return text.replace_strict(values, pl.Series(seconds, dtype=pl.Float64), return_dtype=pl.Float64)
 
 
