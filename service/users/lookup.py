@@ -122,7 +122,7 @@ class UserLookup:
 
     async def _load(self, user_id: str) -> _Loaded:
         """Build the profile and cache it, as outdated if an event arrived meanwhile."""
-        at, task = self._freshness.now(), asyncio.current_task()
+        at, task = self._freshness.clock(), asyncio.current_task()
         row, trained = self._bundle.user_ids.row(user_id), None
         if row is not None and self._events_in_redis:  # both in the time of one round trip
             events, trained = await asyncio.gather(self._readable_events(user_id), self._trained(user_id, row))

@@ -41,7 +41,8 @@ def test_smoke_with_two_workers_holds_generous_limits_and_its_clicks_are_attribu
     assert "/recommend/{user_id}" in report.read_text(encoding="utf-8")
     assert key not in report.read_text(encoding="utf-8")
     found = httpx.get(f"{target.host}/quality", headers={"Authorization": f"Bearer {key}"}).raise_for_status().json()
-    assert 0 < found["overall"]["clicks"] == found["overall"]["events"]["click"]
+    clicks, sent = found["overall"]["clicks"], found["overall"]["events"]["click"]
+    assert 0.9 * sent < clicks <= sent, "a second click on the same item of a response does not count"
 
 
 def test_failed_requests_and_slow_ones_break_limits_and_fail_the_run(target: Target, tmp_path: Path):

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 from lively import until
-from servers import Valkey, counted, serving, wait_until
-from structlog.testing import capture_logs
+from servers import Valkey, counted, logged_by, serving, wait_until
 
 from service import background
 from service.background import start_worker, supervised
@@ -85,7 +84,7 @@ def test_a_task_that_ends_is_logged_counted_shown_and_started_again(end: str) ->
             assert sampled(metrics, "reco_background_task_up", "work") == 1
         assert len(starts) == 2
 
-    with capture_logs() as logs:
+    with logged_by(background) as logs:
         asyncio.run(run())
     assert sampled(metrics, "reco_background_task_failures_total", "work") == 1
     (told,) = logs
@@ -103,7 +102,7 @@ def test_a_task_that_always_fails_waits_twice_as_long_each_time_up_to_a_limit() 
     async def fails() -> None:
         raise ValueError
 
-    with capture_logs() as logs:
+    with logged_by(background) as logs:
         asyncio.run(run())
     assert [told["restart_in_s"] for told in logs[:5]] == [0.01, 0.02, 0.04, 0.04, 0.04]
 
@@ -155,7 +154,7 @@ def test_a_worker_that_fails_is_told_about_until_the_next_one_has_done_its_work(
             await asyncio.sleep(0)
             assert metrics.failing_tasks == ({} if error is None else {"impressions": "MemoryError"})
 
-    with capture_logs() as logs:
+    with logged_by(background) as logs:
         asyncio.run(run())
     assert [(told["event"], told["task"]) for told in logs] == [("background task ended unexpectedly", "impressions")]
     assert sampled(metrics, "reco_background_task_failures_total", "impressions") == 1

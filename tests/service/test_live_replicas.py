@@ -108,13 +108,13 @@ def test_a_profile_in_memory_is_believed_only_so_long_while_nothing_can_be_heard
     freshness = EventFreshness(lambda: now, stale_s=5)
     nobody, profile = trained_profile(bundle, 0), trained_profile(bundle, 3)
     kept = ProfileCache(10_000, freshness, nobody)
-    kept.put("user-3", profile, freshness.now())
+    kept.put("user-3", profile, freshness.clock())
     freshness.follows_events = True
     now = 1_000_000.0
     assert kept.get("user-3") is profile
     freshness.follows_events = False
     assert kept.get("user-3") is None
-    kept.put("user-3", profile, freshness.now())
+    kept.put("user-3", profile, freshness.clock())
     now += 5
     assert kept.get("user-3") is profile
     now += 0.1

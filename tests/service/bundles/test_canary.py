@@ -147,7 +147,7 @@ def test_only_answers_to_valid_requests_count_and_without_the_time_that_the_call
         client.get("/recommend/user-1").raise_for_status()
         assert [(one["path"], one["caller"], one["fault"]) for one in recorded] == [
             ("/recommend", "127.0.0.1", False),
-            ("/recommend/{user_id:path}", "127.0.0.1", False),
+            ("/recommend/{user_id}", "127.0.0.1", False),
         ]
         assert recorded[0]["seconds"] < PAUSE_S
         wait_until(lambda: client.get("/popular").status_code == 429)

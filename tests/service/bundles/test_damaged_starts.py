@@ -57,7 +57,7 @@ def test_a_pointer_that_cannot_be_read_is_refused_by_its_name(two, damage):
 def test_a_process_serves_the_bundle_before_where_the_index_is_a_pipe(two, tmp_path):
     two.registry.publish(two.second.name)
     DAMAGES["a pipe"](two.second / INDEX)
-    with process(two.folder, tmp_path / "log") as (_, client):
+    with process(two.folder, tmp_path / "log", admin_open=True) as (_, client):
         assert client.get("/readyz").json()["bundle"] == two.first.name
         assert "item.faiss" in client.get("/bundles").json()["trouble"]["error"]
     alone = run("run", port=free_port(), registry=two.folder, bundle_fallback=False)

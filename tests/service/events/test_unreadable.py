@@ -13,8 +13,7 @@ import pytest
 from lively import until
 from made_events import NOON, made, several
 from processes import run
-from servers import Valkey
-from structlog.testing import capture_logs
+from servers import Valkey, logged_by
 
 from service.events.event import Event
 from service.events.export import export_events
@@ -24,6 +23,7 @@ from service.events.log import EventLog
 from service.events.open_log import FILE, open_log
 from service.events.stream_log import EVENT_BYTES
 from service.settings import Settings
+from service.telemetry import task_metrics
 from service.telemetry.metrics import Metrics
 
 STREAM = "{reco:events}:stream"
@@ -125,7 +125,7 @@ def test_they_are_read_as_none_counted_each_and_told_about_once_a_kind(place: Pl
         assert [len(page) for page in pages] == [1, 1]
         assert 6 <= await log.count_since(0) <= 6 + place.n_foreign
 
-    with capture_logs() as logs:
+    with logged_by(task_metrics) as logs:
         use(place, steps)
     told = [(one["source"], one["kind"]) for one in logs if one["event"].startswith("stored value skipped")]
     assert len(told) == len(set(told)) < place.n_foreign
