@@ -167,7 +167,7 @@ def _part_clause(parts: Mapping[str, float], *, had_by_users: bool) -> str:
         return ""
     is_most = share > MOST * _positive_sum(parts.values()) and sum(parts.values()) > 0
     phrases = PART_PHRASES if had_by_users else PART_PHRASES | HAD_BY_NO_USER
-    return f"; {'mostly' if is_most else 'most of all'} {phrases.get(name, name)}"
+    return f"; {'mostly' if is_most else 'above all'} {phrases.get(name, name)}"
 
 
 def rules_sentence(share: float, *, pinned: bool) -> str:

@@ -57,7 +57,7 @@ def test_the_users_own_term_is_called_a_taste_only_where_the_model_has_one() -> 
 
 def test_a_part_below_half_of_the_score_is_not_called_most_of_it() -> None:
     said = explanation_sentence(shares_of(1.0, parts={"text": 0.3, "image": 0.4, "id": 0.3}), past_of(1))
-    assert said == "Because you had film 0; most of all its looks."
+    assert said == "Because you had film 0; above all its looks."
 
 
 def test_where_nothing_speaks_for_an_item_the_sentence_says_so() -> None:
@@ -134,11 +134,11 @@ def test_the_sentence_is_true_of_its_shares(
     # Of the parts the largest is named, and "mostly" is more than half of the sum of all.
     name = max(parts, key=lambda part: parts[part])
     phrases = PART_PHRASES if had_by_users else PART_PHRASES | HAD_BY_NO_USER
-    clause = re.search(r"; (mostly|most of all) ([^.;]+)\.", said)
+    clause = re.search(r"; (mostly|above all) ([^.;]+)\.", said)
     if clause:
         assert clause[2] == phrases[name]
         assert parts[name] > 0
-        assert clause[1] == "most of all" or parts[name] > sum(parts.values()) / 2 > 0
+        assert clause[1] == "above all" or parts[name] > sum(parts.values()) / 2 > 0
     # A rule is told where it moved the item, in the direction of its share.
     assert said.endswith(" A rule put it in this place.") == pinned
     assert said.endswith(" A rule moved it up.") == (not pinned and (rules or 0.0) > 0)
