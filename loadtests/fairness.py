@@ -96,7 +96,7 @@ def callers_of(n_users: int) -> Sequence[Caller]:
     session = {"items": [{"item_id": one} for one in ids], "exclude": ids, "user_id": user_id(1), "rules": rules}
     query = "&".join(f"{name}={str(value).lower()}" for name, value in EVERYTHING.items())
     users = [user_id(row) for row in range(min(BATCH_MAX, n_users))]
-    clicks = [{"user_id": user_id(row), "item_id": one, "kind": "click"} for row, one in enumerate(ids * 2)]
+    clicks = [{"user_id": f"visitor-{n}", "item_id": one, "kind": "click"} for n, one in enumerate(ids * 2)]
     deep = f"offset={DEPTH_MAX - K_MAX}"
 
     def batches(body: Mapping[str, Any], sizes: Iterator[tuple[int, int]]) -> Sequence[tuple[str, bytes]]:

@@ -17,7 +17,7 @@ import stand_in_trainer
 from retrainings import retraining
 from servers import publish, serving
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "25"))
 VALUES = (
     *b"a 0 -1 +1 1e3 0x10 1_0 18446744073709551616 NaN null {} * % %00 %ff chunked gzip br identity close".split(),
     *b"bytes=0- 100-continue websocket h2c Bearer ::1 999.999.999.999 http://[ localhost:99999999".split(),
