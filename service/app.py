@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from service.telemetry.tracing import Traces
 
 TITLE = "AnchorRec"
-OPENAPI = "/openapi.json"
 DESCRIPTION = "Recommendations that explain themselves: every score splits into shares by part and by past item."
 # Incremented when a response loses a field or a request needs a new one.
 API_VERSION = "1"
@@ -62,15 +61,14 @@ def create_app(settings: Settings, *, opened: OpenedBundle | None = None) -> Fas
         keys=settings.api_keys_file is not None,
         description=DESCRIPTION,
         lifespan=_lifespan(settings, metrics, security, traces, routes, opened=[] if opened is None else [opened]),
-        openapi_url=OPENAPI if settings.docs else None,
-        docs_url=None,  # FastAPI's own page loads scripts from other hosts
+        openapi_url=None,  # FastAPI's own page loads scripts from other hosts
         redoc_url=None,
         redirect_slashes=False,  # a path with one more slash is another path
         telemetry={"tracing": False, "metrics": False, "logs": False},  # ours cost a tenth, and time our stages
         routes=[*routes],
     )
     if settings.docs:
-        app.router.routes.extend(docs_routes(TITLE, OPENAPI))
+        app.router.routes.extend(docs_routes(TITLE, app.openapi))
     # The last one added is the outermost.
     app.add_middleware(DispatchMiddleware, routes=routes)
     app.add_middleware(AdmissionMiddleware, admission=security.admission)

@@ -1,16 +1,21 @@
-"""GET /docs: the API's documentation in a browser, with Swagger's files from this host: no page loads from another."""
+"""GET /openapi.json, and GET /docs for browsers, with Swagger's files from this host: no page loads from another."""
 
+import asyncio
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import fastapi_offline
+import orjson
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.routing import Route
 
-PAGE = "/docs"
+PAGE, DOCUMENT = "/docs", "/openapi.json"
 ASSETS = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css", "favicon.png": "image/png"}
-DOCS_PATHS = frozenset({PAGE, *(f"{PAGE}/{name}" for name in ASSETS)})
+DOCS_PATHS = frozenset({PAGE, DOCUMENT, *(f"{PAGE}/{name}" for name in ASSETS)})
 FOLDER = Path(fastapi_offline.__file__).parent / "static"
 # The page's own script is inline, and Swagger sets styles and draws icons from data: URLs.
 POLICY = (
@@ -20,13 +25,22 @@ POLICY = (
 SWAGGER_PARAMETERS = {"validatorUrl": None}  # Swagger would send the document's address to validator.swagger.io
 
 
-def docs_routes(title: str, openapi_url: str) -> list[Route]:
-    """The page and its files."""
+def docs_routes(title: str, openapi: Callable[[], dict[str, Any]]) -> list[Route]:
+    """The document, which `openapi` builds, and the page and its files."""
+
+    @cache
+    def rendered() -> bytes:
+        return orjson.dumps(openapi())
+
+    async def document(_: Request) -> Response:
+        return Response(
+            await asyncio.to_thread(rendered), media_type="application/json"
+        )  # it takes a tenth of a second
 
     async def page(request: Request) -> Response:
         root = request.scope.get("root_path", "")
         html = get_swagger_ui_html(
-            openapi_url=root + openapi_url,
+            openapi_url=root + DOCUMENT,
             title=title,
             swagger_js_url=f"{root}{PAGE}/swagger-ui-bundle.js",
             swagger_css_url=f"{root}{PAGE}/swagger-ui.css",
@@ -39,4 +53,4 @@ def docs_routes(title: str, openapi_url: str) -> list[Route]:
         name = request.url.path.rpartition("/")[2]
         return FileResponse(FOLDER / name, media_type=ASSETS[name])
 
-    return [Route(PAGE, page), *(Route(f"{PAGE}/{name}", asset) for name in ASSETS)]
+    return [Route(DOCUMENT, document), Route(PAGE, page), *(Route(f"{PAGE}/{name}", asset) for name in ASSETS)]

@@ -13,7 +13,7 @@ from service.http.security.rate_limit import Rate, TokenBuckets
 from service.principal import CALLER, PRINCIPAL, Principal
 
 # Probes have no key and must not be rate limited; the documentation is read in a browser.
-OPEN_PATHS = frozenset({"/healthz", "/readyz", "/openapi.json"}) | DOCS_PATHS
+OPEN_PATHS = frozenset({"/healthz", "/readyz"}) | DOCS_PATHS
 NEVER_SHED = frozenset({"/healthz", "/readyz", "/metrics"})
 
 
