@@ -50,6 +50,7 @@ class Service:
     current: CurrentBundle
     lane: Lane = field(default_factory=Lane)  # of requests that compute for long
     parsing: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while a large body is parsed in a thread
+    long_events: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while a long batch of events is written
     draining: bool = False  # shutting down: answers requests, and reports not ready
     bundles: BundleLifecycle = field(init=False)  # what replaces the current bundle
 

@@ -19,6 +19,7 @@ from service.telemetry.metrics import Metrics
 Listener = Callable[[Sequence[Event]], None]
 
 FLUSH_S = 0.05  # how long the service's own impressions gather before a write
+SLICE = 100  # events that are completed in one go, in about a millisecond
 ID_BYTES = 16  # of the ids of events that come without one
 CLOSE_S = 2.0  # how long pending impressions may take when the service stops
 
@@ -57,9 +58,11 @@ class EventIntake:
         now = self._clock()
         drawn = secrets.token_bytes(ID_BYTES * len(given))  # at once: each draw is a system call
         ids = (drawn[start : start + ID_BYTES].hex() for start in range(0, len(drawn), ID_BYTES))
-        events = [
-            self._completed(event, i, now, new_id) for i, (event, new_id) in enumerate(zip(given, ids, strict=True))
-        ]
+        events: list[Event] = []
+        for i, (event, new_id) in enumerate(zip(given, ids, strict=True)):
+            if i and not i % SLICE:
+                await asyncio.sleep(0)  # lets other requests go on
+            events.append(self._completed(event, i, now, new_id))
         appended = await self._append(events)
         for listener in self.listeners:
             listener(appended.new)

@@ -1,5 +1,6 @@
 """POST /events writes feedback to the event log. GET /quality reports clicks on recommended items."""
 
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 from fastapi.routing import APIRoute
@@ -16,6 +17,7 @@ from service.state import Service
 END_OF_TIME = 253_402_300_799.0  # the last second of the year 9999, as unix seconds
 DEFAULT_WINDOW_S = 86_400.0  # of /quality
 EVENTS_FOR_A_TOKEN = 100
+LONG_BATCH = 100  # events; longer batches are written one after another, as each delays the requests beside it
 
 
 class EventList(BaseModel):
@@ -76,7 +78,8 @@ async def events(service: Service, request: Request[Query]) -> dict[str, Any]:
     loaded, given = request.loaded, _as_list(request.body)
     await request.turn.begin()
     request.turn.end()  # not held while the log is written
-    appended = await service.feedback.accept(given)
+    async with service.long_events if len(given) > LONG_BATCH else nullcontext():
+        appended = await service.feedback.accept(given)
     request.timings.mark("log")
     await request.turn.begin()
     named = list(dict.fromkeys(event.item_id for event in given if event.item_id))
