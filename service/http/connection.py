@@ -19,6 +19,7 @@ from service.errors import (
 )
 from service.http.bad_requests import Refusal, bad_head, bad_request, head_bytes, head_too_large, head_without_upgrade
 from service.http.load import SPARE_LIFETIME_S, Load
+from service.http.receiving import PIECE_BYTES, Unparsed
 from service.http.sending import Flow, JoinedWrites
 
 
@@ -53,28 +54,22 @@ class HttpConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Put JoinedWrites between uvicorn and the socket, and ask the load for a place."""
         super().connection_made(cast(asyncio.Transport, JoinedWrites(transport)))
-        self.flow = Flow(self.transport, self._leave_place)
+        self.flow = flow = Flow(self.transport, self._leave_place)
+        self._unparsed = Unparsed(self._load.parsing, flow, self._parse_piece, self._may_parse, self._end)
         self.port = (self.server or ("", 0))[1] or 0
         self._load.open(self)
 
     def data_received(self, data: bytes) -> None:
-        """Parse a chunk; refuse a message that is longer than the limits allow."""
-        self._begun, self._chunk_bytes = False, len(data)
-        try:
-            self._parse(data)
-        except httptools.HttpParserError as error:
-            self.logger.debug("bad request: %s", error)
-            self.send_400_response("Invalid HTTP request received.")
-            return
-        if self._reading_since is not None:
-            self._check_partial_message(len(data))
+        """Parse a chunk, or begin to."""
+        if len(data) <= PIECE_BYTES and not self._unparsed.rest:
+            self._parse_piece(data)
+        else:
+            self._unparsed.add(data)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """Whether to keep the sending side open: as long as a whole request is being answered."""
-        waiting = self._answering is not None and self._reading_since is None
-        if waiting:
-            self.cycle.keep_alive = False
-        return waiting
+        """Whether to keep the sending side open: as long as a whole request is not answered."""
+        self._unparsed.ended = True
+        return bool(self._unparsed.rest) or self._answers_last()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let a request that runs on know that its caller has gone."""
@@ -82,6 +77,7 @@ class HttpConnection(HttpToolsProtocol):
         self._lost = True
         self._forget_body()
         self.pipeline.clear()
+        self._unparsed.clear()
         self._load.close(self)
         if self._answering is not None:
             self._answering.disconnected = True
@@ -159,6 +155,8 @@ class HttpConnection(HttpToolsProtocol):
                 cast("dict[str, Any]", cycle.scope)[ARRIVING] = self._begin_answer
             else:
                 self._begin_answer()
+        if self._unparsed.rest:
+            self._unparsed.go_on()
 
     def send_400_response(self, msg: str) -> None:
         """Respond and close where the parser fails."""
@@ -218,6 +216,34 @@ class HttpConnection(HttpToolsProtocol):
             self._answering = None
         if self._lost and not self.is_answering:
             self._load.forget(self)
+
+    def _may_parse(self) -> bool:
+        """Whether there is no request sent ahead that waits for the one before it."""
+        return not self.pipeline and not self.transport.is_closing()
+
+    def _answers_last(self) -> bool:
+        """Whether a whole request is being answered, which is then the connection's last."""
+        waiting = self._answering is not None and self._reading_since is None
+        if waiting:
+            self.cycle.keep_alive = False
+        return waiting
+
+    def _end(self) -> None:
+        if not self._answers_last():
+            self.transport.close()
+
+    def _parse_piece(self, data: bytes | memoryview) -> None:
+        """Parse a chunk or a piece of one; refuse a message that is longer than the limits allow."""
+        self._begun, self._chunk_bytes = False, len(data)
+        try:
+            self._parse(data)
+        except httptools.HttpParserError as error:
+            self.logger.debug("bad request: %s", error)
+            self._unparsed.clear()
+            self.send_400_response("Invalid HTTP request received.")
+            return
+        if self._reading_since is not None:
+            self._check_partial_message(len(data))
 
     def _parse(self, data: bytes | memoryview) -> None:
         """Parse the chunk, and each head that asks for an upgrade once more, without that.

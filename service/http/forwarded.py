@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.http.addresses import ADDRESS_CACHE_SIZE, MAX_CHARS, UNKNOWN, parse_address, parse_network
 
 ANY = "*"
+MOST_HOPS = 32  # read, from the end; parsing the thousands that a head may hold takes long
 ALL_NETWORKS = ("0.0.0.0/0", "::/0")
 
 
@@ -34,7 +35,8 @@ class ForwardedMiddleware:
         await self._app(scope, receive, send)
 
     def _caller(self, forwarded: str) -> str | None:
-        hops = [hop.strip()[: MAX_CHARS + 1] for hop in forwarded.split(",") if hop.strip()]
+        texts = forwarded.rsplit(",", MOST_HOPS)[-MOST_HOPS:]
+        hops = [hop.strip()[: MAX_CHARS + 1] for hop in texts if hop.strip()]
         hop = next((hop for hop in reversed(hops) if not self._trusts(hop)), hops[0] if hops else None)
         if hop is None:
             return None

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from service.http.receiving import ParsingTurns
 from service.telemetry.metrics import Metrics
 
 SPARE_CONNECTIONS = 32  # beyond the limit, for health probes
@@ -52,6 +53,7 @@ class Load:
     def __init__(self, limits: ConnectionLimits) -> None:
         self.limits = limits
         self.in_flight: set[Any] = set()  # tasks of whole requests
+        self.parsing = ParsingTurns()
         self.body_bytes = 0
         self._watched: set[Connection] = set()  # open, or closed while a request still runs
         self._regular: Counter[int] = Counter()  # by port

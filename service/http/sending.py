@@ -52,11 +52,29 @@ class JoinedWrites:
 
 
 class Flow(FlowControl):
-    """uvicorn's, which also tells when a response waits for its client to read."""
+    """uvicorn's, which also tells when a response waits for its client to read, and may hold all reading."""
 
     def __init__(self, transport: asyncio.Transport, on_wait: Callable[[], None]) -> None:
         super().__init__(transport)
         self._on_wait = on_wait
+        self._held = False
+
+    def hold_reading(self) -> None:
+        """Read nothing until `release_reading`, whatever uvicorn wants."""
+        self._held = True
+        self._transport.pause_reading()
+
+    def release_reading(self) -> None:
+        """Read again, unless uvicorn has paused it."""
+        self._held = False
+        if not self.read_paused and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def resume_reading(self) -> None:
+        if self._held:
+            self.read_paused = False
+        else:
+            super().resume_reading()
 
     async def drain(self) -> None:
         self._on_wait()

@@ -9,7 +9,7 @@ import pytest
 from servers import serving
 
 from index.errors import InputError
-from service.http.forwarded import ForwardedMiddleware
+from service.http.forwarded import MOST_HOPS, ForwardedMiddleware
 from service.settings import load_settings
 
 
@@ -54,6 +54,11 @@ def test_whoever_only_carries_its_address_is_not_trusted(peer: str) -> None:
 )
 def test_the_caller_is_the_last_one_that_is_no_trusted_proxy(forwarded: list[str], found: str) -> None:
     assert caller("10.0.0.1", *forwarded) == found
+
+
+def test_only_the_last_hops_of_an_endless_header_are_read() -> None:
+    hops = [f"198.51.100.{i}" for i in range(MOST_HOPS + 10)]
+    assert caller("10.0.0.1", ", ".join(hops), trusted="*") == hops[10]
 
 
 def test_ipv4_callers_behind_a_dual_stack_proxy_have_each_a_rate_and_a_line_in_the_audit(
