@@ -32,10 +32,12 @@ def docs_routes(title: str, openapi: Callable[[], dict[str, Any]]) -> list[Route
     def rendered() -> bytes:
         return orjson.dumps(openapi())
 
+    building = asyncio.Lock()
+
     async def document(_: Request) -> Response:
-        return Response(
-            await asyncio.to_thread(rendered), media_type="application/json"
-        )  # it takes a tenth of a second
+        async with building:  # FastAPI fails where two threads build it
+            body = await asyncio.to_thread(rendered)  # it takes a tenth of a second
+        return Response(body, media_type="application/json")
 
     async def page(request: Request) -> Response:
         root = request.scope.get("root_path", "")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from index.ids import IdTable
-from service.ranking.facets import CATEGORY, Facets, FacetStore, intersect
+from service.ranking.facets import CATEGORY, Facets, FacetStore, intersect, union
 from service.ranking.profile import NO_ROWS
 from service.ranking.rules import Choice, Pin, Rules
 
@@ -94,7 +94,7 @@ async def rule_constraints(rules: Rules, item_ids: IdTable, facet_store: FacetSt
     required = [requirement.facet for requirement in rules.require]
     return Constraints(
         intersect(_matching_rows(required, facets)) if facets and required else None,
-        _union(blocked),
+        union(blocked),
         tuple((rows, amount) for rows, amount in boosts if len(rows)),
         tuple(sorted(_pinned_rows(rules.pin, item_ids))),
     )
@@ -115,14 +115,6 @@ def _chosen_rows(choice: Choice, item_ids: IdTable, facets: Facets | None) -> Ar
     assert facets is not None  # loaded above where a choice names no item
     name, value = choice.facet
     return facets.rows_with(name, [value])
-
-
-def _union(groups: Sequence[Array]) -> Array:
-    """The rows (r,) that are in any of the groups of ascending rows, ascending."""
-    touched = np.zeros(1 + max((int(rows[-1]) for rows in groups if len(rows)), default=0), np.bool_)
-    for rows in groups:
-        touched[rows] = True
-    return np.flatnonzero(touched)
 
 
 def _pinned_rows(pins: Sequence[Pin], item_ids: IdTable) -> Iterable[tuple[int, int]]:

@@ -55,8 +55,8 @@ class Facets:
         facet = self.by_name.get(name)
         if facet is None:
             raise InvalidRequestError(f"no item can be chosen by {name[:80]!r}; known are {self._names()}")
-        groups = [facet.rows_of(value) for value in values]
-        return groups[0] if len(groups) == 1 else np.unique(np.concatenate([facet.rows[:0], *groups]))
+        groups = [facet.rows_of(value) for value in dict.fromkeys(values)]  # a request may repeat one 500 times
+        return groups[0] if len(groups) == 1 else union(groups)
 
     def rows_of_category(self, code: int) -> Array:
         """The rows of a category by its code in `categories`."""
@@ -153,6 +153,14 @@ def as_text(value: Any) -> str | None:
     if isinstance(value, int) and not LEAST_INTEGER <= value <= LARGEST_INTEGER:  # orjson reads it as a float
         return as_text(float(value)) if value.bit_length() < LARGEST_EXPONENT else None
     return orjson.dumps(value).decode() if isinstance(value, bool | int | float) else None
+
+
+def union(groups: Sequence[Array]) -> Array:
+    """The rows (r,) that are in any of the groups of ascending rows, ascending."""
+    touched = np.zeros(1 + max((int(rows[-1]) for rows in groups if len(rows)), default=0), np.bool_)
+    for rows in groups:  # sorting all their rows would take far longer
+        touched[rows] = True
+    return np.flatnonzero(touched)
 
 
 def intersect(groups: Sequence[Array]) -> Array | None:

@@ -1,13 +1,17 @@
 """/docs works without internet: everything that it loads comes from this host."""
 
+import asyncio
 import re
+import time
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 import httpx
 import pytest
 from servers import serving
+from starlette.applications import Starlette
 
+from service.http.docs_page import docs_routes
 from service.http.security.keys import new_key
 
 TYPES = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8", ".png": "image/png"}
@@ -47,6 +51,25 @@ def test_the_browser_is_told_to_load_from_this_host_alone(client: httpx.Client) 
     assert "default-src 'none'" in policy
     assert not re.search(r"https?:|\*", policy)
     assert '"validatorUrl": null' in page.text  # Swagger would send the document's address there
+
+
+def test_the_document_is_built_once_however_many_callers_are_the_first() -> None:
+    built: list[float] = []
+
+    def openapi() -> dict[str, str]:
+        built.append(0.05)
+        time.sleep(built[-1])
+        return {"openapi": "3.1.0"}
+
+    async def read_often() -> list[int]:
+        transport = httpx.ASGITransport(Starlette(routes=docs_routes("a title", openapi)))
+        async with httpx.AsyncClient(transport=transport, base_url="http://docs") as client:
+            return [
+                answer.status_code for answer in await asyncio.gather(*(client.get("/openapi.json") for _ in range(4)))
+            ]
+
+    assert asyncio.run(read_often()) == [200] * 4
+    assert len(built) == 1
 
 
 def test_swagger_renders_the_version_that_the_document_has(client: httpx.Client) -> None:

@@ -12,7 +12,7 @@ from index.bundle import Bundle
 from index.ids import PackedStrings
 from service.errors import InvalidRequestError
 from service.ranking import facets as catalogue
-from service.ranking.facets import CATEGORY, CHUNK, Facets, FacetStore, build_facets, intersect
+from service.ranking.facets import CATEGORY, CHUNK, Facet, Facets, FacetStore, build_facets, intersect
 from service.ranking.similar import SimilarItems
 
 
@@ -47,6 +47,15 @@ def test_an_item_is_found_by_every_value_that_it_has() -> None:
     assert (found(CATEGORY, "lamp"), found(CATEGORY, "")) == ([0, 2], [])
     assert three.categories.tolist() == [0, -1, 0]
     assert three.rows_of_category(0).tolist() == [0, 2]
+
+
+def test_a_value_that_is_repeated_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    two = facets([{"material": "oak"}, {"material": "wool"}])
+    rows_of = Facet.rows_of
+    monkeypatch.setattr(Facet, "rows_of", lambda facet, value: (read.append(value), rows_of(facet, value))[1])
+    assert two.rows_with("material", ["wool", "oak"] * 250).tolist() == [0, 1]
+    assert read == ["wool", "oak"]
 
 
 def test_an_attribute_called_category_does_not_stand_in_for_the_category() -> None:
