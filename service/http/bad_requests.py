@@ -40,19 +40,20 @@ def head_bytes(target: bytes, headers: Headers) -> int:
     return len(target) + sum(len(name) + len(value) + 4 for name, value in headers)
 
 
-def head_too_large(n_bytes: int, limit: int) -> Refusal:
-    """431."""
+def head_too_large(target: bytes, n_bytes: int, limit: int) -> Refusal:
+    """414 where the target alone is too long, else 431."""
+    if len(target) > MAX_TARGET_BYTES:
+        detail = f"the request target has {len(target)} bytes or more, the limit is {MAX_TARGET_BYTES}"
+        return Refusal(b"414 URI Too Long", "uri_too_long", detail)
     detail = f"the request's head has {n_bytes} bytes or more, the limit is {limit}"
     return Refusal(b"431 Request Header Fields Too Large", "head_too_large", detail)
 
 
 def bad_head(target: bytes, headers: Headers, limit: int, detail: str) -> Refusal:
     """Why a head cannot be parsed: 414 and 431 where it is too long, else 400 with this detail."""
-    if len(target) > MAX_TARGET_BYTES:
-        detail = f"the request target has {len(target)} bytes, the limit is {MAX_TARGET_BYTES}"
-        return Refusal(b"414 URI Too Long", "uri_too_long", detail)
     n_bytes = head_bytes(target, headers)
-    return head_too_large(n_bytes, limit) if n_bytes > limit else bad_request(detail)
+    too_large = len(target) > MAX_TARGET_BYTES or n_bytes > limit
+    return head_too_large(target, n_bytes, limit) if too_large else bad_request(detail)
 
 
 def bad_request(detail: str) -> Refusal:

@@ -273,7 +273,7 @@ class HttpConnection(HttpToolsProtocol):
             self._framing_bytes += n_bytes
         if self._in_head:
             if self._framing_bytes > limits.head_max_bytes and not self.transport.is_closing():
-                self._refuse(head_too_large(self._framing_bytes, limits.head_max_bytes))
+                self._refuse(head_too_large(self.url, self._framing_bytes, limits.head_max_bytes))
         elif self._framing_bytes > limits.head_max_bytes + limits.body_max_bytes:
             self._refuse(bad_request("the trailers or the chunks' heads are too long"))
         if cycle is not None and cycle.more_body:

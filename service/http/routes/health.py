@@ -9,6 +9,7 @@ from service.errors import DrainingError
 from service.http.parameters import Query
 from service.http.responses import Alive, Ready
 from service.http.route import Request, TextResponse, route
+from service.ranking.turns import Turn
 from service.state import Service
 
 
@@ -64,4 +65,9 @@ def _files(service: Service) -> str:
 
 async def metrics(service: Service, request: Request[Query]) -> TextResponse:
     """All metrics, in the format of Prometheus."""
-    return TextResponse(service.metrics.render(), CONTENT_TYPE_LATEST)
+    turn = Turn(service.lane, long=True)  # rendering takes milliseconds, also where many ask at once
+    await turn.begin()
+    try:
+        return TextResponse(service.metrics.render(), CONTENT_TYPE_LATEST)
+    finally:
+        turn.end()
