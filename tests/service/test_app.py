@@ -136,7 +136,7 @@ def test_a_request_target_that_http_cannot_hold_is_refused_in_the_same_shape(cli
     answer = answer_to(client, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     assert answer.startswith(b"HTTP/1.1 414 ")
     body = json.loads(answer.rpartition(b"\r\n\r\n")[2])
-    assert body["detail"] == "the request target has 120011 bytes, the limit is 65535"
+    assert re.fullmatch(r"the request target has \d+ bytes or more, the limit is 65535", body["detail"])
     assert f"x-request-id: {body['request_id']}".encode() in answer
 
 
