@@ -116,6 +116,9 @@ def test_a_full_disk_refuses_events_serves_on_and_takes_them_when_there_is_room(
         resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         assert client.post("/events", json=batch(number)).json()["accepted"] == BATCH
         assert len(on_disk(tmp_path)) == len(acknowledged) + BATCH
+    log = (tmp_path / "log").read_text()
+    assert "event_log_unavailable" in log
+    assert "Traceback" not in log  # the reason is a sentence: the disk of the log may be as full
 
 
 @pytest.mark.parametrize("used", [True, False], ids=["used", "fresh"])
