@@ -29,7 +29,7 @@ from index.registry import Registry
 from service.errors import UnauthorizedError
 from service.retrain.job import Job
 from service.retrain.launcher import LauncherError, LauncherUnavailableError, TrainingTask
-from service.retrain.signature import SIGNATURE, TIMESTAMP, Message, signature_headers, verify_signature
+from service.retrain.signature import SIGNATURE, TIMESTAMP, Message, joined, signature_headers, verify_signature
 from service.retrain.webhook_launcher import WebhookLauncher
 from service.settings import Settings
 
@@ -315,6 +315,16 @@ def test_a_time_that_is_no_number_of_seconds_is_refused(timestamp: str) -> None:
     made = {name.lower(): value for name, value in signature_headers(MESSAGE, SECRET, 0).items()}
     with pytest.raises(UnauthorizedError, match="expected unix seconds"):
         verify_signature(made | {TIMESTAMP.lower(): timestamp}, MESSAGE, SECRET, 0)
+
+
+@pytest.mark.parametrize("twice", [TIMESTAMP, SIGNATURE])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_header_that_is_sent_twice_is_refused_whichever_is_right(twice: str, first: bool) -> None:
+    made = list(signature_headers(MESSAGE, SECRET, 0).items())
+    made.insert(0 if first else len(made), (twice, "1"))
+    headers = joined((name.lower().encode(), value.encode()) for name, value in made)
+    with pytest.raises(UnauthorizedError, match=twice):
+        verify_signature(headers, MESSAGE, SECRET, 0)
 
 
 def test_a_report_may_be_compressed_and_is_signed_as_it_was_before(registry: Path) -> None:
