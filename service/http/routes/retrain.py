@@ -102,7 +102,9 @@ async def result(service: Service, request: Request[Query]) -> dict[str, Any]:
     hook = _hook(service)
     if hook.secret is None:
         raise RetrainingOffError("no external system trains for this service (RECO_RETRAIN_LAUNCHER)")
-    verify_signature(joined(request.headers), Message("POST", result_path(request.id), request.raw_body), hook.secret, hook.clock())
+    verify_signature(
+        joined(request.headers), Message("POST", result_path(request.id), request.raw_body), hook.secret, hook.clock()
+    )
     return {"job": _render(await hook.record_result(request.id, request.body.model_dump_json(exclude_none=True)))}
 
 

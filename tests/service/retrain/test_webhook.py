@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import logging
 import re
 import subprocess
 import threading
@@ -22,7 +23,7 @@ from floods import flooding
 from hypothesis import given
 from hypothesis import strategies as st
 from retrainings import ended, retraining, started, state
-from servers import publish, serving, wait_until
+from servers import publish, quiet_logs, serving, wait_until
 
 from index.bundle import write_bundle
 from index.registry import Registry
@@ -224,6 +225,15 @@ def test_of_a_refusal_without_end_only_the_start_is_read(task: TrainingTask) -> 
         assert flood.sent < 20_000_000  # what the buffers of two sockets hold
 
 
+def test_no_log_line_tells_the_password_of_the_address(task: TrainingTask, capfd: pytest.CaptureFixture[str]) -> None:
+    with outside() as system, quiet_logs("debug"):
+        start(task, system.url.replace("http://", "http://airflow:qZqZ@") + "?token=qZqZ")
+        logging.getLogger("httpx").warning("it is heard")
+    told = capfd.readouterr().err
+    assert "it is heard" in told
+    assert "qZqZ" not in told
+
+
 def test_the_answer_of_a_success_is_not_read_at_all(task: TrainingTask) -> None:
     with flooding(200) as flood:
         start(task, flood.url)
@@ -345,7 +355,9 @@ def test_the_worked_example_of_the_page_is_what_is_signed() -> None:
     assert found.stdout.strip() == shown == signature_headers(message, "between us", 1767225600)[SIGNATURE]
 
 
-@pytest.mark.parametrize("url", ["ftp://h/x", "h/x", "http://", "http://h:99999/", "http://[::zz]/"])
+@pytest.mark.parametrize(
+    "url", ["ftp://h/x", "h/x", "http://", "http://h:99999/", "http://[::zz]/", "http:h", " http://h", "http://h\n"]
+)
 def test_an_address_that_is_no_url_stops_the_start(registry: Path, url: str) -> None:
     with pytest.raises(ValueError, match="retrain_webhook_url"):
         Settings(**by_webhook(registry, url))
