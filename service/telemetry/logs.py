@@ -9,7 +9,7 @@ from typing import TextIO, cast
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
-TELLS_URLS = ("httpx", "httpcore", "urllib3")  # with passwords in them: no word of theirs below a warning
+TELLS_URLS = ("httpx", "httpcore", "urllib3")  # with passwords in them, below warnings
 
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
