@@ -18,11 +18,14 @@ MOST_BYTES, MOST_BYTES_A_ROW = 64 << 20, 64 << 10  # of a file, beside its embed
 
 
 def check_size(file: str, n_bytes: int, sizes: BundleSizes) -> None:
-    """BundleError where a file is longer than any of such a bundle, so that reading it could take hours."""
+    """BundleError where a file is longer than any of such a bundle, so that reading it could take hours, or empty.
+
+    The files of /proc are said to be empty, and reading some of them waits for ever.
+    """
     rows = sizes.n_users + sizes.n_items
     most = MOST_BYTES + rows * (MOST_BYTES_A_ROW + 8 * sizes.embedding_size) + 8 * sizes.n_interactions
-    if n_bytes > most:
-        raise BundleError(f"{file} has {n_bytes:,} bytes; expected at most {most:,}: the file is damaged")
+    if not 0 < n_bytes <= most:
+        raise BundleError(f"{file} has {n_bytes:,} bytes; expected at most {most:,}, and some: the file is damaged")
 
 
 def check_ranges(path: Path, sizes: BundleSizes, arrays: dict[str, Array]) -> None:

@@ -275,6 +275,8 @@ class Registry:
         self._store.replace(POINTER, pointer.model_dump_json().encode(), found)
 
     def _read_record(self, bundle_id: str) -> tuple[BundleRecord, StoredFile | None]:
+        if not BUNDLE_ID.fullmatch(bundle_id):  # of a damaged pointer: no path and no key may be made of it
+            return BundleRecord(), None
         try:
             stored = self._store.read(record_name(bundle_id))
         except StoreUnavailableError:

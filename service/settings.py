@@ -11,6 +11,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
+import httpx
 from croniter import croniter
 from pydantic import (
     BaseModel,
@@ -417,8 +418,15 @@ class RetrainSettings(EventSettings):
     @field_validator("retrain_webhook_url")
     @classmethod
     def _http_url(cls, url: str | None) -> str | None:
-        if url is not None:
-            TypeAdapter(HttpUrl).validate_python(url)
+        if url is None:
+            return None
+        TypeAdapter(HttpUrl).validate_python(url)
+        try:
+            read = httpx.URL(url)  # as what sends requests reads it
+        except httpx.InvalidURL:
+            read = httpx.URL()
+        if not (read.scheme and read.host):
+            raise ValueError("expected a URL as in https://host/path, without spaces or line breaks around it")
         return url
 
     @field_validator("retrain_arguments", "retrain_command")

@@ -12,11 +12,11 @@ FORBIDDEN = Path("/sys/anchorrec")
 
 
 @contextmanager
-def full_disk() -> Iterator[None]:
-    """While the context is open no file of this process can grow, as on a full disk or beyond a quota."""
+def full_disk(room: int = 0) -> Iterator[None]:
+    """While the context is open no file of this process can grow beyond `room` bytes, as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with quiet_logs():  # and no line of the log, which pytest keeps in a file
-        resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
         try:
             yield
         finally:

@@ -48,11 +48,11 @@ def serving(**settings: Any) -> Iterator[httpx.Client]:
 
 
 @contextmanager
-def quiet_logs() -> Iterator[None]:
+def quiet_logs(lowest: str = "error") -> Iterator[None]:
     """The service's logging, and afterwards the one before: pytest's own must outlive a server in its process."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    configure_logging("error")
+    configure_logging(lowest)
     try:
         yield
     finally:

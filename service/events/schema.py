@@ -55,6 +55,9 @@ def open_connection(path: Path, *, read_only: bool = False, busy_ms: int | None 
         return _empty()
     if read_only:
         connection = connect_to_read(path, busy_ms=busy_ms)
+        if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+            connection.close()
+            return _empty()  # the disk had room for the file, but not for its tables
         connection.text_factory = stored_text
         return connection
     uri = f"{path.absolute().as_uri()}?mode=rw"

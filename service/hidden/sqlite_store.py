@@ -38,6 +38,8 @@ class SqliteHiddenItems:
             return frozenset()
         try:
             with closing(connect_to_read(self._path)) as connection:
+                if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'hidden'").fetchone():
+                    return frozenset()  # the disk had room for the file, but not for its table
                 return frozenset(item_id for (item_id,) in connection.execute("SELECT item_id FROM hidden"))
         except sqlite3.Error as error:
             if is_wrong(error, self._path):

@@ -121,7 +121,8 @@ class _Exchange:
         """Respond with the error; where a response had begun, raise it for the server to log."""
         status, code, detail = describe(error)
         if status >= 500 and not isinstance(error, ShedError):  # load shedding must stay cheap
-            log.error("request failed", exc_info=error)
+            unexpected = not isinstance(error, ServiceError)  # the others say all that there is to say
+            log.error("request failed", code=code, why=detail, exc_info=error if unexpected else False)
         if self._started:
             raise error
         self._metrics.errors.labels(code).inc()

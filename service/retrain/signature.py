@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from service.errors import UnauthorizedError
@@ -26,6 +26,15 @@ def signature_headers(message: Message, secret: str, now: float) -> dict[str, st
     """The timestamp and signature headers of a message."""
     timestamp = str(int(now))
     return {TIMESTAMP: timestamp, SIGNATURE: _signature(message, timestamp, secret)}
+
+
+def joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Headers by their names; one that is sent twice has both values, so that neither is taken for the signed one."""
+    found: dict[str, str] = {}
+    for name, value in headers:
+        key, text = name.decode("latin-1"), value.decode("latin-1")
+        found[key] = f"{found[key]}, {text}" if key in found else text
+    return found
 
 
 def verify_signature(headers: Mapping[str, str], message: Message, secret: str, now: float) -> None:

@@ -9,6 +9,8 @@ from typing import TextIO, cast
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+TELLS_URLS = ("httpx", "httpcore", "urllib3")  # with passwords in them, below warnings
+
 request_id: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 
@@ -62,3 +64,5 @@ def configure_logging(level: str) -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    for name in TELLS_URLS:
+        logging.getLogger(name).setLevel(max(logging.WARNING, logging.getLogger().level))

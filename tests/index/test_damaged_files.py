@@ -258,3 +258,12 @@ def test_a_file_of_absurd_size_is_refused_before_it_is_read(tmp_path):
         with pytest.raises(BundleError, match=r"1,099,511,627,776 bytes; expected at most"):
             open_bundle(bundle)
         os.truncate(bundle / name, before)
+
+
+def test_a_file_that_is_said_to_be_empty_is_not_read_as_some_of_proc_never_end(tmp_path):
+    bundle = write_tiny_bundle(tmp_path, 0)
+    for name in (INDEX, "fold_in.npy"):
+        (bundle / name).unlink()
+        (bundle / name).symlink_to("/proc/kmsg")
+        with pytest.raises(BundleError):
+            open_bundle(bundle)

@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import tempfile
@@ -212,6 +213,16 @@ def test_a_damaged_pointer_is_refused_by_its_name(registry):
         overwrite(registry, POINTER, text.encode())
         with pytest.raises(InputError, match=rf"{POINTER} is damaged"):
             registry.current()
+
+
+@pytest.mark.parametrize("odd", ["", ".", "a\0b", "../x", "x" * 100_000])
+def test_a_pointer_to_what_is_no_id_has_no_record_and_is_refused(registry, odd):
+    overwrite(registry, POINTER, json.dumps({"bundle": odd, "history": [odd]}).encode())
+    overwrite(registry, "x.json", b'{"withdrawn": {"at": "2026-01-01T00:00:00Z", "by": "another file"}}')
+    assert registry.record(odd) == BundleRecord()
+    for refused in (registry.current, registry.rollback):
+        with pytest.raises(InputError):
+            refused()
 
 
 def test_pruning_keeps_the_newest_what_serves_and_what_a_rollback_needs(registry):

@@ -10,7 +10,7 @@ from service.http.responses import FullJobAnswer, JobAnswer, JobsAnswer, ShownJo
 from service.http.route import Request, route
 from service.retrain.job import Job, result_path
 from service.retrain.retraining import Retraining, RetrainingOffError
-from service.retrain.signature import Message, verify_signature
+from service.retrain.signature import Message, joined, verify_signature
 from service.state import Service
 
 
@@ -102,8 +102,9 @@ async def result(service: Service, request: Request[Query]) -> dict[str, Any]:
     hook = _hook(service)
     if hook.secret is None:
         raise RetrainingOffError("no external system trains for this service (RECO_RETRAIN_LAUNCHER)")
-    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers}
-    verify_signature(headers, Message("POST", result_path(request.id), request.raw_body), hook.secret, hook.clock())
+    verify_signature(
+        joined(request.headers), Message("POST", result_path(request.id), request.raw_body), hook.secret, hook.clock()
+    )
     return {"job": _render(await hook.record_result(request.id, request.body.model_dump_json(exclude_none=True)))}
 
 

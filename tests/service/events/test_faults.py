@@ -116,11 +116,14 @@ def test_a_full_disk_refuses_events_serves_on_and_takes_them_when_there_is_room(
         resource.prlimit(running.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         assert client.post("/events", json=batch(number)).json()["accepted"] == BATCH
         assert len(on_disk(tmp_path)) == len(acknowledged) + BATCH
+    log = (tmp_path / "log").read_text()
+    assert "event_log_unavailable" in log
+    assert "Traceback" not in log  # the reason is a sentence: the disk of the log may be as full
 
 
-@pytest.mark.parametrize("used", [True, False], ids=["used", "fresh"])
+@pytest.mark.parametrize(("used", "room"), [(True, 0), (False, 0), (False, 4_096)], ids=["used", "fresh", "a page"])
 def test_a_service_that_starts_on_a_full_disk_serves_reads_and_takes_events_when_there_is_room(
-    registry: Path, tmp_path: Path, used: bool
+    registry: Path, tmp_path: Path, used: bool, room: int
 ) -> None:
     fields = {"registry": registry, "data": tmp_path / "data", "retrain_data": tmp_path}
     if used:
@@ -128,7 +131,7 @@ def test_a_service_that_starts_on_a_full_disk_serves_reads_and_takes_events_when
             client.post("/events", json=batch(0))
             client.put("/items/item-2/hidden")
     with ExitStack() as stack:
-        with full_disk():
+        with full_disk(room):
             client = stack.enter_context(serving(**fields))
             for path in ("/recommend/user-1", "/users/user-0", "/quality", "/popular", "/healthz", "/metrics"):
                 assert client.get(path).status_code == 200, path

@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import logging
 import re
 import subprocess
 import threading
@@ -22,14 +23,14 @@ from floods import flooding
 from hypothesis import given
 from hypothesis import strategies as st
 from retrainings import ended, retraining, started, state
-from servers import publish, serving, wait_until
+from servers import publish, quiet_logs, serving, wait_until
 
 from index.bundle import write_bundle
 from index.registry import Registry
 from service.errors import UnauthorizedError
 from service.retrain.job import Job
 from service.retrain.launcher import LauncherError, LauncherUnavailableError, TrainingTask
-from service.retrain.signature import SIGNATURE, TIMESTAMP, Message, signature_headers, verify_signature
+from service.retrain.signature import SIGNATURE, TIMESTAMP, Message, joined, signature_headers, verify_signature
 from service.retrain.webhook_launcher import WebhookLauncher
 from service.settings import Settings
 
@@ -224,6 +225,15 @@ def test_of_a_refusal_without_end_only_the_start_is_read(task: TrainingTask) -> 
         assert flood.sent < 20_000_000  # what the buffers of two sockets hold
 
 
+def test_no_log_line_tells_the_password_of_the_address(task: TrainingTask, capfd: pytest.CaptureFixture[str]) -> None:
+    with outside() as system, quiet_logs("debug"):
+        start(task, system.url.replace("http://", "http://airflow:qZqZ@") + "?token=qZqZ")
+        logging.getLogger("httpx").warning("it is heard")
+    told = capfd.readouterr().err
+    assert "it is heard" in told
+    assert "qZqZ" not in told
+
+
 def test_the_answer_of_a_success_is_not_read_at_all(task: TrainingTask) -> None:
     with flooding(200) as flood:
         start(task, flood.url)
@@ -317,6 +327,16 @@ def test_a_time_that_is_no_number_of_seconds_is_refused(timestamp: str) -> None:
         verify_signature(made | {TIMESTAMP.lower(): timestamp}, MESSAGE, SECRET, 0)
 
 
+@pytest.mark.parametrize("twice", [TIMESTAMP, SIGNATURE])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_header_that_is_sent_twice_is_refused_whichever_is_right(twice: str, first: bool) -> None:
+    made = list(signature_headers(MESSAGE, SECRET, 0).items())
+    made.insert(0 if first else len(made), (twice, "1"))
+    headers = joined((name.lower().encode(), value.encode()) for name, value in made)
+    with pytest.raises(UnauthorizedError, match=twice):
+        verify_signature(headers, MESSAGE, SECRET, 0)
+
+
 def test_a_report_may_be_compressed_and_is_signed_as_it_was_before(registry: Path) -> None:
     body = b'\xef\xbb\xbf{"reason": "x"}'
     with outside() as system, serving(**by_webhook(registry, system.url)) as client:
@@ -335,7 +355,9 @@ def test_the_worked_example_of_the_page_is_what_is_signed() -> None:
     assert found.stdout.strip() == shown == signature_headers(message, "between us", 1767225600)[SIGNATURE]
 
 
-@pytest.mark.parametrize("url", ["ftp://h/x", "h/x", "http://", "http://h:99999/", "http://[::zz]/"])
+@pytest.mark.parametrize(
+    "url", ["ftp://h/x", "h/x", "http://", "http://h:99999/", "http://[::zz]/", "http:h", " http://h", "http://h\n"]
+)
 def test_an_address_that_is_no_url_stops_the_start(registry: Path, url: str) -> None:
     with pytest.raises(ValueError, match="retrain_webhook_url"):
         Settings(**by_webhook(registry, url))
