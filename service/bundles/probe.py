@@ -53,7 +53,7 @@ async def _find_similar(loaded: LoadedBundle, item_id: str) -> None:
 
 
 async def _make_list(loaded: LoadedBundle, user_id: str) -> None:
-    profile: Profile = await loaded.users.find(user_id)
+    profile: Profile = await loaded.users.find_for_replay(user_id)
     recommender = loaded.recommender
     ranking = await recommender.recommend(profile, K, exclude_seen=True)
     loaded.items.ranked(ranking.rows.tolist(), list(ranking.scores), first=1)

@@ -125,6 +125,7 @@ def test_a_bundle_that_fails_all_similar_items_goes_though_one_caller_alone_asks
         for i in range(40):
             assert client.get(f"/similar/item-{i}").status_code == 500
         wait_until(lambda: two.registry.current_id() == two.first.name, seconds=20)
+        assert counted(client, 'reco_vectors_total{source="bundle"}') == 0, "no caller named a user"
 
 
 @pytest.fixture
