@@ -76,7 +76,7 @@ def create_app(settings: Settings, *, opened: OpenedBundle | None = None) -> Fas
     if settings.cors_origins:  # around all others, so that a page can read errors too
         app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, **CORS)
     for error_class in HANDLED:
-        app.add_exception_handler(error_class, _error_response)
+        app.add_exception_handler(error_class, partial(_error_response, metrics))
     return app
 
 
@@ -136,8 +136,9 @@ def _lifespan(
     return lifespan
 
 
-async def _error_response(request: Request, error: Exception) -> Response:
+async def _error_response(metrics: Metrics, request: Request, error: Exception) -> Response:
     """The handler of every error that reaches the application."""
     status, code, detail = describe(error)
+    metrics.errors.labels(code).inc()
     body = error_body(code, detail, request_id_of(request.scope), getattr(error, "more", None))
     return Response(body, status, getattr(error, "headers", None), "application/json")

@@ -4,6 +4,7 @@ import errno
 import sqlite3
 from pathlib import Path
 
+SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)  # the latter where the message quotes a damaged file
 BUSY_MS = 5_000  # another process may hold the lock for a moment
 # Such a path can never hold a database; anything else (no room, quota, permission) may pass.
 WRONG_PATH = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL}
@@ -11,7 +12,7 @@ DAMAGED = ("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_ERROR")
 NOT_WRITABLE = ("SQLITE_CANTOPEN", "SQLITE_FULL", "SQLITE_IOERR", "SQLITE_PERM", "SQLITE_READONLY")
 
 
-def is_wrong(error: sqlite3.Error | OSError, path: Path) -> bool:
+def is_wrong(error: sqlite3.Error | UnicodeDecodeError | OSError, path: Path) -> bool:
     """Whether the file itself or its path is wrong, so that only a change of configuration helps."""
     if isinstance(error, OSError):
         return error.errno in WRONG_PATH
@@ -64,13 +65,13 @@ def _connect(path: Path, how: str, busy_ms: int) -> sqlite3.Connection:
     try:
         connection.execute(f"PRAGMA busy_timeout = {busy_ms}")
         connection.execute("SELECT count(*) FROM sqlite_schema")  # opens the file, and its WAL
-    except sqlite3.Error:
+    except SQLITE_ERRORS:
         connection.close()
         raise
     return connection
 
 
-def _code(error: sqlite3.Error) -> str:
+def _code(error: sqlite3.Error | UnicodeDecodeError) -> str:
     return str(getattr(error, "sqlite_errorname", ""))
 
 

@@ -1,10 +1,12 @@
 """Requests that the service makes of its own bundle, which no caller chooses."""
 
 import asyncio
+from functools import partial
 
 import numpy as np
 import structlog
 
+from index.ids import IdTable
 from service.bundles.loaded import LoadedBundle
 from service.errors import ServiceError
 from service.ranking.profile import Profile
@@ -17,11 +19,13 @@ log = structlog.get_logger()
 
 
 async def failed_probes(loaded: LoadedBundle, n: int = PROBES) -> tuple[int, int]:
-    """How many users' lists were made, with explanations, and how many of them failed."""
-    user_ids, failed = _spread_users(loaded, n), 0
-    for user_id in user_ids:
+    """How many lists were made, for users and of similar items, with explanations, and how many of them failed."""
+    bundle, failed = loaded.bundle, 0
+    lists = [partial(_make_list, loaded, user_id) for user_id in _spread(bundle.user_ids, n)]
+    lists += [partial(_find_similar, loaded, item_id) for item_id in _spread(bundle.item_ids, n)]
+    for make in lists:
         try:
-            await _make_list(loaded, user_id)
+            await make()
         except ServiceError:  # as valid as an answer
             pass
         except Exception as error:  # a caller would have got a 500
@@ -29,17 +33,27 @@ async def failed_probes(loaded: LoadedBundle, n: int = PROBES) -> tuple[int, int
             if failed == 1:
                 log.warning("probe failed", bundle=loaded.bundle.bundle_id, exc_info=error)
         await asyncio.sleep(0)  # requests go on in between
-    return len(user_ids), failed
+    return len(lists), failed
 
 
-def _spread_users(loaded: LoadedBundle, n: int) -> list[str]:
-    user_ids = loaded.bundle.user_ids
-    rows = np.linspace(0, len(user_ids) - 1, min(n, len(user_ids))).astype(np.int64)
-    return [user_ids[row] for row in rows.tolist()]
+def _spread(ids: IdTable, n: int) -> list[str]:
+    rows = np.linspace(0, len(ids) - 1, min(n, len(ids))).astype(np.int64)
+    return [ids[row] for row in rows.tolist()]
+
+
+async def _find_similar(loaded: LoadedBundle, item_id: str) -> None:
+    row, similar = loaded.items.row(item_id), loaded.similar_items
+    assert row is not None
+    nearest = await similar.nearest(row, K, similar.spaces[0])
+    if nearest is not None:
+        rows, scores = nearest
+        loaded.items.ranked(rows.tolist(), list(scores), first=1)
+        similar.cosines(row, rows)
+        list(similar.users_in_common(row, rows))
 
 
 async def _make_list(loaded: LoadedBundle, user_id: str) -> None:
-    profile: Profile = await loaded.users.find(user_id)
+    profile: Profile = await loaded.users.find_for_replay(user_id)
     recommender = loaded.recommender
     ranking = await recommender.recommend(profile, K, exclude_seen=True)
     loaded.items.ranked(ranking.rows.tolist(), list(ranking.scores), first=1)

@@ -9,7 +9,7 @@ from index.storage import sync
 from service.events.counting import COUNTING, COUNTING_TABLE
 from service.events.event import PROFILE
 from service.events.log import LogUnavailable
-from service.sqlite_files import BUSY_MS, connect_to_read, is_unwritten, is_wrong, stored_text
+from service.sqlite_files import BUSY_MS, SQLITE_ERRORS, connect_to_read, is_unwritten, is_wrong, stored_text
 
 VERSION = 1
 APPLICATION_ID = 0x5245434F  # "RECO": identifies the file among SQLite files
@@ -87,7 +87,7 @@ def prepare(path: Path, *, counted_s: float) -> None:
         with closing(open_connection(path)) as connection:
             _prepare(connection, path, counted_s)
         sync(path.parent)
-    except (sqlite3.Error, OSError) as error:
+    except (*SQLITE_ERRORS, OSError) as error:
         if is_wrong(error, path):
             raise InputError(f"event log {path}: cannot be used: {error}; expected a writable file") from None
         raise LogUnavailable(f"the event log cannot be written: {error}") from error

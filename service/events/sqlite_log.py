@@ -20,6 +20,7 @@ from service.events.log import Appended, EventCount, LogUnavailable
 from service.events.quality import bucket_of
 from service.events.schema import COLUMNS, PROFILE_KINDS, open_connection, prepare
 from service.settings import EventSettings
+from service.sqlite_files import SQLITE_ERRORS
 from service.telemetry.metrics import EventMetrics
 
 T = TypeVar("T")
@@ -85,7 +86,7 @@ class SqliteLog:
         try:  # in the event loop: an index lookup costs less than handing it to a thread
             with self._reader() as connection:
                 rows = connection.execute(_USER_EVENTS, (user_id, self._settings.events_per_user)).fetchall()
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise LogUnavailable(f"the event log cannot be read: {error}") from error
         return [event for row in reversed(rows) if (event := self._decode(row)) is not None]
 
@@ -176,7 +177,7 @@ class SqliteLog:
             self._writes.execute("BEGIN IMMEDIATE")
             result = work(self._writes)
             self._writes.execute("COMMIT")
-        except (sqlite3.Error, InputError) as error:
+        except (*SQLITE_ERRORS, InputError) as error:
             self._discard_connection()
             log.error("event log cannot be written", error=repr(error))
             raise LogUnavailable(f"the event log cannot be written: {error}") from error
@@ -200,7 +201,7 @@ class SqliteLog:
 
         try:
             return await asyncio.to_thread(run)
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise LogUnavailable(f"the event log cannot be read: {error}") from error
 
     def _decode(self, row: Sequence[Any]) -> Event | None:

@@ -30,6 +30,8 @@ T = TypeVar("T")
 ITEMS = TypeAdapter(list[str])
 
 DAY_S = 86_400
+DAY_DIGITS = 7  # of a day's number; a longer one is none of ours
+MOST_COUNTED = 2**48  # of one name in a bucket or a day; JSON holds the sum of thousands of them
 TIDY_EVERY_S = 60.0
 TIDY_ENTRIES = 1_000  # removed in one script, which blocks Redis
 RETRY_S = 0.1  # between two attempts of a write
@@ -126,15 +128,20 @@ class StreamLog:
 
     async def counts_since(self, since: float) -> list[EventCount]:
         first = bucket_of(since)
-        (days,) = await self._redis.execute(("ZRANGEBYSCORE", self._prefix + "days", first // DAY_S, "+inf"))
-        days = [day for day in days if day.isdigit()]
-        if not days:
-            return []
+        (days,) = await self._read_derived(("ZRANGEBYSCORE", self._prefix + "days", first // DAY_S, "+inf"))
         # Of the first day its buckets, of the others their sums: the answer does not grow with the window's length.
-        whole = [int(day) for day in days if day.isdigit() and int(day) > first // DAY_S]
-        keys = [f"figures:{first // DAY_S}", *(f"sums:{day}" for day in whole)]
-        buckets, *sums = await self._redis.execute(*(("HGETALL", self._prefix + key) for key in keys))
-        return await asyncio.to_thread(self._decode_counts, buckets, sums, first)
+        whole = [int(day) for day in days or () if day.isdigit() and len(day) <= DAY_DIGITS]
+        keys = [f"figures:{first // DAY_S}", *(f"sums:{day}" for day in whole if day > first // DAY_S)]
+        buckets, *sums = await self._read_derived(*(("HGETALL", self._prefix + key) for key in keys))
+        return await asyncio.to_thread(self._decode_counts, buckets or {}, [day for day in sums if day], first)
+
+    async def _read_derived(self, *commands: tuple[Any, ...]) -> list[Any]:
+        """The replies; None, counted, for a key of another type, until a write replaces it."""
+        replies = await self._redis.execute(*commands, independent=True)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                self._metrics.unreadable.skip("events", reply)
+        return [None if isinstance(reply, Exception) else reply for reply in replies]
 
     async def mark_exported(self, position: int) -> None:
         command = ("EVAL", MARK_EXPORTED, 1, self._stream, self._prefix, position)
@@ -346,12 +353,19 @@ def _position(entry_id: bytes) -> int:
 
 def _decode_count(field: tuple[bytes, bytes]) -> tuple[int, EventCount]:
     bucket, name, bundle = field[0].decode().split(":", 2)
-    return int(bucket), EventCount(bundle, name, int(field[1]))
+    return int(bucket), EventCount(bundle, name, _count(field[1]))
 
 
 def _decode_sum(field: tuple[bytes, bytes]) -> EventCount:
     name, bundle = field[0].decode().split(":", 1)
-    return EventCount(bundle, name, int(field[1]))
+    return EventCount(bundle, name, _count(field[1]))
+
+
+def _count(text: bytes) -> int:
+    n = int(text)
+    if not -MOST_COUNTED <= n <= MOST_COUNTED:
+        raise ValueError(f"expected a count of at most {MOST_COUNTED}")
+    return n
 
 
 def open_stream(

@@ -142,11 +142,9 @@ end
 
 local state = prefix .. 'state'
 local kind = redis.call('TYPE', state).ok
-if kind ~= 'hash' and kind ~= 'none' then
-    redis.call('DEL', state)
-elseif not string.match(redis.call('HGET', state, 'appends') or '0', '^%d+$') then
-    redis.call('HDEL', state, 'appends')
-end
+if kind ~= 'hash' and kind ~= 'none' then redis.call('DEL', state) end
+local appends = redis.call('HGET', state, 'appends') or '0'
+if #appends > 15 or not string.match(appends, '^%d+$') then redis.call('HDEL', state, 'appends') end
 redis.call('HINCRBY', state, 'appends', 1)  -- the first write, which a Redis without memory refuses
 local newest = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)
 local position = newest[1] and tonumber(string.match(newest[1][1], '^%d+')) or 0
@@ -179,8 +177,19 @@ write_counts()
 return new
 """
 
+# The exported position that is stored: 0 where what is stored is none of this log.
+EXPORTED = """
+local function exported_position(state, last)
+    local stored = redis.call('HGET', state, 'exported') or ''
+    local position = string.match(stored, '^%d+$') and tonumber(stored) or 0
+    return position <= last and position or 0
+end
+"""
+
 # Removes exported events that are too old or too many, oldest first, and never the newest, which holds the position.
-TIDY = """
+TIDY = (
+    EXPORTED
+    + """
 local prefix, oldest, kept, most = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local stream = KEYS[1]
 
@@ -204,22 +213,24 @@ for i, entry in ipairs(first) do
     local at = accepted_at(entry)  -- none: another program added the entry
     if i <= too_many or (at and at < oldest) then expired = place(entry) end
 end
-local exported = tonumber(redis.call('HGET', prefix .. 'state', 'exported') or 0) or 0
-local cut = math.min(exported, expired, last - 1)
+local cut = math.min(exported_position(prefix .. 'state', last), expired, last - 1)
 return redis.call('XTRIM', stream, 'MINID', string.format('%.0f-0', cut + 1))
 """
+)
 
 # Moves the exported position forward, never backward and never beyond the newest event.
-MARK_EXPORTED = """
+MARK_EXPORTED = (
+    EXPORTED
+    + """
 local state = ARGV[1] .. 'state'
 if redis.call('TYPE', state).ok ~= 'hash' then redis.call('DEL', state) end
 local newest = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)
 local last = newest[1] and tonumber(string.match(newest[1][1], '^%d+')) or 0
-local exported = tonumber(redis.call('HGET', state, 'exported') or 0) or 0
-exported = math.max(exported, math.min(tonumber(ARGV[2]), last))
+local exported = math.max(exported_position(state, last), math.min(tonumber(ARGV[2]), last))
 redis.call('HSET', state, 'exported', string.format('%.0f', exported))
 return 0
 """
+)
 
 # The next entries from an id on: whether there may be more, then id, event and items of each. A field is empty where
 # the entry has none of at most ARGV[3] bytes: other programs add entries of any shape. After ARGV[4] bytes it stops.

@@ -6,7 +6,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from index.errors import InputError
-from service.sqlite_files import connect_to_read, is_unwritten, is_wrong
+from service.sqlite_files import SQLITE_ERRORS, connect_to_read, is_unwritten, is_wrong
 
 BUSY_S = 5.0
 
@@ -24,7 +24,7 @@ class SqliteHiddenItems:
         try:
             with closing(self._prepared()):
                 pass
-        except (sqlite3.Error, OSError) as error:
+        except (*SQLITE_ERRORS, OSError) as error:
             if is_wrong(error, path):
                 raise InputError(f"control file {path}: cannot be used: {error}; expected a writable file") from None
             self.problem = f"{path}: cannot be written: {error}"
@@ -41,7 +41,7 @@ class SqliteHiddenItems:
                 if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'hidden'").fetchone():
                     return frozenset()  # the disk had room for the file, but not for its table
                 return frozenset(item_id for (item_id,) in connection.execute("SELECT item_id FROM hidden"))
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             if is_wrong(error, self._path):
                 raise InputError(f"control file {self._path}: hidden items cannot be read: {error}") from None
             self.problem = f"{self._path}: cannot be read, so what it hides is not known: {error}"
@@ -49,13 +49,13 @@ class SqliteHiddenItems:
 
     def was_shared(self) -> bool:
         """Whether `set_shared` was called: the ids, even none, are those that replicas share."""
-        with suppress(sqlite3.Error), closing(connect_to_read(self._path)) as connection:
+        with suppress(*SQLITE_ERRORS), closing(connect_to_read(self._path)) as connection:
             return bool(connection.execute("PRAGMA user_version").fetchone()[0])
         return False
 
     def set_shared(self) -> None:
         """Note that the ids were read from Redis once; on a disk that refuses, a later start does not know it."""
-        with suppress(sqlite3.Error), closing(self._connect()) as connection:
+        with suppress(*SQLITE_ERRORS), closing(self._connect()) as connection:
             connection.execute("PRAGMA user_version = 1")
 
     def write(self, hidden: Iterable[str], shown: Iterable[str]) -> None:
@@ -65,7 +65,7 @@ class SqliteHiddenItems:
                 connection.execute("BEGIN IMMEDIATE")
                 connection.executemany("INSERT OR IGNORE INTO hidden VALUES (?)", [(item_id,) for item_id in hidden])
                 connection.executemany("DELETE FROM hidden WHERE item_id = ?", [(item_id,) for item_id in shown])
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise OSError(f"{self._path}: {error}") from error
         self.problem = None
 
@@ -78,7 +78,7 @@ class SqliteHiddenItems:
             connection.execute("BEGIN IMMEDIATE")  # fails where the file is read-only
             connection.execute("CREATE TABLE IF NOT EXISTS hidden (item_id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID")
             connection.execute("COMMIT")
-        except sqlite3.Error:
+        except SQLITE_ERRORS:
             connection.close()
             raise
         return connection

@@ -20,13 +20,14 @@ TIMEOUT_S = 5.0  # no request for recommendations waits for this store
 
 # KEYS of each script: lease, token, jobs (hash), order (sorted set), running, words (hash)
 ACQUIRE_LEASE = """
-if redis.call('EXISTS', KEYS[1]) == 1 then return false end
+local left = redis.call('PTTL', KEYS[1])
+if left >= 0 and left <= 2 * ARGV[1] then return false end  -- with a later end, or none, it is no lease
 local stored = redis.pcall('GET', KEYS[2]) or '0'
-if type(stored) == 'table' or not string.match(stored, '^%d+$') then  -- the time is above every count
-    redis.call('SET', KEYS[2], redis.call('TIME')[1] .. '000')
+if type(stored) == 'table' or #stored > 15 or not string.match(stored, '^%d+$') then
+    redis.call('SET', KEYS[2], redis.call('TIME')[1] .. '000')  -- the time is above every count
 end
 local token = redis.call('INCR', KEYS[2])
-redis.call('SET', KEYS[1], token, 'NX', 'PX', ARGV[1])
+redis.call('SET', KEYS[1], token, 'PX', ARGV[1])
 return token
 """
 RENEW_LEASE = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('PEXPIRE', KEYS[1], ARGV[2]) or 0"

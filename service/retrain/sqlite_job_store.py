@@ -18,7 +18,7 @@ from service.retrain.job_store import (
     ignore_unreadable,
     parse_job,
 )
-from service.sqlite_files import BUSY_MS, is_wrong, stored_text
+from service.sqlite_files import BUSY_MS, SQLITE_ERRORS, is_wrong, stored_text
 
 T = TypeVar("T")
 
@@ -61,7 +61,7 @@ class SqliteJobStore:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.executescript(SCHEMA)
-        except (sqlite3.Error, OSError) as error:
+        except (*SQLITE_ERRORS, OSError) as error:
             if connection is not None:
                 connection.close()
             if is_wrong(error, self._path):
@@ -146,7 +146,7 @@ class SqliteJobStore:
             connection.execute("BEGIN IMMEDIATE")
             with connection:  # commits, or rolls back after an exception
                 return work(connection)
-        except (sqlite3.Error, InputError) as error:
+        except (*SQLITE_ERRORS, InputError) as error:
             raise JobStoreUnavailableError(f"the job store cannot be used: {error}") from error
 
     def _find_running(self, connection: sqlite3.Connection) -> Job | None:

@@ -79,7 +79,7 @@ class UserLookup:
         return profile or await self._join_load(user_id, count=True)
 
     async def find_for_replay(self, user_id: str) -> Profile:
-        """As `find`, for a request that was counted when its caller sent it."""
+        """As `find`, for a request that no caller sends, or that was counted when its caller sent it."""
         cached = self._profiles.get(user_id)
         return cached or await self._join_load(user_id, count=False)
 

@@ -155,6 +155,7 @@ def test_unknown_routes_and_methods_are_refused_in_one_shape(client: httpx.Clien
         (client.get("/items/none"), 404, "unknown_item"),
         (client.get("/popular?k=0"), 422, "invalid_request"),
     ]:
+        assert counted(client, f'reco_errors_total{{code="{code}"}}') > 0
         assert response.status_code == status
         assert set(response.json()) == {"error", "detail", "request_id"}
         assert response.json()["error"] == code

@@ -1,10 +1,15 @@
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from disks import full_disk
 
+from index.errors import InputError
+from service.events.schema import prepare
+from service.hidden.sqlite_store import SqliteHiddenItems
+from service.retrain.sqlite_job_store import SqliteJobStore
 from service.sqlite_files import connect_to_read, is_unwritten, is_wrong
 
 
@@ -62,3 +67,19 @@ def test_a_wrong_file_or_path_is_told_from_a_disk_that_refuses(tmp_path: Path) -
     assert not is_wrong(error.value, tmp_path / "file")
     assert not is_wrong(PermissionError(13, "no"), tmp_path)
     assert is_wrong(NotADirectoryError(20, "no"), tmp_path)
+
+
+OPENED_BY: list[Callable[[Path], object]] = [
+    lambda path: prepare(path, counted_s=1.0),
+    SqliteHiddenItems,
+    lambda path: SqliteJobStore(path, lambda: 0.0),
+]
+
+
+@pytest.mark.parametrize("opened", OPENED_BY)
+def test_a_schema_that_is_no_text_is_a_wrong_file(tmp_path: Path, opened: Callable[[Path], object]) -> None:
+    path = tmp_path / "file"
+    write(path)
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE t (a)", b"CREATE \xe2 TABLE \xe2"))
+    with pytest.raises(InputError, match="cannot be used"):
+        opened(path)

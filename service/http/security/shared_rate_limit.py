@@ -20,21 +20,24 @@ RETRY_S = 1.0
 BUDGET_S = 1.0  # no request waits for it
 MAX_CALLERS_PER_ROUND_TRIP = 1_024
 
-# Uses the clock of Redis, as those of replicas differ. A value of another shape under the key is replaced.
+# Uses the clock of Redis, as those of replicas differ. A value of another shape under the key is replaced; the second
+# reply says whether there was one.
 SPEND = """
 local rate, burst, spent = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
 local stored = redis.pcall('HMGET', KEYS[1], 'tokens', 'at')
+local replaced = stored.err and 1 or 0
 if stored.err then redis.call('DEL', KEYS[1]); stored = {} end
 local tokens, at = tonumber(stored[1] or burst), tonumber(stored[2] or now)
+if not (tokens and tokens == tokens) or not (at and at == at) then replaced = 1 end
 if not (tokens and tokens >= -10 * burst and tokens <= burst) then tokens = burst end
 if not (at and at <= now) then at = now end
 tokens = math.min(burst, tokens + math.max(0, now - at) * rate) - spent
 tokens = math.max(tokens, -10 * burst - spent)
 redis.call('HSET', KEYS[1], 'tokens', tostring(tokens), 'at', string.format('%.6f', now))
 redis.call('PEXPIRE', KEYS[1], math.ceil(1000 * (burst - tokens) / rate) + 1000)
-return tostring(tokens)
+return {tostring(tokens), replaced}
 """
 
 log = structlog.get_logger()
@@ -56,6 +59,7 @@ class SharedTokenBuckets:
         self._redis = redis
         self._namespace = namespace
         self._clock = clock
+        self._unreadable = metrics.unreadable
         self._outcomes = {outcome: metrics.rate_limit_syncs.labels(outcome) for outcome in ("done", "error")}
         self._unavailable = False
 
@@ -88,7 +92,10 @@ class SharedTokenBuckets:
             if isinstance(reply, Exception):  # the server refuses, or a value of another program spoils the script
                 failed = reply
             else:
-                bucket.set_remaining(float(reply), now)
+                remaining, replaced = reply
+                bucket.set_remaining(float(remaining), now)
+                if replaced:
+                    self._unreadable.skip("rates", ValueError("expected tokens and the time they were counted at"))
         if failed is not None:
             self._failed(failed)
             return

@@ -16,6 +16,7 @@ from servers import counted, serving, wait_until
 from service.bundles import monitor
 from service.bundles.traffic import Traffic
 from service.ranking.recommender import BundleRecommender
+from service.ranking.similar import SimilarItems
 
 FAST = {"watch_s": 30, "watch_min_requests": 20, "bundle_poll_s": 0.05, "warm_up_requests": 0}
 
@@ -106,11 +107,25 @@ def test_one_callers_failed_requests_are_verified_by_probes_and_those_of_two_are
         for i in range(40):
             assert client.get(f"/recommend/user-{i % 29}?k=7").status_code == 500
         wait_until(lambda: len(probed) > 1)
-        assert set(probed) == {(30, 0)}
+        assert set(probed) == {(30 + 40, 0)}
         assert two.registry.current_id() == two.second.name
         for i in range(40):
             other.get(f"/recommend/user-{i % 29}?k=7")
         wait_until(lambda: two.registry.current_id() == two.first.name)
+
+
+def test_a_bundle_that_fails_all_similar_items_goes_though_one_caller_alone_asks(two, monkeypatch):
+    async def fail(*_: Any, **__: Any) -> Any:
+        raise ArithmeticError("similar")
+
+    with serving(registry=two.folder, **FAST) as client:
+        two.registry.publish(two.second.name)
+        wait_until(lambda: client.get("/readyz").json()["bundle"] == two.second.name)
+        monkeypatch.setattr(SimilarItems, "nearest", fail)
+        for i in range(40):
+            assert client.get(f"/similar/item-{i}").status_code == 500
+        wait_until(lambda: two.registry.current_id() == two.first.name, seconds=20)
+        assert counted(client, 'reco_vectors_total{source="bundle"}') == 0, "no caller named a user"
 
 
 @pytest.fixture

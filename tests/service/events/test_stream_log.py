@@ -328,6 +328,7 @@ def test_another_type_under_the_stream_refuses_and_under_what_is_derived_is_repl
             day = int(time.time() // 86_400)
             for key in ("user:ann", "days", "join:r1", f"figures:{day}", f"sums:{day}"):
                 client.set("{reco:events}:" + key, "garbage")
+        assert await log.counts_since(0) == []
         assert (await log.append([made("1", request_id="r1", timestamp=time.time())])).n_new == 1
         assert [event.event_id for event in await log.user_events("ann")] == ["1"]
         assert await log.counts_since(0)
@@ -341,9 +342,17 @@ def test_garbage_inside_what_is_derived_neither_fails_a_write_nor_quality(safe: 
         day, prefix = int(now // 86_400), "{reco:events}:"
         with safe.client() as client:
             client.hset(prefix + "join:r1", mapping={"bucket": "x", "bundle": "\xff", "listed": "many", "=item-1": "?"})
-            client.zadd(prefix + "days", {"garbage": day, str(day): day})
+            client.zadd(prefix + "days", {"garbage": day, "9" * 5_000: day, str(day - 1): day - 1, str(day): day})
+            client.set(prefix + f"sums:{day - 1}", "garbage")
             for key in (f"figures:{day}", f"sums:{day}"):
-                client.hset(prefix + key, mapping={b"\xff": "1", "a:b": "x", "x:y:z": "1"})
+                mapping = {
+                    b"\xff": "1",
+                    "a:b": "x",
+                    "x:y:z": "1",
+                    "answers:": "9" * 30,
+                    f"{int(now)}:answers:": "9" * 30,
+                }
+                client.hset(prefix + key, mapping=mapping)
             impression = {"kind": "impression", "request_id": "r1", "timestamp": now}
             assert (await log.append([made("1", **impression), made("2", request_id="r1", timestamp=now)])).n_new == 2
             for since in (0, now - 600):

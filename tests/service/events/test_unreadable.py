@@ -194,14 +194,19 @@ def test_a_users_events_are_those_of_the_list_that_can_be_read(place: Place) -> 
     use(place, steps)
 
 
-@pytest.mark.parametrize("value", ["text", "garbage in the fields"])
-def test_a_damaged_state_refuses_no_event_and_stops_no_retention(tmp_path: Path, valkey: Valkey, value: str) -> None:
+STATES = [None, {"appends": "x", "exported": "x"}, {"appends": str(2**63 - 1)}, {"appends": "9" * 30}]
+
+
+@pytest.mark.parametrize("fields", STATES)
+def test_a_damaged_state_refuses_no_event_and_stops_no_retention(
+    tmp_path: Path, valkey: Valkey, fields: dict[str, str] | None
+) -> None:
     place, state = Place("redis", tmp_path, valkey), "{reco:events}:state"
 
     async def steps(log: EventLog) -> None:
         with valkey.client() as client:
             client.delete(state)
-            client.set(state, "x") if value == "text" else client.hset(state, mapping={"appends": "x", "exported": "x"})
+            client.set(state, "x") if fields is None else client.hset(state, mapping=fields)
         assert (await log.append([made("again")])).n_new == 1
         last = await log.last_position()
         await log.mark_exported(last)
@@ -210,6 +215,26 @@ def test_a_damaged_state_refuses_no_event_and_stops_no_retention(tmp_path: Path,
         await log.append([made("and again")])
         with valkey.client() as client:
             await until(lambda: client.xlen(STREAM) == 1)
+
+    with valkey.client() as client:
+        client.flushall()
+    use(place, steps)
+
+
+@pytest.mark.parametrize("position", ["9" * 15, "9" * 400, "inf", "nan"])
+def test_a_damaged_exported_position_lets_no_event_be_removed(tmp_path: Path, valkey: Valkey, position: str) -> None:
+    place = Place("redis", tmp_path, valkey)
+
+    async def steps(log: EventLog) -> None:
+        with valkey.client() as client:
+            client.hset("{reco:events}:state", "exported", position)
+            n = client.xlen(STREAM)
+        await log.mark_exported(1)
+        place.settings.__dict__["events_kept"] = 1
+        log._tidy_at = 0.0  # type: ignore[attr-defined]
+        await log.append([made("7")])
+        with valkey.client() as client:
+            await until(lambda: client.xlen(STREAM) == n, seconds=5)
 
     with valkey.client() as client:
         client.flushall()

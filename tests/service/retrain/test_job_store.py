@@ -251,7 +251,7 @@ def test_a_record_of_a_later_version_is_the_job_that_this_one_knows(opened: Call
     run(opened, steps)
 
 
-@pytest.mark.parametrize("value", [b"no number", b"1.5"])
+@pytest.mark.parametrize("value", [b"no number", b"1.5", b"9" * 19, b"9" * 30])
 def test_a_damaged_token_stops_no_leader(redis_url: str, tmp_path: Path, value: bytes) -> None:
     async def steps() -> None:
         store = RedisJobStore(connect(redis_url), tmp_path.name)
@@ -262,6 +262,20 @@ def test_a_damaged_token_stops_no_leader(redis_url: str, tmp_path: Path, value: 
         after = await store.acquire_lease(LEASE_S)
         assert after is not None
         assert after > before
+        await store.close()
+
+    asyncio.run(steps())
+
+
+@pytest.mark.parametrize("ttl_s", [None, 86_400])
+def test_a_lease_that_is_none_keeps_no_replica_from_leading(redis_url: str, tmp_path: Path, ttl_s: int | None) -> None:
+    async def steps() -> None:
+        store = RedisJobStore(connect(redis_url), tmp_path.name)
+        await store._redis.set(store._keys[0], "x", ex=ttl_s)
+        token = await store.acquire_lease(LEASE_S)
+        assert token is not None
+        assert await store.renew_lease(token, LEASE_S)
+        assert await store.acquire_lease(LEASE_S) is None
         await store.close()
 
     asyncio.run(steps())

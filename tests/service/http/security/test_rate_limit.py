@@ -163,7 +163,10 @@ def test_what_is_not_ours_under_the_key_is_replaced(valkey: Valkey, command: lis
             client.execute_command(command[0], "reco:rate:shop", *command[1:])
             assert taken(replica.buckets, SLOW, 4) == 4
             await replica.shared.sync()
+            await replica.shared.sync()
             assert replica.syncs("done") == 1
+            labels = {"source": "rates"}
+            assert replica.metrics.registry.get_sample_value("reco_unreadable_values_total", labels) == 1
             assert client.hget("reco:rate:shop", "tokens") == b"6"
             assert 0 < client.pttl("reco:rate:shop") <= 4_001_000 + 1_000
         await replica.redis.aclose()
