@@ -1,7 +1,7 @@
 """Shared setup of the command lines: their appearance, and how an InputError is printed."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +27,19 @@ def command_line(help_text: str | None = None) -> typer.Typer:
 def run_cli(app: Callable[[], None]) -> None:
     """Run a command line; an InputError or a file's error becomes one line on standard error and exit status 2."""
     try:
+        _refuse_other_bytes(sys.argv[1:])
         app()
     except (InputError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def _refuse_other_bytes(arguments: Sequence[str]) -> None:
+    """InputError where an argument is no UTF-8: as a name it could be written into no manifest or result."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"argument {argument!r} has bytes that are not UTF-8; rename the file, or use a UTF-8 terminal"
+            ) from error

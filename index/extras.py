@@ -19,8 +19,9 @@ EXTRAS: dict[str, tuple[str, ...]] = {
         ("fastapi", "starlette", "uvicorn", "uvloop", "httptools", "redis", "pydantic_settings"), ("service",)
     ),
     **dict.fromkeys(
-        ("prometheus_client", "orjson", "structlog", "pyarrow", "cachetools", "threadpoolctl", "croniter"), ("service",)
+        ("prometheus_client", "orjson", "structlog", "cachetools", "threadpoolctl", "croniter"), ("service",)
     ),
+    "pyarrow": ("service", "trainer"),
     **dict.fromkeys(("httpx", "tenacity"), ("service", "client")),
     "opentelemetry": ("tracing",),
     **dict.fromkeys(("kubernetes", "urllib3"), ("kubernetes",)),

@@ -138,7 +138,9 @@ def tune(
     pruner: Annotated[
         Literal["median", "hyperband", "none"], typer.Option(help="What ends a trial that falls behind.")
     ] = "median",
-    seed: Annotated[int, typer.Option(help="Seed of the search; runs keep the one of their configuration.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**32 - 1, help="Seed of the search; runs keep the one of their configuration.")
+    ] = 0,
     start_from: Annotated[
         list[str] | None,
         typer.Option(
@@ -221,7 +223,7 @@ def analyze(
     examples: Annotated[int, typer.Option(min=0, help="Items to show where none is named, drawn by seed.")] = 4,
     tsne_items: Annotated[int, typer.Option(min=0, help="Items on the t-SNE map, at most; 0: no map.")] = 5000,
     pair_lines: Annotated[int, typer.Option(min=0, help="Items whose points on the map are joined by lines.")] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Of everything drawn at random.")] = 42,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of everything drawn at random.")] = 42,
 ) -> None:
     """Write the paper's figures for one or several runs as one HTML page, with the numbers as CSV beside it.
 

@@ -27,8 +27,8 @@ def evaluate_run(
     """
     if split not in get_args(HeldOut):
         raise InputError(f"split is {split!r}, expected valid or test")
-    if any(k < 1 for k in ks):
-        raise InputError(f"list lengths are {ks}, expected at least 1")
+    if not all(1 <= k < 2**31 for k in ks):
+        raise InputError(f"list lengths are {ks}, expected at least 1 and less than 2^31")
     config = folder.config()
     if not (folder.path / "best.pt").is_file():
         raise InputError(f"{folder.path} has no best.pt: its training has not evaluated an epoch yet")

@@ -98,6 +98,8 @@ def make_plan(
             features that a model needs, evaluation settings differ, or a folder holds another run.
     """
     _check_distinct("seeds", [str(seed) for seed in seeds])
+    if not all(0 <= seed < 2**32 for seed in seeds):
+        raise InputError(f"seeds are {', '.join(map(str, seeds))}; expected numbers from 0 to {2**32 - 1}")
     if seeds and any(override.partition("=")[0].strip() == "seed" for override in overrides):
         raise InputError("seeds are given twice: as --seeds and as --set seed=...")
     loaded = {Path(name).stem: _load(name, overrides) for name in configs}

@@ -35,6 +35,8 @@ def test_every_extra_names_a_requirement_of_pyproject():
     [
         ("torch", "trainer", "trainer"),
         ("polars", "trainer", "trainer"),
+        ("pyarrow", "trainer", "trainer"),
+        ("pyarrow", "service", "service"),
         ("sklearn.manifold", "trainer", "trainer"),
         ("timm", "trainer", "vision"),
         ("faiss", "index", "cpu"),

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -182,3 +183,10 @@ def test_wrong_input_is_one_line_and_exit_status_2(bundle, capfd):
 def test_a_registry_may_have_any_name(bundle, tmp_path):
     registry = Path(shutil.copytree(bundle.parent, tmp_path / "shop[/bold] [red]"))
     assert "[/bold] [red]" in run("inspect", registry).replace("\n", "")
+
+
+def test_an_argument_that_is_not_utf_8_is_refused_with_a_next_step(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["index", os.fsdecode(b"\xe9.csv")])
+    with pytest.raises(SystemExit):
+        run_cli(lambda: None)
+    assert "error: argument '\\udce9.csv' has bytes that are not UTF-8; rename the file" in capsys.readouterr().err

@@ -143,3 +143,7 @@ def test_the_map_of_two_spaces_keeps_their_rows_apart_and_is_repeatable():
     np.testing.assert_array_equal(one, again[0])
     gap = np.linalg.norm(one.mean(axis=0) - other.mean(axis=0))
     assert gap > np.linalg.norm(one - one.mean(axis=0), axis=1).mean()
+
+
+def test_a_map_of_one_item_is_one_point():
+    assert [places.tolist() for places in tsne([np.ones((1, 3), np.float32)], 0)] == [[[0.0, 0.0]]]

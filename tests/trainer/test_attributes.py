@@ -9,6 +9,7 @@ import pytest
 from index.errors import InputError
 from trainer.datasets.amazon import read as read_amazon
 from trainer.datasets.attributes import as_attributes
+from trainer.datasets.columns import as_numbers
 from trainer.datasets.item_table import ItemTableOptions, read_item_table
 from trainer.datasets.table import InteractionOptions, read
 
@@ -78,3 +79,15 @@ def test_a_threshold_that_is_not_finite_is_refused(tmp_path, limit):
     (tmp_path / "log.csv").write_text("user,item,rating\nu,x,1\n")
     with pytest.raises(InputError, match="--min-rating"):
         read(InteractionOptions(tmp_path / "log.csv", min_rating=limit))
+
+
+def test_infinite_values_inside_lists_and_records_are_left_out_too(tmp_path):
+    lines = ['{"item_id": "a", "d": {"size": [Infinity, 1.5], "x": "y"}}', '{"item_id": "b", "d": {"size": [2.5]}}']
+    (tmp_path / "items.jsonl").write_text("\n".join(lines))
+    table = read_item_table(ItemTableOptions(tmp_path / "items.jsonl", attribute_columns=["d"]))
+    assert table.items["attributes"].to_list() == ["{}", '{"d": {"size": [2.5], "x": null}}']
+    assert "first d of item 'a', which is not finite" in table.notes[-1]
+
+
+def test_a_rating_that_is_nan_is_unknown():
+    assert as_numbers(pl.Series("rating", ["nan", "4.5"])).to_list() == [None, 4.5]

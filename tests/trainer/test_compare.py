@@ -253,6 +253,7 @@ def test_evaluate_takes_other_lengths_the_other_split_and_no_intervals(nested, t
     [
         (["--split", "train"], "split is 'train', expected valid or test"),
         (["--ks", "0,5"], r"list lengths are \(0, 5\), expected at least 1"),
+        (["--ks", str(2**70)], r"expected at least 1 and less than 2\^31"),
         (["--ks", "many"], "--ks is 'many', expected whole numbers"),
         (["--csv", "figures.xlsx"], r"ends in '\.xlsx', expected \.csv or \.parquet"),
     ],
@@ -267,3 +268,10 @@ def test_evaluate_says_that_a_run_has_no_state_yet(nested, tmp_path):
     (tmp_path / "config.toml").write_bytes((run / "config.toml").read_bytes())
     with pytest.raises(InputError, match=r"has no best\.pt: its training has not evaluated an epoch yet"):
         evaluate(tmp_path)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_a_seed_that_no_run_can_have_is_refused(data, tmp_path, seed):
+    with pytest.raises(InputError, match="expected numbers from 0 to 4294967295"):
+        compare_runs([data / "one"], ["popularity"], tmp_path / "runs", seeds=(seed,))
+    assert not (tmp_path / "runs").exists()

@@ -119,3 +119,9 @@ def test_a_file_that_lacks_what_every_run_needs_is_told_with_where_to_look(tmp_p
     (tmp_path / "config.toml").write_text(text)
     with pytest.raises(InputError, match=said):
         load_config(str(tmp_path / "config.toml"))
+
+
+@pytest.mark.parametrize("setting", ["evaluation.ks=[99999999999999999999]", "model.embedding_size=999999999999"])
+def test_a_size_that_no_table_can_have_is_refused(setting):
+    with pytest.raises(InputError, match="expected less than 2147483648"):
+        load_config("lightgcn", (setting,))

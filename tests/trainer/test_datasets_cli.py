@@ -168,6 +168,8 @@ def test_options_reach_the_recipe_and_the_source(here):
             "NaN or infinite values in 1 of 8 rows; first items: 2",
         ),
         (["--k-core", "9"], "no interactions are left after the filters"),
+        (["--text-columns", "overview"], "--text-columns is of an item table; name the table with --items"),
+        (["--image-column", "poster"], "--image-column is of an item table; name the table with --items"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_written(here, arguments, message):
@@ -195,6 +197,7 @@ def test_an_occupied_folder_is_refused_before_anything_is_read(here):
         (["--unknown-items", "guess"], "'guess' is not one of"),
         (["--split", "fair"], "'fair' is not one of"),
         (["--k-core", "-1"], "greater than or equal to 0"),
+        (["--seed", "-1"], "greater than or equal to 0"),
     ],
 )
 def test_an_option_that_is_none_is_refused_with_those_there_are(here, arguments, message):

@@ -217,7 +217,7 @@ def test_ready_features_without_an_item_table_are_refused(ratings):
         ("gone.csv", None, "no such file"),
         ("log.xlsx", b"x", r"expected a name that ends in \.csv"),
         ("log.csv", b"", "has no rows, not even a header"),
-        ("log.csv", b"user,item\nu,x,surplus\n", "line 2: 3 values, but the first line has 2"),
+        ("log.csv", b"user,item\nu,x,surplus\n", "line 2: 3 values, but the first line has 2; .*--delimiter"),
         ("log.csv", b"user,item\n\xff\xfe,x\n", "line 2: byte 0xff is not UTF-8"),
         ("log.jsonl", b"{bad\n", "cannot be read as a table of JSON objects: line 1"),
         ("log.parquet", b"PAR1", "cannot be read as a parquet table"),

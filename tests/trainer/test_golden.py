@@ -107,3 +107,21 @@ def test_the_command_line_exits_zero_on_agreement_and_one_on_difference(tmp_path
     assert good.returncode == 0, good.stderr
     assert bad.returncode == 1
     assert "TOO FAR" in bad.stdout
+
+
+@pytest.mark.parametrize("place", [0.2, 0.5, 0.8])
+def test_a_damaged_file_is_refused(tmp_path, place):
+    content = bytearray((GOLDENS / "golden_bpr.npz").read_bytes())
+    content[int(len(content) * place)] ^= 1
+    (tmp_path / "x.npz").write_bytes(content)
+    with pytest.raises(InputError, match="not a readable golden file"):
+        verify_golden("bpr", tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize("value", [np.array("x"), np.zeros(0), np.full(3, 2**40), np.full((2, 2), -7)])
+@pytest.mark.parametrize("name", ["edges", "n_users", "cfg_train_batch_size"])
+def test_arrays_that_do_not_fit_together_are_refused(tmp_path, name, value):
+    golden = dict(np.load(GOLDENS / "golden_bpr.npz"))
+    np.savez(tmp_path / "x.npz", **golden | {name: value})
+    with pytest.raises(InputError, match="do not fit together"):
+        verify_golden("bpr", tmp_path / "x.npz")

@@ -1,5 +1,6 @@
 """Ids of input tables, and whether those of two inputs meet."""
 
+import os
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
@@ -8,7 +9,7 @@ import pytest
 
 from index.errors import InputError
 from trainer.datasets.ids import as_ids, read_ids
-from trainer.datasets.item_table import ItemTableOptions
+from trainer.datasets.item_table import ItemTableOptions, with_pictures_from
 from trainer.datasets.joining import meeting_note
 from trainer.datasets.table import InteractionOptions, read
 
@@ -137,3 +138,20 @@ def test_pictures_are_named_by_ids_as_tables_hold_them(tmp_path):
     found = pictured()
     assert found.items["image"].to_list() == ["", str(folder / " 2.0 .jpg")]
     assert found.counts["pictures_without_an_item"] == 1
+
+
+@pytest.mark.parametrize("written", ["1.2345678901234568e+19", "1.23E+12", "1e+16"])
+def test_numbers_whose_digits_may_be_lost_are_refused_but_for_exact_ids(written):
+    column = pl.Series("item", ["17", written])
+    with pytest.raises(InputError, match=r"column 'item' holds numbers such as .* --ids exact"):
+        read_ids(column)
+    assert read_ids(column, exact=True).values.to_list() == ["17", written]
+    assert as_ids(pl.Series("item", ["1E5", "A1", written])).to_list() == ["1E5", "A1", written]
+
+
+def test_a_picture_whose_name_is_not_utf_8_belongs_to_no_item(tmp_path):
+    for name in ("i1.png", os.fsdecode(b"\xe9.png")):
+        (tmp_path / name).touch()
+    found = with_pictures_from(pl.DataFrame({"item_id": ["i1"]}), tmp_path)
+    assert found.items["image"].to_list() == [str(tmp_path / "i1.png")]
+    assert found.counts == {"pictures_without_an_item": 1}

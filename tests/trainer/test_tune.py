@@ -293,6 +293,7 @@ def test_a_space_that_the_configuration_cannot_take_is_refused_before_anything_i
         ("model.k = 3", r"model\.k is 3; expected a list"),
         ("model.k = []", r"model\.k is \[\]; expected a list"),
         ("model.k = [3, 3]", r"model\.k lists a value twice"),
+        ("model.k = [2020-01-01]", r"no setting has values of that kind"),
         ("model = {}", "names no setting"),
         ("model = [", "not valid TOML"),
     ],

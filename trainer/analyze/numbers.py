@@ -150,6 +150,8 @@ def tsne(spaces: list[Array], rng_seed: int) -> list[Array]:
     from sklearn.manifold import TSNE  # noqa: PLC0415 - a second to import, and not every report has this figure
 
     points = np.concatenate(spaces).astype(np.float32)
+    if len(points) == 1:
+        return [np.zeros((1, 2), np.float32)]
     perplexity = min(30.0, (len(points) - 1) / 3)
     placed: Array = TSNE(2, random_state=rng_seed, perplexity=perplexity).fit_transform(points)
     return np.split(placed, len(spaces))

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from index.cli import command_line
+from index.errors import InputError
 from trainer.data import Recipe, Source
 from trainer.datasets import amazon as amazon_dumps
 from trainer.datasets import mmrec as mmrec_layout
@@ -34,7 +35,7 @@ Split = Annotated[
     SplitKind,
     typer.Option(help="random or time: per user; global-time: by quantiles of all times; given: labels of the input."),
 ]
-Seed = Annotated[int, typer.Option(help="Of the random split.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the random split.")]
 KCore = Annotated[int, typer.Option(min=0, help="Fewest interactions of a user and of an item, iterated; 0: off.")]
 Unknown = Annotated[UnknownItems, typer.Option(help="Items of interactions that the item table lacks.")]
 Cold = Annotated[Literal["keep", "drop"], typer.Option(help="Items of the item table without interactions.")]
@@ -265,7 +266,7 @@ def shop(
     k_core: KCore = 0,
     cold_items: Cold = "keep",
     split: Split = "random",
-    seed: Annotated[int, typer.Option(help="Of the shop and of the random split.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the shop and of the random split.")] = 0,
     fused: Fused = AUTO,
     text_encoder: TextEncoder = "minilm",
     image_encoder: ImageEncoder = "efficientnet-lite0",
@@ -304,7 +305,12 @@ def _prepare(
 
 
 def _described(items: Path | None, **options: Any) -> ItemTableOptions | None:
-    return ItemTableOptions(file=items, **options) if items else None
+    if items:
+        return ItemTableOptions(file=items, **options)
+    given = [name for name, value in options.items() if value and name.endswith(("_column", "_columns"))]
+    if given:
+        raise InputError(f"--{given[0].replace('_', '-')} is of an item table; name the table with --items")
+    return None
 
 
 def _items_text(

@@ -70,13 +70,15 @@ def as_numbers(column: pl.Series) -> pl.Series:
     if column.dtype.is_nested() or column.dtype.is_temporal() or column.dtype == pl.Binary:
         raise InputError(f"column {column.name!r} holds {column.dtype}, expected numbers")
     text = column if column.dtype.is_numeric() or column.dtype == pl.Boolean else _stripped(column.cast(pl.String))
-    numbers = text.cast(pl.Float64, strict=False)
-    strange = text.filter((numbers.is_null() & text.is_not_null()) | (numbers.abs() > LARGEST))
+    read = text.cast(pl.Float64, strict=False)
+    numbers = read.fill_nan(None)
+    strange = text.filter((read.is_null() & text.is_not_null()) | (numbers.abs() > LARGEST))
     if len(strange):
         raise InputError(
-            f"column {column.name!r} has {len(strange):,} values that are no finite numbers, first {strange[0]!r}"
+            f"column {column.name!r} has {len(strange):,} values that are no finite numbers, first {strange[0]!r};"
+            f" write them as 4.5, or name another column with {RATING.option}"
         )
-    return numbers.fill_nan(None)
+    return numbers
 
 
 def as_text(column: pl.Series) -> pl.Series:

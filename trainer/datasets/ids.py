@@ -8,6 +8,7 @@ from index.errors import InputError
 
 POINT = r"\.0+$"  # after a whole number: how pandas writes a column that has gaps
 NUMBER = r"^-?\d+(?:\.0+)?$"
+SCIENTIFIC = r"^[+-]?\d+(?:\.\d+)?[eE]\+\d+$"  # how spreadsheets and pandas write long numbers
 NOT_A_NUMBER = r"^(?i)[+-]?nan$"
 INFINITE = r"^(?i)[+-]?inf(?:inity)?$"
 EXACT_BELOW = {"Float16": 2**11, "Float32": 2**24, "Float64": 2**53}  # from here on, floats skip whole numbers
@@ -66,11 +67,20 @@ def _of_text(text: pl.Series) -> Ids:
     gaps = text.str.contains(NOT_A_NUMBER)
     known = text.filter(~gaps).drop_nulls()
     infinite = known.str.contains(INFINITE)
-    numbers = known.filter(~infinite)
+    scientific = known.str.contains(SCIENTIFIC)
+    numbers = known.filter(~(infinite | scientific))
+    if scientific.any() and numbers.str.contains(NUMBER).all():
+        raise InputError(
+            f"column {text.name!r} holds numbers such as {known.filter(scientific)[0]!r}, which may lack digits, so"
+            " different ids may be one; write ids as whole numbers or text, or --ids exact takes them as they stand"
+        )
     if numbers.is_empty() or not numbers.str.contains(NUMBER).all():
         return Ids(text, TEXT)
     if infinite.any():
-        raise InputError(f"column {text.name!r} holds numbers and {known.filter(infinite)[0]!r}, which is no id")
+        raise InputError(
+            f"column {text.name!r} holds numbers and {known.filter(infinite)[0]!r}, which is no id;"
+            " --ids exact takes it for one"
+        )
     text = text.set(gaps.fill_null(value=False), None)
     floats = numbers.filter(numbers.str.contains(POINT))
     if floats.is_empty():

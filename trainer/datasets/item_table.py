@@ -96,7 +96,12 @@ def pictures_in(folder: Path) -> dict[str, str]:
         raise InputError(f"no such folder of images: {folder}")
     files = [file for file in folder.iterdir() if file.suffix.lower() in PICTURE_SUFFIXES]
     files.sort(key=lambda file: (PICTURE_SUFFIXES.index(file.suffix.lower()), file.name), reverse=True)
-    return {file.stem: str(file.absolute()) for file in files}
+    return {_readable(file.stem): _readable(str(file.absolute())) for file in files}
+
+
+def _readable(name: str) -> str:
+    """The name with a replacement character for each byte that is not UTF-8: no id is written so."""
+    return name.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def with_pictures_from(items: pl.DataFrame, folder: Path) -> ItemTable:

@@ -5,6 +5,7 @@ import re
 import sys
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from polars import selectors
@@ -34,11 +35,28 @@ def read_json(file: Path, text: memoryview) -> pl.DataFrame:
     except PARSER_ERRORS as error:
         reason = first_line(error) if is_array else _bad_line(text) or first_line(error)
         raise InputError(f"{file} cannot be read as a table of JSON objects: {reason}") from error
-    return table.with_columns(_infinite(selectors.float())) if has_others else table
+    return _with_infinite(table) if has_others else table
 
 
-def _infinite(numbers: pl.Expr) -> pl.Expr:
-    return pl.when(numbers.abs() == sys.float_info.max).then(numbers * 2).otherwise(numbers).name.keep()
+def _with_infinite(table: pl.DataFrame) -> pl.DataFrame:
+    numbers = selectors.float()
+    largest = pl.when(numbers.abs() == sys.float_info.max).then(numbers * 2).otherwise(numbers).name.keep()
+    nested = [column for column in table if column.dtype.is_nested()]
+    inside = [pl.Series(column.name, [_infinite(value) for value in column], column.dtype) for column in nested]
+    return table.with_columns(largest, *inside)
+
+
+def _infinite(value: Any) -> Any:
+    """The value of a list or record with the stand-ins inside it infinite."""
+    match value:
+        case pl.Series() | list():
+            return [_infinite(member) for member in value]
+        case dict():
+            return {name: _infinite(member) for name, member in value.items()}
+        case float() if abs(value) == sys.float_info.max:
+            return value * 2
+        case _:
+            return value
 
 
 def _bad_line(text: memoryview) -> str | None:

@@ -82,7 +82,7 @@ def read_separated(file: Path, text: memoryview, form: TextFormat, usual: str) -
     parse = pa_csv.ParseOptions(
         delimiter=single.decode(), quote_char='"' if quotes else False, newlines_in_values=quotes
     )
-    rows = _without_blank_rows(_parsed(file, text, names, parse))
+    rows = _without_blank_rows(_parsed(file, text, names, parse, form.options))
     return Separated(rows if form.columns else rows[1:], delimiter)
 
 
@@ -150,7 +150,7 @@ def _column_names(file: Path, header: Sequence[str], form: TextFormat) -> list[s
     return names
 
 
-def _parsed(file: Path, text: memoryview, names: list[str], parse: pa_csv.ParseOptions) -> pl.DataFrame:
+def _parsed(file: Path, text: memoryview, names: list[str], parse: pa_csv.ParseOptions, options: str) -> pl.DataFrame:
     bad: list[Any] = []
 
     def on_bad_row(row: Any) -> str:
@@ -177,7 +177,8 @@ def _parsed(file: Path, text: memoryview, names: list[str], parse: pa_csv.ParseO
             raise InputError(f"{file} cannot be read as separated values: {error}") from error
         line = _line_of(text, bad[0].text)
         raise InputError(
-            f"{file}, line {line}: {bad[0].actual_columns} values, but the first line has {bad[0].expected_columns}"
+            f"{file}, line {line}: {bad[0].actual_columns} values, but the first line has {bad[0].expected_columns};"
+            f" quote values that hold the separator, name another with {options}delimiter, or take out other lines"
         ) from error
     frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from index.errors import InputError
+from index.reading import reason
 from trainer.golden.correspondence import MODELS, Array, Correspondence, Golden
 from trainer.graph import SparseMatrix
 from trainer.inputs import make_inputs
@@ -39,8 +40,8 @@ def _read(path: Path) -> Golden:
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} is not a readable golden file (.npz without pickles): {error}") from None
+    except Exception as error:  # numpy, zipfile and zlib raise nearly anything on a damaged file
+        raise InputError(f"{path} is not a readable golden file (.npz without pickles): {reason(error)}") from error
 
 
 def _replay(correspondence: Correspondence, golden: Golden) -> dict[str, float]:
@@ -51,6 +52,10 @@ def _replay(correspondence: Correspondence, golden: Golden) -> dict[str, float]:
         differences |= _compare_embeddings(model, correspondence, golden, "final")
     except KeyError as error:
         raise InputError(f"the golden file has no array {error}; is it one of this model?") from None
+    except (AssertionError, AttributeError, IndexError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+        raise InputError(
+            f"the golden file's arrays do not fit together ({reason(error)}); is it one of this model, and whole?"
+        ) from error
     return differences
 
 

@@ -137,7 +137,10 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _distribution(name: str, found: Any, source: str) -> Distribution:
     if isinstance(found, list) and found:
-        choices = [_scalar(value) for value in found]
+        try:
+            choices = [_scalar(value) for value in found]
+        except TypeError as error:  # a date, for instance
+            raise InputError(f"space {source}: {name} is {found}; no setting has values of that kind") from error
         if len(set(choices)) < len(choices):
             raise InputError(f"space {source}: {name} lists a value twice, found {found}")
         return CategoricalDistribution(choices)
