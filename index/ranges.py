@@ -25,7 +25,7 @@ def check_size(file: str, n_bytes: int, sizes: BundleSizes) -> None:
     rows = sizes.n_users + sizes.n_items
     most = MOST_BYTES + rows * (MOST_BYTES_A_ROW + 8 * sizes.embedding_size) + 8 * sizes.n_interactions
     if not 0 < n_bytes <= most:
-        raise BundleError(f"{file} has {n_bytes:,} bytes; expected at most {most:,}, and some: the file is damaged")
+        raise BundleError(f"{file} has {n_bytes:,} bytes; expected 1 to {most:,}: the file is damaged")
 
 
 def check_ranges(path: Path, sizes: BundleSizes, arrays: dict[str, Array]) -> None:

@@ -35,8 +35,8 @@ EVENTS: Mapping[str, str] = {
     "HMGET HGETALL HDEL TYPE XLEN ZADD ZRANGEBYSCORE ZREMRANGEBYSCORE",
 }
 JOBS: Mapping[str, str] = {
-    "{{{}:retrain}}:jobs": "EXISTS INCR GET SET PEXPIRE DEL HGET HSET HSETNX HDEL HEXISTS HMGET ZADD ZRANGE ZREVRANGE "
-    "ZREM",
+    "{{{}:retrain}}:jobs": "EXISTS INCR GET SET PEXPIRE PTTL DEL HGET HSET HSETNX HDEL HEXISTS HMGET ZADD ZRANGE "
+    "ZREVRANGE ZREM",
 }
 
 # Returns which of the pairs of a command and its key or channel the user may not send.

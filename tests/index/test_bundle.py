@@ -117,7 +117,7 @@ def emptied(path: Path) -> None:
 DAMAGE = [
     (truncated, "damaged or edited"),
     (edited, "damaged or edited"),
-    (emptied, "damaged or edited"),
+    (emptied, "is damaged"),
     (Path.unlink, "lacks"),
 ]
 

@@ -255,7 +255,7 @@ def test_a_file_of_absurd_size_is_refused_before_it_is_read(tmp_path):
     for name in (INDEX, "items/bytes.npy", MANIFEST):
         before = (bundle / name).stat().st_size
         os.truncate(bundle / name, 1 << 40)  # sparse
-        with pytest.raises(BundleError, match=r"1,099,511,627,776 bytes; expected at most"):
+        with pytest.raises(BundleError, match=r"1,099,511,627,776 bytes; expected (at most|1 to)"):
             open_bundle(bundle)
         os.truncate(bundle / name, before)
 
