@@ -168,10 +168,6 @@ class RunFolder:
         """Save the parameters of the best epoch so far."""
         _save({"model": model.state_dict()}, self.path / "best.pt")
 
-    def has_best(self) -> bool:
-        """Whether a best state was saved."""
-        return (self.path / "best.pt").is_file()
-
     def load_best(self, model: nn.Module) -> None:
         """Load the best epoch's parameters into the model."""
         _restore(self.path / "best.pt", lambda state: model.load_state_dict(state["model"]))

@@ -48,9 +48,8 @@ PRAGMA user_version = {VERSION};
 """
 
 
-def open_connection(path: Path, *, read_only: bool = False, busy_ms: int | None = None) -> sqlite3.Connection:
+def open_connection(path: Path, *, read_only: bool = False, busy_ms: int = BUSY_MS) -> sqlite3.Connection:
     """A connection in autocommit mode, usable from one thread at a time; sqlite3.Error where it cannot be opened."""
-    busy_ms = BUSY_MS if busy_ms is None else busy_ms
     if read_only and is_unwritten(path):
         return _empty()
     if read_only:

@@ -6,9 +6,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from index.errors import InputError
-from service.sqlite_files import SQLITE_ERRORS, connect_to_read, is_unwritten, is_wrong
-
-BUSY_S = 5.0
+from service.sqlite_files import BUSY_MS, SQLITE_ERRORS, connect_to_read, is_unwritten, is_wrong
 
 
 class SqliteHiddenItems:
@@ -84,6 +82,6 @@ class SqliteHiddenItems:
         return connection
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self._path, timeout=BUSY_S, isolation_level=None)
+        connection = sqlite3.connect(self._path, timeout=BUSY_MS / 1000, isolation_level=None)
         connection.execute("PRAGMA synchronous = FULL")
         return connection
