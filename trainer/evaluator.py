@@ -106,8 +106,7 @@ class Evaluator:
         truth = Truth.of(self._pairs[split].user_rows, self._pairs[split].item_rows, self._n_items)
         model.eval()
         with torch.no_grad():
-            users, items = model.embeddings()
-            return rank_items(users, items, masked, truth.users, self._ks[-1]), truth
+            return rank_items(model.scorer(), masked, truth.users, self._ks[-1]), truth
 
     def _per_user(self, ranked: Array, truth: Truth) -> dict[str, Array]:
         counts = np.bincount(self._seen["train"].indices, minlength=self._n_items)

@@ -17,6 +17,7 @@ from index.registry import Registry
 from trainer.config import RunConfig
 from trainer.data import NO_TIME, Dataset
 from trainer.fit import make_model
+from trainer.histories import Histories
 from trainer.run_folder import RunFolder, RunResult
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -75,7 +76,7 @@ def bundle_content(
     with torch.no_grad():
         factors = model.factors()
         item_embeddings = factors.item_embeddings
-    seen_offsets, seen_items = seen_lists(dataset)
+    seen = Histories.of(dataset.split("train"), dataset.n_users, dataset.n_items)
     count, trend = popularity(dataset, trend_half_life_days)
     return BundleContent(
         model=config.model.name,
@@ -91,24 +92,13 @@ def bundle_content(
         fold_in=_array(factors.fold_in),
         fold_in_exact=factors.fold_in_exact,
         user_own=_array(factors.user_own),
-        seen_offsets=seen_offsets,
-        seen_items=seen_items,
+        seen_offsets=seen.offsets,
+        seen_items=seen.items,
         popularity_count=count,
         popularity_trend=trend,
         neighbours={name: compact(np.asarray(features)) for name, features in dataset.features.items()},
         items=item_metadata(dataset),
     )
-
-
-def seen_lists(dataset: Dataset) -> tuple[Array, Array]:
-    """Training items of each user, oldest first, each once: offsets (n_users + 1,) int64 and item rows int32."""
-    train = dataset.split("train")
-    order = np.lexsort((np.arange(len(train.user_rows)), train.timestamps, train.user_rows))
-    users, items = train.user_rows[order].astype(np.int64), train.item_rows[order]
-    _, first = np.unique(users * dataset.n_items + items, return_index=True)
-    kept = np.sort(first)
-    offsets = np.concatenate([[0], np.cumsum(np.bincount(users[kept], minlength=dataset.n_users))])
-    return offsets.astype(np.int64), items[kept].astype(np.int32)
 
 
 def popularity(dataset: Dataset, half_life_days: float) -> tuple[Array, Array]:

@@ -1,7 +1,7 @@
 """The one loop: from a data set and a configuration to a run folder with the best state."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from time import perf_counter
 from typing import Any, cast
 
@@ -16,7 +16,7 @@ from trainer.device import choose_device, compile_steps
 from trainer.evaluator import Evaluation, Evaluator
 from trainer.inputs import build_inputs, require_data
 from trainer.memory import peak_gb, reset_peak
-from trainer.models import RecommenderModel, build_model
+from trainer.models import FittedModel, GradientModel, RecommenderModel, Work, build_model
 from trainer.parallel import WHOLE, Share, on_first_rank, sum_gradients, sum_terms
 from trainer.plots import plot_curves
 from trainer.progress import EpochProgress, print_status
@@ -36,6 +36,7 @@ def fit(
     final: bool = True,
     share: Share = WHOLE,
     begin: Callable[[RecommenderModel], None] | None = None,
+    shared: dict[Hashable, Any] | None = None,
 ) -> RunResult:
     """Train until validation stops improving, then measure the best epoch once on the test split.
 
@@ -53,6 +54,7 @@ def fit(
         final: off while settings are still being chosen; then test is not measured and no picture drawn.
         share: of this process among the ranks that train together; every rank calls, and the first one writes.
         begin: called with the new model, to replace its random initial values.
+        shared: what earlier fits on the same data have computed, and this one may use and add to.
 
     Raises:
         InputError: the folder belongs to another run, the data lack what the model needs, or the loss is not finite.
@@ -69,9 +71,14 @@ def fit(
     if begin:
         begin(model)
     progress = TrainingState(best_epoch=0)
-    if parameters_of(model):
+    if isinstance(model, GradientModel):
         progress = _train(model, dataset, config, evaluator, folder, on_evaluation=on_evaluation, share=share)
-    if share.is_first and not (folder.path / "best.pt").is_file():  # nothing is trained, or no epoch was run
+    elif isinstance(model, FittedModel):
+        work = Work({} if shared is None else shared, folder.load_steps, folder.save_steps)
+        progress = on_first_rank(share, lambda: _solve(model, evaluator, folder, work))
+        for record in progress.history:
+            _notify(on_evaluation, record, config.training.metric)
+    if share.is_first and not (folder.path / "best.pt").is_file():  # no epoch was run
         folder.save_best(model)
     return on_first_rank(share, lambda: _conclude(model, evaluator, folder, progress, final=final))
 
@@ -100,7 +107,7 @@ def _conclude(
         best_epoch=progress.best_epoch,
         valid=evaluator.accuracy(model, "valid"),
         test=evaluation.figures,
-        n_parameters=sum(parameter.numel() for parameter in parameters_of(model)),
+        n_parameters=_n_numbers(model),
         seconds_per_epoch=_mean([record["seconds"] for record in progress.history]),
         peak_gb=round(peak_gb(), 3),
         test_low=evaluation.low,
@@ -108,9 +115,15 @@ def _conclude(
     )
     if final:
         folder.write_users(evaluation.table())
-        plot_curves(progress.history, folder.path / "curves.png")
+        if isinstance(model, GradientModel):
+            plot_curves(progress.history, folder.path / "curves.png")
     folder.write_result(result)
     return result
+
+
+def _n_numbers(model: RecommenderModel) -> int:
+    learned = model.solution.values() if isinstance(model, FittedModel) else parameters_of(model)
+    return sum(tensor.numel() for tensor in learned)
 
 
 def make_model(dataset: Dataset, config: RunConfig) -> RecommenderModel:
@@ -125,7 +138,7 @@ def make_model(dataset: Dataset, config: RunConfig) -> RecommenderModel:
 
 
 def _train(
-    model: RecommenderModel,
+    model: GradientModel,
     dataset: Dataset,
     config: RunConfig,
     evaluator: Evaluator,
@@ -159,13 +172,28 @@ def _train(
     return progress
 
 
+def _solve(model: FittedModel, evaluator: Evaluator, folder: RunFolder, work: Work) -> TrainingState:
+    """Compute the model at once: a training of one epoch."""
+    if (folder.path / "best.pt").is_file():  # killed after it
+        folder.load_best(model)
+        return TrainingState(epoch=1, best_epoch=0, history=folder.history())
+    started = perf_counter()
+    with torch.no_grad():
+        model.solution = model.solve(work)
+    record = {"epoch": 0, "terms": {}, "seconds": perf_counter() - started}
+    progress = TrainingState(epoch=1, best_epoch=0, history=[record | evaluator.accuracy(model, "valid")])
+    folder.write_history(progress)
+    folder.save_best(model)
+    return progress
+
+
 def _notify(on_evaluation: OnEvaluation | None, record: dict[str, Any], metric: str) -> None:
     if on_evaluation and metric in record:
         on_evaluation(record["epoch"], record[metric])
 
 
 def _run_epoch(
-    model: RecommenderModel,
+    model: GradientModel,
     optimiser: torch.optim.Optimizer,
     sampler: Sampler,
     config: RunConfig,
@@ -196,7 +224,7 @@ def _run_epoch(
     return {"epoch": epoch, "loss": loss, "terms": means, "seconds": perf_counter() - started}
 
 
-def _step(model: RecommenderModel, optimiser: torch.optim.Optimizer, batch: Batch, share: Share) -> dict[str, Tensor]:
+def _step(model: GradientModel, optimiser: torch.optim.Optimizer, batch: Batch, share: Share) -> dict[str, Tensor]:
     """Returns this rank's terms."""
     device = next(model.parameters()).device
     users, positives, negatives = (torch.from_numpy(rows).to(device) for rows in batch)
@@ -227,7 +255,7 @@ def _update_best(record: dict[str, Any], settings: TrainingSettings, progress: T
 
 def _save_epoch(
     folder: RunFolder,
-    model: RecommenderModel,
+    model: GradientModel,
     optimiser: torch.optim.Optimizer,
     progress: TrainingState,
     settings: TrainingSettings,

@@ -9,8 +9,9 @@ import torch
 from index.bundle import Bundle
 from index.invariants import fold_in_sums
 from trainer.data import Dataset
-from trainer.export import seen_lists
 from trainer.graph import interaction_matrix
+from trainer.histories import Histories
+from trainer.models.base import inner_products
 from trainer.ranking_metrics import Truth, rank_items, ranking_metrics
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -28,7 +29,7 @@ def evaluate_bundle(bundle: Bundle, dataset: Dataset, ks: Sequence[int]) -> dict
     users, items = folded_vectors(bundle, dataset)
     truth = Truth.of(valid.user_rows, valid.item_rows, dataset.n_items)
     seen = interaction_matrix(train.user_rows, train.item_rows, dataset.n_users, dataset.n_items)
-    ranked = rank_items(torch.from_numpy(users), torch.from_numpy(items), seen, truth.users, max(ks))
+    ranked = rank_items(inner_products(torch.from_numpy(users), torch.from_numpy(items)), seen, truth.users, max(ks))
     return ranking_metrics(ranked, truth, tuple(ks))
 
 
@@ -38,7 +39,8 @@ def folded_vectors(bundle: Bundle, dataset: Dataset) -> tuple[Array, Array]:
     The last dimension is popularity, for users without any known item.
     """
     item_rows, user_rows = bundle.item_ids.rows(dataset.item_ids), bundle.user_ids.rows(dataset.user_ids)
-    offsets, seen = seen_lists(dataset)
+    histories = Histories.of(dataset.split("train"), dataset.n_users, dataset.n_items)
+    offsets, seen = histories.offsets, histories.items
     has = item_rows[seen] >= 0
     known_offsets = np.concatenate([[0], np.cumsum(has)])[offsets]
     users = _rows(bundle.user_own, user_rows) + fold_in_sums(bundle.fold_in, known_offsets, item_rows[seen[has]])

@@ -9,7 +9,7 @@ import torch
 
 from index.errors import InputError
 from index.ranking import unit_rows
-from trainer.data import Dataset
+from trainer.data import NO_TIME, Dataset, Interactions
 from trainer.encoders import fuse
 from trainer.graph import (
     SparseMatrix,
@@ -22,6 +22,7 @@ from trainer.graph import (
     normalise_interactions,
     union_graph,
 )
+from trainer.histories import Histories
 from trainer.model_settings import (
     SINGLE_MODALITIES,
     AlignRecSettings,
@@ -58,6 +59,7 @@ def build_inputs(dataset: Dataset, settings: ModelSettings, device: torch.device
         features=modality_features(dataset.features, settings),
         settings=settings,
         device=device,
+        timestamps=train.timestamps,
     )
 
 
@@ -70,9 +72,12 @@ def make_inputs(
     features: Features,
     settings: ModelSettings,
     device: torch.device,
+    timestamps: Array | None = None,
 ) -> Inputs:
     """Graphs of training pairs (n,), and of the features (n_items, width) what the model is built on."""
     matrix = interaction_matrix(user_rows, item_rows, n_users, n_items)
+    times = np.full(len(user_rows), NO_TIME) if timestamps is None else timestamps
+    interactions = Interactions(user_rows, item_rows, times, np.zeros(len(user_rows), np.int8))
     graphs, recall = _item_graphs(settings, features, matrix)
     pairs = matrix.tocoo()
     return Inputs(
@@ -82,6 +87,7 @@ def make_inputs(
         user_degrees=torch.from_numpy(np.diff(matrix.indptr)).to(device),
         item_degrees=torch.from_numpy(np.bincount(matrix.indices, minlength=n_items)).to(device),
         pairs=torch.from_numpy(np.stack([pairs.row, pairs.col]).astype(np.int64)).to(device),
+        histories=Histories.of(interactions, n_users, n_items),
         features={modality: torch.from_numpy(table).to(device) for modality, table in features.items()},
         item_graphs={name: SparseMatrix(graph, device) for name, graph in graphs.items()},
         graph_recall=recall,

@@ -1,5 +1,6 @@
 """Full-ranking evaluation: pure functions of embeddings, ranked rows and truth (docs/evaluation.md)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +15,11 @@ _SCORES_AT_ONCE = 50_000_000
 """Entries of the score matrix held at a time (200 MB)."""
 
 
-def rank_items(user_embeddings: Tensor, item_embeddings: Tensor, seen: sp.csr_matrix, users: Array, k: int) -> Array:
-    """Each user's k best items by inner product, those seen left out.
+def rank_items(score: Callable[[Tensor], Tensor], seen: sp.csr_matrix, users: Array, k: int) -> Array:
+    """Each user's k best items, those seen left out.
 
     Args:
-        user_embeddings: (n_users, d).
-        item_embeddings: (n_items, d).
+        score: scores (m, n_items) of user rows (m,).
         seen: (n_users, n_items) CSR; its nonzeros are never ranked.
         users: (m,) user rows.
         k: at most n_items are returned.
@@ -27,17 +27,14 @@ def rank_items(user_embeddings: Tensor, item_embeddings: Tensor, seen: sp.csr_ma
     Returns:
         Item rows (m, min(k, n_items)) int64, best first; -1 fills up where a user has fewer unseen items than k.
     """
-    k = min(k, len(item_embeddings))
-    step = max(_SCORES_AT_ONCE // len(item_embeddings), 1)
-    blocks = [
-        _rank_block(user_embeddings, item_embeddings, seen, users[start : start + step], k)
-        for start in range(0, len(users), step)
-    ]
+    n_items = seen.shape[1]
+    k, step = min(k, n_items), max(_SCORES_AT_ONCE // n_items, 1)
+    blocks = [_rank_block(score, seen, users[start : start + step], k) for start in range(0, len(users), step)]
     return np.concatenate(blocks) if blocks else np.empty((0, k), dtype=np.int64)
 
 
-def _rank_block(user_embeddings: Tensor, item_embeddings: Tensor, seen: sp.csr_matrix, users: Array, k: int) -> Array:
-    scores = user_embeddings[torch.from_numpy(users).to(user_embeddings.device)] @ item_embeddings.T
+def _rank_block(score: Callable[[Tensor], Tensor], seen: sp.csr_matrix, users: Array, k: int) -> Array:
+    scores = score(torch.from_numpy(users))
     rows, items = seen[users].nonzero()
     at = (torch.from_numpy(rows).to(scores.device), torch.from_numpy(items).to(scores.device))
     scores[at] = -torch.inf

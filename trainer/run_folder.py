@@ -64,6 +64,7 @@ class RunResult:
     test: dict[str, float]
     n_parameters: int
     seconds_per_epoch: float
+    """Of a model that is computed at once: all of it."""
     peak_gb: float | None = None
     """The most memory that the process (or its GPU) held while it trained; after a resume, since then."""
     test_low: dict[str, float] = field(default_factory=dict)
@@ -197,6 +198,14 @@ class RunFolder:
             return _PROGRESS.validate_python(state["progress"])
 
         return _restore(self.path / "last.pt", restore)
+
+    def save_steps(self, steps: Mapping[str, Tensor]) -> None:
+        """Save what a model that is computed at once resumes from."""
+        _save({"model": dict(steps)}, self.path / "last.pt")
+
+    def load_steps(self) -> dict[str, Tensor]:
+        """The saved steps; empty where there are none."""
+        return dict(_load(self.path / "last.pt")["model"]) if (self.path / "last.pt").exists() else {}
 
     def _difference(self, config: RunConfig) -> str:
         mine, theirs = _flat(self.config().model_dump()), _flat(config.model_dump())

@@ -23,7 +23,7 @@ from trainer.data import NO_TIME, Dataset, Interactions
 from trainer.inputs import build_inputs
 from trainer.memory import peak_gb
 from trainer.model_settings import ModelSettings
-from trainer.models import build_model
+from trainer.models import GradientModel, build_model
 from trainer.progress import print_status, track
 from trainer.run_folder import parameters_of
 from trainer.sampling import PairSampler
@@ -140,6 +140,7 @@ def measure_size(
     inputs = build_inputs(dataset, settings, torch.device("cpu"))
     graphs = perf_counter() - started
     model = build_model(settings, inputs, batch_size=batch_size, seed=0)
+    assert isinstance(model, GradientModel)
     optimiser = torch.optim.Adam(parameters_of(model), fused=True)
     train = dataset.interactions
     sampler = PairSampler(train.user_rows, train.item_rows, dataset.n_items, seed=0)

@@ -16,7 +16,7 @@ from trainer.device import Precision
 from trainer.inputs import Features, make_inputs, wanted_modalities
 from trainer.memory import peak_gb
 from trainer.model_settings import AnchorRecSettings, LightGCNSettings, ModelSettings
-from trainer.models import Inputs, RecommenderModel, build_model
+from trainer.models import GradientModel, Inputs, build_model
 from trainer.run_folder import parameters_of
 from trainer.sampling import Batch, PairSampler
 
@@ -93,6 +93,7 @@ def _measure(settings: ModelSettings, shape: Shape, steps: int, threads: int, pr
     users, items = synthetic_pairs(shape)
     inputs = _inputs(shape, users, items, settings)
     model = build_model(settings, inputs, batch_size=BATCH_SIZE, seed=0, precision=precision)
+    assert isinstance(model, GradientModel)
     graphs = perf_counter() - started
     optimiser = torch.optim.Adam(parameters_of(model), fused=True)
     sampler = PairSampler(users, items, shape.n_items, seed=0)
@@ -108,7 +109,7 @@ def _measure(settings: ModelSettings, shape: Shape, steps: int, threads: int, pr
     return StepCost(forward + backward + update, forward, backward, update, first, graphs, peak_gb())
 
 
-def timed_step(model: RecommenderModel, optimiser: torch.optim.Optimizer, batch: Batch) -> tuple[float, float, float]:
+def timed_step(model: GradientModel, optimiser: torch.optim.Optimizer, batch: Batch) -> tuple[float, float, float]:
     """Seconds of forward, backward and update."""
     optimiser.zero_grad(set_to_none=True)
     times = [perf_counter()]

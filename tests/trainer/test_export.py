@@ -11,8 +11,9 @@ from index.bundle import open_bundle
 from index.errors import InputError
 from index.registry import Registry
 from trainer.config import load_config
-from trainer.export import compact, export_run, popularity, seen_lists
+from trainer.export import compact, export_run, popularity
 from trainer.fit import fit
+from trainer.histories import Histories
 from trainer.ranking_metrics import Truth, ranking_metrics
 from trainer.run_folder import RunFolder
 
@@ -130,9 +131,9 @@ def test_an_interaction_of_one_half_life_ago_counts_half_in_the_trend(tmp_path):
 
 def test_seen_offsets_have_a_place_for_every_user(tmp_path):
     dataset = topics_dataset(tmp_path / "data")
-    offsets, items = seen_lists(dataset)
-    assert len(offsets) == dataset.n_users + 1
-    assert offsets[-1] == len(items)
+    seen = Histories.of(dataset.split("train"), dataset.n_users, dataset.n_items)
+    assert len(seen.offsets) == dataset.n_users + 1
+    assert seen.offsets[-1] == len(seen.items)
 
 
 def test_an_unfinished_run_is_not_exported(world, tmp_path):

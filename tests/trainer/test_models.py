@@ -25,7 +25,7 @@ from trainer.model_settings import (
     SMORESettings,
     VBPRSettings,
 )
-from trainer.models import build_model
+from trainer.models import FittedModel, Work, build_model
 from trainer.models.damrs import discrimination, divergence
 from trainer.models.noise import Noise
 from trainer.nearest import nearest_items
@@ -69,11 +69,19 @@ def dataset(tmp_path_factory):
     return topics_dataset(tmp_path_factory.mktemp("data") / "topics")
 
 
+def ready(settings, inputs, seed=0):
+    """A fresh model; one that is computed at once is computed."""
+    model = build_model(settings, inputs, batch_size=64, seed=seed)
+    if isinstance(model, FittedModel):
+        model.solution = model.solve(Work())
+    return model
+
+
 @pytest.fixture
 def make(dataset):
     def build(name_or_settings, seed=0):
         settings = MODELS.get(name_or_settings, name_or_settings)
-        return build_model(settings, build_inputs(dataset, settings, CPU), batch_size=64, seed=seed)
+        return ready(settings, build_inputs(dataset, settings, CPU), seed=seed)
 
     return build
 
@@ -174,9 +182,7 @@ def test_whether_folding_in_is_exact_is_said_and_true(make, dataset, name):
         device=CPU,
     )
     with torch.no_grad():
-        here, there = (
-            model.eval().factors() for model in (make(name), build_model(settings, others, batch_size=64, seed=0))
-        )
+        here, there = (model.eval().factors() for model in (make(name), ready(settings, others)))
     assert here.fold_in_exact is not name.startswith(("bpr", "vbpr", "lattice", "lgmrec", "smore"))
     assert torch.equal(here.user_own, there.user_own) is here.fold_in_exact
 

@@ -15,7 +15,7 @@ from trainer.golden.correspondence import MODELS, Array, Correspondence, Golden
 from trainer.graph import SparseMatrix
 from trainer.inputs import make_inputs
 from trainer.model_settings import ModelSettings
-from trainer.models import Inputs, RecommenderModel, build_model
+from trainer.models import GradientModel, Inputs, build_model
 from trainer.models.noise import Noise
 
 TOLERANCE = 1e-5
@@ -59,10 +59,11 @@ def _replay(correspondence: Correspondence, golden: Golden) -> dict[str, float]:
     return differences
 
 
-def _build(correspondence: Correspondence, golden: Golden) -> tuple[RecommenderModel, Tensor]:
+def _build(correspondence: Correspondence, golden: Golden) -> tuple[GradientModel, Tensor]:
     settings = correspondence.settings(golden)
     inputs = _inputs(correspondence, golden, settings)
     model = build_model(settings, inputs, batch_size=int(golden["cfg_train_batch_size"]), seed=0)
+    assert isinstance(model, GradientModel)
     theirs = {ours: torch.from_numpy(golden[f"param/{name}"]) for ours, name in correspondence.parameters.items()}
     model.load_state_dict(theirs)
     return model, inputs.pairs
@@ -118,7 +119,7 @@ class _Recorded(Noise):
 
 
 def _compare_steps(
-    model: RecommenderModel, correspondence: Correspondence, golden: Golden, pairs: Tensor
+    model: GradientModel, correspondence: Correspondence, golden: Golden, pairs: Tensor
 ) -> dict[str, float]:
     optimiser = torch.optim.Adam(model.parameters(), lr=float(golden["adam_lr"]))
     differences: dict[str, float] = {}
@@ -152,7 +153,7 @@ def _compare_terms(terms: Mapping[str, Tensor], correspondence: Correspondence, 
 
 
 def _compare_parameters(
-    model: RecommenderModel,
+    model: GradientModel,
     correspondence: Correspondence,
     golden: Golden,
     kind: str,
@@ -179,7 +180,7 @@ def _unused(parameter: Tensor) -> float:
 
 
 def _compare_embeddings(
-    model: RecommenderModel, correspondence: Correspondence, golden: Golden, moment: str
+    model: GradientModel, correspondence: Correspondence, golden: Golden, moment: str
 ) -> dict[str, float]:
     model.eval()
     model.noise = _Recorded(golden, "", f"{moment}_eval_gumbel")

@@ -22,10 +22,11 @@ from trainer.model_settings import (
 )
 from trainer.models.alignrec import AlignRec
 from trainer.models.anchorrec import AnchorRec
-from trainer.models.base import Factors, Inputs, RecommenderModel
+from trainer.models.base import Factors, GradientModel, Inputs, RecommenderModel
 from trainer.models.bm3 import BM3
 from trainer.models.bpr import BPR
 from trainer.models.damrs import DAMRS
+from trainer.models.fitted import FittedModel, Work
 from trainer.models.freedom import FREEDOM
 from trainer.models.lattice import LATTICE
 from trainer.models.lgmrec import LGMRec
@@ -34,12 +35,13 @@ from trainer.models.popularity import Popularity
 from trainer.models.smore import SMORE
 from trainer.models.vbpr import VBPR
 
-__all__ = ["Factors", "Inputs", "RecommenderModel", "build_model"]
+__all__ = ["Factors", "FittedModel", "GradientModel", "Inputs", "RecommenderModel", "Work", "build_model"]
 
 
 _SIZED = {LATTICESettings: LATTICE, SMORESettings: SMORE, AlignRecSettings: AlignRec}
 """Models whose L2 term is divided by the configured batch size."""
 _PLAIN = {
+    PopularitySettings: Popularity,
     BPRSettings: BPR,
     LightGCNSettings: LightGCN,
     VBPRSettings: VBPR,
@@ -60,8 +62,6 @@ def build_model(
     torch.manual_seed(seed)
     if isinstance(settings, AnchorRecSettings):
         return AnchorRec(settings, inputs, batch_size=batch_size, precision=precision)
-    if isinstance(settings, PopularitySettings):
-        return Popularity(inputs)
     kind: Any = type(settings)
     if kind in _SIZED:
         sized: RecommenderModel = _SIZED[kind](settings, inputs, batch_size=batch_size)

@@ -19,8 +19,8 @@ from trainer.device import Precision, products_in
 from trainer.model_settings import SINGLE_MODALITIES, AnchorRecSettings
 from trainer.models.base import (
     Factors,
+    GradientModel,
     Inputs,
-    RecommenderModel,
     available_modalities,
     scores,
     sum_tensors,
@@ -45,7 +45,7 @@ class Origins(NamedTuple):
     """h^m of items, (n_items, d) each."""
 
 
-class AnchorRec(RecommenderModel):
+class AnchorRec(GradientModel):
     """The model over any subset of modalities; without any it is LightGCN with AlignRec's ranking extras.
 
     Args:

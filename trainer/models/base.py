@@ -8,9 +8,14 @@ from functools import reduce
 import torch
 from torch import Tensor, nn
 
+from index.recency import Recency
 from trainer.graph import SparseMatrix
+from trainer.histories import Histories
 from trainer.models.noise import Noise
 from trainer.parallel import WHOLE, Share
+
+Scorer = Callable[[Tensor], Tensor]
+"""Scores of all items for user rows: (m,) int64 -> (m, n_items)."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,8 @@ class Inputs:
     """(n_items,) training users of each item."""
     pairs: Tensor
     """(2, n_pairs) int64: user and item row of each training interaction, each once."""
+    histories: Histories
+    """The same interactions by user, oldest first."""
     features: Mapping[str, Tensor] = field(default_factory=dict)
     """(n_items, width) per modality."""
     item_graphs: Mapping[str, SparseMatrix] = field(default_factory=dict)
@@ -39,7 +46,8 @@ class Inputs:
 class Factors:
     """A trained model taken apart exactly, as the bundle holds it (docs/bundle.md).
 
-    item embedding = sum of the parts; user embedding = user_own + d_u^-1/2 * sum of fold_in over the user's items.
+    item embedding = sum of the parts; user embedding = user_own + (sum of w)^-1/2 * sum of w * fold_in over the user's
+    items, with the weights w of the recency; without it all are 1.
     """
 
     user_embeddings: Tensor
@@ -52,6 +60,7 @@ class Factors:
     """(n_items, d)"""
     fold_in_exact: bool = True
     """Whether one more interaction changes a user as the model itself would have it, the item side held fixed."""
+    recency: Recency | None = None
 
     @property
     def item_embeddings(self) -> Tensor:
@@ -60,7 +69,24 @@ class Factors:
 
 
 class RecommenderModel(nn.Module, ABC):
-    """A model whose score is the inner product of a user and an item embedding."""
+    """A model that scores items for users; one that is served scores by inner products of embeddings."""
+
+    def embeddings(self) -> tuple[Tensor, Tensor]:
+        """User (n_users, d) and item (n_items, d) embeddings that are scored."""
+        factors = self.factors()
+        return factors.user_embeddings, factors.item_embeddings
+
+    def scorer(self) -> Scorer:
+        """What the evaluator ranks by; called without gradient."""
+        return inner_products(*self.embeddings())
+
+    @abstractmethod
+    def factors(self) -> Factors:
+        """Decompose the embeddings into Factors; called without gradient."""
+
+
+class GradientModel(RecommenderModel):
+    """A model that the training loop improves batch by batch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,14 +107,10 @@ class RecommenderModel(nn.Module, ABC):
         """The loss terms of one training step; what `compile` acts on."""
         return self.loss_terms(users, positives, negatives, share=share)
 
-    def embeddings(self) -> tuple[Tensor, Tensor]:
-        """User (n_users, d) and item (n_items, d) embeddings that are scored."""
-        factors = self.factors()
-        return factors.user_embeddings, factors.item_embeddings
 
-    @abstractmethod
-    def factors(self) -> Factors:
-        """Decompose the embeddings into Factors; called without gradient."""
+def inner_products(users: Tensor, items: Tensor) -> Scorer:
+    """The scorer of user (n_users, d) and item (n_items, d) embeddings."""
+    return lambda rows: users[rows.to(users.device)] @ items.T
 
 
 def sum_tensors(tensors: Iterable[Tensor]) -> Tensor:

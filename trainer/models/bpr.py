@@ -4,12 +4,12 @@ from torch import Tensor
 
 from trainer import losses
 from trainer.model_settings import BPRSettings
-from trainer.models.base import Factors, Inputs, RecommenderModel, normal_table, scores
+from trainer.models.base import Factors, GradientModel, Inputs, normal_table, scores
 from trainer.models.propagation import free_users
 from trainer.parallel import WHOLE, Share
 
 
-class BPR(RecommenderModel):
+class BPR(GradientModel):
     """Two tables of free embeddings."""
 
     def __init__(self, settings: BPRSettings, inputs: Inputs) -> None:

@@ -10,8 +10,8 @@ from trainer import losses
 from trainer.model_settings import LATTICESettings
 from trainer.models.base import (
     Factors,
+    GradientModel,
     Inputs,
-    RecommenderModel,
     available_modalities,
     scores,
     sum_tensors,
@@ -37,7 +37,7 @@ class LearnedGraph(NamedTuple):
         return LearnedGraph(self.shares.detach(), self.neighbours, [values.detach() for values in self.values])
 
 
-class LATTICE(RecommenderModel):
+class LATTICE(GradientModel):
     """Item graphs of projected features, rebuilt with gradient in the first batch of an epoch, then kept."""
 
     def __init__(self, settings: LATTICESettings, inputs: Inputs, *, batch_size: int) -> None:

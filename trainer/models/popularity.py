@@ -1,30 +1,25 @@
 """Popularity, the baseline that every recommender must beat."""
 
 import torch
-from torch import Tensor
 
-from trainer.models.base import Factors, Inputs, RecommenderModel
-from trainer.parallel import WHOLE, Share
+from trainer.model_settings import PopularitySettings
+from trainer.models.base import Factors, Inputs
+from trainer.models.fitted import FittedModel, Tensors, Work
 
 
-class Popularity(RecommenderModel):
-    """Scores an item by its number of training users, the same for all users; nothing is learned."""
+class Popularity(FittedModel):
+    """Scores an item by its number of training users, the same for all users."""
 
-    def __init__(self, inputs: Inputs) -> None:
+    def __init__(self, settings: PopularitySettings, inputs: Inputs) -> None:
         super().__init__()
-        self._users = torch.ones(inputs.n_users, 1, device=inputs.item_degrees.device)
-        self._items = inputs.item_degrees[:, None].float()
+        self._inputs = inputs
 
-    def loss_terms(
-        self, users: Tensor, positives: Tensor, negatives: Tensor, *, share: Share = WHOLE
-    ) -> dict[str, Tensor]:
-        """No terms: there is nothing to train."""
-        return {}
-
-    def embeddings(self) -> tuple[Tensor, Tensor]:
-        """One dimension: 1 for each user, the count for each item."""
-        return self._users, self._items
+    def solve(self, work: Work) -> Tensors:
+        """One dimension: the count of each item."""
+        return {"items": self._inputs.item_degrees[:, None].float()}
 
     def factors(self) -> Factors:
         """The count is the item's only part; users are all alike."""
-        return Factors(self._users, {"id": self._items}, self._users, torch.zeros_like(self._items))
+        items = self.solved("items")
+        users = torch.ones(self._inputs.n_users, 1, device=items.device)
+        return Factors(users, {"id": items}, users, torch.zeros_like(items))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from trainer.graph import SparseMatrix
-from trainer.models.base import Factors, Inputs, RecommenderModel, sum_tensors, xavier_table
+from trainer.models.base import Factors, GradientModel, Inputs, sum_tensors, xavier_table
 
 
 class Propagated(NamedTuple):
@@ -37,7 +37,7 @@ def light_gcn(interactions: SparseMatrix, users: Tensor, items: Tensor, n_layers
     )
 
 
-class OverInteractions(RecommenderModel):
+class OverInteractions(GradientModel):
     """A model that contains LightGCN over its ID embeddings."""
 
     def __init__(self, inputs: Inputs, size: int, n_layers: int) -> None:

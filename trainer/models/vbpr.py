@@ -7,8 +7,8 @@ from trainer import losses
 from trainer.model_settings import VBPRSettings
 from trainer.models.base import (
     Factors,
+    GradientModel,
     Inputs,
-    RecommenderModel,
     available_modalities,
     projection,
     scores,
@@ -19,7 +19,7 @@ from trainer.models.propagation import free_users
 from trainer.parallel import WHOLE, Share
 
 
-class VBPR(RecommenderModel):
+class VBPR(GradientModel):
     """BPR whose item is a free embedding beside a projection of its fixed features: [I ; Lin(f)]."""
 
     def __init__(self, settings: VBPRSettings, inputs: Inputs) -> None:

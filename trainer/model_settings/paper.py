@@ -1,39 +1,20 @@
-"""The settings of every model, frozen; docs/models.md has the equations that they enter."""
+"""The settings of the paper's systems (docs/models.md has the equations that they enter)."""
 
-from typing import Annotated, Any, ClassVar, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Size = Annotated[int, Field(ge=1, lt=2**31)]
-
-
-class FrozenSettings(BaseModel):
-    """Base of every group of settings: immutable, and strict about names and ranges."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-Modality = Literal["multimodal", "text", "image"]
-MODALITIES: tuple[Modality, ...] = get_args(Modality)
-SINGLE_MODALITIES: tuple[Modality, ...] = ("text", "image")
-
-
-class ModelBase(FrozenSettings):
-    """Base of all models' settings."""
-
-    takes: ClassVar[tuple[Modality, ...]] = ()
-    """Modalities that the model is built on; a model that can do with any of them has a setting `modalities`."""
-    needs: ClassVar[int] = 0
-    """How many of them the data must have."""
-    fewest_items: ClassVar[int] = 1
-    """Items that the data must have, with which the model's loss is defined."""
-
-
-class PopularitySettings(ModelBase):
-    """Ranks items by their number of training interactions: the floor that training must beat."""
-
-    name: Literal["popularity"] = "popularity"
+from trainer.model_settings.base import (
+    MODALITIES,
+    SINGLE_MODALITIES,
+    Fraction,
+    FrozenSettings,
+    Modality,
+    ModelBase,
+    Rate,
+    Size,
+    Weight,
+)
 
 
 class BPRSettings(ModelBase):
@@ -51,10 +32,6 @@ class LightGCNSettings(ModelBase):
     embedding_size: Size = 64
     n_layers: Size = 2
     reg_weight: Weight = 1e-4
-
-
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Rate = Annotated[float, Field(ge=0, lt=1)]
 
 
 class VBPRSettings(ModelBase):
@@ -294,20 +271,3 @@ OFFICIAL: dict[str, Any] = {
     "smoothness_weight": 0.1,
 }
 """What the released code does differently from the paper (docs/anchorrec.md has the list in words)."""
-
-
-ModelSettings = Annotated[
-    PopularitySettings
-    | BPRSettings
-    | LightGCNSettings
-    | VBPRSettings
-    | LATTICESettings
-    | FREEDOMSettings
-    | LGMRecSettings
-    | SMORESettings
-    | BM3Settings
-    | DAMRSSettings
-    | AlignRecSettings
-    | AnchorRecSettings,
-    Field(discriminator="name"),
-]

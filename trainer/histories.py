@@ -1,0 +1,54 @@
+"""Each user's training items in the order in which the user had them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from index.recency import Recency, past_weights
+from trainer.data import NO_TIME, Interactions
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Histories:
+    """The item rows of user u, oldest first, each once: items[offsets[u]:offsets[u + 1]]."""
+
+    offsets: Array
+    """(n_users + 1,) int64"""
+    items: Array
+    """(n,) int32"""
+    timestamps: Array
+    """(n,) int64 unix seconds, or NO_TIME"""
+    n_items: int
+
+    @classmethod
+    def of(cls, interactions: Interactions, n_users: int, n_items: int) -> "Histories":
+        """Of interactions in any order; of equally old ones, or without times, the earlier given is older."""
+        n = len(interactions.user_rows)
+        order = np.lexsort((np.arange(n), interactions.timestamps, interactions.user_rows))
+        users, items = interactions.user_rows[order].astype(np.int64), interactions.item_rows[order]
+        _, first = np.unique(users * n_items + items, return_index=True)
+        kept = np.sort(first)
+        counts = np.bincount(users[kept], minlength=n_users)
+        offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+        return cls(offsets, items[kept].astype(np.int32), interactions.timestamps[order][kept], n_items)
+
+    @property
+    def timed(self) -> bool:
+        """Whether the time of any interaction is known; without one the order within a user says nothing."""
+        return bool((self.timestamps != NO_TIME).any())
+
+    def matrix(self, recency: Recency | None = None) -> sp.csr_matrix:
+        """(n_users, n_items) float32: the recency weight of each past item over the root of the user's weights.
+
+        A row times `fold_in` (n_items, d) is the user's embedding (docs/bundle.md); without recency a weight is 1.
+        """
+        weights = past_weights(self.offsets, recency)
+        sums = np.add.reduceat(np.append(weights, 0), self.offsets[:-1]) * (np.diff(self.offsets) > 0)
+        scale = 1 / np.sqrt(np.maximum(sums, np.finfo(np.float32).tiny))
+        values = weights * np.repeat(scale, np.diff(self.offsets))
+        shape = (len(self.offsets) - 1, self.n_items)
+        return sp.csr_matrix((values.astype(np.float32), self.items, self.offsets), shape=shape)

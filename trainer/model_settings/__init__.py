@@ -1,0 +1,66 @@
+"""The settings of every model, frozen; the field `name` of a configuration tells which."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from trainer.model_settings.base import MODALITIES, SINGLE_MODALITIES, FrozenSettings, Modality, ModelBase, Size, Weight
+from trainer.model_settings.linear import PopularitySettings
+from trainer.model_settings.paper import (
+    OFFICIAL,
+    AlignRecSettings,
+    AnchorRecSettings,
+    BM3Settings,
+    BPRSettings,
+    DAMRSSettings,
+    FREEDOMSettings,
+    FusionWeights,
+    LATTICESettings,
+    LGMRecSettings,
+    LightGCNSettings,
+    ModalityWeights,
+    SMORESettings,
+    VBPRSettings,
+)
+
+__all__ = [
+    "MODALITIES",
+    "OFFICIAL",
+    "SINGLE_MODALITIES",
+    "AlignRecSettings",
+    "AnchorRecSettings",
+    "BM3Settings",
+    "BPRSettings",
+    "DAMRSSettings",
+    "FREEDOMSettings",
+    "FrozenSettings",
+    "FusionWeights",
+    "LATTICESettings",
+    "LGMRecSettings",
+    "LightGCNSettings",
+    "Modality",
+    "ModalityWeights",
+    "ModelBase",
+    "ModelSettings",
+    "PopularitySettings",
+    "SMORESettings",
+    "Size",
+    "VBPRSettings",
+    "Weight",
+]
+
+ModelSettings = Annotated[
+    PopularitySettings
+    | BPRSettings
+    | LightGCNSettings
+    | VBPRSettings
+    | LATTICESettings
+    | FREEDOMSettings
+    | LGMRecSettings
+    | SMORESettings
+    | BM3Settings
+    | DAMRSSettings
+    | AlignRecSettings
+    | AnchorRecSettings,
+    Field(discriminator="name"),
+]

@@ -1,0 +1,59 @@
+"""Models that are computed from the training data at once, instead of by gradient steps."""
+
+from abc import abstractmethod
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+from torch import Tensor
+
+from index.errors import InputError
+from trainer.models.base import RecommenderModel
+
+T = TypeVar("T")
+Tensors = dict[str, Tensor]
+
+
+@dataclass
+class Work:
+    """What a model may keep while it is computed: results for other fits on the same data, and steps to resume from."""
+
+    shared: dict[Hashable, Any] = field(default_factory=dict)
+    load: Callable[[], Tensors] = dict
+    """The steps that were saved before the process was interrupted; empty where there are none."""
+    save: Callable[[Tensors], None] = lambda steps: None
+    """Save the steps done so far, in place of those saved before."""
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """The shared result of this key, made where it is missing. The key names everything that it depends on."""
+        if key not in self.shared:
+            self.shared[key] = make()
+        return cast(T, self.shared[key])
+
+
+class FittedModel(RecommenderModel):
+    """A model whose state is a solution: a few tensors by name, computed by `solve` and saved with the run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.solution: Tensors = {}
+
+    @abstractmethod
+    def solve(self, work: Work) -> Tensors:
+        """Compute the solution from the training data; called once, without gradient."""
+
+    def solved(self, name: str) -> Tensor:
+        """A tensor of the solution; InputError where a damaged checkpoint lacks it."""
+        if name not in self.solution:
+            raise InputError(f"the checkpoint has no {name}; expected the state of a {type(self).__name__}")
+        return self.solution[name]
+
+    def get_extra_state(self) -> Tensors:
+        """The solution, which torch saves with the model's state."""
+        return self.solution
+
+    def set_extra_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take over a saved solution; TypeError where it holds anything but tensors."""
+        if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+            raise TypeError("the state is no solution of tensors by name")
+        self.solution = dict(state)
