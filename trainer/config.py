@@ -2,6 +2,7 @@
 
 import difflib
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,7 +12,7 @@ from pydantic import Field, ValidationError
 from index.errors import InputError
 from index.reading import reason
 from index.validation import problem as sentence
-from trainer.model_settings import FrozenSettings, ModelBase, ModelSettings, Size
+from trainer.model_settings import FrozenSettings, ModelSettings, Size
 
 CONFIG_FOLDER = Path(__file__).parent / "configs"
 """The configurations that ship with the trainer; `--config anchorrec` names one of them."""
@@ -149,5 +150,10 @@ def _explain(problem: Any) -> str:
 
 
 def _known_keys() -> set[str]:
-    groups = (*FrozenSettings.__subclasses__(), *ModelBase.__subclasses__())
-    return {key for group in groups for key in group.model_fields}
+    return {key for group in _below(FrozenSettings) for key in group.model_fields}
+
+
+def _below(group: type[FrozenSettings]) -> Iterator[type[FrozenSettings]]:
+    yield group
+    for kind in group.__subclasses__():
+        yield from _below(kind)

@@ -1,13 +1,22 @@
 """What all models' settings have in common."""
 
+import math
 from typing import Annotated, ClassVar, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
+
+from index.recency import Recency
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Size = Annotated[int, Field(ge=1, lt=2**31)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
+Unbounded = Annotated[
+    float,
+    Field(gt=0, allow_inf_nan=True),
+    PlainSerializer(lambda value: "inf" if math.isinf(value) else value, return_type=float | str, when_used="json"),
+]
+"""Above 0, infinity included; JSON, which has no infinity, and TOML hold it as \"inf\"."""
 
 
 class FrozenSettings(BaseModel):
@@ -30,3 +39,17 @@ class ModelBase(FrozenSettings):
     """How many of them the data must have."""
     fewest_items: ClassVar[int] = 1
     """Items that the data must have, with which the model's loss is defined."""
+
+
+class RecencySettings(ModelBase):
+    """Base of models whose users are sums over past items, in which newer ones may weigh more (docs/bundle.md)."""
+
+    recency_tau: Unbounded = math.inf
+    """tau: events after which the weight of a past item has fallen by e; infinity: all weigh alike."""
+    recency_floor: Rate = 0.0
+    """Weight below which none falls, however old."""
+
+    @property
+    def recency(self) -> Recency | None:
+        """As the bundle has it."""
+        return None if math.isinf(self.recency_tau) else Recency(tau=self.recency_tau, floor=self.recency_floor)
