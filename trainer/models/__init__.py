@@ -26,7 +26,7 @@ from trainer.models.base import Factors, GradientModel, Inputs, RecommenderModel
 from trainer.models.bm3 import BM3
 from trainer.models.bpr import BPR
 from trainer.models.damrs import DAMRS
-from trainer.models.fitted import FittedModel, Work
+from trainer.models.fitted import FittedModel, SharedResults, Work
 from trainer.models.freedom import FREEDOM
 from trainer.models.lattice import LATTICE
 from trainer.models.lgmrec import LGMRec
@@ -35,7 +35,16 @@ from trainer.models.popularity import Popularity
 from trainer.models.smore import SMORE
 from trainer.models.vbpr import VBPR
 
-__all__ = ["Factors", "FittedModel", "GradientModel", "Inputs", "RecommenderModel", "Work", "build_model"]
+__all__ = [
+    "Factors",
+    "FittedModel",
+    "GradientModel",
+    "Inputs",
+    "RecommenderModel",
+    "SharedResults",
+    "Work",
+    "build_model",
+]
 
 
 _SIZED = {LATTICESettings: LATTICE, SMORESettings: SMORE, AlignRecSettings: AlignRec}

@@ -1,6 +1,7 @@
 """Models that are computed from the training data at once, instead of by gradient steps."""
 
 from abc import abstractmethod
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
@@ -13,22 +14,35 @@ from trainer.models.base import RecommenderModel
 T = TypeVar("T")
 Tensors = dict[str, Tensor]
 
+SHARED_RESULTS = 12
+"""Results kept for other fits on the same data; the one not used for longest is dropped first."""
+
+
+class SharedResults:
+    """What fits on the same data have computed and others may use, such as the graphs of its features."""
+
+    def __init__(self) -> None:
+        self._results: OrderedDict[Hashable, Any] = OrderedDict()
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """The result of this key, made where it is missing. The key names everything that it depends on."""
+        if key not in self._results:
+            self._results[key] = make()
+        self._results.move_to_end(key)
+        while len(self._results) > SHARED_RESULTS:
+            self._results.popitem(last=False)
+        return cast(T, self._results[key])
+
 
 @dataclass
 class Work:
     """What a model may keep while it is computed: results for other fits on the same data, and steps to resume from."""
 
-    shared: dict[Hashable, Any] = field(default_factory=dict)
+    shared: SharedResults = field(default_factory=SharedResults)
     load: Callable[[], Tensors] = dict
     """The steps that were saved before the process was interrupted; empty where there are none."""
     save: Callable[[Tensors], None] = lambda steps: None
     """Save the steps done so far, in place of those saved before."""
-
-    def once(self, key: Hashable, make: Callable[[], T]) -> T:
-        """The shared result of this key, made where it is missing. The key names everything that it depends on."""
-        if key not in self.shared:
-            self.shared[key] = make()
-        return cast(T, self.shared[key])
 
 
 class FittedModel(RecommenderModel):
