@@ -3,6 +3,8 @@
 PYTHON ?= python3
 TORCH  ?= torch==2.13.0
 PORT   ?= 8000
+# What `make demo` serves: anchorease, anchorrec, smore, lightgcn or another shipped configuration.
+MODEL  ?= anchorease
 FUZZ_EXAMPLES ?= 2000
 PROFILE ?= smoke
 HOST    ?=
@@ -13,6 +15,7 @@ CHECKS  := .venv-check
 OTHER_VENV := .venv-python
 # Tests that need no torch: what an image of the service could run.
 NO_TORCH_TESTS := tests/index tests/service/ranking tests/service/users tests/service/redis tests/service/http tests/service/client
+comma   := ,
 DEMO    := .demo
 SHOP    := $(DEMO)/shop
 RUNS    := $(DEMO)/runs
@@ -26,7 +29,8 @@ TORCH_LINKS ?= $(or $(PIP_FIND_LINKS),https://download.pytorch.org/whl/cpu/torch
 
 DATA_CODE  := $(wildcard trainer/data.py trainer/prepare.py trainer/features.py trainer/splits.py trainer/datasets/*.py \
               trainer/datasets/shop/*.py trainer/datasets/shop/*.toml trainer/encoders/*.py)
-TRAIN_CODE := $(wildcard trainer/*.py trainer/models/*.py) $(patsubst %,trainer/configs/%.toml,popularity lightgcn anchorrec)
+TRAIN_CODE := $(wildcard trainer/*.py trainer/models/*.py trainer/model_settings/*.py trainer/tune/*.py trainer/configs/*.toml \
+              trainer/configs/spaces/anchorease.toml)
 INDEX_CODE := $(wildcard trainer/export.py index/*.py)
 
 .PHONY: help install demo demo-check test lint lock format docs check-python fuzz rehearsal check-deploy check-alerts check-azure check-image check-dependencies audit clean
@@ -40,10 +44,10 @@ help:                  ## this list
 install: $(VENV)/.installed   ## create .venv with all dependencies
 
 demo: $(BUNDLES)/current.json    ## make data, train, publish, and serve with explanations on PORT (8000)
-	$(BIN)/python -m deploy.demo --registry $(BUNDLES) --figures $(RUNS)/comparison.json --port $(PORT)
+	$(BIN)/python -m deploy.demo --registry $(BUNDLES) --figures $(RUNS)/comparison.json --model $(MODEL) --port $(PORT)
 
 demo-check: $(BUNDLES)/current.json  ## the same on a free port: check the responses and stop
-	$(BIN)/python -m deploy.demo --registry $(BUNDLES) --figures $(RUNS)/comparison.json --check
+	$(BIN)/python -m deploy.demo --registry $(BUNDLES) --figures $(RUNS)/comparison.json --model $(MODEL) --check
 
 ##@ Check a change
 
@@ -172,15 +176,20 @@ $(SHOP)/dataset.json: $(DATA_CODE) | $(VENV)/.installed
 
 # Changed data or training code deletes runs and registry; an interrupted comparison resumes.
 $(RUNS)/.started: $(SHOP)/dataset.json $(TRAIN_CODE)
-	rm -rf $(RUNS) $(BUNDLES)
+	rm -rf $(RUNS) $(BUNDLES) $(DEMO)/study
 	mkdir -p $(RUNS)
 	touch $@
 
-$(RUNS)/comparison.json: $(RUNS)/.started
-	$(BIN)/python -m trainer compare $(SHOP) --out $(RUNS) \
-	    --config popularity --config lightgcn --config anchorrec --set training.epochs=45
+# Settings of AnchorEASE for this shop, found on validation; other models have their shipped ones.
+$(DEMO)/study/best.toml: $(RUNS)/.started
+	$(BIN)/python -m trainer tune $(SHOP) --out $(DEMO)/study --timeout 40 --no-final
+	cp $@ $(DEMO)/anchorease.toml
+
+$(RUNS)/comparison.json: $(DEMO)/study/best.toml
+	$(BIN)/python -m trainer compare $(SHOP) --out $(RUNS) --models popularity,ease$(if $(filter-out anchorease,$(MODEL)),$(comma)$(MODEL)) \
+	    --config $(DEMO)/anchorease.toml
 
 $(BUNDLES)/current.json: $(RUNS)/comparison.json $(INDEX_CODE)
-	bundle=$$($(BIN)/python -m trainer export $(RUNS)/anchorrec --registry $(BUNDLES)) && \
+	bundle=$$($(BIN)/python -m trainer export $(RUNS)/$(MODEL) --registry $(BUNDLES)) && \
 	    $(BIN)/python -m index publish "$$bundle"
 	touch $@

@@ -23,6 +23,7 @@ def demo(
     registry: Annotated[Path, typer.Option(help="Folder of published bundles.")],
     port: Annotated[int, typer.Option(help="Port of the service; --check uses a free port instead.")] = 8000,
     figures: Annotated[Path | None, typer.Option(help="comparison.json of `trainer compare`, to be shown.")] = None,
+    model: Annotated[str, typer.Option(help="The name in FIGURES of the model that is served.")] = "anchorease",
     check: Annotated[bool, typer.Option("--check", help="Check the responses and exit with 0 or 1.")] = False,
 ) -> None:
     """Start a real Redis and the service, show three requests with their responses, and serve until Ctrl-C."""
@@ -36,7 +37,7 @@ def demo(
         if comparison:
             console.print(comparison_table(comparison))
         if check:
-            sys.exit(0 if passes(console, CheckedService(client, bundle), comparison) else 1)
+            sys.exit(0 if passes(console, CheckedService(client, bundle), comparison, model) else 1)
         console.print(
             f"\nServing on {client.base_url}: /docs describes every endpoint. Ctrl-C stops Redis and the service."
         )
@@ -53,12 +54,12 @@ def show_examples(console: Console, bundle: Bundle, client: httpx.Client) -> Non
         console.print(f"{response.status_code}; {response.headers['server-timing']}", style="dim", highlight=False)
 
 
-def passes(console: Console, service: CheckedService, comparison: MetricsByModel | None) -> bool:
+def passes(console: Console, service: CheckedService, comparison: MetricsByModel | None, model: str) -> bool:
     """Run the checks of the service and of the comparison, print the results, and return whether all passed."""
     results = list(run_checks(service))
     if comparison:
         results.append(
-            ("The served model is clearly better than the simpler ones.", *compare_with_baselines(comparison))
+            ("The served model is clearly better than the simpler ones.", *compare_with_baselines(comparison, model))
         )
     return print_results(console, results)
 

@@ -8,7 +8,6 @@ from rich.table import Table
 from index.errors import InputError
 
 METRICS = ("recall@20", "ndcg@20")
-SERVED_MODEL = "anchorrec"
 REQUIRED_RATIO = 1.1
 """How many times the metrics of the other models the served model must reach on the demo shop."""
 
@@ -33,15 +32,15 @@ def comparison_table(comparison: MetricsByModel) -> Table:
     return table
 
 
-def compare_with_baselines(comparison: MetricsByModel) -> tuple[bool, str]:
+def compare_with_baselines(comparison: MetricsByModel, model: str) -> tuple[bool, str]:
     """Return whether the served model reaches REQUIRED_RATIO over every other model, and the ratios as text."""
-    served = comparison.get(SERVED_MODEL)
+    served = comparison.get(model)
     if served is None:
-        raise InputError(f"the comparison has no run {SERVED_MODEL!r}, found {', '.join(comparison)}")
+        raise InputError(f"the comparison has no run {model!r}, found {', '.join(comparison)}")
     ratios = {
         f"{metric} over {name}": served[metric] / values[metric] if values[metric] else float("inf")
         for name, values in comparison.items()
-        if name != SERVED_MODEL
+        if name != model
         for metric in METRICS
     }
     text = ", ".join(f"{what} x{ratio:.2f}" for what, ratio in ratios.items())

@@ -1,7 +1,6 @@
 """`python -m trainer`: from data to a bundle."""
 
 import json
-import math
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,12 +47,20 @@ def _under_torchrun(context: typer.Context) -> None:
 def fit(
     data: Data,
     out: Annotated[Path, typer.Option(help="Run folder; an interrupted run in it is resumed, a finished one kept.")],
-    config: Annotated[str, typer.Option(help=CONFIG_HELP)] = "anchorrec",
+    config: Annotated[
+        str | None, typer.Option(help=CONFIG_HELP + " [default: AnchorEASE, its settings searched within --budget]")
+    ] = None,
+    budget: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="Without --config: time of the search for settings.")
+    ] = 600.0,
     overrides: Overrides = None,
 ) -> None:
-    """Train one model until validation stops improving, then measure its best epoch on the test split.
+    """Train one model and measure it on the test split: AnchorEASE, or what --config names.
 
-    Example: python -m trainer fit data/shop --out runs/anchorrec --set training.learning_rate=0.001
+    Without --config the settings are searched by validation first (RUN/tuning). A model that is trained by epochs is
+    measured at its best epoch on validation.
+
+    Example: python -m trainer fit data/shop --out runs/shop --budget 60
     """
     from trainer.data import load_dataset  # torch takes seconds to import; --help must not wait
     from trainer.fit import fit as fit_run
@@ -61,9 +68,15 @@ def fit(
     from trainer.result_tables import figures_table
     from trainer.run_folder import RunFolder
 
-    settings = load_config(config, tuple(overrides or ()))
+    dataset, fixed = load_dataset(data), tuple(overrides or ())
+    if config is None:
+        from trainer.tune.defaults import tuned_config
+
+        settings = tuned_config(dataset, fixed, out, budget=budget, console=Console(stderr=True))
+    else:
+        settings = load_config(config, fixed)
     with process_group(settings.device) as share:
-        result = fit_run(load_dataset(data), settings, RunFolder(out), share=share)
+        result = fit_run(dataset, settings, RunFolder(out), share=share)
         if share.is_first:
             Console().print(figures_table({out.name: result}))
 
@@ -125,15 +138,28 @@ def tune(
     data: Data,
     *,
     out: Annotated[Path, typer.Option(help="Folder of the study; the one in it is continued.")],
-    config: Annotated[str, typer.Option(help=CONFIG_HELP)] = "anchorrec",
+    config: Annotated[str, typer.Option(help=CONFIG_HELP)] = "anchorease",
     space: Annotated[
         str | None, typer.Option(help="Space to search, a TOML file or one that ships. [default: the model's]")
     ] = None,
     trials: Annotated[
         int | None,
-        typer.Option(min=1, help="Trials in all, earlier calls included. [default: the whole grid, else 30]"),
+        typer.Option(
+            min=1,
+            help="Trials in all, earlier calls included. [default: the whole grid, else 30; 100 computed at once]",
+        ),
     ] = None,
-    timeout: Annotated[float, typer.Option(min=0, help="Seconds after which no further trial is begun.")] = math.inf,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="Seconds after which no further trial is begun. [default: 600 for models computed at once, else none]",
+        ),
+    ] = None,
+    validation: Annotated[
+        Literal["time", "given"],
+        typer.Option(help="What settings are chosen by: each user's newest interactions outside test, or as prepared."),
+    ] = "time",
     sampler: Annotated[Literal["tpe", "random", "grid"], typer.Option(help="How settings are proposed.")] = "tpe",
     pruner: Annotated[
         Literal["median", "hyperband", "none"], typer.Option(help="What ends a trial that falls behind.")
@@ -157,15 +183,18 @@ def tune(
     Example: python -m trainer tune data/shop --config lightgcn --trials 20 --out studies/lightgcn
     """
     from trainer.data import load_dataset
-    from trainer.tune import command, results, study
+    from trainer.tune import command, defaults, results, study
     from trainer.tune.space import read_space
 
     fixed = tuple(overrides or ())
     base = load_config(config, fixed)
     searched = read_space(space or base.model.name)
-    starts = tuple(searched.point_in(load_config(name), name) for name in start_from or ())
-    search = study.TuningPlan(config, searched, fixed, sampler, pruner, trials, timeout, seed, starts)
     dataset = load_dataset(data)
+    if space is None and base.model.name == defaults.DEFAULT_CONFIG:
+        searched = defaults.fitting_space(searched, dataset, fixed)
+        start_from = start_from or list(defaults.PRESETS)
+    starts = defaults.preset_points(searched, start_from or ())
+    search = study.TuningPlan(config, searched, fixed, sampler, pruner, trials, timeout, seed, starts, validation)
     found = command.tune(dataset, search, out, console=Console(stderr=True))
     Console().print(results.best_table(found, search))
     if final:
@@ -277,7 +306,9 @@ def retrain(
     ],
     registry: RegistryPlace,
     out: Annotated[Path, typer.Option(help="Folder of this retraining; an interrupted one in it is resumed.")],
-    config: Annotated[str, typer.Option(help=CONFIG_HELP)] = "anchorrec",
+    config: Annotated[
+        str | None, typer.Option(help=CONFIG_HELP + " [default: that of the bundle which serves, else anchorease]")
+    ] = None,
     overrides: Overrides = None,
     positive: Annotated[
         str, typer.Option(metavar="KIND,KIND...", help="Events that count, of view, click, like, purchase.")
@@ -302,11 +333,13 @@ def retrain(
     from trainer import retrain as retraining
     from trainer.merge import MergeOptions
 
+    fixed = tuple(overrides or ())
+    bundles = open_registry(absolute_place(registry), copies, progress=True)
     options = retraining.RetrainOptions(
         data=data,
         events=events,
-        registry=open_registry(absolute_place(registry), copies, progress=True),
-        config=load_config(config, tuple(overrides or ())),
+        registry=bundles,
+        config=load_config(config, fixed) if config else retraining.serving_config(bundles, fixed),
         positive=tuple(positive.split(",")),
         merging=MergeOptions(valid_share=valid_share, seed=split_seed),
         warm_start=warm_start,

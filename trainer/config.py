@@ -16,6 +16,7 @@ from trainer.model_settings import FrozenSettings, ModelSettings, Size
 
 CONFIG_FOLDER = Path(__file__).parent / "configs"
 """The configurations that ship with the trainer; `--config anchorrec` names one of them."""
+DEFAULT_CONFIG = "anchorease"
 ADVICE = (
     f"; all keys with their meaning: docs/training.md and docs/models.md, an example: {CONFIG_FOLDER}/anchorrec.toml"
 )
@@ -78,13 +79,13 @@ def load_config(name_or_path: str, overrides: tuple[str, ...] = ()) -> RunConfig
         InputError: no such file, not TOML, an unknown key (the nearest known one is named), a value out of range.
     """
     path, values = read_shipped(CONFIG_FOLDER, name_or_path, "configuration")
+    return parse_config(values, overrides, source=str(path))
+
+
+def parse_config(values: dict[str, Any], overrides: tuple[str, ...] = (), *, source: str) -> RunConfig:
+    """Validate plain values under the overrides; `source` names where they came from in the error."""
     for override in overrides:
         _override(values, override)
-    return parse_config(values, source=str(path))
-
-
-def parse_config(values: dict[str, Any], *, source: str) -> RunConfig:
-    """Validate plain values; `source` names where they came from in the error."""
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:

@@ -8,6 +8,7 @@ OUT/result.json   written last: the bundle's id
 
 import json
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -16,14 +17,14 @@ from typing import Any
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
-from index.bundle import open_bundle
+from index.bundle import open_bundle, read_manifest
 from index.bundle_store import StoreUnavailableError
 from index.errors import InputError
 from index.gate import incumbent_split
 from index.reading import read_json
 from index.registry import Registry
 from index.storage import TEMPORARY_PREFIX, locked, remove_leftovers, replace_file, sha256_of
-from trainer.config import RunConfig
+from trainer.config import DEFAULT_CONFIG, RunConfig, load_config, parse_config
 from trainer.data import Dataset, load_dataset
 from trainer.datasets.event_log import DEFAULT_POSITIVE, UserFeedback, event_files, read_feedback
 from trainer.evaluator import list_lengths
@@ -88,6 +89,21 @@ def retrain(options: RetrainOptions, out: Path, *, now: datetime) -> Retrained:
             return _done(out, options.registry) or _run_steps(options, old, out, created_at)
     except BlockingIOError:
         raise InputError(f"another process is using {out}") from None
+
+
+def serving_config(registry: Registry, overrides: tuple[str, ...]) -> RunConfig:
+    """The configuration of the bundle that serves, under the overrides; of a first bundle AnchorEASE's defaults.
+
+    InputError where the bundle was written by other software, whose settings are none of ours.
+    """
+    current = registry.current_id()
+    if current is None:
+        return load_config(DEFAULT_CONFIG, overrides)
+    values = deepcopy(read_manifest(registry.path(current)).config)
+    try:
+        return parse_config(values, overrides, source=f"the configuration of {current}")
+    except InputError as error:
+        raise InputError(f"{error}; choose one with --config") from None
 
 
 def _run_steps(options: RetrainOptions, old: Dataset, out: Path, created_at: datetime) -> Retrained:

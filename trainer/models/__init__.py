@@ -44,6 +44,7 @@ __all__ = [
     "SharedResults",
     "Work",
     "build_model",
+    "computed_at_once",
 ]
 
 
@@ -77,3 +78,8 @@ def build_model(
         return sized
     plain: RecommenderModel = _PLAIN[kind](settings, inputs)
     return plain
+
+
+def computed_at_once(settings: ModelSettings) -> bool:
+    """Whether a model of these settings is computed in one step, without training epochs."""
+    return issubclass(_PLAIN.get(type(settings), RecommenderModel), FittedModel)

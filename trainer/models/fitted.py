@@ -44,6 +44,10 @@ class Work:
     save: Callable[[Tensors], None] = lambda steps: None
     """Save the steps done so far, in place of those saved before."""
 
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """As SharedResults.once."""
+        return self.shared.once(key, make)
+
 
 class FittedModel(RecommenderModel):
     """A model whose state is a solution: a few tensors by name, computed by `solve` and saved with the run."""

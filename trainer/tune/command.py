@@ -8,11 +8,13 @@ from optuna.trial import FrozenTrial
 from rich.console import Console
 
 from index.errors import InputError
-from index.storage import locked
-from trainer.config import RunConfig
+from index.storage import locked, replace_file
+from trainer.config import RunConfig, dump_config
 from trainer.data import Dataset
 from trainer.fit import fit
+from trainer.models import SharedResults
 from trainer.run_folder import RunFolder, RunResult
+from trainer.tune.embedding_size import chosen_size, compare_sizes, size_table, with_size
 from trainer.tune.results import plot_study, score_of, write_results
 from trainer.tune.study import TuningPlan, best_trial, counted_trials, open_study, run_trials
 
@@ -26,6 +28,8 @@ def tune(dataset: Dataset, search: TuningPlan, folder: Path, *, console: Console
         InputError: the space does not fit the configuration, the folder is another study's, another process is
             tuning in it, or no trial could finish.
     """
+    if search.validation == "time":
+        dataset = dataset.with_time_validation()
     if not len(dataset.split("valid")):
         raise InputError(
             f"{dataset.path}: nothing is held out for validation, by which settings are chosen;"
@@ -47,8 +51,20 @@ def tune(dataset: Dataset, search: TuningPlan, folder: Path, *, console: Console
         raise InputError(f"another process is tuning in {folder}") from None
     _require_a_best(study)
     write_results(study, search, folder)
+    if search.chooses_size:
+        _choose_size(dataset, study, search, folder, console)
     plot_study(study, search, folder / "study.png")
     return study
+
+
+def _choose_size(dataset: Dataset, study: Study, search: TuningPlan, folder: Path, console: Console) -> None:
+    """Print what fewer and more dimensions reach and cost, and write the chosen number into best.toml."""
+    best = best_trial(study)
+    assert best is not None
+    config = search.configured(best.params)
+    trials = compare_sizes(dataset, config, SharedResults())
+    console.print(size_table(trials, search.metric))
+    replace_file(folder / "best.toml", dump_config(with_size(config, chosen_size(trials))).encode())
 
 
 def fit_best(dataset: Dataset, config: RunConfig, path: Path) -> RunResult:

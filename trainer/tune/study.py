@@ -6,6 +6,7 @@ study.db       every trial with its settings, its score after each evaluation, a
 trials/NNNN    configuration and metrics of a trial's run; its checkpoints only while it runs
 """
 
+import math
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,17 +27,23 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from index.errors import InputError
 from index.reading import reason
-from trainer.config import RunConfig, dump_config
+from trainer.config import DEFAULT_CONFIG, RunConfig, dump_config
 from trainer.data import Dataset
 from trainer.fit import fit
+from trainer.models import SharedResults, computed_at_once
 from trainer.run_folder import RunFolder
 from trainer.tune.space import SearchSpace, Values, configured
 
 SamplerName = Literal["tpe", "random", "grid"]
 PrunerName = Literal["median", "hyperband", "none"]
+Validation = Literal["time", "given"]
 
 STUDY_NAME = "tune"
 DEFAULT_TRIALS = 30
+DEFAULT_TRIALS_AT_ONCE = 100
+"""Of models that are computed at once: a trial is seconds."""
+BUDGET = 600.0
+"""Seconds of a search among such models, where none are given."""
 MAX_ATTEMPTS = 3
 """Attempts at a trial whose process was killed; after that the trial itself may be the cause."""
 TRIALS_BEFORE_PRUNING = 5
@@ -55,15 +62,42 @@ class TuningPlan:
     pruner: PrunerName = "median"
     trials: int | None = None
     """Trials in all, those of earlier calls included; None is the whole grid, or DEFAULT_TRIALS."""
-    timeout: float = float("inf")
-    """Seconds after which no further trial is begun."""
+    timeout: float | None = None
+    """Seconds after which no further trial is begun; None is BUDGET for models that are computed at once."""
     seed: int = 0
     starts: tuple[dict[str, Any], ...] = ()
     """Points to try before the sampler proposes any."""
+    validation: Validation = "time"
+    """`time`: the newest interactions of each user that are not of the test split; `given`: the data's own."""
 
     def configured(self, values: Values) -> RunConfig:
         """The configuration of a trial."""
         return configured(self.config, self.overrides, values)
+
+    @property
+    def at_once(self) -> bool:
+        """Whether the model is computed at once, so that a trial is seconds."""
+        return computed_at_once(self.configured({}).model)
+
+    @property
+    def chooses_size(self) -> bool:
+        """Whether the number of dimensions is chosen at the end: AnchorEASE's, unless it is fixed or searched."""
+        given = {*self.space.distributions, *(override.partition("=")[0].strip() for override in self.overrides)}
+        return self.configured({}).model.name == DEFAULT_CONFIG and "model.embedding_size" not in given
+
+    @property
+    def seconds(self) -> float:
+        """The time limit."""
+        if self.timeout is not None:
+            return self.timeout
+        return BUDGET if self.at_once else math.inf
+
+    @property
+    def wanted_trials(self) -> int:
+        """How many trials a search that is no whole grid makes."""
+        if self.trials is not None:
+            return self.trials
+        return DEFAULT_TRIALS_AT_ONCE if self.at_once else DEFAULT_TRIALS
 
     @property
     def metric(self) -> str:
@@ -108,13 +142,13 @@ def run_trials(
     """Retry the trials of a killed process, then run trials until there are enough or time is up."""
     _retry_interrupted(study)
     _enqueue(study, [*search.starts, *(search.space.points() if search.sampler == "grid" else ())])
-    started = clock()
-    while _remaining(study, search) > 0 and clock() - started < search.timeout:
+    started, shared = clock(), SharedResults()
+    while _remaining(study, search) > 0 and clock() - started < search.seconds:
         # A proposal depends on the seed and the earlier trials alone, so a resumed study proposes the same as an
         # uninterrupted one.
         study.sampler = _sampler(search, len(counted_trials(study)))
         trial = study.ask(dict(search.space.distributions))
-        _run_trial(study, trial, search, dataset, folder)
+        _run_trial(study, trial, search, dataset, folder, shared)
         after_each(study.trials[trial.number])
 
 
@@ -163,7 +197,7 @@ def _sampler(search: TuningPlan, n_before: int) -> BaseSampler:
 
 
 def _remaining(study: Study, search: TuningPlan) -> int:
-    wanted = DEFAULT_TRIALS if search.trials is None else search.trials
+    wanted = search.wanted_trials
     if search.sampler != "grid":
         return wanted - len(counted_trials(study))
     waiting = len(study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
@@ -202,7 +236,9 @@ def _folder_name(trial: Trial | FrozenTrial) -> str:
     return name
 
 
-def _run_trial(study: Study, trial: Trial, search: TuningPlan, dataset: Dataset, folder: Path) -> None:
+def _run_trial(
+    study: Study, trial: Trial, search: TuningPlan, dataset: Dataset, folder: Path, shared: SharedResults
+) -> None:
     run = RunFolder(folder / "trials" / _folder_name(trial))
     if run.path.exists() and not (run.path / "config.toml").exists():  # killed while it made its folder
         shutil.rmtree(run.path)
@@ -213,7 +249,7 @@ def _run_trial(study: Study, trial: Trial, search: TuningPlan, dataset: Dataset,
             raise optuna.TrialPruned
 
     try:
-        result = fit(dataset, search.configured(trial.params), run, on_evaluation=follow, final=False)
+        result = fit(dataset, search.configured(trial.params), run, on_evaluation=follow, final=False, shared=shared)
     except optuna.TrialPruned:
         study.tell(trial, state=TrialState.PRUNED)
     except InputError as error:  # a loss that is not finite: the next settings may do better
