@@ -31,7 +31,7 @@ def tuned_config(
     if (run / "config.toml").is_file():
         return _config_there(run, overrides)
     space = fitting_space(read_space(DEFAULT_CONFIG), dataset, overrides)
-    plan = TuningPlan(DEFAULT_CONFIG, space, overrides, timeout=budget, starts=preset_points(space))
+    plan = TuningPlan(DEFAULT_CONFIG, space, overrides, timeout=budget, starts=preset_points(space), validation="time")
     tune(dataset, plan, run / FOLDER, console=console)
     return load_config(str(run / FOLDER / "best.toml"))
 

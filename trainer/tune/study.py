@@ -67,7 +67,7 @@ class TuningPlan:
     seed: int = 0
     starts: tuple[dict[str, Any], ...] = ()
     """Points to try before the sampler proposes any."""
-    validation: Validation = "time"
+    validation: Validation = "given"
     """`time`: the newest interactions of each user that are not of the test split; `given`: the data's own."""
 
     def configured(self, values: Values) -> RunConfig:
