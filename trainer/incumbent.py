@@ -41,7 +41,8 @@ def folded_vectors(bundle: Bundle, dataset: Dataset) -> tuple[Array, Array]:
     offsets, seen = seen_lists(dataset)
     has = item_rows[seen] >= 0
     known_offsets = np.concatenate([[0], np.cumsum(has)])[offsets]
-    users = _rows(bundle.user_own, user_rows) + fold_in_sums(bundle.fold_in, known_offsets, item_rows[seen[has]])
+    folded = fold_in_sums(bundle.fold_in, known_offsets, item_rows[seen[has]], bundle.recency)
+    users = _rows(bundle.user_own, user_rows) + folded
     unchanged = user_rows >= 0
     unchanged[unchanged] = np.diff(known_offsets)[unchanged] == np.diff(bundle.seen_offsets)[user_rows[unchanged]]
     users[unchanged] = bundle.user_embeddings[user_rows[unchanged]]  # more exact where fold-in is approximate
