@@ -54,6 +54,7 @@ class Bundle:
     popularity_trend: Array  # (n_items,)
     neighbours: Mapping[str, Array]  # each (n_items, width) float16
     items: PackedStrings
+    recency: Recency | None = None  # None: all past items count alike
     anchor: AnchorContent | None = None
     verified: bool = False  # whether all sums were checked
     mapped: bool = True  # False: the arrays are in memory
@@ -61,11 +62,6 @@ class Bundle:
     @property
     def bundle_id(self) -> str:
         return self.manifest.bundle_id
-
-    @property
-    def recency(self) -> Recency | None:
-        """How much a past item counts by its recency; None: all count alike."""
-        return self.manifest.recency
 
     def seen(self, user_row: int) -> Array:
         """The item rows that the user had in training, oldest first."""
@@ -213,6 +209,7 @@ def _bundle(path: Path, manifest: Manifest, arrays: dict[str, Array], *, verifie
         popularity_trend=popularity["trend"],
         neighbours=below("neighbours"),
         items=PackedStrings(items["bytes"], items["offsets"]),
+        recency=manifest.recency,
         anchor=None if manifest.anchor is None else _anchor(manifest.anchor, below("anchor")),
         verified=verified,
         mapped=mapped,
