@@ -65,7 +65,7 @@ def folded(bundle: Bundle, strengths: dict[int, float], own: np.ndarray | None =
 
 
 def weighted(bundle: Bundle, strengths: dict[int, float]) -> dict[int, float]:
-    """The weights of a past with these strengths, oldest first: each by its rank from the newest, if the bundle says."""
+    """The weights of a past with these strengths, oldest first: each by its rank, as the bundle says."""
     recency, newest = bundle.recency, len(strengths) - 1
     if recency is None:
         return strengths

@@ -38,8 +38,8 @@ def session_profile(bundle: Bundle, base: Profile | None, session: Session, weig
     """The profile of the session on top of `base`; `base` itself where the bundle has none of the session's items.
 
     An item counts once, by its last mention in this order: base, items, liked, disliked; the bundle's recency weighs
-    the items of this whole list anew. A disliked item is never shown, and its negative weight lowers the scores of
-    similar items.
+    by rank in this whole list. A disliked item is never shown, and its negative weight lowers the scores of similar
+    items.
     """
     items = list(_known_rows(bundle, session.items))
     liked = list(_known_rows(bundle, ((item, weights.liked) for item in session.liked)))
