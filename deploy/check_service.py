@@ -16,6 +16,7 @@ from rich.console import Console
 from index.bundle import Bundle, open_bundle
 from index.cli import command_line, run_cli
 from index.errors import InputError
+from index.recency import past_weights
 from index.registry import Registry
 
 TOLERANCE = 1e-4  # between the sum of an explanation and the score
@@ -71,7 +72,7 @@ def ready(service: CheckedService) -> str:
 
 
 def known_users(service: CheckedService) -> str:
-    """Known users receive unseen items, and both explanations of a score add up to it."""
+    """Known users receive unseen items, both explanations of a score add up to it, and past items share it rightly."""
     explained = 0
     for row in service.users():
         user_id = service.bundle.user_ids[row]
@@ -82,6 +83,7 @@ def known_users(service: CheckedService) -> str:
         expect(not again, f"{user_id!r} received seen items: {sorted(again)}")
         for item in body["items"]:
             _sums(item)
+            _contributions(service.bundle, row, item)
             explained += 1
     expect(explained > 0, "no user received any recommendation")
     return f"{len(service.users())} users, {explained} explained items"
@@ -96,6 +98,19 @@ def _sums(item: Mapping[str, Any]) -> None:
     ):
         off = abs(total - item["score"])
         expect(off <= TOLERANCE, f"{name} of {item['item_id']!r} sum to {total}, the score is {item['score']}")
+
+
+def _contributions(bundle: Bundle, user_row: int, item: Mapping[str, Any]) -> None:
+    """Each past item contributes weight · scale · fold_in · item, its weight by the bundle's recency."""
+    past, item_row = bundle.seen(user_row).tolist(), bundle.item_ids.row(item["item_id"])
+    expect(item_row is not None, f"the bundle has no {item['item_id']!r}")
+    weights = past_weights(np.array([0, len(past)]), bundle.recency)
+    shares = weights * (bundle.fold_in[past] @ bundle.item_embeddings[item_row]) / np.sqrt(weights.sum())
+    expected = {bundle.item_ids[row]: float(share) for row, share in zip(past, shares, strict=True)}
+    for one in item["explanation"]["past_items"]:
+        share = expected.get(one["item_id"])
+        told = f"{one['item_id']!r} contributes {one['contribution']} to {item['item_id']!r}, expected {share}"
+        expect(share is not None and abs(one["contribution"] - share) <= TOLERANCE * max(1, abs(share)), told)
 
 
 def counterfactual(service: CheckedService) -> str:

@@ -14,14 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from index.content import BundleContent
+from index.content import AnchorContent, BundleContent, anchor_arrays
 from index.errors import BundleError, InputError
 from index.ids import IdTable, PackedStrings
 from index.item_index import ItemIndex
 from index.layout import layout
-from index.manifest import INDEX, MANIFEST, Manifest, check_file_names, read_manifest
+from index.manifest import INDEX, MANIFEST, AnchorInfo, Manifest, check_file_names, read_manifest
 from index.ranges import check_ranges, check_size
 from index.reading import map_array
+from index.recency import Recency
 from index.storage import files_under, sha256_of
 from index.writing import write_bundle
 
@@ -44,7 +45,7 @@ class Bundle:
     item_embeddings: Array  # (n_items, d)
     item_parts: Mapping[str, Array]  # each (n_items, d)
     fold_in: Array  # (n_items, d)
-    user_own: Array  # (n_users, d)
+    user_own: Array  # (n_users, d); zeros that take no memory where no user has an own term
     seen_offsets: Array  # (n_users + 1,)
     seen_items: Array  # (n_interactions,)
     seen_item_offsets: Array  # (n_items + 1,)
@@ -53,6 +54,8 @@ class Bundle:
     popularity_trend: Array  # (n_items,)
     neighbours: Mapping[str, Array]  # each (n_items, width) float16
     items: PackedStrings
+    recency: Recency | None = None  # None: all past items count alike
+    anchor: AnchorContent | None = None
     verified: bool = False  # whether all sums were checked
     mapped: bool = True  # False: the arrays are in memory
 
@@ -112,9 +115,10 @@ class Bundle:
             "seen/user_offsets.npy": self.seen_offsets,
             "user_embeddings.npy": self.user_embeddings,
             "seen/user_items.npy": self.seen_items,
-            "user_own.npy": self.user_own,
+            **({"user_own.npy": self.user_own} if self.manifest.user_own else {}),
             "seen/item_offsets.npy": self.seen_item_offsets,
             "seen/item_users.npy": self.seen_item_users,
+            **(dict(anchor_arrays(self.anchor)) if self.anchor is not None else {}),
         }
 
 
@@ -196,7 +200,7 @@ def _bundle(path: Path, manifest: Manifest, arrays: dict[str, Array], *, verifie
         item_embeddings=arrays["item_embeddings.npy"],
         item_parts=below("item_parts"),
         fold_in=arrays["fold_in.npy"],
-        user_own=arrays["user_own.npy"],
+        user_own=arrays["user_own.npy"] if manifest.user_own else _no_own_terms(manifest),
         seen_offsets=seen["user_offsets"],
         seen_items=seen["user_items"],
         seen_item_offsets=seen["item_offsets"],
@@ -205,6 +209,23 @@ def _bundle(path: Path, manifest: Manifest, arrays: dict[str, Array], *, verifie
         popularity_trend=popularity["trend"],
         neighbours=below("neighbours"),
         items=PackedStrings(items["bytes"], items["offsets"]),
+        recency=manifest.recency,
+        anchor=None if manifest.anchor is None else _anchor(manifest.anchor, below("anchor")),
         verified=verified,
         mapped=mapped,
+    )
+
+
+def _no_own_terms(manifest: Manifest) -> Array:
+    """Zeros (n_users, d), all of them one number in memory, read-only."""
+    return np.broadcast_to(np.zeros(1, np.float32), (manifest.n_users, manifest.embedding_size))
+
+
+def _anchor(info: AnchorInfo, arrays: dict[str, Array]) -> AnchorContent:
+    return AnchorContent(
+        mean=arrays["mean"],
+        weights={modality: arrays[f"{modality}_weights"] for modality in info.widths},
+        centers={modality: arrays[f"{modality}_center"] for modality in info.widths},
+        kappa=info.kappa,
+        rho=info.rho,
     )

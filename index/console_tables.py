@@ -7,7 +7,8 @@ from rich.console import Group
 from rich.table import Table
 
 from index.errors import BundleError
-from index.manifest import Manifest
+from index.manifest import AnchorInfo, Manifest
+from index.recency import Recency
 from index.registry import Registry
 from index.search_benchmark import SearchSpeed
 
@@ -40,11 +41,27 @@ def _facts(path: Path, manifest: Manifest) -> dict[str, str]:
         "sizes": f"{manifest.n_users:,} users, {manifest.n_items:,} items, {manifest.n_interactions:,} interactions, "
         f"{manifest.embedding_size} dimensions",
         "parts": ", ".join(manifest.parts),
-        "fold-in": manifest.fold_in,
+        "fold-in": manifest.fold_in + ("" if manifest.user_own else "; no user has an own term"),
+        "recency": _recency(manifest.recency),
+        "anchor": _anchor(manifest.anchor),
         "neighbours": ", ".join(manifest.neighbours) or "none",
         "index": f"{index.factory}{settings}; {recall} against exact search",
         "files": f"{len(manifest.files)}, {size / 1e6:,.1f} MB",
     }
+
+
+def _recency(recency: Recency | None) -> str:
+    if recency is None:
+        return "none: all past items count alike"
+    floor = f", floor {recency.floor:g}" if recency.floor else ""
+    return f"tau {recency.tau:g} events{floor}; a weight halves every {recency.half_life:.1f} events"
+
+
+def _anchor(anchor: AnchorInfo | None) -> str:
+    if anchor is None:
+        return "no arrays"
+    widths = ", ".join(f"{modality} {width:,} wide" for modality, width in anchor.widths.items())
+    return f"kappa {anchor.kappa:g}, rho {anchor.rho:g}; {widths}"
 
 
 def _metric_names(manifest: Manifest) -> list[str]:

@@ -15,18 +15,44 @@ from index.ids import IdTable, PackedStrings
 from index.invariants import fold_in_error, part_sum_error
 from index.json_values import json_flaw
 from index.layout import BundleSizes, check_array, layout
-from index.manifest import MODALITIES, PARTS
-from index.validation import problem
+from index.manifest import MODALITIES, PARTS, AnchorInfo
+from index.recency import Recency
+from index.validation import explained, problem
 
 Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class AnchorContent:
+    """What predicts an item's embedding, its anchor, from its raw features alone.
+
+    anchor = mean + sum over modalities m of unit(features_m - centers[m]) @ weights[m]; a row of zeros stays zero.
+    item = (1 - l) · parts + l · rho · anchor,   l = kappa / (kappa + n_i)
+    """
+
+    mean: Array  # (d,) float32
+    weights: Mapping[str, Array]  # each (width, d) float32
+    centers: Mapping[str, Array]  # each (width,) float32: the mean of the features' columns
+    kappa: float
+    rho: float
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """The width of each modality's features, in the order of MODALITIES."""
+        return {modality: len(self.centers[modality]) for modality in MODALITIES if modality in self.centers}
+
+    @property
+    def info(self) -> AnchorInfo:
+        """Its record in the manifest; ValidationError where it is invalid."""
+        return AnchorInfo.model_validate({"kappa": self.kappa, "rho": self.rho, "widths": self.widths})
 
 
 @dataclass(frozen=True, eq=False)
 class BundleContent:
     """A fitted model in arrays. Row r of a user array belongs to user_ids[r], likewise for items.
 
-    user_embeddings[u] == user_own[u] + d_u^(-1/2) · sum of fold_in over u's seen items (d_u of them), and
-    item_embeddings == sum of item_parts, both to 1e-5; score = inner product.
+    user_embeddings[u] == user_own[u] + (sum of w)^(-1/2) · sum of w · fold_in over u's seen items, oldest first, with
+    the weights w of `recency`, and item_embeddings == sum of item_parts, both to 1e-5; score = inner product.
     """
 
     model: str
@@ -40,13 +66,15 @@ class BundleContent:
     item_embeddings: Array  # (n_items, d) float32
     item_parts: Mapping[str, Array]  # each (n_items, d) float32
     fold_in: Array  # (n_items, d) float32
-    user_own: Array  # (n_users, d) float32
+    user_own: Array | None  # (n_users, d) float32; None: no user has an own term
     seen_offsets: Array  # (n_users + 1,) int64
     seen_items: Array  # (n_interactions,) int32, each user's rows oldest first, none twice
     popularity_count: Array  # (n_items,) int64
     popularity_trend: Array  # (n_items,) float32
     neighbours: Mapping[str, Array]  # each (n_items, <= 256) float16, unit rows; a zero row: nothing known
     items: Sequence[Mapping[str, Any]]
+    recency: Recency | None = None  # None: all past items count alike
+    anchor: AnchorContent | None = None
     fold_in_exact: bool = True  # whether fold-in gives a user the vector that the model itself would give
     events_position: int | None = None  # of the last event of the service's log that training included
 
@@ -60,6 +88,8 @@ class BundleContent:
             embedding_size=self.item_embeddings.shape[-1],
             parts=tuple(part for part in PARTS if part in self.item_parts),
             neighbours=tuple(modality for modality in MODALITIES if modality in self.neighbours),
+            user_own=self.user_own is not None,
+            anchor_widths=None if self.anchor is None else tuple(self.anchor.widths.items()),
         )
 
 
@@ -78,6 +108,8 @@ def checked_arrays(content: BundleContent) -> dict[str, Array]:
     """Validate the content and return every array of the bundle by file name; InputError where it is invalid."""
     _check_names("item_parts", content.item_parts, PARTS)
     _check_names("neighbours", content.neighbours, MODALITIES)
+    if content.anchor is not None:
+        _check_anchor(content.anchor, content.item_parts)
     sizes = content.sizes
     _check_sizes(sizes, content)
     arrays = dict(_given_arrays(content))
@@ -90,14 +122,25 @@ def checked_arrays(content: BundleContent) -> dict[str, Array]:
 
 
 def _given_arrays(content: BundleContent) -> Iterator[tuple[str, Array]]:
-    for name in ("user_embeddings", "item_embeddings", "fold_in", "user_own"):
+    for name in ("user_embeddings", "item_embeddings", "fold_in"):
         yield f"{name}.npy", getattr(content, name)
+    if content.user_own is not None:
+        yield "user_own.npy", content.user_own
+    if content.anchor is not None:
+        yield from anchor_arrays(content.anchor)
     yield from ((f"item_parts/{part}.npy", array) for part, array in content.item_parts.items())
     yield from ((f"neighbours/{modality}.npy", array) for modality, array in content.neighbours.items())
     yield "seen/user_offsets.npy", content.seen_offsets
     yield "seen/user_items.npy", content.seen_items
     yield "popularity/count.npy", content.popularity_count
     yield "popularity/trend.npy", content.popularity_trend
+
+
+def anchor_arrays(anchor: AnchorContent) -> Iterator[tuple[str, Array]]:
+    """The arrays of an anchor by file name."""
+    yield "anchor/mean.npy", anchor.mean
+    yield from ((f"anchor/{modality}_weights.npy", array) for modality, array in anchor.weights.items())
+    yield from ((f"anchor/{modality}_center.npy", array) for modality, array in anchor.centers.items())
 
 
 def _derived_arrays(content: BundleContent, sizes: BundleSizes) -> dict[str, Array]:
@@ -140,6 +183,19 @@ def _check_names(what: str, given: Mapping[str, Array], known: tuple[str, ...]) 
         raise InputError(f"{what} has {', '.join(unknown)}; expected names among {', '.join(known)}")
 
 
+def _check_anchor(anchor: AnchorContent, parts: Mapping[str, Array]) -> None:
+    _check_names("anchor.weights", anchor.weights, MODALITIES)
+    if anchor.weights.keys() != anchor.centers.keys():
+        found = f"weights of {', '.join(anchor.weights)} and centers of {', '.join(anchor.centers)}"
+        raise InputError(f"anchor has {found}; expected both of the same modalities")
+    if "anchor" not in parts:
+        raise InputError("item_parts has no anchor; expected that part in a bundle with the arrays of an anchor")
+    try:
+        _ = anchor.info
+    except ValidationError as error:
+        raise InputError(f"anchor: {explained(error)}") from error
+
+
 def _check_sizes(sizes: BundleSizes, content: BundleContent) -> None:
     for name in ("n_users", "n_items", "embedding_size"):
         if getattr(sizes, name) < 1:
@@ -172,7 +228,12 @@ def _check_invariants(content: BundleContent) -> None:
     if error > TOLERANCE:
         raise InputError(f"item_parts sum to item_embeddings only to {error:.2g}; expected {TOLERANCE:g}, relative")
     error = fold_in_error(
-        content.user_embeddings, content.user_own, content.fold_in, content.seen_offsets, content.seen_items
+        content.user_embeddings,
+        content.user_own,
+        content.fold_in,
+        content.seen_offsets,
+        content.seen_items,
+        recency=content.recency,
     )
     if error > TOLERANCE:
         raise InputError(f"fold_in and user_own give user_embeddings to {error:.2g}; expected {TOLERANCE:g}, relative")

@@ -63,7 +63,12 @@ def _invariant_checks(bundle: Bundle, limits: GateLimits) -> Iterator[GateCheck]
     errors = {
         "parts sum to items": part_sum_error(bundle.item_embeddings, bundle.item_parts),
         "fold-in gives users": fold_in_error(
-            bundle.user_embeddings, bundle.user_own, bundle.fold_in, bundle.seen_offsets, bundle.seen_items
+            bundle.user_embeddings,
+            bundle.user_own,
+            bundle.fold_in,
+            bundle.seen_offsets,
+            bundle.seen_items,
+            recency=bundle.recency,
         ),
     }
     for name, error in errors.items():
@@ -76,16 +81,8 @@ def _invariant_checks(bundle: Bundle, limits: GateLimits) -> Iterator[GateCheck]
 
 
 def _finite_check(bundle: Bundle) -> GateCheck:
-    arrays = {
-        "user_embeddings": bundle.user_embeddings,
-        "item_embeddings": bundle.item_embeddings,
-        "fold_in": bundle.fold_in,
-        "user_own": bundle.user_own,
-        "popularity/trend": bundle.popularity_trend,
-        **{f"item_parts/{name}": part for name, part in bundle.item_parts.items()},
-        **{f"neighbours/{name}": rows for name, rows in bundle.neighbours.items()},
-    }
-    found = {name: row for name, array in arrays.items() if (row := first_non_finite_row(array)) is not None}
+    numbers = {name.removesuffix(".npy"): array for name, array in bundle.arrays().items() if array.dtype.kind == "f"}
+    found = {name: row for name, array in numbers.items() if (row := first_non_finite_row(array)) is not None}
     rows = ", ".join(f"row {row} of {name} is not" for name, row in found.items())
     return GateCheck(name="finite numbers", passed=not found, found=rows or "all are", required="every number finite")
 

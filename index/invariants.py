@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from index.recency import Recency, past_weights
+
 Array = np.ndarray[Any, Any]
 
 _CHUNK = 65_536
@@ -23,30 +25,45 @@ def part_sum_error(item_embeddings: Array, item_parts: Mapping[str, Array]) -> f
 
 
 def fold_in_error(
-    user_embeddings: Array, user_own: Array, fold_in: Array, seen_offsets: Array, seen_items: Array
+    user_embeddings: Array,
+    user_own: Array | None,
+    fold_in: Array,
+    seen_offsets: Array,
+    seen_items: Array,
+    *,
+    recency: Recency | None = None,
 ) -> float:
-    """The largest relative error of u = own + d_u^(-1/2) · sum of fold_in over the seen items."""
+    """The largest relative error of u = own + (sum of w)^(-1/2) · sum of w · fold_in over the seen items.
+
+    Without `user_own` no user has an own term; w are the weights of `recency`.
+    """
     floor = _mean_norm(user_embeddings)
-    return max(
-        _row_error(
-            user_own[rows] + fold_in_sums(fold_in, seen_offsets[rows.start : rows.stop + 1], seen_items),
-            user_embeddings[rows],
-            floor,
-        )
-        for rows in _chunks(len(user_embeddings), size=4_096)
-    )
+    errors = []
+    for rows in _chunks(len(user_embeddings), size=4_096):
+        found = fold_in_sums(fold_in, seen_offsets[rows.start : rows.stop + 1], seen_items, recency)
+        if user_own is not None:
+            found += user_own[rows]
+        errors.append(_row_error(found, user_embeddings[rows], floor))
+    return max(errors)
 
 
-def fold_in_sums(fold_in: Array, offsets: Array, seen_items: Array) -> Array:
-    """d_u^(-1/2) · sum over seen(u) of fold_in, for each of the m users of `offsets` (m + 1,); (m, d) float64."""
+def fold_in_sums(fold_in: Array, offsets: Array, seen_items: Array, recency: Recency | None = None) -> Array:
+    """(sum of w)^(-1/2) · sum of w · fold_in over seen(u), oldest first, with the weights w of `recency`.
+
+    For each of the m users of `offsets` (m + 1,); (m, d) float64.
+    """
     degrees = np.diff(offsets)
     sums = np.zeros((len(degrees), fold_in.shape[1]))  # (m, d)
     some = degrees > 0
     if some.any():
-        added = fold_in[seen_items[offsets[0] : offsets[-1]]].astype(np.float64)
+        starts = (offsets[:-1] - offsets[0])[some]
+        weights = past_weights(offsets, recency).astype(np.float64)  # (t,)
+        added = fold_in[seen_items[offsets[0] : offsets[-1]]].astype(np.float64)  # (t, d)
+        if recency is not None:
+            added *= weights[:, None]
         # reduceat has no empty segments: users without items are left out, which shifts no other user's start.
-        sums[some] = np.add.reduceat(added, (offsets[:-1] - offsets[0])[some], axis=0)
-        sums[some] /= np.sqrt(degrees[some])[:, None]
+        sums[some] = np.add.reduceat(added, starts, axis=0)
+        sums[some] /= np.sqrt(np.add.reduceat(weights, starts))[:, None]
     return sums
 
 

@@ -23,6 +23,8 @@ class BundleSizes:
     embedding_size: int
     parts: tuple[str, ...]
     neighbours: tuple[str, ...]
+    user_own: bool = True  # whether users have an own term
+    anchor_widths: tuple[tuple[str, int], ...] | None = None  # by modality, of the features that predict an anchor
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def layout(sizes: BundleSizes) -> dict[str, ArraySpec]:
     item_rows = ArraySpec("float32", (items, sizes.embedding_size))
     return {
         "user_embeddings.npy": user_rows,
-        "user_own.npy": user_rows,
+        **({"user_own.npy": user_rows} if sizes.user_own else {}),
         "item_embeddings.npy": item_rows,
         "fold_in.npy": item_rows,
         **{f"item_parts/{part}.npy": item_rows for part in sizes.parts},
@@ -62,10 +64,22 @@ def layout(sizes: BundleSizes) -> dict[str, ArraySpec]:
         "seen/item_users.npy": ArraySpec("int32", (seen,)),
         "popularity/count.npy": ArraySpec("int64", (items,)),
         "popularity/trend.npy": ArraySpec("float32", (items,)),
+        **_anchor(sizes),
         **_id_table("user_ids", users),
         **_id_table("item_ids", items),
         **_strings("items", items),
     }
+
+
+def _anchor(sizes: BundleSizes) -> dict[str, ArraySpec]:
+    if sizes.anchor_widths is None:
+        return {}
+    d = sizes.embedding_size
+    specs = {"anchor/mean.npy": ArraySpec("float32", (d,))}
+    for modality, width in sizes.anchor_widths:
+        specs[f"anchor/{modality}_weights.npy"] = ArraySpec("float32", (width, d))
+        specs[f"anchor/{modality}_center.npy"] = ArraySpec("float32", (width,))
+    return specs
 
 
 def check_array(name: str, array: Array, spec: ArraySpec) -> None:

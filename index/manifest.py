@@ -12,9 +12,11 @@ from index.errors import BundleError
 from index.frozen_model import FrozenModel
 from index.layout import BundleSizes, layout
 from index.reading import read_document, reason
+from index.recency import Recency
 from index.validation import explained
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, 2)  # 1: every user has an own term, all past items count alike, and there are no anchor arrays
 MANIFEST = "manifest.json"
 INDEX = "index/item.faiss"
 PARTS = ("id", "text", "image", "multimodal", "anchor")
@@ -37,10 +39,21 @@ class IndexInfo(FrozenModel):
     recall: dict[str, Finite]
 
 
+class AnchorInfo(FrozenModel):
+    """How much an item is moved towards its anchor, and the widths of the features that predict the anchor.
+
+    item = (1 - l) · parts + l · rho · anchor,   l = kappa / (kappa + n_i) for an item of n_i training interactions
+    """
+
+    kappa: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    rho: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    widths: Annotated[dict[Modality, Size], Field(min_length=1)]
+
+
 class Manifest(FrozenModel):
     """The contents of `manifest.json`. The bundle id ends in eight hex digits, the digest of all other fields."""
 
-    format: Literal[1]
+    format: Literal[1, 2]
     bundle_id: Annotated[str, Field(pattern=f"^{BUNDLE_ID.pattern}$")]
     model: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9_-]{0,63}$")]
     config: dict[str, Any]
@@ -50,6 +63,9 @@ class Manifest(FrozenModel):
     created_at: AwareDatetime
     events_position: Whole | None = None
     fold_in: Literal["exact", "approximate"] = "exact"
+    recency: Recency | None = None  # None: all past items count alike
+    user_own: bool = True  # False: no user has an own term
+    anchor: AnchorInfo | None = None
     n_users: Size
     n_items: Size
     n_interactions: Count
@@ -69,6 +85,8 @@ class Manifest(FrozenModel):
             embedding_size=self.embedding_size,
             parts=self.parts,
             neighbours=self.neighbours,
+            user_own=self.user_own,
+            anchor_widths=None if self.anchor is None else tuple(self.anchor.widths.items()),
         )
 
 
@@ -118,10 +136,11 @@ def _refused(constant: str) -> None:
 
 def _check_record(bundle: str, record: object) -> None:
     found = record.get("format") if isinstance(record, dict) else type(record).__name__
-    if found != FORMAT:
+    if found not in READABLE:
+        known = " or ".join(map(str, READABLE))
         newer = isinstance(found, int) and found > FORMAT
         advice = ": a newer trainer wrote it; update what reads it, the service first" if newer else ""
-        raise BundleError(f"{bundle} has bundle format {repr(found)[:80]}; expected {FORMAT}{advice}")
+        raise BundleError(f"{bundle} has bundle format {repr(found)[:80]}; expected {known}{advice}")
     assert isinstance(record, dict)
     bundle_id = str(record.get("bundle_id"))[:120]
     if not BUNDLE_ID.fullmatch(bundle_id) or bundle_id[-8:] != digest_of(record):

@@ -1,4 +1,9 @@
-"""How the weight of a past item falls with the number of events since."""
+"""How much a past item counts by its recency: one notion for trainer, bundle and service.
+
+    w(rank) = floor + (1 - floor) · exp(-rank / tau),   rank 0 = the newest, counted in events
+
+`None` in place of a Recency means that all past items count alike.
+"""
 
 import math
 from typing import Annotated, Any
@@ -12,33 +17,29 @@ Array = np.ndarray[Any, Any]
 
 
 class Recency(FrozenModel):
-    """w = floor + (1 - floor) · exp(-rank / tau) at a rank counted in events; the newest item has rank 0."""
+    """The weight of a past item by how many events followed it; the newest counts 1, the oldest at least `floor`."""
 
-    tau: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    tau: Annotated[float, Field(gt=0, allow_inf_nan=False)]  # in events
     floor: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     @property
     def half_life(self) -> float:
-        """Events after which the part of a weight above the floor has halved."""
+        """The number of events after which the part above the floor has halved."""
         return self.tau * math.log(2)
 
     def weights(self, n: int) -> Array:
-        """(n,) float32, oldest first."""
+        """The weights of n past items, oldest first, (n,) float32."""
         return self.at(np.arange(n - 1, -1, -1))
 
     def at(self, ranks: Array) -> Array:
-        """The weights at these ranks, float32."""
-        weights: Array = (self.floor + (1 - self.floor) * np.exp(-ranks / self.tau)).astype(np.float32)
-        return weights
+        """The weight at each rank, of the shape of `ranks`, float32."""
+        weights: Array = self.floor + (1 - self.floor) * np.exp(-ranks / self.tau)
+        return weights.astype(np.float32)
 
 
 def past_weights(offsets: Array, recency: Recency | None) -> Array:
-    """(t,) float32 weights of all past items of the users of `offsets` (n_users + 1,), each user's oldest first.
-
-    Without recency all are 1.
-    """
-    total = int(offsets[-1] - offsets[0])
+    """The weights of the past items of m users, each user's oldest first, for CSR `offsets` (m + 1,); (t,) float32."""
     if recency is None:
-        return np.ones(total, np.float32)
-    ends = np.repeat(offsets[1:], np.diff(offsets)) - offsets[0]
-    return recency.at(ends - 1 - np.arange(total))
+        return np.ones(offsets[-1] - offsets[0], np.float32)
+    ends = np.repeat(offsets[1:], np.diff(offsets))  # (t,)
+    return recency.at(ends - 1 - np.arange(offsets[0], offsets[-1]))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from index.bundle import open_bundle
 from index.item_index import ItemIndex, measured_recall
-from index.manifest import INDEX
+from index.manifest import FORMAT, INDEX
 from index.writing import write_bundle_folder
 
 
@@ -22,6 +22,7 @@ def reindex(
     index = ItemIndex.build(bundle.item_embeddings, factory, nprobe=nprobe, ef_search=ef_search)
     recall = measured_recall(index, bundle.item_embeddings, bundle.user_embeddings)
     record = bundle.manifest.model_dump(mode="json", exclude={"bundle_id", "files"}) | {
+        "format": FORMAT,
         "created_at": created_at.astimezone(UTC).replace(microsecond=0).isoformat(),
         "index": {"factory": factory, "settings": index.settings, "recall": recall},
     }

@@ -10,6 +10,7 @@ import numpy as np
 from index.bundle import BundleContent, write_bundle
 from index.errors import InputError
 from index.manifest import MODALITIES, PARTS
+from index.recency import Recency, past_weights
 from index.registry import Registry
 
 Array = np.ndarray[Any, Any]
@@ -32,15 +33,20 @@ class RandomBundleSizes:
     heavy: tuple[int, ...] = ()  # numbers of seen items; each adds HEAVY_USERS users
 
 
-def publish_random(registry: Path, sizes: RandomBundleSizes, rng: np.random.Generator) -> None:
+def publish_random(
+    registry: Path, sizes: RandomBundleSizes, rng: np.random.Generator, *, recency: Recency | None = None
+) -> None:
     """Write a random bundle into the registry and publish it."""
-    path = write_bundle(registry, random_content(sizes, rng), created_at=CREATED)
+    path = write_bundle(registry, random_content(sizes, rng, recency=recency), created_at=CREATED)
     Registry(registry).publish(path.name)
 
 
-def random_content(sizes: RandomBundleSizes, rng: np.random.Generator) -> BundleContent:
+def random_content(
+    sizes: RandomBundleSizes, rng: np.random.Generator, *, recency: Recency | None = None
+) -> BundleContent:
     """Return users and items with normal vectors, all parts and modalities, and seen items skewed towards a few.
 
+    With recency users are nothing but what their past items add, by its weights; otherwise they have own terms too.
     InputError where a user would have more seen items than there are items.
     """
     most = max((sizes.seen_per_user, *sizes.heavy))
@@ -52,7 +58,8 @@ def random_content(sizes: RandomBundleSizes, rng: np.random.Generator) -> Bundle
     items = np.concatenate([rows.ravel() for rows in seen])  # (n_interactions,)
     counts = np.bincount(items, minlength=n_items)  # (n_items,)
     users = _users(sizes)
-    fold_in, user_own = _normal(rng, n_items, size), _normal(rng, len(users), size)
+    fold_in, own = _normal(rng, n_items, size), _normal(rng, len(users), size)
+    folded = np.concatenate([_folded(fold_in, rows, recency) for rows in seen])  # (n_users, d)
     return BundleContent(
         model="random",
         config={},
@@ -61,11 +68,12 @@ def random_content(sizes: RandomBundleSizes, rng: np.random.Generator) -> Bundle
         metrics={},
         user_ids=users,
         item_ids=[item_id(row) for row in range(n_items)],
-        user_embeddings=user_own + np.concatenate([_folded(fold_in, rows) for rows in seen]),
+        user_embeddings=own + folded if recency is None else folded,
         item_embeddings=np.sum(np.stack(list(parts.values())), axis=0),
         item_parts=parts,
         fold_in=fold_in,
-        user_own=user_own,
+        user_own=own if recency is None else None,
+        recency=recency,
         seen_offsets=_offsets(seen),
         seen_items=items,
         popularity_count=counts.astype(np.int64),
@@ -118,11 +126,12 @@ def _offsets(seen: list[Array]) -> Array:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)])
 
 
-def _folded(fold_in: Array, seen: Array) -> Array:
+def _folded(fold_in: Array, seen: Array, recency: Recency | None) -> Array:
+    weights = past_weights(np.array([0, seen.shape[1]]), recency)  # (seen_per_user,), oldest first
     total = np.zeros((len(seen), fold_in.shape[1]), np.float32)  # (n_users, d)
-    for column in seen.T:  # one column after another: the whole would take gigabytes
-        total += fold_in[column]
-    return total / np.float32(np.sqrt(max(seen.shape[1], 1)))
+    for weight, column in zip(weights, seen.T, strict=True):  # one after another: the whole would take gigabytes
+        total += weight * fold_in[column]
+    return total / np.float32(np.sqrt(max(weights.sum(), 1)))
 
 
 def _normal(rng: np.random.Generator, n: int, size: int) -> Array:

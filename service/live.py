@@ -25,7 +25,7 @@ from service.redis.client import CLOSE_S, FAILURES, RedisClient, connect, within
 from service.redis.pubsub import PubSub
 from service.settings import UserSettings
 from service.telemetry.metrics import Metrics
-from service.users.fold_in_events import EventWeights
+from service.users.fold_in_events import strength_by_kind
 from service.users.lookup import UserLookup
 from service.users.vector_cache import VectorCache
 
@@ -59,7 +59,7 @@ class LiveUpdates:
         metrics.kept_bytes.labels("profiles").set_function(lambda: sum(lookup.n_bytes for lookup in self._lookups))
         self.freshness = EventFreshness(time.monotonic, settings.lru_stale_s)
         self.trending = Trending(
-            EventWeights.from_settings(settings).by_kind,
+            strength_by_kind(settings),
             most_hours=settings.trending_hours,
             most_counts=settings.trending_counts,
         )

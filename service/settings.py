@@ -37,6 +37,9 @@ from service.redis_url import parse_redis_url
 from service.settings_types import Burst, PerSecond
 
 PREFIX = "RECO_"
+ELSEWHERE = {  # what decides instead of a variable that is no setting
+    "RECO_EVENT_HALF_LIFE_DAYS": "the bundle's recency weighs past items, by their rank in events (docs/bundle.md)"
+}
 MEGABYTE = 1_000_000
 
 Count = Annotated[int, Field(ge=1)]
@@ -256,9 +259,6 @@ class UserSettings(EventSettings):
     )
     unknown_user: Literal["popular", "404"] = Field(
         "popular", description="response for an unknown user: popular items, or an error"
-    )
-    event_half_life_days: Seconds | None = Field(
-        None, description="half-life of an event's weight, relative to the user's newest event; unset: all count alike"
     )
     event_weight_view: Weight = Field(1.0, description="weight of a view in user profiles and in /trending")
     event_weight_click: Weight = Field(1.0, description="weight of a click")
@@ -507,6 +507,8 @@ def _refuse_unknown(names: list[str]) -> None:
     """An unknown RECO_ variable is a typo of a known one far more often than a harmless extra."""
     known = [PREFIX + field.upper() for field in Settings.model_fields]
     for name in names:
+        if name.upper() in ELSEWHERE:
+            raise InputError(f"{name}: no setting of the service; {ELSEWHERE[name.upper()]}; unset it")
         if name.upper().startswith(PREFIX) and name.upper() not in known:
             near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0)
             raise InputError(f"{name}: unknown setting; the nearest known one is {near[0]}")

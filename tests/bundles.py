@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from index.bundle import BundleContent, write_bundle
+from index.content import AnchorContent
 from index.invariants import fold_in_sums
 from index.manifest import MANIFEST, MODALITIES, PARTS, digest_of, manifest_bytes
+from index.recency import Recency
 from index.storage import sha256_of
 
 CATEGORIES = ("chair", "lamp", "table", "rug")
@@ -56,7 +58,14 @@ def edited(bundle: Path, name: str, edit: Callable[[np.ndarray], None]) -> Path:
 
 
 def make_content(
-    n_users: int = 30, n_items: int = 40, embedding_size: int = 8, *, seed: int = 0, **changes: Any
+    n_users: int = 30,
+    n_items: int = 40,
+    embedding_size: int = 8,
+    *,
+    seed: int = 0,
+    recency: Recency | None = None,
+    has_own: bool = True,
+    **changes: Any,
 ) -> BundleContent:
     """Users "user-0".., items "item-0".. with every part and modality; each user but the last has 1..10 seen items.
 
@@ -66,6 +75,7 @@ def make_content(
     parts = {part: _normal(rng, n_items, embedding_size) for part in PARTS}
     fold_in, user_own = _normal(rng, n_items, embedding_size), _normal(rng, n_users, embedding_size)
     offsets, seen = _seen(rng, n_users, n_items)
+    folded = fold_in_sums(fold_in, offsets, seen, recency)
     fields: dict[str, Any] = {
         "model": "anchorrec",
         "config": {"embedding_size": embedding_size, "n_layers": 2},
@@ -74,11 +84,12 @@ def make_content(
         "metrics": {name: {"recall@20": 0.2, "ndcg@20": 0.1} for name in ("valid", "test")},
         "user_ids": [f"user-{row}" for row in range(n_users)],
         "item_ids": [f"item-{row}" for row in range(n_items)],
-        "user_embeddings": (user_own + fold_in_sums(fold_in, offsets, seen)).astype(np.float32),
+        "user_embeddings": (user_own + folded if has_own else folded).astype(np.float32),
         "item_embeddings": sum(parts.values()).astype(np.float32),  # type: ignore[union-attr]
         "item_parts": parts,
         "fold_in": fold_in,
-        "user_own": user_own,
+        "user_own": user_own if has_own else None,
+        "recency": recency,
         "seen_offsets": offsets,
         "seen_items": seen,
         "popularity_count": np.bincount(seen, minlength=n_items).astype(np.int64),
@@ -87,6 +98,20 @@ def make_content(
         "items": [_item(row) for row in range(n_items)],
     }
     return BundleContent(**(fields | changes))
+
+
+def make_anchor(embedding_size: int = 8, *, seed: int = 0, **changes: Any) -> AnchorContent:
+    """An anchor that is predicted from text features of width 5 and image features of width 7."""
+    rng = np.random.default_rng(seed)
+    widths = {"text": 5, "image": 7}
+    fields: dict[str, Any] = {
+        "mean": _normal(rng, 1, embedding_size)[0],
+        "weights": {modality: _normal(rng, width, embedding_size) for modality, width in widths.items()},
+        "centers": {modality: _normal(rng, 1, width)[0] for modality, width in widths.items()},
+        "kappa": 2.0,
+        "rho": 1.25,
+    }
+    return AnchorContent(**(fields | changes))
 
 
 def _normal(rng: np.random.Generator, n: int, size: int) -> np.ndarray:

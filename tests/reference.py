@@ -1,5 +1,6 @@
 """Answers worked out the slow way, in float64 and by Python's sort: what the service's answers are held against."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,10 +54,22 @@ def summed(item: dict[str, Any]) -> tuple[float, float]:
     return sum(why["parts"].values()) + why.get("rules", 0.0), by_past + why.get("rules", 0.0)
 
 
-def folded(bundle: Bundle, weights: dict[int, float], own: np.ndarray | None = None) -> np.ndarray:
-    """The vector of a weighted past."""
+def folded(bundle: Bundle, strengths: dict[int, float], own: np.ndarray | None = None) -> np.ndarray:
+    """The vector of a past with these strengths by item row, oldest first, by the formula of docs/bundle.md."""
     vector = np.zeros(bundle.fold_in.shape[1]) if own is None else own.astype(np.float64)
+    weights = weighted(bundle, strengths)
     total = sum(map(abs, weights.values()))
     for row, weight in weights.items():
         vector = vector + total**-0.5 * weight * bundle.fold_in[row].astype(np.float64)
     return vector
+
+
+def weighted(bundle: Bundle, strengths: dict[int, float]) -> dict[int, float]:
+    """The weights of a past with these strengths, oldest first: each by its rank, as the bundle says."""
+    recency, newest = bundle.recency, len(strengths) - 1
+    if recency is None:
+        return strengths
+    return {
+        row: strength * (recency.floor + (1 - recency.floor) * math.exp((place - newest) / recency.tau))
+        for place, (row, strength) in enumerate(strengths.items())
+    }

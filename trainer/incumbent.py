@@ -43,14 +43,20 @@ def folded_vectors(bundle: Bundle, dataset: Dataset) -> tuple[Array, Array]:
     offsets, seen = histories.offsets, histories.items
     has = item_rows[seen] >= 0
     known_offsets = np.concatenate([[0], np.cumsum(has)])[offsets]
-    users = _rows(bundle.user_own, user_rows) + fold_in_sums(bundle.fold_in, known_offsets, item_rows[seen[has]])
-    unchanged = user_rows >= 0
-    unchanged[unchanged] = np.diff(known_offsets)[unchanged] == np.diff(bundle.seen_offsets)[user_rows[unchanged]]
+    folded = fold_in_sums(bundle.fold_in, known_offsets, item_rows[seen[has]], bundle.recency)  # oldest first
+    users = _rows(bundle.user_own, user_rows) + folded
+    unchanged = _unchanged(bundle, user_rows, known_offsets, item_rows[seen[has]])
     users[unchanged] = bundle.user_embeddings[user_rows[unchanged]]  # more exact where fold-in is approximate
     items = _rows(bundle.item_embeddings, item_rows)
     popularity = _rows(bundle.popularity_count[:, None], item_rows)
     is_unknown = ~users.any(axis=1, keepdims=True)
     return np.hstack([users, is_unknown]).astype(np.float32), np.hstack([items, popularity]).astype(np.float32)
+
+
+def _unchanged(bundle: Bundle, user_rows: Array, offsets: Array, items: Array) -> Array:
+    """Which users had the same items in the same order in the bundle's training, (m,) bool."""
+    ends = zip(user_rows.tolist(), offsets.tolist(), offsets[1:].tolist(), strict=False)
+    return np.array([row >= 0 and np.array_equal(bundle.seen(row), items[start:end]) for row, start, end in ends], bool)
 
 
 def _rows(table: Array, rows: Array) -> Array:

@@ -247,6 +247,9 @@ class Ready(Answer):
     status: str
     model: str
     fold_in: str = Field(description="whether fold-in reproduces the model's own user vectors exactly or nearly")
+    recency: dict[str, float] | None = Field(
+        None, description="tau and floor of the weights of past items, by rank in events; null: all count alike"
+    )
     redis: str = Field(description="off, or the state of the circuit breaker: closed, open, half_open")
     index: dict[str, Any]
     spaces: list[str]

@@ -1,6 +1,6 @@
 """Splits a score into shares: a user vector is a sum over past items, an item vector a sum over parts.
 
-    score = own · item + scale · sum over the past items i of weight_i · fold_in[i] · item
+    score = own · item + scale · sum over the past items i of weight_i · fold_in[i] · item      (profile.py)
           = sum over parts p of user · item_parts[p]
 
 Both sums are exact, so an explanation is bookkeeping and not an estimate.
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from index.recency import Recency
 from service.ranking.profile import Profile, scale_of
 from service.ranking.turns import Steps
 
@@ -93,7 +94,7 @@ def counterfactual_ranks(
     rules, `shares` (n_items,), do not change.
     """
     removed, place = np.unique(past, return_inverse=True)
-    vectors = _vectors_without(profile, past_vectors, removed)  # (t, d)
+    vectors = vectors_without(profile, past_vectors, removed)  # (t, d)
     place = place.reshape(past.shape)
     visible = np.where(freed[removed], profile.past[removed], -1)  # (t,)
     own_scores = (vectors @ embeddings[rows].T)[place, np.arange(len(rows))]  # (n, k)
@@ -123,14 +124,31 @@ def _slices(n: int, *, width: int) -> Iterator[slice]:
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 
-def _vectors_without(profile: Profile, past_vectors: Array, removed: Array) -> Array:
-    weighted, weights = _weighted(profile, past_vectors), np.abs(profile.weights)
-    rest = weighted.sum(axis=0) - weighted[removed]
+def vectors_without(profile: Profile, past_vectors: Array, removed: Array) -> Array:
+    """The vectors (t, d) without each of these positions of the past; what is older then ranks one event newer."""
+    weighted, sizes = _weighted(profile, past_vectors), np.abs(profile.weights)
+    rest, weight = weighted.sum(axis=0) - weighted[removed], sizes.sum() - sizes[removed]  # (t, d), (t,)
     if len(past_vectors) == 1:
         rest = np.zeros_like(rest)  # exactly zero, without a rounding error
-    scales = np.array([scale_of(float(weights.sum() - weights[i])) for i in removed], np.float32)
+    elif profile.recency is not None:
+        gained = profile.strengths * _gains(profile.recency, len(past_vectors))  # (s,)
+        rest += _sums_before(gained[:, None] * past_vectors, removed)
+        weight += _sums_before(np.abs(gained), removed)
+    scales = np.array([scale_of(float(one)) for one in weight], np.float32)
     vectors: Array = profile.own + scales[:, None] * rest
     return vectors
+
+
+def _gains(recency: Recency, n: int) -> Array:
+    """What each of n past items, oldest first, weighs more at one rank newer; 0 for the newest, (n,)."""
+    weights = recency.weights(n)
+    return np.append(weights[1:], weights[-1:]) - weights
+
+
+def _sums_before(rows: Array, places: Array) -> Array:
+    """The sum of all rows before each place."""
+    sums: Array = np.cumsum(rows, axis=0)[places] - rows[places]
+    return sums
 
 
 def _hide(scores: Array, hidden: Array, visible: Array) -> None:

@@ -1,9 +1,10 @@
 """The profile that lists are ranked and explained for: of a trained user, of a user's events, or of a session.
 
     vector = own + scale · sum over the past of weight · fold_in[item],   scale = (sum of |weight|)^-1/2
+    weight = strength · (the weight of the bundle's recency at the item's rank from the newest)
 
-With weights of one the scale is d_u^-1/2, and this is exactly the vector that the model gives with the item side held
-fixed (docs/bundle.md). A weight below one discounts an old event; a negative weight is a dislike.
+With strengths of one this is exactly the vector that the model gives with the item side held fixed (docs/bundle.md). A
+strength is that of the event's kind; a negative one is a dislike.
 """
 
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from index.bundle import Bundle
+from index.recency import Recency
 
 Array = np.ndarray[Any, Any]
 Source = Literal["user", "fold_in", "session"]
@@ -31,8 +33,9 @@ class Profile:
     vector: Array  # (d,) float32
     own: Array  # (d,) the user's own term, zeros for a user without training
     past: Array  # (s,) item rows, each once, oldest first
-    weights: Array  # (s,) float32
+    strengths: Array  # (s,) float32: the weights as if all counted alike, whatever their rank
     excluded: Array = field(default_factory=lambda: NO_ROWS)  # disliked rows, never shown even where seen ones may be
+    recency: Recency | None = None  # the bundle's
 
     @property
     def known(self) -> bool:
@@ -42,8 +45,13 @@ class Profile:
     @property
     def n_bytes(self) -> int:
         """Roughly the memory it takes; views of a bundle's arrays count as none."""
-        arrays = (self.vector, self.own, self.past, self.weights, self.excluded)
+        arrays = (self.vector, self.own, self.past, self.strengths, self.excluded)
         return OBJECT_BYTES + sum(ARRAY_BYTES + _owned_bytes(one) for one in arrays if one is not NO_ROWS)
+
+    @property
+    def weights(self) -> Array:
+        """The weights in the vector, (s,) float32."""
+        return _weights(self.strengths, self.recency)
 
     @property
     def scale(self) -> float:
@@ -56,6 +64,10 @@ def _owned_bytes(array: Array) -> int:
     return 0 if isinstance(array.base, np.ndarray) else array.nbytes
 
 
+def _weights(strengths: Array, recency: Recency | None) -> Array:
+    return strengths if recency is None else strengths * recency.weights(len(strengths))
+
+
 def scale_of(weight: float) -> float:
     """weight^-1/2, and 0 for a past without weight."""
     return weight**-0.5 if weight > 0 else 0.0
@@ -65,21 +77,23 @@ def trained_profile(bundle: Bundle, row: int, vector: Array | None = None) -> Pr
     """The profile of a trained user without later events; the vector may come from a cache."""
     past = bundle.seen(row)
     embedding = bundle.user_embeddings[row] if vector is None else vector
-    return Profile("user", embedding, bundle.user_own[row], past, np.ones(len(past), np.float32))
+    strengths = np.ones(len(past), np.float32)
+    return Profile("user", embedding, bundle.user_own[row], past, strengths, recency=bundle.recency)
 
 
 def fold_in(
     bundle: Bundle,
     past: Array,
-    weights: Array,
+    strengths: Array,
     *,
     source: Source,
     own: Array | None = None,
     excluded: Array = NO_ROWS,
 ) -> Profile:
-    """The profile with this past (s,) of item rows; `own` (d,) is the own term of a trained user."""
+    """The profile with this past (s,) of item rows, oldest first; `own` (d,) is the own term of a trained user."""
     own = np.zeros(bundle.fold_in.shape[1], np.float32) if own is None else own
-    weights = np.asarray(weights, np.float32)
+    strengths, recency = np.asarray(strengths, np.float32), bundle.recency
+    weights = _weights(strengths, recency)
     scale = scale_of(float(np.abs(weights).sum()))
     vector: Array = (own + scale * (weights @ bundle.fold_in[past])).astype(np.float32)
-    return Profile(source, vector, own, past, weights, excluded)
+    return Profile(source, vector, own, past, strengths, excluded, recency)

@@ -37,19 +37,20 @@ class SessionWeights:
 def session_profile(bundle: Bundle, base: Profile | None, session: Session, weights: SessionWeights) -> Profile | None:
     """The profile of the session on top of `base`; `base` itself where the bundle has none of the session's items.
 
-    An item counts once, by its last mention in this order: base, items, liked, disliked. A disliked item is never
-    shown, and its negative weight lowers the scores of similar items.
+    An item counts once, by its last mention in this order: base, items, liked, disliked; the bundle's recency weighs
+    by rank in this whole list. A disliked item is never shown, and its negative weight lowers the scores of similar
+    items.
     """
     items = list(_known_rows(bundle, session.items))
     liked = list(_known_rows(bundle, ((item, weights.liked) for item in session.liked)))
     disliked = list(_known_rows(bundle, ((item, -weights.disliked) for item in session.disliked)))
     if not (items or liked or disliked):
         return base
-    past = {} if base is None else dict(zip(base.past.tolist(), base.weights.tolist(), strict=True))
-    for row, weight in [*items, *liked, *disliked]:
+    past = {} if base is None else dict(zip(base.past.tolist(), base.strengths.tolist(), strict=True))
+    for row, strength in [*items, *liked, *disliked]:
         past.pop(row, None)  # the past is in order of the last mention
-        if weight:
-            past[row] = weight
+        if strength:
+            past[row] = strength
     disliked_rows = np.array([row for row, _ in disliked], np.int64)
     return fold_in(
         bundle,

@@ -12,8 +12,9 @@ import pytest
 from bundles import make_content
 from servers import publish, serving, wait_until
 
-from deploy.check_service import CHECKS, CheckedService, run_checks
+from deploy.check_service import CHECKS, CheckedService, CheckFailed, known_users, run_checks
 from deploy.processes import free_port
+from index.recency import Recency
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +60,15 @@ def test_responses_that_do_not_fit_the_bundle_fail_the_check(registry: Path, tmp
         found = {said: holds for said, holds, _ in run_checks(CheckedService(client, other))}
     assert found["The service is ready, serves the published bundle and is connected to Redis."] is False
     assert not all(found.values())
+
+
+def test_contributions_are_checked_by_the_recency_of_the_bundle(tmp_path: Path) -> None:
+    served = publish(tmp_path / "served", make_content(recency=Recency(tau=3)))
+    other = publish(tmp_path / "other", make_content(recency=Recency(tau=4)))
+    with serving(registry=served.path.parent) as client:
+        assert "explained items" in known_users(CheckedService(client, served))
+        with pytest.raises(CheckFailed, match=r"contributes .* expected"):
+            known_users(CheckedService(client, other))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

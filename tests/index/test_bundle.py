@@ -5,14 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundles import make_content, write_small_bundle
+from bundles import make_anchor, make_content, write_small_bundle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from index.bundle import Bundle, BundleError, open_bundle
+from index.content import anchor_arrays
 from index.errors import InputError
 from index.item_index import exact_search
 from index.manifest import digest_of, manifest_bytes
+from index.recency import Recency
 
 ARRAYS = ["user_embeddings", "item_embeddings", "fold_in", "user_own", "seen_offsets", "seen_items"]
 
@@ -43,6 +45,20 @@ def test_what_is_written_comes_back_equal(tmp_path_factory, n_users, n_items, si
             np.testing.assert_array_equal(found[name], array)
     assert (list(bundle.user_ids), list(bundle.item_ids)) == (content.user_ids, content.item_ids)
     assert [bundle.item(row) for row in range(n_items)] == content.items
+
+
+def test_recency_and_anchor_come_back_and_users_without_an_own_term_have_zeros(tmp_path):
+    recency, anchor = Recency(tau=4, floor=0.1), make_anchor()
+    bundle = open_bundle(write_small_bundle(tmp_path, recency=recency, anchor=anchor, has_own=False))
+    assert (bundle.recency, bundle.anchor.kappa, bundle.anchor.rho) == (recency, 2, 1.25)
+    found, expected = dict(anchor_arrays(bundle.anchor)), dict(anchor_arrays(anchor))
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array)
+    assert (bundle.user_own.shape, bundle.user_own.any()) == ((30, 8), False)
+    assert bundle.user_own.strides == (0, 0)
+    assert not bundle.user_own.flags.writeable
+    assert not (bundle.path / "user_own.npy").exists()
 
 
 def test_the_manifest_says_what_the_bundle_is(whole):
@@ -198,10 +214,10 @@ def unknown_key(path: Path) -> None:
 BAD_MANIFESTS = [
     (lambda path: (path / "manifest.json").unlink(), "has no readable manifest.json"),
     (with_text('{"format": 1, "bundle'), "is no JSON"),
-    (with_text("[]"), "has bundle format 'list'; expected 1"),
+    (with_text("[]"), "has bundle format 'list'; expected 1 or 2"),
     (
-        with_text('{"format": 2}'),
-        "format 2; expected 1: a newer trainer wrote it; update what reads it",
+        with_text('{"format": 3}'),
+        "format 3; expected 1 or 2: a newer trainer wrote it; update what reads it",
     ),
     (with_text('{"format": 1}'), "says bundle 'None'"),
     (better_metrics, "expected them to agree: it was edited"),

@@ -1,20 +1,53 @@
-"""A bundle that an earlier version wrote opens and answers; it lies beside this file as it was written."""
+"""Bundles that earlier versions wrote open, pass the gate and answer; they lie beside this file, unchanged."""
 
+import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
-from index.bundle import open_bundle
-from index.gate_report import TOLERANCE
-from index.invariants import part_sum_error
-from index.manifest import FORMAT
+import pytest
 
-(WRITTEN,) = Path(__file__).with_name(f"bundle_of_format_{FORMAT}").iterdir()
+from index.bundle import Bundle, open_bundle
+from index.gate import check_bundle
+from index.manifest import FORMAT, READABLE
+from index.recency import Recency
+from index.reindex import reindex
+
+HERE = Path(__file__).parent
+WRITTEN = {number: next((HERE / f"bundle_of_format_{number}").iterdir()) for number in READABLE}
 
 
-def test_the_first_bundle_of_this_format_opens_whole_and_answers_as_on_its_first_day():
-    bundle = open_bundle(WRITTEN)  # every file's sum is checked
-    assert part_sum_error(bundle.item_embeddings, bundle.item_parts) <= TOLERANCE
+@pytest.mark.parametrize("number", READABLE)
+def test_the_first_bundle_of_each_format_opens_whole_and_passes_the_gate(number):
+    assert open_bundle(WRITTEN[number]).manifest.format == number  # every file's sum is checked
+    assert check_bundle(WRITTEN[number], None).passed
+
+
+def best_two(bundle: Bundle, user_row: int) -> list[tuple[int, float]]:
+    rows, scores = bundle.index().search(bundle.user_embeddings[user_row], 2, bundle.seen(user_row))
+    return list(zip(rows[0].tolist(), scores[0].tolist(), strict=True))
+
+
+def test_a_bundle_of_format_1_answers_as_on_its_first_day():
+    bundle = open_bundle(WRITTEN[1])
     assert bundle.seen(2).tolist() == [6, 5, 0, 2, 7, 3]
-    rows, scores = bundle.index().search(bundle.user_embeddings[2], 3, bundle.seen(2))
-    assert rows.tolist() == [[4, 1, -1]]
-    assert scores[0, :2].tolist() == [9.205496788024902, -3.0707683563232422]
+    assert best_two(bundle, 2) == [(4, 9.205496788024902), (1, -3.0707683563232422)]
     assert bundle.item_ids[4] == "item-4"
+    assert (bundle.recency, bundle.anchor) == (None, None)
+    assert bundle.user_own.any()
+
+
+def test_a_bundle_of_format_2_answers_as_on_its_first_day():
+    bundle = open_bundle(WRITTEN[2])
+    assert bundle.seen(1).tolist() == [6, 0, 4, 1, 5, 2]
+    assert best_two(bundle, 1) == [(3, 2.782644271850586), (7, -0.49364399909973145)]
+    assert bundle.recency == Recency(tau=3, floor=0.1)
+    assert bundle.anchor is not None
+    assert (bundle.anchor.kappa, bundle.anchor.rho, bundle.anchor.widths) == (2, 1.25, {"text": 5, "image": 7})
+    assert not bundle.user_own.any()
+
+
+def test_a_sibling_of_an_old_bundle_is_of_the_newest_format(tmp_path):
+    path = Path(shutil.copytree(WRITTEN[1], tmp_path / WRITTEN[1].name))
+    sibling = reindex(path, "HNSW8", created_at=datetime(2026, 1, 2, tzinfo=UTC))
+    assert open_bundle(sibling).manifest.format == FORMAT
+    assert check_bundle(sibling, None).passed

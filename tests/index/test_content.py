@@ -3,13 +3,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundles import MADE_AT, make_content
+from bundles import MADE_AT, make_anchor, make_content
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from index.bundle import write_bundle
-from index.content import checked_arrays, transpose_csr
+from index.content import AnchorContent, checked_arrays, transpose_csr
 from index.errors import InputError
+from index.recency import Recency
 
 
 def changed(name: str, change: Any) -> Any:
@@ -34,6 +35,7 @@ BAD_ARRAYS = [
     ("fold_in", with_value(7, np.nan), "fold_in.npy has a value in row 7 that is not finite"),
     ("fold_in", with_value(7, np.inf), "row 7 that is not finite"),
     ("fold_in", lambda a: a.tolist(), "fold_in.npy is list; expected float32"),
+    ("user_own", lambda a: None, "fold_in and user_own give user_embeddings to"),
     ("fold_in", lambda a: a * 2, "fold_in and user_own give user_embeddings to"),
     ("item_embeddings", lambda a: a + 1, "item_parts sum to item_embeddings only to"),
     ("seen_items", lambda a: a.astype(np.int64), "seen/user_items.npy is int64"),
@@ -71,7 +73,35 @@ BAD_FIELDS = [
 ]
 
 
-@pytest.mark.parametrize(("fields", "message"), BAD_FIELDS)
+def anchor_with(modality: str, field: str, change: Any) -> dict[str, AnchorContent]:
+    anchor = make_anchor()
+    arrays = {**getattr(anchor, field)}
+    arrays[modality] = change(arrays[modality])
+    return {"anchor": replace(anchor, **{field: arrays})}
+
+
+BAD_ANCHORS = [
+    (
+        {"anchor": make_anchor(mean=np.zeros(7, np.float32))},
+        r"mean.npy is float32 \(7,\); expected float32 \(8\)",
+    ),
+    ({"anchor": make_anchor(mean=np.full(8, np.nan, np.float32))}, "anchor/mean.npy has a value in row 0 that is not"),
+    (
+        anchor_with("text", "weights", lambda a: a[1:]),
+        r"text_weights.npy is float32 \(4, 8\); expected",
+    ),
+    (anchor_with("image", "weights", lambda a: a.astype(float)), "image_weights.npy is float64"),
+    (anchor_with("image", "centers", lambda a: a[:, None]), r"image_center.npy is float32 \(7, 1\); expected float32"),
+    (anchor_with("text", "centers", lambda a: a * np.inf), "text_center.npy has a value in row"),
+    ({"anchor": make_anchor(weights={})}, "anchor has weights of  and centers of text, image; expected both"),
+    ({"anchor": make_anchor(weights={}, centers={})}, "anchor: widths: "),
+    ({"anchor": make_anchor(weights={"id": 0}, centers={"id": 0})}, "anchor.weights has id; expected names among text"),
+    ({"anchor": make_anchor(kappa=0.0)}, "anchor: kappa: "),
+    ({"anchor": make_anchor(rho=float("nan"))}, "anchor: rho: "),
+]
+
+
+@pytest.mark.parametrize(("fields", "message"), [*BAD_FIELDS, *BAD_ANCHORS])
 def test_a_wrong_field_is_refused_and_nothing_is_written(tmp_path, fields, message):
     with pytest.raises(InputError, match=message):
         write_bundle(tmp_path / "registry", make_content(**fields), created_at=MADE_AT)
@@ -96,6 +126,18 @@ def test_an_item_seen_twice_by_one_user_is_refused_with_both_rows():
     seen[start + 1] = seen[start]
     with pytest.raises(InputError, match=f"names item row {seen[start]} twice for user row 2"):
         checked_arrays(replace(content, seen_items=seen))
+
+
+def test_the_arrays_of_an_anchor_need_the_anchors_part():
+    content = make_content()
+    parts = {name: part for name, part in content.item_parts.items() if name != "anchor"}
+    with pytest.raises(InputError, match="item_parts has no anchor"):
+        checked_arrays(replace(content, item_parts=parts, anchor=make_anchor()))
+
+
+def test_users_that_do_not_follow_the_recency_are_refused():
+    with pytest.raises(InputError, match="fold_in and user_own give user_embeddings to"):
+        checked_arrays(replace(make_content(), recency=Recency(tau=10)))
 
 
 def test_items_of_which_a_modality_knows_nothing_have_zero_rows():

@@ -177,6 +177,12 @@ WRONG_VALUES = [
     {"created_at": "2026-01-01T00:00:00"},
     {"created_at": 1e300},
     {"fold_in": None},
+    {"recency": {"tau": 0.0, "floor": 0.0}},
+    {"recency": {"tau": 10.0, "floor": 1.0}},
+    {"user_own": None},
+    {"anchor": {"kappa": 2.0, "rho": 1.0, "widths": {"text": 0}}},
+    {"anchor": {"kappa": 2.0, "rho": 1.0, "widths": {}}},
+    {"anchor": {"kappa": 0.0, "rho": 1.0, "widths": {"text": 5}}},
     {"format": 1.5},
 ]
 

@@ -1,11 +1,15 @@
+import json
+
 import numpy as np
 import pytest
-from bundles import edited, make_content, write_small_bundle
+from bundles import edited, make_anchor, make_content, write_small_bundle
 from pydantic import ValidationError
 
 from index.bundle import open_bundle
 from index.comparison import choose_users
 from index.gate import GateLimits, check_bundle
+from index.manifest import MANIFEST, digest_of, manifest_bytes
+from index.recency import Recency
 
 CHECKS = [
     "files and sums",
@@ -120,6 +124,23 @@ def test_a_number_that_is_not_finite_fails_and_nothing_is_computed_from_it(tmp_p
 def test_a_bundle_whose_sums_are_right_but_whose_laws_are_broken_fails(tmp_path, name, check):
     candidate = edited(write_small_bundle(tmp_path), name, lambda rows: np.add(rows, 0.01, out=rows))
     assert failed(check_bundle(candidate, None)) == [check]
+
+
+def test_a_bundle_with_recency_and_anchor_passes_and_one_folded_in_otherwise_fails(tmp_path):
+    with_both = write_small_bundle(tmp_path, recency=Recency(tau=3), anchor=make_anchor(), has_own=False)
+    assert check_bundle(with_both, None).passed
+    record = json.loads((with_both / MANIFEST).read_bytes())
+    record["recency"]["tau"] = 4.0
+    record["bundle_id"] = record["bundle_id"][:-8] + digest_of(record)
+    (with_both / MANIFEST).write_bytes(manifest_bytes(record))
+    otherwise = with_both.rename(with_both.parent / record["bundle_id"])
+    assert failed(check_bundle(otherwise, None)) == ["fold-in gives users"]
+
+
+def test_an_anchor_that_is_not_finite_fails(tmp_path):
+    written = write_small_bundle(tmp_path, anchor=make_anchor())
+    candidate = edited(written, "anchor/image_center.npy", lambda center: center.__setitem__(2, np.nan))
+    assert check_bundle(candidate, None).failures[0].found == "row 2 of anchor/image_center is not"
 
 
 # What people are shown, beside what they are shown now

@@ -6,13 +6,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from bundles import write_small_bundle
+from bundles import make_anchor, write_small_bundle
 from typer.testing import CliRunner
 
 from index.__main__ import app
 from index.cli import run_cli
 from index.errors import InputError
 from index.gate_report import GateLimits, limits_as_arguments, parse_limits
+from index.recency import Recency
 from index.registry import Registry
 
 LOW = {"valid": {"recall@20": 0.01}}
@@ -123,6 +124,21 @@ def test_a_bundle_is_shown_to_people_and_to_programs(bundle):
     ):
         assert fact in said
     assert json.loads(run("inspect", bundle, "--json"))["bundle_id"] == bundle.name
+
+
+def test_recency_and_anchor_are_shown(bundle):
+    said = run("inspect", bundle)
+    assert "none: all past items count alike" in said
+    newest = write_small_bundle(
+        bundle.parent, after_seconds=1, recency=Recency(tau=10, floor=0.1), anchor=make_anchor(), has_own=False
+    )
+    said = run("inspect", newest)
+    for fact in (
+        "exact; no user has an own term",
+        "tau 10 events, floor 0.1; a weight halves every 6.9 events",
+        "kappa 2, rho 1.25; image 7 wide, text 5 wide",
+    ):
+        assert fact in said
 
 
 def test_a_registry_shows_which_bundle_serves(bundle):

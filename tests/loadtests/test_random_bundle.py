@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from index.bundle import open_bundle
 from index.errors import InputError
+from index.recency import Recency
 from index.registry import Registry
 from loadtests.random_bundle import HEAVY_USERS, RandomBundleSizes, heavy_users, publish_random, random_seen
 from loadtests.workloads import zipf_rows
@@ -18,6 +19,14 @@ def test_a_random_bundle_is_valid_and_has_the_given_sizes(tmp_path):
     assert (len(bundle.item_ids), len(bundle.user_ids)) == (40, 30)
     assert bundle.item_embeddings.shape == (40, 8)
     assert [len(bundle.seen(row)) for row in range(30)] == [7] * 30
+
+
+def test_a_random_bundle_may_weigh_past_items_by_recency(tmp_path):
+    sizes = RandomBundleSizes(n_items=40, n_users=30, seen_per_user=7, embedding_size=8)
+    publish_random(tmp_path, sizes, np.random.default_rng(0), recency=Recency(tau=3))
+    bundle = open_bundle(Registry(tmp_path).current())
+    assert bundle.recency == Recency(tau=3)
+    assert not bundle.manifest.user_own
 
 
 def test_a_few_more_users_may_have_seen_far_more(tmp_path):

@@ -8,12 +8,14 @@ import asking
 import httpx
 import pytest
 from asking import batch, ids, post
+from bundles import make_content
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import Reference, folded, summed
 from servers import publish, serving
 
 from index.bundle import Bundle
+from index.recency import Recency
 
 HIDDEN = ["item-1", "item-16", "item-22", "item-31"]
 EVENTS = {  # by user: what they did, oldest first; views count half, so that weights are not all alike
@@ -23,9 +25,9 @@ EVENTS = {  # by user: what they did, oldest first; views count half, so that we
 law = settings(max_examples=30)
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    return publish(tmp_path_factory.mktemp("living"))
+@pytest.fixture(scope="module", params=[None, Recency(tau=3, floor=0.1)], ids=["alike", "by recency"])
+def bundle(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Bundle:
+    return publish(tmp_path_factory.mktemp("living"), make_content(recency=request.param))
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +46,7 @@ def client(bundle: Bundle) -> Iterator[httpx.Client]:
 
 
 def past_of(bundle: Bundle, user: str) -> dict[int, float]:
-    """A user's past with its weights, by the rules of docs/feedback.md."""
+    """A user's past with its strengths, oldest first, by the rules of docs/feedback.md."""
     row = bundle.user_ids.row(user)
     past = {} if row is None else dict.fromkeys(bundle.seen(row).tolist(), 1.0)
     for item, kind in EVENTS[user]:

@@ -28,6 +28,12 @@ def test_a_misspelt_variable_is_refused_with_the_nearest_known_one(monkeypatch: 
         load_settings()
 
 
+def test_a_half_life_of_events_is_refused_with_what_decides_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECO_EVENT_HALF_LIFE_DAYS", "7")
+    with pytest.raises(InputError, match=r"RECO_EVENT_HALF_LIFE_DAYS: no setting.*the bundle's recency weighs.*unset"):
+        load_settings()
+
+
 def test_a_missing_registry_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RECO_REGISTRY")
     with pytest.raises(InputError, match="RECO_REGISTRY is not set; set this environment variable: folder or bucket"):

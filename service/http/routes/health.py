@@ -38,6 +38,7 @@ async def readyz(service: Service, request: Request[Query]) -> dict[str, Any]:
         "status": "ready",
         "model": manifest.model,
         "fold_in": manifest.fold_in,
+        "recency": None if manifest.recency is None else manifest.recency.model_dump(),
         "redis": "off" if service.cache is None else service.cache.state,
         "index": {**manifest.index.model_dump(), "device": loaded.device},
         "spaces": loaded.similar_items.spaces,

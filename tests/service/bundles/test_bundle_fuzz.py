@@ -11,15 +11,17 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from bundles import write_small_bundle
+from bundles import make_anchor, write_small_bundle
 from servers import quiet_logs
 
 from index.bundle import Bundle
 from index.errors import InputError
 from index.manifest import MANIFEST
+from index.recency import Recency
 from index.registry import Registry
 from service.bundles.loaded import load_bundle
 from service.bundles.open_published import open_published
@@ -68,10 +70,10 @@ class Line:
 
     def __init__(self, folder: Path, factory: str) -> None:
         self.folder = folder
-        self.first, self.second = (
-            write_small_bundle(folder, after_seconds=seed, seed=seed, factory=factory, n_users=12, n_items=20)
-            for seed in range(2)
-        )
+        sizes: dict[str, Any] = {"n_users": 12, "n_items": 20, "factory": factory}
+        newest: dict[str, Any] = {"recency": Recency(tau=3), "anchor": make_anchor()}
+        self.first = write_small_bundle(folder, **sizes)
+        self.second = write_small_bundle(folder, after_seconds=1, seed=1, **sizes, **newest)
         for bundle in (self.first, self.second):
             Registry(folder).publish(bundle.name)
         self.right = self.answers()

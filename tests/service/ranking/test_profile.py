@@ -1,8 +1,13 @@
+from pathlib import Path
+
 import numpy as np
+from bundles import make_content
 from hypothesis import given
 from hypothesis import strategies as st
+from servers import publish
 
 from index.bundle import Bundle
+from index.recency import Recency
 from service.ranking.profile import fold_in, trained_profile
 
 
@@ -11,6 +16,17 @@ def test_folding_in_what_training_saw_gives_back_every_trained_user(bundle: Bund
         past = bundle.seen(row)
         found = fold_in(bundle, past, np.ones(len(past)), source="user", own=bundle.user_own[row])
         np.testing.assert_allclose(found.vector, bundle.user_embeddings[row], rtol=1e-5, atol=1e-6)
+
+
+def test_recency_gives_back_every_trained_user_too_and_weighs_the_past_by_rank(tmp_path: Path) -> None:
+    recency = Recency(tau=3, floor=0.1)
+    bundle = publish(tmp_path, make_content(recency=recency, has_own=False))
+    for row in range(len(bundle.user_embeddings)):
+        trained = trained_profile(bundle, row)
+        found = fold_in(bundle, trained.past, trained.strengths, source="user", own=trained.own)
+        np.testing.assert_allclose(found.vector, bundle.user_embeddings[row], rtol=1e-5, atol=1e-6)
+        assert trained.weights.tolist() == found.weights.tolist() == recency.weights(len(trained.past)).tolist()
+        assert trained.n_bytes == found.n_bytes - found.vector.nbytes
 
 
 def test_a_trained_profile_is_the_row_of_the_bundle_or_the_vector_of_the_cache(bundle: Bundle) -> None:

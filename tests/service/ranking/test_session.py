@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -5,12 +6,14 @@ import asking
 import httpx
 import pytest
 from asking import batch, ids, item, post
+from bundles import make_content
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import Reference, folded
-from servers import serving
+from servers import publish, serving
 
 from index.bundle import Bundle
+from index.recency import Recency
 
 LIKED, DISLIKED = 2.0, -0.5  # the settings' defaults
 
@@ -23,6 +26,7 @@ def expected(bundle: Bundle, session: dict[str, Any], *, exclude_seen: bool) -> 
     named = [(one["item_id"], one["weight"]) for one in session["items"]]
     named += [(one, LIKED) for one in session["liked"]] + [(one, DISLIKED) for one in session["disliked"]]
     for item_id, weight in named:
+        past.pop(int(item_id.removeprefix("item-")), None)
         past[int(item_id.removeprefix("item-"))] = weight
     vector = folded(bundle, past, None if row is None else bundle.user_own[row])
     disliked = {int(one.removeprefix("item-")) for one in session["disliked"]}
@@ -35,6 +39,25 @@ def expected(bundle: Bundle, session: dict[str, Any], *, exclude_seen: bool) -> 
 def test_a_session_is_answered_by_the_very_vector_that_its_items_give(
     client: httpx.Client, bundle: Bundle, session: dict[str, Any], exclude_seen: bool, k: int
 ) -> None:
+    check_session(client, bundle, session, exclude_seen=exclude_seen, k=k)
+
+
+@pytest.fixture(scope="module")
+def by_recency(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, Bundle]]:
+    bundle = publish(tmp_path_factory.mktemp("by-recency"), make_content(recency=Recency(tau=3), has_own=False))
+    with serving(registry=bundle.path.parent) as client:
+        yield client, bundle
+
+
+@settings(max_examples=40)
+@given(asking.sessions, st.booleans(), st.integers(1, 40))
+def test_a_session_makes_all_of_the_past_older_where_recency_counts(
+    by_recency: tuple[httpx.Client, Bundle], session: dict[str, Any], exclude_seen: bool, k: int
+) -> None:
+    check_session(*by_recency, session, exclude_seen=exclude_seen, k=k)
+
+
+def check_session(client: httpx.Client, bundle: Bundle, session: dict[str, Any], *, exclude_seen: bool, k: int) -> None:
     answer = post(client, **session, exclude_seen=exclude_seen, k=k)
     found = expected(bundle, session, exclude_seen=exclude_seen)
     if found is None:

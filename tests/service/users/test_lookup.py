@@ -7,11 +7,14 @@ from typing import get_args
 
 import numpy as np
 import pytest
+from bundles import make_content
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lively import World, naive, replica
+from servers import publish
 
 from index.bundle import Bundle
+from index.recency import Recency
 from service.errors import UnknownUserError
 from service.events.event import Event
 from service.events.freshness import EventFreshness
@@ -262,17 +265,19 @@ def test_a_caller_that_leaves_does_not_end_the_reading_for_the_others(bundle: Bu
         assert (await stays).source == "user"
 
 
-def test_weights_by_kind_and_age_enter_the_vector_by_the_formula(bundle: Bundle, tmp_path: Path) -> None:
-    day, noon = 86_400, bundle.manifest.created_at.timestamp() + 86_400
+def test_strengths_by_kind_and_recency_enter_the_vector_by_the_formula(tmp_path: Path) -> None:
+    bundle = publish(tmp_path, make_content(recency=Recency(tau=2)))
 
-    @lively(bundle, tmp_path, event_half_life_days=1, event_weight_view=0.5, event_weight_purchase=3)
+    @lively(bundle, tmp_path, event_weight_view=0.5, event_weight_purchase=3)
     async def _(world: World) -> None:
-        await world.did("user-3", "item-30", "view", timestamp=noon - 2 * day)
-        await world.did("user-3", "item-31", "purchase", timestamp=noon)
+        repeated = int(bundle.seen(3)[0])
+        for item, kind in ((30, "click"), (31, "purchase"), (repeated, "view"), (30, "view")):
+            await world.did("user-3", f"item-{item}", kind, timestamp=1e9 - item)  # the order is that of acceptance
         found = await world.users.find("user-3")
-        trained = [row for row in bundle.seen(3).tolist() if row not in (30, 31)]
-        weights = [0.5] * len(trained) + [0.5 * 0.25, 3.0]
-        past = [*trained, 30, 31]
+        trained = [row for row in bundle.seen(3).tolist() if row not in (30, 31, repeated)]
+        past = [*trained, 31, repeated, 30]
+        ranks = np.arange(len(past))[::-1]
+        weights = np.exp(-ranks / 2) * [*[1.0] * len(trained), 3.0, 0.5, 0.5]
         vector = bundle.user_own[3] + sum(weights) ** -0.5 * (np.array(weights) @ bundle.fold_in[past])
         assert found.past.tolist() == past
         np.testing.assert_allclose(found.weights, weights, rtol=1e-6)
