@@ -4,7 +4,7 @@ import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast, get_args
 
 import typer
 from rich.console import Console
@@ -15,6 +15,7 @@ from index.errors import InputError
 from index.registry import absolute_place, open_registry
 from trainer.config import load_config, shipped_configs
 from trainer.datasets.cli import prepare_app
+from trainer.splits import Protocol
 
 app = command_line(
     "Learn user and item embeddings from interactions, texts and images, and write them as a bundle.\n\n"
@@ -29,6 +30,10 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder made by `fi
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override one setting, e.g. --set training.epochs=50. Repeatable."),
+]
+Split = Annotated[
+    Protocol,
+    typer.Option(help="Labels of the interactions: as prepared, or split anew, at random or by each user's time."),
 ]
 RegistryPlace = Annotated[
     str, typer.Option(help="Holds the bundles that the service reads: a folder, or a bucket such as s3://shop/bundles.")
@@ -54,6 +59,7 @@ def fit(
         float, typer.Option(min=0, metavar="SECONDS", help="Without --config: time of the search for settings.")
     ] = 600.0,
     overrides: Overrides = None,
+    split: Split = "given",
 ) -> None:
     """Train one model and measure it on the test split: AnchorEASE, or what --config names.
 
@@ -68,7 +74,7 @@ def fit(
     from trainer.result_tables import figures_table
     from trainer.run_folder import RunFolder
 
-    dataset, fixed = load_dataset(data), tuple(overrides or ())
+    dataset, fixed = load_dataset(data).with_split(split), tuple(overrides or ())
     if config is None:
         from trainer.tune.defaults import tuned_config
 
@@ -91,6 +97,10 @@ def compare(
         str, typer.Option(metavar="all|NAME,NAME...", help="Shipped configurations, one a model; beside --config.")
     ] = "",
     seeds: Annotated[str, typer.Option(metavar="N,N...", help="Seeds to run every configuration with.")] = "",
+    split: Annotated[
+        str,
+        typer.Option(metavar="KIND,KIND...", help="Labels to run with, of given (as prepared), random, time."),
+    ] = "given",
     baseline: Annotated[
         str | None, typer.Option(help="What the others are tested against. [default: the first configuration]")
     ] = None,
@@ -103,9 +113,9 @@ def compare(
     """Fit several configurations, on several data sets and with several seeds, into one table; test the differences.
 
     Writes comparison.json, .csv and .md and tests.csv. Runs lie in OUT/DATA/CONFIG/SEED, or in OUT/CONFIG for one data
-    set without --seeds.
+    set without --seeds; with several splits DATA is NAME-KIND.
 
-    Example: python -m trainer compare data/baby --models all --seeds 999,777,555,333,111 --out runs
+    Example: python -m trainer compare data/baby --models all --split random,time --out runs
     """
     from trainer.compare import compare_runs
     from trainer.result_tables import comparison_rows, rich_table, tests_rows
@@ -116,6 +126,7 @@ def compare(
         out,
         overrides=tuple(overrides or ()),
         seeds=_whole_numbers("--seeds", seeds),
+        splits=_protocols(split),
         baseline=baseline,
         metrics=tuple(metric or ()),
         on_run=lambda run: Console(stderr=True).print(run, highlight=False),
@@ -123,6 +134,13 @@ def compare(
     Console().print(rich_table(*comparison_rows(found.results, found.metrics), title=found.title))
     if found.tests:
         Console().print(rich_table(*tests_rows(found.tests), title=found.tests_title))
+
+
+def _protocols(names: str) -> list[Protocol]:
+    kinds = [name.strip() for name in names.split(",")]
+    if unknown := [kind for kind in kinds if kind not in get_args(Protocol)]:
+        raise InputError(f"--split is {unknown[0]!r}, expected of {', '.join(get_args(Protocol))}")
+    return cast(list[Protocol], kinds)
 
 
 def _shipped_models(names: str) -> list[str]:
@@ -174,6 +192,7 @@ def tune(
         ),
     ] = None,
     overrides: Overrides = None,
+    split: Split = "given",
     final: Annotated[bool, typer.Option("--final/--no-final", help="Fit the best and measure it on test.")] = True,
 ) -> None:
     """Search a configuration's best settings by validation; then fit those and measure test once.
@@ -189,7 +208,7 @@ def tune(
     fixed = tuple(overrides or ())
     base = load_config(config, fixed)
     searched = read_space(space or base.model.name)
-    dataset = load_dataset(data)
+    dataset = load_dataset(data).with_split(split)
     if space is None and base.model.name == defaults.DEFAULT_CONFIG:
         searched = defaults.fitting_space(searched, dataset, fixed)
         start_from = start_from or list(defaults.PRESETS)

@@ -27,6 +27,7 @@ from trainer.result_tables import (
     tests_rows,
     usual_metrics,
 )
+from trainer.splits import Protocol
 
 TESTS_TITLE = (
     "mean change from {baseline} over users, seeds averaged per user first, with its {confidence:.0%} bootstrap "
@@ -52,6 +53,7 @@ def compare_runs(
     *,
     overrides: tuple[str, ...] = (),
     seeds: tuple[int, ...] = (),
+    splits: Sequence[Protocol] = (),
     baseline: str | None = None,
     metrics: tuple[str, ...] = (),
     on_run: Callable[[str], None] = lambda _: None,
@@ -64,6 +66,7 @@ def compare_runs(
         out: gets the run folders, whose finished runs are not repeated, and the files named above.
         overrides: `key=value` applied to every configuration.
         seeds: in place of the configurations' own.
+        splits: of every data set; as prepared where none are given.
         baseline: name of the configuration that the others are tested against; the first where none is given.
         metrics: figures to show and test; recall and ndcg at 20 where none are given.
         on_run: called with the name of each run before it starts.
@@ -71,7 +74,7 @@ def compare_runs(
     Raises:
         InputError: as `make_plan` and `check_choice` raise, before anything is run.
     """
-    plan = make_plan(data, configs, out, overrides=overrides, seeds=seeds)
+    plan = make_plan(data, configs, out, overrides=overrides, seeds=seeds, splits=splits)
     first = next(iter(plan.configs))
     chosen, shown = baseline or first, metrics or usual_metrics(figure_names(plan.configs[first]))
     check_choice(plan, chosen, shown)

@@ -9,7 +9,7 @@ features/<name>.npy   float32 or float16 (n_items, width); name in text, image, 
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +25,7 @@ from index.validation import explained
 from trainer.features import checked_features
 from trainer.interaction_filters import UnknownItems
 from trainer.parquet import read_parquet
-from trainer.splits import SplitKind
+from trainer.splits import Protocol, SplitKind, split_labels, time_validation
 
 FORMAT: Literal[1] = 1
 MODALITIES = ("text", "image", "multimodal")
@@ -87,6 +87,16 @@ class Recipe(BaseModel):
     cold_items: Literal["keep", "drop"] = "keep"
 
 
+class Labels(BaseModel):
+    """Which interactions are for training, validation and test; by default as the folder was prepared."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    split: Protocol = "given"
+    seed: int = 0  # of a random split
+    validation: Literal["given", "time"] = "given"  # time: the newest interactions outside test
+
+
 class DatasetInfo(BaseModel):
     """dataset.json."""
 
@@ -136,6 +146,10 @@ class Dataset:
     features: dict[str, np.ndarray]  # (n_items, width) memory-mapped, float32 or float16
     fingerprint: str
     path: Path
+    recipe: Recipe = field(default_factory=Recipe)
+    labels: Labels = field(default_factory=Labels)
+    prepared: "Dataset | None" = field(default=None, repr=False)
+    """As the folder has it, where `labels` are others."""
 
     @property
     def n_users(self) -> int:
@@ -148,6 +162,40 @@ class Dataset:
     def split(self, name: Literal["train", "valid", "test"]) -> Interactions:
         """The interactions of one split, in the same order."""
         return self.interactions.where(self.interactions.splits == SPLIT_NAMES.index(name))
+
+    def with_labels(self, labels: Labels) -> "Dataset":
+        """The folder's interactions with these labels."""
+        dataset = self.with_split(labels.split, labels.seed)
+        return dataset.with_time_validation() if labels.validation == "time" else dataset
+
+    def with_split(self, kind: Protocol, seed: int | None = None) -> "Dataset":
+        """The folder's interactions split anew, by default with the seed of the recipe; InputError without times."""
+        folder, seed = self.prepared or self, self.recipe.seed if seed is None else seed
+        found, times = folder.interactions, folder.interactions.timestamps if folder.timed else None
+        splits = split_labels(kind, found.user_rows, times, found.splits, seed)
+        return folder._relabelled(splits, Labels(split=kind, seed=seed if kind == "random" else 0))
+
+    def with_time_validation(self) -> "Dataset":
+        """The same test part, and of the rest each user's newest for validation; without times the dataset itself."""
+        if not self.timed:
+            return self
+        found = self.interactions
+        splits = time_validation(found.splits, found.user_rows, found.timestamps)
+        return self._relabelled(splits, self.labels.model_copy(update={"validation": "time"}))
+
+    @property
+    def timed(self) -> bool:
+        """Whether the time of every interaction is known."""
+        return bool((self.interactions.timestamps != NO_TIME).all())
+
+    def _relabelled(self, splits: NDArray[np.int8], labels: Labels) -> "Dataset":
+        """Itself where nothing changes, so that its runs count for both."""
+        if np.array_equal(splits, self.interactions.splits):
+            return self
+        folder = self.prepared or self
+        named = hashlib.sha256(f"{folder.fingerprint} {labels.model_dump_json()}".encode()).hexdigest()
+        interactions = replace(self.interactions, splits=splits)
+        return replace(self, interactions=interactions, labels=labels, fingerprint=named, prepared=folder)
 
 
 def load_dataset(path: Path, *, verify: bool = True) -> Dataset:
@@ -173,6 +221,7 @@ def load_dataset(path: Path, *, verify: bool = True) -> Dataset:
         features={name: _open_features(path, name, info, item_ids, verify) for name in info.features},
         fingerprint=info.fingerprint,
         path=path,
+        recipe=info.recipe,
     )
 
 

@@ -13,7 +13,9 @@ from trainer.data import Dataset, load_dataset
 from trainer.evaluator import METRICS, figure_names, list_lengths, per_user_names
 from trainer.fit import fit
 from trainer.inputs import require_data
+from trainer.progress import print_status
 from trainer.run_folder import RunFolder, RunResult
+from trainer.splits import Protocol
 from trainer.statistics import PairedTest, holm, paired_test
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -56,11 +58,8 @@ class ExperimentPlan:
     seeds: tuple[int, ...]
     """Empty: each configuration's own."""
     out: Path
-
-    @property
-    def flat(self) -> bool:
-        """Whether a run's folder is `out/<config>`, as for one data set without given seeds."""
-        return len(self.datasets) == 1 and not self.seeds
+    flat: bool
+    """Whether a run's folder is `out/<config>`, as for one data set without given splits and seeds."""
 
     def cells(self) -> list[Cell]:
         """Every configuration on every data set."""
@@ -83,6 +82,7 @@ def make_plan(
     *,
     overrides: tuple[str, ...] = (),
     seeds: tuple[int, ...] = (),
+    splits: Sequence[Protocol] = (),
 ) -> ExperimentPlan:
     """Load and check everything, so that errors appear before the first epoch.
 
@@ -92,6 +92,7 @@ def make_plan(
         out: gets one run folder per run: `<config>` for one data set without seeds, else `<data>/<config>/<seed>`.
         overrides: `key=value` applied to every configuration.
         seeds: in place of the configurations' own.
+        splits: of every data set, which is then named `<data>-<split>` where there are several.
 
     Raises:
         InputError: a name occurs twice, a configuration rejects an override, a folder is not a data set or lacks
@@ -106,13 +107,30 @@ def make_plan(
     _check_distinct("configurations", [Path(name).stem for name in configs])
     _check_measured_alike(loaded)
     _check_distinct("data sets", [path.resolve().name for path in data])
-    plan = ExperimentPlan({path.resolve().name: load_dataset(path) for path in data}, loaded, seeds, out)
+    _check_distinct("splits", splits)
+    flat = len(data) == 1 and len(splits) < 2 and not seeds
+    plan = ExperimentPlan(dict(_labelled(data, splits or ("given",))), loaded, seeds, out, flat)
     for cell in plan.cells():
         require_data(plan.configs[cell.config].model, plan.datasets[cell.data])
         for config, folder in plan.runs(cell).values():
             if folder.path.exists():
                 folder.claim(config, plan.datasets[cell.data])
     return plan
+
+
+def _labelled(data: Sequence[Path], splits: Sequence[Protocol]) -> Iterator[tuple[str, Dataset]]:
+    """Each data set by name with the labels of each split; labels that a former split has given are not repeated."""
+    for path in data:
+        prepared = load_dataset(path)
+        known: dict[str, str] = {}
+        for split in splits:
+            name = f"{path.resolve().name}-{split}" if len(splits) > 1 else path.resolve().name
+            dataset = prepared.with_split(split)
+            if dataset.fingerprint in known:
+                print_status(f"{name} is left out: {known[dataset.fingerprint]} has the same labels")
+                continue
+            known[dataset.fingerprint] = name
+            yield name, dataset
 
 
 def run_plan(plan: ExperimentPlan, on_run: Callable[[str], None] = lambda _: None) -> Results:

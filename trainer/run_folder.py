@@ -1,7 +1,7 @@
 """The folder of one training run: configuration, metrics per epoch, checkpoints, result, plot.
 
 config.toml    the whole configuration, every default written out
-run.json       which data set (path and fingerprint) it was trained on
+run.json       which data set (path, fingerprint, labels where not the folder's own) it was trained on
 metrics.jsonl  one line an epoch
 last.pt        checkpoint that an interrupted run resumes from
 best.pt        parameters of the best epoch
@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from io import BufferedReader, BytesIO
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NotRequired, TypeVar
 from zipfile import ZipFile
 
 import polars as pl
@@ -28,7 +28,7 @@ from index.errors import InputError
 from index.reading import read_file, read_json, reason
 from index.storage import TEMPORARY_PREFIX, atomic_writer, replace_file
 from trainer.config import RunConfig, dump_config, load_config
-from trainer.data import Dataset, load_dataset
+from trainer.data import Dataset, Labels, load_dataset
 
 
 class Origin(TypedDict):
@@ -36,6 +36,7 @@ class Origin(TypedDict):
 
     data: str
     fingerprint: str
+    labels: NotRequired[Labels]
 
 
 T = TypeVar("T")
@@ -93,7 +94,9 @@ class RunFolder:
         if not (self.path / "config.toml").exists():
             if any(file for file in self.path.iterdir() if not _begun(file)):
                 raise InputError(f"{self.path} is not empty and not a run folder; choose an empty folder for the run")
-            origin = {"data": str(dataset.path.resolve()), "fingerprint": dataset.fingerprint}
+            origin: dict[str, Any] = {"data": str(dataset.path.resolve()), "fingerprint": dataset.fingerprint}
+            if dataset.prepared:
+                origin["labels"] = dataset.labels.model_dump()
             replace_file(self.path / "run.json", json.dumps(origin, indent=1).encode())
             replace_file(self.path / "config.toml", dump_config(config).encode())
             return
@@ -113,7 +116,7 @@ class RunFolder:
         return load_config(str(self.path / "config.toml"))
 
     def origin(self) -> Origin:
-        """Path and fingerprint of the data set."""
+        """Path, fingerprint and labels of the data set."""
         return read_json(self.path / "run.json", _ORIGIN, FIT_AGAIN)
 
     def dataset(self) -> Dataset:
@@ -123,7 +126,7 @@ class RunFolder:
             InputError: it is missing or has changed.
         """
         origin = self.origin()
-        dataset = load_dataset(Path(origin["data"]))
+        dataset = load_dataset(Path(origin["data"])).with_labels(origin.get("labels", Labels()))
         if dataset.fingerprint != origin["fingerprint"]:
             raise InputError(
                 f"{origin['data']} has changed since the run {self.path}: "

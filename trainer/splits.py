@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from index.errors import InputError
 
 SplitKind = Literal["random", "time", "global-time", "given"]
+Protocol = Literal["given", "random", "time"]
+"""A split that labels the same interactions in every user; `given` are the labels of the prepared folder."""
 TRAIN, VALID, TEST = 0, 1, 2
 
 FEWEST_TO_HOLD_OUT = 3  # a user with fewer interactions keeps them all for training
@@ -40,17 +42,38 @@ def global_time_split(timestamps: NDArray[np.int64]) -> NDArray[np.int8]:
     return np.searchsorted(np.quantile(timestamps, GLOBAL_QUANTILES), timestamps, side="right").astype(np.int8)
 
 
+def time_validation(
+    labels: NDArray[np.int8], user_rows: NDArray[np.int32], timestamps: NDArray[np.int64]
+) -> NDArray[np.int8]:
+    """`labels` with the test part as it is, and of the rest every user's newest interactions for validation.
+
+    As many as `held_out_sizes` gives for all of a user's interactions, but one stays for training.
+    """
+    rest = np.flatnonzero(labels != TEST)
+    users = user_rows[rest]
+    n_valid, _ = held_out_sizes(np.bincount(user_rows))
+    n_rest = np.bincount(users, minlength=len(n_valid))
+    n_valid = np.minimum(n_valid, np.maximum(n_rest - 1, 0))
+    made = labels.copy()
+    made[rest] = np.where(_later(users, np.argsort(timestamps[rest], kind="stable")) < n_valid[users], VALID, TRAIN)
+    return made
+
+
 def _hold_out_last(user_rows: NDArray[np.int32], order: NDArray[np.int64]) -> NDArray[np.int8]:
     """Label each user's interactions by their place in `order`: the last are for the test."""
+    later = _later(user_rows, order)
+    n_valid, n_test = held_out_sizes(np.bincount(user_rows))
+    held_out = later < (n_valid + n_test)[user_rows]
+    return held_out.astype(np.int8) + (later < n_test[user_rows])
+
+
+def _later(user_rows: NDArray[np.int32], order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n,) how many interactions of the same user come later in `order`."""
     by_user = order[np.argsort(user_rows[order], kind="stable")]
-    users = user_rows[by_user]
-    counts = np.bincount(user_rows)
-    place = np.arange(len(by_user)) - (np.cumsum(counts) - counts)[users]
-    n_valid, n_test = held_out_sizes(counts)
-    test_from = (counts - n_test)[users]
-    labels = np.empty(len(user_rows), np.int8)
-    labels[by_user] = (place >= test_from - n_valid[users]).astype(np.int8) + (place >= test_from)
-    return labels
+    ends = np.cumsum(np.bincount(user_rows))
+    later = np.empty(len(user_rows), np.int64)
+    later[by_user] = ends[user_rows[by_user]] - 1 - np.arange(len(by_user))
+    return later
 
 
 def split_labels(

@@ -13,8 +13,8 @@ from worlds import topics_dataset
 from index.errors import InputError
 from trainer.__main__ import app
 from trainer.compare import compare_runs
+from trainer.config import load_config, shipped_configs
 from trainer.experiment_matrix import Cell, make_plan
-from trainer.model_settings import ModelBase
 from trainer.run_folder import RunFolder
 
 OVERRIDES = ("training.epochs=3", "training.batch_size=128", "training.learning_rate=0.02", "evaluation.bootstrap=100")
@@ -55,6 +55,21 @@ def test_several_data_sets_and_seeds_have_a_folder_each_and_a_record_by_data_con
             assert folder.result() == result
             assert record[cell.data][cell.config][str(seed)] == asdict(result)
     assert len(found.results) == 4
+
+
+def test_several_splits_are_run_as_data_sets_of_their_own_and_labels_that_are_the_same_only_once(data, tmp_path):
+    options = {"overrides": (*OVERRIDES, "training.epochs=1"), "splits": ("given", "random", "time")}
+    found = compare_runs([data / "one"], ["popularity", "bpr"], tmp_path, **options)
+    assert [cell.data for cell in found.results] == ["one-given", "one-given", "one-time", "one-time"]
+    by_time, given = (RunFolder(tmp_path / f"one-{name}" / "bpr" / "999").dataset() for name in ("time", "given"))
+    trained, tested = by_time.split("train"), by_time.split("test")
+    assert trained.timestamps[trained.user_rows == 0].max() <= tested.timestamps[tested.user_rows == 0].min()
+    assert given.labels.split == "given"
+
+
+def test_one_split_keeps_the_runs_flat(data, tmp_path):
+    compare_runs([data / "one"], ["popularity"], tmp_path, splits=("time",))
+    assert RunFolder(tmp_path / "popularity").dataset().labels.split == "time"
 
 
 def test_the_csv_has_mean_and_standard_deviation_over_the_seeds(nested):
@@ -139,6 +154,7 @@ def test_an_override_that_a_model_does_not_know_names_the_configuration_before_a
         ({"configs": ["bpr", "nowhere"]}, "'nowhere' not found"),
         ({"data": ["one", "one"]}, "data sets must differ in name, found one, one"),
         ({"data": ["one", "gone"]}, "gone is not a prepared dataset"),
+        ({"splits": ("time", "time")}, "splits must differ in name, found time, time"),
         ({"seeds": (1, 2, 1)}, "seeds must differ in name, found 1, 2, 1"),
         ({"seeds": (1, 2), "overrides": ("seed=3",)}, "seeds are given twice"),
         ({"baseline": "lightgcn"}, "baseline 'lightgcn' is none of the configurations popularity, bpr"),
@@ -188,7 +204,7 @@ SHORT = [part for key in ("epochs=1", "batch_size=512") for part in ("--set", f"
 def test_all_models_are_compared_by_the_configurations_that_are_a_model_s_own(data, tmp_path):
     printed = compare(data / "one", "--models", "all", "--out", tmp_path, *SHORT, "--set", "evaluation.bootstrap=0")
     record = json.loads((tmp_path / "comparison.json").read_text())
-    assert set(record) == {model.model_fields["name"].default for model in ModelBase.__subclasses__()}
+    assert set(record) == {load_config(name).model.name for name in shipped_configs()}
     assert all(name in printed for name in record)
     assert all(found["peak_gb"] > 0 and found["seconds_per_epoch"] > 0 for name, found in record.items()
                if name != "popularity")  # fmt: skip

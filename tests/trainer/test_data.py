@@ -1,12 +1,15 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from worlds import topics_source
 
 from index.errors import InputError
-from trainer.data import NO_TIME, Recipe, Source, load_dataset
+from trainer.data import NO_TIME, Labels, Recipe, Source, load_dataset
 from trainer.prepare import prepare_dataset
 
 
@@ -95,3 +98,54 @@ def test_an_edited_file_is_noticed_and_a_truncated_one_also_without_verifying(fo
     (folder / name).write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match="cannot be read"):
         load_dataset(folder, verify=False)
+
+
+@pytest.fixture(scope="module")
+def topics(tmp_path_factory):
+    """Split at random with the seed 3."""
+    folder = tmp_path_factory.mktemp("data") / "topics"
+    prepare_dataset(topics_source(), folder, Recipe(seed=3))
+    return load_dataset(folder)
+
+
+labels = st.builds(
+    Labels, split=st.sampled_from(["given", "random", "time"]), seed=st.integers(0, 99), validation=st.just("given")
+) | st.builds(Labels, split=st.sampled_from(["given", "random"]), seed=st.integers(0, 99), validation=st.just("time"))
+
+
+@given(labels=labels)
+def test_other_labels_are_of_the_same_interactions_and_are_made_again_by_their_description(topics, labels):
+    other = topics.with_labels(labels)
+    for name in ("user_rows", "item_rows", "timestamps"):
+        assert getattr(other.interactions, name) is getattr(topics.interactions, name)
+    again = topics.with_labels(other.labels)
+    assert again.fingerprint == other.fingerprint
+    assert (again.interactions.splits == other.interactions.splits).all()
+    assert other.with_split("given") is topics
+
+
+@given(labels=labels, others=labels)
+def test_datasets_have_one_fingerprint_where_they_have_the_same_labels_and_only_there(topics, labels, others):
+    one, two = topics.with_labels(labels), topics.with_labels(others)
+    assert (one.fingerprint == two.fingerprint) == bool((one.interactions.splits == two.interactions.splits).all())
+
+
+def test_the_random_split_is_by_default_the_one_that_the_folder_was_prepared_with(topics):
+    assert topics.with_split("random") is topics
+    assert topics.with_split("random", 4).fingerprint != topics.fingerprint
+
+
+def test_a_validation_part_by_time_keeps_what_is_held_out_for_test(topics):
+    chosen = topics.with_time_validation()
+    assert chosen.fingerprint != topics.fingerprint
+    for name in ("user_rows", "item_rows"):
+        assert (getattr(chosen.split("test"), name) == getattr(topics.split("test"), name)).all()
+
+
+def test_without_times_there_is_no_split_by_time_and_validation_stays_as_it_is(tmp_path):
+    prepare_dataset(replace(topics_source(), interactions=topics_source().interactions.drop("timestamp")),
+                    tmp_path / "timeless", Recipe())  # fmt: skip
+    timeless = load_dataset(tmp_path / "timeless")
+    assert timeless.with_time_validation() is timeless
+    with pytest.raises(InputError, match="'time' needs a time for every interaction"):
+        timeless.with_split("time")

@@ -7,7 +7,17 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from index.errors import InputError
-from trainer.splits import TEST, TRAIN, VALID, global_time_split, held_out_sizes, random_split, split_labels, time_split
+from trainer.splits import (
+    TEST,
+    TRAIN,
+    VALID,
+    global_time_split,
+    held_out_sizes,
+    random_split,
+    split_labels,
+    time_split,
+    time_validation,
+)
 
 users = arrays(np.int32, st.integers(1, 120), elements=st.integers(0, 7))
 seeds = st.integers(0, 2**32 - 1)
@@ -72,6 +82,40 @@ def test_by_time_no_user_is_trained_on_what_came_after_what_is_held_out(user_row
         own = user_rows == user
         order = np.lexsort((np.arange(own.sum()), timestamps[own]))
         assert (np.diff(labels[own][order]) >= 0).all()
+
+
+def any_labels(user_rows, seed):
+    return np.random.default_rng(seed + 1).integers(TRAIN, TEST + 1, len(user_rows)).astype(np.int8)
+
+
+@given(user_rows=users, seed=seeds)
+def test_a_validation_part_by_time_leaves_the_test_part_as_it_is_and_everybody_something_to_train_on(user_rows, seed):
+    labels = any_labels(user_rows, seed)
+    made = time_validation(labels, user_rows, times_of(user_rows, seed))
+    assert ((made == TEST) == (labels == TEST)).all()
+    for user in np.unique(user_rows[labels != TEST]):
+        own = user_rows == user
+        n_valid = int(held_out_sizes(np.array([own.sum()]))[0][0])
+        n_rest = int((labels[own] != TEST).sum())
+        assert (made[own] == VALID).sum() == min(n_valid, n_rest - 1)
+        assert (made[own] == TRAIN).any()
+
+
+@given(user_rows=users, seed=seeds)
+def test_a_validation_part_by_time_is_each_user_s_newest_outside_test(user_rows, seed):
+    timestamps = times_of(user_rows, seed)
+    made = time_validation(any_labels(user_rows, seed), user_rows, timestamps)
+    for user in np.unique(user_rows):
+        own = (user_rows == user) & (made != TEST)
+        order = np.lexsort((np.arange(own.sum()), timestamps[own]))
+        assert (np.diff(made[own][order]) >= 0).all()
+
+
+@given(user_rows=users, seed=seeds)
+def test_a_split_by_time_has_the_validation_part_by_time_already(user_rows, seed):
+    timestamps = times_of(user_rows, seed)
+    labels = time_split(user_rows, timestamps)
+    assert (time_validation(labels, user_rows, timestamps) == labels).all()
 
 
 @given(user_rows=users, seed=seeds)
