@@ -60,6 +60,8 @@ class FittedModel(RecommenderModel):
     def __init__(self) -> None:
         super().__init__()
         self.solution: Tensors = {}
+        self.start: Tensor | None = None
+        """(n_items, any) item embeddings of an earlier training that the computation may begin from."""
 
     @abstractmethod
     def solve(self, work: Work) -> Tensors:

@@ -42,7 +42,6 @@ class Iteration:
     direct_up_to: int = 50_000_000
     """Entries of an operator that is made whole and decomposed at once, where that is also less work."""
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    dtype: torch.dtype = torch.float32
     work: Work = field(default_factory=Work)
     """Keeps the rounds that are done; a resumed iteration gives the same numbers."""
     saved_from: int = _SAVED_FROM
@@ -80,6 +79,7 @@ class _Ritz(NamedTuple):
     values: Tensor  # (b,) float64, descending
     vectors: Tensor  # (n, b)
     image: Tensor  # (m, b): the operator times the vectors, each divided by its value
+    advance: Callable[[], Tensor]  # (n, b): columns nearer to the leading vectors
 
 
 def served_form(
@@ -101,7 +101,7 @@ def served_form(
         d,
         how,
     )
-    return ServedForm(found, times(found.right) * _inverse(found.values), transposed_times(histories.T @ found.left))
+    return ServedForm(found, times(found.right) * inverse(found.values), transposed_times(histories.T @ found.left))
 
 
 def leading_singular(forward: Product, backward: Product, shape: tuple[int, int], d: int, how: Iteration) -> Singular:
@@ -125,11 +125,11 @@ def leading_singular(forward: Product, backward: Product, shape: tuple[int, int]
         image = forward(basis)
         squares, turn = _eigh(gram(image, image))
         values = _roots(squares)
-        return _Ritz(values, basis @ turn.to(basis), image @ (turn * _inverse(values)).to(image))
+        scale = inverse(values)
+        left = image @ (turn * scale).to(image)
+        return _Ritz(values, basis @ turn.to(basis), left, lambda: backward(left) * scale.to(left))
 
-    found = _iterate(
-        "singular vectors", ritz, lambda one: backward(one.image) * _inverse(one.values).to(one.image), shape[1], d, how
-    )
+    found = _iterate("singular vectors", ritz, shape[1], d, how)
     return _signed(Singular(found.image[:, :d], found.values[:d].to(found.image), found.vectors[:, :d]))
 
 
@@ -141,22 +141,21 @@ def leading_eigen(apply: Product, n: int, r: int, how: Iteration) -> Eigen:
         image = apply(basis)
         small = gram(basis, image)
         values, turn = _eigh((small + small.T) / 2)
-        return _Ritz(values, basis @ turn.to(basis), image @ (turn * _inverse(values)).to(image))
+        image = image @ (turn * inverse(values)).to(image)
+        return _Ritz(values, basis @ turn.to(basis), image, lambda: image)
 
-    found = _iterate("eigenvectors", ritz, lambda one: one.image, n, r, how)
+    found = _iterate("eigenvectors", ritz, n, r, how)
     return Eigen(found.values[:r].clamp_min(0).to(found.vectors), found.vectors[:, :r])
 
 
-def _iterate(
-    name: str, ritz: Callable[[Tensor], _Ritz], advance: Callable[[_Ritz], Tensor], n: int, d: int, how: Iteration
-) -> _Ritz:
-    """Multiply and orthonormalise until the d leading values stand still."""
+def _iterate(name: str, ritz: Callable[[Tensor], _Ritz], n: int, d: int, how: Iteration) -> _Ritz:
+    """Multiply and orthonormalise until the d leading values no longer change."""
     done, basis, values = _begin(name, n, min(d + how.oversampling, n), how)
     for number in track(range(done, how.rounds), name, total=how.rounds - done):
         found = ritz(basis)
-        if number == how.rounds - 1 or _stands_still(found.values[:d], values[:d], how.tolerance):
+        if number == how.rounds - 1 or _settled(found.values[:d], values[:d], how.tolerance):
             break
-        basis, values = orthonormal(advance(found)), found.values
+        basis, values = orthonormal(found.advance()), found.values
         if basis.numel() >= how.saved_from:
             how.work.save_step(name, {"basis": basis, "values": values, "done": torch.tensor(number + 1)})
     return found
@@ -166,8 +165,8 @@ def _begin(name: str, n: int, width: int, how: Iteration) -> tuple[int, Tensor, 
     """Rounds done, the basis (n, width) and the values that the last round found."""
     saved = how.work.saved_step(name)
     if saved and saved["basis"].shape == (n, width):
-        return int(saved["done"]), saved["basis"].to(how.device, how.dtype), saved["values"].to(how.device)
-    columns = torch.randn(n, width, generator=torch.Generator().manual_seed(how.seed), dtype=how.dtype)
+        return int(saved["done"]), saved["basis"].to(how.device), saved["values"].to(how.device)
+    columns = torch.randn(n, width, generator=torch.Generator().manual_seed(how.seed))
     if how.start is not None:
         given = how.start[:, :width].to(columns)
         scale = given.norm() / (max(given.shape[1], 1) * n) ** 0.5
@@ -176,18 +175,18 @@ def _begin(name: str, n: int, width: int, how: Iteration) -> tuple[int, Tensor, 
     return 0, orthonormal(columns.to(how.device)), none
 
 
-def _stands_still(values: Tensor, before: Tensor, tolerance: float) -> bool:
+def _settled(values: Tensor, before: Tensor, tolerance: float) -> bool:
     return bool(((values - before).abs() <= tolerance * values.abs()).all())
 
 
 def _decompose(forward: Product, backward: Product, shape: tuple[int, int], d: int, how: Iteration) -> Singular:
     """By the eigenvectors of the product of the whole operator with its transpose, on its shorter side."""
     wide = shape[0] < shape[1]
-    identity = torch.eye(min(shape), device=how.device, dtype=how.dtype)
+    identity = torch.eye(min(shape), device=how.device)
     whole = backward(identity) if wide else forward(identity)  # (long, short)
     squares, short = _eigh(gram(whole, whole))
     values = _roots(squares)[:d]
-    long = whole @ (short[:, :d] * _inverse(values)).to(whole)
+    long = whole @ (short[:, :d] * inverse(values)).to(whole)
     short = (short[:, :d] * (values > 0)).to(whole)
     return Singular(short if wide else long, values.to(whole), long if wide else short)
 
@@ -195,9 +194,9 @@ def _decompose(forward: Product, backward: Product, shape: tuple[int, int], d: i
 def orthonormal(columns: Tensor) -> Tensor:
     """An orthonormal basis of the columns (n, b), as many; zero columns where they are dependent."""
     lengths = torch.linalg.vector_norm(columns, dim=0, dtype=torch.float64)
-    scale = _inverse(lengths)
+    scale = inverse(lengths)
     squares, turn = _eigh(gram(columns, columns) * scale * scale[:, None])
-    return columns @ (scale[:, None] * turn * _inverse(_roots(squares))).to(columns)
+    return columns @ (scale[:, None] * turn * inverse(_roots(squares))).to(columns)
 
 
 def gram(one: Tensor, other: Tensor) -> Tensor:
@@ -220,7 +219,7 @@ def _roots(squares: Tensor) -> Tensor:
     return torch.where(roots > _ZERO * roots.max(), roots, 0)
 
 
-def _inverse(values: Tensor) -> Tensor:
+def inverse(values: Tensor) -> Tensor:
     """1 / x, and 0 where x is 0."""
     return torch.where(values > 0, 1 / values.clamp_min(torch.finfo(values.dtype).tiny), 0)
 
