@@ -116,6 +116,23 @@ def item_graph(nearest: Nearest) -> sp.csr_matrix:
     return _square(values.ravel().astype(np.float32), nearest.rows.ravel(), indptr, n_items)
 
 
+def smoothing_graph(nearest: Nearest, known: Array) -> sp.csr_matrix:
+    """W (docs/anchorease.md#equations): cosines of each item's nearest, symmetrised and scaled by row sums.
+
+    Args:
+        nearest: k + 1 neighbours of each item, itself the first.
+        known: (n_items,) whether the item has features; one without has no neighbours.
+    """
+    n_items, width = nearest.rows.shape
+    rows, others = np.repeat(np.arange(n_items), width - 1), nearest.rows[:, 1:].ravel()
+    values = np.maximum(nearest.cosines[:, 1:].ravel().astype(np.float64), 0) * known[rows] * known[others]
+    directed = sp.csr_matrix((values, (rows, others)), shape=(n_items, n_items))
+    directed.eliminate_zeros()
+    both = (directed + directed.T) / 2
+    scale = sp.diags(inverse_root(both.sum(axis=1)))
+    return (scale @ both @ scale).tocsr()
+
+
 def binary_graph(nearest: Nearest) -> sp.csr_matrix:
     """KB_k (docs/models.md#graphs): each item's k nearest with the same value 1/k, itself included."""
     n_items, k = nearest.rows.shape

@@ -41,6 +41,11 @@ class Histories:
         """Whether the time of any interaction is known; without one the order within a user says nothing."""
         return bool((self.timestamps != NO_TIME).any())
 
+    def binary(self) -> sp.csr_matrix:
+        """X (n_users, n_items) float32: 1 where the user has the item."""
+        ones = np.ones(len(self.items), np.float32)
+        return self._by_user(ones)
+
     def matrix(self, recency: Recency | None = None) -> sp.csr_matrix:
         """(n_users, n_items) float32: the recency weight of each past item over the root of the user's weights.
 
@@ -50,5 +55,30 @@ class Histories:
         sums = np.add.reduceat(np.append(weights, 0), self.offsets[:-1]) * (np.diff(self.offsets) > 0)
         scale = 1 / np.sqrt(np.maximum(sums, np.finfo(np.float32).tiny))
         values = weights * np.repeat(scale, np.diff(self.offsets))
+        return self._by_user(values.astype(np.float32))
+
+    def _by_user(self, values: Array) -> sp.csr_matrix:
         shape = (len(self.offsets) - 1, self.n_items)
-        return sp.csr_matrix((values.astype(np.float32), self.items, self.offsets), shape=shape)
+        # A copy: whoever sorts the matrix's indices must not reorder the histories.
+        return sp.csr_matrix((values, self.items, self.offsets), shape=shape, copy=True)
+
+    def windows(self, length: int, stride: int) -> tuple[sp.csr_matrix, Array]:
+        """Windows of consecutive items of a user: (n_windows, n_items) 0/1, and the user row of each window.
+
+        A user's windows begin at stride - length, 2 stride - length, ... below the user's number of items, and are cut
+        at both ends; so each interaction is in length / stride of them.
+        """
+        counts = np.diff(self.offsets)
+        users = np.repeat(np.arange(len(counts)), counts)
+        places = np.arange(len(self.items)) - self.offsets[users]  # of an interaction in its history
+        n_windows = np.where(counts > 0, -(-(counts + length - stride) // stride), 0)
+        first = np.concatenate([[0], np.cumsum(n_windows)])
+        windows, items = [], []
+        for shift in range(-(-length // stride)):
+            number = places // stride + shift
+            inside = number <= (places + length - stride) // stride
+            windows.append((first[users] + number)[inside])
+            items.append(self.items[inside])
+        at = np.concatenate(windows), np.concatenate(items)
+        matrix = sp.csr_matrix((np.ones(len(at[0]), np.float32), at), shape=(first[-1], self.n_items))
+        return matrix, np.repeat(np.arange(len(counts)), n_windows)

@@ -26,6 +26,7 @@ from trainer.histories import Histories
 from trainer.model_settings import (
     SINGLE_MODALITIES,
     AlignRecSettings,
+    AnchorEASESettings,
     AnchorRecSettings,
     DAMRSSettings,
     FREEDOMSettings,
@@ -131,6 +132,8 @@ def modality_features(given: Features, settings: ModelSettings) -> dict[str, Arr
     require_features(settings, given)
     wanted = wanted_modalities(settings)
     present: dict[str, Array] = {m: np.array(given[m], dtype=np.float32) for m in wanted if m in given}
+    if isinstance(settings, AnchorEASESettings) and wanted and not present and ANCHOR in given:
+        return {ANCHOR: np.array(given[ANCHOR], dtype=np.float32)}
     if ANCHOR in wanted and ANCHOR not in present:
         sources = present if set(SINGLE_MODALITIES) & set(wanted) else given
         singles = [np.asarray(sources[m], dtype=np.float32) for m in SINGLE_MODALITIES if m in sources]

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from trainer.model_settings.anchorease import AnchorEASESettings
 from trainer.model_settings.base import MODALITIES, SINGLE_MODALITIES, FrozenSettings, Modality, ModelBase, Size, Weight
 from trainer.model_settings.linear import PopularitySettings
 from trainer.model_settings.paper import (
@@ -28,6 +29,7 @@ __all__ = [
     "OFFICIAL",
     "SINGLE_MODALITIES",
     "AlignRecSettings",
+    "AnchorEASESettings",
     "AnchorRecSettings",
     "BM3Settings",
     "BPRSettings",
@@ -61,6 +63,7 @@ ModelSettings = Annotated[
     | BM3Settings
     | DAMRSSettings
     | AlignRecSettings
-    | AnchorRecSettings,
+    | AnchorRecSettings
+    | AnchorEASESettings,
     Field(discriminator="name"),
 ]

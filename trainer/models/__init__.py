@@ -7,6 +7,7 @@ import torch
 from trainer.device import Precision
 from trainer.model_settings import (
     AlignRecSettings,
+    AnchorEASESettings,
     AnchorRecSettings,
     BM3Settings,
     BPRSettings,
@@ -21,6 +22,7 @@ from trainer.model_settings import (
     VBPRSettings,
 )
 from trainer.models.alignrec import AlignRec
+from trainer.models.anchorease import AnchorEASE
 from trainer.models.anchorrec import AnchorRec
 from trainer.models.base import Factors, GradientModel, Inputs, RecommenderModel
 from trainer.models.bm3 import BM3
@@ -59,6 +61,7 @@ _PLAIN = {
     LGMRecSettings: LGMRec,
     BM3Settings: BM3,
     DAMRSSettings: DAMRS,
+    AnchorEASESettings: AnchorEASE,
 }
 
 

@@ -43,10 +43,33 @@ class Work:
     """The steps that were saved before the process was interrupted; empty where there are none."""
     save: Callable[[Tensors], None] = lambda steps: None
     """Save the steps done so far, in place of those saved before."""
+    _steps: Tensors | None = field(default=None, init=False)
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
         """As SharedResults.once."""
         return self.shared.once(key, make)
+
+    def latest(self, key: Hashable, version: Hashable, make: Callable[[], T]) -> T:
+        """As `once`, of something large that settings change: only the version that was asked for last is kept."""
+        held, found = self.shared.get(key, (None, None))
+        if held != version:
+            self.shared.pop(key, None)  # before the next one is made: memory holds one of them
+            found = make()
+            self.shared[key] = version, found
+        return cast(T, found)
+
+    def saved_step(self, name: str) -> Tensors:
+        """The tensors of this step by name, as they were saved last; empty where there are none."""
+        if self._steps is None:
+            self._steps = self.load()
+        return {key.removeprefix(f"{name}/"): t for key, t in self._steps.items() if key.startswith(f"{name}/")}
+
+    def save_step(self, name: str, tensors: Tensors) -> None:
+        """Save the tensors of this step in place of its earlier ones, beside those of other steps."""
+        self.saved_step(name)
+        others = {key: tensor for key, tensor in (self._steps or {}).items() if not key.startswith(f"{name}/")}
+        self._steps = others | {f"{name}/{key}": tensor for key, tensor in tensors.items()}
+        self.save(self._steps)
 
 
 class FittedModel(RecommenderModel):
@@ -55,6 +78,8 @@ class FittedModel(RecommenderModel):
     def __init__(self) -> None:
         super().__init__()
         self.solution: Tensors = {}
+        self.start: Tensor | None = None
+        """(n_items, any) item embeddings of an earlier training that the computation may begin from."""
 
     @abstractmethod
     def solve(self, work: Work) -> Tensors:

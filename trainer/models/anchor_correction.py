@@ -1,0 +1,61 @@
+"""The anchor correction of AnchorEASE: what an item's content alone predicts its embedding to be."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from trainer.models.spectral import gram
+
+_SMALLEST = 1e-5
+"""Length of a centred row, beside the mean length, below which the row is the mean itself and has no direction."""
+
+
+def column_mean(features: Tensor) -> Tensor:
+    """(width,) what features are centred by."""
+    return features.mean(dim=0)
+
+
+def content_rows(features: Tensor, center: Tensor) -> Tensor:
+    """F (n_items, width): features less the column mean, rows of unit length; zero where the item has the mean."""
+    centred = features - center
+    lengths = torch.linalg.vector_norm(centred, dim=1, keepdim=True)
+    centred.div_(lengths.clamp_min(torch.finfo(lengths.dtype).tiny))
+    centred.masked_fill_(lengths <= _SMALLEST * lengths.mean(), 0)
+    return centred
+
+
+class AnchorRegression:
+    """Ridge regression of item embeddings on their content, in which an item counts by the root of its users."""
+
+    def __init__(self, content: Mapping[str, Tensor], degrees: Tensor, penalty: float) -> None:
+        """Content by modality, each (n_items, width), and the users of each item (n_items,)."""
+        weights = degrees.sqrt()
+        self._weights = weights / weights.mean().clamp_min(torch.finfo(weights.dtype).tiny)
+        self._content = content
+        columns = torch.cat(list(content.values()), dim=1)
+        normal = gram(columns, self._weights[:, None] * columns)
+        normal.diagonal().add_(penalty)
+        self._factor = torch.linalg.cholesky(normal)
+
+    def solve(self, embeddings: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """mu (d,), the weighted mean of the embeddings (n_items, d), and W' (width, d) of each modality."""
+        mean = (self._weights @ embeddings) / self._weights.sum().clamp_min(torch.finfo(embeddings.dtype).tiny)
+        rest = self._weights[:, None] * (embeddings - mean)
+        crossed = torch.cat([gram(rows, rest) for rows in self._content.values()])
+        solved = torch.cholesky_solve(crossed, self._factor).to(embeddings)
+        widths = [rows.shape[1] for rows in self._content.values()]
+        return mean, dict(zip(self._content, torch.split(solved, widths), strict=True))
+
+
+def anchors(mean: Tensor, weights: Mapping[str, Tensor], content: Mapping[str, Tensor]) -> Tensor:
+    """(n_items, d): mu + sum_m F_m W'_m."""
+    total = mean.expand(len(next(iter(content.values()))), -1).clone()
+    for modality, weight in weights.items():
+        total += content[modality] @ weight
+    return total
+
+
+def anchor_shares(degrees: Tensor, kappa: float) -> Tensor:
+    """lambda_i = kappa / (kappa + n_i) (n_items, 1): 1 for an item without interactions."""
+    return (kappa / (kappa + degrees.float()))[:, None]

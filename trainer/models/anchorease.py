@@ -1,0 +1,210 @@
+"""AnchorEASE, a smoothed spectral autoencoder with an anchor correction (docs/anchorease.md)."""
+
+import copy
+import math
+from dataclasses import replace
+from functools import cached_property, partial
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from trainer.graph import SparseMatrix, smoothing_graph
+from trainer.model_settings import AnchorEASESettings
+from trainer.models.anchor_correction import AnchorRegression, anchor_shares, anchors, column_mean, content_rows
+from trainer.models.base import Factors, Inputs, sum_tensors
+from trainer.models.ease_filter import (
+    CoOccurrences,
+    ExactFilter,
+    ItemFilter,
+    Similarities,
+    SpectralFilter,
+    cosines_of,
+)
+from trainer.models.fitted import FittedModel, Tensors, Work
+from trainer.models.spectral import Iteration, inverse, leading_singular
+from trainer.nearest import nearest_items
+
+FOLD_IN, VALUES, PART, ANCHOR = "fold_in", "singular_values", "part/", "anchor/"
+"""Names in the solution; parts and anchor weights by modality stand behind a prefix."""
+MEAN = f"{ANCHOR}mean"
+_AT_SERVING = {"recency_tau": math.inf, "recency_floor": 0.0, "kappa": 0.0, "rho": 0.0}
+"""Settings that enter `factors` alone."""
+
+
+class AnchorEASE(FittedModel):
+    """Scores x B of a user's items x, divided exactly at rank d among past items and parts of items."""
+
+    iteration = Iteration()
+
+    def __init__(self, settings: AnchorEASESettings, inputs: Inputs) -> None:
+        super().__init__()
+        self.settings, self._inputs = settings, inputs
+        self._seed = int(torch.randint(2**31, ()))
+        self._device = inputs.item_degrees.device
+        self._degrees = inputs.item_degrees.float()  # (n_items,)
+
+    def solve(self, work: Work) -> Tensors:
+        """All of the equations but those of serving; a solution that differs in these alone is computed once."""
+        version = (self.settings.model_copy(update=_AT_SERVING), self._seed)
+        return work.latest("anchorease", version, lambda: self._solve(work))
+
+    def _solve(self, work: Work) -> Tensors:
+        smooth, parts_of_smooth = self._smoothing(work)
+        autoencoder = Autoencoder(self.settings, smooth, self._filter(work), self._degrees)
+        histories = SparseMatrix(self._inputs.histories.matrix(), self._device)  # diag(d_u^-1/2) X
+        found = leading_singular(
+            lambda block: histories @ autoencoder.times(block),
+            lambda block: autoencoder.transposed_times(histories.T @ block),
+            histories.shape,
+            self.settings.embedding_size,
+            self._how(work),
+        )
+        fold_in = autoencoder.times(found.right) * inverse(found.values)
+        raw = autoencoder.raw_parts(histories.T @ found.left)
+        whole = sum_tensors(raw.values())
+        for modality, graph in parts_of_smooth.items():
+            share = graph @ whole
+            raw[modality] = raw[modality] + share if modality in raw else share
+        solution = {FOLD_IN: fold_in, VALUES: found.values} | {f"{PART}{name}": part for name, part in raw.items()}
+        return solution | self._anchor(sum_tensors(raw.values()), work)
+
+    # Section 2: B = A B0 A
+
+    @cached_property
+    def content(self) -> dict[str, Tensor]:
+        """F_m (n_items, width) of each modality."""
+        return {m: content_rows(rows, self.centers[m]) for m, rows in self._inputs.features.items()}
+
+    @cached_property
+    def centers(self) -> dict[str, Tensor]:
+        """(width,) the mean of each column of each modality's features."""
+        return {m: column_mean(rows) for m, rows in self._inputs.features.items()}
+
+    def _smoothing(self, work: Work) -> tuple[SparseMatrix, dict[str, SparseMatrix]]:
+        """A = I + sum_m s_m W_m, and its summands by modality."""
+        shares = {m: getattr(self.settings.smoothing, m) for m in self.content}
+        graphs = {m: share * self._nearest(m, work) for m, share in shares.items() if share}
+        whole = sum(graphs.values(), sp.identity(self._inputs.n_items, format="csr"))
+        return self._sparse(whole), {m: self._sparse(graph) for m, graph in graphs.items()}
+
+    def _nearest(self, modality: str, work: Work) -> sp.csr_matrix:
+        def search() -> sp.csr_matrix:
+            rows = self.content[modality].cpu().numpy()
+            known = np.asarray(rows.any(axis=1))
+            return smoothing_graph(nearest_items(rows, self.settings.k + 1), known)
+
+        return work.once(("smoothing graph", modality, self.settings.k), search)
+
+    def _rows(self) -> sp.csr_matrix:
+        """Z = [sqrt(1 - theta) diag(d_u^-a) X ; windows] diag(n_i^-b); no windows where no order is known."""
+        settings, histories = self.settings, self._inputs.histories
+        theta = settings.order_share if histories.timed else 0.0
+        of_user = np.maximum(np.diff(histories.offsets), 1.0) ** -settings.user_power
+        rows = [(1 - theta) ** 0.5 * sp.diags(of_user) @ histories.binary()]
+        if theta:
+            windows, users = histories.windows(settings.window, settings.stride)
+            rows.append((theta * settings.stride / settings.window) ** 0.5 * sp.diags(of_user[users]) @ windows)
+        by_item = sp.diags(self._degrees.clamp_min(1).cpu().numpy().astype(np.float64) ** -settings.row_power)
+        return (sp.vstack(rows) @ by_item).tocsr()
+
+    def _filter(self, work: Work) -> ItemFilter:
+        """C, in the form that the size of the catalogue allows."""
+        s = self.settings
+        version = (s.user_power, s.row_power, s.order_share, s.window, s.stride)
+        rows = work.latest("rows", version, self._rows)
+        alpha = {m: getattr(s.feature_weights, m) for m in self.content}
+        squares = torch.from_numpy(np.asarray(rows.multiply(rows).sum(axis=0), np.float32).ravel()).to(self._device)
+        similarities = Similarities(self._sparse(rows), squares, self.content, alpha, s.ridge)
+        if math.isinf(s.ridge):
+            return CoOccurrences(similarities)
+        if self._inputs.n_items > s.exact_up_to:
+            return SpectralFilter(similarities, s.rank, replace(self._how(work), start=None))
+        counts = work.latest(
+            "co-occurrences", version, lambda: torch.from_numpy((rows.T @ rows).toarray().astype(np.float32))
+        )
+        cosines = {m: work.once(("cosines", m), partial(cosines_of, f)) for m, f in similarities.features.items()}
+        dense = similarities.scale * counts.to(self._device)
+        for modality, weight in similarities.weights.items():
+            dense.add_(cosines[modality], alpha=weight)
+        return ExactFilter(similarities, dense, cosines)
+
+    def _how(self, work: Work) -> Iteration:
+        return replace(self.iteration, seed=self._seed, device=self._device, work=work, start=self.start)
+
+    def _sparse(self, matrix: sp.csr_matrix) -> SparseMatrix:
+        return SparseMatrix(matrix, self._device)
+
+    # Section 3: the anchor correction
+
+    def _anchor(self, items: Tensor, work: Work) -> Tensors:
+        """mu and W', which predict the items' embeddings."""
+        if not self.content:
+            return {}
+        scale, penalty = self.settings.anchor_scale, self.settings.anchor_penalty
+        scaled = {m: getattr(scale, m) * rows for m, rows in self.content.items()}
+        regression = work.latest(
+            "anchor regression", (scale, penalty), lambda: AnchorRegression(scaled, self._degrees, penalty)
+        )
+        mean, weights = regression.solve(items)
+        return {MEAN: mean} | {f"{ANCHOR}{m}": getattr(scale, m) * weight for m, weight in weights.items()}
+
+    @property
+    def corrects(self) -> bool:
+        """Whether items are moved towards their anchors: there is content to predict these from."""
+        return bool(self.settings.kappa and self._inputs.features)
+
+    def _corrected(self) -> dict[str, Tensor]:
+        """Parts (n_items, d): (1 - lambda_i) of each, and lambda_i rho of the anchor."""
+        parts = {name.removeprefix(PART): part for name, part in self.solution.items() if name.startswith(PART)}
+        if not self.corrects:
+            return parts
+        shares = anchor_shares(self._degrees, self.settings.kappa)
+        weights = {m: self.solved(f"{ANCHOR}{m}") for m in self.content}
+        anchor = self.settings.rho * shares * anchors(self.solved(MEAN), weights, self.content)
+        return {name: (1 - shares) * part for name, part in parts.items()} | {"anchor": anchor}
+
+    # What is served
+
+    def factors(self) -> Factors:
+        """Users are sums over their past items by recency and have nothing of their own."""
+        fold_in, recency = self.solved(FOLD_IN), self.settings.recency
+        users = self._sparse(self._inputs.histories.matrix(recency)) @ fold_in
+        return Factors(users, self._corrected(), torch.zeros_like(users), fold_in, recency=recency)
+
+    def truncated(self, d: int) -> "AnchorEASE":
+        """The same model at a smaller embedding size: the leading columns of everything."""
+        smaller = copy.copy(self)
+        smaller.settings = self.settings.model_copy(update={"embedding_size": d})
+        smaller.solution = {name: tensor[..., :d].contiguous() for name, tensor in self.solution.items()}
+        return smaller
+
+
+class Autoencoder:
+    """B = A B0 A as products with blocks (n_items, b); B0_ij = n_i^-e C_ij n_j^c P_jj^-g, 0 on the diagonal."""
+
+    def __init__(self, settings: AnchorEASESettings, smooth: SparseMatrix, filtered: ItemFilter, degrees: Tensor):
+        self._smooth, self._filter = smooth, filtered
+        n = degrees.clamp_min(1)
+        unexplained = filtered.unexplained.clamp_min(torch.finfo(n.dtype).eps)
+        self._input = (n**-settings.input_power)[:, None]
+        self._output = (n**settings.output_power * unexplained**-settings.diagonal_power)[:, None]
+
+    def times(self, block: Tensor) -> Tensor:
+        """B times a block."""
+        return self._smooth @ (self._input * self._filter.between(self._output * (self._smooth @ block)))
+
+    def transposed_times(self, block: Tensor) -> Tensor:
+        """B^T times a block."""
+        return self._smooth @ (self._output * self._filter.between(self._input * (self._smooth @ block)))
+
+    def raw_parts(self, block: Tensor) -> dict[str, Tensor]:
+        """B0^T A times a block, divided by what of the similarities it comes from: interactions, and each modality."""
+        block = self._input * (self._smooth @ block)
+        rest = self._output * self._filter.between(block)
+        parts = {}
+        for modality, content in self._filter.contents(block):
+            parts[modality] = self._output * content
+            rest = rest - parts[modality]
+        return {"id": rest} | parts

@@ -1,0 +1,165 @@
+"""The filter of AnchorEASE: C = K (I + K)^-1 of the items' similarities K (docs/anchorease.md, step 3).
+
+Three forms of it, which only multiply blocks of columns: by an exact inverse; by leading eigenpairs, where no matrix
+of all items with all items may exist; and C = Z^T Z where the penalty is infinite.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from trainer.graph import SparseMatrix
+from trainer.models.spectral import Iteration, leading_eigen
+
+_COLUMNS_AT_ONCE = 128
+
+
+class Similarities:
+    """K = (Z^T Z + sbar sum_m alpha_m F_m F_m^T) / (lambda sbar), with sbar the mean of the diagonal of Z^T Z.
+
+    With an infinite lambda it is Z^T Z alone.
+    """
+
+    def __init__(
+        self,
+        rows: SparseMatrix,
+        squares: Tensor,
+        features: Mapping[str, Tensor],
+        alpha: Mapping[str, float],
+        ridge: float,
+    ) -> None:
+        """`squares` (n_items,) is the diagonal of Z^T Z."""
+        self.rows = rows
+        self.scale = 1.0 if math.isinf(ridge) else 1 / max(ridge * float(squares.mean()), torch.finfo().tiny)
+        weights = {m: 0.0 if math.isinf(ridge) else alpha[m] / ridge for m in features}
+        self.weights = {m: weight for m, weight in weights.items() if weight}
+        self.features = {m: features[m] for m in self.weights}
+        of_features = (weight * self.features[m].square().sum(1) for m, weight in self.weights.items())
+        self.diagonal = self.scale * squares + sum(of_features, torch.zeros_like(squares))
+
+    @property
+    def n(self) -> int:
+        """Items."""
+        return self.rows.shape[1]
+
+    def __matmul__(self, block: Tensor) -> Tensor:
+        product = self.scale * (self.rows.T @ (self.rows @ block))
+        for modality in self.weights:
+            product += self.of_features(modality, block)
+        return product
+
+    def of_features(self, modality: str, block: Tensor) -> Tensor:
+        """alpha_m / lambda F_m F_m^T times a block."""
+        features = self.features[modality]
+        return self.weights[modality] * (features @ (features.T @ block))
+
+
+class ItemFilter(ABC):
+    """C and its parts by modality, without their diagonals, as products with blocks (n_items, b)."""
+
+    def __init__(self, similarities: Similarities) -> None:
+        self.similarities = similarities
+
+    @property
+    @abstractmethod
+    def unexplained(self) -> Tensor:
+        """(n_items,) the diagonal of P = I - C."""
+
+    @abstractmethod
+    def between(self, block: Tensor) -> Tensor:
+        """C with a zero diagonal, which is symmetric, times a block."""
+
+    def contents(self, block: Tensor) -> Iterator[tuple[str, Tensor]]:
+        """Each modality's share in C, (P alpha_m F_m F_m^T / lambda)^T with a zero diagonal, times the block."""
+        kept = self.unexplained[:, None] * block - self.between(block)  # P times the block
+        for modality in self.similarities.weights:
+            product = self.similarities.of_features(modality, kept)
+            yield modality, product - self.content_diagonal(modality)[:, None] * block
+
+    def content_diagonal(self, modality: str) -> Tensor:
+        """(n_items,) the diagonal of P alpha_m F_m F_m^T / lambda."""
+        features = self.similarities.features[modality]
+        total = torch.zeros_like(self.unexplained)
+        for columns in torch.split(features, _COLUMNS_AT_ONCE, dim=1):
+            kept = self.unexplained[:, None] * columns - self.between(columns)
+            total += (kept * columns).sum(1)
+        return self.similarities.weights[modality] * total
+
+
+class CoOccurrences(ItemFilter):
+    """C = Z^T Z: the limit of a penalty that grows to infinity, up to a factor."""
+
+    @cached_property
+    def unexplained(self) -> Tensor:
+        """1 everywhere: nothing is subtracted."""
+        return torch.ones_like(self.similarities.diagonal)
+
+    def between(self, block: Tensor) -> Tensor:
+        """Z^T Z without its diagonal."""
+        return self.similarities @ block - self.similarities.diagonal[:, None] * block
+
+
+class ExactFilter(ItemFilter):
+    """C = I - (I + K)^-1 as a matrix of all items with all items."""
+
+    def __init__(self, similarities: Similarities, dense: Tensor, cosines: Mapping[str, Tensor]) -> None:
+        """`dense` is K (n_items, n_items), which is overwritten; `cosines` F_m F_m^T of each modality in it."""
+        super().__init__(similarities)
+        self._cosines = cosines
+        dense.diagonal().add_(1)
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky(dense, out=dense), out=dense)
+        self._unexplained = inverse.diagonal().clone()
+        self._between = inverse.neg_()
+        self._between.fill_diagonal_(0)
+
+    @property
+    def unexplained(self) -> Tensor:
+        """The diagonal of the inverse."""
+        return self._unexplained
+
+    def between(self, block: Tensor) -> Tensor:
+        """The inverse without its diagonal, negative."""
+        return self._between @ block
+
+    def content_diagonal(self, modality: str) -> Tensor:
+        """From the matrices at hand."""
+        cosines = self._cosines[modality]
+        crossed = torch.einsum("ij,ij->i", self._between, cosines)
+        return self.similarities.weights[modality] * (self._unexplained * cosines.diagonal() - crossed)
+
+
+class SpectralFilter(ItemFilter):
+    """C by the r leading eigenpairs (w, Y) of K, and beyond them by a multiple of K.
+
+    C is about Y diag(w / (1 + w) - t w) Y^T + t K with t = 1 / (1 + w_r): the secant of w / (1 + w) from 0 to w_r
+    stands for it there, so the many small eigenvalues are not lost.
+    """
+
+    def __init__(self, similarities: Similarities, rank: int, how: Iteration) -> None:
+        super().__init__(similarities)
+        values, self._vectors = leading_eigen(similarities.__matmul__, similarities.n, rank, how)
+        self._rest = float(1 / (1 + values[-1])) if rank < similarities.n else 0.0
+        self._values = values / (1 + values) - self._rest * values
+        explained = self._vectors.square() @ self._values + self._rest * similarities.diagonal
+        self._unexplained = 1 - explained
+
+    @property
+    def unexplained(self) -> Tensor:
+        """1 less the diagonal of C."""
+        return self._unexplained
+
+    def between(self, block: Tensor) -> Tensor:
+        """The product of C, less its diagonal's."""
+        product = self._vectors @ (self._values[:, None] * (self._vectors.T @ block))
+        if self._rest:
+            product += self._rest * (self.similarities @ block)
+        return product - (1 - self._unexplained)[:, None] * block
+
+
+def cosines_of(features: Tensor) -> Tensor:
+    """F F^T (n_items, n_items) of unit rows."""
+    return features @ features.T
