@@ -106,7 +106,7 @@ def compare(
     ] = None,
     metric: Annotated[
         list[str] | None,
-        typer.Option(help="Figure to show and test, e.g. cold/recall@20. Repeatable. [default: recall@20, ndcg@20]"),
+        typer.Option(help="Figure to show and test, e.g. text_cosine. Repeatable. [default: recall@20, ndcg@20 ...]"),
     ] = None,
     overrides: Overrides = None,
 ) -> None:
@@ -118,20 +118,22 @@ def compare(
     Example: python -m trainer compare data/baby --models all --split random,time --out runs
     """
     from trainer.compare import compare_runs
-    from trainer.result_tables import comparison_rows, rich_table, tests_rows
+    from trainer.result_tables import comparison_tables, rich_table, tests_rows
 
+    shipped = _shipped_models(models)
     found = compare_runs(
         data,
-        [*_shipped_models(models), *(config or [])] or ["popularity", "lightgcn", "anchorrec"],
+        [*shipped, *(config or [])] or ["popularity", "lightgcn", "anchorrec"],
         out,
         overrides=tuple(overrides or ()),
         seeds=_whole_numbers("--seeds", seeds),
         splits=_protocols(split),
+        optional=shipped if models == "all" else (),
         baseline=baseline,
         metrics=tuple(metric or ()),
         on_run=lambda run: Console(stderr=True).print(run, highlight=False),
     )
-    Console().print(rich_table(*comparison_rows(found.results, found.metrics), title=found.title))
+    Console().print(comparison_tables(found.results, found.metrics, title=found.title))
     if found.tests:
         Console().print(rich_table(*tests_rows(found.tests), title=found.tests_title))
 

@@ -10,6 +10,7 @@ import torch
 from trainer.config import RunConfig
 from trainer.data import Dataset
 from trainer.exposure import cold_items, coverage, exposure_counts, gini, long_tail_items, novelty
+from trainer.expressiveness import FIGURES, expressiveness
 from trainer.graph import interaction_matrix
 from trainer.models import RecommenderModel
 from trainer.ranking_metrics import Truth, hits, per_user_metrics, rank_items, ranking_metrics, slice_metrics
@@ -22,6 +23,7 @@ ACCURACY = ("recall", "ndcg", "precision", "map", "mrr", "hit")
 SLICED = tuple(f"{name}/{metric}" for name in ("cold", "tail") for metric in ("recall", "ndcg"))
 PER_USER = (*ACCURACY, "novelty", *SLICED)
 METRICS = (*PER_USER, "coverage", "gini")
+"""Measured at every list length."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Evaluation:
     """All figures of one model on one split."""
 
     figures: dict[str, float] = field(default_factory=dict)
-    """`recall@20`, `cold/ndcg@10`, `coverage@20` ...; a slice that holds no held-out item has none."""
+    """`recall@20`, `cold/ndcg@10`, `coverage@20` ...; what cannot be measured has none."""
     low: dict[str, float] = field(default_factory=dict)
     high: dict[str, float] = field(default_factory=dict)
     """Bounds of the bootstrap interval of every figure that is a mean over users."""
@@ -55,10 +57,11 @@ def per_user_names(config: RunConfig) -> list[str]:
 
 
 def figure_names(config: RunConfig) -> list[str]:
-    """Names of all figures that `Evaluator.evaluate` finds; a slice that holds no held-out item has none."""
+    """Names of all figures that `Evaluator.evaluate` finds; an empty slice, or a missing feature, has none."""
     return [
         *per_user_names(config),
         *(f"{metric}@{k}" for metric in ("coverage", "gini") for k in list_lengths(config)),
+        *FIGURES,
     ]
 
 
@@ -71,6 +74,7 @@ class Evaluator:
     def __init__(self, dataset: Dataset, config: RunConfig, ks: tuple[int, ...] = ()) -> None:
         self._n_users, self._n_items = dataset.n_users, dataset.n_items
         self._settings, self._seed = config.evaluation, config.seed
+        self._features, self._embeds = dataset.features, config.model.embeds
         self._ks = tuple(sorted(set(ks))) or list_lengths(config)
         self._pairs = {name: dataset.split(name) for name in ("train", "valid", "test")}
         shape = (dataset.n_users, dataset.n_items)
@@ -87,7 +91,7 @@ class Evaluator:
         return ranking_metrics(*self._rank(model, split), self._ks) if self.measures(split) else {}
 
     def evaluate(self, model: RecommenderModel, split: HeldOut) -> Evaluation:
-        """Accuracy, slices, novelty, coverage, Gini and bootstrap intervals; no figures where nothing is held out."""
+        """All figures, with bootstrap intervals of means over users; no figures where nothing is held out."""
         if not self.measures(split):
             return Evaluation(per_user={f"{metric}@{k}": np.empty(0) for metric in PER_USER for k in self._ks})
         ranked, truth = self._rank(model, split)
@@ -97,7 +101,7 @@ class Evaluator:
         for k in self._ks:
             exposure = exposure_counts(ranked, k, self._n_items)
             figures |= {f"coverage@{k}": coverage(exposure), f"gini@{k}": gini(exposure)}
-        return Evaluation(figures, *bounds, truth.users, per_user)
+        return Evaluation(figures | self._expressiveness(model), *bounds, truth.users, per_user)
 
     def _rank(self, model: RecommenderModel, split: HeldOut) -> tuple[Array, Truth]:
         masked = self._seen["train"]
@@ -107,6 +111,13 @@ class Evaluator:
         model.eval()
         with torch.no_grad():
             return rank_items(model.scorer(), masked, truth.users, self._ks[-1]), truth
+
+    def _expressiveness(self, model: RecommenderModel) -> dict[str, float]:
+        if not self._embeds:
+            return {}
+        with torch.no_grad():
+            parts = {name: part.cpu().numpy() for name, part in model.factors().item_parts.items()}
+        return expressiveness(parts, self._features, self._seed)
 
     def _per_user(self, ranked: Array, truth: Truth) -> dict[str, Array]:
         counts = np.bincount(self._seen["train"].indices, minlength=self._n_items)

@@ -1,7 +1,7 @@
 """Models x data sets x seeds: plans the runs, fits each once, and tests the differences."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from index.errors import InputError
 from trainer.config import RunConfig, load_config
 from trainer.data import Dataset, load_dataset
 from trainer.evaluator import METRICS, figure_names, list_lengths, per_user_names
+from trainer.expressiveness import FIGURES
 from trainer.fit import fit
 from trainer.inputs import require_data
 from trainer.progress import print_status
@@ -60,10 +61,18 @@ class ExperimentPlan:
     out: Path
     flat: bool
     """Whether a run's folder is `out/<config>`, as for one data set without given splits and seeds."""
+    left_out: Mapping[Cell, str] = field(default_factory=dict)
+    """What is not run, and why."""
 
     def cells(self) -> list[Cell]:
-        """Every configuration on every data set."""
-        return [Cell(data, config) for data in self.datasets for config in self.configs]
+        """Every configuration on every data set, but those left out."""
+        every = [Cell(data, config) for data in self.datasets for config in self.configs]
+        return [cell for cell in every if cell not in self.left_out]
+
+    def first_on_all(self) -> str:
+        """The first configuration that no data set leaves out, which is the baseline where none is named."""
+        left_out = {cell.config for cell in self.left_out}
+        return next((name for name in self.configs if name not in left_out), next(iter(self.configs)))
 
     def runs(self, cell: Cell) -> dict[int, tuple[RunConfig, RunFolder]]:
         """A cell's configuration and folder by seed."""
@@ -83,6 +92,7 @@ def make_plan(
     overrides: tuple[str, ...] = (),
     seeds: tuple[int, ...] = (),
     splits: Sequence[Protocol] = (),
+    optional: Collection[str] = (),
 ) -> ExperimentPlan:
     """Load and check everything, so that errors appear before the first epoch.
 
@@ -93,6 +103,7 @@ def make_plan(
         overrides: `key=value` applied to every configuration.
         seeds: in place of the configurations' own.
         splits: of every data set, which is then named `<data>-<split>` where there are several.
+        optional: configurations that are left out where the data lack what they need, with a printed reason.
 
     Raises:
         InputError: a name occurs twice, a configuration rejects an override, a folder is not a data set or lacks
@@ -109,7 +120,9 @@ def make_plan(
     _check_distinct("data sets", [path.resolve().name for path in data])
     _check_distinct("splits", splits)
     flat = len(data) == 1 and len(splits) < 2 and not seeds
-    plan = ExperimentPlan(dict(_labelled(data, splits or ("given",))), loaded, seeds, out, flat)
+    datasets = dict(_labelled(data, splits or ("given",)))
+    left_out = dict(_lacking(datasets, {name: loaded[name] for name in loaded if name in optional}))
+    plan = ExperimentPlan(datasets, loaded, seeds, out, flat, left_out)
     for cell in plan.cells():
         require_data(plan.configs[cell.config].model, plan.datasets[cell.data])
         for config, folder in plan.runs(cell).values():
@@ -133,6 +146,15 @@ def _labelled(data: Sequence[Path], splits: Sequence[Protocol]) -> Iterator[tupl
             yield name, dataset
 
 
+def _lacking(datasets: Mapping[str, Dataset], configs: Mapping[str, RunConfig]) -> Iterator[tuple[Cell, str]]:
+    for cell in (Cell(data, config) for data in datasets for config in configs):
+        try:
+            require_data(configs[cell.config].model, datasets[cell.data])
+        except InputError as error:
+            print_status(f"{cell.data}: {cell.config} is left out: {error}")
+            yield cell, str(error)
+
+
 def run_plan(plan: ExperimentPlan, on_run: Callable[[str], None] = lambda _: None) -> Results:
     """Fit the runs that are not finished; calls `on_run` with the name of each run before it starts."""
     results: dict[Cell, dict[int, RunResult]] = {}
@@ -146,19 +168,20 @@ def run_plan(plan: ExperimentPlan, on_run: Callable[[str], None] = lambda _: Non
 
 def check_choice(plan: ExperimentPlan, baseline: str, metrics: Sequence[str]) -> None:
     """Refuse a baseline that is not compared and metrics that are not measured."""
-    if baseline not in plan.configs:
-        raise InputError(f"baseline {baseline!r} is none of the configurations {', '.join(plan.configs)}")
+    compared = dict.fromkeys(cell.config for cell in plan.cells())
+    if baseline not in compared:
+        raise InputError(f"baseline {baseline!r} is none of the configurations {', '.join(compared)}")
     for name, config in plan.configs.items():
         unknown = [metric for metric in metrics if metric not in figure_names(config)]
         if unknown:
-            known = f"{', '.join(METRICS)} at {', '.join(map(str, list_lengths(config)))}"
+            known = f"{', '.join(METRICS)} at {', '.join(map(str, list_lengths(config)))}, or {', '.join(FIGURES)}"
             raise InputError(f"{unknown[0]} is not measured by {name}: expected one of {known}")
 
 
 def paired_tests(plan: ExperimentPlan, baseline: str, metrics: Sequence[str]) -> list[BaselineComparison]:
     """Every other configuration against the baseline by each metric that users have values of.
 
-    Data sets of which nothing is held out for test are left out.
+    Data sets of which nothing is held out for test, or that leave the baseline out, are left out.
 
     Raises:
         InputError: a run was finished without measuring the test split.
@@ -168,7 +191,9 @@ def paired_tests(plan: ExperimentPlan, baseline: str, metrics: Sequence[str]) ->
 
 
 def _tests_by(plan: ExperimentPlan, baseline: str, metric: str) -> Iterator[BaselineComparison]:
-    cells = [cell for cell in plan.cells() if cell.config != baseline and len(plan.datasets[cell.data].split("test"))]
+    tested = {data for data, dataset in plan.datasets.items() if len(dataset.split("test"))}
+    tested -= {cell.data for cell in plan.left_out if cell.config == baseline}
+    cells = [cell for cell in plan.cells() if cell.config != baseline and cell.data in tested]
     settings, rng = plan.configs[baseline].evaluation, np.random.default_rng(plan.configs[baseline].seed)
     tests = [
         paired_test(

@@ -67,7 +67,9 @@ def fit(
     evaluator = Evaluator(dataset, config)
     if share.is_first:
         _tell_what_is_missing(evaluator, dataset)
+    started = perf_counter()
     model = make_model(dataset, config)
+    building = perf_counter() - started
     if begin:
         begin(model)
     progress = TrainingState(best_epoch=0)
@@ -80,7 +82,7 @@ def fit(
             _notify(on_evaluation, record, config.training.metric)
     if share.is_first and not (folder.path / "best.pt").is_file():  # no epoch was run
         folder.save_best(model)
-    return on_first_rank(share, lambda: _conclude(model, evaluator, folder, progress, final=final))
+    return on_first_rank(share, lambda: _conclude(model, evaluator, folder, progress, building, final=final))
 
 
 def _tell_what_is_missing(evaluator: Evaluator, dataset: Dataset) -> None:
@@ -99,8 +101,15 @@ def _claim(folder: RunFolder, config: RunConfig, dataset: Dataset) -> RunResult 
 
 
 def _conclude(
-    model: RecommenderModel, evaluator: Evaluator, folder: RunFolder, progress: TrainingState, *, final: bool
+    model: RecommenderModel,
+    evaluator: Evaluator,
+    folder: RunFolder,
+    progress: TrainingState,
+    building: float,
+    *,
+    final: bool,
 ) -> RunResult:
+    peak, seconds = peak_gb(), [record["seconds"] for record in progress.history]
     folder.load_best(model)
     evaluation = evaluator.evaluate(model, "test") if final else Evaluation()
     result = RunResult(
@@ -108,8 +117,9 @@ def _conclude(
         valid=evaluator.accuracy(model, "valid"),
         test=evaluation.figures,
         n_parameters=_n_numbers(model),
-        seconds_per_epoch=_mean([record["seconds"] for record in progress.history]),
-        peak_gb=round(peak_gb(), 3),
+        seconds_per_epoch=_mean(seconds),
+        seconds=building + sum(seconds),
+        peak_gb=round(peak, 3),
         test_low=evaluation.low,
         test_high=evaluation.high,
     )
@@ -177,7 +187,8 @@ def _solve(model: FittedModel, evaluator: Evaluator, folder: RunFolder, work: Wo
     if (folder.path / "best.pt").is_file():  # killed after it
         folder.load_best(model)
         return TrainingState(epoch=1, best_epoch=0, history=folder.history())
-    started = perf_counter()
+    started = perf_counter() - folder.seconds_of_steps()
+    work.save = lambda steps: folder.save_steps(steps, perf_counter() - started)
     with torch.no_grad():
         model.solution = model.solve(work)
     record = {"epoch": 0, "terms": {}, "seconds": perf_counter() - started}

@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 from rich.box import SIMPLE_HEAD
-from rich.console import JustifyMethod
+from rich.console import Group, JustifyMethod
 from rich.table import Table
 
 from trainer.config import RunConfig
 from trainer.evaluator import Evaluation
 from trainer.experiment_matrix import BaselineComparison, Cell, Results
+from trainer.expressiveness import COLLAPSE
 from trainer.run_folder import RunResult
 
 USUAL_K = 20
 TITLE = "full ranking, training items masked, test at the best validation epoch"
+REST_TITLE = "beyond accuracy, on test; cost of training"
 ABSENT = "-"
 NAMES = ("data", "run", "metric")
 """Headings of text columns."""
@@ -24,11 +26,16 @@ NAMES = ("data", "run", "metric")
 Rows = list[list[str]]
 
 
-def usual_metrics(figures: Iterable[str]) -> tuple[str, str]:
-    """The default metrics to show: recall and ndcg at 20, or else at the longest list measured."""
+def usual_k(figures: Iterable[str]) -> int:
+    """20, or else the longest list measured."""
     ks = {int(name.partition("@")[2]) for name in figures if name.startswith("recall@")}
-    k = USUAL_K if USUAL_K in ks else max(ks, default=USUAL_K)
-    return f"recall@{k}", f"ndcg@{k}"
+    return USUAL_K if USUAL_K in ks else max(ks, default=USUAL_K)
+
+
+def usual_metrics(figures: Iterable[str]) -> tuple[str, ...]:
+    """The default metrics to show: recall and ndcg, and recall in the slices."""
+    k = usual_k(figures)
+    return tuple(f"{metric}@{k}" for metric in ("recall", "ndcg", "tail/recall", "cold/recall"))
 
 
 def rich_table(header: Sequence[str], rows: Rows, *, title: str) -> Table:
@@ -36,7 +43,7 @@ def rich_table(header: Sequence[str], rows: Rows, *, title: str) -> Table:
     table = Table(title=title, box=SIMPLE_HEAD, padding=0, show_edge=False)
     for heading in header:
         justify: JustifyMethod = "left" if heading in NAMES else "right"
-        table.add_column(heading, justify=justify, overflow="fold", no_wrap=heading in NAMES)
+        table.add_column(heading.replace("/", "/ "), justify=justify, overflow="fold", no_wrap=heading in NAMES)
     for row in rows:
         table.add_row(*row)
     return table
@@ -48,21 +55,58 @@ def markdown_table(header: Sequence[str], rows: Rows) -> str:
 
 
 def comparison_rows(results: Results, metrics: Sequence[str]) -> tuple[list[str], Rows]:
-    """Header and one row a cell: mean over the seeds, with the standard deviation where there are several."""
-    figures = [f"{split} {metric}" for split in ("valid", "test") for metric in metrics]
-    header = ["data", "run", *figures, "best epoch", "params", "s/epoch", "peak GB"]
-    rows = [[*cell, *_summary(list(runs.values()), metrics)] for cell, runs in results.items()]
+    """Accuracy, one row a cell: means over the seeds, with the standard deviation where there are several.
+
+    The first metric is shown on validation too, and with the bounds of its interval on test.
+    """
+    first, *others = metrics
+    header = ["data", "run", f"valid {first}", f"test {first}", "interval", *(f"test {name}" for name in others)]
+    return header, [[*cell, *_accuracy(list(runs.values()), first, others)] for cell, runs in results.items()]
+
+
+def _accuracy(runs: Sequence[RunResult], first: str, others: Sequence[str]) -> list[str]:
+    bounds = [
+        _mean([of.get(first) for of in side]) for side in ([r.test_low for r in runs], [r.test_high for r in runs])
+    ]
+    low, high = (ABSENT if bound is None else f"{bound:.4f}" for bound in bounds)
+    return [
+        _mean_and_deviation([run.valid.get(first) for run in runs]),
+        _mean_and_deviation([run.test.get(first) for run in runs]),
+        ABSENT if ABSENT in (low, high) else f"{low}-{high}",
+        *(_mean_and_deviation([run.test.get(name) for run in runs]) for name in others),
+    ]
+
+
+def rest_rows(results: Results) -> tuple[list[str], Rows]:
+    """Everything but accuracy, one row a cell: means over the seeds, of memory the most."""
+    runs_of = {cell: list(runs.values()) for cell, runs in results.items()}
+    k = usual_k(name for runs in runs_of.values() for name in runs[0].test)
+    shown = {f"coverage@{k}": 3, f"novelty@{k}": 2, "text_cosine": 3, "image_cosine": 3, COLLAPSE: 3}
+    costs = ["seconds", "peak GB", "params"]
+    header = ["data", "run", *(name.replace("_", " ") for name in shown), *costs]
+    rows = [
+        [*cell, *(_rounded([run.test.get(name) for run in runs], digits) for name, digits in shown.items()),
+         *_cost(runs)]
+        for cell, runs in runs_of.items()
+    ]  # fmt: skip
     return header, rows
 
 
-def _summary(runs: Sequence[RunResult], metrics: Sequence[str]) -> list[str]:
-    splits = ([run.valid for run in runs], [run.test for run in runs])
-    figures = [_mean_and_deviation([of.get(metric) for of in split]) for split in splits for metric in metrics]
-    epochs = np.mean([run.best_epoch for run in runs])
-    seconds = np.mean([run.seconds_per_epoch for run in runs])
+def _cost(runs: Sequence[RunResult]) -> list[str]:
     peaks = [run.peak_gb for run in runs if run.peak_gb is not None]
     peak = f"{max(peaks):.2f}" if peaks else ABSENT
-    return [*figures, f"{epochs:.0f}", f"{runs[0].n_parameters:,}", f"{seconds:.2f}", peak]
+    return [_rounded([run.seconds for run in runs], 1), peak, f"{runs[0].n_parameters:,}"]
+
+
+def _rounded(values: Sequence[float | None], digits: int) -> str:
+    mean = _mean(values)
+    return ABSENT if mean is None else f"{mean:,.{digits}f}"
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Of those that are known."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _mean_and_deviation(values: Sequence[float | None]) -> str:
@@ -86,22 +130,35 @@ def _test_row(versus: BaselineComparison) -> list[str]:
     return [*versus.cell, versus.metric, *numbers, *p_values]
 
 
-def figures_table(results: Mapping[str, RunResult]) -> Table:
+def comparison_tables(results: Results, metrics: Sequence[str], *, title: str, named: bool = True) -> Group:
+    """Accuracy, and everything else below it; without `named` the name of the data set is left out."""
+    tables = ((comparison_rows(results, metrics), title), (rest_rows(results), REST_TITLE))
+    start = 0 if named else 1
+    return Group(
+        *(rich_table(header[start:], [row[start:] for row in rows], title=above) for (header, rows), above in tables)
+    )
+
+
+def figures_table(results: Mapping[str, RunResult]) -> Group:
     """Single runs on the same data by name."""
     metrics = usual_metrics(next(iter(results.values())).valid)
-    header, rows = comparison_rows({Cell("", name): {0: result} for name, result in results.items()}, metrics)
-    return rich_table(header[1:], [row[1:] for row in rows], title=TITLE)
+    cells = {Cell("", name): {0: result} for name, result in results.items()}
+    return comparison_tables(cells, metrics, title=TITLE, named=False)
 
 
 def evaluation_table(evaluation: Evaluation, *, title: str) -> Table:
-    """Metrics down, list lengths across, each value over its interval."""
+    """Metrics down, list lengths across, each value over its interval; below them what is measured of items."""
     cells: dict[str, dict[int, str]] = {}
     for name, value in evaluation.figures.items():
-        metric, _, k = name.partition("@")
-        cells.setdefault(metric, {})[int(k)] = _with_interval(name, value, evaluation)
+        metric, at, k = name.partition("@")
+        if at:
+            cells.setdefault(metric, {})[int(k)] = _with_interval(name, value, evaluation)
     ks = sorted({k for by_k in cells.values() for k in by_k})
     rows = [[metric, *(by_k[k] for k in ks)] for metric, by_k in cells.items()]
-    return rich_table(["metric", *(f"@{k}" for k in ks)], rows, title=title)
+    table = rich_table(["metric", *(f"@{k}" for k in ks)], rows, title=title)
+    of_items = [f"{name} {value:.4f}" for name, value in evaluation.figures.items() if "@" not in name]
+    table.caption = ", ".join(of_items) or None
+    return table
 
 
 def _with_interval(name: str, value: float, evaluation: Evaluation) -> str:
@@ -132,16 +189,32 @@ def comparison_frame(results: Results, configs: Mapping[str, RunConfig]) -> pl.D
 
 
 def _wide_row(cell: Cell, runs: Sequence[RunResult]) -> dict[str, Any]:
-    flat = [{f"{split} {name}": value for split in ("valid", "test") for name, value in getattr(run, split).items()}
-            | {"best epoch": run.best_epoch, "seconds per epoch": run.seconds_per_epoch} for run in runs]  # fmt: skip
     peaks = [run.peak_gb for run in runs if run.peak_gb is not None]
     row: dict[str, Any] = {**cell._asdict(), "seeds": len(runs), "parameters": runs[0].n_parameters}
     row["peak GB"] = max(peaks, default=None)
+    flat = [_flat_figures(run) for run in runs]
     for name in flat[0]:
-        values = [figures[name] for figures in flat]
-        row[name] = float(np.mean(values))
-        row[f"{name} sd"] = float(np.std(values, ddof=1)) if len(runs) > 1 else None
-    return row
+        values = [value for figures in flat if (value := figures.get(name)) is not None]
+        row[name] = _mean(values)
+        row[f"{name} sd"] = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return row | _bounds(runs)
+
+
+def _flat_figures(run: RunResult) -> dict[str, float | None]:
+    measured = {f"{split} {name}": value for split in ("valid", "test") for name, value in getattr(run, split).items()}
+    return measured | {
+        "best epoch": run.best_epoch,
+        "seconds per epoch": run.seconds_per_epoch,
+        "seconds": run.seconds,
+    }
+
+
+def _bounds(runs: Sequence[RunResult]) -> dict[str, float | None]:
+    return {
+        f"test {name} {side}": _mean([getattr(run, f"test_{side}").get(name) for run in runs])
+        for name in runs[0].test_low
+        for side in ("low", "high")
+    }
 
 
 def tests_frame(tests: Sequence[BaselineComparison]) -> pl.DataFrame:

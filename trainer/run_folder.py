@@ -66,6 +66,8 @@ class RunResult:
     n_parameters: int
     seconds_per_epoch: float
     """Of a model that is computed at once: all of it."""
+    seconds: float | None = None
+    """Of training in all, a resumed run's parts together: building the model and its epochs, without evaluation."""
     peak_gb: float | None = None
     """The most memory that the process (or its GPU) held while it trained; after a resume, since then."""
     test_low: dict[str, float] = field(default_factory=dict)
@@ -202,13 +204,18 @@ class RunFolder:
 
         return _restore(self.path / "last.pt", restore)
 
-    def save_steps(self, steps: Mapping[str, Tensor]) -> None:
-        """Save what a model that is computed at once resumes from."""
-        _save({"model": dict(steps)}, self.path / "last.pt")
+    def save_steps(self, steps: Mapping[str, Tensor], seconds: float = 0.0) -> None:
+        """Save what a model that is computed at once resumes from, and the time that it took so far."""
+        _save({"model": dict(steps), "seconds": seconds}, self.path / "last.pt")
 
     def load_steps(self) -> dict[str, Tensor]:
         """The saved steps; empty where there are none."""
         return dict(_load(self.path / "last.pt")["model"]) if (self.path / "last.pt").exists() else {}
+
+    def seconds_of_steps(self) -> float:
+        """The time that the saved steps took; 0 where there are none."""
+        file = self.path / "last.pt"
+        return _restore(file, lambda state: float(state.get("seconds", 0.0))) if file.exists() else 0.0
 
     def _difference(self, config: RunConfig) -> str:
         mine, theirs = _flat(self.config().model_dump()), _flat(config.model_dump())

@@ -207,6 +207,18 @@ def test_the_means_are_those_of_the_pairs_and_random_items_are_less_alike(report
     assert chance["final cosine"] is None
 
 
+def test_a_run_records_the_figures_of_the_report(world, report):
+    means, collapse = table(report, "proximity"), table(report, "collapse")
+    for name in ("lightgcn", "anchorrec"):
+        measured = RunFolder(world / name).result().test
+        [row] = means.filter(run=name, rank="all").rows(named=True)
+        assert [measured["text_cosine"], measured["image_cosine"]] == pytest.approx(
+            [row["text cosine"], row["image cosine"]]
+        )
+    [pairs] = collapse.filter(run="anchorrec", space="origin", modalities="all pairs").rows(named=True)
+    assert measured["positional_collapse"] == pytest.approx(pairs["ratio"], rel=0.01)  # other random pairs
+
+
 def test_pictures_are_inlined_and_missing_ones_said(report):
     text = (report / "report.html").read_text()
     blocks = re.findall(r'<div class="example">.*?</div>\s*<div class="runs">', text, re.DOTALL)

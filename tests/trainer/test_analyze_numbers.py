@@ -7,16 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trainer.analyze.numbers import (
-    collapse,
-    nearest_others,
     overlap,
-    pair_cosines,
     pair_proximity,
     random_others,
     tsne,
     two_hop_counts,
     users_in_common,
 )
+from trainer.expressiveness import nearest_others
 
 # Users' items: 0 has A B, 1 has B C, 2 has D alone, nobody has E.
 INTERACTIONS = sp.csr_matrix(np.array([[1, 1, 0, 0, 0], [0, 1, 1, 0, 0], [0, 0, 0, 1, 0]], dtype=np.float64))
@@ -24,25 +22,6 @@ INTERACTIONS = sp.csr_matrix(np.array([[1, 1, 0, 0, 0], [0, 1, 1, 0, 0], [0, 0, 
 
 def vectors(n, width, seed=0):
     return np.random.default_rng(seed).normal(size=(n, width)).astype(np.float32)
-
-
-def test_an_item_is_not_its_own_neighbour_even_beside_its_double():
-    rows, cosines = nearest_others(np.array([[1, 0], [1, 0], [0, 1]], dtype=np.float32), 2)
-    assert rows.tolist() == [[1, 2], [0, 2], [0, 1]]
-    np.testing.assert_allclose(cosines, [[1, 0], [1, 0], [0, 0]])
-
-
-def test_neighbours_are_those_of_a_full_cosine_matrix():
-    items = vectors(50, 6)
-    unit = items / np.linalg.norm(items, axis=1, keepdims=True)
-    cosines = unit @ unit.T
-    np.fill_diagonal(cosines, -np.inf)
-    rows, _ = nearest_others(items, 7)
-    np.testing.assert_array_equal(rows, np.argsort(-cosines, axis=1)[:, :7])
-
-
-def test_no_more_neighbours_than_there_are_other_items():
-    assert nearest_others(vectors(4, 3), 20)[0].shape == (4, 3)
 
 
 def test_a_space_overlaps_itself_fully_whatever_the_length_of_its_rows():
@@ -100,39 +79,9 @@ def test_items_with_the_same_users_are_in_full_proximity():
     np.testing.assert_allclose(pair_proximity(shared, np.array([3, 3]), others), 1)
 
 
-def test_cosines_of_pairs_by_hand():
-    features = np.array([[3, 4], [4, 3], [0, 0]], dtype=np.float16)
-    cosines = pair_cosines(features, np.array([[1, 2], [0, 1], [0, 1]]))
-    np.testing.assert_allclose(cosines, [[0.96, 0], [0.96, 1], [0, 0]], rtol=1e-5)
-
-
 def test_random_others_are_never_the_item_itself():
     drawn = random_others(5, 200, np.random.default_rng(0))
     assert all(set(row) == set(range(5)) - {item} for item, row in enumerate(drawn.tolist()))
-
-
-def test_equal_embeddings_have_collapsed():
-    items = vectors(200, 8)
-    found = collapse(items, 3 * items, np.random.default_rng(0))
-    assert found.same == pytest.approx(0, abs=1e-6)
-    assert found.ratio == pytest.approx(0, abs=1e-6)
-
-
-def test_independent_embeddings_are_as_far_apart_as_random_items():
-    found = collapse(vectors(2000, 16, 1), vectors(2000, 16, 2), np.random.default_rng(0))
-    assert found.ratio == pytest.approx(1, abs=0.02)
-
-
-def test_collapse_by_hand():
-    one, other = np.array([[1.0, 0], [0, 1]]), np.array([[1.0, 0], [-1, 0]])
-    # Same item: 0 and sqrt 2. Different items: (1,0) to (-1,0) is 2, (0,1) to (1,0) is sqrt 2.
-    found = collapse(one, other, np.random.default_rng(0), n_random=200_000)
-    assert found.same == pytest.approx(2**0.5 / 2)
-    assert found.random == pytest.approx((2 + 2**0.5) / 2, rel=0.01)
-
-
-def test_a_space_that_is_one_point_has_no_ratio():
-    assert collapse(np.ones((5, 3)), np.ones((5, 3)), np.random.default_rng(0)).ratio is None
 
 
 def test_the_map_of_two_spaces_keeps_their_rows_apart_and_is_repeatable():

@@ -1,11 +1,13 @@
 """Comparisons: every run once, figures averaged over seeds, differences tested user by user, errors said at once."""
 
+import io
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import polars as pl
 import pytest
+from rich.console import Console
 from scipy import stats
 from typer.testing import CliRunner
 from worlds import topics_dataset
@@ -15,6 +17,7 @@ from trainer.__main__ import app
 from trainer.compare import compare_runs
 from trainer.config import load_config, shipped_configs
 from trainer.experiment_matrix import Cell, make_plan
+from trainer.result_tables import comparison_tables, rest_rows
 from trainer.run_folder import RunFolder
 
 OVERRIDES = ("training.epochs=3", "training.batch_size=128", "training.learning_rate=0.02", "evaluation.bootstrap=100")
@@ -86,6 +89,9 @@ def test_the_csv_has_mean_and_standard_deviation_over_the_seeds(nested):
         values = [run.test[name] for run in runs]
         assert table[f"test {name}"][3] == pytest.approx(np.mean(values))
         assert table[f"test {name} sd"][3] == pytest.approx(np.std(values, ddof=1))
+    assert table["test recall@20 low"][3] == pytest.approx(np.mean([run.test_low["recall@20"] for run in runs]))
+    assert table["seconds"][3] == pytest.approx(np.mean([run.seconds for run in runs]))
+    assert table["test text_cosine"][2] is None  # of popularity
 
 
 def test_the_tests_pair_users_whose_values_are_averaged_over_the_seeds_first(nested):
@@ -116,10 +122,16 @@ def test_the_markdown_shows_every_configuration_with_its_deviation_and_the_tests
     page = (nested[0] / "comparison.md").read_text()
     figures, tests = page.split("mean change from popularity")
     mean = np.mean([run.test["recall@20"] for run in nested[1].results[Cell("one", "bpr")].values()])
-    (row,) = (line for line in figures.splitlines() if line.startswith("| one | bpr |"))
-    assert f"{mean:.4f} ±" in row
+    runs = nested[1].results[Cell("one", "bpr")].values()
+    accuracy, rest = (line for line in figures.splitlines() if line.startswith("| one | bpr |"))
+    assert f"{mean:.4f} ±" in accuracy
+    low, high = (np.mean([getattr(run, bound)["recall@20"] for run in runs]) for bound in ("test_low", "test_high"))
+    assert f"| {low:.4f}-{high:.4f} |" in accuracy
+    assert f"| {np.mean([run.test['text_cosine'] for run in runs]):.3f} |" in rest
+    assert f"| {np.mean([run.seconds for run in runs]):.1f} |" in rest
     assert tests.count("| bpr |") == 4
-    assert len({line.count("|") for line in figures.splitlines() if line.startswith("|")}) == 1
+    for columns, part in zip((8, 10), figures.split("beyond accuracy"), strict=True):
+        assert {line.count("|") - 1 for line in part.splitlines() if line.startswith("|")} == {columns}
 
 
 def test_finished_runs_are_used_again_and_only_what_is_new_is_run(data, nested, tmp_path):
@@ -231,6 +243,45 @@ def test_features_that_a_model_lacks_are_named_before_the_first_run(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_of_all_models_those_that_the_data_lack_features_for_are_left_out_and_said(tmp_path, capsys):
+    topics_dataset(tmp_path / "texts", modalities=("text",))
+    configs, options = ["smore", "popularity", "vbpr"], {"overrides": ("training.epochs=1",)}
+    found = compare_runs([tmp_path / "texts"], configs, tmp_path / "out", optional=configs, **options)
+    reason = "smore needs all of the features text, image; the data have text"
+    assert f"texts: smore is left out: {reason}" in " ".join(capsys.readouterr().err.split())
+    assert f"* smore on texts: {reason}" in (tmp_path / "out" / "comparison.md").read_text()
+    assert list(json.loads((tmp_path / "out" / "comparison.json").read_text())) == ["popularity", "vbpr"]
+    assert {(versus.cell.config, versus.baseline) for versus in found.tests} == {("vbpr", "popularity")}
+    with pytest.raises(InputError, match="baseline 'smore' is none of the configurations popularity, vbpr"):
+        compare_runs([tmp_path / "texts"], configs, tmp_path / "out", optional=configs, baseline="smore", **options)
+
+
+def test_a_baseline_that_one_data_set_leaves_out_is_compared_with_on_the_others(data, tmp_path):
+    topics_dataset(tmp_path / "texts", modalities=("text",))
+    configs = ["smore", "popularity"]
+    options = {"overrides": ("training.epochs=1",), "optional": configs, "baseline": "smore"}
+    found = compare_runs([tmp_path / "texts", data / "one"], configs, tmp_path / "out", **options)
+    assert {versus.cell for versus in found.tests} == {Cell("one", "popularity")}
+
+
+def test_the_printed_tables_fit_into_a_hundred_columns(nested):
+    console = Console(width=100, file=io.StringIO())
+    found = nested[1]
+    results = {Cell(f"{cell.data}-of-long-name", cell.config): runs for cell, runs in found.results.items()}
+    console.print(comparison_tables(results, found.metrics, title=found.title))
+    lines = console.file.getvalue().splitlines()
+    rows = [line for line in lines if line.startswith("one-of-long-name")]
+    assert len(rows) == 4  # a line a run and table
+    assert {row.split()[1] for row in rows} == {"popularity", "bpr"}
+
+
+def test_a_result_from_before_the_total_time_was_kept_is_shown_without_it(nested):
+    runs = {
+        cell: {seed: replace(run, seconds=None) for seed, run in of.items()} for cell, of in nested[1].results.items()
+    }
+    assert {row[-3] for row in rest_rows(runs)[1]} == {"-"}
+
+
 def evaluate(*arguments) -> str:
     """The command's output; an InputError passes through."""
     result = CliRunner(env={"COLUMNS": "120"}).invoke(app, ["evaluate", *map(str, arguments)])
@@ -246,6 +297,7 @@ def test_evaluate_prints_and_writes_what_the_run_found(nested, tmp_path):
     printed = evaluate(run, "--csv", tmp_path / "figures.csv", "--users", tmp_path / "users.csv")
     assert f"{result.test['recall@20']:.4f}" in printed
     assert f"{result.test_low['recall@20']:.4f}-{result.test_high['recall@20']:.4f}" in printed
+    assert f"text_cosine {result.test['text_cosine']:.4f}" in printed
     table = pl.read_csv(tmp_path / "figures.csv")
     assert dict(table.select("figure", "value").rows()) == pytest.approx(result.test)
     assert dict(table.drop_nulls().select("figure", "high").rows()) == pytest.approx(result.test_high)
@@ -258,7 +310,8 @@ def test_evaluate_takes_other_lengths_the_other_split_and_no_intervals(nested, t
     run = nested[0] / "one" / "bpr" / "1"
     evaluate(run, "--split", "valid", "--ks", "20,3", "--bootstrap", 0, "--csv", tmp_path / "figures.parquet")
     table = pl.read_parquet(tmp_path / "figures.parquet")
-    assert {name.partition("@")[2] for name in table["figure"]} == {"3", "20"}
+    assert {name.partition("@")[2] for name in table["figure"] if "@" in name} == {"3", "20"}
+    assert {name for name in table["figure"] if "@" not in name} == {"text_cosine", "image_cosine"}
     figures = dict(table.select("figure", "value").rows())
     assert figures["recall@20"] == pytest.approx(RunFolder(run).result().valid["recall@20"])
     assert table["low"].null_count() == len(table)

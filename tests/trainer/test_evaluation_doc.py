@@ -11,6 +11,7 @@ from worlds import topics_dataset
 from trainer.__main__ import app
 from trainer.config import EvaluationSettings
 from trainer.evaluator import METRICS
+from trainer.expressiveness import FIGURES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text(encoding="utf-8")
 
@@ -47,6 +48,8 @@ def test_every_command_of_the_page_works(here):
 def test_every_figure_and_every_setting_is_on_the_page():
     for metric in METRICS:
         assert f"`{metric}@k`" in PAGE, metric
+    for figure in FIGURES:
+        assert f"`{figure}`" in PAGE, figure
     for name, setting in EvaluationSettings.model_fields.items():
         assert f"`{name}`" in PAGE, name
         if name in ("cold_at_most", "tail_share", "bootstrap"):

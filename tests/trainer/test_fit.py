@@ -154,6 +154,29 @@ def test_a_run_killed_at_any_write_resumes_to_the_same_bits(dataset, tmp_path, m
         assert (resumed.test, resumed.best_epoch) == (measured.test, measured.best_epoch)
 
 
+def test_the_time_of_a_solution_counts_what_was_done_before_an_interruption(dataset, tmp_path, monkeypatch):
+    now = [0.0]
+
+    def solve(model, work):
+        now[0] += 100 if not work.load() else 7
+        if not work.load():
+            work.save({"half": torch.ones(1)})
+            raise KeyboardInterrupt
+        return {"items": torch.ones(dataset.n_items, 1)}
+
+    monkeypatch.setattr("trainer.fit.perf_counter", lambda: now[0])
+    monkeypatch.setattr("trainer.models.popularity.Popularity.solve", solve)
+    with pytest.raises(KeyboardInterrupt):
+        fit(dataset, load_config("popularity"), RunFolder(tmp_path / "run"))
+    assert fit(dataset, load_config("popularity"), RunFolder(tmp_path / "run")).seconds == 107
+
+
+def test_the_time_of_epochs_adds_up_with_that_of_the_model_s_graphs(dataset, tmp_path):
+    result = fit(dataset, small("lightgcn", "training.epochs=3"), RunFolder(tmp_path / "run"))
+    epochs = sum(record["seconds"] for record in RunFolder(tmp_path / "run").history())
+    assert epochs < result.seconds < epochs + 60
+
+
 def test_a_folder_of_another_configuration_is_refused_with_the_first_difference(dataset, tmp_path):
     fit(dataset, small("bpr"), RunFolder(tmp_path / "run"))
     with pytest.raises(InputError, match=r"model\.reg_weight is 0\.01 there, 0\.5 here"):

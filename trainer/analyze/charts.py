@@ -63,8 +63,9 @@ def loss_terms(curves: pl.DataFrame) -> Chart:
 
 
 def costs(cost: pl.DataFrame, colours: Mapping[str, str]) -> Chart:
-    """Horizontal bars: seconds an epoch, parameters, and peak memory where it was recorded."""
-    shown = [c for c in cost.columns if c in ("seconds_per_epoch", "n_parameters") or c.startswith("peak")]
+    """Horizontal bars: seconds of training, parameters, and peak memory where it was recorded."""
+    wanted = ("seconds_per_epoch", "seconds", "n_parameters")
+    shown = [c for c in cost.columns if c in wanted or c.startswith("peak")]
     with mpl.rc_context(STYLE):
         figure, panels = make_panels(len(shown), width=3.6, height=0.8 + 0.35 * len(cost))
         for axes, name in zip(panels, shown, strict=True):
@@ -75,7 +76,7 @@ def costs(cost: pl.DataFrame, colours: Mapping[str, str]) -> Chart:
             axes.margins(x=0.25)
             axes.grid(visible=False)
             axes.set_xticks([])
-        return to_chart(figure, "Seconds per epoch, parameters and recorded memory of each run.")
+        return to_chart(figure, "Seconds of training, parameters and recorded memory of each run.")
 
 
 def overlap_matrix(overlaps: pl.DataFrame, run: str, k: int) -> Chart:

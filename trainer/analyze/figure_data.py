@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,11 @@ import polars as pl
 from index.errors import InputError
 from trainer.analyze import numbers
 from trainer.analyze.runs import FINAL, AnalyzedRun, ComparedRuns
+from trainer.expressiveness import TOP, collapses, nearest_others, pair_cosines
 from trainer.progress import track
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-TOP = 3
-"""Neighbours of Fig. 5."""
 RANDOM = "random items"
 """The name of the rows of `proximity` for random pairs of items."""
 MEASURED = ("valid", "test", "test_low", "test_high")
@@ -39,12 +37,11 @@ def accuracy(compared: ComparedRuns) -> pl.DataFrame:
 
 
 def cost(compared: ComparedRuns) -> pl.DataFrame:
-    """One row a run: the costs that the run recorded, and the total of its epochs."""
+    """One row a run: its epochs, and the costs that it recorded."""
     rows = [
         {
             "run": run.name,
             "epochs": len(run.history),
-            "seconds_trained": sum(record["seconds"] for record in run.history),
             **{name: value for name, value in asdict(run.result).items() if isinstance(value, int | float)},
         }
         for run in compared.runs
@@ -79,8 +76,7 @@ def overlaps(compared: ComparedRuns, k: int) -> pl.DataFrame:
 
 def _neighbourhoods(spaces: Mapping[str, Array], k: int, of: str) -> dict[str, Array]:
     return {
-        name: numbers.nearest_others(vectors, k)[0]
-        for name, vectors in track(list(spaces.items()), f"neighbourhoods, {of}")
+        name: nearest_others(vectors, k)[0] for name, vectors in track(list(spaces.items()), f"neighbourhoods, {of}")
     }
 
 
@@ -91,7 +87,7 @@ def top_neighbours(compared: ComparedRuns, rng: np.random.Generator) -> pl.DataF
     """
     k = min(TOP, compared.dataset.n_items - 1)
     hops = numbers.two_hop_counts(compared.interactions)
-    chosen = {run.name: numbers.nearest_others(run.final, k) for run in compared.runs if run.final is not None}
+    chosen = {run.name: nearest_others(run.final, k) for run in compared.runs if run.final is not None}
     chance = numbers.random_others(compared.dataset.n_items, k, rng)
     frames = [_pairs(compared, name, rows, cosines, hops) for name, (rows, cosines) in chosen.items()]
     return pl.concat([*frames, _pairs(compared, RANDOM, chance, np.full(chance.shape, np.nan), hops)])
@@ -103,8 +99,7 @@ def _pairs(compared: ComparedRuns, run: str, rows: Array, cosines: Array, hops: 
     shared = numbers.users_in_common(compared.interactions, rows)
     n_users_of = np.asarray(compared.interactions.sum(axis=0), dtype=np.int64).ravel()
     measured = {
-        f"{m} cosine": numbers.pair_cosines(features, rows).ravel().astype(np.float64)
-        for m, features in compared.raw.items()
+        f"{m} cosine": pair_cosines(features, rows).ravel().astype(np.float64) for m, features in compared.raw.items()
     }
     return pl.DataFrame(
         {
@@ -141,11 +136,7 @@ def collapse(compared: ComparedRuns, rng: np.random.Generator) -> pl.DataFrame:
 
 def _collapse_of(run: AnalyzedRun, group: str, rng: np.random.Generator) -> Iterator[dict[str, Any]]:
     spaces = {name.removeprefix(f"{group} "): v for name, v in run.spaces.items() if name.startswith(f"{group} ")}
-    found = {f"{a} and {b}": numbers.collapse(spaces[a], spaces[b], rng) for a, b in combinations(spaces, 2)}
-    if len(found) > 1:
-        same, random = (float(np.mean(values)) for values in zip(*found.values(), strict=True))
-        found["all pairs"] = numbers.Collapse(same, random)
-    for pair, measured in found.items():
+    for pair, measured in collapses(spaces, rng).items():
         distances = {"same item": measured.same, "random items": measured.random, "ratio": measured.ratio}
         yield {"run": run.name, "space": group, "modalities": pair, **distances}
 

@@ -1,34 +1,16 @@
 """What the figures measure (docs/analysis.md): functions of item vectors, neighbour rows and interactions."""
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
-from index.ranking import unit_rows
-from trainer.nearest import nearest_items
 from trainer.progress import track
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-_ROWS_AT_ONCE = 4096
 _ENTRIES_AT_ONCE = 20_000_000
 """Entries that a block of R'R may have at most."""
-
-
-def nearest_others(vectors: Array, k: int) -> tuple[Array, Array]:
-    """Each item's k nearest by cosine, itself left out, ties by lower row.
-
-    Args:
-        vectors: (n_items, width).
-        k: at most n_items - 1 are returned.
-
-    Returns:
-        Item rows (n_items, k) int64 and cosines (n_items, k) float32, descending.
-    """
-    rows, cosines, _ = nearest_items(vectors, k + 1)
-    return rows[:, 1:], cosines[:, 1:]
 
 
 def overlap(mine: Array, theirs: Array) -> float:
@@ -44,18 +26,6 @@ def overlap(mine: Array, theirs: Array) -> float:
 def random_others(n_items: int, k: int, rng: np.random.Generator) -> Array:
     """(n_items, k) rows drawn at random among the other items."""
     return (np.arange(n_items)[:, None] + rng.integers(1, n_items, size=(n_items, k))) % n_items
-
-
-def pair_cosines(features: Array, others: Array) -> Array:
-    """Cosine of every item with each of its `others` (n_items, k): (n_items, k) float32. 0 where a row is all zero."""
-    cosines = np.empty(others.shape, dtype=np.float32)
-    for start in range(0, len(others), _ROWS_AT_ONCE):
-        block = slice(start, start + _ROWS_AT_ONCE)
-        items = unit_rows(np.asarray(features[block], dtype=np.float32))
-        for rank, rows in enumerate(others[block].T):
-            theirs = unit_rows(np.asarray(features[rows], dtype=np.float32))
-            cosines[block, rank] = np.einsum("nd,nd->n", items, theirs)
-    return cosines
 
 
 def two_hop_counts(interactions: sp.csr_matrix) -> Array:
@@ -94,47 +64,6 @@ def pair_proximity(shared: Array, n_users_of: Array, others: Array) -> Array:
     """
     scale = np.sqrt(n_users_of[:, None].astype(np.float64) * n_users_of[others])
     return np.divide(shared, scale, out=np.zeros(shared.shape), where=scale > 0)
-
-
-class Collapse(NamedTuple):
-    """How near an item's vectors of two spaces lie, against those of two random items."""
-
-    same: float
-    """Mean distance of the item's two unit vectors."""
-    random: float
-    """Mean distance of the vectors of two different items, one from each space."""
-
-    @property
-    def ratio(self) -> float | None:
-        """0: both vectors of an item stand in one place; 1: no nearer than those of any two items."""
-        return self.same / self.random if self.random > 0 else None
-
-
-def collapse(one: Array, other: Array, rng: np.random.Generator, n_random: int = 100_000) -> Collapse:
-    """Positional collapse of two spaces of the same width, rows scaled to length 1.
-
-    Args:
-        one, other: (n_items, d); row i of both belongs to item i.
-        rng: draws the random pairs.
-        n_random: how many of them.
-    """
-    one, other = unit_rows(one), unit_rows(other)
-    items = np.arange(len(one))
-    drawn = rng.integers(len(one), size=n_random)
-    different = (drawn + rng.integers(1, len(one), size=n_random)) % len(one)
-    return Collapse(_mean_distance(one, other, items, items), _mean_distance(one, other, drawn, different))
-
-
-def _mean_distance(one: Array, other: Array, rows: Array, other_rows: Array) -> float:
-    total = sum(
-        float(np.linalg.norm(one[mine] - other[theirs], axis=1).sum(dtype=np.float64))
-        for mine, theirs in zip(_blocks(rows), _blocks(other_rows), strict=True)
-    )
-    return total / len(rows)
-
-
-def _blocks(rows: Array) -> Iterator[Array]:
-    return (rows[start : start + _ROWS_AT_ONCE] for start in range(0, len(rows), _ROWS_AT_ONCE))
 
 
 def tsne(spaces: list[Array], rng_seed: int) -> list[Array]:

@@ -34,7 +34,7 @@ class AnalyzedRun:
     name: str
     result: RunResult
     history: list[dict[str, Any]]
-    """One record an epoch, as in metrics.jsonl; empty where nothing is trained."""
+    """One record an epoch, as in metrics.jsonl; empty where the model is computed at once and has no loss."""
     spaces: dict[str, Array]
     """(n_items, width) by space: "origin id", "projected text", "final" ..., those that the model has."""
 
@@ -73,7 +73,7 @@ def open_runs(paths: Sequence[Path], *, trained_tables: bool = False) -> Compare
     _check_same_data(folders)
     dataset = folders[0].dataset()
     runs = tuple(
-        AnalyzedRun(name, result, folder.history(), _spaces(dataset, folder, trained_tables))
+        AnalyzedRun(name, result, _epochs(folder), _spaces(dataset, folder, trained_tables))
         for name, result, folder in track(list(zip(names, results, folders, strict=True)), "opening runs")
     )
     if trained_tables and not any(space.startswith("trained ") for run in runs for space in run.spaces):
@@ -104,6 +104,10 @@ def _result(folder: RunFolder) -> RunResult:
     if result is None:
         raise InputError(f"{folder.path} is not finished: it has no result.json (`python -m trainer fit` resumes it)")
     return result
+
+
+def _epochs(folder: RunFolder) -> list[dict[str, Any]]:
+    return [record for record in folder.history() if "loss" in record]
 
 
 def _check_same_data(folders: Sequence[RunFolder]) -> None:

@@ -12,6 +12,7 @@ from trainer.analyze.canvas import run_colours
 from trainer.analyze.page import Example, Section, Table, Tile
 from trainer.analyze.runs import ComparedRuns
 from trainer.analyze.thumbnails import thumbnail
+from trainer.expressiveness import TOP
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def _cost(compared: ComparedRuns) -> Section:
     return Section(
         anchor="cost",
         title="Cost",
-        seen="What a run takes: time for an epoch of training (evaluation not counted) and trainable parameters.",
+        seen="What a run takes: time of training, an epoch and in all (evaluation not counted), and trained numbers.",
         computed="As each run recorded it on the machine that it ran on; compare times only of runs of one machine.",
         charts=[charts.costs(cost, _colours(compared))],
         tables=[Table("cost", "Cost by run.", cost)],
@@ -132,10 +133,10 @@ def _proximity(compared: ComparedRuns, pairs: pl.DataFrame) -> Section:
     means = figure_data.proximity(pairs)
     return Section(
         anchor="proximity",
-        title=f"What the nearest {figure_data.TOP} have in common with an item (Fig. 5a)",
+        title=f"What the nearest {TOP} have in common with an item (Fig. 5a)",
         seen="Whether an item's nearest items look and read like it (modality cosines) or are consumed by the same "
         "people (pair proximity). The dashed line is what random items give.",
-        computed=f"Each item's {figure_data.TOP} nearest by cosine of final vectors, itself left out, averaged over "
+        computed=f"Each item's {TOP} nearest by cosine of final vectors, itself left out, averaged over "
         "all items. Modality cosines are of the features as given. 2-hop count: the paper's released number, the "
         "distinct other items consumed by the users who consumed the neighbour; it measures the neighbour's popularity "
         "and does not depend on the item. Pair proximity: users in common, divided by the root of the product of both "
