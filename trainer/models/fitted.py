@@ -23,12 +23,35 @@ class Work:
     """The steps that were saved before the process was interrupted; empty where there are none."""
     save: Callable[[Tensors], None] = lambda steps: None
     """Save the steps done so far, in place of those saved before."""
+    _steps: Tensors | None = field(default=None, init=False)
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
         """The shared result of this key, made where it is missing. The key names everything that it depends on."""
         if key not in self.shared:
             self.shared[key] = make()
         return cast(T, self.shared[key])
+
+    def latest(self, key: Hashable, version: Hashable, make: Callable[[], T]) -> T:
+        """As `once`, of something large that settings change: only the version that was asked for last is kept."""
+        held, found = self.shared.get(key, (None, None))
+        if held != version:
+            self.shared.pop(key, None)  # before the next one is made: memory holds one of them
+            found = make()
+            self.shared[key] = version, found
+        return cast(T, found)
+
+    def saved_step(self, name: str) -> Tensors:
+        """The tensors of this step by name, as they were saved last; empty where there are none."""
+        if self._steps is None:
+            self._steps = self.load()
+        return {key.removeprefix(f"{name}/"): t for key, t in self._steps.items() if key.startswith(f"{name}/")}
+
+    def save_step(self, name: str, tensors: Tensors) -> None:
+        """Save the tensors of this step in place of its earlier ones, beside those of other steps."""
+        self.saved_step(name)
+        others = {key: tensor for key, tensor in (self._steps or {}).items() if not key.startswith(f"{name}/")}
+        self._steps = others | {f"{name}/{key}": tensor for key, tensor in tensors.items()}
+        self.save(self._steps)
 
 
 class FittedModel(RecommenderModel):
