@@ -11,6 +11,8 @@ from trainer.data import NO_TIME, Interactions
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+SECONDS_A_DAY = 86_400.0
+
 
 @dataclass(frozen=True, eq=False)
 class Histories:
@@ -41,6 +43,11 @@ class Histories:
         """Whether the time of any interaction is known; without one the order within a user says nothing."""
         return bool((self.timestamps != NO_TIME).any())
 
+    def binary(self) -> sp.csr_matrix:
+        """X (n_users, n_items) float32: 1 where the user has the item."""
+        ones = np.ones(len(self.items), np.float32)
+        return self._by_user(ones)
+
     def matrix(self, recency: Recency | None = None) -> sp.csr_matrix:
         """(n_users, n_items) float32: the recency weight of each past item over the root of the user's weights.
 
@@ -50,5 +57,25 @@ class Histories:
         sums = np.add.reduceat(np.append(weights, 0), self.offsets[:-1]) * (np.diff(self.offsets) > 0)
         scale = 1 / np.sqrt(np.maximum(sums, np.finfo(np.float32).tiny))
         values = weights * np.repeat(scale, np.diff(self.offsets))
+        return self._by_user(values.astype(np.float32))
+
+    def _by_user(self, values: Array) -> sp.csr_matrix:
         shape = (len(self.offsets) - 1, self.n_items)
-        return sp.csr_matrix((values.astype(np.float32), self.items, self.offsets), shape=shape)
+        # A copy: whoever sorts the matrix's indices must not reorder the histories.
+        return sp.csr_matrix((values, self.items, self.offsets), shape=shape, copy=True)
+
+    def decayed_counts(self, half_life_days: float) -> Array:
+        """(n_items,) float64 interactions by age: one of `half_life_days` before the newest counts half."""
+        return decayed_counts(self.items, self.timestamps, self.n_items, half_life_days)
+
+
+def decayed_counts(item_rows: Array, timestamps: Array, n_items: int, half_life_days: float) -> Array:
+    """(n_items,) float64 interactions by age before the newest, halved every `half_life_days`.
+
+    Those without a time count nothing; where none has one, each counts 1.
+    """
+    known = timestamps != NO_TIME
+    if not known.any():
+        return np.bincount(item_rows, minlength=n_items).astype(np.float64)
+    age_days = (timestamps[known].max() - timestamps[known]) / SECONDS_A_DAY
+    return np.bincount(item_rows[known], weights=np.exp2(-age_days / half_life_days), minlength=n_items)

@@ -5,7 +5,15 @@ from typing import Annotated
 from pydantic import Field
 
 from trainer.model_settings.base import MODALITIES, SINGLE_MODALITIES, FrozenSettings, Modality, ModelBase, Size, Weight
-from trainer.model_settings.linear import PopularitySettings
+from trainer.model_settings.linear import (
+    EASESettings,
+    ELSASettings,
+    IALSSettings,
+    ItemItemSettings,
+    ItemKNNCBFSettings,
+    ItemKNNSettings,
+    PopularitySettings,
+)
 from trainer.model_settings.paper import (
     OFFICIAL,
     AlignRecSettings,
@@ -32,9 +40,15 @@ __all__ = [
     "BM3Settings",
     "BPRSettings",
     "DAMRSSettings",
+    "EASESettings",
+    "ELSASettings",
     "FREEDOMSettings",
     "FrozenSettings",
     "FusionWeights",
+    "IALSSettings",
+    "ItemItemSettings",
+    "ItemKNNCBFSettings",
+    "ItemKNNSettings",
     "LATTICESettings",
     "LGMRecSettings",
     "LightGCNSettings",
@@ -51,6 +65,11 @@ __all__ = [
 
 ModelSettings = Annotated[
     PopularitySettings
+    | EASESettings
+    | ItemKNNSettings
+    | ItemKNNCBFSettings
+    | IALSSettings
+    | ELSASettings
     | BPRSettings
     | LightGCNSettings
     | VBPRSettings

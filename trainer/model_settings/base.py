@@ -39,6 +39,8 @@ class ModelBase(FrozenSettings):
     """How many of them the data must have."""
     fewest_items: ClassVar[int] = 1
     """Items that the data must have, with which the model's loss is defined."""
+    most_items: ClassVar[int | None] = None
+    """Items that the data may have, where the model needs a dense matrix of all pairs."""
 
 
 class RecencySettings(ModelBase):

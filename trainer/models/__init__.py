@@ -11,7 +11,12 @@ from trainer.model_settings import (
     BM3Settings,
     BPRSettings,
     DAMRSSettings,
+    EASESettings,
+    ELSASettings,
     FREEDOMSettings,
+    IALSSettings,
+    ItemKNNCBFSettings,
+    ItemKNNSettings,
     LATTICESettings,
     LGMRecSettings,
     LightGCNSettings,
@@ -26,8 +31,13 @@ from trainer.models.base import Factors, GradientModel, Inputs, RecommenderModel
 from trainer.models.bm3 import BM3
 from trainer.models.bpr import BPR
 from trainer.models.damrs import DAMRS
+from trainer.models.ease import EASE
+from trainer.models.elsa import ELSA
 from trainer.models.fitted import FittedModel, Work
 from trainer.models.freedom import FREEDOM
+from trainer.models.ials import IALS
+from trainer.models.itemknn import ItemKNN
+from trainer.models.itemknn_cbf import ItemKNNCBF
 from trainer.models.lattice import LATTICE
 from trainer.models.lgmrec import LGMRec
 from trainer.models.lightgcn import LightGCN
@@ -40,6 +50,14 @@ __all__ = ["Factors", "FittedModel", "GradientModel", "Inputs", "RecommenderMode
 
 _SIZED = {LATTICESettings: LATTICE, SMORESettings: SMORE, AlignRecSettings: AlignRec}
 """Models whose L2 term is divided by the configured batch size."""
+_SEEDED = {
+    EASESettings: EASE,
+    ItemKNNSettings: ItemKNN,
+    ItemKNNCBFSettings: ItemKNNCBF,
+    IALSSettings: IALS,
+    ELSASettings: ELSA,
+}
+"""Models that draw by themselves."""
 _PLAIN = {
     PopularitySettings: Popularity,
     BPRSettings: BPR,
@@ -66,5 +84,8 @@ def build_model(
     if kind in _SIZED:
         sized: RecommenderModel = _SIZED[kind](settings, inputs, batch_size=batch_size)
         return sized
+    if kind in _SEEDED:
+        seeded: RecommenderModel = _SEEDED[kind](settings, inputs, seed=seed)
+        return seeded
     plain: RecommenderModel = _PLAIN[kind](settings, inputs)
     return plain
