@@ -19,8 +19,13 @@ from trainer.run_folder import RunFolder
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SMALL = ("model.embedding_size=16", "training.epochs=2", "training.batch_size=256", "evaluation.bootstrap=0")
-MODELS = [name for name in shipped_configs() if name not in ("popularity", "anchorrec-official")]
+MODELS = [name for name in shipped_configs() if name not in ("popularity", "popularity-decay", "anchorrec-official")]
 PARTS = {
+    "ease": {"id"},
+    "elsa": {"id"},
+    "ials": {"id"},
+    "itemknn": {"id"},
+    "itemknn-cbf": {"text", "image"},
     "bpr": {"id"},
     "lightgcn": {"id"},
     "bm3": {"id"},
@@ -33,7 +38,7 @@ PARTS = {
     "lgmrec": {"id", "text", "image", "multimodal"},
     "anchorrec": {"id", "text", "image", "multimodal", "anchor"},
 }
-APPROXIMATE = {"bpr", "vbpr", "lattice", "lgmrec", "smore"}
+APPROXIMATE = {"bpr", "vbpr", "lattice", "lgmrec", "smore", "ials"}
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 

@@ -13,6 +13,7 @@ from trainer.exposure import cold_items, coverage, exposure_counts, gini, long_t
 from trainer.expressiveness import FIGURES, expressiveness
 from trainer.graph import interaction_matrix
 from trainer.models import RecommenderModel
+from trainer.models.base import inner_products
 from trainer.ranking_metrics import Truth, hits, per_user_metrics, rank_items, ranking_metrics, slice_metrics
 from trainer.statistics import bootstrap_means, percentile_interval
 
@@ -86,9 +87,12 @@ class Evaluator:
         """Whether anything is held out for the split; without it there is nothing to measure."""
         return len(self._pairs[split]) > 0
 
-    def accuracy(self, model: RecommenderModel, split: HeldOut) -> dict[str, float]:
-        """The accuracy metrics at each list length, which choose the best epoch; {} where nothing is held out."""
-        return ranking_metrics(*self._rank(model, split), self._ks) if self.measures(split) else {}
+    def accuracy(self, model: RecommenderModel, split: HeldOut, *, served: bool = False) -> dict[str, float]:
+        """The accuracy metrics at each list length, which choose the best epoch; {} where nothing is held out.
+
+        `served` measures what a bundle of the model answers, where that is less than the model.
+        """
+        return ranking_metrics(*self._rank(model, split, served), self._ks) if self.measures(split) else {}
 
     def evaluate(self, model: RecommenderModel, split: HeldOut) -> Evaluation:
         """All figures, with bootstrap intervals of means over users; no figures where nothing is held out."""
@@ -103,14 +107,15 @@ class Evaluator:
             figures |= {f"coverage@{k}": coverage(exposure), f"gini@{k}": gini(exposure)}
         return Evaluation(figures | self._expressiveness(model), *bounds, truth.users, per_user)
 
-    def _rank(self, model: RecommenderModel, split: HeldOut) -> tuple[Array, Truth]:
+    def _rank(self, model: RecommenderModel, split: HeldOut, served: bool = False) -> tuple[Array, Truth]:
         masked = self._seen["train"]
         if split == "test" and self._settings.mask_valid_at_test:
             masked = (masked + self._seen["valid"]).tocsr()
         truth = Truth.of(self._pairs[split].user_rows, self._pairs[split].item_rows, self._n_items)
         model.eval()
         with torch.no_grad():
-            return rank_items(model.scorer(), masked, truth.users, self._ks[-1]), truth
+            score = inner_products(*model.embeddings()) if served else model.scorer()
+            return rank_items(score, masked, truth.users, self._ks[-1]), truth
 
     def _expressiveness(self, model: RecommenderModel) -> dict[str, float]:
         if not self._embeds:

@@ -15,17 +15,17 @@ from index.errors import InputError
 from index.ranking import unit_rows
 from index.registry import Registry
 from trainer.config import RunConfig
-from trainer.data import NO_TIME, Dataset
+from trainer.data import Dataset
 from trainer.fit import make_model
-from trainer.histories import Histories
+from trainer.histories import Histories, decayed_counts
+from trainer.progress import print_status
+from trainer.result_tables import usual_metrics
 from trainer.run_folder import RunFolder, RunResult
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 NEIGHBOUR_WIDTH = 256
 """Widest feature row that a bundle keeps per item and modality."""
-
-SECONDS_A_DAY = 86_400.0
 
 
 def export_run(
@@ -60,6 +60,7 @@ def export_run(
         raise InputError(f"{folder.path} is not finished: it has no result.json (`python -m trainer fit` resumes it)")
     dataset = folder.dataset()
     content = bundle_content(folder, folder.config(), dataset, result, trend_half_life_days)
+    _tell_what_is_lost(result)
     content = replace(content, metrics={**content.metrics, **(metrics or {})}, events_position=events_position)
     path = write_bundle(registry.folder, content, created_at=created_at, factory=factory)
     registry.add_bundle(path)
@@ -83,7 +84,7 @@ def bundle_content(
         config=config.model_dump(mode="json"),
         data_fingerprint=dataset.fingerprint,
         seed=config.seed,
-        metrics={"valid": result.valid, "test": result.test},
+        metrics=bundle_metrics(result),
         user_ids=dataset.user_ids,
         item_ids=dataset.item_ids,
         user_embeddings=_array(factors.user_embeddings),
@@ -105,12 +106,7 @@ def popularity(dataset: Dataset, half_life_days: float) -> tuple[Array, Array]:
     """Training interactions per item: counts int64, and counts that halve with age since the newest float32."""
     train = dataset.split("train")
     count = np.bincount(train.item_rows, minlength=dataset.n_items).astype(np.int64)
-    known = train.timestamps != NO_TIME
-    if not known.any():
-        return count, count.astype(np.float32)
-    age_days = (train.timestamps[known].max() - train.timestamps[known]) / SECONDS_A_DAY
-    weights = np.exp2(-age_days / half_life_days)
-    trend = np.bincount(train.item_rows[known], weights=weights, minlength=dataset.n_items)
+    trend = decayed_counts(train.item_rows, train.timestamps, dataset.n_items, half_life_days)
     return count, trend.astype(np.float32)
 
 
@@ -124,6 +120,24 @@ def compact(features: Array) -> Array:
         _, directions = np.linalg.eigh(unit.T.astype(np.float64) @ unit)  # ascending eigenvalues
         unit = unit_rows(unit @ directions[:, -NEIGHBOUR_WIDTH:].astype(np.float32))
     return unit.astype(np.float16)
+
+
+def bundle_metrics(result: RunResult) -> dict[str, dict[str, float]]:
+    """`valid` and `test` of what the bundle answers; of a model that it holds at a lower rank, also those at full rank.
+
+    The gate compares bundles by `valid`.
+    """
+    measured = {"valid": result.valid, "test": result.test}
+    at_full_rank = {f"{split} at full rank": figures for split, figures in measured.items()}
+    return {**measured, **result.served, **at_full_rank} if result.served else measured
+
+
+def _tell_what_is_lost(result: RunResult) -> None:
+    """Print the served form's figures beside those at full rank."""
+    for split, served in result.served.items():
+        whole: dict[str, float] = getattr(result, split)
+        told = [f"{name} {served[name]:.4f} for {whole[name]:.4f} at full rank" for name in usual_metrics(served)]
+        print_status(f"served form, {split}: {', '.join(told)}")
 
 
 def item_metadata(dataset: Dataset) -> list[dict[str, Any]]:

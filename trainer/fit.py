@@ -13,7 +13,7 @@ from index.errors import InputError
 from trainer.config import RunConfig, TrainingSettings
 from trainer.data import Dataset
 from trainer.device import choose_device, compile_steps
-from trainer.evaluator import Evaluation, Evaluator
+from trainer.evaluator import Evaluation, Evaluator, HeldOut
 from trainer.inputs import build_inputs, require_data
 from trainer.memory import peak_gb, reset_peak
 from trainer.models import FittedModel, GradientModel, RecommenderModel, SharedResults, Work, build_model
@@ -122,6 +122,7 @@ def _conclude(
         peak_gb=round(peak, 3),
         test_low=evaluation.low,
         test_high=evaluation.high,
+        served=_served(model, evaluator, final=final),
     )
     if final:
         folder.write_users(evaluation.table())
@@ -129,6 +130,13 @@ def _conclude(
             plot_curves(progress.history, folder.path / "curves.png")
     folder.write_result(result)
     return result
+
+
+def _served(model: RecommenderModel, evaluator: Evaluator, *, final: bool) -> dict[str, dict[str, float]]:
+    if model.served_exactly:
+        return {}
+    splits: tuple[HeldOut, ...] = ("valid", "test") if final else ("valid",)
+    return {split: evaluator.accuracy(model, split, served=True) for split in splits if evaluator.measures(split)}
 
 
 def _n_numbers(model: RecommenderModel) -> int:

@@ -11,6 +11,8 @@ from trainer.data import NO_TIME, Interactions
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+SECONDS_A_DAY = 86_400.0
+
 
 @dataclass(frozen=True, eq=False)
 class Histories:
@@ -82,3 +84,19 @@ class Histories:
         at = np.concatenate(windows), np.concatenate(items)
         matrix = sp.csr_matrix((np.ones(len(at[0]), np.float32), at), shape=(first[-1], self.n_items))
         return matrix, np.repeat(np.arange(len(counts)), n_windows)
+
+    def decayed_counts(self, half_life_days: float) -> Array:
+        """(n_items,) float64 interactions by age: one of `half_life_days` before the newest counts half."""
+        return decayed_counts(self.items, self.timestamps, self.n_items, half_life_days)
+
+
+def decayed_counts(item_rows: Array, timestamps: Array, n_items: int, half_life_days: float) -> Array:
+    """(n_items,) float64 interactions by age before the newest, halved every `half_life_days`.
+
+    Those without a time count nothing; where none has one, each counts 1.
+    """
+    known = timestamps != NO_TIME
+    if not known.any():
+        return np.bincount(item_rows, minlength=n_items).astype(np.float64)
+    age_days = (timestamps[known].max() - timestamps[known]) / SECONDS_A_DAY
+    return np.bincount(item_rows[known], weights=np.exp2(-age_days / half_life_days), minlength=n_items)

@@ -159,6 +159,11 @@ def require_data(settings: ModelSettings, dataset: Dataset) -> None:
         raise InputError(
             f"{settings.name} needs {settings.fewest_items} items or more; {dataset.path} has {dataset.n_items}"
         )
+    if settings.most_items is not None and dataset.n_items > settings.most_items:
+        raise InputError(
+            f"{settings.name} holds all pairs of items in memory, of at most {settings.most_items:,} items;"
+            f" {dataset.path} has {dataset.n_items:,}: elsa learns a low-rank matrix of the same kind"
+        )
     train = dataset.split("train")
     if not isinstance(settings, PopularitySettings) and not len(teaching_pairs(train.user_rows, train.item_rows)[0]):
         raise InputError(

@@ -73,6 +73,8 @@ class RunResult:
     test_low: dict[str, float] = field(default_factory=dict)
     test_high: dict[str, float] = field(default_factory=dict)
     """Bounds of the bootstrap interval of each test figure that is a mean over users."""
+    served: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Accuracy of the served form by split, of a model that a bundle holds only approximately."""
 
 
 FIT_AGAIN = "fit again in an empty folder"

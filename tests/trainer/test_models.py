@@ -15,8 +15,13 @@ from trainer.model_settings import (
     BM3Settings,
     BPRSettings,
     DAMRSSettings,
+    EASESettings,
+    ELSASettings,
     FREEDOMSettings,
     FusionWeights,
+    IALSSettings,
+    ItemKNNCBFSettings,
+    ItemKNNSettings,
     LATTICESettings,
     LGMRecSettings,
     LightGCNSettings,
@@ -32,7 +37,6 @@ from trainer.nearest import nearest_items
 
 CPU = torch.device("cpu")
 MODELS = {
-    "popularity": PopularitySettings(),
     "bpr": BPRSettings(embedding_size=8),
     "lightgcn": LightGCNSettings(embedding_size=8, n_layers=3),
     "anchorrec": AnchorRecSettings(embedding_size=8),
@@ -61,7 +65,18 @@ MODELS = {
     "damrs": DAMRSSettings(embedding_size=8),
     "alignrec": AlignRecSettings(embedding_size=8),
 }
-TRAINABLE = [name for name in MODELS if name != "popularity"]
+TRAINABLE = list(MODELS)
+MODELS |= {
+    "popularity": PopularitySettings(),
+    "popularity that decays": PopularitySettings(half_life_days=30.0),
+    "ease": EASESettings(embedding_size=8),
+    "itemknn": ItemKNNSettings(embedding_size=8),
+    "itemknn-cbf": ItemKNNCBFSettings(embedding_size=8),
+    "itemknn-cbf of texts alone": ItemKNNCBFSettings(embedding_size=8, modalities=("text",)),
+    "ials": IALSSettings(embedding_size=8),
+    "elsa": ELSASettings(embedding_size=8, epochs=2),
+}
+SEEDED = [*TRAINABLE, "ials", "elsa"]
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +143,7 @@ def test_every_loss_term_is_finite_and_every_parameter_in_use_learns(make, datas
     assert model.item_embedding.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("name", TRAINABLE)
+@pytest.mark.parametrize("name", SEEDED)
 def test_the_same_seed_gives_the_same_model_and_another_seed_another(make, name):
     with torch.no_grad():
         one, same, other = (make(name, seed).eval().embeddings()[1] for seed in (1, 1, 2))
@@ -183,11 +198,11 @@ def test_whether_folding_in_is_exact_is_said_and_true(make, dataset, name):
     )
     with torch.no_grad():
         here, there = (model.eval().factors() for model in (make(name), ready(settings, others)))
-    assert here.fold_in_exact is not name.startswith(("bpr", "vbpr", "lattice", "lgmrec", "smore"))
+    assert here.fold_in_exact is not name.startswith(("bpr", "vbpr", "lattice", "lgmrec", "smore", "ials"))
     assert torch.equal(here.user_own, there.user_own) is here.fold_in_exact
 
 
-@pytest.mark.parametrize("name", TRAINABLE)
+@pytest.mark.parametrize("name", MODELS)
 def test_what_a_model_says_is_the_same_however_often_it_is_asked(make, name):
     model = make(name).eval()
     with torch.no_grad():
@@ -195,7 +210,7 @@ def test_what_a_model_says_is_the_same_however_often_it_is_asked(make, name):
     assert all(torch.equal(*pair) for pair in zip(first, second, strict=True))
 
 
-@pytest.mark.parametrize("name", TRAINABLE)
+@pytest.mark.parametrize("name", MODELS)
 def test_a_saved_model_says_the_same_when_it_is_loaded(make, name):
     model, other = make(name, seed=1).eval(), make(name, seed=2).eval()
     other.load_state_dict(model.state_dict())

@@ -6,7 +6,15 @@ from pydantic import Field
 
 from trainer.model_settings.anchorease import AnchorEASESettings
 from trainer.model_settings.base import MODALITIES, SINGLE_MODALITIES, FrozenSettings, Modality, ModelBase, Size, Weight
-from trainer.model_settings.linear import PopularitySettings
+from trainer.model_settings.linear import (
+    EASESettings,
+    ELSASettings,
+    IALSSettings,
+    ItemItemSettings,
+    ItemKNNCBFSettings,
+    ItemKNNSettings,
+    PopularitySettings,
+)
 from trainer.model_settings.paper import (
     OFFICIAL,
     AlignRecSettings,
@@ -34,9 +42,15 @@ __all__ = [
     "BM3Settings",
     "BPRSettings",
     "DAMRSSettings",
+    "EASESettings",
+    "ELSASettings",
     "FREEDOMSettings",
     "FrozenSettings",
     "FusionWeights",
+    "IALSSettings",
+    "ItemItemSettings",
+    "ItemKNNCBFSettings",
+    "ItemKNNSettings",
     "LATTICESettings",
     "LGMRecSettings",
     "LightGCNSettings",
@@ -53,6 +67,11 @@ __all__ = [
 
 ModelSettings = Annotated[
     PopularitySettings
+    | EASESettings
+    | ItemKNNSettings
+    | ItemKNNCBFSettings
+    | IALSSettings
+    | ELSASettings
     | BPRSettings
     | LightGCNSettings
     | VBPRSettings

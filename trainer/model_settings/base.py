@@ -41,6 +41,8 @@ class ModelBase(FrozenSettings):
     """Items that the data must have, with which the model's loss is defined."""
     embeds: ClassVar[bool] = True
     """Whether the model scores by embeddings of users and items, and so can be exported and served."""
+    most_items: ClassVar[int | None] = None
+    """Items that the data may have, where the model needs a dense matrix of all pairs."""
 
 
 class RecencySettings(ModelBase):

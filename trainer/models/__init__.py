@@ -12,7 +12,12 @@ from trainer.model_settings import (
     BM3Settings,
     BPRSettings,
     DAMRSSettings,
+    EASESettings,
+    ELSASettings,
     FREEDOMSettings,
+    IALSSettings,
+    ItemKNNCBFSettings,
+    ItemKNNSettings,
     LATTICESettings,
     LGMRecSettings,
     LightGCNSettings,
@@ -28,8 +33,13 @@ from trainer.models.base import Factors, GradientModel, Inputs, RecommenderModel
 from trainer.models.bm3 import BM3
 from trainer.models.bpr import BPR
 from trainer.models.damrs import DAMRS
+from trainer.models.ease import EASE
+from trainer.models.elsa import ELSA
 from trainer.models.fitted import FittedModel, SharedResults, Work
 from trainer.models.freedom import FREEDOM
+from trainer.models.ials import IALS
+from trainer.models.itemknn import ItemKNN
+from trainer.models.itemknn_cbf import ItemKNNCBF
 from trainer.models.lattice import LATTICE
 from trainer.models.lgmrec import LGMRec
 from trainer.models.lightgcn import LightGCN
@@ -52,6 +62,14 @@ __all__ = [
 
 _SIZED = {LATTICESettings: LATTICE, SMORESettings: SMORE, AlignRecSettings: AlignRec}
 """Models whose L2 term is divided by the configured batch size."""
+_SEEDED = {
+    EASESettings: EASE,
+    ItemKNNSettings: ItemKNN,
+    ItemKNNCBFSettings: ItemKNNCBF,
+    IALSSettings: IALS,
+    ELSASettings: ELSA,
+}
+"""Models that draw by themselves."""
 _PLAIN = {
     PopularitySettings: Popularity,
     BPRSettings: BPR,
@@ -79,10 +97,13 @@ def build_model(
     if kind in _SIZED:
         sized: RecommenderModel = _SIZED[kind](settings, inputs, batch_size=batch_size)
         return sized
+    if kind in _SEEDED:
+        seeded: RecommenderModel = _SEEDED[kind](settings, inputs, seed=seed)
+        return seeded
     plain: RecommenderModel = _PLAIN[kind](settings, inputs)
     return plain
 
 
 def computed_at_once(settings: ModelSettings) -> bool:
     """Whether a model of these settings is computed in one step, without training epochs."""
-    return issubclass(_PLAIN.get(type(settings), RecommenderModel), FittedModel)
+    return issubclass({**_PLAIN, **_SEEDED}.get(type(settings), RecommenderModel), FittedModel)

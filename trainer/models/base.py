@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -70,6 +71,9 @@ class Factors:
 
 class RecommenderModel(nn.Module, ABC):
     """A model that scores items for users; one that is served scores by inner products of embeddings."""
+
+    served_exactly: ClassVar[bool] = True
+    """Whether `scorer` ranks by the embeddings; a model that does not is measured by both."""
 
     def embeddings(self) -> tuple[Tensor, Tensor]:
         """User (n_users, d) and item (n_items, d) embeddings that are scored."""

@@ -71,6 +71,28 @@ class Work:
         self._steps = others | {f"{name}/{key}": tensor for key, tensor in tensors.items()}
         self.save(self._steps)
 
+    def latest(self, key: Hashable, version: Hashable, make: Callable[[], T]) -> T:
+        """As `once`, of something large that settings change: only the version that was asked for last is kept."""
+        held, found = self.shared.get(key, (None, None))
+        if held != version:
+            self.shared.pop(key, None)  # before the next one is made: memory holds one of them
+            found = make()
+            self.shared[key] = version, found
+        return cast(T, found)
+
+    def saved_step(self, name: str) -> Tensors:
+        """The tensors of this step by name, as they were saved last; empty where there are none."""
+        if self._steps is None:
+            self._steps = self.load()
+        return {key.removeprefix(f"{name}/"): t for key, t in self._steps.items() if key.startswith(f"{name}/")}
+
+    def save_step(self, name: str, tensors: Tensors) -> None:
+        """Save the tensors of this step in place of its earlier ones, beside those of other steps."""
+        self.saved_step(name)
+        others = {key: tensor for key, tensor in (self._steps or {}).items() if not key.startswith(f"{name}/")}
+        self._steps = others | {f"{name}/{key}": tensor for key, tensor in tensors.items()}
+        self.save(self._steps)
+
 
 class FittedModel(RecommenderModel):
     """A model whose state is a solution: a few tensors by name, computed by `solve` and saved with the run."""
