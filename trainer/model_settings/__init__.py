@@ -22,6 +22,7 @@ from trainer.model_settings.paper import (
     SMORESettings,
     VBPRSettings,
 )
+from trainer.model_settings.sequence import SASRecSettings, VSKNNSettings
 
 __all__ = [
     "MODALITIES",
@@ -43,9 +44,11 @@ __all__ = [
     "ModelBase",
     "ModelSettings",
     "PopularitySettings",
+    "SASRecSettings",
     "SMORESettings",
     "Size",
     "VBPRSettings",
+    "VSKNNSettings",
     "Weight",
 ]
 
@@ -61,6 +64,8 @@ ModelSettings = Annotated[
     | BM3Settings
     | DAMRSSettings
     | AlignRecSettings
-    | AnchorRecSettings,
+    | AnchorRecSettings
+    | SASRecSettings
+    | VSKNNSettings,
     Field(discriminator="name"),
 ]

@@ -39,6 +39,8 @@ class ModelBase(FrozenSettings):
     """How many of them the data must have."""
     fewest_items: ClassVar[int] = 1
     """Items that the data must have, with which the model's loss is defined."""
+    embeds: ClassVar[bool] = True
+    """Whether the model scores by embeddings of users and items, and so can be exported and served."""
 
 
 class RecencySettings(ModelBase):

@@ -17,8 +17,10 @@ from trainer.model_settings import (
     LightGCNSettings,
     ModelSettings,
     PopularitySettings,
+    SASRecSettings,
     SMORESettings,
     VBPRSettings,
+    VSKNNSettings,
 )
 from trainer.models.alignrec import AlignRec
 from trainer.models.anchorrec import AnchorRec
@@ -32,8 +34,10 @@ from trainer.models.lattice import LATTICE
 from trainer.models.lgmrec import LGMRec
 from trainer.models.lightgcn import LightGCN
 from trainer.models.popularity import Popularity
+from trainer.models.sasrec import SASRec
 from trainer.models.smore import SMORE
 from trainer.models.vbpr import VBPR
+from trainer.models.vsknn import VSKNN
 
 __all__ = ["Factors", "FittedModel", "GradientModel", "Inputs", "RecommenderModel", "Work", "build_model"]
 
@@ -49,6 +53,8 @@ _PLAIN = {
     LGMRecSettings: LGMRec,
     BM3Settings: BM3,
     DAMRSSettings: DAMRS,
+    SASRecSettings: SASRec,
+    VSKNNSettings: VSKNN,
 }
 
 
