@@ -34,9 +34,7 @@ class Sampler(Protocol):
 SamplerName = Literal["vectorised", "users", "mmrec"]
 
 
-def make_sampler(
-    name: SamplerName, user_rows: IntArray, item_rows: IntArray, n_items: int, *, seed: int
-) -> Sampler:
+def make_sampler(name: SamplerName, user_rows: IntArray, item_rows: IntArray, n_items: int, *, seed: int) -> Sampler:
     """The sampler that the training settings name."""
     kinds = {"vectorised": PairSampler, "users": UserSampler, "mmrec": MMRecSampler}
     kind: Any = kinds[name]

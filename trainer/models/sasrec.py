@@ -45,7 +45,7 @@ class SASRec(GradientModel):
         if not n:
             return cross_entropy(predicted @ self.item_embedding.T, positives)
         drawn = torch.randint(n_items, (n,), device=users.device)
-        others = predicted @ self.item_embedding[drawn].T + math.log((n_items - 1) / n)
+        others = predicted @ self.item_embedding[drawn].T + math.log(n_items / n)
         others = others.masked_fill(drawn == positives[:, None], -torch.inf)
         scores = torch.cat([(predicted * self.item_embedding[positives]).sum(dim=1, keepdim=True), others], dim=1)
         return cross_entropy(scores, torch.zeros_like(positives))
@@ -53,7 +53,8 @@ class SASRec(GradientModel):
     def _states(self, windows: Windows) -> tuple[Tensor, Tensor]:
         """States at all tokens of the windows, (sum of lengths, d), and where those of each window begin, (w,)."""
         order = windows.lengths.argsort(stable=True)
-        states = [self._read(windows.starts[part], windows.lengths[part]) for part in order.split(WINDOWS_AT_ONCE)]
+        parts = torch.split(order, WINDOWS_AT_ONCE)
+        states = [self._read(windows.starts[part], windows.lengths[part]) for part in parts]
         lengths = windows.lengths[order]
         offsets = torch.empty_like(lengths)
         offsets[order] = lengths.cumsum(0) - lengths
@@ -98,7 +99,8 @@ class Block(nn.Module):
         """(w, length, d) -> (w, length, d)"""
         states = states + self.dropout(self._attend(self.norms[0](states)))
         hidden = self.dropout(relu(self.inner(self.norms[1](states))))
-        return states + self.dropout(self.outer(hidden))
+        whole: Tensor = states + self.dropout(self.outer(hidden))
+        return whole
 
     def _attend(self, states: Tensor) -> Tensor:
         n, length, size = states.shape

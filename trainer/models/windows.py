@@ -44,7 +44,9 @@ class Sequences:
         starts, rows = np.unique(offsets[users] + users + first, return_inverse=True)
         within = targets - first
         lengths = np.bincount(rows, minlength=len(starts))
-        self.tokens = torch.from_numpy(np.insert(histories.items.astype(np.int64), offsets[:-1], self._n_items)).to(device)
+        self.tokens = torch.from_numpy(np.insert(histories.items.astype(np.int64), offsets[:-1], self._n_items)).to(
+            device
+        )
         self._windows = Windows(*(torch.from_numpy(a).to(device) for a in (starts, lengths)))
         self._ends = torch.from_numpy(offsets[1:] + np.arange(1, len(n) + 1)).to(device)
         self._lengths = torch.from_numpy(np.minimum(n + 1, size)).to(device)
