@@ -297,7 +297,7 @@ def test_a_warm_start_follows_ids_in_every_table_that_has_a_row_a_user_or_item(n
     dataset = topics_dataset(tmp_path / "data", n_users=61, n_items=47, per_user=5)
     config = load_config(name)
     model, other = make_model(dataset, config), make_model(dataset, config.model_copy(update={"seed": 1}))
-    state = {key: value + 1 for key, value in other.state_dict().items()}
+    state = {key: value.detach() + 1 for key, value in other.named_parameters()}
     users, items = (torch.randperm(n) for n in (dataset.n_users, dataset.n_items))
     WarmStart(state, users, items)(model)
     for key, parameter in model.named_parameters():
