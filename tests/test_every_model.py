@@ -6,11 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from servers import serving
+from typer.testing import CliRunner
 from worlds import topics_dataset
 
 from index.bundle import open_bundle
 from index.gate import check_bundle
 from index.registry import Registry
+from trainer.__main__ import app
 from trainer.config import load_config, shipped_configs
 from trainer.data import Dataset
 from trainer.export import export_run
@@ -19,14 +21,17 @@ from trainer.run_folder import RunFolder
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 SMALL = ("model.embedding_size=16", "training.epochs=2", "training.batch_size=256", "evaluation.bootstrap=0")
-MODELS = [name for name in shipped_configs() if name not in ("popularity", "popularity-decay", "anchorrec-official")]
+NOT_SERVED = ("popularity", "popularity-decay", "anchorrec-official", "anchorease-sparse", "vsknn")
+MODELS = [name for name in shipped_configs() if name not in NOT_SERVED]
 PARTS = {
+    "anchorease": {"id", "text", "image", "anchor"},
     "ease": {"id"},
     "elsa": {"id"},
     "ials": {"id"},
     "itemknn": {"id"},
     "itemknn-cbf": {"text", "image"},
     "bpr": {"id"},
+    "sasrec": {"id"},
     "lightgcn": {"id"},
     "bm3": {"id"},
     "vbpr": {"id", "text", "image"},
@@ -38,7 +43,7 @@ PARTS = {
     "lgmrec": {"id", "text", "image", "multimodal"},
     "anchorrec": {"id", "text", "image", "multimodal", "anchor"},
 }
-APPROXIMATE = {"bpr", "vbpr", "lattice", "lgmrec", "smore", "ials"}
+APPROXIMATE = {"bpr", "vbpr", "lattice", "lgmrec", "smore", "ials", "sasrec"}
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -80,6 +85,14 @@ def test_a_trained_model_passes_the_gate_and_explains_what_it_answers(
                 past = sum(one["contribution"] for one in explanation["past_items"])
                 whole = past + explanation["other_past_items"] + explanation["user_own"]
                 assert whole == pytest.approx(item["score"], abs=1e-4)
+
+
+def test_a_model_without_embeddings_is_not_exported_and_nothing_is_written(dataset: Dataset, tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    fit(dataset, load_config("vsknn", ("evaluation.bootstrap=0",)), run)
+    refused = CliRunner().invoke(app, ["export", str(run.path), "--registry", str(tmp_path / "bundles")])
+    assert "vsknn has no embeddings: it can be compared, not exported" in str(refused.exception)
+    assert not (tmp_path / "bundles").exists()
 
 
 def test_lgmrec_exports_the_same_vectors_whenever_it_is_asked_though_it_trains_with_noise(

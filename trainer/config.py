@@ -27,8 +27,8 @@ class TrainingSettings(FrozenSettings):
 
     epochs: Annotated[int, Field(ge=0)] = 200
     batch_size: Size = 2048
-    sampler: Literal["vectorised", "mmrec"] = "vectorised"
-    """How an epoch is shuffled and its negatives drawn; `mmrec` repeats the MMRec toolbox's draws bit for bit."""
+    sampler: Literal["vectorised", "users", "mmrec"] = "vectorised"
+    """How an epoch is shuffled and its negatives drawn (docs/training.md#samplers)."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of products with weight matrices; parameters, products with graphs and losses are float32 always."""
     compile: bool = False

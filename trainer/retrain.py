@@ -79,8 +79,10 @@ def retrain(options: RetrainOptions, out: Path, *, now: datetime) -> Retrained:
     published, and a failure leaves the registry unchanged.
 
     Raises:
-        InputError: the folder was started with other options, or an input is invalid.
+        InputError: the folder was started with other options, an input is invalid, or the model cannot be served.
     """
+    if not options.config.model.embeds:
+        raise InputError(f"{options.config.model.name} has no embeddings: a retraining could not write its bundle")
     old = load_dataset(options.data)
     out.mkdir(parents=True, exist_ok=True)
     try:

@@ -31,12 +31,15 @@ class Sampler(Protocol):
         """Yield the shuffled batches of one epoch; the last, smaller one is kept."""
 
 
-def make_sampler(
-    name: Literal["vectorised", "mmrec"], user_rows: IntArray, item_rows: IntArray, n_items: int, *, seed: int
-) -> Sampler:
+SamplerName = Literal["vectorised", "users", "mmrec"]
+
+
+def make_sampler(name: SamplerName, user_rows: IntArray, item_rows: IntArray, n_items: int, *, seed: int) -> Sampler:
     """The sampler that the training settings name."""
-    kind = PairSampler if name == "vectorised" else MMRecSampler
-    return kind(user_rows, item_rows, n_items, seed=seed)
+    kinds = {"vectorised": PairSampler, "users": UserSampler, "mmrec": MMRecSampler}
+    kind: Any = kinds[name]
+    sampler: Sampler = kind(user_rows, item_rows, n_items, seed=seed)
+    return sampler
 
 
 class PairSampler:
@@ -54,9 +57,13 @@ class PairSampler:
 
     def epoch(self, number: int, batch_size: int) -> Iterator[Batch]:
         rng = np.random.default_rng([self._seed, number])
-        order = rng.permutation(len(self._users))
+        order = self._shuffled(rng)
         users, positives = self._users[order], self._items[order]
         return _batches(users, positives, self._negatives(users, rng), batch_size)
+
+    def _shuffled(self, rng: np.random.Generator) -> Array:
+        """The order of the pairs in an epoch."""
+        return rng.permutation(len(self._users))
 
     def _negatives(self, users: Array, rng: np.random.Generator) -> Array:
         """Draw for all users at once, then redraw the few that the user has, until none is left."""
@@ -73,6 +80,14 @@ class PairSampler:
         places[places == len(self._pairs)] = 0
         seen: np.ndarray[Any, np.dtype[np.bool_]] = self._pairs[places] == keys
         return seen
+
+
+class UserSampler(PairSampler):
+    """Shuffles users and keeps each one's pairs together, for models that look at a whole history at a time."""
+
+    def _shuffled(self, rng: np.random.Generator) -> Array:
+        places = rng.permutation(self._users.max(initial=-1) + 1)
+        return np.argsort(places[self._users], kind="stable")
 
 
 class MMRecSampler:

@@ -283,6 +283,12 @@ def test_runs_of_one_name_are_told_apart(world, tmp_path):
     assert [run.name for run in compared.runs] == [str(world / "lightgcn"), str(twin)]
 
 
+def test_a_run_without_embeddings_is_opened_without_vectors(world):
+    run = trained(load_dataset(world / "data"), world / "vsknn", "vsknn", OVERRIDES)
+    (opened,) = open_runs([run]).runs
+    assert (opened.spaces, opened.final) == ({}, None)
+
+
 def refused(runs, out, settings=SETTINGS, **options):
     with pytest.raises(InputError) as error:
         analyze(runs, out, settings, **options)

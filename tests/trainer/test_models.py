@@ -27,6 +27,7 @@ from trainer.model_settings import (
     LightGCNSettings,
     ModalityWeights,
     PopularitySettings,
+    SASRecSettings,
     SMORESettings,
     VBPRSettings,
 )
@@ -64,6 +65,8 @@ MODELS = {
     "bm3 of images alone": BM3Settings(embedding_size=8, modalities=("image",), n_layers=2),
     "damrs": DAMRSSettings(embedding_size=8),
     "alignrec": AlignRecSettings(embedding_size=8),
+    "sasrec": SASRecSettings(embedding_size=8),
+    "sasrec with windows and negatives": SASRecSettings(embedding_size=8, max_length=3, n_heads=2, n_negatives=5),
 }
 TRAINABLE = list(MODELS)
 MODELS |= {
@@ -165,6 +168,7 @@ def test_the_same_seed_gives_the_same_model_and_another_seed_another(make, name)
         LGMRecSettings(embedding_size=8),
         SMORESettings(embedding_size=8),
         AlignRecSettings(embedding_size=8),
+        SASRecSettings(embedding_size=8, max_length=4, n_heads=2),
     ],
 )
 def test_the_loss_has_the_gradient_that_finite_differences_give(make, dataset, settings):
@@ -198,7 +202,7 @@ def test_whether_folding_in_is_exact_is_said_and_true(make, dataset, name):
     )
     with torch.no_grad():
         here, there = (model.eval().factors() for model in (make(name), ready(settings, others)))
-    assert here.fold_in_exact is not name.startswith(("bpr", "vbpr", "lattice", "lgmrec", "smore", "ials"))
+    assert here.fold_in_exact is not name.startswith(("bpr", "vbpr", "lattice", "lgmrec", "smore", "ials", "sasrec"))
     assert torch.equal(here.user_own, there.user_own) is here.fold_in_exact
 
 

@@ -26,6 +26,7 @@ from trainer.model_settings import (
     LGMRecSettings,
     LightGCNSettings,
     ModelSettings,
+    SASRecSettings,
     SMORESettings,
     VBPRSettings,
 )
@@ -49,6 +50,7 @@ MODELS: dict[str, ModelSettings] = {
     "bm3": BM3Settings(embedding_size=8),
     "damrs": DAMRSSettings(embedding_size=8),
     "alignrec": AlignRecSettings(embedding_size=8),
+    "sasrec": SASRecSettings(embedding_size=8),
 }
 
 

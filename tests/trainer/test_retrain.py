@@ -285,12 +285,19 @@ def test_a_warm_start_from_another_model_is_refused(old, tmp_path):
         retrain(asked, tmp_path / "second", now=NOW)
 
 
+def test_a_model_that_cannot_be_served_is_refused_before_anything_is_written(old, tmp_path):
+    asked = order(old, tmp_path, ("user 0", "item/1", "view"), config=load_config("vsknn"))
+    with pytest.raises(InputError, match="vsknn has no embeddings: a retraining could not write its bundle"):
+        retrain(asked, tmp_path / "out", now=NOW)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("name", shipped_configs())
 def test_a_warm_start_follows_ids_in_every_table_that_has_a_row_a_user_or_item(name, tmp_path):
     dataset = topics_dataset(tmp_path / "data", n_users=61, n_items=47, per_user=5)
     config = load_config(name)
     model, other = make_model(dataset, config), make_model(dataset, config.model_copy(update={"seed": 1}))
-    state = {key: value + 1 for key, value in other.state_dict().items()}
+    state = {key: value.detach() + 1 for key, value in other.named_parameters()}
     users, items = (torch.randperm(n) for n in (dataset.n_users, dataset.n_items))
     WarmStart(state, users, items)(model)
     for key, parameter in model.named_parameters():

@@ -13,9 +13,9 @@ from worlds import topics_dataset
 from trainer.config import load_config
 from trainer.fit import fit
 from trainer.run_folder import RunFolder
-from trainer.sampling import MMRecSampler, PairSampler, Sampler
+from trainer.sampling import MMRecSampler, PairSampler, Sampler, UserSampler
 
-both_kinds = pytest.mark.parametrize("kind", [PairSampler, MMRecSampler])
+every_kind = pytest.mark.parametrize("kind", [PairSampler, UserSampler, MMRecSampler])
 
 
 def checkerboard(n_users: int = 10, n_items: int = 12) -> tuple[np.ndarray, np.ndarray]:
@@ -30,28 +30,28 @@ def whole_epoch(sampler: Sampler, number: int) -> tuple[np.ndarray, np.ndarray, 
     return tuple(np.concatenate([batch[column] for batch in batches]) for column in range(3))
 
 
-@both_kinds
+@every_kind
 def test_an_epoch_holds_every_training_pair_exactly_once(kind):
     users, items = checkerboard()
     drawn_users, positives, _ = whole_epoch(kind(users, items, 12, seed=1), 0)
     assert sorted(zip(drawn_users, positives, strict=True)) == sorted(zip(users, items, strict=True))
 
 
-@both_kinds
+@every_kind
 def test_on_a_checkerboard_every_negative_has_the_other_parity(kind):
     users, items = checkerboard()
     drawn_users, _, negatives = whole_epoch(kind(users, items, 12, seed=1), 0)
     assert ((drawn_users + negatives) % 2 == 1).all()
 
 
-@both_kinds
+@every_kind
 def test_the_last_smaller_batch_is_kept(kind):
     users, items = checkerboard(2, 5)  # five pairs
     sizes = [len(batch.users) for batch in kind(users, items, 5, seed=0).epoch(0, batch_size=2)]
     assert sizes == [2, 2, 1]
 
 
-@both_kinds
+@every_kind
 def test_negatives_come_only_from_items_that_occur_in_training(kind):
     users, items = np.array([0, 0, 1]), np.array([0, 1, 2])
     for number in range(20):
@@ -59,7 +59,7 @@ def test_negatives_come_only_from_items_that_occur_in_training(kind):
         assert set(negatives) <= {0, 1, 2}
 
 
-@both_kinds
+@every_kind
 def test_negatives_are_uniform_over_what_the_user_does_not_have(kind):
     users, items = np.array([0] * 2 + [1] * 4), np.array([0, 1, 2, 3, 4, 5])
     sampler = kind(users, items, 6, seed=0)
@@ -71,7 +71,7 @@ def test_negatives_are_uniform_over_what_the_user_does_not_have(kind):
     assert counts[2:] == pytest.approx(np.full(4, 1000), rel=0.12)
 
 
-@both_kinds
+@every_kind
 def test_a_user_who_has_every_item_is_left_out_instead_of_looping_for_ever(kind):
     users, items = np.array([0, 0, 1]), np.array([0, 1, 0])
     drawn_users, _, negatives = whole_epoch(kind(users, items, 2, seed=0), 0)
@@ -89,7 +89,7 @@ def test_an_epoch_depends_on_its_seed_and_number_alone(kind, seed, number):
         np.testing.assert_array_equal(one, two)
 
 
-@both_kinds
+@every_kind
 def test_two_epochs_and_two_seeds_differ(kind):
     users, items = checkerboard()
     sampler = kind(users, items, 12, seed=1)
@@ -106,6 +106,14 @@ def golden_sampler(golden) -> MMRecSampler:
     inter = golden["inter"].astype(np.int64)
     train = inter[inter[:, 4] == 0]
     return MMRecSampler(train[:, 0], train[:, 1], inter[:, 1].max() + 1, seed=int(golden["seed"]))
+
+
+def test_the_sampler_by_users_keeps_the_pairs_of_each_together():
+    users, items = checkerboard()
+    drawn, _, _ = whole_epoch(UserSampler(users, items, 12, seed=1), 0)
+    runs = drawn[np.flatnonzero(np.diff(drawn, prepend=-1))]
+    assert sorted(runs) == sorted(set(users))
+    assert list(runs) != sorted(runs)
 
 
 def test_the_mmrec_sampler_draws_what_the_reference_recorded(golden):
@@ -143,7 +151,7 @@ def interrupt_after_three_epochs(epoch, score):
         raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("sampler", ["vectorised", "mmrec"])
+@pytest.mark.parametrize("sampler", ["vectorised", "users", "mmrec"])
 def test_a_run_interrupted_between_checkpoints_resumes_with_the_same_draws(tmp_path, sampler):
     dataset = topics_dataset(tmp_path / "topics")
     settings = ("epochs=5", "checkpoint_every=2", "batch_size=128", f"sampler={sampler}")

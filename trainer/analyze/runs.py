@@ -40,7 +40,7 @@ class AnalyzedRun:
 
     @property
     def final(self) -> Array | None:
-        """(n_items, d) the vectors that are scored; None where they are a single number and have no direction."""
+        """(n_items, d) the vectors that are scored; None where there are none, or they are single numbers."""
         return self.spaces.get(FINAL)
 
 
@@ -122,7 +122,10 @@ def _check_same_data(folders: Sequence[RunFolder]) -> None:
 
 
 def _spaces(dataset: Dataset, folder: RunFolder, trained_tables: bool) -> dict[str, Array]:
-    model = make_model(dataset, folder.config())
+    config = folder.config()
+    if not config.model.embeds:
+        return {}
+    model = make_model(dataset, config)
     folder.load_best(model)
     model.eval()
     with torch.no_grad():

@@ -31,6 +31,7 @@ from trainer.model_settings.paper import (
     SMORESettings,
     VBPRSettings,
 )
+from trainer.model_settings.sequence import SASRecSettings, VSKNNSettings
 
 __all__ = [
     "MODALITIES",
@@ -59,9 +60,11 @@ __all__ = [
     "ModelBase",
     "ModelSettings",
     "PopularitySettings",
+    "SASRecSettings",
     "SMORESettings",
     "Size",
     "VBPRSettings",
+    "VSKNNSettings",
     "Weight",
 ]
 
@@ -83,6 +86,8 @@ ModelSettings = Annotated[
     | DAMRSSettings
     | AlignRecSettings
     | AnchorRecSettings
-    | AnchorEASESettings,
+    | AnchorEASESettings
+    | SASRecSettings
+    | VSKNNSettings,
     Field(discriminator="name"),
 ]

@@ -23,8 +23,10 @@ from trainer.model_settings import (
     LightGCNSettings,
     ModelSettings,
     PopularitySettings,
+    SASRecSettings,
     SMORESettings,
     VBPRSettings,
+    VSKNNSettings,
 )
 from trainer.models.alignrec import AlignRec
 from trainer.models.anchorease import AnchorEASE
@@ -44,8 +46,10 @@ from trainer.models.lattice import LATTICE
 from trainer.models.lgmrec import LGMRec
 from trainer.models.lightgcn import LightGCN
 from trainer.models.popularity import Popularity
+from trainer.models.sasrec import SASRec
 from trainer.models.smore import SMORE
 from trainer.models.vbpr import VBPR
+from trainer.models.vsknn import VSKNN
 
 __all__ = [
     "Factors",
@@ -80,6 +84,8 @@ _PLAIN = {
     BM3Settings: BM3,
     DAMRSSettings: DAMRS,
     AnchorEASESettings: AnchorEASE,
+    SASRecSettings: SASRec,
+    VSKNNSettings: VSKNN,
 }
 
 
