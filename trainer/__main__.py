@@ -13,7 +13,7 @@ from rich.table import Table
 from index.cli import COPIES, Copies, command_line, run_cli
 from index.errors import InputError
 from index.registry import absolute_place, open_registry
-from trainer.config import load_config, shipped_configs
+from trainer.config import DEFAULT_CONFIG, load_config, shipped_configs
 from trainer.datasets.cli import prepare_app
 from trainer.splits import Protocol
 
@@ -51,6 +51,7 @@ def _under_torchrun(context: typer.Context) -> None:
 @app.command()
 def fit(
     data: Data,
+    *,
     out: Annotated[Path, typer.Option(help="Run folder; an interrupted run in it is resumed, a finished one kept.")],
     config: Annotated[
         str | None, typer.Option(help=CONFIG_HELP + " [default: AnchorEASE, its settings searched within --budget]")
@@ -211,7 +212,7 @@ def tune(
     base = load_config(config, fixed)
     searched = read_space(space or base.model.name)
     dataset = load_dataset(data).with_split(split)
-    if space is None and base.model.name == defaults.DEFAULT_CONFIG:
+    if space is None and base.model.name == DEFAULT_CONFIG:
         searched = defaults.fitting_space(searched, dataset, fixed)
         start_from = start_from or list(defaults.PRESETS)
     starts = defaults.preset_points(searched, start_from or ())

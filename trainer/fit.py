@@ -16,7 +16,7 @@ from trainer.device import choose_device, compile_steps
 from trainer.evaluator import Evaluation, Evaluator, HeldOut
 from trainer.inputs import build_inputs, require_data
 from trainer.memory import peak_gb, reset_peak
-from trainer.models import FittedModel, GradientModel, RecommenderModel, SharedResults, Work, build_model
+from trainer.models import FittedModel, GradientModel, RecommenderModel, Shared, Work, build_model
 from trainer.parallel import WHOLE, Share, on_first_rank, sum_gradients, sum_terms
 from trainer.plots import plot_curves
 from trainer.progress import EpochProgress, print_status
@@ -36,7 +36,7 @@ def fit(
     final: bool = True,
     share: Share = WHOLE,
     begin: Callable[[RecommenderModel], None] | None = None,
-    shared: SharedResults | None = None,
+    shared: Shared | None = None,
 ) -> RunResult:
     """Train until validation stops improving, then measure the best epoch once on the test split.
 
@@ -76,7 +76,7 @@ def fit(
     if isinstance(model, GradientModel):
         progress = _train(model, dataset, config, evaluator, folder, on_evaluation=on_evaluation, share=share)
     elif isinstance(model, FittedModel):
-        work = Work(shared or SharedResults(), folder.load_steps, folder.save_steps)
+        work = Work({} if shared is None else shared, folder.load_steps, folder.save_steps)
         progress = on_first_rank(share, lambda: _solve(model, evaluator, folder, work))
         for record in progress.history:
             _notify(on_evaluation, record, config.training.metric)

@@ -37,7 +37,7 @@ from trainer.models.bpr import BPR
 from trainer.models.damrs import DAMRS
 from trainer.models.ease import EASE
 from trainer.models.elsa import ELSA
-from trainer.models.fitted import FittedModel, SharedResults, Work
+from trainer.models.fitted import FittedModel, Shared, Work
 from trainer.models.freedom import FREEDOM
 from trainer.models.ials import IALS
 from trainer.models.itemknn import ItemKNN
@@ -57,7 +57,7 @@ __all__ = [
     "GradientModel",
     "Inputs",
     "RecommenderModel",
-    "SharedResults",
+    "Shared",
     "Work",
     "build_model",
     "computed_at_once",

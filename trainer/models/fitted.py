@@ -1,7 +1,6 @@
 """Models that are computed from the training data at once, instead of by gradient steps."""
 
 from abc import abstractmethod
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
@@ -13,32 +12,15 @@ from trainer.models.base import RecommenderModel
 
 T = TypeVar("T")
 Tensors = dict[str, Tensor]
-
-SHARED_RESULTS = 12
-"""Results kept for other fits on the same data; the one not used for longest is dropped first."""
-
-
-class SharedResults:
-    """What fits on the same data have computed and others may use, such as the graphs of its features."""
-
-    def __init__(self) -> None:
-        self._results: OrderedDict[Hashable, Any] = OrderedDict()
-
-    def once(self, key: Hashable, make: Callable[[], T]) -> T:
-        """The result of this key, made where it is missing. The key names everything that it depends on."""
-        if key not in self._results:
-            self._results[key] = make()
-        self._results.move_to_end(key)
-        while len(self._results) > SHARED_RESULTS:
-            self._results.popitem(last=False)
-        return cast(T, self._results[key])
+Shared = dict[Hashable, Any]
+"""Results that fits on the same data share, by what they depend on."""
 
 
 @dataclass
 class Work:
     """What a model may keep while it is computed: results for other fits on the same data, and steps to resume from."""
 
-    shared: SharedResults = field(default_factory=SharedResults)
+    shared: Shared = field(default_factory=dict)
     load: Callable[[], Tensors] = dict
     """The steps that were saved before the process was interrupted; empty where there are none."""
     save: Callable[[Tensors], None] = lambda steps: None
@@ -46,30 +28,10 @@ class Work:
     _steps: Tensors | None = field(default=None, init=False)
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
-        """As SharedResults.once."""
-        return self.shared.once(key, make)
-
-    def latest(self, key: Hashable, version: Hashable, make: Callable[[], T]) -> T:
-        """As `once`, of something large that settings change: only the version that was asked for last is kept."""
-        held, found = self.shared.get(key, (None, None))
-        if held != version:
-            self.shared.pop(key, None)  # before the next one is made: memory holds one of them
-            found = make()
-            self.shared[key] = version, found
-        return cast(T, found)
-
-    def saved_step(self, name: str) -> Tensors:
-        """The tensors of this step by name, as they were saved last; empty where there are none."""
-        if self._steps is None:
-            self._steps = self.load()
-        return {key.removeprefix(f"{name}/"): t for key, t in self._steps.items() if key.startswith(f"{name}/")}
-
-    def save_step(self, name: str, tensors: Tensors) -> None:
-        """Save the tensors of this step in place of its earlier ones, beside those of other steps."""
-        self.saved_step(name)
-        others = {key: tensor for key, tensor in (self._steps or {}).items() if not key.startswith(f"{name}/")}
-        self._steps = others | {f"{name}/{key}": tensor for key, tensor in tensors.items()}
-        self.save(self._steps)
+        """The shared result of this key, made where it is missing. The key names everything that it depends on."""
+        if key not in self.shared:
+            self.shared[key] = make()
+        return cast(T, self.shared[key])
 
     def latest(self, key: Hashable, version: Hashable, make: Callable[[], T]) -> T:
         """As `once`, of something large that settings change: only the version that was asked for last is kept."""

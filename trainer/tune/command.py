@@ -12,7 +12,6 @@ from index.storage import locked, replace_file
 from trainer.config import RunConfig, dump_config
 from trainer.data import Dataset
 from trainer.fit import fit
-from trainer.models import SharedResults
 from trainer.run_folder import RunFolder, RunResult
 from trainer.tune.embedding_size import chosen_size, compare_sizes, size_table, with_size
 from trainer.tune.results import plot_study, score_of, write_results
@@ -62,7 +61,7 @@ def _choose_size(dataset: Dataset, study: Study, search: TuningPlan, folder: Pat
     best = best_trial(study)
     assert best is not None
     config = search.configured(best.params)
-    trials = compare_sizes(dataset, config, SharedResults())
+    trials = compare_sizes(dataset, config)
     console.print(size_table(trials, search.metric))
     replace_file(folder / "best.toml", dump_config(with_size(config, chosen_size(trials))).encode())
 

@@ -30,7 +30,7 @@ from index.reading import reason
 from trainer.config import DEFAULT_CONFIG, RunConfig, dump_config
 from trainer.data import Dataset
 from trainer.fit import fit
-from trainer.models import SharedResults, computed_at_once
+from trainer.models import Shared, computed_at_once
 from trainer.run_folder import RunFolder
 from trainer.tune.space import SearchSpace, Values, configured
 
@@ -142,13 +142,13 @@ def run_trials(
     """Retry the trials of a killed process, then run trials until there are enough or time is up."""
     _retry_interrupted(study)
     _enqueue(study, [*search.starts, *(search.space.points() if search.sampler == "grid" else ())])
-    started, shared = clock(), SharedResults()
+    started, shared = clock(), Shared()
     while _remaining(study, search) > 0 and clock() - started < search.seconds:
         # A proposal depends on the seed and the earlier trials alone, so a resumed study proposes the same as an
         # uninterrupted one.
         study.sampler = _sampler(search, len(counted_trials(study)))
         trial = study.ask(dict(search.space.distributions))
-        _run_trial(study, trial, search, dataset, folder, shared)
+        _run_trial(study, trial, search, dataset, folder, shared=shared)
         after_each(study.trials[trial.number])
 
 
@@ -237,7 +237,7 @@ def _folder_name(trial: Trial | FrozenTrial) -> str:
 
 
 def _run_trial(
-    study: Study, trial: Trial, search: TuningPlan, dataset: Dataset, folder: Path, shared: SharedResults
+    study: Study, trial: Trial, search: TuningPlan, dataset: Dataset, folder: Path, *, shared: Shared
 ) -> None:
     run = RunFolder(folder / "trials" / _folder_name(trial))
     if run.path.exists() and not (run.path / "config.toml").exists():  # killed while it made its folder
