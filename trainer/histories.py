@@ -85,9 +85,36 @@ class Histories:
         matrix = sp.csr_matrix((np.ones(len(at[0]), np.float32), at), shape=(first[-1], self.n_items))
         return matrix, np.repeat(np.arange(len(counts)), n_windows)
 
+    def halves(self, length: int, stride: int) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+        """Of each window of `length` items around a place in a history: its earlier and its later half.
+
+        Returns:
+            Two matrices (n_windows, n_items) 0/1; places are `stride` apart, windows are cut at both ends.
+        """
+        half = max(length // 2, 1)
+        counts = np.diff(self.offsets)
+        users = np.repeat(np.arange(len(counts)), counts)
+        places = np.arange(len(self.items)) - self.offsets[users]
+        n_windows = np.maximum(counts - 1, 0) // stride  # after `stride`, 2 `stride` ... items
+        first = np.concatenate([[0], np.cumsum(n_windows)])
+        earlier = self._within(first, users, n_windows, places // stride + 1, (places + half) // stride, stride)
+        later = self._within(first, users, n_windows, -(-(places - half + 1) // stride), places // stride, stride)
+        return earlier, later
+
     def decayed_counts(self, half_life_days: float) -> Array:
         """(n_items,) float64 interactions by age: one of `half_life_days` before the newest counts half."""
         return decayed_counts(self.items, self.timestamps, self.n_items, half_life_days)
+
+    def _within(self, first: Array, users: Array, n_windows: Array, low: Array, high: Array, stride: int) -> sp.csr_matrix:
+        """(n_windows, n_items) 1 where an interaction is in the windows of its user with these numbers, from 1."""
+        low, high = np.maximum(low, 1), np.minimum(high, n_windows[users])
+        rows, items = [], []
+        for shift in range(int(np.max(high - low, initial=-1)) + 1):
+            inside = low + shift <= high
+            rows.append((first[users] + low + shift - 1)[inside])
+            items.append(self.items[inside])
+        at = (np.concatenate([*rows, []]).astype(np.int64), np.concatenate([*items, []]).astype(np.int64))
+        return sp.csr_matrix((np.ones(len(at[0]), np.float32), at), shape=(first[-1], self.n_items))
 
 
 def decayed_counts(item_rows: Array, timestamps: Array, n_items: int, half_life_days: float) -> Array:
