@@ -100,7 +100,7 @@ class Bundle:
             return ItemIndex.read(file, self.item_embeddings, mapped=self.mapped)
 
     def arrays(self) -> dict[str, Array]:
-        """Every array by its file name: arrays that any request reads come first, arrays that grow with users last."""
+        """Every array by its file name: first what any request reads, then what grows with users, then the rest."""
         tables = {"user_ids": self.user_ids, "item_ids": self.item_ids}
         ids = {f"{name}/{stem}.npy": array for name, table in tables.items() for stem, array in table.arrays().items()}
         return {
