@@ -9,6 +9,7 @@ import polars as pl
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, JustifyMethod
 from rich.table import Table
+from rich.text import Text
 
 from trainer.config import RunConfig
 from trainer.evaluator import Evaluation
@@ -149,7 +150,7 @@ def figures_table(results: Mapping[str, RunResult]) -> Group:
     return comparison_tables(cells, metrics, title=TITLE, named=False)
 
 
-def evaluation_table(evaluation: Evaluation, *, title: str) -> Table:
+def evaluation_table(evaluation: Evaluation, *, title: str) -> Group:
     """Metrics down, list lengths across, each value over its interval; below them what is measured of items."""
     cells: dict[str, dict[int, str]] = {}
     for name, value in evaluation.figures.items():
@@ -158,10 +159,8 @@ def evaluation_table(evaluation: Evaluation, *, title: str) -> Table:
             cells.setdefault(metric, {})[int(k)] = _with_interval(name, value, evaluation)
     ks = sorted({k for by_k in cells.values() for k in by_k})
     rows = [[metric, *(by_k[k] for k in ks)] for metric, by_k in cells.items()]
-    table = rich_table(["metric", *(f"@{k}" for k in ks)], rows, title=title)
     of_items = [f"{name} {value:.4f}" for name, value in evaluation.figures.items() if "@" not in name]
-    table.caption = ", ".join(of_items) or None
-    return table
+    return Group(rich_table(["metric", *(f"@{k}" for k in ks)], rows, title=title), Text(", ".join(of_items)))
 
 
 def _with_interval(name: str, value: float, evaluation: Evaluation) -> str:
