@@ -9,6 +9,7 @@ import polars as pl
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, JustifyMethod
 from rich.table import Table
+from rich.text import Text
 
 from trainer.config import RunConfig
 from trainer.evaluator import Evaluation
@@ -43,10 +44,16 @@ def rich_table(header: Sequence[str], rows: Rows, *, title: str) -> Table:
     table = Table(title=title, box=SIMPLE_HEAD, padding=0, show_edge=False)
     for heading in header:
         justify: JustifyMethod = "left" if heading in NAMES else "right"
-        table.add_column(heading.replace("/", "/ "), justify=justify, overflow="fold", no_wrap=heading in NAMES)
+        table.add_column(_broken(heading), justify=justify, overflow="fold", no_wrap=heading in NAMES)
     for row in rows:
         table.add_row(*row)
     return table
+
+
+def _broken(heading: str) -> str:
+    """In two lines, so that a column is no wider than its numbers."""
+    head, mark, tail = heading.rpartition("/" if "/" in heading else " ")
+    return f"{head}{mark}".strip() + f"\n{tail}" if head else heading
 
 
 def markdown_table(header: Sequence[str], rows: Rows) -> str:
@@ -65,14 +72,11 @@ def comparison_rows(results: Results, metrics: Sequence[str]) -> tuple[list[str]
 
 
 def _accuracy(runs: Sequence[RunResult], first: str, others: Sequence[str]) -> list[str]:
-    bounds = [
-        _mean([of.get(first) for of in side]) for side in ([r.test_low for r in runs], [r.test_high for r in runs])
-    ]
-    low, high = (ABSENT if bound is None else f"{bound:.4f}" for bound in bounds)
+    low, high = (_mean([getattr(run, bound).get(first) for run in runs]) for bound in ("test_low", "test_high"))
     return [
         _mean_and_deviation([run.valid.get(first) for run in runs]),
         _mean_and_deviation([run.test.get(first) for run in runs]),
-        ABSENT if ABSENT in (low, high) else f"{low}-{high}",
+        ABSENT if low is None or high is None else f"{low:.4f}-{high:.4f}",
         *(_mean_and_deviation([run.test.get(name) for run in runs]) for name in others),
     ]
 
@@ -83,7 +87,7 @@ def rest_rows(results: Results) -> tuple[list[str], Rows]:
     k = usual_k(name for runs in runs_of.values() for name in runs[0].test)
     shown = {f"coverage@{k}": 3, f"novelty@{k}": 2, "text_cosine": 3, "image_cosine": 3, COLLAPSE: 3}
     costs = ["seconds", "peak GB", "params"]
-    header = ["data", "run", *(name.replace("_", " ") for name in shown), *costs]
+    header = ["data", "run", *(name.removeprefix("positional_").replace("_", " ") for name in shown), *costs]
     rows = [
         [*cell, *(_rounded([run.test.get(name) for run in runs], digits) for name, digits in shown.items()),
          *_cost(runs)]
@@ -146,7 +150,7 @@ def figures_table(results: Mapping[str, RunResult]) -> Group:
     return comparison_tables(cells, metrics, title=TITLE, named=False)
 
 
-def evaluation_table(evaluation: Evaluation, *, title: str) -> Table:
+def evaluation_table(evaluation: Evaluation, *, title: str) -> Group:
     """Metrics down, list lengths across, each value over its interval; below them what is measured of items."""
     cells: dict[str, dict[int, str]] = {}
     for name, value in evaluation.figures.items():
@@ -155,10 +159,8 @@ def evaluation_table(evaluation: Evaluation, *, title: str) -> Table:
             cells.setdefault(metric, {})[int(k)] = _with_interval(name, value, evaluation)
     ks = sorted({k for by_k in cells.values() for k in by_k})
     rows = [[metric, *(by_k[k] for k in ks)] for metric, by_k in cells.items()]
-    table = rich_table(["metric", *(f"@{k}" for k in ks)], rows, title=title)
     of_items = [f"{name} {value:.4f}" for name, value in evaluation.figures.items() if "@" not in name]
-    table.caption = ", ".join(of_items) or None
-    return table
+    return Group(rich_table(["metric", *(f"@{k}" for k in ks)], rows, title=title), Text(", ".join(of_items)))
 
 
 def _with_interval(name: str, value: float, evaluation: Evaluation) -> str:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -68,6 +69,8 @@ def test_several_splits_are_run_as_data_sets_of_their_own_and_labels_that_are_th
     trained, tested = by_time.split("train"), by_time.split("test")
     assert trained.timestamps[trained.user_rows == 0].max() <= tested.timestamps[tested.user_rows == 0].min()
     assert given.labels.split == "given"
+    recall = found.results[Cell("one-time", "bpr")][999].test["recall@20"]
+    assert f"{recall:.4f}" in evaluate(tmp_path / "one-time" / "bpr" / "999")
 
 
 def test_one_split_keeps_the_runs_flat(data, tmp_path):
@@ -225,6 +228,11 @@ def test_all_models_are_compared_by_the_configurations_that_are_a_model_s_own(da
     assert f"{record['smore']['n_parameters']:,}" in page
 
 
+def test_a_split_that_there_is_not_is_refused_with_those_there_are(data, tmp_path):
+    with pytest.raises(InputError, match="--split is 'weekly', expected of given, random, time"):
+        compare(data / "one", "--split", "random, weekly", "--out", tmp_path / "out")
+
+
 def test_models_are_named_beside_configurations_and_in_their_order(data, tmp_path):
     compare(data / "one", "--models", "bpr, popularity", "--config", "lightgcn", "--out", tmp_path, *SHORT)
     assert list(json.loads((tmp_path / "comparison.json").read_text())) == ["bpr", "popularity", "lightgcn"]
@@ -267,12 +275,12 @@ def test_a_baseline_that_one_data_set_leaves_out_is_compared_with_on_the_others(
 def test_the_printed_tables_fit_into_a_hundred_columns(nested):
     console = Console(width=100, file=io.StringIO())
     found = nested[1]
-    results = {Cell(f"{cell.data}-of-long-name", cell.config): runs for cell, runs in found.results.items()}
+    results = {Cell(f"{cell.data}-of-long-name", cell.config): {1: of[1]} for cell, of in found.results.items()}
     console.print(comparison_tables(results, found.metrics, title=found.title))
-    lines = console.file.getvalue().splitlines()
-    rows = [line for line in lines if line.startswith("one-of-long-name")]
-    assert len(rows) == 4  # a line a run and table
-    assert {row.split()[1] for row in rows} == {"popularity", "bpr"}
+    _, accuracy, rest = re.split("─+\n", console.file.getvalue())
+    for part, n_columns in ((accuracy, 8), (rest, 10)):
+        rows = [line.split() for line in part.splitlines()[:4]]
+        assert [(row[1], len(row)) for row in rows] == [(cell.config, n_columns) for cell in results]
 
 
 def test_a_result_from_before_the_total_time_was_kept_is_shown_without_it(nested):
