@@ -24,10 +24,8 @@ class VSKNN(FittedModel):
         self._settings, self._inputs = settings, inputs
 
     def solve(self, work: Work) -> Tensors:
-        """What a common item weighs; the rest of the model is the histories themselves."""
-        degrees = self._inputs.item_degrees
-        idf = (self._inputs.n_users / degrees.clamp(min=1)).log()
-        return {"item_weights": idf if self._settings.idf else torch.ones_like(idf)}
+        """Nothing: the model is the histories themselves."""
+        return {}
 
     def factors(self) -> Factors:
         """There are none: InputError."""
@@ -40,7 +38,9 @@ class VSKNN(FittedModel):
         ones = np.ones(len(histories.items), np.float32)
         items = sp.csr_matrix((ones, histories.items, histories.offsets), shape=shape)
         n_items = np.maximum(np.diff(histories.offsets), 1).astype(np.float32)
-        sessions = latest_items(histories, settings) @ sp.diags(self.solved("item_weights").cpu().numpy())
+        sessions = latest_items(histories, settings)
+        if settings.idf:
+            sessions = sessions @ sp.diags(np.log(shape[0] / np.maximum(items.sum(axis=0).A1, 1)))
         similar = sp.diags(n_items**-settings.length_penalty) @ items
         activity = last_times(histories)
 
@@ -49,7 +49,8 @@ class VSKNN(FittedModel):
             similarities = without_self((sessions[rows] @ similar.T).tocsr(), rows)
             sampled = keep_largest(similarities, activity[similarities.indices], settings.sample_size)
             nearest = keep_largest(sampled, sampled.data, settings.k)
-            return torch.from_numpy((nearest @ items).toarray()).to(self._inputs.item_degrees.device)
+            scores = (nearest @ items).toarray().astype(np.float32)
+            return torch.from_numpy(scores).to(self._inputs.item_degrees.device)
 
         return score
 
