@@ -24,10 +24,8 @@ class VSKNN(FittedModel):
         self._settings, self._inputs = settings, inputs
 
     def solve(self, work: Work) -> Tensors:
-        """What a common item weighs; the rest of the model is the histories themselves."""
-        degrees = self._inputs.item_degrees
-        idf = (self._inputs.n_users / degrees.clamp(min=1)).log()
-        return {"item_weights": idf if self._settings.idf else torch.ones_like(idf)}
+        """Nothing: the model is the histories themselves."""
+        return {}
 
     def factors(self) -> Factors:
         """There are none: InputError."""
@@ -35,23 +33,36 @@ class VSKNN(FittedModel):
 
     def scorer(self) -> Scorer:
         """Looks up the neighbours of the users asked for."""
-        settings, histories = self._settings, self._inputs.histories
-        shape = (self._inputs.n_users, self._inputs.n_items)
-        ones = np.ones(len(histories.items), np.float32)
-        items = sp.csr_matrix((ones, histories.items, histories.offsets), shape=shape)
-        n_items = np.maximum(np.diff(histories.offsets), 1).astype(np.float32)
-        sessions = latest_items(histories, settings) @ sp.diags(self.solved("item_weights").cpu().numpy())
+        settings, histories, device = self._settings, self._inputs.histories, self._inputs.item_degrees.device
+        items, activity = incidence(histories), last_times(histories)
+        sessions = latest_items(histories, settings)
+        if settings.idf:
+            sessions = sessions @ sp.diags(inverse_frequencies(items))
+        n_items = np.maximum(np.diff(items.indptr), 1).astype(np.float32)
         similar = sp.diags(n_items**-settings.length_penalty) @ items
-        activity = last_times(histories)
 
         def score(users: Tensor) -> Tensor:
             rows = users.cpu().numpy()
             similarities = without_self((sessions[rows] @ similar.T).tocsr(), rows)
             sampled = keep_largest(similarities, activity[similarities.indices], settings.sample_size)
             nearest = keep_largest(sampled, sampled.data, settings.k)
-            return torch.from_numpy((nearest @ items).toarray()).to(self._inputs.item_degrees.device)
+            return torch.from_numpy((nearest @ items).toarray()).to(device)
 
         return score
+
+
+def incidence(histories: Histories) -> sp.csr_matrix:
+    """(n_users, n_items) float32: 1 for each item of a user."""
+    ones = np.ones(len(histories.items), np.float32)
+    shape = (len(histories.offsets) - 1, histories.n_items)
+    return sp.csr_matrix((ones, histories.items, histories.offsets), shape=shape)
+
+
+def inverse_frequencies(items: sp.csr_matrix) -> Array:
+    """(n_items,) float32: log(users / users of the item)."""
+    degrees = np.bincount(items.indices, minlength=items.shape[1])
+    idf: Array = np.log(items.shape[0] / np.maximum(degrees, 1)).astype(np.float32)
+    return idf
 
 
 def latest_items(histories: Histories, settings: VSKNNSettings) -> sp.csr_matrix:
