@@ -171,7 +171,10 @@ def test_what_the_served_form_lost_is_in_the_result_and_the_bundle_and_printed(t
     path = export_run(RunFolder(tmp_path / "run"), Registry(tmp_path / "bundles"), created_at=datetime.now(UTC))
     metrics = open_bundle(path).manifest.metrics
     assert (metrics["valid"], metrics["test"]) == (result.served["valid"], result.served["test"])
-    assert (metrics["valid at full rank"], metrics["test at full rank"]["ndcg@5"]) == (result.valid, result.test["ndcg@5"])
+    assert (metrics["valid at full rank"], metrics["test at full rank"]["ndcg@5"]) == (
+        result.valid,
+        result.test["ndcg@5"],
+    )
     figures = (result.served["valid"]["recall@20"], result.valid["recall@20"])
     assert "served form, valid: recall@20 {:.4f} for {:.4f} at full rank".format(*figures) in capsys.readouterr().err
 
