@@ -8,10 +8,13 @@ import scipy.sparse as sp
 
 from index.recency import Recency, past_weights
 from trainer.data import NO_TIME, Interactions
+from trainer.progress import track
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 SECONDS_A_DAY = 86_400.0
+MOST_PAIRS = 300_000_000
+"""Pairs of an item and one that follows it that are counted at most: minutes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,36 +88,26 @@ class Histories:
         matrix = sp.csr_matrix((np.ones(len(at[0]), np.float32), at), shape=(first[-1], self.n_items))
         return matrix, np.repeat(np.arange(len(counts)), n_windows)
 
-    def halves(self, length: int, stride: int) -> tuple[sp.csr_matrix, sp.csr_matrix]:
-        """Of each window of `length` items around a place in a history: its earlier and its later half.
+    def followers(self, length: int, user_weights: Array) -> sp.csr_matrix:
+        """How often, and how soon, an item is followed by another: (n_items, n_items) float32.
 
-        Returns:
-            Two matrices (n_windows, n_items) 0/1; places are `stride` apart, windows are cut at both ends.
+        An item j that comes g < length events after i adds 1 - g / length, times the user's weight (n_users,). With
+        very many interactions the length is reduced, so that there are at most MOST_PAIRS such pairs.
         """
-        half = max(length // 2, 1)
         counts = np.diff(self.offsets)
         users = np.repeat(np.arange(len(counts)), counts)
-        places = np.arange(len(self.items)) - self.offsets[users]
-        n_windows = np.maximum(counts - 1, 0) // stride  # after `stride`, 2 `stride` ... items
-        first = np.concatenate([[0], np.cumsum(n_windows)])
-        earlier = self._within(first, users, n_windows, places // stride + 1, (places + half) // stride, stride)
-        later = self._within(first, users, n_windows, -(-(places - half + 1) // stride), places // stride, stride)
-        return earlier, later
+        length = min(length, 1 + MOST_PAIRS // max(len(users), 1))
+        shape = (self.n_items, self.n_items)
+        total = sp.csr_matrix(shape, dtype=np.float32)
+        for gap in track(range(1, length), "order of events"):
+            same = np.flatnonzero(users[:-gap] == users[gap:])
+            weights = ((1 - gap / length) * user_weights[users[same]]).astype(np.float32)
+            total = total + sp.csr_matrix((weights, (self.items[same], self.items[same + gap])), shape=shape)
+        return total
 
     def decayed_counts(self, half_life_days: float) -> Array:
         """(n_items,) float64 interactions by age: one of `half_life_days` before the newest counts half."""
         return decayed_counts(self.items, self.timestamps, self.n_items, half_life_days)
-
-    def _within(self, first: Array, users: Array, n_windows: Array, low: Array, high: Array, stride: int) -> sp.csr_matrix:
-        """(n_windows, n_items) 1 where an interaction is in the windows of its user with these numbers, from 1."""
-        low, high = np.maximum(low, 1), np.minimum(high, n_windows[users])
-        rows, items = [], []
-        for shift in range(int(np.max(high - low, initial=-1)) + 1):
-            inside = low + shift <= high
-            rows.append((first[users] + low + shift - 1)[inside])
-            items.append(self.items[inside])
-        at = (np.concatenate([*rows, []]).astype(np.int64), np.concatenate([*items, []]).astype(np.int64))
-        return sp.csr_matrix((np.ones(len(at[0]), np.float32), at), shape=(first[-1], self.n_items))
 
 
 def decayed_counts(item_rows: Array, timestamps: Array, n_items: int, half_life_days: float) -> Array:

@@ -31,7 +31,7 @@ class ItemItemSettings(RecencySettings):
     """Base of models that score by an item-item matrix, and are served by factors of it."""
 
     embedding_size: Size = 256
-    """Rank of the served form (docs/models.md#item-item-matrices); no more than there are users or items."""
+    """Rank of the served form (docs/models.md#served-at-rank-d); no more than there are users or items."""
 
 
 class EASESettings(ItemItemSettings):
