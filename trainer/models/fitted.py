@@ -67,6 +67,10 @@ class FittedModel(RecommenderModel):
     def solve(self, work: Work) -> Tensors:
         """Compute the solution from the training data; called once, without gradient."""
 
+    def item_side(self, solution: Tensors) -> Tensor | None:
+        """What `start` takes of an earlier solution, (n_items, any); None where a model begins from nothing."""
+        return None
+
     def solved(self, name: str) -> Tensor:
         """A tensor of the solution; InputError where a damaged checkpoint lacks it."""
         if name not in self.solution:
