@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from index.bundle import BundleContent, write_bundle
+from index.content import AnchorContent
 from index.errors import InputError
 from index.ranking import unit_rows
 from index.registry import Registry
@@ -18,8 +19,10 @@ from trainer.config import RunConfig
 from trainer.data import Dataset
 from trainer.fit import make_model
 from trainer.histories import Histories, decayed_counts
+from trainer.models.base import Anchor
 from trainer.progress import print_status
 from trainer.result_tables import usual_metrics
+from trainer.rotation import rotated_onto
 from trainer.run_folder import RunFolder, RunResult
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -39,6 +42,8 @@ def export_run(
     events_position: int | None = None,
 ) -> Path:
     """Write the best state of a finished run as a bundle, with its index, into a registry; it is not published.
+
+    Its embeddings are rotated onto those of the bundle that the registry serves (trainer/rotation.py).
 
     Args:
         folder: a run that `fit` has finished.
@@ -61,6 +66,7 @@ def export_run(
     dataset = folder.dataset()
     content = bundle_content(folder, folder.config(), dataset, result, trend_half_life_days)
     _tell_what_is_lost(result)
+    content = rotated_onto(content, registry)
     content = replace(content, metrics={**content.metrics, **(metrics or {})}, events_position=events_position)
     path = write_bundle(registry.folder, content, created_at=created_at, factory=factory)
     registry.add_bundle(path)
@@ -92,13 +98,25 @@ def bundle_content(
         item_parts={name: _array(part) for name, part in factors.item_parts.items()},
         fold_in=_array(factors.fold_in),
         fold_in_exact=factors.fold_in_exact,
-        user_own=_array(factors.user_own),
+        user_own=None if factors.user_own is None else _array(factors.user_own),
         seen_offsets=seen.offsets,
         seen_items=seen.items,
         popularity_count=count,
         popularity_trend=trend,
         neighbours={name: compact(np.asarray(features)) for name, features in dataset.features.items()},
         items=item_metadata(dataset),
+        recency=factors.recency,
+        anchor=None if factors.anchor is None else _anchor(factors.anchor),
+    )
+
+
+def _anchor(anchor: Anchor) -> AnchorContent:
+    return AnchorContent(
+        mean=_array(anchor.mean),
+        weights={name: _array(weights) for name, weights in anchor.weights.items()},
+        centers={name: _array(center) for name, center in anchor.centers.items()},
+        kappa=anchor.kappa,
+        rho=anchor.rho,
     )
 
 

@@ -1,6 +1,7 @@
 """Starts a training from an earlier run's parameters, although users and items have other rows now."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,7 +10,7 @@ from index.errors import InputError
 from index.reading import reason
 from trainer.config import RunConfig
 from trainer.data import Dataset
-from trainer.models import RecommenderModel
+from trainer.models import FittedModel, RecommenderModel
 from trainer.run_folder import RunFolder
 
 OF_USERS, OF_ITEMS = "user_embedding", "item_embedding"
@@ -20,7 +21,7 @@ FEATURES = "features"  # one row an item, where training moves them; one table, 
 class WarmStart:
     """The best state of a finished run, and the row in it of each new user and item."""
 
-    state: dict[str, torch.Tensor]
+    state: dict[str, Any]
     user_rows: torch.Tensor  # (n_users,) row of the earlier run, or -1
     item_rows: torch.Tensor  # (n_items,)
 
@@ -40,12 +41,27 @@ class WarmStart:
 
         InputError where they do not fit, as when features have another width now.
         """
+        if isinstance(model, FittedModel):
+            model.start = self._item_side(model)
+            return
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 try:
                     self._copy(name, parameter)
                 except (KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:
                     raise InputError(f"the warm start has no {name} that fits: {reason(error)}") from error
+
+    def _item_side(self, model: FittedModel) -> torch.Tensor | None:
+        """The earlier solution's item side in the new rows, zeros for new items."""
+        try:
+            before = model.item_side(self.state["_extra_state"])
+            if before is None:
+                return None
+            rows = before[self.item_rows.clamp_min(0)]
+        except (KeyError, IndexError, TypeError, AttributeError, RuntimeError) as error:
+            raise InputError(f"the warm start has no items that fit: {reason(error)}") from error
+        rows[self.item_rows < 0] = 0
+        return rows
 
     def _copy(self, name: str, parameter: torch.Tensor) -> None:
         rows = self._rows_of(name)

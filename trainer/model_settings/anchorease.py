@@ -27,7 +27,7 @@ class Smoothing(FrozenSettings):
     """s: how much of its nearest items of each modality is added to an item."""
 
     text: Weight = 0.1
-    image: Weight = 0.13
+    image: Weight = 0.1
     multimodal: Weight = 0.1
 
 
@@ -53,7 +53,7 @@ class AnchorEASESettings(RecencySettings):
     """b: an item with n_i users counts n_i^-b there."""
     input_power: Weight = 0.295
     """e: a past item counts n_i^-e in a score."""
-    output_power: Weight = 0.258
+    output_power: Weight = 0.173
     """c: the score of an item is multiplied by n_j^c."""
     diagonal_power: Weight = 0.072
     """g: and by P_jj^-g, the share of the item that no other explains."""
@@ -80,5 +80,5 @@ class AnchorEASESettings(RecencySettings):
     anchor_scale: AnchorScale = AnchorScale()
     exact_up_to: Size = 8_000
     """Items up to which the filter is an exact inverse (n_items^2 numbers, a few times); beyond, no such matrix is."""
-    rank: Size = 512
+    rank: Size = 256
     """r: eigenpairs of the filter beyond that number of items."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from trainer.models.base import Anchor, sum_tensors
 from trainer.models.spectral import gram
 
 _SMALLEST = 1e-5
@@ -48,12 +49,9 @@ class AnchorRegression:
         return mean, dict(zip(self._content, torch.split(solved, widths), strict=True))
 
 
-def anchors(mean: Tensor, weights: Mapping[str, Tensor], content: Mapping[str, Tensor]) -> Tensor:
+def anchors(anchor: Anchor, content: Mapping[str, Tensor]) -> Tensor:
     """(n_items, d): mu + sum_m F_m W'_m."""
-    total = mean.expand(len(next(iter(content.values()))), -1).clone()
-    for modality, weight in weights.items():
-        total += content[modality] @ weight
-    return total
+    return sum_tensors(content[modality] @ weights for modality, weights in anchor.weights.items()) + anchor.mean
 
 
 def anchor_shares(degrees: Tensor, kappa: float) -> Tensor:

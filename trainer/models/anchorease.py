@@ -13,7 +13,7 @@ from torch import Tensor
 from trainer.graph import SparseMatrix, smoothing_graph
 from trainer.model_settings import AnchorEASESettings
 from trainer.models.anchor_correction import AnchorRegression, anchor_shares, anchors, column_mean, content_rows
-from trainer.models.base import Factors, Inputs, sum_tensors
+from trainer.models.base import Anchor, Factors, Inputs, sum_tensors
 from trainer.models.ease_filter import (
     CoOccurrences,
     ExactFilter,
@@ -29,6 +29,8 @@ from trainer.nearest import nearest_items
 FOLD_IN, VALUES, PART, ANCHOR = "fold_in", "singular_values", "part/", "anchor/"
 """Names in the solution; parts and anchor weights by modality stand behind a prefix."""
 MEAN = f"{ANCHOR}mean"
+_OF_THE_FILTER = 1e-2
+"""Share of an eigenvalue of the filter that a round may still change: smaller ones of the served form cost nothing."""
 _AT_SERVING = {"recency_tau": math.inf, "recency_floor": 0.0, "kappa": 0.0, "rho": 0.0}
 """Settings that enter `factors` alone."""
 
@@ -120,7 +122,7 @@ class AnchorEASE(FittedModel):
         if math.isinf(s.ridge):
             return CoOccurrences(similarities)
         if self._inputs.n_items > s.exact_up_to:
-            return SpectralFilter(similarities, s.rank, replace(self._how(work), start=None))
+            return SpectralFilter(similarities, s.rank, replace(self._how(work), start=None, tolerance=_OF_THE_FILTER))
         counts = work.latest(
             "co-occurrences", version, lambda: torch.from_numpy((rows.T @ rows).toarray().astype(np.float32))
         )
@@ -151,19 +153,24 @@ class AnchorEASE(FittedModel):
         return {MEAN: mean} | {f"{ANCHOR}{m}": getattr(scale, m) * weight for m, weight in weights.items()}
 
     @property
-    def corrects(self) -> bool:
-        """Whether items are moved towards their anchors: there is content to predict these from."""
-        return bool(self.settings.kappa and self._inputs.features)
+    def anchor(self) -> Anchor | None:
+        """As the bundle has it; None where no item is moved towards one."""
+        if not self.settings.kappa or not self._inputs.features:
+            return None
+        weights = {m: self.solved(f"{ANCHOR}{m}") for m in self._inputs.features}
+        return Anchor(self.solved(MEAN), weights, self.centers, self.settings.kappa, self.settings.rho)
 
-    def _corrected(self) -> dict[str, Tensor]:
-        """Parts (n_items, d): (1 - lambda_i) of each, and lambda_i rho of the anchor."""
-        parts = {name.removeprefix(PART): part for name, part in self.solution.items() if name.startswith(PART)}
-        if not self.corrects:
-            return parts
-        shares = anchor_shares(self._degrees, self.settings.kappa)
-        weights = {m: self.solved(f"{ANCHOR}{m}") for m in self.content}
-        anchor = self.settings.rho * shares * anchors(self.solved(MEAN), weights, self.content)
-        return {name: (1 - shares) * part for name, part in parts.items()} | {"anchor": anchor}
+    @property
+    def parts(self) -> dict[str, Tensor]:
+        """(n_items, d) by name, before the correction."""
+        self.solved(f"{PART}id")
+        return {name.removeprefix(PART): part for name, part in self.solution.items() if name.startswith(PART)}
+
+    def _corrected(self, anchor: Anchor) -> dict[str, Tensor]:
+        """(1 - lambda_i) of each part, and lambda_i rho of the anchor."""
+        shares = anchor_shares(self._degrees, anchor.kappa)
+        moved = anchor.rho * shares * anchors(anchor, self.content)
+        return {name: (1 - shares) * part for name, part in self.parts.items()} | {"anchor": moved}
 
     # What is served
 
@@ -171,7 +178,13 @@ class AnchorEASE(FittedModel):
         """Users are sums over their past items by recency and have nothing of their own."""
         fold_in, recency = self.solved(FOLD_IN), self.settings.recency
         users = self._sparse(self._inputs.histories.matrix(recency)) @ fold_in
-        return Factors(users, self._corrected(), torch.zeros_like(users), fold_in, recency=recency)
+        anchor = self.anchor
+        parts = self._corrected(anchor) if anchor else self.parts
+        return Factors(users, parts, None, fold_in, recency=recency, anchor=anchor)
+
+    def item_side(self, solution: Tensors) -> Tensor | None:
+        """The items' embeddings before the correction: the subspace iteration starts from them."""
+        return sum_tensors(part for name, part in solution.items() if name.startswith(PART))
 
     def truncated(self, d: int) -> "AnchorEASE":
         """The same model at a smaller embedding size: the leading columns of everything."""

@@ -44,6 +44,24 @@ class Inputs:
 
 
 @dataclass(frozen=True)
+class Anchor:
+    """What predicts an item's embedding, its anchor, from its features alone (docs/bundle.md).
+
+    anchor = mean + sum over modalities m of unit(features_m - centers[m]) @ weights[m]
+    item = (1 - l) parts + l rho anchor,   l = kappa / (kappa + n_i)
+    """
+
+    mean: Tensor
+    """(d,)"""
+    weights: Mapping[str, Tensor]
+    """(width, d) per modality."""
+    centers: Mapping[str, Tensor]
+    """(width,) per modality: the mean of the features' columns."""
+    kappa: float
+    rho: float
+
+
+@dataclass(frozen=True)
 class Factors:
     """A trained model taken apart exactly, as the bundle holds it (docs/bundle.md).
 
@@ -55,13 +73,15 @@ class Factors:
     """(n_users, d)"""
     item_parts: Mapping[str, Tensor]
     """(n_items, d) per part."""
-    user_own: Tensor
-    """(n_users, d)"""
+    user_own: Tensor | None
+    """(n_users, d); None: no user has an own term."""
     fold_in: Tensor
     """(n_items, d)"""
     fold_in_exact: bool = True
     """Whether one more interaction changes a user as the model itself would have it, the item side held fixed."""
     recency: Recency | None = None
+    anchor: Anchor | None = None
+    """Of a model that can embed an item by its features alone."""
 
     @property
     def item_embeddings(self) -> Tensor:

@@ -35,12 +35,11 @@ class Work:
 
     def latest(self, key: Hashable, version: Hashable, make: Callable[[], T]) -> T:
         """As `once`, of something large that settings change: only the version that was asked for last is kept."""
-        held, found = self.shared.get(key, (None, None))
-        if held != version:
-            self.shared.pop(key, None)  # before the next one is made: memory holds one of them
-            found = make()
-            self.shared[key] = version, found
-        return cast(T, found)
+        slot: list[Any] = self.once(("latest", key), lambda: [None, None])
+        if slot[0] != version:
+            slot[:] = None, None  # before the next one is made: memory holds one of them
+            slot[:] = version, make()
+        return cast(T, slot[1])
 
     def saved_step(self, name: str) -> Tensors:
         """The tensors of this step by name, as they were saved last; empty where there are none."""
@@ -68,6 +67,10 @@ class FittedModel(RecommenderModel):
     @abstractmethod
     def solve(self, work: Work) -> Tensors:
         """Compute the solution from the training data; called once, without gradient."""
+
+    def item_side(self, solution: Tensors) -> Tensor | None:
+        """What `start` takes of an earlier solution, (n_items, any); None where a model begins from nothing."""
+        return None
 
     def solved(self, name: str) -> Tensor:
         """A tensor of the solution; InputError where a damaged checkpoint lacks it."""
