@@ -45,6 +45,13 @@ class SparseMatrix:
         ones = torch.ones(self.shape[0], 1, device=self._forward.device)
         return (self._forward @ ones + self._backward @ ones)[:, 0]
 
+    def row_products(self, dense: Tensor) -> Tensor:
+        """(n,) the sum over each row of its entries times those of `dense`, which has the same shape."""
+        counts = self._forward.crow_indices().diff()
+        rows = torch.repeat_interleave(torch.arange(self.shape[0], device=counts.device), counts)
+        products = self._forward.values() * dense[rows, self._forward.col_indices()]
+        return torch.zeros(self.shape[0], device=counts.device).index_add_(0, rows, products)
+
     def __matmul__(self, dense: Tensor) -> Tensor:
         product: Tensor = _Product.apply(self._forward, self._backward, dense)  # type: ignore[no-untyped-call]
         return product

@@ -31,7 +31,7 @@ FOLD_IN, VALUES, PART, ANCHOR = "fold_in", "singular_values", "part/", "anchor/"
 MEAN = f"{ANCHOR}mean"
 _OF_THE_FILTER = 1e-2
 """Share of an eigenvalue of the filter that a round may still change: smaller ones of the served form cost nothing."""
-_AT_SERVING = {"recency_tau": math.inf, "recency_floor": 0.0, "kappa": 0.0, "rho": 0.0}
+_AT_SERVING = {"kappa": 0.0, "rho": 0.0}
 """Settings that enter `factors` alone."""
 
 
@@ -55,7 +55,7 @@ class AnchorEASE(FittedModel):
     def _solve(self, work: Work) -> Tensors:
         smooth, parts_of_smooth = self._smoothing(work)
         autoencoder = Autoencoder(self.settings, smooth, self._filter(work), self._degrees)
-        histories = SparseMatrix(self._inputs.histories.matrix(), self._device)  # diag(d_u^-1/2) X
+        histories = self._sparse(self._inputs.histories.matrix(self.settings.recency, self.settings.factor_power))
         found = leading_singular(
             lambda block: histories @ autoencoder.times(block),
             lambda block: autoencoder.transposed_times(histories.T @ block),
@@ -63,7 +63,8 @@ class AnchorEASE(FittedModel):
             self.settings.embedding_size,
             self._how(work),
         )
-        fold_in = autoencoder.times(found.right) * inverse(found.values)
+        scale = inverse(found.values) * found.values.pow(self.settings.spectral_power)
+        fold_in = autoencoder.times(found.right) * scale
         raw = autoencoder.raw_parts(histories.T @ found.left)
         whole = sum_tensors(raw.values())
         for modality, graph in parts_of_smooth.items():
@@ -119,10 +120,13 @@ class AnchorEASE(FittedModel):
         alpha = {m: getattr(s.feature_weights, m) for m in self.content}
         squares = torch.from_numpy(np.asarray(rows.multiply(rows).sum(axis=0), np.float32).ravel()).to(self._device)
         similarities = Similarities(self._sparse(rows), squares, self.content, alpha, s.ridge)
+        direction = self._direction(similarities.scale, work)
         if math.isinf(s.ridge):
-            return CoOccurrences(similarities)
+            return CoOccurrences(similarities, direction)
         if self._inputs.n_items > s.exact_up_to:
-            return SpectralFilter(similarities, s.rank, replace(self._how(work), start=None, tolerance=_OF_THE_FILTER))
+            return SpectralFilter(
+                similarities, s.rank, replace(self._how(work), start=None, tolerance=_OF_THE_FILTER), direction
+            )
         counts = work.latest(
             "co-occurrences", version, lambda: torch.from_numpy((rows.T @ rows).toarray().astype(np.float32))
         )
@@ -130,7 +134,22 @@ class AnchorEASE(FittedModel):
         dense = similarities.scale * counts.to(self._device)
         for modality, weight in similarities.weights.items():
             dense.add_(cosines[modality], alpha=weight)
-        return ExactFilter(similarities, dense, cosines)
+        return ExactFilter(similarities, dense, cosines, direction)
+
+    def _direction(self, scale: float, work: Work) -> SparseMatrix | None:
+        """phi D in the scale of K: D_ij is how often and how soon j follows i, less how often i follows j."""
+        s, histories = self.settings, self._inputs.histories
+        if not (s.direction and histories.timed):
+            return None
+        version = (s.user_power, s.row_power, s.window)
+
+        def count() -> sp.csr_matrix:
+            of_user = np.maximum(np.diff(histories.offsets), 1.0) ** (-2 * s.user_power)
+            by_item = sp.diags(self._degrees.clamp_min(1).cpu().numpy().astype(np.float64) ** -s.row_power)
+            followed = by_item @ histories.followers(s.window, of_user) @ by_item
+            return (followed - followed.T).tocsr()
+
+        return self._sparse(s.direction * scale * work.latest("direction", version, count))
 
     def _how(self, work: Work) -> Iteration:
         return replace(self.iteration, seed=self._seed, device=self._device, work=work, start=self.start)
@@ -206,16 +225,16 @@ class Autoencoder:
 
     def times(self, block: Tensor) -> Tensor:
         """B times a block."""
-        return self._smooth @ (self._input * self._filter.between(self._output * (self._smooth @ block)))
+        return self._smooth @ (self._input * self._filter.towards(self._output * (self._smooth @ block)))
 
     def transposed_times(self, block: Tensor) -> Tensor:
         """B^T times a block."""
-        return self._smooth @ (self._output * self._filter.between(self._input * (self._smooth @ block)))
+        return self._smooth @ (self._output * self._filter.backwards(self._input * (self._smooth @ block)))
 
     def raw_parts(self, block: Tensor) -> dict[str, Tensor]:
         """B0^T A times a block, divided by what of the similarities it comes from: interactions, and each modality."""
         block = self._input * (self._smooth @ block)
-        rest = self._output * self._filter.between(block)
+        rest = self._output * self._filter.backwards(block)
         parts = {}
         for modality, content in self._filter.contents(block):
             parts[modality] = self._output * content

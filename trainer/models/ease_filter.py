@@ -1,4 +1,6 @@
-"""The filter of AnchorEASE: C = K (I + K)^-1 of the items' similarities K (docs/anchorease.md, step 3).
+"""The filter of AnchorEASE: C = P (K + phi D) with P = (I + K)^-1 (docs/anchorease.md, step 3).
+
+K has the similarities of items; D is the direction of the order of events: how much more often an item is followed by another than the other way round.
 
 Three forms of it, which only multiply blocks of columns: by an exact inverse; by leading eigenpairs, where no matrix
 of all items with all items may exist; and C = Z^T Z where the penalty is infinite.
@@ -61,8 +63,37 @@ class Similarities:
 class ItemFilter(ABC):
     """C and its parts by modality, without their diagonals, as products with blocks (n_items, b)."""
 
-    def __init__(self, similarities: Similarities) -> None:
-        self.similarities = similarities
+    def __init__(self, similarities: Similarities, direction: SparseMatrix | None = None) -> None:
+        """`direction` is phi D in the scale of K, antisymmetric (n_items, n_items)."""
+        self.similarities, self._direction = similarities, direction
+
+    def towards(self, block: Tensor) -> Tensor:
+        """C times a block: row i of C has what a past item i says of all others."""
+        product = self.between(block)
+        if self._direction is not None:
+            product = product + self.kept(self._direction @ block) - self._directed_diagonal[:, None] * block
+        return product
+
+    def backwards(self, block: Tensor) -> Tensor:
+        """C^T times a block."""
+        product = self.between(block)
+        if self._direction is not None:
+            product = product - self._direction @ self.kept(block) - self._directed_diagonal[:, None] * block
+        return product
+
+    def kept(self, block: Tensor) -> Tensor:
+        """P times a block."""
+        return self.unexplained[:, None] * block - self.between(block)
+
+    @cached_property
+    def _directed_diagonal(self) -> Tensor:
+        """(n_items,) the diagonal of P phi D."""
+        assert self._direction is not None
+        return self.diagonal_with(self._direction)
+
+    @abstractmethod
+    def diagonal_with(self, direction: SparseMatrix) -> Tensor:
+        """(n_items,) the diagonal of P times an antisymmetric matrix."""
 
     @property
     @abstractmethod
@@ -71,11 +102,11 @@ class ItemFilter(ABC):
 
     @abstractmethod
     def between(self, block: Tensor) -> Tensor:
-        """C with a zero diagonal, which is symmetric, times a block."""
+        """P K with a zero diagonal, which is symmetric, times a block."""
 
     def contents(self, block: Tensor) -> Iterator[tuple[str, Tensor]]:
         """Each modality's share in C, (P alpha_m F_m F_m^T / lambda)^T with a zero diagonal, times the block."""
-        kept = self.unexplained[:, None] * block - self.between(block)  # P times the block
+        kept = self.kept(block)
         for modality in self.similarities.weights:
             product = self.similarities.of_features(modality, kept)
             yield modality, product - self.content_diagonal(modality)[:, None] * block
@@ -85,8 +116,7 @@ class ItemFilter(ABC):
         features = self.similarities.features[modality]
         total = torch.zeros_like(self.unexplained)
         for columns in torch.split(features, _COLUMNS_AT_ONCE, dim=1):
-            kept = self.unexplained[:, None] * columns - self.between(columns)
-            total += (kept * columns).sum(1)
+            total += (self.kept(columns) * columns).sum(1)
         return self.similarities.weights[modality] * total
 
 
@@ -102,13 +132,27 @@ class CoOccurrences(ItemFilter):
         """Z^T Z without its diagonal."""
         return self.similarities @ block - self.similarities.diagonal[:, None] * block
 
+    def kept(self, block: Tensor) -> Tensor:
+        """P is I in the limit."""
+        return block
+
+    def diagonal_with(self, direction: SparseMatrix) -> Tensor:
+        """That of the matrix: 0."""
+        return torch.zeros_like(self.unexplained)
+
 
 class ExactFilter(ItemFilter):
     """C = I - (I + K)^-1 as a matrix of all items with all items."""
 
-    def __init__(self, similarities: Similarities, dense: Tensor, cosines: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self,
+        similarities: Similarities,
+        dense: Tensor,
+        cosines: Mapping[str, Tensor],
+        direction: SparseMatrix | None = None,
+    ) -> None:
         """`dense` is K (n_items, n_items), which is overwritten; `cosines` F_m F_m^T of each modality in it."""
-        super().__init__(similarities)
+        super().__init__(similarities, direction)
         self._cosines = cosines
         dense.diagonal().add_(1)
         inverse = torch.cholesky_inverse(torch.linalg.cholesky(dense, out=dense), out=dense)
@@ -131,6 +175,10 @@ class ExactFilter(ItemFilter):
         crossed = torch.einsum("ij,ij->i", self._between, cosines)
         return self.similarities.weights[modality] * (self._unexplained * cosines.diagonal() - crossed)
 
+    def diagonal_with(self, direction: SparseMatrix) -> Tensor:
+        """Entry by entry of the direction."""
+        return direction.row_products(self._between)
+
 
 class SpectralFilter(ItemFilter):
     """C by the r leading eigenpairs (w, Y) of K, and beyond them by a multiple of K.
@@ -139,11 +187,14 @@ class SpectralFilter(ItemFilter):
     stands for it there, so the many small eigenvalues are not lost.
     """
 
-    def __init__(self, similarities: Similarities, rank: int, how: Iteration) -> None:
-        super().__init__(similarities)
+    def __init__(
+        self, similarities: Similarities, rank: int, how: Iteration, direction: SparseMatrix | None = None
+    ) -> None:
+        super().__init__(similarities, direction)
         values, self._vectors = leading_eigen(similarities.__matmul__, similarities.n, rank, how)
         self._rest = float(1 / (1 + values[-1])) if rank < similarities.n else 0.0
-        self._values = values / (1 + values) - self._rest * values
+        self._filtered = values / (1 + values)
+        self._values = self._filtered - self._rest * values
         explained = self._vectors.square() @ self._values + self._rest * similarities.diagonal
         self._unexplained = 1 - explained
 
@@ -158,6 +209,14 @@ class SpectralFilter(ItemFilter):
         if self._rest:
             product += self._rest * (self.similarities @ block)
         return product - (1 - self._unexplained)[:, None] * block
+
+    def kept(self, block: Tensor) -> Tensor:
+        """P by the eigenpairs alone."""
+        return block - self._vectors @ (self._filtered[:, None] * (self._vectors.T @ block))
+
+    def diagonal_with(self, direction: SparseMatrix) -> Tensor:
+        """By the eigenpairs."""
+        return ((direction @ self._vectors) * self._vectors) @ self._filtered
 
 
 def cosines_of(features: Tensor) -> Tensor:
