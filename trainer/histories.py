@@ -51,15 +51,14 @@ class Histories:
         ones = np.ones(len(self.items), np.float32)
         return self._by_user(ones)
 
-    def matrix(self, recency: Recency | None = None, power: float = 0.5) -> sp.csr_matrix:
-        """(n_users, n_items) float32: recency weights of past items over the sum of the user's weights to a power.
+    def matrix(self, recency: Recency | None = None) -> sp.csr_matrix:
+        """(n_users, n_items) float32: the recency weight of each past item over the root of the user's weights.
 
-        With 0.5 a row times `fold_in` (n_items, d) is the user's embedding (docs/bundle.md); without recency a weight
-        is 1.
+        A row times `fold_in` (n_items, d) is the user's embedding (docs/bundle.md); without recency a weight is 1.
         """
         weights = past_weights(self.offsets, recency)
         sums = np.add.reduceat(np.append(weights, 0), self.offsets[:-1]) * (np.diff(self.offsets) > 0)
-        scale = np.maximum(sums, np.finfo(np.float32).tiny) ** -power
+        scale = 1 / np.sqrt(np.maximum(sums, np.finfo(np.float32).tiny))
         values = weights * np.repeat(scale, np.diff(self.offsets))
         return self._by_user(values.astype(np.float32))
 

@@ -73,8 +73,6 @@ class AnchorEASESettings(RecencySettings):
     """Items between the beginnings of two windows."""
     direction: Fraction = 0.0
     """phi: how much more the order counts that an item came before another than that it came after; needs times."""
-    factor_power: Fraction = 0.5
-    """A user with past weights w counts (sum of w)^-factor_power in the matrix that is factorised."""
     spectral_power: Annotated[float, Field(ge=-1, le=1)] = 0.0
     """gamma: a singular direction counts by its value to this power; below 0 weak ones count more."""
     recency_tau: Unbounded = 8.8

@@ -55,7 +55,7 @@ class AnchorEASE(FittedModel):
     def _solve(self, work: Work) -> Tensors:
         smooth, parts_of_smooth = self._smoothing(work)
         autoencoder = Autoencoder(self.settings, smooth, self._filter(work), self._degrees)
-        histories = self._sparse(self._inputs.histories.matrix(self.settings.recency, self.settings.factor_power))
+        histories = self._sparse(self._inputs.histories.matrix(self.settings.recency))
         found = leading_singular(
             lambda block: histories @ autoencoder.times(block),
             lambda block: autoencoder.transposed_times(histories.T @ block),

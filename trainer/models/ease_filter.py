@@ -1,6 +1,6 @@
 """The filter of AnchorEASE: C = P (K + phi D) with P = (I + K)^-1 (docs/anchorease.md, step 3).
 
-K has the similarities of items; D is the direction of the order of events: how much more often an item is followed by another than the other way round.
+K has the similarities of items; D says how much more often an item is followed by another than the other way round.
 
 Three forms of it, which only multiply blocks of columns: by an exact inverse; by leading eigenpairs, where no matrix
 of all items with all items may exist; and C = Z^T Z where the penalty is infinite.
