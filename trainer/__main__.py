@@ -181,7 +181,7 @@ def tune(
         Literal["time", "given"],
         typer.Option(help="What settings are chosen by: each user's newest interactions outside test, or as prepared."),
     ] = "time",
-    sampler: Annotated[Literal["tpe", "random", "grid"], typer.Option(help="How settings are proposed.")] = "tpe",
+    sampler: Annotated[Literal["tpe", "gp", "steps", "random", "grid"], typer.Option(help="How settings are proposed.")] = "tpe",
     pruner: Annotated[
         Literal["median", "hyperband", "none"], typer.Option(help="What ends a trial that falls behind.")
     ] = "median",

@@ -89,7 +89,7 @@ def final_table(result: RunResult) -> Table:
 
 
 def _last_name(setting: str) -> str:
-    return setting.rpartition(".")[2]
+    return setting.partition(".")[2]
 
 
 def _short(value: Any) -> str:

@@ -17,6 +17,7 @@ from time import monotonic
 from typing import Any, Literal
 from urllib.parse import quote
 
+import numpy as np
 import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner
@@ -33,8 +34,9 @@ from trainer.fit import fit
 from trainer.models import Shared, computed_at_once
 from trainer.run_folder import RunFolder
 from trainer.tune.space import SearchSpace, Values, configured
+from trainer.tune.steps import step_from
 
-SamplerName = Literal["tpe", "random", "grid"]
+SamplerName = Literal["tpe", "gp", "steps", "random", "grid"]
 PrunerName = Literal["median", "hyperband", "none"]
 Validation = Literal["time", "given"]
 
@@ -147,6 +149,8 @@ def run_trials(
         # A proposal depends on the seed and the earlier trials alone, so a resumed study proposes the same as an
         # uninterrupted one.
         study.sampler = _sampler(search, len(counted_trials(study)))
+        if search.sampler == "steps":
+            _enqueue_step(study, search)
         trial = study.ask(dict(search.space.distributions))
         _run_trial(study, trial, search, dataset, folder, shared=shared)
         after_each(study.trials[trial.number])
@@ -193,6 +197,8 @@ def _pruner(search: TuningPlan) -> BasePruner:
 
 def _sampler(search: TuningPlan, n_before: int) -> BaseSampler:
     seed = search.seed * 1_000_003 + n_before
+    if search.sampler == "gp":
+        return optuna.samplers.GPSampler(seed=seed, n_startup_trials=max(len(search.starts), 1))
     return TPESampler(seed=seed) if search.sampler == "tpe" else RandomSampler(seed=seed)
 
 
@@ -202,6 +208,15 @@ def _remaining(study: Study, search: TuningPlan) -> int:
         return wanted - len(counted_trials(study))
     waiting = len(study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
     return waiting if search.trials is None else min(waiting, wanted - len(counted_trials(study)))
+
+
+def _enqueue_step(study: Study, search: TuningPlan) -> None:
+    """Queue a step from the best point so far, where no point waits."""
+    best = best_trial(study)
+    if best is None or study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        return
+    rng = np.random.default_rng([search.seed, len(study.trials)])
+    study.enqueue_trial(step_from(best.params, search.space, rng))
 
 
 def _enqueue(study: Study, points: list[dict[str, Any]]) -> None:
