@@ -181,7 +181,9 @@ def tune(
         Literal["time", "given"],
         typer.Option(help="What settings are chosen by: each user's newest interactions outside test, or as prepared."),
     ] = "time",
-    sampler: Annotated[Literal["tpe", "gp", "steps", "random", "grid"], typer.Option(help="How settings are proposed.")] = "tpe",
+    sampler: Annotated[
+        Literal["tpe", "gp", "steps", "random", "grid"], typer.Option(help="How settings are proposed.")
+    ] = "tpe",
     pruner: Annotated[
         Literal["median", "hyperband", "none"], typer.Option(help="What ends a trial that falls behind.")
     ] = "median",
@@ -445,17 +447,18 @@ def verify_golden(
 ) -> None:
     """Replay a reference implementation's recorded batches and print the largest absolute difference per quantity.
 
-    Exit status 0 only if every difference is within 1e-5.
+    Of anchorease, differences are shares of a quantity's largest value, by the exact inverse and by subspace iteration.
+    Exit status 0 only if every difference is within 1e-5; what subspace iteration finds, within 1e-3.
     """
-    from trainer.golden import TOLERANCE
+    from trainer.golden import tolerance_of
     from trainer.golden import verify_golden as differences_of
 
     differences = differences_of(model, file)
     table = Table("quantity", "largest difference", "", title=f"{model} against {file.name}")
     for name, difference in differences.items():
-        table.add_row(name, f"{difference:.2e}", "ok" if difference <= TOLERANCE else "TOO FAR")
+        table.add_row(name, f"{difference:.2e}", "ok" if difference <= tolerance_of(name) else "TOO FAR")
     Console().print(table)
-    raise typer.Exit(0 if all(difference <= TOLERANCE for difference in differences.values()) else 1)
+    raise typer.Exit(0 if all(difference <= tolerance_of(name) for name, difference in differences.items()) else 1)
 
 
 def _whole_numbers(option: str, text: str) -> tuple[int, ...]:

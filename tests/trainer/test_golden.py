@@ -1,5 +1,6 @@
 """The replay of reference numbers: it passes on ours, and it does notice when something is off."""
 
+import json
 from pathlib import Path
 
 import forkserver
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from index.errors import InputError
-from trainer.golden import MODELS, TOLERANCE, verify_golden
+from trainer.golden import MODELS, TOLERANCE, tolerance_of, verify_golden
 
 GOLDENS = Path(__file__).parent / "goldens"
 
@@ -22,6 +23,30 @@ def test_our_model_gives_the_reference_numbers(model, file):
     assert {"losses", "final_user", "final_item", "init_scores"} <= differences.keys()
     assert len([name for name in differences if name.startswith("term/")]) >= 2
     assert any(name.startswith("grad/") for name in differences)
+
+
+WINNERS = ("plain", "order", "sparse")
+RECORDED = {"B0", "B", "scores", "anchor_scores", "final_scores", "singular_values"} | {
+    f"part_scores/{part}" for part in ("id", "text", "image")
+}
+
+
+@pytest.mark.parametrize("file", WINNERS)
+def test_anchorease_gives_the_reference_numbers_exactly_and_by_iteration(file):
+    differences = verify_golden("anchorease", GOLDENS / f"golden_winner_{file}.npz")
+    assert differences.keys() == RECORDED | {f"by iteration: {name}" for name in RECORDED}
+    for name, difference in differences.items():
+        assert difference <= tolerance_of(name) == (1e-3 if name.startswith("by iteration") else 1e-5), name
+
+
+@pytest.mark.parametrize("setting", ["a", "b", "e", "c", "g", "lambda", "k", "theta", "L", "kappa", "rho", "ridge"])
+def test_a_changed_setting_of_anchorease_is_noticed(tmp_path, setting):
+    golden = dict(np.load(GOLDENS / "golden_winner_order.npz"))
+    changed = json.loads(str(golden["settings"]))
+    changed[setting] = changed[setting] + 2 if isinstance(changed[setting], int) else changed[setting] * 0.9
+    np.savez(tmp_path / "changed.npz", **golden | {"settings": np.array(json.dumps(changed))})
+    differences = verify_golden("anchorease", tmp_path / "changed.npz")
+    assert any(difference > tolerance_of(name) for name, difference in differences.items())
 
 
 def test_of_the_released_anchorrec_every_recorded_term_parameter_and_inner_embedding_is_compared():

@@ -53,8 +53,7 @@ class AnchorEASE(FittedModel):
         return work.latest("anchorease", version, lambda: self._solve(work))
 
     def _solve(self, work: Work) -> Tensors:
-        smooth, parts_of_smooth = self._smoothing(work)
-        autoencoder = Autoencoder(self.settings, smooth, self._filter(work), self._degrees)
+        autoencoder = self.autoencoder(work)
         histories = self._sparse(self._inputs.histories.matrix(self.settings.recency))
         found = leading_singular(
             lambda block: histories @ autoencoder.times(block),
@@ -63,12 +62,11 @@ class AnchorEASE(FittedModel):
             self.settings.embedding_size,
             self._how(work),
         )
-        scale = inverse(found.values) * found.values.pow(self.settings.spectral_power)
-        fold_in = autoencoder.times(found.right) * scale
+        fold_in = autoencoder.times(found.right) * inverse(found.values) ** (1 - self.settings.spectral_power)
         raw = autoencoder.raw_parts(histories.T @ found.left)
         whole = sum_tensors(raw.values())
-        for modality, graph in parts_of_smooth.items():
-            share = graph @ whole
+        for modality, graph in self._smoothing(work).items():
+            share = self._sparse(graph) @ whole
             raw[modality] = raw[modality] + share if modality in raw else share
         solution = {FOLD_IN: fold_in, VALUES: found.values} | {f"{PART}{name}": part for name, part in raw.items()}
         return solution | self._anchor(sum_tensors(raw.values()), work)
@@ -85,12 +83,15 @@ class AnchorEASE(FittedModel):
         """(width,) the mean of each column of each modality's features."""
         return {m: column_mean(rows) for m, rows in self._inputs.features.items()}
 
-    def _smoothing(self, work: Work) -> tuple[SparseMatrix, dict[str, SparseMatrix]]:
-        """A = I + sum_m s_m W_m, and its summands by modality."""
+    def autoencoder(self, work: Work) -> "Autoencoder":
+        """B, with A = I + sum_m s_m W_m."""
+        smooth = sum(self._smoothing(work).values(), sp.identity(self._inputs.n_items, format="csr"))
+        return Autoencoder(self.settings, self._sparse(smooth), self._filter(work), self._degrees)
+
+    def _smoothing(self, work: Work) -> dict[str, sp.csr_matrix]:
+        """s_m W_m by modality."""
         shares = {m: getattr(self.settings.smoothing, m) for m in self.content}
-        graphs = {m: share * self._nearest(m, work) for m, share in shares.items() if share}
-        whole = sum(graphs.values(), sp.identity(self._inputs.n_items, format="csr"))
-        return self._sparse(whole), {m: self._sparse(graph) for m, graph in graphs.items()}
+        return {m: share * self._nearest(m, work) for m, share in shares.items() if share}
 
     def _nearest(self, modality: str, work: Work) -> sp.csr_matrix:
         def search() -> sp.csr_matrix:
@@ -225,7 +226,11 @@ class Autoencoder:
 
     def times(self, block: Tensor) -> Tensor:
         """B times a block."""
-        return self._smooth @ (self._input * self._filter.towards(self._output * (self._smooth @ block)))
+        return self._smooth @ self.unsmoothed(self._smooth @ block)
+
+    def unsmoothed(self, block: Tensor) -> Tensor:
+        """B0 times a block."""
+        return self._input * self._filter.towards(self._output * block)
 
     def transposed_times(self, block: Tensor) -> Tensor:
         """B^T times a block."""
