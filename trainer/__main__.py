@@ -182,8 +182,9 @@ def tune(
         typer.Option(help="What settings are chosen by: each user's newest interactions outside test, or as prepared."),
     ] = "time",
     sampler: Annotated[
-        Literal["tpe", "gp", "steps", "random", "grid"], typer.Option(help="How settings are proposed.")
-    ] = "tpe",
+        Literal["tpe", "steps", "random", "grid"] | None,
+        typer.Option(help="How settings are proposed. [default: steps for anchorease, else tpe]"),
+    ] = None,
     pruner: Annotated[
         Literal["median", "hyperband", "none"], typer.Option(help="What ends a trial that falls behind.")
     ] = "median",
@@ -216,9 +217,11 @@ def tune(
     dataset = load_dataset(data).with_split(split)
     if space is None and base.model.name == DEFAULT_CONFIG:
         searched = defaults.fitting_space(searched, dataset, fixed)
-        start_from = start_from or list(defaults.PRESETS)
+        start_from, sampler = start_from or list(defaults.PRESETS), sampler or "steps"
     starts = defaults.preset_points(searched, start_from or ())
-    search = study.TuningPlan(config, searched, fixed, sampler, pruner, trials, timeout, seed, starts, validation)
+    search = study.TuningPlan(
+        config, searched, fixed, sampler or "tpe", pruner, trials, timeout, seed, starts, validation
+    )
     found = command.tune(dataset, search, out, console=Console(stderr=True))
     Console().print(results.best_table(found, search))
     if final:

@@ -8,6 +8,7 @@ best.pt        parameters of the best epoch
 users.parquet  the test metrics of every user: what paired tests compare
 result.json    written last: its presence means that the run is finished
 curves.png     losses and validation metrics by epoch
+tuning/        the search for its settings, where `fit` was given none (trainer/tune/study.py)
 """
 
 import json
@@ -77,6 +78,7 @@ class RunResult:
     """Accuracy of the served form by split, of a model that a bundle holds only approximately."""
 
 
+TUNING = "tuning"
 FIT_AGAIN = "fit again in an empty folder"
 _RESULT, _PROGRESS = TypeAdapter(RunResult), TypeAdapter(TrainingState)
 _ORIGIN, _EPOCH = TypeAdapter(Origin), TypeAdapter(dict[str, Any])
@@ -226,8 +228,8 @@ class RunFolder:
 
 
 def _begun(file: Path) -> bool:
-    """Whether the file may come from a run that was killed before it wrote its config.toml."""
-    return file.name == "run.json" or file.name.startswith(TEMPORARY_PREFIX)
+    """Whether the file may be there before config.toml: of a run that was killed, or the search for its settings."""
+    return file.name in ("run.json", TUNING) or file.name.startswith(TEMPORARY_PREFIX)
 
 
 def _save(state: Mapping[str, Any], path: Path) -> None:

@@ -178,7 +178,7 @@ def test_a_killed_study_takes_up_its_trial_again_and_ends_where_the_unbroken_one
     tune(dataset, search, tmp_path / "unbroken", console=quiet())
     sets = [part for override in overrides for part in ("--set", override)]
     command = ["tune", str(dataset.path), "--config", "bpr", "--space", space.source, *sets, "--sampler", sampler]
-    command += ["--trials", "2", "--no-final", "--out", str(tmp_path / "killed")]
+    command += ["--trials", "2", "--no-final", "--validation", "given", "--out", str(tmp_path / "killed")]
     killed_after_checkpoints(1, *command)
     assert (tmp_path / "killed" / "trials" / "0000" / "last.pt").exists()
     tune(dataset, search, tmp_path / "killed", console=quiet())

@@ -9,16 +9,14 @@ from index.errors import InputError
 from trainer.config import DEFAULT_CONFIG, RunConfig, load_config
 from trainer.data import NO_TIME, Dataset
 from trainer.model_settings import MODALITIES, SINGLE_MODALITIES
-from trainer.run_folder import RunFolder
+from trainer.run_folder import TUNING, RunFolder
 from trainer.tune.command import tune
 from trainer.tune.space import SearchSpace, read_space
 from trainer.tune.study import TuningPlan
 
 PRESETS = ("anchorease", "anchorease-sparse")
 """Configurations that a search for AnchorEASE's settings tries first."""
-FOLDER = "tuning"
-"""The study's folder in the run folder."""
-OF_THE_ORDER = ("model.order_share", "model.recency_tau", "model.recency_floor")
+OF_THE_ORDER = ("model.order_share", "model.direction", "model.recency_tau", "model.recency_floor")
 
 
 def tuned_config(
@@ -31,9 +29,17 @@ def tuned_config(
     if (run / "config.toml").is_file():
         return _config_there(run, overrides)
     space = fitting_space(read_space(DEFAULT_CONFIG), dataset, overrides)
-    plan = TuningPlan(DEFAULT_CONFIG, space, overrides, timeout=budget, starts=preset_points(space), validation="time")
-    tune(dataset, plan, run / FOLDER, console=console)
-    return load_config(str(run / FOLDER / "best.toml"))
+    plan = TuningPlan(
+        DEFAULT_CONFIG,
+        space,
+        overrides,
+        sampler="steps",
+        timeout=budget,
+        starts=preset_points(space),
+        validation="time",
+    )
+    tune(dataset, plan, run / TUNING, console=console)
+    return load_config(str(run / TUNING / "best.toml"))
 
 
 def fitting_space(space: SearchSpace, dataset: Dataset, overrides: tuple[str, ...]) -> SearchSpace:

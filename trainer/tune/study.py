@@ -36,7 +36,7 @@ from trainer.run_folder import RunFolder
 from trainer.tune.space import SearchSpace, Values, configured
 from trainer.tune.steps import step_from
 
-SamplerName = Literal["tpe", "gp", "steps", "random", "grid"]
+SamplerName = Literal["tpe", "steps", "random", "grid"]
 PrunerName = Literal["median", "hyperband", "none"]
 Validation = Literal["time", "given"]
 
@@ -197,8 +197,6 @@ def _pruner(search: TuningPlan) -> BasePruner:
 
 def _sampler(search: TuningPlan, n_before: int) -> BaseSampler:
     seed = search.seed * 1_000_003 + n_before
-    if search.sampler == "gp":
-        return optuna.samplers.GPSampler(seed=seed, n_startup_trials=max(len(search.starts), 1))
     return TPESampler(seed=seed) if search.sampler == "tpe" else RandomSampler(seed=seed)
 
 
