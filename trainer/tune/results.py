@@ -68,14 +68,16 @@ def score_of(trial: FrozenTrial) -> float | None:
 
 
 def best_table(study: Study, search: TuningPlan, n: int = 10) -> Table:
-    """The `n` best finished trials, best first."""
-    table = Table(title="best trials by validation")
+    """The `n` best finished trials, best first, each with what differs from the first starting point, if there is one."""
+    start = search.starts[0] if search.starts else {}
+    table = Table(title="best trials by validation" + (": what they change" if start else ""))
     for heading in ("trial", search.metric, "best epoch"):
         table.add_column(heading, justify="right")
     table.add_column("settings")
     complete = study.get_trials(states=(TrialState.COMPLETE,))
     for trial in sorted(complete, key=lambda trial: (-(trial.value or 0.0), trial.number))[:n]:
-        settings = ", ".join(f"{_last_name(name)} {_short(value)}" for name, value in trial.params.items())
+        changed = {name: value for name, value in trial.params.items() if start.get(name) != value}
+        settings = ", ".join(f"{_last_name(name)} {_short(value)}" for name, value in changed.items())
         table.add_row(str(trial.number), f"{trial.value:.4f}", str(trial.user_attrs["best_epoch"]), settings)
     return table
 

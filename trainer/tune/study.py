@@ -83,8 +83,8 @@ class TuningPlan:
 
     @property
     def chooses_size(self) -> bool:
-        """Whether the number of dimensions is chosen at the end: AnchorEASE's, unless it is fixed or searched."""
-        given = {*self.space.distributions, *(override.partition("=")[0].strip() for override in self.overrides)}
+        """Whether the number of dimensions is chosen at the end, from a table: AnchorEASE's, unless it is fixed."""
+        given = {override.partition("=")[0].strip() for override in self.overrides}
         return self.configured({}).model.name == DEFAULT_CONFIG and "model.embedding_size" not in given
 
     @property
