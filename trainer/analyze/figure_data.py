@@ -50,13 +50,17 @@ def cost(compared: ComparedRuns) -> pl.DataFrame:
 
 
 def curves(compared: ComparedRuns) -> pl.DataFrame:
-    """One row a run and epoch: loss, its terms, seconds, validation metrics where measured."""
+    """One row a run and epoch: loss, its terms, seconds, validation metrics where measured.
+
+    A model that is computed at once has no such course.
+    """
     rows = [
         {"run": run.name, "epoch": record["epoch"], "loss": record["loss"]}
         | {f"term {name}": value for name, value in record["terms"].items()}
         | {name: value for name, value in record.items() if name not in ("epoch", "loss", "terms")}
         for run in compared.runs
         for record in run.history
+        if "loss" in record
     ]
     return pl.DataFrame(rows, infer_schema_length=None)
 

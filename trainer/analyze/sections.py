@@ -45,7 +45,7 @@ def all_sections(compared: ComparedRuns, settings: AnalysisSettings) -> list[Sec
 
 def _sections(compared: ComparedRuns, settings: AnalysisSettings, targets: list[int]) -> Iterator[Section]:
     yield _accuracy(compared)
-    if any(run.history for run in compared.runs):
+    if any("loss" in record for run in compared.runs for record in run.history):
         yield _curves(compared)
     yield _cost(compared)
     if all(run.final is None for run in compared.runs):
