@@ -107,6 +107,8 @@ def without_self(similarities: sp.csr_matrix, users: Array) -> sp.csr_matrix:
 
 def keep_largest(matrix: sp.csr_matrix, keys: Array, n: int) -> sp.csr_matrix:
     """The n entries of each row with the largest keys (nnz,); of equal keys, the later columns."""
+    if np.diff(matrix.indptr).max(initial=0) <= n:
+        return matrix
     rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
     order = np.lexsort((-matrix.indices, -keys, rows))
     kept = order[np.arange(len(order)) - matrix.indptr[rows] < n]
