@@ -124,7 +124,7 @@ def compare(
     shipped = _shipped_models(models)
     found = compare_runs(
         data,
-        [*shipped, *(config or [])] or ["popularity", "lightgcn", "anchorrec"],
+        [*shipped, *(config or [])] or ["popularity", "ease", DEFAULT_CONFIG],
         out,
         overrides=tuple(overrides or ()),
         seeds=_whole_numbers("--seeds", seeds),
