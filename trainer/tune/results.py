@@ -68,7 +68,7 @@ def score_of(trial: FrozenTrial) -> float | None:
 
 
 def best_table(study: Study, search: TuningPlan, n: int = 10) -> Table:
-    """The `n` best finished trials, best first, each with what differs from the first starting point, if there is one."""
+    """The `n` best finished trials, best first, each with what differs from the first starting point, if any."""
     start = search.starts[0] if search.starts else {}
     table = Table(title="best trials by validation" + (": what they change" if start else ""))
     for heading in ("trial", search.metric, "best epoch"):
