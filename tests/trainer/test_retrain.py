@@ -18,6 +18,7 @@ from index.errors import InputError
 from index.gate import check_bundle, incumbent_split
 from index.registry import Registry
 from index.storage import locked
+from loadtests.random_bundle import RandomBundleSizes, publish_random
 from trainer.config import load_config, shipped_configs
 from trainer.data import INTERACTION_SCHEMA, load_dataset, read_info
 from trainer.datasets.event_log import read_feedback
@@ -25,7 +26,7 @@ from trainer.fit import make_model
 from trainer.incumbent import evaluate_bundle
 from trainer.merge import MergeOptions, merge_feedback, merge_interactions
 from trainer.models import FittedModel, Work
-from trainer.retrain import RetrainOptions, retrain
+from trainer.retrain import RetrainOptions, retrain, serving_config
 from trainer.run_folder import RunFolder
 from trainer.warm_start import WarmStart
 
@@ -357,6 +358,24 @@ def test_killed_after_the_bundle_stood_it_finds_the_same_bundle_again(old, tmp_p
     (tmp_path / "out" / "result.json").unlink()
     assert retrain(asked, tmp_path / "out", now=datetime.now(UTC)) == first
     assert Registry(tmp_path / "bundles").ids() == [first.bundle]
+
+
+def test_without_a_configuration_the_next_bundle_has_the_settings_of_the_one_that_serves(old, tmp_path):
+    registry = Registry(tmp_path / "bundles")
+    assert serving_config(registry, ("seed=5",)) == load_config("anchorease", ("seed=5",))
+    config = load_config("lightgcn", QUICK)
+    registry.publish(
+        retrain(order(old, tmp_path, ("ann", "item/3", "click"), config=config), tmp_path / "retrained", now=NOW).bundle
+    )
+    assert serving_config(registry, ()) == config
+    assert serving_config(registry, ("seed=5",)).seed == 5
+
+
+def test_a_bundle_of_other_software_does_not_say_how_to_train_the_next(tmp_path):
+    sizes = RandomBundleSizes(n_items=20, n_users=5, seen_per_user=3, embedding_size=4)
+    publish_random(tmp_path / "bundles", sizes, np.random.default_rng(0))
+    with pytest.raises(InputError, match="choose one with --config"):
+        serving_config(Registry(tmp_path / "bundles"), ())
 
 
 def test_a_failure_leaves_the_registry_as_it_was(old, tmp_path):
