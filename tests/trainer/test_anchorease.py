@@ -147,7 +147,8 @@ def test_the_same_seed_gives_the_same_numbers():
 
 @pytest.mark.parametrize("killed_at", [1, 3, 6])
 def test_killed_between_two_rounds_it_goes_on_and_ends_in_the_same_numbers(killed_at):
-    how = {"iteration": Iteration(direct_up_to=0, saved_from=0, tolerance=1e-6), "exact_up_to": 1, "rank": 3}
+    iteration = Iteration(direct_up_to=0, saved_from=0, tolerance=1e-9, oversampling=1)
+    how = {"iteration": iteration, "exact_up_to": 1, "rank": 3, "embedding_size": 4}
     whole, saved = solved(5, **how), []
 
     def save(steps):

@@ -84,10 +84,6 @@ def test_a_start_near_the_answer_saves_rounds():
     assert rounds[1] < rounds[0]
 
 
-class Killed(Exception):
-    pass
-
-
 def test_an_interrupted_iteration_goes_on_where_it_was_and_gives_the_same_numbers():
     matrix = low_rank(60, 50, 40)
     how = Iteration(direct_up_to=0, tolerance=1e-9, rounds=12, saved_from=0, oversampling=2)
@@ -97,9 +93,9 @@ def test_an_interrupted_iteration_goes_on_where_it_was_and_gives_the_same_number
     def save(steps):
         saved.append(steps)
         if len(saved) == 5:
-            raise Killed
+            raise KeyboardInterrupt
 
-    with pytest.raises(Killed):
+    with pytest.raises(KeyboardInterrupt):
         singular(matrix, 4, Iteration(**vars(how) | {"work": Work(save=save)}))
     calls, forward, backward = counted(matrix)
     again = leading_singular(
