@@ -20,7 +20,8 @@ from deploy.processes import free_port
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-(COMMANDS,) = re.findall(r"## Your own data\n\n```sh\n(.*?)```", README, re.DOTALL)
+(SHOWN,) = re.findall(r"## Your own data\n\n```sh\n(.*?)```", README, re.DOTALL)
+COMMANDS = SHOWN.replace("--budget 60", "--budget 2")
 
 
 def write_own_data(folder: Path) -> None:
@@ -64,7 +65,7 @@ def test_the_commands_for_ones_own_data_end_in_a_service_that_answers(tmp_path, 
         wait_until(ready, seconds=300)
         answer = client.get("/recommend/user 1", params={"k": 1, "explain": True}).json()
         assert answer["bundle"] == json.loads((tmp_path / "bundles" / "current.json").read_text())["bundle"]
-        assert answer["items"][0]["explanation"]["parts"].keys() == {"id", "text", "image", "multimodal", "anchor"}
+        assert answer["items"][0]["explanation"]["parts"].keys() == {"id", "text", "image", "anchor"}
     finally:
         client.close()
         os.killpg(process.pid, signal.SIGTERM)

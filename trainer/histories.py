@@ -1,7 +1,7 @@
 """Each user's training items in the order in which the user had them."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -15,6 +15,18 @@ Array = np.ndarray[Any, np.dtype[Any]]
 SECONDS_A_DAY = 86_400.0
 MOST_PAIRS = 300_000_000
 """Pairs of an item and one that follows it that are counted at most: minutes."""
+
+
+class Spans(NamedTuple):
+    """Stretches of users' histories, each (n,): the items at begin to end, oldest first, of the user's."""
+
+    users: Array
+    begins: Array
+    ends: Array
+
+    def beside(self, others: "Spans") -> "Spans":
+        """These, and then the others."""
+        return Spans(*(np.concatenate(pair) for pair in zip(self, others, strict=True)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,26 +79,39 @@ class Histories:
         # A copy: whoever sorts the matrix's indices must not reorder the histories.
         return sp.csr_matrix((values, self.items, self.offsets), shape=shape, copy=True)
 
-    def windows(self, length: int, stride: int) -> tuple[sp.csr_matrix, Array]:
-        """Windows of consecutive items of a user: (n_windows, n_items) 0/1, and the user row of each window.
+    def windows(self, length: int, stride: int) -> Spans:
+        """Windows of consecutive items of a user.
 
-        A user's windows begin at stride - length, 2 stride - length, ... below the user's number of items, and are cut
-        at both ends; so each interaction is in length / stride of them.
+        They begin at stride - length, 2 stride - length, ... below the user's number of items, and are cut at both
+        ends; so each interaction is in length / stride of them.
         """
         counts = np.diff(self.offsets)
-        users = np.repeat(np.arange(len(counts)), counts)
-        places = np.arange(len(self.items)) - self.offsets[users]  # of an interaction in its history
         n_windows = np.where(counts > 0, -(-(counts + length - stride) // stride), 0)
-        first = np.concatenate([[0], np.cumsum(n_windows)])
-        windows, items = [], []
-        for shift in range(-(-length // stride)):
-            number = places // stride + shift
-            inside = number <= (places + length - stride) // stride
-            windows.append((first[users] + number)[inside])
-            items.append(self.items[inside])
-        at = np.concatenate(windows), np.concatenate(items)
-        matrix = sp.csr_matrix((np.ones(len(at[0]), np.float32), at), shape=(first[-1], self.n_items))
-        return matrix, np.repeat(np.arange(len(counts)), n_windows)
+        users = np.repeat(np.arange(len(counts)), n_windows)
+        numbers = np.arange(len(users)) - np.repeat(np.cumsum(n_windows) - n_windows, n_windows)
+        begins = (numbers + 1) * stride - length
+        return Spans(users, np.maximum(begins, 0), np.minimum(begins + length, counts[users]))
+
+    def whole(self) -> Spans:
+        """All of each user's items."""
+        counts = np.diff(self.offsets)
+        return Spans(np.arange(len(counts)), np.zeros_like(counts), counts)
+
+    def rows_of(self, spans: Spans, weights: Array) -> sp.csr_matrix:
+        """Z (n_distinct, n_items) float32 of which Z^T Z counts each span's items with one another by its weight (n,).
+
+        Equal spans, as all windows of a short history are, are one row.
+        """
+        longest = int(np.diff(self.offsets).max(initial=0)) + 1
+        codes = (spans.users.astype(np.int64) * longest + spans.begins) * longest + spans.ends
+        _, first, place = np.unique(codes, return_index=True, return_inverse=True)
+        values = np.sqrt(np.bincount(place.ravel(), weights=weights, minlength=len(first)))
+        begins = self.offsets[spans.users[first]] + spans.begins[first]
+        lengths = spans.ends[first] - spans.begins[first]
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        places = np.arange(offsets[-1]) + np.repeat(begins - offsets[:-1], lengths)
+        entries = (np.repeat(values, lengths).astype(np.float32), self.items[places], offsets)
+        return sp.csr_matrix(entries, shape=(len(first), self.n_items))
 
     def followers(self, length: int, user_weights: Array) -> sp.csr_matrix:
         """How often, and how soon, an item is followed by another: (n_items, n_items) float32.

@@ -36,10 +36,11 @@ def test_every_command_of_the_page_works(here):
             done = forkserver.run("trainer", *arguments, *QUICK, module="torch.distributed.run")
             assert done.returncode == 0, (command, done.stderr)
         else:
-            result = CliRunner().invoke(app, [*arguments[2:], *QUICK])
+            quick = QUICK if "--config" in arguments else ["--budget", "1"]
+            result = CliRunner().invoke(app, [*arguments[2:], *quick])
             assert result.exit_code == 0, (command, result.output, result.exception)
     runs = {folder.name for folder in (here / "runs").iterdir()}
-    assert runs == {"anchorrec", "lightgcn", "on-cpu", "two", "bfloat16"}
+    assert runs == {"shop", "anchorrec", "lightgcn", "on-cpu", "two", "bfloat16"}
     for run in runs:
         for file in (here / "runs" / run).iterdir():
             assert f"| `{file.name}` |" in PAGE, file

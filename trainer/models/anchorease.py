@@ -105,13 +105,16 @@ class AnchorEASE(FittedModel):
         """Z = [sqrt(1 - theta) diag(d_u^-a) X ; windows] diag(n_i^-b); no windows where no order is known."""
         settings, histories = self.settings, self._inputs.histories
         theta = settings.order_share if histories.timed else 0.0
-        of_user = np.maximum(np.diff(histories.offsets), 1.0) ** -settings.user_power
-        rows = [(1 - theta) ** 0.5 * sp.diags(of_user) @ histories.binary()]
+        spans = histories.whole()
+        weights = np.full(len(spans.users), 1 - theta)
         if theta:
-            windows, users = histories.windows(settings.window, settings.stride)
-            rows.append((theta * settings.stride / settings.window) ** 0.5 * sp.diags(of_user[users]) @ windows)
+            windows = histories.windows(settings.window, settings.stride)
+            share = theta * settings.stride / settings.window
+            spans, weights = spans.beside(windows), np.append(weights, np.full(len(windows.users), share))
+        of_user = np.maximum(np.diff(histories.offsets), 1.0) ** (-2 * settings.user_power)
+        rows = histories.rows_of(spans, weights * of_user[spans.users])
         by_item = sp.diags(self._degrees.clamp_min(1).cpu().numpy().astype(np.float64) ** -settings.row_power)
-        return (sp.vstack(rows) @ by_item).tocsr()
+        return (rows @ by_item).tocsr()
 
     def _filter(self, work: Work) -> ItemFilter:
         """C, in the form that the size of the catalogue allows."""
