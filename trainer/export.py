@@ -19,7 +19,7 @@ from trainer.config import RunConfig
 from trainer.data import NO_TIME, Dataset
 from trainer.fit import make_model
 from trainer.histories import Histories
-from trainer.models.base import Anchor
+from trainer.models.base import Anchor, RecommenderModel
 from trainer.rotation import rotated_onto
 from trainer.run_folder import RunFolder, RunResult
 
@@ -78,6 +78,18 @@ def bundle_content(
     """Everything that a bundle holds of a run, in memory."""
     model = make_model(dataset, config)
     folder.load_best(model)
+    metrics = {"valid": result.valid, "test": result.test}
+    return content_of(model, config, dataset, metrics, trend_half_life_days)
+
+
+def content_of(
+    model: RecommenderModel,
+    config: RunConfig,
+    dataset: Dataset,
+    metrics: Mapping[str, Mapping[str, float]],
+    trend_half_life_days: float,
+) -> BundleContent:
+    """Everything that a bundle holds of a trained model."""
     model.eval()
     with torch.no_grad():
         factors = model.factors()
@@ -89,7 +101,7 @@ def bundle_content(
         config=config.model_dump(mode="json"),
         data_fingerprint=dataset.fingerprint,
         seed=config.seed,
-        metrics={"valid": result.valid, "test": result.test},
+        metrics=metrics,
         user_ids=dataset.user_ids,
         item_ids=dataset.item_ids,
         user_embeddings=_array(factors.user_embeddings),
