@@ -401,12 +401,18 @@ def bench(
 ) -> None:
     """Time training steps at the shape of Amazon Baby, on synthetic data; ends with one JSON line.
 
+    With --scale and --model anchorease or anchorease-sparse: from features to a written bundle.
+
     Example: python -m trainer bench --scale --sizes 25000,50000 --steps 5 --plot scale.png
     """
+    from trainer import fit_benchmark
     from trainer import step_benchmark as benchmark
 
     names = model or (["anchorrec, paper"] if scale else list(benchmark.ALWAYS))
     names = list(benchmark.MODELS) if names == ["all"] else names
+    if scale and names[0] in fit_benchmark.CONFIGS:
+        _bench_fit(names, _whole_numbers("--sizes", sizes), threads)
+        return
     if unknown := sorted(set(names) - benchmark.MODELS.keys()):
         raise InputError(f"unknown model {', '.join(unknown)}; expected {', '.join(benchmark.MODELS)}")
     if scale:
@@ -416,6 +422,18 @@ def bench(
     title = f"one step at Baby's shape, batch {benchmark.BATCH_SIZE}, {threads} threads, {precision}"
     Console().print(benchmark.cost_table(costs, title=title))
     print(json.dumps(benchmark.as_record(costs)))
+
+
+def _bench_fit(names: list[str], sizes: tuple[int, ...], threads: int) -> None:
+    from trainer.fit_benchmark import bench_fit, fit_table
+    from trainer.scaling_benchmark import SIZES, as_record
+
+    if len(names) > 1 or min(sizes, default=1) < 1:
+        raise InputError(f"--scale takes one model and sizes of at least 1, found {', '.join(names)} and {sizes}")
+    costs = bench_fit(sizes or SIZES, names[0], threads=threads)
+    Console().print(fit_table(costs, title=f"{names[0]}, {threads} threads"))
+    records = [as_record(cost) | {"total": round(cost.total, 1)} for cost in costs]
+    print(json.dumps({"model": names[0], "threads": threads, "sizes": records}))
 
 
 def _bench_scale(

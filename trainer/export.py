@@ -19,7 +19,7 @@ from trainer.config import RunConfig
 from trainer.data import Dataset
 from trainer.fit import make_model
 from trainer.histories import Histories, decayed_counts
-from trainer.models.base import Anchor
+from trainer.models.base import Anchor, RecommenderModel
 from trainer.progress import print_status
 from trainer.result_tables import usual_metrics
 from trainer.rotation import rotated_onto
@@ -79,6 +79,17 @@ def bundle_content(
     """Everything that a bundle holds of a run, in memory."""
     model = make_model(dataset, config)
     folder.load_best(model)
+    return content_of(model, config, dataset, bundle_metrics(result), trend_half_life_days)
+
+
+def content_of(
+    model: RecommenderModel,
+    config: RunConfig,
+    dataset: Dataset,
+    metrics: Mapping[str, Mapping[str, float]],
+    trend_half_life_days: float,
+) -> BundleContent:
+    """Everything that a bundle holds of a trained model."""
     model.eval()
     with torch.no_grad():
         factors = model.factors()
@@ -90,7 +101,7 @@ def bundle_content(
         config=config.model_dump(mode="json"),
         data_fingerprint=dataset.fingerprint,
         seed=config.seed,
-        metrics=bundle_metrics(result),
+        metrics=metrics,
         user_ids=dataset.user_ids,
         item_ids=dataset.item_ids,
         user_embeddings=_array(factors.user_embeddings),
@@ -154,7 +165,8 @@ def _tell_what_is_lost(result: RunResult) -> None:
     """Print the served form's figures beside those at full rank."""
     for split, served in result.served.items():
         whole: dict[str, float] = getattr(result, split)
-        told = [f"{name} {served[name]:.4f} for {whole[name]:.4f} at full rank" for name in usual_metrics(served)]
+        usual = [name for name in usual_metrics(served) if name in served]
+        told = [f"{name} {served[name]:.4f} for {whole[name]:.4f} at full rank" for name in usual]
         print_status(f"served form, {split}: {', '.join(told)}")
 
 

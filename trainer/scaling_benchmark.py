@@ -197,6 +197,6 @@ def plot_scale(costs: Sequence[ScaleCost], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def as_record(cost: ScaleCost) -> dict[str, Any]:
+def as_record(cost: Any) -> dict[str, Any]:
     """The same for programs, rounded to what a timing is worth."""
     return {part: round(value, 4) if isinstance(value, float) else value for part, value in asdict(cost).items()}

@@ -80,3 +80,14 @@ def test_no_items_and_two_models_are_refused(arguments):
     result = CliRunner().invoke(app, ["bench", "--scale", *arguments])
     assert isinstance(result.exception, InputError)
     assert "--scale takes one model and sizes of at least 1" in str(result.exception)
+
+
+def test_of_a_model_that_is_computed_at_once_everything_up_to_its_bundle_is_timed():
+    arguments = ["--model", "anchorease-sparse", "--sizes", "80", "--threads", "1"]
+    result = CliRunner().invoke(app, ["bench", "--scale", *arguments])
+    assert result.exit_code == 0, result.output
+    record = json.loads(result.stdout.splitlines()[-1])
+    (size,) = record["sizes"]
+    assert (record["model"], size["n_items"], size["n_users"], size["n_interactions"]) == (arguments[1], 80, 200, 2000)
+    assert size["total"] == pytest.approx(size["inputs"] + size["solve"] + size["export"], abs=0.1)
+    assert 0.05 < size["peak_gb"] < 8

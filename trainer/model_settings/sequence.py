@@ -30,7 +30,7 @@ class SASRecSettings(ModelBase):
 
 
 class VSKNNSettings(ModelBase):
-    """V-SKNN: items of the users whose histories share the latest items (docs/models.md#vsknn)."""
+    """V-SKNN: items of the users whose histories share the latest items (docs/models.md#v-sknn)."""
 
     embeds = False
 

@@ -29,13 +29,18 @@ def content_rows(features: Tensor, center: Tensor) -> Tensor:
 class AnchorRegression:
     """Ridge regression of item embeddings on their content, in which an item counts by the root of its users."""
 
-    def __init__(self, content: Mapping[str, Tensor], degrees: Tensor, penalty: float) -> None:
-        """Content by modality, each (n_items, width), and the users of each item (n_items,)."""
+    def __init__(
+        self, content: Mapping[str, Tensor], degrees: Tensor, scale: Mapping[str, float], penalty: float
+    ) -> None:
+        """Content by modality, each (n_items, width) and times its scale; the users of each item (n_items,)."""
         weights = degrees.sqrt()
         self._weights = weights / weights.mean().clamp_min(torch.finfo(weights.dtype).tiny)
-        self._content = content
-        columns = torch.cat(list(content.values()), dim=1)
-        normal = gram(columns, self._weights[:, None] * columns)
+        self._content, self._scale = content, scale
+        blocks = [
+            torch.cat([scale[m] * scale[o] * gram(rows, others, self._weights) for o, others in content.items()], dim=1)
+            for m, rows in content.items()
+        ]
+        normal = torch.cat(blocks)
         normal.diagonal().add_(penalty)
         self._factor = torch.linalg.cholesky(normal)
 
@@ -43,10 +48,10 @@ class AnchorRegression:
         """mu (d,), the weighted mean of the embeddings (n_items, d), and W' (width, d) of each modality."""
         mean = (self._weights @ embeddings) / self._weights.sum().clamp_min(torch.finfo(embeddings.dtype).tiny)
         rest = self._weights[:, None] * (embeddings - mean)
-        crossed = torch.cat([gram(rows, rest) for rows in self._content.values()])
+        crossed = torch.cat([self._scale[m] * gram(rows, rest) for m, rows in self._content.items()])
         solved = torch.cholesky_solve(crossed, self._factor).to(embeddings)
-        widths = [rows.shape[1] for rows in self._content.values()]
-        return mean, dict(zip(self._content, torch.split(solved, widths), strict=True))
+        parts = torch.split(solved, [rows.shape[1] for rows in self._content.values()])
+        return mean, {m: self._scale[m] * part for m, part in zip(self._content, parts, strict=True)}
 
 
 def anchors(anchor: Anchor, content: Mapping[str, Tensor]) -> Tensor:

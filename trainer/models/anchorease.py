@@ -29,8 +29,6 @@ from trainer.nearest import nearest_items
 FOLD_IN, VALUES, PART, ANCHOR = "fold_in", "singular_values", "part/", "anchor/"
 """Names in the solution; parts and anchor weights by modality stand behind a prefix."""
 MEAN = f"{ANCHOR}mean"
-_OF_THE_FILTER = 1e-2
-"""Share of an eigenvalue of the filter that a round may still change: smaller ones of the served form cost nothing."""
 _AT_SERVING = {"kappa": 0.0, "rho": 0.0}
 """Settings that enter `factors` alone."""
 
@@ -128,9 +126,7 @@ class AnchorEASE(FittedModel):
         if math.isinf(s.ridge):
             return CoOccurrences(similarities, direction)
         if self._inputs.n_items > s.exact_up_to:
-            return SpectralFilter(
-                similarities, s.rank, replace(self._how(work), start=None, tolerance=_OF_THE_FILTER), direction
-            )
+            return SpectralFilter(similarities, s.rank, replace(self._how(work), start=None), direction)
         counts = work.latest(
             "co-occurrences", version, lambda: torch.from_numpy((rows.T @ rows).toarray().astype(np.float32))
         )
@@ -168,12 +164,9 @@ class AnchorEASE(FittedModel):
         if not self.content:
             return {}
         scale, penalty = self.settings.anchor_scale, self.settings.anchor_penalty
-        scaled = {m: getattr(scale, m) * rows for m, rows in self.content.items()}
-        regression = work.latest(
-            "anchor regression", (scale, penalty), lambda: AnchorRegression(scaled, self._degrees, penalty)
-        )
-        mean, weights = regression.solve(items)
-        return {MEAN: mean} | {f"{ANCHOR}{m}": getattr(scale, m) * weight for m, weight in weights.items()}
+        make = partial(AnchorRegression, self.content, self._degrees, scale.model_dump(), penalty)
+        mean, weights = work.latest("anchor regression", (scale, penalty), make).solve(items)
+        return {MEAN: mean} | {f"{ANCHOR}{m}": weight for m, weight in weights.items()}
 
     @property
     def anchor(self) -> Anchor | None:

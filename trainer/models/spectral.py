@@ -35,7 +35,7 @@ class Iteration:
     seed: int = 0
     start: Tensor | None = None
     """(n, any) columns near the wanted ones, as of an earlier training; random columns fill up."""
-    tolerance: float = 1e-3
+    tolerance: float = 1e-2
     """It ends when no wanted value changes by more than this share of itself in a round."""
     rounds: int = 30
     oversampling: int = 16
@@ -199,12 +199,13 @@ def orthonormal(columns: Tensor) -> Tensor:
     return columns @ (scale[:, None] * turn * inverse(_roots(squares))).to(columns)
 
 
-def gram(one: Tensor, other: Tensor) -> Tensor:
-    """one^T other (b, c) in float64, a slice of rows at a time."""
+def gram(one: Tensor, other: Tensor, weights: Tensor | None = None) -> Tensor:
+    """one^T other (b, c) in float64, a slice of rows at a time; rows count by their weights (n,)."""
     total = torch.zeros(one.shape[1], other.shape[1], dtype=torch.float64, device=one.device)
     for start in range(0, len(one), _ROWS_AT_ONCE):
         rows = slice(start, start + _ROWS_AT_ONCE)
-        total += one[rows].double().T @ other[rows].double()
+        weighted = other[rows].double() if weights is None else weights[rows, None].double() * other[rows]
+        total += one[rows].double().T @ weighted
     return total
 
 

@@ -1,4 +1,4 @@
-"""V-SKNN (Ludewig & Jannach, 2018; docs/models.md#vsknn): a user's latest items are the session."""
+"""V-SKNN (Ludewig & Jannach, 2018; docs/models.md#v-sknn): a user's latest items are the session."""
 
 from typing import Any
 
