@@ -47,6 +47,8 @@ class AnchorEASE(FittedModel):
 
     def solve(self, work: Work) -> Tensors:
         """All of the equations but those of serving; a solution that differs in these alone is computed once."""
+        if self.start is not None:  # another start, another solution within the tolerance
+            return self._solve(work)
         version = (self.settings.model_copy(update=_AT_SERVING), self._seed)
         return work.latest("anchorease", version, lambda: self._solve(work))
 
