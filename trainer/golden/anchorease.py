@@ -51,7 +51,7 @@ def _computed(golden: Golden, form: dict[str, Any], iteration: Iteration) -> dic
     items = {f"part_scores/{name}": part for name, part in parts.items()}
     items |= {"scores": sum_tensors(parts.values()), "final_scores": factors.item_embeddings}
     items |= {"anchor_scores": anchors(anchor, model.content)}
-    scores = {name: factors.user_embeddings @ rows.T for name, rows in items.items()}
+    scores = {name: factors.user_embeddings @ rows.T / model.scale for name, rows in items.items()}
     linear = {"B0": autoencoder.unsmoothed(identity), "B": autoencoder.times(identity)}
     return linear | scores | {"singular_values": model.solved("singular_values")}
 

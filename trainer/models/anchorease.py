@@ -192,9 +192,14 @@ class AnchorEASE(FittedModel):
 
     # What is served
 
+    @property
+    def scale(self) -> float:
+        """sqrt(n_users) times E: scores of one size however many users there are; ranks do not change."""
+        return float(self._inputs.n_users) ** 0.5
+
     def factors(self) -> Factors:
         """Users are sums over their past items by recency and have nothing of their own."""
-        fold_in, recency = self.solved(FOLD_IN), self.settings.recency
+        fold_in, recency = self.scale * self.solved(FOLD_IN), self.settings.recency
         users = self._sparse(self._inputs.histories.matrix(recency)) @ fold_in
         anchor = self.anchor
         parts = self._corrected(anchor) if anchor else self.parts
