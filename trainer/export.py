@@ -30,6 +30,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 NEIGHBOUR_WIDTH = 256
 """Widest feature row that a bundle keeps per item and modality."""
 
+_ROWS_AT_ONCE = 16_384
+"""Of features in float64."""
+
 
 def export_run(
     folder: RunFolder,
@@ -146,7 +149,10 @@ def compact(features: Array) -> Array:
     """
     unit = unit_rows(features.astype(np.float32))
     if unit.shape[1] > NEIGHBOUR_WIDTH:
-        _, directions = np.linalg.eigh(unit.T.astype(np.float64) @ unit)  # ascending eigenvalues
+        blocks = (
+            unit[start : start + _ROWS_AT_ONCE].astype(np.float64) for start in range(0, len(unit), _ROWS_AT_ONCE)
+        )
+        _, directions = np.linalg.eigh(sum(rows.T @ rows for rows in blocks))  # ascending eigenvalues
         unit = unit_rows(unit @ directions[:, -NEIGHBOUR_WIDTH:].astype(np.float32))
     return unit.astype(np.float16)
 

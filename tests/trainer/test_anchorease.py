@@ -182,6 +182,6 @@ def test_features_equal_to_the_mean_say_nothing():
     rows[2] = rows[3:].mean(dim=0)
     rows[[0, 1]] = rows[3:].mean(dim=0)
     object.__setattr__(model._inputs, "features", {"text": rows})
-    del model.content, model.centers
+    del model.centers
     assert not model.content["text"][:3].any()
     torch.testing.assert_close(model.content["text"][3:].norm(dim=1), torch.ones(N_ITEMS - 3))

@@ -1,6 +1,6 @@
 """The anchor correction of AnchorEASE: what an item's content alone predicts its embedding to be."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -24,6 +24,22 @@ def content_rows(features: Tensor, center: Tensor) -> Tensor:
     centred.div_(lengths.clamp_min(torch.finfo(lengths.dtype).tiny))
     centred.masked_fill_(lengths <= _SMALLEST * lengths.mean(), 0)
     return centred
+
+
+class ContentRows(Mapping[str, Tensor]):
+    """The content rows of each modality, made on access: memory holds those of one modality at a time."""
+
+    def __init__(self, features: Mapping[str, Tensor], centers: Mapping[str, Tensor]) -> None:
+        self._features, self._centers = features, centers
+
+    def __getitem__(self, modality: str) -> Tensor:
+        return content_rows(self._features[modality], self._centers[modality])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._features)
+
+    def __len__(self) -> int:
+        return len(self._features)
 
 
 class AnchorRegression:

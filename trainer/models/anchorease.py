@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property, partial
 
@@ -12,7 +13,13 @@ from torch import Tensor
 
 from trainer.graph import SparseMatrix, smoothing_graph
 from trainer.model_settings import AnchorEASESettings
-from trainer.models.anchor_correction import AnchorRegression, anchor_shares, anchors, column_mean, content_rows
+from trainer.models.anchor_correction import (
+    AnchorRegression,
+    ContentRows,
+    anchor_shares,
+    anchors,
+    column_mean,
+)
 from trainer.models.base import Anchor, Factors, Inputs, sum_tensors
 from trainer.models.ease_filter import (
     CoOccurrences,
@@ -73,10 +80,10 @@ class AnchorEASE(FittedModel):
 
     # Section 2: B = A B0 A
 
-    @cached_property
-    def content(self) -> dict[str, Tensor]:
+    @property
+    def content(self) -> Mapping[str, Tensor]:
         """F_m (n_items, width) of each modality."""
-        return {m: content_rows(rows, self.centers[m]) for m, rows in self._inputs.features.items()}
+        return ContentRows(self._inputs.features, self.centers)
 
     @cached_property
     def centers(self) -> dict[str, Tensor]:
