@@ -202,7 +202,7 @@ class AnchorEASE(FittedModel):
     @property
     def scale(self) -> float:
         """sqrt(n_users) times E: scores of one size however many users there are; ranks do not change."""
-        return float(self._inputs.n_users) ** 0.5
+        return math.sqrt(self._inputs.n_users)
 
     def factors(self) -> Factors:
         """Users are sums over their past items by recency and have nothing of their own."""
