@@ -31,6 +31,9 @@ FeatureStep = Callable[[pl.DataFrame, Mapping[str, FeatureArray]], "tuple[NDArra
 """Makes one modality's features (n_items, width), and counts the items that had no input, out of the items in row
 order and the features made so far; None where it has no input."""
 
+FEWEST_STEPS, SUSPICIOUS_SHARE = 100, 0.99
+"""Of a user's next interactions that are of a later item row, from which on the times are doubted."""
+
 
 @dataclass(frozen=True)
 class _Numbered:
@@ -71,7 +74,7 @@ def prepare_dataset(
             source=dict(source.options),
             recipe=recipe,
             counts=counts | _sizes(numbered),
-            notes=(*source.notes, *_held_out_notes(numbered)),
+            notes=(*source.notes, *_held_out_notes(numbered), *_order_notes(source, numbered)),
             n_users=len(numbered.user_ids),
             n_items=len(numbered.items),
             n_interactions=len(numbered.rows),
@@ -246,6 +249,21 @@ def _held_out_notes(numbered: _Numbered) -> tuple[str, ...]:
         return ()
     why = "random and time hold out interactions of users with three or more (docs/data.md#splits)"
     return (f"nothing is held out for {' or '.join(empty)}, so there is nothing to measure; {why}",)
+
+
+def _order_notes(source: Source, numbered: _Numbered) -> tuple[str, ...]:
+    """A warning where the times only repeat the order of the item rows that the source gives."""
+    if source.user_ids is None:  # rows are numbered by first appearance
+        return ()
+    rows = numbered.rows.drop_nulls("timestamp").sort("user_row", "timestamp", maintain_order=True)
+    users, items = rows["user_row"].to_numpy(), rows["item_row"].to_numpy()
+    upwards = np.diff(items)[np.diff(users) == 0] > 0
+    if len(upwards) < FEWEST_STEPS or upwards.mean() < SUSPICIOUS_SHARE:
+        return ()
+    return (
+        f"the times of {upwards.mean():.1%} of all steps follow the rows of the items: they may be places in a sorted"
+        " list, and then a split by time measures nothing",
+    )
 
 
 @contextmanager

@@ -188,3 +188,22 @@ def test_every_interaction_comes_back_with_its_own_ids_in_its_order(tmp_path_fac
     rows = zip(data.interactions.user_rows, data.interactions.item_rows, strict=True)
     assert [(data.user_ids[user], data.item_ids[item]) for user, item in rows] == pairs
     assert sum(len(data.split(name)) for name in ("train", "valid", "test")) == len(pairs)
+
+
+@pytest.mark.parametrize(("step", "doubted"), [(1, True), (7, False)])
+def test_times_that_only_repeat_the_rows_of_items_are_doubted(tmp_path, step, doubted):
+    rows = [(user, place * step % 20, place) for user in range(10) for place in range(20)]
+    found = Source(
+        name="sorted",
+        interactions=pl.DataFrame(
+            {
+                "user_id": [f"u{user}" for user, _, _ in rows],
+                "item_id": [f"i{item}" for _, item, _ in rows],
+                "timestamp": [place for _, _, place in rows],
+            }
+        ),
+        items=pl.DataFrame({"item_id": [f"i{row}" for row in range(20)]}),
+        user_ids=[f"u{row}" for row in range(10)],
+    )
+    notes = prepare_dataset(found, tmp_path / "data", Recipe(split="time")).notes
+    assert any("follow the rows of the items" in note for note in notes) is doubted
