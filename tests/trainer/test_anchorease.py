@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from index.invariants import fold_in_error, part_sum_error
 from trainer.inputs import make_inputs, modality_features
 from trainer.model_settings import AnchorEASESettings
 from trainer.models import Work, build_model
@@ -17,6 +18,7 @@ N_USERS, N_ITEMS = 14, 10
 COLD = N_ITEMS - 1
 """An item that nobody has."""
 WIDTHS = {"text": 5, "image": 7, "multimodal": 4}
+WEIGHTS = st.sampled_from([1.0, 10.0, 1000.0])
 WORLDS = st.integers(0, 10_000)
 NO_ORDER = {"order_share": 0.0, "direction": 0.0, "recency_tau": "inf"}
 ITERATED = {"exact_up_to": 1, "rank": N_ITEMS}
@@ -185,3 +187,35 @@ def test_features_equal_to_the_mean_say_nothing():
     del model.centers
     assert not model.content["text"][:3].any()
     torch.testing.assert_close(model.content["text"][3:].norm(dim=1), torch.ones(N_ITEMS - 3))
+
+
+@given(seed=WORLDS, weight=WEIGHTS, kappa=st.sampled_from([0.0, 2.0]))
+@settings(max_examples=8)
+def test_every_score_and_its_share_by_part_stays(seed, weight, kappa):
+    plain, moved = (solved(seed, content_weight=each, kappa=kappa).factors() for each in (0.0, weight))
+    largest = float((plain.user_embeddings @ plain.item_embeddings.T).abs().max())
+    for name, part in plain.item_parts.items():
+        shares = moved.user_embeddings @ moved.item_parts[name].T
+        torch.testing.assert_close(shares, plain.user_embeddings @ part.T, atol=1e-5 * largest, rtol=0)
+
+
+@given(seed=WORLDS, weight=WEIGHTS)
+@settings(max_examples=8)
+def test_both_identities_of_a_bundle_hold_as_exactly(seed, weight):
+    model = solved(seed, content_weight=weight, direction=0.0, recency_tau="inf")
+    factors, histories = model.factors(), model._inputs.histories
+    parts = {name: part.numpy() for name, part in factors.item_parts.items()}
+    users, items, fold_in = (t.numpy() for t in (factors.user_embeddings, factors.item_embeddings, factors.fold_in))
+    assert part_sum_error(items, parts) <= 1e-5
+    assert fold_in_error(users, None, fold_in, histories.offsets, histories.items) <= 1e-5
+
+
+@pytest.mark.parametrize("modalities", [(), ("text",)], ids=["none", "text"])
+def test_without_content_the_weight_changes_nothing(modalities):
+    plain, moved = (solved(1, present=WIDTHS, modalities=modalities, content_weight=w).factors() for w in (0.0, 10.0))
+    assert torch.equal(plain.item_embeddings, moved.item_embeddings) is (not modalities)
+
+
+def test_a_smaller_embedding_size_has_its_own_metric():
+    plain, moved = (solved(6, content_weight=weight).truncated(3) for weight in (0.0, 10.0))
+    torch.testing.assert_close(scores(moved), scores(plain), rtol=1e-3, atol=1e-4)

@@ -59,7 +59,8 @@ def _computed(golden: Golden, form: dict[str, Any], iteration: Iteration) -> dic
 def _model(golden: Golden, form: dict[str, Any]) -> AnchorEASE:
     recorded = json.loads(str(golden["settings"]))
     given = {ours: recorded[theirs] for ours, theirs in _NAMES.items()}
-    ours_alone = {"recency_tau": math.inf, "recency_floor": 0.0, "direction": 0.0, "spectral_power": 0.0}
+    ours_alone: dict[str, Any] = {"recency_tau": math.inf, "recency_floor": 0.0, "direction": 0.0}
+    ours_alone |= {"spectral_power": 0.0, "content_weight": 0.0}
     size = {"embedding_size": int(golden["dimension"])}
     settings = AnchorEASESettings.model_validate(given | ours_alone | size | form)
     users, items = np.nonzero(golden["interactions"])

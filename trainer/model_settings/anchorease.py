@@ -84,6 +84,8 @@ class AnchorEASESettings(RecencySettings):
     anchor_penalty: Unbounded = 15.0
     """Of the ridge regression of item embeddings on features."""
     anchor_scale: AnchorScale = AnchorScale()
+    content_weight: Weight = 10.0
+    """omega: how much likeness in content counts in which items are neighbours; scores stay the same, 0: nothing."""
     exact_up_to: Size = 8_000
     """Items up to which the filter is an exact inverse (n_items^2 numbers, a few times); beyond, no such matrix is."""
     rank: Size = 256

@@ -21,6 +21,7 @@ from trainer.models.anchor_correction import (
     column_mean,
 )
 from trainer.models.base import Anchor, Factors, Inputs, sum_tensors
+from trainer.models.content_metric import content_metric
 from trainer.models.ease_filter import (
     CoOccurrences,
     ExactFilter,
@@ -36,7 +37,7 @@ from trainer.nearest import nearest_items
 FOLD_IN, VALUES, PART, ANCHOR = "fold_in", "singular_values", "part/", "anchor/"
 """Names in the solution; parts and anchor weights by modality stand behind a prefix."""
 MEAN = f"{ANCHOR}mean"
-_AT_SERVING = {"kappa": 0.0, "rho": 0.0}
+_AT_SERVING = {"kappa": 0.0, "rho": 0.0, "content_weight": 0.0}
 """Settings that enter `factors` alone."""
 
 
@@ -179,7 +180,7 @@ class AnchorEASE(FittedModel):
 
     @property
     def anchor(self) -> Anchor | None:
-        """As the bundle has it; None where no item is moved towards one."""
+        """Before the change of metric; None where no item is moved towards one."""
         if not self.settings.kappa or not self._inputs.features:
             return None
         weights = {m: self.solved(f"{ANCHOR}{m}") for m in self._inputs.features}
@@ -207,9 +208,14 @@ class AnchorEASE(FittedModel):
     def factors(self) -> Factors:
         """Users are sums over their past items by recency and have nothing of their own."""
         fold_in, recency = self.scale * self.solved(FOLD_IN), self.settings.recency
-        users = self._sparse(self._inputs.histories.matrix(recency)) @ fold_in
         anchor = self.anchor
         parts = self._corrected(anchor) if anchor else self.parts
+        if self.settings.content_weight and self.content:
+            metric = content_metric(sum_tensors(parts.values()), self.content, self.settings.content_weight)
+            fold_in = fold_in @ metric.users
+            parts = {name: parts.pop(name) @ metric.items for name in list(parts)}  # two sets of them are large
+            anchor = metric.moved(anchor) if anchor else None
+        users = self._sparse(self._inputs.histories.matrix(recency)) @ fold_in
         return Factors(users, parts, None, fold_in, recency=recency, anchor=anchor)
 
     def item_side(self, solution: Tensors) -> Tensor | None:
