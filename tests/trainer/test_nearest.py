@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from index.item_index import ItemIndex
 from index.ranking import unit_rows
 from trainer.nearest import EXACT_UP_TO, MIN_RECALL, nearest_items
 
@@ -153,3 +154,11 @@ def test_a_memory_mapped_float16_table_gives_what_its_float32_copy_gives(tmp_pat
     one, two = nearest_items(mapped, 10, search), nearest_items(np.array(mapped, dtype=np.float32), 10, search)
     np.testing.assert_array_equal(one.rows, two.rows)
     np.testing.assert_array_equal(one.cosines, two.cosines)
+
+
+def test_a_search_of_an_index_before_changes_no_bit():
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(500, 100)).astype(np.float32)
+    before = nearest_items(features, 8).cosines
+    ItemIndex.build(features, "Flat").search(features, 3)
+    np.testing.assert_array_equal(nearest_items(features, 8).cosines, before)
