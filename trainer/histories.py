@@ -55,8 +55,8 @@ class Histories:
 
     @property
     def timed(self) -> bool:
-        """Whether the time of any interaction is known; without one the order within a user says nothing."""
-        return bool((self.timestamps != NO_TIME).any())
+        """Whether the time of every interaction is known; else the order within a user says nothing."""
+        return bool((self.timestamps != NO_TIME).all())
 
     def binary(self) -> sp.csr_matrix:
         """X (n_users, n_items) float32: 1 where the user has the item."""

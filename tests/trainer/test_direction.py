@@ -127,6 +127,24 @@ def test_parts_sum_and_users_fold_in_whatever_the_powers(power, direction):
     torch.testing.assert_close(sum(factors.item_parts.values()), items)
 
 
+def test_where_times_are_unknown_the_order_of_a_history_counts_nothing():
+    users = np.repeat(np.arange(len(LISTS)), [len(items) for items in LISTS])
+    items = np.array([item for one in LISTS for item in one])
+    settings = AnchorEASESettings(embedding_size=4)
+    solutions = []
+    for order in (np.arange(len(items)), np.arange(len(items))[::-1]):
+        given = {"features": {}, "settings": settings, "device": CPU}
+        model = build_model(
+            settings, make_inputs(users[order], items[order], len(LISTS), 8, **given), batch_size=1, seed=0
+        )
+        with torch.no_grad():
+            model.solution = model.solve(Work())
+            factors = model.factors()
+        assert factors.recency is None
+        solutions.append(factors.user_embeddings @ factors.item_embeddings.T)
+    torch.testing.assert_close(*solutions, atol=1e-4, rtol=1e-4)
+
+
 def test_of_a_history_too_long_to_count_only_near_followers_count(monkeypatch):
     monkeypatch.setattr("trainer.histories.MOST_PAIRS", 10)
     items = [list(range(8))]

@@ -111,5 +111,5 @@ def test_the_served_form_divides_a_linear_model_exactly_at_full_rank():
     b = low_rank(5, 5, 5)
     scaled = SparseMatrix(histories.matrix(), torch.device("cpu"))
     form = served_form(scaled, lambda block: b @ block, lambda block: b.T @ block, 5, Iteration())
-    users = scaled @ form.fold_in
-    torch.testing.assert_close(users @ form.items.T, scaled @ b, atol=1e-4, rtol=1e-4)
+    users, items = scaled @ form.fold_in, b.T @ (scaled.T @ form.singular.left)
+    torch.testing.assert_close(users @ items.T, scaled @ b, atol=1e-4, rtol=1e-4)

@@ -11,6 +11,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from index.recency import Recency
 from trainer.graph import SparseMatrix, smoothing_graph
 from trainer.model_settings import AnchorEASESettings
 from trainer.models.anchor_correction import (
@@ -31,7 +32,7 @@ from trainer.models.ease_filter import (
     cosines_of,
 )
 from trainer.models.fitted import FittedModel, Tensors, Work
-from trainer.models.spectral import Iteration, inverse, leading_singular
+from trainer.models.spectral import Iteration, inverse, served_form
 from trainer.nearest import nearest_items
 
 FOLD_IN, VALUES, PART, ANCHOR = "fold_in", "singular_values", "part/", "anchor/"
@@ -62,22 +63,23 @@ class AnchorEASE(FittedModel):
 
     def _solve(self, work: Work) -> Tensors:
         autoencoder = self.autoencoder(work)
-        histories = self._sparse(self._inputs.histories.matrix(self.settings.recency))
-        found = leading_singular(
-            lambda block: histories @ autoencoder.times(block),
-            lambda block: autoencoder.transposed_times(histories.T @ block),
-            histories.shape,
-            self.settings.embedding_size,
-            self._how(work),
-        )
-        fold_in = autoencoder.times(found.right) * inverse(found.values) ** (1 - self.settings.spectral_power)
-        raw = autoencoder.raw_parts(histories.T @ found.left)
+        histories = self._sparse(self._inputs.histories.matrix(self.recency))
+        size, how = self.settings.embedding_size, self._how(work)
+        form = served_form(histories, autoencoder.times, autoencoder.transposed_times, size, how)
+        values = form.singular.values
+        raw = autoencoder.raw_parts(histories.T @ form.singular.left)
         whole = sum_tensors(raw.values())
         for modality, graph in self._smoothing(work).items():
             share = self._sparse(graph) @ whole
             raw[modality] = raw[modality] + share if modality in raw else share
-        solution = {FOLD_IN: fold_in, VALUES: found.values} | {f"{PART}{name}": part for name, part in raw.items()}
+        fold_in = form.fold_in * inverse(values) ** -self.settings.spectral_power
+        solution = {FOLD_IN: fold_in, VALUES: values} | {f"{PART}{name}": part for name, part in raw.items()}
         return solution | self._anchor(sum_tensors(raw.values()), work)
+
+    @property
+    def recency(self) -> Recency | None:
+        """As set; without known times the order of a history says nothing, and all past items weigh alike."""
+        return self.settings.recency if self._inputs.histories.timed else None
 
     # Section 2: B = A B0 A
 
@@ -207,7 +209,7 @@ class AnchorEASE(FittedModel):
 
     def factors(self) -> Factors:
         """Users are sums over their past items by recency and have nothing of their own."""
-        fold_in, recency = self.scale * self.solved(FOLD_IN), self.settings.recency
+        fold_in, recency = self.scale * self.solved(FOLD_IN), self.recency
         anchor = self.anchor
         parts = self._corrected(anchor) if anchor else self.parts
         if self.settings.content_weight and self.content:

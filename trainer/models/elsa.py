@@ -75,7 +75,7 @@ class ELSA(FittedModel):
         items, recency = self.solved("items"), self._settings.recency
         weights = self._inputs.histories.matrix(recency)
         users = torch.from_numpy(weights @ items.cpu().numpy()).to(items.device)
-        return Factors(users, {"id": items}, torch.zeros_like(users), items, recency=recency)
+        return Factors(users, {"id": items}, None, items, recency=recency)
 
 
 def autoencoder_loss(a: Tensor, users: UserItems) -> Tensor:

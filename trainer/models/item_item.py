@@ -66,7 +66,7 @@ class ItemItemModel(FittedModel):
         fold_in, recency = self.solved("fold_in"), self._served.recency
         parts = {name.removeprefix(_PART): self.solved(name) for name in self.solution if name.startswith(_PART)}
         users = SparseMatrix(self._inputs.histories.matrix(recency), fold_in.device) @ fold_in
-        return Factors(users, parts, torch.zeros_like(users), fold_in, recency=recency)
+        return Factors(users, parts, None, fold_in, recency=recency)
 
 
 def _times(rows: sp.csr_matrix, matrix: Matrix) -> Tensor:

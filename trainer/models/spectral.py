@@ -69,8 +69,6 @@ class ServedForm(NamedTuple):
     """Of diag(d_u^-1/2) X B."""
     fold_in: Tensor
     """(n_items, d)"""
-    items: Tensor
-    """(n_items, d)"""
 
 
 class _Ritz(NamedTuple):
@@ -101,7 +99,7 @@ def served_form(
         d,
         how,
     )
-    return ServedForm(found, times(found.right) * inverse(found.values), transposed_times(histories.T @ found.left))
+    return ServedForm(found, times(found.right) * inverse(found.values))
 
 
 def leading_singular(forward: Product, backward: Product, shape: tuple[int, int], d: int, how: Iteration) -> Singular:

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from index.errors import InputError
 from trainer.config import DEFAULT_CONFIG, RunConfig, load_config
-from trainer.data import NO_TIME, Dataset
+from trainer.data import Dataset
 from trainer.model_settings import MODALITIES, SINGLE_MODALITIES
 from trainer.run_folder import TUNING, RunFolder
 from trainer.tune.command import tune
@@ -44,11 +44,10 @@ def tuned_config(
 
 def fitting_space(space: SearchSpace, dataset: Dataset, overrides: tuple[str, ...]) -> SearchSpace:
     """The space without settings that are fixed, that concern features which the data lack, or an unknown order."""
-    timed = bool((dataset.split("train").timestamps != NO_TIME).any())
     fixed = {override.partition("=")[0].strip() for override in overrides}
     taken = set(SINGLE_MODALITIES) & set(dataset.features) or {"multimodal"}
     absent = set(MODALITIES) - (taken & set(dataset.features))
-    left_out = fixed | (set() if timed else {*OF_THE_ORDER})
+    left_out = fixed | (set() if dataset.timed else {*OF_THE_ORDER})
     kept = {
         name: values
         for name, values in space.distributions.items()
