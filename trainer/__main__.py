@@ -79,6 +79,8 @@ def fit(
     if config is None:
         from trainer.tune.defaults import tuned_config
 
+        if "TORCHELASTIC_RUN_ID" in os.environ:
+            raise InputError("torchrun starts several processes, and the search for settings is one's: name a --config")
         settings = tuned_config(dataset, fixed, out, budget=budget, console=Console(stderr=True))
     else:
         settings = load_config(config, fixed)
@@ -208,6 +210,7 @@ def tune(
     Example: python -m trainer tune data/shop --config lightgcn --trials 20 --out studies/lightgcn
     """
     from trainer.data import load_dataset
+    from trainer.model_settings import AnchorEASESettings
     from trainer.tune import command, defaults, results, study
     from trainer.tune.space import read_space
 
@@ -215,7 +218,7 @@ def tune(
     base = load_config(config, fixed)
     searched = read_space(space or base.model.name)
     dataset = load_dataset(data).with_split(split)
-    if space is None and base.model.name == DEFAULT_CONFIG:
+    if space is None and isinstance(base.model, AnchorEASESettings):
         searched = defaults.fitting_space(searched, dataset, fixed)
         start_from, sampler = start_from or list(defaults.PRESETS), sampler or "steps"
     starts = defaults.preset_points(searched, start_from or ())

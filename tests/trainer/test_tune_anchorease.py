@@ -74,7 +74,7 @@ def test_the_smallest_size_that_keeps_nearly_all_is_chosen():
 
 def test_sizes_are_measured_as_models_of_these_sizes_would_be(dataset):
     config = load_config("anchorease", ("evaluation.bootstrap=0",))
-    trials = compare_sizes(dataset, config)
+    trials = compare_sizes(dataset, config, {})
     assert [trial.embedding_size for trial in trials] == [min(dataset.n_users, dataset.n_items)]
     assert 0 < trials[0].score <= 1
     assert trials[0].search_ms > 0

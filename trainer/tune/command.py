@@ -12,6 +12,7 @@ from index.storage import locked, replace_file
 from trainer.config import RunConfig, dump_config
 from trainer.data import Dataset
 from trainer.fit import fit
+from trainer.models import Shared
 from trainer.run_folder import RunFolder, RunResult
 from trainer.tune.embedding_size import chosen_size, compare_sizes, size_table, with_size
 from trainer.tune.results import plot_study, score_of, write_results
@@ -39,29 +40,33 @@ def tune(dataset: Dataset, search: TuningPlan, folder: Path, *, console: Console
         search.space.points()
     study = open_study(folder, search, dataset)
 
+    shared: Shared = {}
+
     def after_each(trial: FrozenTrial) -> None:
         write_results(study, search, folder)
         console.print(_line(study, search, trial), highlight=False, soft_wrap=True)
 
     try:
         with locked(folder, wait=False):
-            run_trials(study, search, dataset, folder, after_each=after_each)
+            run_trials(study, search, dataset, folder, after_each=after_each, shared=shared)
     except BlockingIOError:
         raise InputError(f"another process is tuning in {folder}") from None
     _require_a_best(study)
     write_results(study, search, folder)
     if search.chooses_size:
-        _choose_size(dataset, study, search, folder, console)
+        _choose_size(dataset, study, search, folder, console, shared=shared)
     plot_study(study, search, folder / "study.png")
     return study
 
 
-def _choose_size(dataset: Dataset, study: Study, search: TuningPlan, folder: Path, console: Console) -> None:
+def _choose_size(
+    dataset: Dataset, study: Study, search: TuningPlan, folder: Path, console: Console, *, shared: Shared
+) -> None:
     """Print what fewer and more dimensions reach and cost, and write the chosen number into best.toml."""
     best = best_trial(study)
     assert best is not None
     config = search.configured(best.params)
-    trials = compare_sizes(dataset, config)
+    trials = compare_sizes(dataset, config, shared)
     console.print(size_table(trials, search.metric))
     replace_file(folder / "best.toml", dump_config(with_size(config, chosen_size(trials))).encode())
 

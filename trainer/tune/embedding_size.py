@@ -13,7 +13,7 @@ from trainer.config import RunConfig
 from trainer.data import Dataset
 from trainer.evaluator import Evaluator
 from trainer.fit import make_model
-from trainer.models import RecommenderModel, Work
+from trainer.models import RecommenderModel, Shared, Work
 from trainer.models.anchorease import AnchorEASE
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -36,12 +36,12 @@ class SizeTrial(NamedTuple):
     """Of the item embeddings."""
 
 
-def compare_sizes(dataset: Dataset, config: RunConfig) -> list[SizeTrial]:
+def compare_sizes(dataset: Dataset, config: RunConfig, shared: Shared) -> list[SizeTrial]:
     """Solve for the largest size and measure its leading dimensions on validation; the singular vectors are nested."""
     model = make_model(dataset, with_size(config, SIZES[-1]))
     assert isinstance(model, AnchorEASE)
     with torch.no_grad():
-        model.solution = model.solve(Work())
+        model.solution = model.solve(Work(shared))
         largest = model.embeddings()[1].shape[1]
         sizes = [size for size in SIZES if size < largest] + [largest]
         evaluator = Evaluator(dataset, config)

@@ -28,9 +28,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from index.errors import InputError
 from index.reading import reason
-from trainer.config import DEFAULT_CONFIG, RunConfig, dump_config
+from trainer.config import RunConfig, dump_config
 from trainer.data import Dataset
 from trainer.fit import fit
+from trainer.model_settings import AnchorEASESettings
 from trainer.models import Shared, computed_at_once
 from trainer.run_folder import RunFolder
 from trainer.tune.space import SearchSpace, Values, configured
@@ -85,7 +86,7 @@ class TuningPlan:
     def chooses_size(self) -> bool:
         """Whether the number of dimensions is chosen at the end, from a table: AnchorEASE's, unless it is fixed."""
         given = {override.partition("=")[0].strip() for override in self.overrides}
-        return self.configured({}).model.name == DEFAULT_CONFIG and "model.embedding_size" not in given
+        return isinstance(self.configured({}).model, AnchorEASESettings) and "model.embedding_size" not in given
 
     @property
     def seconds(self) -> float:
@@ -140,11 +141,12 @@ def run_trials(
     *,
     after_each: Callable[[FrozenTrial], None],
     clock: Callable[[], float] = monotonic,
+    shared: Shared | None = None,
 ) -> None:
     """Retry the trials of a killed process, then run trials until there are enough or time is up."""
     _retry_interrupted(study)
     _enqueue(study, [*search.starts, *(search.space.points() if search.sampler == "grid" else ())])
-    started, shared = clock(), Shared()
+    started, shared = clock(), {} if shared is None else shared
     while _remaining(study, search) > 0 and clock() - started < search.seconds:
         # A proposal depends on the seed and the earlier trials alone, so a resumed study proposes the same as an
         # uninterrupted one.
