@@ -18,8 +18,8 @@ NO_TORCH_TESTS := tests/index tests/service/ranking tests/service/users tests/se
 comma   := ,
 DEMO    := .demo
 SHOP    := $(DEMO)/shop
-RUNS    := $(DEMO)/runs
-BUNDLES := $(DEMO)/bundles
+RUNS    := $(DEMO)/$(MODEL)/runs
+BUNDLES := $(DEMO)/$(MODEL)/bundles
 
 # The resolver for requirements/. TORCH_LINKS is the index of the CPU build of torch.
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-annotate \
@@ -174,20 +174,24 @@ $(CHECKS)/.installed: deploy/check-requirements.txt
 $(SHOP)/dataset.json: $(DATA_CODE) | $(VENV)/.installed
 	$(BIN)/python -m trainer prepare shop --out $(SHOP) --cache $(DEMO)/features --overwrite
 
-# Changed data or training code deletes runs and registry; an interrupted comparison resumes.
-$(RUNS)/.started: $(SHOP)/dataset.json $(TRAIN_CODE)
-	rm -rf $(RUNS) $(BUNDLES) $(DEMO)/study
-	mkdir -p $(RUNS)
+# Changed data or training code begins the study, the runs and the registry anew; what is interrupted resumes.
+$(DEMO)/.study: $(SHOP)/dataset.json $(TRAIN_CODE)
+	rm -rf $(DEMO)/study
 	touch $@
 
 # Settings of AnchorEASE for this shop, found on validation; other models have their shipped ones.
-$(DEMO)/study/best.toml: $(RUNS)/.started
+$(DEMO)/study/best.toml: $(DEMO)/.study
 	$(BIN)/python -m trainer tune $(SHOP) --out $(DEMO)/study --timeout 40 --no-final
 	cp $@ $(DEMO)/anchorease.toml
 
-$(RUNS)/comparison.json: $(DEMO)/study/best.toml
-	$(BIN)/python -m trainer compare $(SHOP) --out $(RUNS) --models popularity,ease$(if $(filter-out anchorease,$(MODEL)),$(comma)$(MODEL)) \
-	    --config $(DEMO)/anchorease.toml
+$(RUNS)/.started: $(DEMO)/study/best.toml
+	rm -rf $(RUNS) $(BUNDLES)
+	mkdir -p $(RUNS)
+	touch $@
+
+$(RUNS)/comparison.json: $(RUNS)/.started
+	$(BIN)/python -m trainer compare $(SHOP) --out $(RUNS) --config $(DEMO)/anchorease.toml --set training.epochs=45 \
+	    --models popularity,ease$(if $(filter-out anchorease,$(MODEL)),$(comma)$(MODEL))
 
 $(BUNDLES)/current.json: $(RUNS)/comparison.json $(INDEX_CODE)
 	bundle=$$($(BIN)/python -m trainer export $(RUNS)/$(MODEL) --registry $(BUNDLES)) && \
