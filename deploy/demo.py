@@ -15,6 +15,9 @@ from index.bundle import Bundle, open_bundle
 from index.cli import command_line, run_cli
 from index.registry import Registry
 
+OWN_MODEL = "anchorease"
+"""The model that must be clearly better than the others; any other may be served too."""
+
 app = command_line()
 
 
@@ -23,7 +26,7 @@ def demo(
     registry: Annotated[Path, typer.Option(help="Folder of published bundles.")],
     port: Annotated[int, typer.Option(help="Port of the service; --check uses a free port instead.")] = 8000,
     figures: Annotated[Path | None, typer.Option(help="comparison.json of `trainer compare`, to be shown.")] = None,
-    model: Annotated[str, typer.Option(help="The name in FIGURES of the model that is served.")] = "anchorease",
+    model: Annotated[str, typer.Option(help="The name in FIGURES of the model that is served.")] = OWN_MODEL,
     check: Annotated[bool, typer.Option("--check", help="Check the responses and exit with 0 or 1.")] = False,
 ) -> None:
     """Start a real Redis and the service, show three requests with their responses, and serve until Ctrl-C."""
@@ -57,7 +60,7 @@ def show_examples(console: Console, bundle: Bundle, client: httpx.Client) -> Non
 def passes(console: Console, service: CheckedService, comparison: MetricsByModel | None, model: str) -> bool:
     """Run the checks of the service and of the comparison, print the results, and return whether all passed."""
     results = list(run_checks(service))
-    if comparison:
+    if comparison and model == OWN_MODEL:
         results.append(
             ("The served model is clearly better than the simpler ones.", *compare_with_baselines(comparison, model))
         )

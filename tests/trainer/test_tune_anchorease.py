@@ -103,3 +103,10 @@ def test_fit_without_a_configuration_searches_and_a_second_call_finds_its_run(da
     assert "trial" not in again.output
     with pytest.raises(InputError, match="other settings"):
         tuned_config(dataset, ("seed=5",), tmp_path / "run", budget=1, console=Console())
+
+
+def test_the_search_for_settings_is_not_shared_among_processes(dataset, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    refused = CliRunner().invoke(app, ["fit", str(dataset.path), "--out", str(tmp_path / "run")])
+    assert "name a --config" in str(refused.exception)
+    assert not (tmp_path / "run").exists()
