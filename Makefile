@@ -174,7 +174,7 @@ $(CHECKS)/.installed: deploy/check-requirements.txt
 $(SHOP)/dataset.json: $(DATA_CODE) | $(VENV)/.installed
 	$(BIN)/python -m trainer prepare shop --out $(SHOP) --cache $(DEMO)/features --overwrite
 
-# Changed data or training code begins the study, the runs and the registry anew; what is interrupted resumes.
+# Changed data or training code deletes the study, the runs and the registry; an interrupted comparison resumes.
 $(DEMO)/.study: $(SHOP)/dataset.json $(TRAIN_CODE)
 	rm -rf $(DEMO)/study
 	touch $@
