@@ -35,30 +35,34 @@ def exact_search(vectors: Array, queries: Array, k: int, exclude: Exclude = None
         block = queries[start : start + at_once] @ vectors.T  # (at_once, n)
         for query, row_scores in enumerate(block, start):
             row_scores[excluded[query]] = -np.inf
-            candidates = _candidates(row_scores, k, 2 * error[query])[None]  # (1, c)
+            candidates = near_best(row_scores, k, 2 * error[query])[None]  # (1, c)
             allowed = np.ones(candidates.shape, np.bool_)
             found = best_of(candidates, allowed, vectors, queries[query, None], k)
             rows[query], scores[query] = found[0][0], found[1][0]
     return rows, scores
 
 
-def _candidates(scores: Array, k: int, margin: float) -> Array:
-    """Every row that could be among the k best after rescoring, all rows of a tie at the cut included."""
+def near_best(scores: Array, k: int, margin: float) -> Array:
+    """Every position of scores (n,) that could be among the k best after rescoring, all ties at the cut included."""
     cut = np.partition(scores, len(scores) - k)[len(scores) - k] if k < len(scores) else -np.inf
     return np.flatnonzero((scores >= cut - margin) & (scores > -np.inf))
 
 
-def best_of(candidates: Array, allowed: Array, vectors: Array, queries: Array, k: int) -> tuple[Array, Array]:
+def best_of(
+    candidates: Array, allowed: Array, vectors: Array, queries: Array, k: int, *, names: Array | None = None
+) -> tuple[Array, Array]:
     """For each query (m, d) the k best of its candidates (m, c) that are allowed (m, c), ties by lower row.
 
-    Rows (m, k) and scores (m, k), padded with -1 and -inf. Each pair is scored by one loop over d: BLAS rounds
+    Rows (m, k) and scores (m, k), padded with -1 and -inf. The row of a candidate is its position in `vectors`, or
+    names[position]. Each pair is scored by one loop over d: BLAS rounds
     differently with the number of rows in the call, so that one query would not agree with many.
     """
     scores = np.einsum("mcd,md->mc", vectors.take(candidates, axis=0, mode="wrap"), queries)
     np.copyto(scores, -np.inf, where=~allowed)
-    order = np.lexsort((candidates, -scores))[:, :k]
+    named = candidates if names is None else names[candidates]
+    order = np.lexsort((named, -scores))[:, :k]
     order += scores.shape[1] * np.arange(len(scores))[:, None]  # positions in the flattened (m, c)
-    best, rows = scores.take(order), candidates.take(order)
+    best, rows = scores.take(order), named.take(order)
     np.copyto(rows, -1, where=np.isneginf(best))
     return (rows, best) if order.shape[1] == k else padded(rows, best, k)
 
