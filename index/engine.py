@@ -1,6 +1,7 @@
 """Wrapper of one FAISS index: build, read, write, search. No other module handles FAISS's D, I and parameters."""
 
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -43,17 +44,20 @@ class Engine:
     device: str = "cpu"
     resources: Any = None
 
-    def search(self, queries: Array, n: int, allowed: Array | None = None) -> tuple[Array, Array]:
-        """Rows (m, n) int64, -1 where there are fewer, and scores (m, n); `allowed` is a mask over all rows."""
+    def search(self, queries: Array, n: int, allowed: Array | None = None, effort: float = 1.0) -> tuple[Array, Array]:
+        """Rows (m, n) int64, -1 where there are fewer, and scores (m, n); `allowed` is a mask over all rows.
+
+        `effort` multiplies nprobe and ef_search.
+        """
         # The selector must outlive the call, so it has a name here.
         selector = None if allowed is None else faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
         if self.one_at_a_time and len(queries) > 1:
-            found = [self._search(query[None], n, selector) for query in queries]
+            found = [self._search(query[None], n, selector, effort) for query in queries]
             return np.concatenate([rows for rows, _ in found]), np.concatenate([scores for _, scores in found])
-        return self._search(queries, n, selector)
+        return self._search(queries, n, selector, effort)
 
-    def _search(self, queries: Array, n: int, selector: Any) -> tuple[Array, Array]:
-        parameters = None if selector is None else _parameters(self.index, selector)
+    def _search(self, queries: Array, n: int, selector: Any, effort: float) -> tuple[Array, Array]:
+        parameters = None if selector is None and effort == 1 else _parameters(self.index, selector, effort)
         # Process-wide: another thread's search between these lines may be slower, but stays correct.
         faiss.cvar.distance_compute_blas_threshold = ALWAYS if len(queries) >= BLAS_FROM else NEVER
         D, I = self.index.search(queries, n, params=parameters)  # noqa: E741
@@ -137,11 +141,12 @@ def _set_search(index: Any, nprobe: int | None, ef_search: int | None) -> None:
         index.hnsw.efSearch = ef_search or DEFAULT_EF_SEARCH
 
 
-def _parameters(index: Any, selector: Any) -> Any:
+def _parameters(index: Any, selector: Any, effort: float) -> Any:
     if isinstance(index, faiss.IndexIVF):
-        return faiss.SearchParametersIVF(sel=selector, nprobe=index.nprobe)
+        return faiss.SearchParametersIVF(sel=selector, nprobe=min(ceil(effort * index.nprobe), index.nlist))
     if isinstance(index, faiss.IndexHNSW):
-        return faiss.SearchParametersHNSW(sel=selector, efSearch=index.hnsw.efSearch)
+        ef_search = min(ceil(effort * index.hnsw.efSearch), index.ntotal)
+        return faiss.SearchParametersHNSW(sel=selector, efSearch=ef_search)
     return faiss.SearchParameters(sel=selector)
 
 

@@ -27,18 +27,10 @@ from index.ranking import (
     largest_norm,
     rounding_error,
 )
+from index.search_plan import SCORE, Plan, is_scored, plan_search
 
 __all__ = ["ItemIndex", "exact_search", "measured_recall"]
 
-# Up to about a hundred excluded rows it is faster to fetch more rows and drop them; beyond, a bitmap is. Measured in
-# docs/measurements/search.md (20,000 items of 64: 30 rows 0.11 against 0.21 ms, 10,000 rows 1.95 against 0.13 ms).
-MAX_OVERFETCH = 128
-# Extra candidates, so that near ties at the cut rarely cause a second search.
-SPARE = 16
-# A search within a given set of rows scores each of them where the set is small: up to so many rows with an approximate
-# index, up to one row in SCORED_SHARE with an exhaustive one.
-MAX_SCORED = 65_536
-SCORED_SHARE = 8
 _WIDEN = 4
 _CANDIDATES_PER_BATCH = 65_536  # whose vectors are in memory together, over all queries
 RECALL_AT = (20, 100)
@@ -107,8 +99,8 @@ class ItemIndex:
         """The k best rows for each query and their scores, best first, ties by lower row.
 
         queries: (d,) or (m, d). exclude: rows to leave out, one array for all queries or a list of one for each.
-        within: ascending rows, the only ones that may be returned; exact for up to MAX_SCORED of them, beyond that
-        as exact as the index.
+        within: ascending rows, the only ones that may be returned; exact for up to SCORED_ROOT times the root of n
+        (index/search_plan.py), beyond that as exact as the index.
         Returns rows (m, k) int64 and scores (m, k) float32, padded with -1 and -inf where fewer than k remain.
         One query and many agree to the bit. InputError on a wrong shape, a k below 1, or a row out of range.
         """
@@ -122,7 +114,7 @@ class ItemIndex:
             return self.overflow.search(queries, k, excluded, within)
         base = None if within is None else self._mask(within)
         batch = _Batch(queries, excluded, rounding_error(queries, self.norm), base, rows, scores)
-        for plan, places in self._plans(batch):
+        for plan, places in self._plans(batch, None if within is None else len(within)):
             self._search(batch, places, plan)
         return rows, scores
 
@@ -130,7 +122,7 @@ class ItemIndex:
         """Whether a search within n rows is better done by scoring each of them."""
         if not self.engine.takes_selector and self.overflow is None:
             return True
-        return n <= (len(self) // SCORED_SHARE if self.engine.exhaustive else MAX_SCORED)
+        return is_scored(self.engine, len(self), n)
 
     def _score(self, queries: Array, excluded: list[Array], within: Array, rows: Array, scores: Array) -> None:
         """Fill the result (m, k) by scoring every row of `within` (r,)."""
@@ -146,26 +138,23 @@ class ItemIndex:
         mask[rows] = True
         return mask
 
-    def _plans(self, batch: "_Batch") -> Iterator[tuple["_Plan", list[int]]]:
+    def _plans(self, batch: "_Batch", n_within: int | None) -> Iterator[tuple[Plan, list[int]]]:
         """Group the positions of queries that one call can search; a query's plan depends on that query alone."""
-        groups: dict[_Plan, list[int]] = {}
-        for place in range(len(batch.queries)):
-            groups.setdefault(self._plan(batch, place), []).append(place)
+        groups: dict[Plan, list[int]] = {}
+        for place, excluded in enumerate(batch.excluded):
+            n_excluded = len(excluded) + len(self.hidden)
+            plan = plan_search(self.engine, len(self), batch.rows.shape[1], n_excluded, n_within)
+            groups.setdefault(plan, []).append(place)
         for plan, places in groups.items():
-            at_once = (
-                1 if plan.select else max(1, _CANDIDATES_PER_BATCH // plan.fetch)
-            )  # a selector applies to one query
+            one = plan.select or plan == SCORE  # a selector applies to one query
+            at_once = 1 if one else max(1, _CANDIDATES_PER_BATCH // plan.fetch)
             yield from ((plan, places[i : i + at_once]) for i in range(0, len(places), at_once))
 
-    def _plan(self, batch: "_Batch", place: int) -> "_Plan":
-        n_excluded = len(batch.excluded[place]) + len(self.hidden)
-        select = batch.within is not None or (self.engine.takes_selector and n_excluded > MAX_OVERFETCH)
-        need = batch.rows.shape[1] + SPARE + (0 if select else n_excluded)
-        # Rounded up to a power of two, so that queries with different numbers of exclusions share a search.
-        return _Plan(min(len(self), 1 << (need - 1).bit_length()), select)
-
-    def _search(self, batch: "_Batch", places: list[int], plan: "_Plan") -> None:
+    def _search(self, batch: "_Batch", places: list[int], plan: Plan) -> None:
         """Search, drop rows that are not allowed, and search wider where the cut may have changed the result."""
+        if plan == SCORE:
+            self._score_allowed(batch, places[0])
+            return
         if self.overflow is not None and plan.fetch > self.engine.max_fetch:
             self.overflow._search(batch, places, plan)
             return
@@ -174,8 +163,8 @@ class ItemIndex:
         queries = batch.queries[here]  # (p, d)
         excluded = batch.excluded if whole else [batch.excluded[place] for place in places]
         selected = self._allowed(excluded[0], batch.within) if plan.select else None
-        found, found_scores = self.engine.search(queries, plan.fetch, selected)  # (p, fetch)
-        allowed = found >= 0 if selected is not None else self._allowed_among(found, excluded)
+        found, found_scores = self.engine.search(queries, plan.fetch, selected, plan.effort)  # (p, fetch)
+        allowed = found >= 0 if selected is not None else self._allowed_among(found, excluded, batch.within)
         rows, scores = best_of(found, allowed, self.vectors, queries, batch.rows.shape[1])
         batch.rows[here], batch.scores[here] = rows, scores
         exhausted = found[:, -1] < 0 if plan.fetch < len(self) else np.ones(len(places), np.bool_)
@@ -184,7 +173,8 @@ class ItemIndex:
             if is_exhausted:
                 self._complete(batch, place)
             elif not is_final:
-                self._search(batch, [place], _Plan(min(len(self), plan.fetch * _WIDEN), plan.select))
+                select = plan.select or batch.within is not None
+                self._search(batch, [place], Plan(min(len(self), plan.fetch * _WIDEN), select, plan.effort))
 
     def _is_final(self, last: Array, scores: Array, bounds: Array) -> Array:
         """Whether each result is final, given its last row (p,) and that row's score.
@@ -202,9 +192,15 @@ class ItemIndex:
             found = exact_search(self.vectors, batch.queries[place], len(rows), np.flatnonzero(~allowed))
             rows[:], scores[:] = found[0][0], found[1][0]
 
-    def _allowed_among(self, found: Array, excluded: list[Array]) -> Array:
+    def _score_allowed(self, batch: "_Batch", place: int) -> None:
+        """Score every row that a query may return."""
+        within = np.flatnonzero(self._allowed(batch.excluded[place]))
+        result = batch.rows[place, None], batch.scores[place, None]
+        self._score(batch.queries[place, None], [NO_ROWS], within, *result)
+
+    def _allowed_among(self, found: Array, excluded: list[Array], within: Array | None) -> Array:
         """Mask (p, fetch) of the found rows that each query may return."""
-        shown = self._allowed(NO_ROWS)
+        shown = self._allowed(NO_ROWS, within)
         allowed: Array = found >= 0
         for i, left_out in enumerate(excluded):
             out = left_out[shown[left_out]]
@@ -218,13 +214,6 @@ class ItemIndex:
         allowed[self.hidden] = False
         allowed[excluded] = False
         return allowed
-
-
-class _Plan(NamedTuple):
-    """How many rows to fetch, and whether excluded rows are masked in the search or dropped after it."""
-
-    fetch: int
-    select: bool
 
 
 class _Batch(NamedTuple):

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from index.errors import InputError
-from index.item_index import MAX_OVERFETCH, ItemIndex, exact_search, measured_recall
+from index.item_index import ItemIndex, exact_search, measured_recall
+from index.search_plan import MAX_OVERFETCH
 
 EVERYWHERE: dict[str, dict[str, int]] = {"Flat": {}, "IVF8,Flat": {"nprobe": 8}, "HNSW16": {"ef_search": 512}}
 FACTORIES = [*EVERYWHERE, "IVF8,Flat narrow", "SQ8", "PCA4,Flat", "SQ8,RFlat"]
@@ -236,7 +237,7 @@ def test_a_search_within_some_rows_is_brute_force_over_them(factory, share, k, s
 
 @pytest.mark.parametrize("factory", EVERYWHERE)
 def test_a_search_within_many_rows_uses_the_index_and_leaves_the_others_out(factory, monkeypatch):
-    monkeypatch.setattr("index.item_index.MAX_SCORED", 10)
+    monkeypatch.setattr("index.search_plan.SCORED_ROOT", 1)
     vectors, queries, within = vectors_of(900), vectors_of(6, seed=1), np.arange(0, 900, 3)
     found = built(vectors, factory).search(queries, 20, np.arange(30), within)
     left_out = np.union1d(np.setdiff1d(np.arange(900), within), np.arange(30))

@@ -1,0 +1,109 @@
+"""The commands `bench-filters` and `bench-delta` of `python -m index`."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from functools import partial
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from index.clustered_vectors import clustered_vectors
+from index.delta_benchmark import measure_delta
+from index.engine import use_threads
+from index.filter_benchmark import filter_cases, measure_filters
+from index.item_index import ItemIndex
+
+_STDERR = Console(stderr=True)
+
+Items = Annotated[int, typer.Option(min=100, help="Number of items, generated like learned embeddings.")]
+Size = Annotated[int, typer.Option(min=2, help="Their dimensions.")]
+Factory = Annotated[list[str], typer.Option(help="FAISS factory string; repeatable.")]
+Queries = Annotated[int, typer.Option("--queries", min=1, help="Number of queries, each a sum of 30 items.")]
+Length = Annotated[int, typer.Option("--k", min=1, help="Number of results per query.")]
+Nprobe = Annotated[int | None, typer.Option(help="IVF lists to probe; an eighth of them where not given.")]
+EfSearch = Annotated[int | None, typer.Option(help="HNSW candidates to keep; 64 where not given.")]
+BuildThreads = Annotated[int, typer.Option(min=1, help="Threads to build with; searches use one.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead.")]
+
+
+def bench_filters(
+    *,
+    items: Items = 20_000,
+    size: Size = 64,
+    factory: Factory = ["Flat"],  # noqa: B006 - typer reads it once
+    queries: Queries = 100,
+    k: Length = 20,
+    nprobe: Nprobe = None,
+    ef_search: EfSearch = None,
+    build_threads: BuildThreads = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Measure latency and recall by exclusion and filter, of each way to leave rows out and of the one chosen.
+
+    `fetch more alone` fetches as many rows as an even spread would need and drops those not allowed; `bitmap` restricts
+    the search to allowed rows; `score allowed` scores each of them.
+
+    Example: python -m index bench-filters --items 1000000 --factory IVF1024,Flat --nprobe 64
+    """
+    data = clustered_vectors(items, size, n_queries=queries)
+    cases = list(filter_cases(data.vectors, queries, np.random.default_rng(0)))
+    lines: list[Any] = []
+    for name in factory:
+        index = _built(name, nprobe, ef_search, build_threads, data.vectors)
+        measured = (measure_filters(index, name, data.queries, k, [case]) for case in cases)
+        lines += [line for of_case in track(measured, name, len(cases), console=_STDERR) for line in of_case]
+    _show(lines, as_json)
+
+
+def bench_delta(
+    *,
+    items: Items = 20_000,
+    size: Size = 64,
+    factory: Factory = ["Flat"],  # noqa: B006 - typer reads it once
+    queries: Queries = 100,
+    k: Length = 20,
+    nprobe: Nprobe = None,
+    ef_search: EfSearch = None,
+    build_threads: BuildThreads = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Measure latency and recall beside a delta of no, 1% and 10% of the items, one change, and compaction.
+
+    Example: python -m index bench-delta --items 1000000 --factory Flat --factory IVF1024,Flat --nprobe 64
+    """
+    data = clustered_vectors(items, size, n_queries=queries)
+    lines: list[Any] = []
+    with _STDERR.status("measuring"):
+        for name in factory:
+            build = partial(_built, name, nprobe, ef_search, build_threads)
+            lines += measure_delta(data.vectors, data.queries, name, k, build)
+    _show(lines, as_json)
+
+
+def _built(
+    factory: str, nprobe: int | None, ef_search: int | None, threads: int, vectors: np.ndarray[Any, Any]
+) -> ItemIndex:
+    use_threads(threads)
+    index = ItemIndex.build(vectors, factory, nprobe=nprobe, ef_search=ef_search)
+    use_threads(1)  # as the service searches
+    return index
+
+
+def _show(lines: Sequence[Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps([asdict(line) for line in lines]))
+        return
+    names = [field.name for field in fields(lines[0])]
+    table = Table()
+    for name in names:
+        is_text = isinstance(getattr(lines[0], name), str)
+        table.add_column(name.replace("_", " "), justify="left" if is_text else "right")
+    for line in lines:
+        values = [getattr(line, name) for name in names]
+        table.add_row(*(value if isinstance(value, str) else f"{value:.4g}" for value in values))
+    Console(markup=False).print(table)
