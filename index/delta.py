@@ -17,6 +17,7 @@ from index.ranking import (
     checked_rows,
     empty_result,
     near_best,
+    padded,
     rounding_error,
 )
 
@@ -120,6 +121,8 @@ class LiveSnapshot:
         places_out = [self.row_map.places_of(rows) for rows in excluded]
         places, scores = self.main.search(queries, min(k, len(self.main)), places_out, in_main)
         of_main = self.row_map.rows_at(places), scores
+        if not len(self.delta.rows):
+            return padded(*of_main, k)
         return _merged(of_main, self.delta.search(queries, k, excluded, within), k)
 
 
@@ -128,8 +131,5 @@ def _merged(of_main: tuple[Array, Array], of_delta: tuple[Array, Array], k: int)
     rows = np.concatenate([of_main[0], of_delta[0]], axis=1)
     scores = np.concatenate([of_main[1], of_delta[1]], axis=1)
     order = np.lexsort((rows, -scores))[:, :k]
-    best = empty_result(len(rows), k)
-    width = order.shape[1]
-    best[0][:, :width] = np.take_along_axis(rows, order, axis=1)
-    best[1][:, :width] = np.take_along_axis(scores, order, axis=1)
-    return best
+    order += rows.shape[1] * np.arange(len(rows))[:, None]  # positions in the flattened (m, a + b)
+    return padded(rows.take(order), scores.take(order), k)

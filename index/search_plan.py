@@ -18,8 +18,8 @@ SPARE = 16
 SCORED_SHARE = 8
 # An approximate search among r of n rows takes n / r times the effort, so that it sees as many allowed rows: without,
 # recall@20 fell from .99 to .91 within a quarter of 1,000,000 items far from the queries. Scoring r rows costs as much
-# at about so many times the root of n (100,000 of 1,000,000: 10 ms either way).
-SCORED_ROOT = 100
+# at r from 44 (20,000 items) to 100 (1,000,000) times the root of n, and is exact.
+SCORED_ROOT = 64
 # Large indexes wait for memory, and a bitmap keeps them from reading ahead: within a row in SCORED_SHARE or more, they
 # fetch more first (1,000,000 items, half of them allowed, exhaustive: 8.5 against 20.5 ms; 20,000: no difference).
 OVERFETCH_FROM = 200_000
