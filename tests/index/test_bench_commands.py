@@ -1,0 +1,35 @@
+import json
+
+from typer.testing import CliRunner
+
+from index.__main__ import app
+
+SMALL = ["--items", "2000", "--size", "8", "--queries", "5", "--k", "5"]
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "160"})
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_the_filter_bench_finds_all_results_whatever_it_chooses():
+    lines = json.loads(run("bench-filters", *SMALL, "--factory", "Flat", "--factory", "IVF16,Flat", "--json"))
+    chosen = [line for line in lines if line["strategy"] == "chosen" and "left" in line["case"]]
+    assert {line["factory"] for line in chosen} == {"Flat", "IVF16,Flat"}
+    assert all(line["recall"] == 1 for line in chosen)
+    assert {line["strategy"] for line in lines} == {"fetch more alone", "bitmap", "score allowed", "chosen"}
+
+
+def test_the_delta_bench_has_a_line_for_each_share_and_loses_nothing():
+    lines = json.loads(run("bench-delta", *SMALL, "--json"))
+    assert [(line["delta"], line["recall"]) for line in lines] == [("0%", 1), ("1%", 1), ("10%", 1)]
+
+
+def test_the_benches_print_tables():
+    assert "compaction s" in run("bench-delta", *SMALL)
+
+
+def test_help_teaches_by_an_example():
+    for command in ("bench-filters", "bench-delta"):
+        assert f"python -m index {command} --items" in " ".join(run(command, "--help").split())
