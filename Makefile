@@ -34,7 +34,7 @@ TRAIN_CODE := $(wildcard trainer/*.py trainer/models/*.py trainer/model_settings
 INDEX_CODE := $(wildcard trainer/export.py index/*.py)
 
 .PHONY: help install demo demo-check test lint lock format docs check-python fuzz rehearsal check-deploy check-alerts check-azure check-image check-dependencies audit clean
-.PHONY: bench-train bench-serve bench-events bench-fairness bench-peers bench-scale soak loadtest slo
+.PHONY: bench-train bench-serve bench-events bench-fairness bench-peers bench-scale bench-pipeline soak loadtest slo
 
 ##@ Run it
 
@@ -146,6 +146,9 @@ soak: install          ## memory of the service over a million requests of every
 
 bench-scale: install   ## training with up to 200,000 items: time and memory; about half an hour
 	$(BIN)/python -m trainer bench --scale
+
+bench-pipeline: install   ## prepare, graphs, fit and export up to 100,000 items; estimate for a million; half an hour
+	$(BIN)/python -m trainer bench-pipeline --plot docs/measurements/training-scale.png
 
 ##@ Tidy up
 

@@ -464,6 +464,45 @@ def _bench_scale(
     print(json.dumps(record | {"sizes": [as_record(cost) for cost in costs]}))
 
 
+@app.command("bench-pipeline")
+def bench_pipeline(
+    sizes: Annotated[
+        str,
+        typer.Option(metavar="N,N...", help="Numbers of items; two or more give an estimate. [default: to 100,000]"),
+    ] = "",
+    stage: Annotated[
+        list[str] | None, typer.Option(help="prepare, graphs, anchorease, export, lightgcn. Repeatable. [default: all]")
+    ] = None,
+    full_size: Annotated[int, typer.Option(min=1, help="Items of the size that is estimated.")] = 1_000_000,
+    folder: Annotated[Path | None, typer.Option(help="Where a size's files are made and removed.")] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Cost by size, with the estimate.")] = None,
+) -> None:
+    """Time the commands from a shop's files to a bundle, on growing sizes; ends with one JSON line.
+
+    Each item has 2 users, 50 interactions, and float16 features 384 and 1,280 wide. The tenth takes half an hour.
+
+    Example: python -m trainer bench-pipeline --sizes 10000,20000,40000 --stage prepare --plot pipeline.png
+    """
+    from dataclasses import asdict
+
+    from trainer import pipeline_benchmark as benchmark
+    from trainer.pipeline_estimate import plot_pipeline
+
+    chosen, numbers = tuple(stage or benchmark.STAGES), _whole_numbers("--sizes", sizes) or benchmark.SIZES
+    if unknown := set(chosen) - set(benchmark.STAGES):
+        raise InputError(f"unknown stage {', '.join(unknown)}; expected {', '.join(benchmark.STAGES)}")
+    if min(numbers) <= benchmark.START_SIZE:
+        raise InputError(f"--sizes has {min(numbers)}; expected more than {benchmark.START_SIZE} items")
+    costs = benchmark.bench_pipeline(numbers, chosen, parent=folder)
+    found = benchmark.estimates(costs, full_size)
+    Console().print(benchmark.pipeline_table(costs, title="from a shop's files to a bundle"))
+    Console().print(benchmark.estimate_table(found, title=f"estimate for {full_size:,} items, 90 % interval"))
+    if plot:
+        plot_pipeline(costs, found, full_size, plot)
+    of_stages = {name: {key: asdict(law) for key, law in laws.items()} for name, laws in found.items()}
+    print(json.dumps({"measured": [asdict(c) for c in costs], "full_size": full_size, "estimates": of_stages}))
+
+
 @app.command("verify-golden")
 def verify_golden(
     file: Annotated[Path, typer.Argument(metavar="FILE.npz", help="Recorded numbers of a reference implementation.")],

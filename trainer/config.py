@@ -57,6 +57,8 @@ class EvaluationSettings(FrozenSettings):
     """An item with at most so many training interactions is cold."""
     tail_share: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """The long tail: the least popular items that together hold this share of the training interactions."""
+    most_users: Annotated[int, Field(ge=0)] = 0
+    """Measure at most so many users of each held-out part, drawn by the seed of the run; 0: all."""
     bootstrap: Annotated[int, Field(ge=0)] = 1000
     """Resamples of the users behind each confidence interval; 0 leaves the intervals out."""
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95

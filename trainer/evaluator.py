@@ -8,7 +8,7 @@ import polars as pl
 import torch
 
 from trainer.config import RunConfig
-from trainer.data import Dataset
+from trainer.data import Dataset, Interactions
 from trainer.exposure import cold_items, coverage, exposure_counts, gini, long_tail_items, novelty
 from trainer.expressiveness import FIGURES, expressiveness
 from trainer.graph import interaction_matrix
@@ -78,6 +78,8 @@ class Evaluator:
         self._features, self._embeds = dataset.features, config.model.embeds
         self._ks = tuple(sorted(set(ks))) or list_lengths(config)
         self._pairs = {name: dataset.split(name) for name in ("train", "valid", "test")}
+        if most := config.evaluation.most_users:
+            self._pairs |= {name: of_some_users(self._pairs[name], most, self._seed) for name in ("valid", "test")}
         shape = (dataset.n_users, dataset.n_items)
         self._seen = {
             name: interaction_matrix(pairs.user_rows, pairs.item_rows, *shape) for name, pairs in self._pairs.items()
@@ -145,6 +147,14 @@ class Evaluator:
         bounds = percentile_interval(samples, self._settings.confidence)
         low, high = (dict(zip(per_user, map(float, bound), strict=True)) for bound in bounds)
         return low, high
+
+
+def of_some_users(pairs: Interactions, most: int, seed: int) -> Interactions:
+    """The interactions of at most so many users, drawn by the seed; all where there are no more."""
+    users = np.unique(pairs.user_rows)
+    if len(users) <= most:
+        return pairs
+    return pairs.where(np.isin(pairs.user_rows, np.random.default_rng(seed).choice(users, most, replace=False)))
 
 
 def _known(per_user: dict[str, Array]) -> list[tuple[str, Array, Array]]:

@@ -72,12 +72,14 @@ class _Product(torch.autograd.Function):
 
 def _to_torch(matrix: sp.csr_matrix, device: torch.device) -> Tensor:
     matrix.sort_indices()
+    # Half the memory, and what the products take: with int64 torch converts them each time.
+    index_type = np.int32 if matrix.nnz < np.iinfo(np.int32).max else np.int64
     with warnings.catch_warnings():
         # torch warns once a process that its CSR layout is in beta; only the product is used here, and it is tested.
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
         return torch.sparse_csr_tensor(
-            torch.from_numpy(matrix.indptr.astype(np.int64)),
-            torch.from_numpy(matrix.indices.astype(np.int64)),
+            torch.from_numpy(matrix.indptr.astype(index_type)),
+            torch.from_numpy(matrix.indices.astype(index_type)),
             torch.from_numpy(matrix.data.astype(np.float32)),
             size=matrix.shape,
             device=device,

@@ -95,10 +95,11 @@ def write_synthetic_data(folder: Path, shape: Shape) -> None:
     for seed, (modality, width) in enumerate(shape.widths):
         file = folder / f"{modality}.npy"
         table = np.lib.format.open_memmap(file, mode="w+", dtype=np.float16, shape=(shape.n_items, width))
-        _write_features(table, np.random.default_rng(seed))
+        write_features(table, np.random.default_rng(seed))
 
 
-def _write_features(table: Array, rng: np.random.Generator) -> None:
+def write_features(table: Array, rng: np.random.Generator) -> None:
+    """Fill a table (n_items, width) with rows that lie in departments, categories and families of items."""
     n_items, width = table.shape
     scale = np.arange(1, _LATENT + 1) ** -0.5
     latent = np.zeros((n_items, _LATENT), np.float32)

@@ -116,3 +116,14 @@ def test_the_table_of_users_averages_to_the_figures(dataset):
     assert table["cold/recall@2"].to_list() == [None, 1]
     for name in measured.low:
         assert table[name].mean() == pytest.approx(measured.figures[name], rel=1e-6)
+
+
+def test_of_many_users_the_same_few_are_measured_every_time(dataset):
+    users = [evaluator(dataset, "evaluation.most_users=1").evaluate(MODEL, "test").users.tolist() for _ in range(2)]
+    assert len(users[0]) == 1
+    assert users[0] == users[1]
+
+
+def test_a_bound_above_the_number_of_users_changes_nothing(dataset):
+    bounded = evaluator(dataset, "evaluation.most_users=2").evaluate(MODEL, "test")
+    assert bounded.figures == evaluator(dataset).evaluate(MODEL, "test").figures
