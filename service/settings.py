@@ -101,6 +101,10 @@ class HttpSettings(_Group):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0: any free one")
+    workers: Annotated[int, Field(ge=1, le=256)] = Field(
+        1,
+        description="number of processes that serve the port together (docs/workers.md); `run --workers` goes first",
+    )
     max_in_flight: Count = Field(
         512,
         description="maximum number of requests in flight, each from when all of it has arrived; further ones are "
