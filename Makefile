@@ -34,7 +34,7 @@ TRAIN_CODE := $(wildcard trainer/*.py trainer/models/*.py trainer/model_settings
 INDEX_CODE := $(wildcard trainer/export.py index/*.py)
 
 .PHONY: help install demo demo-check test lint lock format docs check-python fuzz rehearsal check-deploy check-alerts check-azure check-image check-dependencies audit clean
-.PHONY: bench-train bench-serve bench-events bench-fairness bench-peers bench-scale soak loadtest slo
+.PHONY: bench-train bench-serve bench-workers bench-events bench-fairness bench-peers bench-scale soak loadtest slo
 
 ##@ Run it
 
@@ -125,6 +125,9 @@ bench-train: install   ## training step: seconds by part, at the size of Amazon 
 
 bench-serve: install   ## service: throughput and latency, compared with FastAPI's empty endpoint
 	$(BIN)/python -m loadtests.bench_serve
+
+bench-workers: install ## two worker processes beside one: requests per second, CPU, on all cores of this machine
+	$(BIN)/python -m loadtests.bench_workers
 
 bench-events: install  ## events: number per second that POST /events stores
 	$(BIN)/python -m loadtests.bench_events

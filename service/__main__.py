@@ -63,6 +63,7 @@ def run(
         _serve(settings)
         return
     listeners = worker_listeners(settings, n_workers)
+    gc.freeze()  # a collection in a worker would copy the pages that it shares with the others
     stop_s = settings.drain_delay_s + settings.drain_s
     sys.exit(run_workers(partial(_serve_as_worker, settings), listeners, stop_s=stop_s))
 
@@ -76,6 +77,7 @@ def _serve(settings: Settings) -> None:
 
 
 def _serve_as_worker(settings: Settings, worker: Worker, sockets: list[socket.socket]) -> None:
+    configure_logging(settings.log_level, worker=worker.number)
     own = share_of(settings, worker.n_workers, worker.number)
 
     def on_listening() -> None:

@@ -59,10 +59,6 @@ class WorkerTable:
             if not self.is_ready(worker)
         }
 
-    def leader(self) -> int:
-        """The worker that does what must be done once a machine: the first one that is ready."""
-        return next((worker for worker in range(self.n) if self.is_ready(worker)), 0)
-
 
 class UserStamps:
     """A random word for each user, replaced when the user's events change.

@@ -50,13 +50,13 @@ class Siblings:
     async def ask(self, kind: str, ids: Sequence[str] = (), *, within_s: float) -> dict[int, bytes | None]:
         """The replies of all other workers by number, None where one did not reply in time.
 
-        A worker that is starting is not waited for: it finds the question when it begins to serve.
+        The question waits for a worker that is being restarted, and is answered before that one serves.
         """
         question = orjson.dumps({"kind": kind, "ids": list(ids)}) + b"\n"
         others = self.worker.others
         replies = await asyncio.gather(*(self._ask(number, question, within_s) for number in others))
         for number, reply in zip(others, replies, strict=True):
-            if reply is None and self.worker.memory.table.is_ready(number):
+            if reply is None:
                 log.warning("worker did not reply", worker=number, question=kind, within_s=within_s)
         return dict(zip(others, replies, strict=True))
 
@@ -67,8 +67,6 @@ class Siblings:
                 try:
                     writer.write(question)
                     await writer.drain()
-                    if not self.worker.memory.table.is_ready(number):
-                        return None
                     reply = await reader.read(-1)
                 finally:
                     writer.close()

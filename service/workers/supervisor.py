@@ -124,10 +124,12 @@ class Supervisor:
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, (*STOPPING, signal.SIGCHLD))
         sys.stdout.flush()
         sys.stderr.flush()
-        pid = os.fork()
-        if pid == 0:
-            self._be_worker(slot, blocked)
-        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+        try:
+            pid = os.fork()
+            if pid == 0:
+                self._be_worker(slot, blocked)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         slot.pid, slot.beats, slot.ticks_without = pid, self._memory.table.beats(slot.number), 0
         log.info("worker started", worker=slot.number, pid=pid)
 
@@ -170,12 +172,18 @@ class Supervisor:
 
     def _reap(self) -> None:
         self._was_whole = self._was_whole or not self._memory.table.not_ready_s(time.monotonic())
-        for slot in self._slots:
-            if slot.pid is not None and os.waitpid(slot.pid, os.WNOHANG)[0]:
-                slot.pid = None
-                self._memory.table.show_ready(slot.number, ready=False, now=time.monotonic())
-                if self._kill_at is None:
-                    self._plan_restart(slot)
+        with suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:  # as process 1 of a container also of others' children
+                for slot in self._slots:
+                    if slot.pid == ended[0]:
+                        self._note_end(slot, os.waitstatus_to_exitcode(ended[1]))
+
+    def _note_end(self, slot: _Slot, status: int) -> None:
+        slot.pid = None
+        self._memory.table.show_ready(slot.number, ready=False, now=time.monotonic())
+        if self._kill_at is None:
+            log.error("worker ended unexpectedly", worker=slot.number, status=status)
+            self._plan_restart(slot)
 
     def _plan_restart(self, slot: _Slot) -> None:
         """When to start the worker again; where it never served or crashes in a loop, the whole service stops."""
@@ -189,14 +197,17 @@ class Supervisor:
         else:
             wait_s = RESTART_S * 2.0 ** (len(recent) - 2) if len(recent) > 1 else 0.0
             slot.start_at = now + wait_s
-            log.error("worker ended unexpectedly", worker=slot.number, restart_in_s=wait_s)
 
     def _restart_due(self) -> None:
         now = time.monotonic()
         for slot in self._slots:
             if slot.pid is None and self._kill_at is None and slot.start_at <= now:
                 self._memory.table.count_restart(slot.number)
-                self._start(slot)
+                try:
+                    self._start(slot)
+                except OSError as error:  # no memory or no processes left
+                    log.error("worker cannot be started", worker=slot.number, error=str(error))
+                    self._plan_restart(slot)
 
     def _watch(self) -> None:
         """Kill a worker whose event loop is stuck, and all that do not stop in time."""

@@ -27,10 +27,6 @@ class Worker:
         """The numbers of the other workers."""
         return [number for number in range(self.n_workers) if number != self.number]
 
-    def is_leader(self) -> bool:
-        """Whether this worker does what must be done once a machine; another takes over when it ends."""
-        return self.memory.table.leader() == self.number
-
 
 def inbox_path(folder: Path, number: int) -> Path:
     """The address of a worker's inbox."""

@@ -1,7 +1,7 @@
 """Rate limits that the workers of one machine share: buckets in memory that all of them map.
 
 A caller's bucket is in one of WAYS places, which its name's hash chooses; a place holds the hash, tokens and time. A
-caller that finds none takes that of the caller that was away for longest, which then starts with a full bucket.
+caller that finds none takes that of the caller that has paused for longest, which then starts with a full bucket.
 """
 
 import struct

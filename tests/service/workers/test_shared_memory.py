@@ -69,11 +69,9 @@ def test_a_user_with_new_events_has_another_stamp_and_most_others_keep_theirs() 
     assert len(changed) < 10
 
 
-def test_the_first_ready_worker_leads_and_the_next_takes_over() -> None:
+def test_a_worker_that_has_ended_is_not_ready_since_then() -> None:
     table = SharedMemory.create(3).table
     for number in range(3):
         table.show_ready(number, ready=True, now=1.0)
-    assert table.leader() == 0
     table.show_ready(0, ready=False, now=2.0)
-    assert table.leader() == 1
     assert table.not_ready_s(5.0) == {0: 3.0}
