@@ -33,7 +33,7 @@ TRAIN_CODE := $(wildcard trainer/*.py trainer/models/*.py trainer/model_settings
               trainer/configs/spaces/anchorease.toml)
 INDEX_CODE := $(wildcard trainer/export.py index/*.py)
 
-.PHONY: help install demo demo-check test lint lock format docs check-python fuzz rehearsal check-deploy check-alerts check-azure check-image check-dependencies audit clean
+.PHONY: help install demo demo-check test lint lock format docs check-python fuzz rehearsal check-deploy check-alerts check-azure check-gpu check-image check-dependencies audit clean
 .PHONY: bench-train bench-serve bench-workers bench-events bench-fairness bench-peers bench-scale soak loadtest slo
 
 ##@ Run it
@@ -113,6 +113,11 @@ check-image: install $(BUNDLES)/current.json  ## build, start and check the serv
 check-dependencies: install  ## check the licences of all installed packages against pyproject.toml
 	$(BIN)/pip-licenses --format=csv > /dev/null
 	@echo "all licences are allowed"
+
+check-gpu: install     ## search, threads, swaps and memory on every GPU; without one only the names in its wheel (docs/gpu.md)
+	mkdir -p $(CHECKS)/gpu
+	$(BIN)/pip download --quiet --no-deps --dest $(CHECKS)/gpu $$(grep -o '^faiss-gpu==[^ ]*' requirements/service-gpu.lock)
+	$(BIN)/python -m index.check_gpu --wheel $(CHECKS)/gpu/faiss_gpu-*.whl
 
 audit: install         ## check the images' packages for known vulnerabilities, in PyPI's database
 	for lock in service-cpu service-gpu trainer-cpu trainer-gpu tools; do \
