@@ -33,8 +33,8 @@ TRAIN_CODE := $(wildcard trainer/*.py trainer/models/*.py trainer/model_settings
               trainer/configs/spaces/anchorease.toml)
 INDEX_CODE := $(wildcard trainer/export.py index/*.py)
 
-.PHONY: help install demo demo-check test lint lock format docs check-python fuzz rehearsal check-deploy check-alerts check-azure check-image check-dependencies audit clean
-.PHONY: bench-train bench-serve bench-events bench-fairness bench-peers bench-scale bench-pipeline soak loadtest slo
+.PHONY: help install demo demo-check test lint lock format docs check-python fuzz rehearsal check-deploy check-alerts check-azure check-gpu check-image check-dependencies audit clean
+.PHONY: bench-train bench-serve bench-workers bench-events bench-fairness bench-peers bench-scale bench-pipeline soak loadtest slo
 
 ##@ Run it
 
@@ -114,6 +114,11 @@ check-dependencies: install  ## check the licences of all installed packages aga
 	$(BIN)/pip-licenses --format=csv > /dev/null
 	@echo "all licences are allowed"
 
+check-gpu: install     ## search, threads, swaps and memory on every GPU; without one only the names in its wheel (docs/gpu.md)
+	mkdir -p $(CHECKS)/gpu
+	$(BIN)/pip download --quiet --no-deps --dest $(CHECKS)/gpu $$(grep -o '^faiss-gpu==[^ ]*' requirements/service-gpu.lock)
+	$(BIN)/python -m index.check_gpu --wheel $(CHECKS)/gpu/faiss_gpu-*.whl
+
 audit: install         ## check the images' packages for known vulnerabilities, in PyPI's database
 	for lock in service-cpu service-gpu trainer-cpu trainer-gpu tools; do \
 	    $(BIN)/pip-audit --strict --disable-pip --requirement requirements/$$lock.lock || exit 1; done
@@ -125,6 +130,9 @@ bench-train: install   ## training step: seconds by part, at the size of Amazon 
 
 bench-serve: install   ## service: throughput and latency, compared with FastAPI's empty endpoint
 	$(BIN)/python -m loadtests.bench_serve
+
+bench-workers: install ## two worker processes beside one: requests per second, CPU, on all cores of this machine
+	$(BIN)/python -m loadtests.bench_workers
 
 bench-events: install  ## events: number per second that POST /events stores
 	$(BIN)/python -m loadtests.bench_events

@@ -1,11 +1,12 @@
-"""A search thread that batches the requests of all other threads, for GPU indexes, which one thread must search.
+"""Search threads that batch the requests of all other threads, for GPU indexes, each of which one thread must search.
 
 CPU indexes need no such thread: the service searches them in its event loop.
 """
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from index.engine import Engine
 from index.item_index import ItemIndex
 from index.ranking import Array, Exclude, checked_exclude, checked_k, checked_queries
 
@@ -29,27 +31,34 @@ class _Request:
 
 
 class BatchingSearcher:
-    """Runs the searches of any number of threads in one thread, which takes all queued requests as one batch.
+    """Runs the searches of any number of threads in one thread a device, which takes all queued requests as one batch.
 
-    Where a search raises RuntimeError (FAISS's GPU errors) and the index has an `overflow`, that one searches instead,
-    and the search thread calls `on_fallback(error)`.
+    `replicas` hold the same vectors as the index, each on another device. A batch gathers for `gather_s` seconds at
+    most, from when its first request was taken; 0 takes what is queued. Where a search raises RuntimeError (FAISS's
+    GPU errors) and the index has an `overflow`, that one searches instead, and the search thread calls
+    `on_fallback(error)`.
     """
 
     def __init__(
         self,
         index: ItemIndex,
         *,
+        replicas: Sequence[ItemIndex] = (),
         max_batch: int = 256,
+        gather_s: float = 0.0,
         on_fallback: Callable[[RuntimeError], None] = lambda error: None,
     ) -> None:
         self._index = index
         self._max_batch = max_batch
+        self._gather_s = gather_s
         self._on_fallback = on_fallback
         self._queue: SimpleQueue[_Request | None] = SimpleQueue()
         self._lock = Lock()  # no request may follow the end mark into the queue
         self._closed = False
-        self._thread = Thread(target=self._run, name="index-search", daemon=True)
-        self._thread.start()
+        engines = [index.engine, *(replica.engine for replica in replicas)]
+        self._threads = [Thread(target=self._run, args=(one,), name="index-search", daemon=True) for one in engines]
+        for thread in self._threads:
+            thread.start()
 
     def submit(
         self, query: Array, k: int, exclude: Array | None = None, *, index: ItemIndex | None = None
@@ -66,38 +75,42 @@ class BatchingSearcher:
         return request.future
 
     def close(self) -> None:
-        """Run the queued searches, then end the thread. May be called twice."""
+        """Run the queued searches, then end the threads. May be called twice."""
         with self._lock:
             if not self._closed:
                 self._closed = True
-                self._queue.put(None)
-        self._thread.join()
+                for _ in self._threads:
+                    self._queue.put(None)
+        for thread in self._threads:
+            thread.join()
 
-    def _run(self) -> None:
-        while self._run_batch():
+    def _run(self, engine: Engine) -> None:
+        while self._run_batch(engine):
             pass
 
-    def _run_batch(self) -> bool:
+    def _run_batch(self, engine: Engine) -> bool:
         """Run one batch; False after the end mark. In its own frame, so that no local keeps an index alive."""
         batch = self._collect()
         requests = [one for one in batch if one is not None and one.future.set_running_or_notify_cancel()]
         for _, group in groupby(sorted(requests, key=_batch_key), key=_batch_key):
-            self._complete(list(group))
+            self._complete(list(group), engine)
         return batch[-1] is not None
 
     def _collect(self) -> list[_Request | None]:
-        """Wait for one request, then take those already queued; no request waits for later ones."""
+        """Wait for one request, then take those already queued and those of the next `gather_s` seconds."""
         batch = [self._queue.get()]
+        until = time.monotonic() + self._gather_s
         while len(batch) < self._max_batch and batch[-1] is not None:
+            left_s = until - time.monotonic()
             try:
-                batch.append(self._queue.get_nowait())
+                batch.append(self._queue.get(timeout=left_s) if left_s > 0 else self._queue.get_nowait())
             except Empty:
                 break
         return batch
 
-    def _complete(self, requests: list[_Request]) -> None:
+    def _complete(self, requests: list[_Request], engine: Engine) -> None:
         try:
-            rows, scores = self._search(requests)
+            rows, scores = self._search(requests, engine)
         except Exception as error:  # the thread's outermost level: callers get the error and the thread goes on
             for request in requests:
                 request.future.set_exception(error)
@@ -105,8 +118,10 @@ class BatchingSearcher:
         for request, *result in zip(requests, rows, scores, strict=True):
             request.future.set_result((result[0], result[1]))
 
-    def _search(self, requests: list[_Request]) -> SearchResult:
+    def _search(self, requests: list[_Request], engine: Engine) -> SearchResult:
         index, k = requests[0].index, requests[0].k
+        if index.engine is self._index.engine:  # with its hidden rows, on this thread's device
+            index = replace(index, engine=engine)
         queries = np.stack([request.query for request in requests])  # (m, d)
         exclude = [request.excluded for request in requests]
         try:

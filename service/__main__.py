@@ -4,8 +4,11 @@ import asyncio
 import faulthandler
 import gc
 import json
+import socket
 import sys
+import time
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +22,7 @@ from service.events.export import export_all
 from service.events.open_log import check_log
 from service.hidden.sqlite_store import SqliteHiddenItems
 from service.http.security.keys import new_key as make_key
-from service.http.server import make_server
+from service.http.server import make_server, worker_listeners
 from service.live import CONTROL_FILE
 from service.principal import Role
 from service.ranking.rules_file import check_rules
@@ -28,6 +31,8 @@ from service.retrain.open_retraining import check_launcher
 from service.settings import Settings, load_settings
 from service.settings_page import settings_page
 from service.telemetry.logs import configure_logging
+from service.workers.supervisor import run_workers
+from service.workers.worker import Worker, share_of
 
 THREAD_SWITCH_S = 0.0005  # the event loop waits so long for a thread that computes; Python's 5 ms are felt
 
@@ -37,15 +42,33 @@ app = command_line(
 
 
 @app.command()
-def run() -> None:
-    """Serve until SIGTERM or SIGINT, then finish the requests in flight."""
+def run(
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=256, help="processes that serve the port together [default: RECO_WORKERS]")
+    ] = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT, then finish the requests in flight.
+
+    With several workers one process supervises the others, restarts one that ends, and serves nothing itself.
+    """
     settings = load_settings()
+    n_workers = settings.workers if workers is None else workers
     configure_logging(settings.log_level)
     sys.setswitchinterval(THREAD_SWITCH_S)
     faulthandler.enable()  # a truncated memory-mapped file kills the process: this prints where
     check_redis(settings)
     check_log(settings)
     SqliteHiddenItems(settings.data_folder / CONTROL_FILE)  # InputError where the file is wrong
+    if n_workers == 1:
+        _serve(settings)
+        return
+    listeners = worker_listeners(settings, n_workers)
+    gc.freeze()  # a collection in a worker would copy the pages that it shares with the others
+    stop_s = settings.drain_delay_s + settings.drain_s
+    sys.exit(run_workers(partial(_serve_as_worker, settings), listeners, stop_s=stop_s))
+
+
+def _serve(settings: Settings) -> None:
     # Objects made by then live to the end: a garbage collection over them delayed responses by 0.1 s.
     server = make_server(_app(settings), settings, on_listening=gc.freeze)
     server.run()
@@ -53,12 +76,26 @@ def run() -> None:
         sys.exit(1)
 
 
-def _app(settings: Settings) -> FastAPI:
-    """A function of its own, so that no local variable of `run` keeps the first bundle open after a swap."""
+def _serve_as_worker(settings: Settings, worker: Worker, sockets: list[socket.socket]) -> None:
+    configure_logging(settings.log_level, worker=worker.number)
+    own = share_of(settings, worker.n_workers, worker.number)
+
+    def on_listening() -> None:
+        gc.freeze()
+        worker.memory.table.show_ready(worker.number, ready=True, now=time.monotonic())
+
+    server = make_server(_app(own, worker), own, on_listening=on_listening)
+    server.run(sockets)
+    if not server.started:
+        sys.exit(1)
+
+
+def _app(settings: Settings, worker: Worker | None = None) -> FastAPI:
+    """A function of its own, so that no local variable of its callers keeps the first bundle open after a swap."""
     opened = open_published(settings)
     check_rules(settings, opened.bundle)
     check_launcher(settings)
-    return create_app(settings, opened=opened)
+    return create_app(settings, opened=opened, worker=worker)
 
 
 @app.command()

@@ -31,6 +31,7 @@ from service.http.start_requests import start_requests
 from service.settings import Settings
 from service.state import STATE, open_service
 from service.telemetry.metrics import Metrics
+from service.workers.worker import Worker
 
 if TYPE_CHECKING:
     from service.telemetry.tracing import Traces
@@ -47,10 +48,10 @@ CORS: Mapping[str, Any] = {
 HANDLED = (ServiceError, HTTPException, RequestValidationError)
 
 
-def create_app(settings: Settings, *, opened: OpenedBundle | None = None) -> FastAPI:
-    """The application; it serves `opened`, or opens the published bundle when it starts."""
+def create_app(settings: Settings, *, opened: OpenedBundle | None = None, worker: Worker | None = None) -> FastAPI:
+    """The application; it serves `opened`, or opens the published bundle when it starts, alone or as a worker."""
     metrics = Metrics()
-    security = Security(settings, metrics)
+    security = Security(settings, metrics, worker)
     traces = _traces(settings)
     routes = _routes(settings)
     for route in routes:
@@ -60,7 +61,9 @@ def create_app(settings: Settings, *, opened: OpenedBundle | None = None) -> Fas
         version=API_VERSION,
         keys=settings.api_keys_file is not None,
         description=DESCRIPTION,
-        lifespan=_lifespan(settings, metrics, security, traces, routes, opened=[] if opened is None else [opened]),
+        lifespan=_lifespan(
+            settings, metrics, security, traces, routes, opened=[] if opened is None else [opened], worker=worker
+        ),
         openapi_url=None,  # FastAPI's own page loads scripts from other hosts
         redoc_url=None,
         redirect_slashes=False,  # a path with one more slash is another path
@@ -116,6 +119,7 @@ def _lifespan(
     routes: Sequence[APIRoute],
     *,
     opened: list[OpenedBundle],
+    worker: Worker | None,
 ) -> Lifespan:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, Any]]:
@@ -124,7 +128,7 @@ def _lifespan(
         threadpool_limits(1, user_api="blas")
         # Popped, as a reference from here would keep the first bundle open after a swap.
         first = opened.pop() if opened else open_published(settings)
-        opening = open_service(settings, metrics, first, partial(start_requests, routes))
+        opening = open_service(settings, metrics, first, partial(start_requests, routes), worker)
         del first
         try:
             async with opening as service, security.running():

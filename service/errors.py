@@ -84,6 +84,13 @@ class ShedError(ServiceError):
     code = "busy"
 
 
+class StartingError(ServiceError):
+    """Not all worker processes are ready yet, or one has been down for long."""
+
+    status = 503
+    code = "starting"
+
+
 class DrainingError(ServiceError):
     """The process is shutting down and should get no new requests."""
 

@@ -28,8 +28,10 @@ from service.telemetry.metrics import Metrics
 from service.users.fold_in_events import strength_by_kind
 from service.users.lookup import UserLookup
 from service.users.vector_cache import VectorCache
+from service.workers.siblings import Siblings
 
 CONTROL_FILE = "control.sqlite"
+WORKERS_S = 2.0  # a change waits so long until the other workers have applied it
 USERS_CHANGED = "users"  # the kind of message that names users with new events
 
 
@@ -46,6 +48,7 @@ class LiveUpdates:
         feedback: EventIntake,
         *,
         redis: RedisClient | None,
+        siblings: Siblings | None,
         on_change: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
@@ -57,7 +60,9 @@ class LiveUpdates:
         self._lookups: WeakSet[UserLookup] = WeakSet()
         self._bundles: WeakSet[LoadedBundle] = WeakSet()
         metrics.kept_bytes.labels("profiles").set_function(lambda: sum(lookup.n_bytes for lookup in self._lookups))
-        self.freshness = EventFreshness(time.monotonic, settings.lru_stale_s)
+        self._siblings = siblings
+        stamps = None if siblings is None else siblings.worker.memory.stamps
+        self.freshness = EventFreshness(time.monotonic, settings.lru_stale_s, stamps)
         self.trending = Trending(
             strength_by_kind(settings),
             most_hours=settings.trending_hours,
@@ -71,6 +76,8 @@ class LiveUpdates:
             shared = RedisHiddenItems(redis, settings.namespace, self.pubsub)
         self.hidden = HiddenItems(settings.data_folder / CONTROL_FILE, shared, metrics, self._hide)
         self._poll_hidden_now = asyncio.Event()
+        if siblings is not None:
+            siblings.handlers[HIDDEN_CHANGED] = self._apply_hidden
         self.follower = EventFollower(
             feedback.log,
             self.freshness,
@@ -109,6 +116,8 @@ class LiveUpdates:
         """Called with events that this replica accepted, before the response is sent."""
         user_ids = _users_in(events)
         self._drop_profiles(user_ids)
+        if self.freshness.stamps is not None:
+            self.freshness.stamps.replace(user_ids)
         if self.pubsub is not None and self._settings.event_log == "redis":
             self.pubsub.send(USERS_CHANGED, user_ids)
 
@@ -126,13 +135,30 @@ class LiveUpdates:
         for lookup in self._lookups:
             lookup.clear()
 
+    async def set_hidden(self, item_id: str, *, hidden: bool) -> None:
+        """Hide or show an item, as HiddenItems.set; the other workers have applied it, too, or WORKERS_S are over."""
+        await self.hidden.set(item_id, hidden=hidden)
+        if self._siblings is not None:
+            await self._siblings.ask(HIDDEN_CHANGED, within_s=WORKERS_S)
+
+    async def _apply_hidden(self, _: list[str]) -> bytes:
+        """Called by a worker that has hidden or shown an item."""
+        await self._poll_hidden()
+        return b""
+
+    async def _poll_hidden(self) -> None:
+        if self.pubsub is None and self._siblings is not None:
+            await self.hidden.read_file()
+        else:
+            await self.hidden.poll()
+
     async def follow_hidden(self) -> None:
-        """Poll what other replicas hide, at intervals and after each message of theirs, until cancelled."""
+        """Poll what others hide, at intervals and after each message of another replica, until cancelled."""
         while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._poll_hidden_now.wait(), self._settings.live_poll_s)
             self._poll_hidden_now.clear()
-            await self.hidden.poll()
+            await self._poll_hidden()
 
 
 def _users_in(events: Sequence[Event]) -> list[str]:
@@ -145,7 +171,9 @@ async def open_live(
     metrics: Metrics,
     feedback: EventIntake,
     on_change: Callable[[], None],
+    *,
     clock: Callable[[], float] = time.time,
+    siblings: Siblings | None = None,
 ) -> AsyncIterator[LiveUpdates]:
     """Live updates, with their background tasks until the end."""
     async with AsyncExitStack() as stack:
@@ -153,12 +181,16 @@ async def open_live(
         if settings.redis_url is not None:
             redis = connect(settings.redis_url.get_secret_value())
             stack.push_async_callback(_close, redis)
-        live = LiveUpdates(settings, metrics, feedback, redis=redis, on_change=on_change, clock=clock)
+        live = LiveUpdates(
+            settings, metrics, feedback, redis=redis, siblings=siblings, on_change=on_change, clock=clock
+        )
         await live.hidden.poll()
         work: dict[str, Work] = {"event_follower": live.follower.run}  # does not delay the service's start
         if live.pubsub is not None:
             stack.push_async_callback(live.pubsub.close)
-            work |= {"message_listener": live.pubsub.listen, "hidden_items": live.follow_hidden}
+            work["message_listener"] = live.pubsub.listen
+        if live.pubsub is not None or siblings is not None:
+            work["hidden_items"] = live.follow_hidden
         async with supervised(metrics, work):
             yield live
 

@@ -101,6 +101,10 @@ class HttpSettings(_Group):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0: any free one")
+    workers: Annotated[int, Field(ge=1, le=256)] = Field(
+        1,
+        description="number of processes that serve the port together (docs/workers.md); `run --workers` goes first",
+    )
     max_in_flight: Count = Field(
         512,
         description="maximum number of requests in flight, each from when all of it has arrived; further ones are "
@@ -305,7 +309,14 @@ class RankingSettings(_Group):
     rules_reload_s: Seconds = Field(1.0, description="interval between reloads of the file of rules")
     past_items: Annotated[int, Field(ge=0)] = Field(3, description="number of past items named in an explanation")
     item_cache: Count = Field(100_000, description="number of items whose decoded metadata is cached")
-    gpu: Literal["auto", "off"] = Field("auto", description="search on a GPU where FAISS finds one")
+    gpu: Literal["auto", "off"] = Field("auto", description="search on GPUs where FAISS finds any (docs/gpu.md)")
+    gpu_spread: Literal["replicas", "shards"] = Field(
+        "replicas", description="several GPUs: the whole index on each, or a part of its rows on each"
+    )
+    gpu_float16: bool = Field(False, description="a flat index on a GPU in half the memory; scores stay exact")
+    gpu_gather_ms: Annotated[float, Field(ge=0, le=100)] = Field(
+        0.0, description="how long a search on a GPU may wait for others to be searched with it"
+    )
 
     @model_validator(mode="after")
     def _default_within_max(self) -> Self:

@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -26,6 +26,9 @@ from service.settings import MEGABYTE, Settings
 from service.telemetry.metrics import Metrics
 from service.users.lookup import UserLookup
 from service.users.vector_cache import VectorCache, open_cache
+from service.workers.scrape import WorkersScrape
+from service.workers.siblings import Siblings
+from service.workers.worker import Worker
 
 STATE = "service"  # the key in the lifespan state
 
@@ -48,6 +51,8 @@ class Service:
     retraining: Retraining | None  # None where no data to train on is configured
     recent: RecentRequests
     current: CurrentBundle
+    siblings: Siblings | None = None  # the other workers of this machine; None where this is the only process
+    scrape: WorkersScrape | None = None  # answers /metrics for all workers
     lane: Lane = field(default_factory=Lane)  # of requests that compute for long
     parsing: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while a large body is parsed in a thread
     long_events: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while a long batch of events is written
@@ -61,8 +66,13 @@ async def open_service(
     metrics: Metrics,
     opened: OpenedBundle,
     start_requests: Callable[[Service], Sequence[RecordedRequest]] = lambda _: (),
+    worker: Worker | None = None,
 ) -> AsyncIterator[Service]:
-    """Open everything that a request needs, warm it up with the start requests, and close it at the end."""
+    """Open everything that a request needs, warm it up with the start requests, and close it at the end.
+
+    `worker`: which of several processes this is; None where it serves alone.
+    """
+    siblings = None if worker is None else Siblings(worker, metrics)
     rng = random.Random()  # jitter only: replicas must not agree on it
     responses = ResponseCache(settings.answer_cache_mb * MEGABYTE)
     recent = RecentRequests(settings.warm_up_requests)
@@ -71,7 +81,7 @@ async def open_service(
     async with (
         open_cache(settings, metrics, rng) as cache,
         open_intake(settings, metrics, list_bundles=opened.registry.ids) as feedback,
-        open_live(settings, metrics, feedback, responses.clear) as live,
+        open_live(settings, metrics, feedback, responses.clear, siblings=siblings) as live,
         open_retraining(settings, opened.registry, metrics, feedback.log, gate.run) as retraining,
     ):
         rules = RulesFile(settings.rules_file, metrics, on_change=responses.clear)
@@ -83,11 +93,17 @@ async def open_service(
             responses.clear()
 
         current = CurrentBundle(await loader.load(opened.bundle), on_replace)
-        service = Service(settings, metrics, cache, responses, feedback, live, rules, retraining, recent, current)
+        service = Service(
+            settings, metrics, cache, responses, feedback, live, rules, retraining, recent, current, siblings,
+            scrape=None if siblings is None else WorkersScrape(siblings, metrics.registry),
+        )  # fmt: skip
         await _warm_up(service, loader, start_requests(service))
         async with (
             reload_rules(rules, lambda: (current.loaded.bundle, current.loaded.facet_store), settings, metrics),
-            bundle_lifecycle(current, opened, loader, gate=gate, pubsub=live.pubsub) as service.bundles,
+            bundle_lifecycle(
+                current, opened, loader, gate=gate, pubsub=live.pubsub, siblings=siblings
+            ) as service.bundles,
+            nullcontext() if siblings is None else siblings.connected(),  # once all of its handlers are there
         ):
             del opened  # a reference from here would keep the first bundle open after a swap
             yield service

@@ -15,6 +15,7 @@ from service.bundles.open_published import OpenedBundle
 from service.bundles.publishing import Publishing
 from service.bundles.swapper import BundleSwapper
 from service.redis.pubsub import PubSub
+from service.workers.siblings import Siblings
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,13 @@ async def bundle_lifecycle(
     *,
     gate: GateRunner,
     pubsub: PubSub | None,
+    siblings: Siblings | None = None,
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[BundleLifecycle]:
     """Follow the registry's pointer and monitor the bundle that serves, until the context ends."""
     swapper = BundleSwapper(current, opened, loader, clock)
     del opened  # only the swapper may refer to it, and drops it at the next swap
-    publishing = Publishing(swapper, gate, pubsub)
+    publishing = Publishing(swapper, gate, pubsub, siblings)
     monitor = BundleMonitor(swapper, publishing, loader.settings, loader.metrics, replica=socket.gethostname())
     work: dict[str, Work] = {
         "bundle_follower": swapper.follow,

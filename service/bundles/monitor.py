@@ -101,8 +101,9 @@ class BundleMonitor:
         rollbacks.labels("done" if target else "done_by_another").inc()
         if target:
             log.error("bundle rolled back automatically", bundle=bundle_id, to=target, why=reason)
-            self._publishing.notify_replicas(target)
         self._swapper.poll_now()
+        if target:
+            await self._publishing.notify(target)
 
     # The files
 

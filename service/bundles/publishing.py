@@ -20,9 +20,11 @@ from service.bundles.bundle_errors import (
 from service.bundles.gate_process import GateRunner
 from service.bundles.swapper import REGISTRY_ERRORS, BundleSwapper
 from service.redis.pubsub import PubSub
+from service.workers.siblings import Siblings
 
 T = TypeVar("T")
-POINTER_MOVED = "bundle"  # the kind of message that makes replicas poll the pointer
+POINTER_MOVED = "bundle"  # the kind of message that makes replicas and workers poll the pointer
+WORKERS_S = 60.0  # a publish waits so long until the other workers have swapped, too
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,13 @@ class PublishOutcome:
 class Publishing:
     """Runs one publish or rollback at a time. An equal request joins the running one; any other is refused."""
 
-    def __init__(self, swapper: BundleSwapper, gate: GateRunner, pubsub: PubSub | None) -> None:
+    def __init__(
+        self, swapper: BundleSwapper, gate: GateRunner, pubsub: PubSub | None, siblings: Siblings | None
+    ) -> None:
         self._swapper = swapper
+        self._siblings = siblings
+        if siblings is not None:
+            siblings.handlers[POINTER_MOVED] = self._follow_worker
         self._gate = gate
         self._pubsub = pubsub
         self._registry = swapper.registry
@@ -105,7 +112,7 @@ class Publishing:
             await self.with_registry(self._registry.publish, bundle_id, move)
             if prepared is not None:
                 swapper.swap_to(prepared, canary=True)
-        self.notify_replicas(bundle_id)
+        await self.notify(bundle_id)
         return PublishOutcome(bundle_id, swapped=prepared is not None, report=report, forced=not report.passed)
 
     async def _roll_back(self, by: str, leaving: str | None) -> PublishOutcome:
@@ -115,18 +122,27 @@ class Publishing:
             target = await asyncio.to_thread(partial(self._registry.rollback, move, leaving=leaving))
         except InputError as error:
             raise RollbackRefusedError(str(error)) from error
-        self.notify_replicas(target)
-        swapper.poll_now()  # clears the backoff of an earlier failure
-        await swapper.poll()
+        await asyncio.gather(self.notify(target), self._swap_as_published())
         if swapper.bundle_id != target:
             reason = "" if swapper.failure is None else f": {swapper.failure.error}"
             raise SwapFailedError(f"the pointer names {target}, but {swapper.bundle_id} serves here{reason}")
         return PublishOutcome(target, swapped=target != before)
 
-    def notify_replicas(self, bundle_id: str) -> None:
-        """Make the other replicas poll the pointer at once."""
+    async def notify(self, bundle_id: str) -> None:
+        """Make the other replicas poll the pointer at once; the other workers have swapped, or WORKERS_S are over."""
         if self._pubsub is not None:
             self._pubsub.send(POINTER_MOVED, [bundle_id])
+        if self._siblings is not None:
+            await self._siblings.ask(POINTER_MOVED, [bundle_id], within_s=WORKERS_S)
+
+    async def _follow_worker(self, _: list[str]) -> bytes:
+        """Called by a worker that has moved the pointer."""
+        await self._swap_as_published()
+        return self._swapper.bundle_id.encode()
+
+    async def _swap_as_published(self) -> None:
+        self._swapper.poll_now()  # clears the backoff of an earlier failure
+        await self._swapper.poll()
 
     async def with_registry(self, operation: Callable[..., T], *arguments: Any) -> T:
         """Run an operation of the registry in a thread; RegistryError where it fails."""

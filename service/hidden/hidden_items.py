@@ -76,6 +76,13 @@ class HiddenItems:
                     raise HiddenItemsUnavailableError(detail) from error
             await self._replace(self.ids | {item_id} if hidden else self.ids - {item_id})
 
+    async def read_file(self) -> None:
+        """Apply what other workers of this machine have written to the file; unchanged where it cannot be read."""
+        async with self._changing:
+            known = await asyncio.to_thread(self._file.read)
+            if known is not None and known != self.ids:
+                self._apply(known)
+
     async def _read_again(self) -> None:
         known = await asyncio.to_thread(self._file.read)
         if known is not None:
@@ -108,6 +115,9 @@ class HiddenItems:
             if self._shared is None:
                 raise HiddenItemsUnavailableError(f"the control file cannot be written: {error}") from error
             log.error("hidden items cannot be written to the control file", error=str(error))
+        self._apply(ids)
+
+    def _apply(self, ids: frozenset[str]) -> None:
         self.ids = ids
         self._gauge.set(len(ids))
         self._on_change(ids)

@@ -78,6 +78,31 @@ def listeners(settings: Settings) -> list[socket.socket] | None:
     return [_listen(settings.host, settings.port), _listen(settings.admin_host, settings.admin_port)]
 
 
+def worker_listeners(settings: Settings, n_workers: int) -> list[list[socket.socket]]:
+    """For each worker a socket of its own on the public port and on the admin port, if any.
+
+    The kernel spreads connections over them. They listen once their worker serves. InputError where a port is taken.
+    """
+    addresses = [(settings.host, settings.port)]
+    if settings.admin_port is not None:
+        addresses.append((settings.admin_host, settings.admin_port))
+    by_port = [_shared_sockets(host, port, n_workers) for host, port in addresses]
+    return [list(of_worker) for of_worker in zip(*by_port, strict=True)]
+
+
+def _shared_sockets(host: str, port: int, n: int) -> list[socket.socket]:
+    _listen(host, port).close()  # fails where another service has the port, which a shared one would not
+    sockets: list[socket.socket] = []
+    for _ in range(n):
+        one = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        one.bind((host, port))
+        port = one.getsockname()[1]  # port 0: the one that the first socket was given
+        sockets.append(one)
+    return sockets
+
+
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

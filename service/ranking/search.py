@@ -9,7 +9,7 @@ import numpy as np
 from index.batching import BatchingSearcher
 from index.bundle import Bundle
 from index.errors import InputError
-from index.gpu import n_gpus, place_index
+from index.gpu import n_gpus, place_on_all
 from index.item_index import ItemIndex
 from service.ranking.profile import NO_ROWS
 from service.settings import RankingSettings
@@ -149,11 +149,17 @@ def open_search(
 
     It is on a GPU where FAISS sees one and the settings allow it.
     """
-    allowed = settings.gpu == "auto"
-    index = place_index(bundle.index(), allow_gpu=allowed)
-    if index.engine.device == "cpu":
-        if allowed and n_gpus():
-            metrics.index_fallbacks.inc()
+    index, n_devices = bundle.index(), n_gpus() if settings.gpu == "auto" else 0
+    placed = place_on_all(index, spread=settings.gpu_spread, float16=settings.gpu_float16) if n_devices else []
+    n_expected = n_devices if settings.gpu_spread == "replicas" else min(1, n_devices)
+    metrics.index_fallbacks.inc(n_expected - len(placed))
+    if not placed:
         return InlineSearch(index), index.engine.device, lambda: None
-    searcher = BatchingSearcher(index, on_fallback=lambda _: metrics.index_fallbacks.inc())
-    return BatchedSearch(searcher, index), index.engine.device, searcher.close
+    first, *replicas = placed
+    searcher = BatchingSearcher(
+        first,
+        replicas=replicas,
+        gather_s=settings.gpu_gather_ms / 1_000,
+        on_fallback=lambda _: metrics.index_fallbacks.inc(),
+    )
+    return BatchedSearch(searcher, first), first.engine.device, searcher.close

@@ -4,6 +4,7 @@ import logging
 import sys
 from contextlib import suppress
 from contextvars import ContextVar
+from functools import partial
 from typing import TextIO, cast
 
 import structlog
@@ -37,13 +38,21 @@ def _with_request_id(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
     return event
 
 
-def configure_logging(level: str) -> None:
-    """Send structlog and standard logging through one renderer; called once, at the start.
+def _with_worker(worker: int, _: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    event.setdefault("worker", worker)
+    return event
+
+
+def configure_logging(level: str, *, worker: int | None = None) -> None:
+    """Send structlog and standard logging through one renderer; called once, at the start of each process.
+
+    Each line has the number of the worker, where there are several.
 
     The renderer escapes everything outside ASCII, so that no id can forge a line or control a terminal.
     """
     shared: list[structlog.typing.Processor] = [
         _with_request_id,
+        *(() if worker is None else (partial(_with_worker, worker),)),
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,

@@ -27,6 +27,11 @@ class _Loaded(NamedTuple):
     source: Source
 
 
+class _Loading(NamedTuple):
+    task: "asyncio.Task[_Loaded]"
+    stamp: int  # the user's when it began
+
+
 class UserLookup:
     """The profiles of one bundle's users, which are never used with another bundle's index.
 
@@ -51,7 +56,7 @@ class UserLookup:
         self._settings = settings
         self._events_in_redis = settings.event_log == "redis"
         self._strengths = strength_by_kind(settings)
-        self._loading: dict[str, asyncio.Task[_Loaded]] = {}
+        self._loading: dict[str, _Loading] = {}
         self._counts = {source: metrics.vectors.labels(source) for source in get_args(Source)}
         self._unread = metrics.events_unread
         self.unknown_profile = fold_in(bundle, NO_ROWS, NO_ROWS, source="fold_in")  # shared by all unknown users
@@ -84,14 +89,14 @@ class UserLookup:
         return cached or await self._join_load(user_id, count=False)
 
     async def _join_load(self, user_id: str, *, count: bool) -> Profile:
-        loading = self._loading.get(user_id)
-        joins = loading is not None
-        if loading is None:
+        loading, stamp = self._loading.get(user_id), self._profiles.stamp(user_id)
+        joins = loading is not None and loading.stamp == stamp
+        if loading is None or not joins:
             # In a context of its own: the request that starts it may end while others wait.
-            loading = asyncio.get_running_loop().create_task(self._load(user_id), context=Context())
-            loading.add_done_callback(partial(self._end_loading, user_id))
-            self._loading[user_id] = loading
-        profile, source = await asyncio.shield(loading)
+            task = asyncio.get_running_loop().create_task(self._load(user_id, stamp), context=Context())
+            task.add_done_callback(partial(self._end_loading, user_id))
+            self._loading[user_id] = loading = _Loading(task, stamp)
+        profile, source = await asyncio.shield(loading.task)
         if count:
             self._counts["memory" if joins else source].inc()
         self._refuse_unknown(user_id, profile)
@@ -117,10 +122,15 @@ class UserLookup:
         return await self._log.user_events(user_id)
 
     def _end_loading(self, user_id: str, task: "asyncio.Task[_Loaded]") -> None:
-        if self._loading.get(user_id) is task:
+        if self._is_latest(user_id, task):
             del self._loading[user_id]
 
-    async def _load(self, user_id: str) -> _Loaded:
+    def _is_latest(self, user_id: str, task: "asyncio.Task[_Loaded] | None") -> bool:
+        """Whether no event arrived since this load began."""
+        loading = self._loading.get(user_id)
+        return loading is not None and loading.task is task
+
+    async def _load(self, user_id: str, stamp: int) -> _Loaded:
         """Build the profile and cache it, as outdated if an event arrived meanwhile."""
         at, task = self._freshness.clock(), asyncio.current_task()
         row, trained = self._bundle.user_ids.row(user_id), None
@@ -138,7 +148,7 @@ class UserLookup:
             loaded = trained or await self._trained(user_id, row)
         loaded = loaded or _Loaded(self.unknown_profile, "none")
         if events is not None:
-            self._profiles.put(user_id, loaded.profile, at if self._loading.get(user_id) is task else OUTDATED)
+            self._profiles.put(user_id, loaded.profile, at if self._is_latest(user_id, task) else OUTDATED, stamp)
         return loaded
 
     async def _readable_events(self, user_id: str) -> Sequence[Event] | None:

@@ -1,4 +1,5 @@
 import threading
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -160,3 +161,59 @@ def test_closing_answers_what_waits_and_takes_nothing_more(plain, searchers):
     with pytest.raises(RuntimeError, match="the searcher is closed"):
         searcher.submit(vectors_of(1)[0], 5)
     searcher.close()  # twice does no harm
+
+
+def test_each_replica_is_searched_by_a_thread_of_its_own_at_the_same_time(plain, searchers):
+    (first, one), (second, other) = watched(plain), watched(plain)
+    searcher = BatchingSearcher(first, replicas=[second], max_batch=1)
+    searchers.append(searcher)
+    one.gate.clear()
+    other.gate.clear()
+    futures = [searcher.submit(query, 5) for query in vectors_of(2, seed=1)]
+    assert one.entered.wait(30)
+    assert other.entered.wait(30)  # while the first has not ended its search
+    one.gate.set()
+    other.gate.set()
+    for future, query in zip(futures, vectors_of(2, seed=1), strict=True):
+        assert future.result(30)[0].tolist() == plain.search(query, 5)[0][0].tolist()
+    assert len(one.threads) == len(other.threads) == 1
+    assert one.threads != other.threads
+
+
+def test_rows_that_are_hidden_are_hidden_on_every_replica(plain, searchers):
+    first, second = watched(plain)[0], watched(plain)[0]
+    searcher = BatchingSearcher(first, replicas=[second], max_batch=1)
+    searchers.append(searcher)
+    hiding = first.with_hidden(np.arange(0, 200, 2))
+    futures = [searcher.submit(query, 50, index=hiding) for query in vectors_of(40, seed=1)]
+    assert all((future.result(30)[0] % 2 == 1).all() for future in futures)
+
+
+def test_a_batch_that_gathers_waits_for_requests_up_to_its_limit(plain, searchers):
+    watching, watch = watched(plain)
+    searcher = BatchingSearcher(watching, max_batch=2, gather_s=30)
+    searchers.append(searcher)
+    first = searcher.submit(vectors_of(1)[0], 5)
+    with pytest.raises(TimeoutError):
+        first.result(0.01)
+    searcher.submit(vectors_of(1)[0], 5).result(30)
+    first.result(30)
+    assert watch.batches == [2]
+
+
+def test_an_index_is_freed_after_its_last_search_and_not_before(searchers):
+    index, watch = watched(ItemIndex.build(vectors_of(200)))
+    searcher, freed = BatchingSearcher(index), threading.Event()
+    weakref.finalize(watch, freed.set)
+    watch.gate.clear()
+    last = searcher.submit(vectors_of(1)[0], 5)
+    assert watch.entered.wait(30)
+    gate, closing = watch.gate, threading.Thread(target=searcher.close)
+    closing.start()
+    del index, watch, searcher
+    assert not freed.is_set()
+    gate.set()
+    assert len(last.result(30)[0]) == 5
+    closing.join(30)
+    del closing
+    assert freed.wait(30)

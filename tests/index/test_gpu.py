@@ -10,7 +10,7 @@ import pytest
 
 from index import gpu
 from index.errors import InputError
-from index.gpu import place_index
+from index.gpu import place_index, place_on_all
 from index.item_index import ItemIndex
 
 
@@ -51,7 +51,8 @@ def faiss_with_a_gpu(clone: Callable[[Any], Any]) -> SimpleNamespace:
     return SimpleNamespace(
         get_num_gpus=lambda: 1,
         StandardGpuResources=lambda: SimpleNamespace(setTempMemory=lambda size: None),
-        index_cpu_to_gpu=lambda resources, device, index: clone(index),
+        GpuClonerOptions=SimpleNamespace,
+        index_cpu_to_gpu=lambda resources, device, index, options: clone(index),
     )
 
 
@@ -109,3 +110,56 @@ def test_gpu_limits_are_those_of_faiss():
 def test_a_row_out_of_range_is_refused_before_any_device_sees_it():
     with pytest.raises(InputError, match=r"expected 0\.\.99"):
         ItemIndex.build(vectors_of(100)).with_hidden(np.array([100]))
+
+
+class SeveralGpus(SimpleNamespace):
+    """FAISS with two GPUs; `shards` notes how a multiple clone was asked for."""
+
+    def __init__(self, *, broken: tuple[int, ...] = ()) -> None:
+        super().__init__(**vars(faiss_with_a_gpu(LimitedLikeAGpu)))
+        self.get_num_gpus = lambda: 2
+        self.GpuMultipleClonerOptions = SimpleNamespace
+        self.asked: list[Any] = []
+        self.broken = broken
+        self.index_cpu_to_gpu = self.clone
+        self.index_cpu_to_gpu_multiple_py = self.clone_multiple
+
+    def clone(self, resources: Any, device: int, index: Any, options: Any) -> LimitedLikeAGpu:
+        if device in self.broken:
+            raise RuntimeError("CUDA error 2: out of memory")
+        self.asked.append((device, options.useFloat16))
+        return LimitedLikeAGpu(index)
+
+    def clone_multiple(self, resources: list[Any], index: Any, options: Any, devices: list[int]) -> LimitedLikeAGpu:
+        assert len(resources) == len(devices)
+        self.asked.append((tuple(devices), options.shard))
+        return LimitedLikeAGpu(index)
+
+
+def test_replicas_are_one_clone_on_each_gpu_and_one_that_has_no_room_is_left_out(monkeypatch):
+    cpu = ItemIndex.build(vectors_of(100))
+    monkeypatch.setattr(gpu, "faiss", SeveralGpus())
+    placed = place_on_all(cpu, spread="replicas")
+    assert [one.engine.device for one in placed] == ["gpu:0", "gpu:1"]
+    assert all(one.overflow is cpu for one in placed)
+    monkeypatch.setattr(gpu, "faiss", SeveralGpus(broken=(0,)))
+    assert [one.engine.device for one in place_on_all(cpu, spread="replicas")] == ["gpu:1"]
+    monkeypatch.setattr(gpu, "faiss", SeveralGpus(broken=(0, 1)))
+    assert place_on_all(cpu, spread="replicas") == []
+
+
+def test_shards_are_one_index_over_all_gpus(monkeypatch):
+    several = SeveralGpus()
+    monkeypatch.setattr(gpu, "faiss", several)
+    (placed,) = place_on_all(ItemIndex.build(vectors_of(100)), spread="shards")
+    assert placed.engine.device == "gpu:0,1"
+    assert several.asked == [((0, 1), True)]
+
+
+def test_candidates_of_rounded_vectors_do_not_count_as_exact(monkeypatch):
+    several = SeveralGpus()
+    monkeypatch.setattr(gpu, "faiss", several)
+    cpu = ItemIndex.build(vectors_of(100))
+    assert place_index(cpu, allow_gpu=True).engine.exact
+    assert not place_index(cpu, allow_gpu=True, float16=True).engine.exact
+    assert several.asked == [(0, False), (0, True)]

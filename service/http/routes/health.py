@@ -5,7 +5,7 @@ from typing import Any
 from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from service.errors import DrainingError
+from service.errors import DrainingError, StartingError
 from service.http.parameters import Query
 from service.http.responses import Alive, Ready
 from service.http.route import Request, TextResponse, route
@@ -31,6 +31,9 @@ async def readyz(service: Service, request: Request[Query]) -> dict[str, Any]:
     """The service can answer, with or without Redis, and from which bundle. A process that shuts down is not ready."""
     if service.draining:
         raise DrainingError("the process is shutting down")
+    missing = {} if service.siblings is None else service.siblings.missing()
+    if missing:
+        raise StartingError(f"workers that do not serve: {', '.join(map(str, missing))}")
     loaded, manifest = request.loaded, request.loaded.bundle.manifest
     return {
         "bundle": manifest.bundle_id,
@@ -65,10 +68,12 @@ def _files(service: Service) -> str:
 
 
 async def metrics(service: Service, request: Request[Query]) -> TextResponse:
-    """All metrics, in the format of Prometheus."""
+    """All metrics, in the format of Prometheus; of several workers their sums."""
+    replies = {} if service.scrape is None else await service.scrape.ask()
     turn = Turn(service.lane, long=True)  # rendering takes milliseconds, also where many ask at once
     await turn.begin()
     try:
-        return TextResponse(service.metrics.render(), CONTENT_TYPE_LATEST)
+        text = service.metrics.render() if service.scrape is None else service.scrape.render(replies)
+        return TextResponse(text, CONTENT_TYPE_LATEST)
     finally:
         turn.end()

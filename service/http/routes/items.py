@@ -55,7 +55,7 @@ async def show(service: Service, request: Request[Query]) -> dict[str, Any]:
 
 
 async def _set_hidden(service: Service, request: Request[Query], *, hidden: bool) -> dict[str, Any]:
-    await service.live.hidden.set(request.id, hidden=hidden)
+    await service.live.set_hidden(request.id, hidden=hidden)
     return {"bundle": request.loaded.bundle.bundle_id, "source": "hidden", "item_id": request.id, "hidden": hidden}
 
 

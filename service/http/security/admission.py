@@ -9,6 +9,7 @@ from service.errors import OVERLOADED, SPEND, RateLimitedError, UnauthorizedErro
 from service.http.addresses import UNKNOWN, caller_of
 from service.http.docs_page import DOCS_PATHS
 from service.http.security.keyring import Keyring
+from service.http.security.mapped_rate_limit import MappedTokenBuckets
 from service.http.security.rate_limit import Rate, TokenBuckets
 from service.principal import CALLER, PRINCIPAL, Principal
 
@@ -26,7 +27,7 @@ class Admission:
         keys: Keyring | None,
         anonymous: Principal,
         rate: Rate | None,
-        buckets: TokenBuckets,
+        buckets: TokenBuckets | MappedTokenBuckets,
         open_paths: frozenset[str] = OPEN_PATHS,
     ) -> None:
         self._keys = keys
@@ -65,7 +66,7 @@ class Admission:
         scope[SPEND] = partial(self._spend, name, rate)
 
     def _spend(self, name: str, rate: Rate, n: int) -> None:
-        _refuse_until(self._buckets.take_more(name, n), name, rate, cost=1 + n)
+        _refuse_until(self._buckets.take_more(name, rate, n), name, rate, cost=1 + n)
 
 
 def _refuse_until(wait_s: float, name: str, rate: Rate, cost: int = 1) -> None:

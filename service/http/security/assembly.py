@@ -13,20 +13,29 @@ from service.http.security.admin import AdminPortOnly, AuditedRoute
 from service.http.security.admission import OPEN_PATHS, Admission
 from service.http.security.audit import Audit, AuditError
 from service.http.security.keyring import Keyring
+from service.http.security.mapped_rate_limit import MappedTokenBuckets
 from service.http.security.rate_limit import TokenBuckets, rate_of
 from service.http.security.shared_rate_limit import SharedTokenBuckets
 from service.principal import ANONYMOUS, ANONYMOUS_ADMIN
 from service.redis.client import CLOSE_S, FAILURES, RedisClient, connect, within
 from service.settings import SecuritySettings
 from service.telemetry.metrics import SecurityMetrics
+from service.workers.worker import Worker
 
 METRICS = "/metrics"
 
 
-class Security:
-    """Admission of requests, the audit log, and the tasks that reload keys and synchronize rate limits."""
+def _mapped(worker: Worker) -> MappedTokenBuckets:
+    return MappedTokenBuckets(worker.memory.buckets, time.monotonic)
 
-    def __init__(self, settings: SecuritySettings, metrics: SecurityMetrics) -> None:
+
+class Security:
+    """Admission of requests, the audit log, and the tasks that reload keys and synchronize rate limits.
+
+    Workers of one machine share rate limits in memory, unless Redis shares them among all replicas.
+    """
+
+    def __init__(self, settings: SecuritySettings, metrics: SecurityMetrics, worker: Worker | None = None) -> None:
         self._settings = settings
         self._metrics = metrics
         self._buckets = TokenBuckets(time.monotonic)
@@ -37,7 +46,7 @@ class Security:
             keys=self._keys,
             anonymous=ANONYMOUS_ADMIN if settings.admin_open else ANONYMOUS,
             rate=rate_of(settings.rate_limit_per_s, settings.rate_limit_burst),
-            buckets=self._buckets,
+            buckets=self._buckets if worker is None or settings.redis_url is not None else _mapped(worker),
             open_paths=OPEN_PATHS | {METRICS} if settings.metrics_on_admin else OPEN_PATHS,
         )
         self.audit = Audit(settings.audit_file, time.time, time.monotonic)

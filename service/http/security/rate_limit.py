@@ -82,7 +82,7 @@ class TokenBuckets:
             self.used[name] = bucket
         return bucket.take(now)
 
-    def take_more(self, name: str, n: int) -> float:
+    def take_more(self, name: str, rate: Rate, n: int) -> float:
         """Take n more tokens for a request whose first token was taken, as TokenBucket.take_more."""
         bucket = self._buckets.get(name)
         if bucket is None:  # evicted since

@@ -75,3 +75,17 @@ def test_without_a_gpu_the_index_is_searched_on_the_cpu(bundle: Bundle, gpu: str
     device, rows = asyncio.run(ask())
     assert device == "cpu"
     assert rows == np.argsort(-(bundle.item_embeddings @ bundle.user_embeddings[3]))[:5].tolist()
+
+
+@pytest.mark.parametrize(("spread", "fallbacks"), [("replicas", 2), ("shards", 1)])
+def test_gpus_that_cannot_hold_the_index_are_counted_and_the_cpu_answers(
+    bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spread: str, fallbacks: int
+) -> None:
+    monkeypatch.setattr("service.ranking.search.n_gpus", lambda: 2)
+    monkeypatch.setattr("service.ranking.search.place_on_all", lambda *_, **__: [])  # no GPU can be had here
+    metrics = Metrics()
+    search, device, close = open_search(Settings(registry=tmp_path, gpu_spread=spread), metrics, bundle)
+    close()
+    assert isinstance(search, InlineSearch)
+    assert device == "cpu"
+    assert metrics.registry.get_sample_value("reco_index_fallbacks_total") == fallbacks

@@ -19,7 +19,7 @@ def test_the_loop_goes_on_between_the_metrics_of_many_callers() -> None:
             await asyncio.sleep(0)
 
     async def run() -> None:
-        service: Any = SimpleNamespace(lane=Lane(), metrics=SimpleNamespace(render=render))
+        service: Any = SimpleNamespace(lane=Lane(), scrape=None, metrics=SimpleNamespace(render=render))
         request: Any = None
         await asyncio.gather(others(), *(metrics(service, request) for _ in range(4)))
 

@@ -67,21 +67,21 @@ def test_callers_are_remembered_up_to_a_bound() -> None:
 def test_what_a_request_costs_beyond_one_is_taken_from_the_same_bucket() -> None:
     clock = Clock()
     buckets, rate = TokenBuckets(clock), Rate(10, 20)
-    assert (buckets.take("shop", rate), buckets.take_more("shop", 14)) == (0, 0)
+    assert (buckets.take("shop", rate), buckets.take_more("shop", rate, 14)) == (0, 0)
     assert buckets.take("shop", rate) == 0
-    assert buckets.take_more("shop", 9) == pytest.approx(0.5)  # 4 are left
+    assert buckets.take_more("shop", rate, 9) == pytest.approx(0.5)  # 4 are left
     clock.now += 0.5 + 1e-6
-    assert buckets.take_more("shop", 9) == 0
+    assert buckets.take_more("shop", rate, 9) == 0
     assert taken(buckets, rate, 5) == 0
 
 
 def test_what_costs_more_than_a_full_bucket_needs_a_full_one_and_leaves_a_debt() -> None:
     clock = Clock()
     buckets, rate = TokenBuckets(clock), Rate(10, 20)
-    assert (buckets.take("shop", rate), buckets.take_more("shop", 99)) == (0, 0)
+    assert (buckets.take("shop", rate), buckets.take_more("shop", rate, 99)) == (0, 0)
     assert buckets.take("shop", rate) == pytest.approx(8.1)  # 80 below nothing
     clock.now += 9.9
-    assert (buckets.take("shop", rate), buckets.take_more("shop", 99)) == (0, pytest.approx(0.1))
+    assert (buckets.take("shop", rate), buckets.take_more("shop", rate, 99)) == (0, pytest.approx(0.1))
 
 
 @given(st.floats(0.1, 1000), st.integers(1, 100), st.lists(st.tuples(st.floats(0, 5), st.integers(1, 50)), max_size=30))

@@ -1,0 +1,1 @@
+"""Several processes that serve one port of one machine as one service: supervision, and what they share."""
