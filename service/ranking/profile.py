@@ -36,11 +36,10 @@ class Profile:
     strengths: Array  # (s,) float32: the weights as if all counted alike, whatever their rank
     excluded: Array = field(default_factory=lambda: NO_ROWS)  # disliked rows, never shown even where seen ones may be
     recency: Recency | None = None  # the bundle's
+    known: bool = field(init=False)  # whether there is a vector to rank by
 
-    @property
-    def known(self) -> bool:
-        """Whether there is a vector to rank by."""
-        return bool(self.vector.any())
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "known", bool(self.vector.any()))  # once, as each request reads it
 
     @property
     def n_bytes(self) -> int:

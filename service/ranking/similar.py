@@ -65,7 +65,10 @@ class SimilarItems:
         vector = space.vectors[row]
         if not vector.any():
             return None
-        (nearest,) = await space.search.many([vector], k, [np.append(without, row)], within)
+        excluded = np.append(without, row)
+        if within is None:  # one search may serve several requests
+            return await space.search(vector, k, excluded)
+        (nearest,) = await space.search.many([vector], k, [excluded], within)
         return nearest
 
     async def build(self) -> None:

@@ -72,6 +72,7 @@ async def recommend(service: Service, request: Request[RecommendQuery]) -> dict[
     if query.plain and service.rules.empty:
         listing = _ListRequest(query, request.turn)
         ranking = await loaded.recommender.recommend(profile, query.k, exclude_seen=query.exclude_seen)
+        await request.turn.begin()  # the wait for a search that several requests share is no computing of this one
     else:
         listing = await _list_request(service, loaded, request.turn, query)
         (ranking,) = await _rank(loaded, [profile], listing)

@@ -53,7 +53,10 @@ async def similar(service: Service, request: Request[SimilarQuery]) -> dict[str,
     nearest = await loaded.similar_items.nearest(
         row, query.offset + query.k, query.by, without=without, within=constraints.within
     )
-    await request.turn.pause()
+    if constraints.within is None:
+        await request.turn.begin()  # the wait for a search that several requests share is no computing of this one
+    else:
+        await request.turn.pause()
     request.timings.mark("search")
     rows, scores = (NO_ROWS, NO_ROWS) if nearest is None else (nearest[0][query.offset :], nearest[1][query.offset :])
     items = loaded.items.ranked(rows.tolist(), list(scores), first=query.offset + 1)
