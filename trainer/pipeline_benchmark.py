@@ -1,7 +1,7 @@
 """Times `prepare`, item graphs, `fit` and `export`, each in its own process, and estimates what a full size takes."""
 
+import json
 import multiprocessing
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -102,17 +102,26 @@ def bench_pipeline(sizes: Sequence[int], chosen: Sequence[str], *, parent: Path 
     return [cost for cost in costs if cost.stage in chosen]
 
 
+# Linux counts what a process had in memory before it began its program, so a small process must start each command.
+_LAUNCHER = """
+import json, os, subprocess, sys
+with subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL) as process:
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+print(json.dumps([process.returncode, used.ru_utime + used.ru_stime, used.ru_maxrss]))
+"""
+
+
 def run_stage(n_items: int, stage: str, arguments: Sequence[str]) -> StageCost:
     """Run one command to its end; CalledProcessError where it fails, after it has shown its errors."""
     started = perf_counter()
     command = [sys.executable, *arguments]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
+    measured = subprocess.run([sys.executable, "-c", _LAUNCHER, *command], stdout=subprocess.PIPE, check=True)
+    returncode, processor, peak_kib = json.loads(measured.stdout)
+    if returncode:
+        raise subprocess.CalledProcessError(returncode, command)
     seconds = perf_counter() - started
-    return StageCost(n_items, stage, seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 / 1e9)
+    return StageCost(n_items, stage, seconds, processor, peak_kib * 1024 / 1e9)
 
 
 def _told(cost: StageCost) -> str:

@@ -34,7 +34,7 @@ DAY_DIGITS = 7  # of a day's number; a longer one is none of ours
 MOST_COUNTED = 2**48  # of one name in a bucket or a day; JSON holds the sum of thousands of them
 TIDY_EVERY_S = 60.0
 TIDY_ENTRIES = 1_000  # removed in one script, which blocks Redis
-RETRY_S = 0.1  # between two attempts of a write
+RETRY_S = 0.1  # between two attempts of a write, and the least time of the last one
 SCRIPT_EVENTS = 256  # added by one script, which blocks Redis for some milliseconds
 SCRIPT_ENTRIES = 500  # read by one script, for the same reason
 EVENT_BYTES = 4 * 2**20  # a longer entry is none of ours, and is not sent to us
@@ -222,7 +222,7 @@ class StreamLog:
             except LogUnavailable as error:
                 self._failing_since = self._failing_since or now
                 await self._redis.disconnect_idle()
-                if UNSAFE in error.detail or time.monotonic() + RETRY_S > self._failing_since + timeout_s:
+                if UNSAFE in error.detail or time.monotonic() + 2 * RETRY_S > self._failing_since + timeout_s:
                     raise
                 await asyncio.sleep(RETRY_S)
                 continue
