@@ -27,6 +27,7 @@ from index.ranking import (
     largest_norm,
     rounding_error,
 )
+from index.tables import Table
 
 __all__ = ["ItemIndex", "exact_search", "measured_recall"]
 
@@ -239,7 +240,7 @@ class _Batch(NamedTuple):
 
 
 def measured_recall(
-    index: ItemIndex, vectors: Array, queries: Array, *, at: tuple[int, ...] = RECALL_AT, sample: int = 512
+    index: ItemIndex, vectors: Array, queries: Table, *, at: tuple[int, ...] = RECALL_AT, sample: int = 512
 ) -> dict[str, float]:
     """recall@k of the index against exact search, by k, over at most `sample` of the queries, evenly spaced.
 
