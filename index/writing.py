@@ -19,6 +19,9 @@ from index.validation import explained
 
 Array = np.ndarray[Any, Any]
 
+# How many users an index's recall is measured with: as many as take a minute or two of exact search.
+MOST_QUERIES, LEAST_QUERIES, SCORES = 512, 64, 1_000_000_000
+
 
 def write_bundle(
     registry_folder: Path,
@@ -45,7 +48,8 @@ def write_bundle(
             save_array(folder / name, array)
         index.write(folder / INDEX)
 
-    recall = measured_recall(index, content.item_embeddings, content.user_embeddings)
+    sample = max(LEAST_QUERIES, min(MOST_QUERIES, SCORES // len(content.item_embeddings)))
+    recall = measured_recall(index, content.item_embeddings, content.user_embeddings, sample=sample)
     described = {"factory": factory, "settings": index.settings, "recall": recall}
     return write_bundle_folder(registry_folder, record | {"index": described}, fill)
 
