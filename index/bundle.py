@@ -24,6 +24,7 @@ from index.ranges import check_ranges, check_size
 from index.reading import map_array
 from index.recency import Recency
 from index.storage import files_under, sha256_of
+from index.tables import Table, stored_arrays, table_of
 from index.writing import write_bundle
 
 __all__ = ["Bundle", "BundleContent", "BundleError", "Manifest", "open_bundle", "read_manifest", "write_bundle"]
@@ -41,11 +42,11 @@ class Bundle:
     manifest: Manifest
     user_ids: IdTable
     item_ids: IdTable
-    user_embeddings: Array  # (n_users, d)
+    user_embeddings: Table  # (n_users, d)
     item_embeddings: Array  # (n_items, d)
-    item_parts: Mapping[str, Array]  # each (n_items, d)
-    fold_in: Array  # (n_items, d)
-    user_own: Array  # (n_users, d); zeros that take no memory where no user has an own term
+    item_parts: Mapping[str, Table]  # each (n_items, d)
+    fold_in: Table  # (n_items, d)
+    user_own: Table  # (n_users, d); zeros that take no memory where no user has an own term
     seen_offsets: Array  # (n_users + 1,)
     seen_items: Array  # (n_interactions,)
     seen_item_offsets: Array  # (n_items + 1,)
@@ -70,6 +71,17 @@ class Bundle:
     def users_of(self, item_row: int) -> Array:
         """The user rows that had the item in training, ascending."""
         return self.seen_item_users[self.seen_item_offsets[item_row] : self.seen_item_offsets[item_row + 1]]
+
+    def parts_of(self, item_rows: Array) -> dict[str, Array]:
+        """The parts of these items by name, each (k, d), with sum `item_embeddings`.
+
+        Of rounded tables, the sum of all roundings is spread evenly over the parts.
+        """
+        parts: dict[str, Array] = {name: part[item_rows] for name, part in self.item_parts.items()}
+        if self.manifest.tables.precision != "float32":
+            missing = self.item_embeddings[item_rows] - sum(parts.values())
+            parts = {name: part + missing / len(parts) for name, part in parts.items()}
+        return parts
 
     def item(self, item_row: int) -> dict[str, Any]:
         """The item's metadata: title, category, attributes, image."""
@@ -103,42 +115,45 @@ class Bundle:
         """Every array by its file name: first what any request reads, then what grows with users, then the rest."""
         tables = {"user_ids": self.user_ids, "item_ids": self.item_ids}
         ids = {f"{name}/{stem}.npy": array for name, table in tables.items() for stem, array in table.arrays().items()}
+        parts = [stored_arrays(f"item_parts/{name}.npy", part) for name, part in self.item_parts.items()]
         return {
             "item_embeddings.npy": self.item_embeddings,
-            "fold_in.npy": self.fold_in,
-            **{f"item_parts/{name}.npy": part for name, part in self.item_parts.items()},
+            **stored_arrays("fold_in.npy", self.fold_in),
+            **{name: array for part in parts for name, array in part.items()},
             **{f"items/{stem}.npy": array for stem, array in self.items.arrays().items()},
             "popularity/count.npy": self.popularity_count,
             "popularity/trend.npy": self.popularity_trend,
             **{f"neighbours/{name}.npy": rows for name, rows in self.neighbours.items()},
             **ids,
             "seen/user_offsets.npy": self.seen_offsets,
-            "user_embeddings.npy": self.user_embeddings,
+            **stored_arrays("user_embeddings.npy", self.user_embeddings),
             "seen/user_items.npy": self.seen_items,
-            **({"user_own.npy": self.user_own} if self.manifest.user_own else {}),
+            **(stored_arrays("user_own.npy", self.user_own) if self.manifest.user_own else {}),
             "seen/item_offsets.npy": self.seen_item_offsets,
             "seen/item_users.npy": self.seen_item_users,
             **(dict(anchor_arrays(self.anchor)) if self.anchor is not None else {}),
         }
 
 
-def open_bundle(path: Path, *, verify: bool = True, mapped: bool = True) -> Bundle:
+def open_bundle(path: Path, *, verify: bool = True, mapped: bool = True, known: bool = False) -> Bundle:
     """Open a bundle; BundleError where a file differs from what the manifest says.
 
     Format, file list, dtypes, shapes, sizes and ranges are always checked; with verify also every file's sum, which
     reads all files. mapped=False reads all arrays into memory, so that later damage of the files does not matter.
+    known: the caller vouches that exactly these files were verified before, so that neither sums nor ranges are read.
     """
     with damage_as_bundle_error():
         manifest = read_manifest(path)
         _check_files(path, manifest)
-        if verify:
+        if verify and not known:
             check_sums(path, manifest)
         arrays = {name: map_array(path / name) for name in manifest.files if name.endswith(".npy")}
         _check_layout(path, manifest, arrays)
-        check_ranges(path, manifest.sizes, arrays)
+        if not known:
+            check_ranges(path, manifest.sizes, arrays)
         if not mapped:
             arrays = {name: _in_memory(array) for name, array in arrays.items()}
-        return _bundle(path, manifest, arrays, verified=verify, mapped=mapped)
+        return _bundle(path, manifest, arrays, verified=verify or known, mapped=mapped)
 
 
 @contextmanager
@@ -196,11 +211,11 @@ def _bundle(path: Path, manifest: Manifest, arrays: dict[str, Array], *, verifie
         manifest=manifest,
         user_ids=IdTable.from_arrays(below("user_ids")),
         item_ids=IdTable.from_arrays(below("item_ids")),
-        user_embeddings=arrays["user_embeddings.npy"],
+        user_embeddings=table_of("user_embeddings.npy", arrays),
         item_embeddings=arrays["item_embeddings.npy"],
-        item_parts=below("item_parts"),
-        fold_in=arrays["fold_in.npy"],
-        user_own=arrays["user_own.npy"] if manifest.user_own else _no_own_terms(manifest),
+        item_parts={part: table_of(f"item_parts/{part}.npy", arrays) for part in manifest.parts},
+        fold_in=table_of("fold_in.npy", arrays),
+        user_own=table_of("user_own.npy", arrays) if manifest.user_own else _no_own_terms(manifest),
         seen_offsets=seen["user_offsets"],
         seen_items=seen["user_items"],
         seen_item_offsets=seen["item_offsets"],

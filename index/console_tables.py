@@ -7,17 +7,18 @@ from rich.console import Group
 from rich.table import Table
 
 from index.errors import BundleError
-from index.manifest import AnchorInfo, Manifest
+from index.manifest import AnchorInfo, Manifest, TablesInfo
 from index.recency import Recency
 from index.registry import Registry
 from index.search_benchmark import SearchSpeed
+from index.sizes_table import sizes_table
 
 # A timestamp, a model's name of ten letters and eight hex digits.
 MIN_ID_WIDTH = 35
 
 
 def bundle_summary(path: Path, manifest: Manifest) -> Group:
-    """A bundle's model, data, sizes, index and metrics."""
+    """A bundle's model, data, sizes, index, bytes by kind of file, and metrics."""
     facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
     for name, value in _facts(path, manifest).items():
         facts.add_row(name, value)
@@ -25,7 +26,8 @@ def bundle_summary(path: Path, manifest: Manifest) -> Group:
     metrics = Table("metric", *manifest.metrics, title="metrics", title_justify="left")
     for name in _metric_names(manifest):
         metrics.add_row(name, *(f"{values[name]:.4f}" if name in values else "" for values in splits))
-    return Group(facts, metrics) if manifest.metrics else Group(facts)
+    sizes = sizes_table(path, manifest)
+    return Group(facts, sizes, metrics) if manifest.metrics else Group(facts, sizes)
 
 
 def _facts(path: Path, manifest: Manifest) -> dict[str, str]:
@@ -44,10 +46,17 @@ def _facts(path: Path, manifest: Manifest) -> dict[str, str]:
         "fold-in": manifest.fold_in + ("" if manifest.user_own else "; no user has an own term"),
         "recency": _recency(manifest.recency),
         "anchor": _anchor(manifest.anchor),
+        "tables": _tables(manifest.tables),
         "neighbours": ", ".join(manifest.neighbours) or "none",
         "index": f"{index.factory}{settings}; {recall} against exact search",
         "files": f"{len(manifest.files)}, {size / 1e6:,.1f} MB",
     }
+
+
+def _tables(tables: TablesInfo) -> str:
+    if not tables.errors:
+        return tables.precision
+    return f"{tables.precision}, a row off by at most {max(tables.errors.values()):.2g} of its norm"
 
 
 def _recency(recency: Recency | None) -> str:

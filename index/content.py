@@ -21,6 +21,8 @@ from index.validation import explained, problem
 
 Array = np.ndarray[Any, Any]
 
+_ROWS_AT_ONCE = 65_536  # checked and encoded in one step, which bounds the memory that this takes
+
 
 @dataclass(frozen=True, eq=False)
 class AnchorContent:
@@ -147,7 +149,7 @@ def _derived_arrays(content: BundleContent, sizes: BundleSizes) -> dict[str, Arr
     tables = {
         "user_ids": IdTable.build(content.user_ids, "user_id").arrays(),
         "item_ids": IdTable.build(content.item_ids, "item_id").arrays(),
-        "items": PackedStrings.pack(_item_records(content.items, content.item_ids)).arrays(),
+        "items": PackedStrings.joined(_item_records(content.items, content.item_ids)).arrays(),
     }
     packed = {f"{table}/{stem}.npy": array for table, arrays in tables.items() for stem, array in arrays.items()}
     item_offsets, item_users = transpose_csr(content.seen_offsets, content.seen_items, sizes.n_items)
@@ -162,7 +164,14 @@ def transpose_csr(offsets: Array, columns: Array, n_columns: int) -> tuple[Array
     return starts, rows[np.argsort(columns, kind="stable")]
 
 
-def _item_records(items: Sequence[Mapping[str, Any]], item_ids: Sequence[str]) -> list[bytes]:
+def _item_records(items: Sequence[Mapping[str, Any]], item_ids: Sequence[str]) -> Iterator[PackedStrings]:
+    """The records as JSON, some thousand at once: all of them as Python's objects would take far more memory."""
+    for start in range(0, len(items), _ROWS_AT_ONCE):
+        rows = range(start, min(start + _ROWS_AT_ONCE, len(items)))
+        yield PackedStrings.pack(_some_records([items[row] for row in rows], [item_ids[row] for row in rows]))
+
+
+def _some_records(items: Sequence[Mapping[str, Any]], item_ids: Sequence[str]) -> list[bytes]:
     try:
         records = _ITEMS.validate_python([dict(item) for item in items])
     except ValidationError as error:
@@ -215,11 +224,16 @@ def _check_seen(content: BundleContent, sizes: BundleSizes) -> None:
         )
     if len(items) and (items.min() < 0 or items.max() >= sizes.n_items):
         raise InputError(f"seen_items has rows {items.min()}..{items.max()}; expected 0..{sizes.n_items - 1}")
-    users = np.repeat(np.arange(sizes.n_users, dtype=np.int64), np.diff(offsets))
-    pairs = np.sort(users * sizes.n_items + items)
+    for start in range(0, sizes.n_users, _ROWS_AT_ONCE):
+        _check_none_twice(offsets[start : start + _ROWS_AT_ONCE + 1], items, start, sizes.n_items)
+
+
+def _check_none_twice(offsets: Array, items: Array, first_user: int, n_items: int) -> None:
+    users = np.repeat(np.arange(first_user, first_user + len(offsets) - 1, dtype=np.int64), np.diff(offsets))
+    pairs = np.sort(users * n_items + items[offsets[0] : offsets[-1]])
     twice = np.flatnonzero(pairs[1:] == pairs[:-1])
     if len(twice):
-        user_row, item_row = divmod(int(pairs[twice[0]]), sizes.n_items)
+        user_row, item_row = divmod(int(pairs[twice[0]]), n_items)
         raise InputError(f"seen_items names item row {item_row} twice for user row {user_row}; expected it once")
 
 

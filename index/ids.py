@@ -1,7 +1,7 @@
 """Tables that map outside ids to rows and back, stored as arrays so that they open by memory map."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,8 @@ import numpy as np
 from index.errors import InputError
 
 Array = np.ndarray[Any, Any]
+
+_AT_ONCE = 65_536  # ids encoded in one step: as Python's objects all of them would take far more memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +27,13 @@ class PackedStrings:
         lengths = np.fromiter((len(string) for string in strings), np.int64, len(strings))
         offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
         return cls(np.frombuffer(b"".join(strings), np.uint8), offsets)
+
+    @classmethod
+    def joined(cls, groups: Iterable["PackedStrings"]) -> "PackedStrings":
+        """All strings of the groups, one group after another."""
+        packed = list(groups)
+        lengths = np.concatenate([np.zeros(1, np.int64), *(np.diff(group.offsets) for group in packed)])
+        return cls(np.concatenate([np.empty(0, np.uint8), *(group.blob for group in packed)]), np.cumsum(lengths))
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -53,11 +62,16 @@ class IdTable:
     @classmethod
     def build(cls, ids: Sequence[str], what: str = "id") -> "IdTable":
         """Build the table of ids[row]; InputError on an empty, repeated or unencodable id."""
-        encoded = [_encode(text, row, what) for row, text in enumerate(ids)]
-        _refuse_duplicates(encoded, what)
-        hashes = np.fromiter((_hash(data) for data in encoded), np.uint64, len(encoded))
-        order = np.argsort(hashes, kind="stable")
-        return cls(PackedStrings.pack(encoded), hashes[order], order.astype(np.int64))
+        starts = range(0, len(ids), _AT_ONCE)
+        strings = PackedStrings.joined(
+            PackedStrings.pack([_encode(ids[row], row, what) for row in range(start, min(start + _AT_ONCE, len(ids)))])
+            for start in starts
+        )
+        hashes = np.fromiter((_hash(strings[row]) for row in range(len(strings))), np.uint64, len(strings))
+        order = np.argsort(hashes, kind="stable").astype(np.int64)
+        table = cls(strings, hashes[order], order)
+        _refuse_duplicates(table, what)
+        return table
 
     def __len__(self) -> int:
         return len(self.strings)
@@ -106,13 +120,15 @@ def _encode(text: str, row: int, what: str) -> bytes:
         raise InputError(f"{what} of row {row} is {text[:40]!r}; expected text that UTF-8 can hold") from error
 
 
-def _refuse_duplicates(encoded: list[bytes], what: str) -> None:
-    if len(set(encoded)) == len(encoded):
-        return
+def _refuse_duplicates(table: IdTable, what: str) -> None:
+    """Only ids of equal hashes are compared; those are neighbours in the table, the lower row first."""
+    same = np.flatnonzero(table.hashes[1:] == table.hashes[:-1])
+    rows = np.unique(table.hash_rows[np.union1d(same, same + 1)])  # (r,) of all ids with another's hash, ascending
     first: dict[bytes, int] = {}
-    for row, data in enumerate(encoded):
-        if first.setdefault(data, row) != row:
-            raise InputError(f"{what} {data.decode()[:80]!r} is in rows {first[data]} and {row}; expected it once")
+    for row in rows.tolist():
+        if first.setdefault(table.strings[row], row) != row:
+            both = f"rows {first[table.strings[row]]} and {row}"
+            raise InputError(f"{what} {table[row][:80]!r} is in {both}; expected it once")
 
 
 def _hash(data: bytes) -> int:

@@ -1,33 +1,38 @@
 """The two identities that every bundle satisfies, and the error by which its arrays miss them.
 
+The error is what rounding of float16 and int8 tables cannot explain: a row is compared with its sum as far as the
+norms allow by which each of the rounded rows in it can have moved (triangle inequality); 0 for float32 tables.
+
 Errors are relative: the norm of a row's error divided by the norm of the row, or by the mean norm of all rows where
 that is larger, because float32 cannot represent rows near zero to a relative precision.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from index.recency import Recency, past_weights
+from index.tables import PackedTable, Table, rounding_of
 
 Array = np.ndarray[Any, Any]
 
 _CHUNK = 65_536
 
 
-def part_sum_error(item_embeddings: Array, item_parts: Mapping[str, Array]) -> float:
+def part_sum_error(item_embeddings: Array, item_parts: Mapping[str, Table]) -> float:
     """The largest relative error of sum of parts = item embedding; at most TOLERANCE in a valid bundle."""
     floor = _mean_norm(item_embeddings)
     return max(
-        _row_error(_summed(item_parts, rows), item_embeddings[rows], floor) for rows in _chunks(len(item_embeddings))
+        _row_error(_summed(item_parts, rows), item_embeddings[rows], floor, _allowance(item_parts.values(), rows))
+        for rows in _chunks(len(item_embeddings))
     )
 
 
 def fold_in_error(
-    user_embeddings: Array,
-    user_own: Array | None,
-    fold_in: Array,
+    user_embeddings: Table,
+    user_own: Table | None,
+    fold_in: Table,
     seen_offsets: Array,
     seen_items: Array,
     *,
@@ -38,16 +43,21 @@ def fold_in_error(
     Without `user_own` no user has an own term; w are the weights of `recency`.
     """
     floor = _mean_norm(user_embeddings)
+    roundings = fold_in.rounding(slice(None))[:, None] if isinstance(fold_in, PackedTable) else None  # (n_items, 1)
     errors = []
     for rows in _chunks(len(user_embeddings), size=4_096):
-        found = fold_in_sums(fold_in, seen_offsets[rows.start : rows.stop + 1], seen_items, recency)
+        offsets = seen_offsets[rows.start : rows.stop + 1]
+        found = fold_in_sums(fold_in, offsets, seen_items, recency)
         if user_own is not None:
             found += user_own[rows]
-        errors.append(_row_error(found, user_embeddings[rows], floor))
+        allowance = _allowance((user_embeddings, user_own), rows)
+        if roundings is not None:  # that of each item is weighted as the item is
+            allowance = allowance + fold_in_sums(roundings, offsets, seen_items, recency)[:, 0]
+        errors.append(_row_error(found, user_embeddings[rows], floor, allowance))
     return max(errors)
 
 
-def fold_in_sums(fold_in: Array, offsets: Array, seen_items: Array, recency: Recency | None = None) -> Array:
+def fold_in_sums(fold_in: Table, offsets: Array, seen_items: Array, recency: Recency | None = None) -> Array:
     """(sum of w)^(-1/2) · sum of w · fold_in over seen(u), oldest first, with the weights w of `recency`.
 
     For each of the m users of `offsets` (m + 1,); (m, d) float64.
@@ -67,20 +77,24 @@ def fold_in_sums(fold_in: Array, offsets: Array, seen_items: Array, recency: Rec
     return sums
 
 
-def _summed(parts: Mapping[str, Array], rows: slice) -> Array:
+def _summed(parts: Mapping[str, Table], rows: slice) -> Array:
     total = np.zeros(next(iter(parts.values()))[rows].shape)
     for part in parts.values():
         total += part[rows]
     return total
 
 
-def _row_error(found: Array, expected: Array, floor: float) -> float:
-    error = np.linalg.norm(found - expected, axis=1)
+def _allowance(tables: Iterable[Table | None], rows: slice) -> Array | float:
+    return sum((rounding_of(table, rows) for table in tables), 0.0)
+
+
+def _row_error(found: Array, expected: Array, floor: float, allowance: Array | float) -> float:
+    error = np.maximum(np.linalg.norm(found - expected, axis=1) - allowance, 0)
     scale = np.maximum(np.linalg.norm(expected, axis=1), floor)
     return float(np.max(error / np.maximum(scale, np.finfo(np.float32).tiny)))
 
 
-def _mean_norm(rows: Array) -> float:
+def _mean_norm(rows: Table) -> float:
     return sum(float(np.linalg.norm(rows[chunk], axis=1).sum()) for chunk in _chunks(len(rows))) / len(rows)
 
 

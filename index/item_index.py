@@ -13,6 +13,7 @@ import numpy as np
 
 from index.engine import Engine, build_engine, read_engine, stored_vectors, write_engine
 from index.errors import InputError
+from index.layout import first_non_finite_row
 from index.ranking import (
     NO_ROWS,
     Array,
@@ -28,6 +29,7 @@ from index.ranking import (
     rounding_error,
 )
 from index.search_plan import SCORE, Plan, is_scored, plan_search
+from index.tables import Table
 
 __all__ = ["ItemIndex", "exact_search", "measured_recall"]
 
@@ -228,7 +230,7 @@ class _Batch(NamedTuple):
 
 
 def measured_recall(
-    index: ItemIndex, vectors: Array, queries: Array, *, at: tuple[int, ...] = RECALL_AT, sample: int = 512
+    index: ItemIndex, vectors: Array, queries: Table, *, at: tuple[int, ...] = RECALL_AT, sample: int = 512
 ) -> dict[str, float]:
     """recall@k of the index against exact search, by k, over at most `sample` of the queries, evenly spaced.
 
@@ -244,6 +246,6 @@ def measured_recall(
 def _checked_vectors(vectors: Array) -> Array:
     if vectors.ndim != 2 or not vectors.size or vectors.dtype != np.float32:
         raise InputError(f"vectors are {vectors.dtype} {vectors.shape}; expected float32 (n, d), none of them 0")
-    if not np.isfinite(vectors).all():
+    if first_non_finite_row(vectors) is not None:
         raise InputError("vectors hold a value that is not finite; expected finite numbers")
     return np.ascontiguousarray(vectors)

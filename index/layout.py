@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from index.errors import InputError
+from index.tables import Precision
 
 Array = np.ndarray[Any, Any]
 
@@ -25,6 +26,13 @@ class BundleSizes:
     neighbours: tuple[str, ...]
     user_own: bool = True  # whether users have an own term
     anchor_widths: tuple[tuple[str, int], ...] | None = None  # by modality, of the features that predict an anchor
+    precision: Precision = "float32"  # of the tables that need not be exact: all vectors but item_embeddings
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The files of the tables that `precision` applies to."""
+        parts = (f"item_parts/{part}.npy" for part in self.parts)
+        return ("user_embeddings.npy", *(("user_own.npy",) if self.user_own else ()), "fold_in.npy", *parts)
 
 
 @dataclass(frozen=True)
@@ -49,14 +57,9 @@ class ArraySpec:
 def layout(sizes: BundleSizes) -> dict[str, ArraySpec]:
     """The expected spec of every .npy file of the bundle, by its path in the bundle."""
     users, items, seen = sizes.n_users, sizes.n_items, sizes.n_interactions
-    user_rows = ArraySpec("float32", (users, sizes.embedding_size))
-    item_rows = ArraySpec("float32", (items, sizes.embedding_size))
     return {
-        "user_embeddings.npy": user_rows,
-        **({"user_own.npy": user_rows} if sizes.user_own else {}),
-        "item_embeddings.npy": item_rows,
-        "fold_in.npy": item_rows,
-        **{f"item_parts/{part}.npy": item_rows for part in sizes.parts},
+        "item_embeddings.npy": ArraySpec("float32", (items, sizes.embedding_size)),
+        **_tables(sizes),
         **{f"neighbours/{modality}.npy": ArraySpec("float16", (items, None)) for modality in sizes.neighbours},
         "seen/user_offsets.npy": ArraySpec("int64", (users + 1,)),
         "seen/user_items.npy": ArraySpec("int32", (seen,)),
@@ -69,6 +72,16 @@ def layout(sizes: BundleSizes) -> dict[str, ArraySpec]:
         **_id_table("item_ids", items),
         **_strings("items", items),
     }
+
+
+def _tables(sizes: BundleSizes) -> dict[str, ArraySpec]:
+    specs = {}
+    for file in sizes.tables:
+        n = sizes.n_users if file.startswith("user_") else sizes.n_items
+        specs[file] = ArraySpec(sizes.precision, (n, sizes.embedding_size))
+        if sizes.precision == "int8":
+            specs[f"scales/{file}"] = ArraySpec("float32", (n,))
+    return specs
 
 
 def _anchor(sizes: BundleSizes) -> dict[str, ArraySpec]:

@@ -13,10 +13,12 @@ from index.frozen_model import FrozenModel
 from index.layout import BundleSizes, layout
 from index.reading import read_document, reason
 from index.recency import Recency
+from index.tables import Precision
 from index.validation import explained
 
-FORMAT = 2
-READABLE = (1, 2)  # 1: every user has an own term, all past items count alike, and there are no anchor arrays
+FORMAT = 3
+# 2: all tables are float32. 1: also, every user has an own term, all past items count alike, there is no anchor.
+READABLE = (1, 2, 3)
 MANIFEST = "manifest.json"
 INDEX = "index/item.faiss"
 PARTS = ("id", "text", "image", "multimodal", "anchor")
@@ -39,6 +41,17 @@ class IndexInfo(FrozenModel):
     recall: dict[str, Finite]
 
 
+class TablesInfo(FrozenModel):
+    """How the tables of vectors other than `item_embeddings` are stored.
+
+    `errors`: by table, the largest norm of a row's rounding relative to the row's norm; it bounds the error of a score
+    relative to the norms of its two vectors.
+    """
+
+    precision: Precision = "float32"
+    errors: dict[str, Finite] = Field(default_factory=dict)
+
+
 class AnchorInfo(FrozenModel):
     """How much an item is moved towards its anchor, and the widths of the features that predict the anchor.
 
@@ -53,7 +66,7 @@ class AnchorInfo(FrozenModel):
 class Manifest(FrozenModel):
     """The contents of `manifest.json`. The bundle id ends in eight hex digits, the digest of all other fields."""
 
-    format: Literal[1, 2]
+    format: Literal[1, 2, 3]
     bundle_id: Annotated[str, Field(pattern=f"^{BUNDLE_ID.pattern}$")]
     model: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9_-]{0,63}$")]
     config: dict[str, Any]
@@ -66,6 +79,7 @@ class Manifest(FrozenModel):
     recency: Recency | None = None  # None: all past items count alike
     user_own: bool = True  # False: no user has an own term
     anchor: AnchorInfo | None = None
+    tables: TablesInfo = TablesInfo()
     n_users: Size
     n_items: Size
     n_interactions: Count
@@ -87,6 +101,7 @@ class Manifest(FrozenModel):
             neighbours=self.neighbours,
             user_own=self.user_own,
             anchor_widths=None if self.anchor is None else tuple(self.anchor.widths.items()),
+            precision=self.tables.precision,
         )
 
 

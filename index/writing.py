@@ -1,11 +1,12 @@
 """Writes bundles: checks the content, writes it under a temporary name, and renames it when whole and durable."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from index.content import BundleContent, checked_arrays
@@ -13,25 +14,42 @@ from index.errors import InputError
 from index.item_index import ItemIndex, measured_recall
 from index.manifest import FORMAT, INDEX, MANIFEST, Manifest, digest_of, manifest_bytes
 from index.storage import files_under, save_array, sha256_of, sync, sync_tree, temporary_folder
+from index.tables import Precision, pack_table, rounding_error, stored_arrays
 from index.validation import explained
 
+Array = np.ndarray[Any, Any]
 
-def write_bundle(registry_folder: Path, content: BundleContent, *, created_at: datetime, factory: str = "Flat") -> Path:
+# How many users an index's recall is measured with: as many as take a minute or two of exact search.
+MOST_QUERIES, LEAST_QUERIES, SCORES = 512, 64, 1_000_000_000
+
+
+def write_bundle(
+    registry_folder: Path,
+    content: BundleContent,
+    *,
+    created_at: datetime,
+    factory: str = "Flat",
+    precision: Precision = "float32",
+) -> Path:
     """Write a bundle into the registry's folder and return its path.
+
+    All tables of vectors but the item embeddings are rounded to `precision`; the manifest tells by how much.
 
     The same content with the same `created_at` is the same bundle and is written once. InputError where the content or
     the factory is invalid, or writing fails; then no file is left behind.
     """
     arrays = checked_arrays(content)
     index = ItemIndex.build(content.item_embeddings, factory)
-    record = _record(content, created_at)
+    arrays, errors = _rounded(arrays, content.sizes.tables, precision)
+    record = _record(content, created_at) | {"tables": {"precision": precision, "errors": errors}}
 
     def fill(folder: Path) -> None:
         for name, array in arrays.items():
             save_array(folder / name, array)
         index.write(folder / INDEX)
 
-    recall = measured_recall(index, content.item_embeddings, content.user_embeddings)
+    sample = max(LEAST_QUERIES, min(MOST_QUERIES, SCORES // len(content.item_embeddings)))
+    recall = measured_recall(index, content.item_embeddings, content.user_embeddings, sample=sample)
     described = {"factory": factory, "settings": index.settings, "recall": recall}
     return write_bundle_folder(registry_folder, record | {"index": described}, fill)
 
@@ -50,6 +68,20 @@ def write_bundle_folder(registry_folder: Path, record: dict[str, Any], fill: Cal
             folder.rename(path)
             sync(registry_folder)
     return path
+
+
+def _rounded(
+    arrays: dict[str, Array], tables: Sequence[str], precision: Precision
+) -> tuple[dict[str, Array], dict[str, float]]:
+    """The arrays with these tables rounded, and the error of each; InputError where rounding changes a row too much."""
+    if precision == "float32":
+        return arrays, {}
+    rounded, errors = dict(arrays), {}
+    for file in tables:
+        table = pack_table(arrays[file], precision)
+        errors[file.removesuffix(".npy")] = rounding_error(file, arrays[file], table)
+        rounded |= stored_arrays(file, table)
+    return rounded, errors
 
 
 def _record(content: BundleContent, created_at: datetime) -> dict[str, Any]:

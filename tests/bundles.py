@@ -18,16 +18,24 @@ from index.invariants import fold_in_sums
 from index.manifest import MANIFEST, MODALITIES, PARTS, digest_of, manifest_bytes
 from index.recency import Recency
 from index.storage import sha256_of
+from index.tables import Precision
 
 CATEGORIES = ("chair", "lamp", "table", "rug")
 MATERIALS = ("oak", "brass", "wool")
 MADE_AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
-def write_small_bundle(registry: Path, *, after_seconds: int = 0, factory: str = "Flat", **changes: Any) -> Path:
+def write_small_bundle(
+    registry: Path,
+    *,
+    after_seconds: int = 0,
+    factory: str = "Flat",
+    precision: Precision = "float32",
+    **changes: Any,
+) -> Path:
     """A bundle on disk, made so long after noon of 2026-01-01; `changes` as for make_content."""
     created_at = MADE_AT + timedelta(seconds=after_seconds)
-    return write_bundle(registry, make_content(**changes), created_at=created_at, factory=factory)
+    return write_bundle(registry, make_content(**changes), created_at=created_at, factory=factory, precision=precision)
 
 
 def write_tiny_bundle(registry: Path, after_seconds: int, *, seed: int = 0) -> Path:

@@ -13,6 +13,7 @@ from rich.table import Table
 from index.cli import COPIES, Copies, command_line, run_cli
 from index.errors import InputError
 from index.registry import absolute_place, open_registry
+from index.tables import Precision
 from trainer.config import DEFAULT_CONFIG, load_config, shipped_configs
 from trainer.datasets.cli import prepare_app
 from trainer.splits import Protocol
@@ -306,8 +307,13 @@ def analyze(
 def export(
     run: Run,
     registry: RegistryPlace,
+    *,
     factory: Annotated[str, typer.Option(help="FAISS factory string of the search index.")] = "Flat",
     trend_half_life_days: Annotated[float, typer.Option(min=0.001, help="Half-life of the popularity trend.")] = 30.0,
+    precision: Annotated[
+        Precision,
+        typer.Option(help="Of users' vectors, parts and fold-in: float16 halves, int8 quarters them; items are exact."),
+    ] = "float32",
     copies: Copies = COPIES,
 ) -> None:
     """Write a finished run as a bundle with its search index. It goes live with `python -m index publish`."""
@@ -321,6 +327,7 @@ def export(
         bundles,
         created_at=created_at,
         factory=factory,
+        precision=precision,
         trend_half_life_days=trend_half_life_days,
     )
     bundles.evict_copies(path.name)
@@ -350,6 +357,10 @@ def retrain(
     ] = None,
     factory: Annotated[str, typer.Option(help="FAISS factory string of the search index.")] = "Flat",
     trend_half_life_days: Annotated[float, typer.Option(min=0.001, help="Half-life of the popularity trend.")] = 30.0,
+    precision: Annotated[
+        Precision,
+        typer.Option(help="Of users' vectors, parts and fold-in: float16 halves, int8 quarters them; items are exact."),
+    ] = "float32",
     copies: Copies = COPIES,
 ) -> None:
     """Merge the service's event log into the data, train, and write a bundle. It is not published.

@@ -13,8 +13,10 @@ import torch
 from index.bundle import BundleContent, write_bundle
 from index.content import AnchorContent
 from index.errors import InputError
+from index.manifest import TablesInfo, read_manifest
 from index.ranking import unit_rows
 from index.registry import Registry
+from index.tables import Precision
 from trainer.config import RunConfig
 from trainer.data import Dataset
 from trainer.fit import make_model
@@ -40,6 +42,7 @@ def export_run(
     *,
     created_at: datetime,
     factory: str = "Flat",
+    precision: Precision = "float32",
     trend_half_life_days: float = 30.0,
     metrics: Mapping[str, Mapping[str, float]] | None = None,
     events_position: int | None = None,
@@ -53,6 +56,7 @@ def export_run(
         registry: stores the bundle; its folder is made if need be.
         created_at: goes into the bundle id and the manifest.
         factory: FAISS factory string of the index.
+        precision: that users' vectors, parts and fold-in are rounded to; item embeddings stay float32.
         trend_half_life_days: age at which an interaction counts half in the popularity trend.
         metrics: figures by the name of the data they were measured on, stored beside `valid` and `test`.
         events_position: of the last event in the log that the data include.
@@ -71,7 +75,8 @@ def export_run(
     _tell_what_is_lost(result)
     content = rotated_onto(content, registry)
     content = replace(content, metrics={**content.metrics, **(metrics or {})}, events_position=events_position)
-    path = write_bundle(registry.folder, content, created_at=created_at, factory=factory)
+    path = write_bundle(registry.folder, content, created_at=created_at, factory=factory, precision=precision)
+    _tell_rounding(read_manifest(path).tables)
     registry.add_bundle(path)
     return path
 
@@ -174,6 +179,12 @@ def _tell_what_is_lost(result: RunResult) -> None:
         usual = [name for name in usual_metrics(served) if name in served]
         told = [f"{name} {served[name]:.4f} for {whole[name]:.4f} at full rank" for name in usual]
         print_status(f"served form, {split}: {', '.join(told)}")
+
+
+def _tell_rounding(tables: TablesInfo) -> None:
+    if tables.errors:
+        told = ", ".join(f"{name} {error:.2g}" for name, error in tables.errors.items())
+        print_status(f"{tables.precision}: a score is off by at most this share of its two norms: {told}")
 
 
 def item_metadata(dataset: Dataset) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ import torch
 
 from index.bundle import Bundle
 from index.invariants import fold_in_sums
+from index.tables import Table
 from trainer.data import Dataset
 from trainer.graph import interaction_matrix
 from trainer.histories import Histories
@@ -59,8 +60,8 @@ def _unchanged(bundle: Bundle, user_rows: Array, offsets: Array, items: Array) -
     return np.array([row >= 0 and np.array_equal(bundle.seen(row), items[start:end]) for row, start, end in ends], bool)
 
 
-def _rows(table: Array, rows: Array) -> Array:
+def _rows(table: Table, rows: Array) -> Array:
     """Rows of the table; zeros where a row is -1."""
-    found = table[np.maximum(rows, 0)]
+    found: Array = table[np.maximum(rows, 0)]
     found[rows < 0] = 0
     return found

@@ -1,5 +1,6 @@
 """Opens the bundle that a process starts with: the published one, or an earlier one where it cannot be served."""
 
+import time
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -9,6 +10,7 @@ from index.bundle_store import StoreUnavailableError
 from index.errors import BundleError, InputError
 from index.file_stamps import FileStamps
 from index.registry import Pointer, Registry
+from service.bundles.verified_files import VerifiedFiles, identities
 from service.settings import BundleSettings
 
 log = structlog.get_logger()
@@ -41,12 +43,16 @@ def open_verified(registry: Registry, bundle_id: str, settings: BundleSettings, 
 
 def _open(registry: Registry, bundle_id: str, settings: BundleSettings, *, verify: bool) -> OpenedBundle:
     path = registry.path(bundle_id)
+    verified, now_ns = VerifiedFiles(settings.data_folder), time.time_ns()
     with damage_as_bundle_error():
-        stamps = FileStamps.of(path)
-    bundle = open_bundle(path, verify=verify, mapped=settings.bundle_files == "mapped")
+        stamps, files = FileStamps.of(path), identities(path)
+    known = verify and verified.hold(bundle_id, files)
+    bundle = open_bundle(path, verify=verify, mapped=settings.bundle_files == "mapped", known=known)
     if bundle.bundle_id != bundle_id:
         raise BundleError(f"{path} holds bundle {bundle.bundle_id}; expected {bundle_id}: the folder was renamed")
     bundle.index()  # whatever is read of a bundle is read before it is chosen
+    if verify and not known:
+        verified.remember(bundle_id, files, now_ns)
     return OpenedBundle(registry, bundle, stamps, verify)
 
 

@@ -77,7 +77,10 @@ def trained_profile(bundle: Bundle, row: int, vector: Array | None = None) -> Pr
     past = bundle.seen(row)
     embedding = bundle.user_embeddings[row] if vector is None else vector
     strengths = np.ones(len(past), np.float32)
-    return Profile("user", embedding, bundle.user_own[row], past, strengths, recency=bundle.recency)
+    own = bundle.user_own[row]
+    if bundle.manifest.tables.precision != "float32":  # what rounding changed in the sum is told as the own term's
+        own = embedding - fold_in(bundle, past, strengths, source="user").vector
+    return Profile("user", embedding, own, past, strengths, recency=bundle.recency)
 
 
 def fold_in(

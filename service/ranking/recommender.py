@@ -121,8 +121,7 @@ class BundleRecommender:
         return explained
 
     def _attribute(self, profile: Profile, past_vectors: Array, rows: Array, most: int) -> ScoreShares:
-        parts = {name: part[rows] for name, part in self._bundle.item_parts.items()}
-        items = self._bundle.item_embeddings[rows]
+        items, parts = self._bundle.item_embeddings[rows], self._bundle.parts_of(rows)
         return attribute_score(profile, past_vectors, items=items, parts=parts, most=most)
 
     def _render(

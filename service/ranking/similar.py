@@ -119,7 +119,7 @@ class SimilarItems:
 def _vectors(bundle: Bundle) -> dict[str, Array]:
     by_space = {"fused": bundle.item_embeddings, **bundle.neighbours}
     if "id" in bundle.item_parts:
-        by_space["id"] = bundle.item_parts["id"]
+        by_space["id"] = np.asarray(bundle.item_parts["id"])  # its unit rows are float32 in memory anyway
     return by_space
 
 

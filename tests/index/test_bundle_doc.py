@@ -22,9 +22,10 @@ def test_the_example_needs_nothing_but_numpy():
     assert set(re.findall(r"^import (\w+)", EXAMPLE + UNKNOWN_ITEM, re.MULTILINE)) == {"json", "numpy"}
 
 
+@pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
 @pytest.mark.parametrize("content", [{}, NEWEST], ids=["plain", "with recency"])
-def test_a_bundle_is_read_as_the_page_says(tmp_path, capsys, content):
-    bundle = open_bundle(write_small_bundle(tmp_path, **content))
+def test_a_bundle_is_read_as_the_page_says(tmp_path, capsys, content, precision):
+    bundle = open_bundle(write_small_bundle(tmp_path, precision=precision, **content))
     names = {"path": bundle.path}
     exec(EXAMPLE, names)
     rows, _ = bundle.index().search(bundle.user_embeddings[0], 10, bundle.seen(0))
@@ -44,7 +45,7 @@ def test_an_item_that_nobody_has_had_has_the_embedding_of_its_features(tmp_path)
 
 
 def test_every_file_of_a_bundle_is_on_the_page(tmp_path):
-    for name in open_bundle(write_small_bundle(tmp_path, anchor=make_anchor())).manifest.files:
+    for name in open_bundle(write_small_bundle(tmp_path, anchor=make_anchor(), precision="int8")).manifest.files:
         folder = name.partition("/")[0]
         named = re.sub("text|image", "<m>", name)
         assert f"`{name}`" in PAGE or f"`{named}`" in PAGE or f"`{folder}/<" in PAGE or f"`{folder}/`" in PAGE, name

@@ -46,6 +46,13 @@ def test_a_bundle_of_format_2_answers_as_on_its_first_day():
     assert not bundle.user_own.any()
 
 
+def test_a_bundle_of_format_3_answers_as_on_its_first_day():
+    bundle = open_bundle(WRITTEN[3])
+    assert bundle.manifest.tables.precision == "int8"
+    assert bundle.seen(1).tolist() == [6, 0, 4, 1, 5, 2]
+    assert best_two(bundle, 1) == [(3, 2.785470485687256), (7, -0.48902058601379395)]
+
+
 def test_a_sibling_of_an_old_bundle_is_of_the_newest_format(tmp_path):
     path = Path(shutil.copytree(WRITTEN[1], tmp_path / WRITTEN[1].name))
     sibling = reindex(path, "HNSW8", created_at=datetime(2026, 1, 2, tzinfo=UTC))

@@ -7,6 +7,7 @@ from bundles import MADE_AT, make_anchor, make_content
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from index import content as content_module
 from index.bundle import write_bundle
 from index.content import AnchorContent, checked_arrays, transpose_csr
 from index.errors import InputError
@@ -160,3 +161,11 @@ def test_transposing_twice_gives_the_same_pairs(histories):
     back = transpose_csr(*transpose_csr(offsets, columns, 9), len(histories))
     assert back[0].tolist() == offsets.tolist()
     assert back[1].tolist() == columns.tolist()
+
+
+@pytest.mark.parametrize("n", [1, 7, 40])
+def test_content_checked_in_several_steps_gives_the_arrays_of_one(monkeypatch, n):
+    whole = checked_arrays(make_content())
+    monkeypatch.setattr(content_module, "_ROWS_AT_ONCE", n)
+    for name, array in checked_arrays(make_content()).items():
+        assert np.array_equal(array, whole[name]), name

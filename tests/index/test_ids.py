@@ -64,3 +64,22 @@ def test_a_row_out_of_range_is_an_index_error():
     for row in (-1, 1):
         with pytest.raises(IndexError):
             packed[row]
+
+
+@given(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=8), st.integers(1, 3))
+def test_a_repeated_id_is_found_whatever_other_ids_have_its_hash(ids, n_hashes):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ids_module, "_hash", lambda data: data[0] % n_hashes)
+        if len(set(ids)) == len(ids):
+            assert [IdTable.build(ids).row(one) for one in ids] == list(range(len(ids)))
+        else:
+            with pytest.raises(InputError, match="expected it once"):
+                IdTable.build(ids)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7])
+def test_ids_encoded_in_several_steps_are_as_those_encoded_in_one(monkeypatch, n):
+    whole = IdTable.build(ODD_IDS).arrays()
+    monkeypatch.setattr(ids_module, "_AT_ONCE", n)
+    for name, array in IdTable.build(ODD_IDS).arrays().items():
+        assert np.array_equal(array, whole[name]), name
