@@ -34,7 +34,7 @@ TRAIN_CODE := $(wildcard trainer/*.py trainer/models/*.py trainer/model_settings
 INDEX_CODE := $(wildcard trainer/export.py index/*.py)
 
 .PHONY: help install demo demo-check test lint lock format docs check-python fuzz rehearsal check-deploy check-alerts check-azure check-gpu check-image check-dependencies audit clean
-.PHONY: bench-train bench-serve bench-workers bench-events bench-fairness bench-peers bench-scale bench-pipeline soak loadtest slo
+.PHONY: bench-train bench-serve bench-index bench-workers bench-events bench-fairness bench-peers bench-scale bench-pipeline soak loadtest slo
 
 ##@ Run it
 
@@ -133,6 +133,9 @@ bench-serve: install   ## service: throughput and latency, compared with FastAPI
 
 bench-workers: install ## two worker processes beside one: requests per second, CPU, on all cores of this machine
 	$(BIN)/python -m loadtests.bench_workers
+
+bench-index: install    ## kinds of index: build time, memory, latency, recall at 20,000 and 1,000,000 items; resumes; an hour or two
+	$(BIN)/python -m index bench-kinds
 
 bench-events: install  ## events: number per second that POST /events stores
 	$(BIN)/python -m loadtests.bench_events

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console, RenderableType
 from rich.markup import escape
 
-from index.bench_commands import bench_delta, bench_filters
+from index.bench_commands import bench_delta, bench_filters, bench_kinds
 from index.bundle import open_bundle, read_manifest
 from index.cli import COPIES, Copies, command_line, run_cli
 from index.console_tables import benchmark_table, bundle_summary, registry_table
@@ -236,6 +236,7 @@ def bench(
     typer.echo(json.dumps([asdict(line) for line in lines])) if as_json else _print(benchmark_table(lines, k))
 
 
+app.command("bench-kinds")(bench_kinds)
 app.command("bench-filters")(bench_filters)
 app.command("bench-delta")(bench_delta)
 

@@ -1,9 +1,10 @@
-"""The commands `bench-filters` and `bench-delta` of `python -m index`."""
+"""The commands `bench-kinds`, `bench-filters` and `bench-delta` of `python -m index`."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from index.delta_benchmark import measure_delta
 from index.engine import use_threads
 from index.filter_benchmark import filter_cases, measure_filters
 from index.item_index import ItemIndex
+from index.kinds_benchmark import FLOOR, KindSpeed, fastest, kinds_for, measure_kind, with_ratios
 
 _STDERR = Console(stderr=True)
 
@@ -29,6 +31,48 @@ Nprobe = Annotated[int | None, typer.Option(help="IVF lists to probe; an eighth 
 EfSearch = Annotated[int | None, typer.Option(help="HNSW candidates to keep; 64 where not given.")]
 BuildThreads = Annotated[int, typer.Option(min=1, help="Threads to build with; searches use one.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead.")]
+
+
+def bench_kinds(
+    *,
+    items: Annotated[list[int], typer.Option(min=100, help="Number of generated items; repeatable.")] = [  # noqa: B006
+        20_000,
+        1_000_000,
+    ],
+    size: Annotated[list[int], typer.Option(min=2, help="Dimensions; repeatable.")] = [64, 256],  # noqa: B006
+    queries: Queries = 256,
+    k: Length = 20,
+    build_threads: BuildThreads = 2,
+    rows: Annotated[Path, typer.Option(help="Folder of measured rows: a killed run goes on where it ended.")] = Path(
+        ".bench-index"
+    ),
+) -> None:
+    """Measure build time, memory, latency of one query on one thread, and recall, of each kind of index.
+
+    Items are generated like learned embeddings, and queries like user vectors, whose 30 seen items are excluded
+    (index/clustered_vectors.py). Prints a table, the fastest kind of each size with a recall of .99, and JSON.
+    Delete the folder of rows after a change of code or machine.
+
+    Example: python -m index bench-kinds --items 1000000 --size 64
+    """
+    lines: list[KindSpeed] = []
+    sizes = [(n, d) for n in items for d in size]
+    with _STDERR.status("starting") as status:
+        for n, d in sizes:
+            status.update(f"generating {n:,} x {d}")
+            data = clustered_vectors(n, d, n_queries=queries)
+            for kind in kinds_for(n):
+                status.update(f"{n:,} x {d}: {kind.factory}")
+                lines += measure_kind(kind, data, k, threads=build_threads, rows=rows)
+    lines = with_ratios(lines)
+    _show(lines, as_json=False)
+    best = fastest(lines)
+    for line in best:
+        typer.echo(
+            f"{line.items:,} x {line.size}: {line.kind} {line.setting} is the fastest with recall {FLOOR} or more, "
+            f"{line.times_exact:.1f} times as fast as exact search"
+        )
+    typer.echo(json.dumps({"rows": [asdict(line) for line in lines], "fastest": [asdict(line) for line in best]}))
 
 
 def bench_filters(

@@ -72,6 +72,17 @@ class Engine:
             return {"ef_search": int(self.index.hnsw.efSearch)}
         return {}
 
+    def set_search(self, *, nprobe: int | None = None, ef_search: int | None = None) -> None:
+        """Change the search settings, of which None is the default; InputError below 1. No search may run meanwhile."""
+        _set_search(self.index, nprobe, ef_search)
+
+    @property
+    def n_bytes(self) -> int:
+        """The size of the index as a file."""
+        sizes: list[int] = []
+        faiss.write_index(self.index, faiss.PyCallbackIOWriter(lambda data: sizes.append(len(data))))
+        return sum(sizes)
+
 
 def use_threads(n: int) -> None:
     """Set FAISS's number of threads for the whole process; called once, at the process's entry point."""

@@ -26,10 +26,21 @@ def test_the_delta_bench_has_a_line_for_each_share_and_loses_nothing():
     assert [(line["delta"], line["recall"]) for line in lines] == [("0%", 1), ("1%", 1), ("10%", 1)]
 
 
+def test_the_kinds_bench_ends_with_json_and_goes_on_from_the_rows_it_has(tmp_path):
+    arguments = ["--items", "1000", "--size", "8", "--queries", "5", "--k", "5", "--rows", str(tmp_path / "rows")]
+    first = run("bench-kinds", *arguments)
+    figures = json.loads(first.splitlines()[-1])
+    exact = [line for line in figures["rows"] if line["kind"] == "Flat"]
+    assert [(line["recall"], line["times_exact"]) for line in exact] == [(1, 1)]
+    assert len({line["kind"] for line in figures["rows"]}) == 6
+    assert [line["recall"] >= 0.99 for line in figures["fastest"]] == [True]
+    assert json.loads(run("bench-kinds", *arguments).splitlines()[-1]) == figures  # times included: nothing ran again
+
+
 def test_the_benches_print_tables():
     assert "compaction s" in run("bench-delta", *SMALL)
 
 
 def test_help_teaches_by_an_example():
-    for command in ("bench-filters", "bench-delta"):
+    for command in ("bench-kinds", "bench-filters", "bench-delta"):
         assert f"python -m index {command} --items" in " ".join(run(command, "--help").split())
