@@ -213,16 +213,16 @@ class StreamLog:
         A retry is safe, since event ids are unique; a server that may lose events is not asked again. Once Redis has
         failed for that long, a write gets one attempt, so that waiting writes do not hold places of requests in flight.
         """
-        timeout_s = self._settings.event_log_timeout_s
+        timeout_s = left_s = self._settings.event_log_timeout_s
         while True:
             now = time.monotonic()
-            left_s = timeout_s if self._failing_since is None else self._failing_since + timeout_s - now
             try:
-                replies = await self._redis.execute(*commands, timeout_s=left_s if left_s > 0 else timeout_s)
+                replies = await self._redis.execute(*commands, timeout_s=left_s)
             except LogUnavailable as error:
                 self._failing_since = self._failing_since or now
                 await self._redis.disconnect_idle()
-                if UNSAFE in error.detail or time.monotonic() + 2 * RETRY_S > self._failing_since + timeout_s:
+                left_s = self._failing_since + timeout_s - time.monotonic() - RETRY_S
+                if UNSAFE in error.detail or left_s < RETRY_S:
                     raise
                 await asyncio.sleep(RETRY_S)
                 continue
