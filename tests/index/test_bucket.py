@@ -5,7 +5,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from itertools import pairwise
@@ -133,14 +132,22 @@ def test_a_manifest_that_names_files_elsewhere_writes_none_of_them(shop):
 
 
 def test_an_upload_that_was_killed_is_no_bundle_and_can_be_sent_again(shop, tmp_path):
-    third = write_small_bundle(shop.trainer.folder, after_seconds=3, n_users=20_000, n_items=3)
-    send = "import sys; from pathlib import Path; from index.registry import open_registry; "
-    send += "open_registry(sys.argv[1], Path(sys.argv[2])).add_bundle(Path(sys.argv[3]))"
-    sending = subprocess.Popen([sys.executable, "-c", send, shop.url, str(tmp_path), str(third)])
-    while not any(name.startswith(third.name) for name in shop.names()):
-        time.sleep(0.01)
-    sending.send_signal(signal.SIGKILL)
-    sending.wait()
+    third = write_small_bundle(shop.trainer.folder, after_seconds=3)
+    send = """
+import os, signal, sys
+from pathlib import Path
+import obstore
+from index.registry import open_registry
+put, sent = obstore.put, []
+def put_or_die(*arguments, **options):
+    if len(sent) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    sent.append(put(*arguments, **options))
+obstore.put = put_or_die
+open_registry(sys.argv[1], Path(sys.argv[2])).add_bundle(Path(sys.argv[3]))
+"""
+    sending = subprocess.run([sys.executable, "-c", send, shop.url, str(tmp_path), str(third)], check=False)
+    assert sending.returncode == -signal.SIGKILL
     assert third.name not in shop.replica.ids()
     assert shop.replica.prune(9) == [], "it may still be going on"
     assert any(name.startswith(third.name) for name in shop.names())
