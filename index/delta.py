@@ -8,6 +8,7 @@ import numpy as np
 from index.item_index import ItemIndex
 from index.ranking import (
     NO_ROWS,
+    SCORES_AT_ONCE,
     Array,
     Exclude,
     best_of,
@@ -20,8 +21,6 @@ from index.ranking import (
     padded,
     rounding_error,
 )
-
-_SCORES_AT_ONCE = 8_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +64,7 @@ class Delta:
         rows, scores = empty_result(len(queries), k)
         open_slots = self.rows >= 0 if within is None else np.isin(self.rows, within)
         error = rounding_error(queries, self.norm)  # (m,)
-        at_once = max(1, _SCORES_AT_ONCE // max(1, len(self.rows)))
+        at_once = max(1, SCORES_AT_ONCE // max(1, len(self.rows)))
         for start in range(0, len(queries) if k else 0, at_once):
             block = queries[start : start + at_once] @ self.vectors.T  # (at_once, c)
             block[:, ~open_slots] = -np.inf

@@ -36,6 +36,8 @@ __all__ = ["ItemIndex", "exact_search", "measured_recall"]
 _WIDEN = 4
 _CANDIDATES_PER_BATCH = 65_536  # whose vectors are in memory together, over all queries
 RECALL_AT = (20, 100)
+# How many queries recall is measured with: as many as take a minute or two of exact search.
+MOST_QUERIES, LEAST_QUERIES, MOST_SCORES = 512, 64, 1_000_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,13 +232,14 @@ class _Batch(NamedTuple):
 
 
 def measured_recall(
-    index: ItemIndex, vectors: Array, queries: Table, *, at: tuple[int, ...] = RECALL_AT, sample: int = 512
+    index: ItemIndex, vectors: Array, queries: Table, *, at: tuple[int, ...] = RECALL_AT
 ) -> dict[str, float]:
-    """recall@k of the index against exact search, by k, over at most `sample` of the queries, evenly spaced.
+    """recall@k of the index against exact search, by k, over at most MOST_QUERIES of the queries, evenly spaced.
 
     A row that scores at least as much as the k-th exact one is a hit, so that ties are never misses.
     """
-    picked = queries[np.linspace(0, len(queries) - 1, min(sample, len(queries))).astype(np.int64)]
+    n_queries = min(len(queries), max(LEAST_QUERIES, min(MOST_QUERIES, MOST_SCORES // len(vectors))))
+    picked = queries[np.linspace(0, len(queries) - 1, n_queries).astype(np.int64)]
     lengths = {k: min(k, len(vectors)) for k in at}
     _, exact = exact_search(vectors, picked, max(lengths.values()))
     found = {k: index.search(picked, length)[1] for k, length in lengths.items()}

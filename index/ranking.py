@@ -12,7 +12,7 @@ Exclude: TypeAlias = Array | Sequence[Array] | None
 
 MAX_PADDED_K = 16_384
 NO_ROWS = np.empty(0, np.int64)
-_SCORES_AT_ONCE = 8_000_000
+SCORES_AT_ONCE = 8_000_000
 _UNIT_ROUNDOFF = 2.0**-24
 
 
@@ -30,7 +30,7 @@ def exact_search(vectors: Array, queries: Array, k: int, exclude: Exclude = None
     excluded = checked_exclude(exclude, len(queries), len(vectors))
     rows, scores = empty_result(len(queries), checked_k(k, len(vectors)))
     error = rounding_error(queries, largest_norm(vectors))  # (m,)
-    at_once = max(1, _SCORES_AT_ONCE // len(vectors))
+    at_once = max(1, SCORES_AT_ONCE // len(vectors))
     for start in range(0, len(queries), at_once):
         block = queries[start : start + at_once] @ vectors.T  # (at_once, n)
         for query, row_scores in enumerate(block, start):
@@ -54,8 +54,8 @@ def best_of(
     """For each query (m, d) the k best of its candidates (m, c) that are allowed (m, c), ties by lower row.
 
     Rows (m, k) and scores (m, k), padded with -1 and -inf. The row of a candidate is its position in `vectors`, or
-    names[position]. Each pair is scored by one loop over d: BLAS rounds
-    differently with the number of rows in the call, so that one query would not agree with many.
+    names[position]. Each pair is scored by one loop over d: BLAS rounds differently with the number of rows in the
+    call, so that one query would not agree with many.
     """
     scores = np.einsum("mcd,md->mc", vectors.take(candidates, axis=0, mode="wrap"), queries)
     np.copyto(scores, -np.inf, where=~allowed)

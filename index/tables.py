@@ -70,7 +70,7 @@ def pack_table(rows: Array, precision: Precision) -> Table:
     if precision == "float32":
         return rows
     if precision == "float16":
-        with np.errstate(over="ignore"):  # infinity is refused by `rounding_error`
+        with np.errstate(over="ignore"):  # infinity is refused by `table_error`
             return PackedTable(np.asarray(rows).astype(np.float16))
     stored, scales = np.empty(rows.shape, np.int8), np.empty(len(rows), np.float32)
     for chunk in _chunks(len(rows)):
@@ -80,7 +80,7 @@ def pack_table(rows: Array, precision: Precision) -> Table:
     return PackedTable(stored, scales)
 
 
-def rounding_error(name: str, rows: Array, table: Table) -> float:
+def table_error(name: str, rows: Array, table: Table) -> float:
     """The largest norm of a row's rounding, relative to the row's norm or to the mean norm where that is larger.
 
     A score of the row with any vector v is off by no more than this share of |row| · |v|. InputError above MOST_ERROR.

@@ -14,13 +14,10 @@ from index.errors import InputError
 from index.item_index import ItemIndex, measured_recall
 from index.manifest import FORMAT, INDEX, MANIFEST, Manifest, digest_of, manifest_bytes
 from index.storage import files_under, save_array, sha256_of, sync, sync_tree, temporary_folder
-from index.tables import Precision, pack_table, rounding_error, stored_arrays
+from index.tables import Precision, pack_table, stored_arrays, table_error
 from index.validation import explained
 
 Array = np.ndarray[Any, Any]
-
-# How many users an index's recall is measured with: as many as take a minute or two of exact search.
-MOST_QUERIES, LEAST_QUERIES, SCORES = 512, 64, 1_000_000_000
 
 
 def write_bundle(
@@ -48,8 +45,7 @@ def write_bundle(
             save_array(folder / name, array)
         index.write(folder / INDEX)
 
-    sample = max(LEAST_QUERIES, min(MOST_QUERIES, SCORES // len(content.item_embeddings)))
-    recall = measured_recall(index, content.item_embeddings, content.user_embeddings, sample=sample)
+    recall = measured_recall(index, content.item_embeddings, content.user_embeddings)
     described = {"factory": factory, "settings": index.settings, "recall": recall}
     return write_bundle_folder(registry_folder, record | {"index": described}, fill)
 
@@ -79,7 +75,7 @@ def _rounded(
     rounded, errors = dict(arrays), {}
     for file in tables:
         table = pack_table(arrays[file], precision)
-        errors[file.removesuffix(".npy")] = rounding_error(file, arrays[file], table)
+        errors[file.removesuffix(".npy")] = table_error(file, arrays[file], table)
         rounded |= stored_arrays(file, table)
     return rounded, errors
 
