@@ -28,8 +28,10 @@ def main() -> int:
         print("error: the loss is nan in epoch 3", file=sys.stderr)
         return 2
     if asked.how == WAITS:
+        from index.storage import replace_file
+
         worker = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-        (asked.out / "worker").write_text(str(worker.pid))
+        replace_file(asked.out / "worker", str(worker.pid).encode())  # never seen half-written
         until = time.monotonic() + PATIENCE_S
         while not (asked.out.parent.parent / GO).exists() and time.monotonic() < until:
             time.sleep(0.02)
