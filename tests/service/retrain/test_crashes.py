@@ -1,7 +1,10 @@
 """Real processes that die: the service, the trainer, both. What was asked for is finished or said to be lost."""
 
+import json
 import os
 import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -12,6 +15,7 @@ from servers import Valkey, publish, wait_until
 from stand_in_trainer import GOOD, WAITS
 
 from index.registry import Registry
+from service.retrain.open_retraining import CONTROL_FILE
 from service.retrain.process_launcher import ProcessLauncher, machine_id, start_time
 
 
@@ -31,6 +35,7 @@ def test_a_service_killed_during_a_training_takes_it_up_again_when_it_is_back(re
     with process(registry, tmp_path / "log", **waits) as (running, client):
         job_id = started(client)
         out = in_training(registry, job_id)
+        wait_until(lambda: _is_recorded(registry, job_id), 30)
         trainer = os.getpgid(int((out / "worker").read_text()))
         running.kill()
         running.wait()
@@ -46,11 +51,19 @@ def test_a_service_killed_during_a_training_takes_it_up_again_when_it_is_back(re
     assert [stage["name"] for stage in job["stages"]] == ["exporting", "training", "gating", "publishing"]
 
 
+def _is_recorded(registry: Path, job_id: str) -> bool:
+    """Whether the service has stored which process trains; one killed before that starts the training again."""
+    with closing(sqlite3.connect(registry.parent / "kept" / CONTROL_FILE)) as connection:
+        (record,) = connection.execute("SELECT record FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    return json.loads(record)["handle"] is not None
+
+
 def test_a_training_that_died_with_its_service_is_lost_and_the_next_may_begin(registry: Path, tmp_path: Path) -> None:
     before = Registry(registry).current_id()
     with process(registry, tmp_path / "log", **settings(WAITS, registry)) as (running, client):
         job_id = started(client)
         out = in_training(registry, job_id)
+        wait_until(lambda: _is_recorded(registry, job_id), 30)
         running.kill()
         running.wait()
         os.killpg(os.getpgid(int((out / "worker").read_text())), signal.SIGKILL)
@@ -65,6 +78,7 @@ def test_a_training_that_was_done_while_no_service_ran_is_published_by_the_next(
     with process(registry, tmp_path / "log", **settings(WAITS, registry)) as (running, client):
         job_id = started(client)
         out = in_training(registry, job_id)
+        wait_until(lambda: _is_recorded(registry, job_id), 30)
         running.kill()
         running.wait()
     let_go(registry)
