@@ -34,11 +34,15 @@ Size = Annotated[int, Field(ge=1, lt=2**63)]
 
 
 class IndexInfo(FrozenModel):
-    """The search index: its FAISS factory string, its search settings, and its recall@k against exact search."""
+    """The search index: its FAISS factory string, its search settings, and its recall@k against exact search.
+
+    `promised`: the recall@20 that the index was chosen to reach, where one was asked for.
+    """
 
     factory: str
     settings: dict[str, Whole] = Field(default_factory=dict)
     recall: dict[str, Finite]
+    promised: Annotated[float, Field(gt=0, le=1)] | None = None
 
 
 class TablesInfo(FrozenModel):
