@@ -9,9 +9,10 @@ from index.comparison import Timer, list_checks, size_checks
 from index.errors import BundleError, InputError
 from index.gate_report import DEFAULT_LIMITS, GateCheck, GateLimits, GateReport
 from index.invariants import fold_in_error, part_sum_error
-from index.item_index import ItemIndex, measured_recall
+from index.item_index import ItemIndex
 from index.layout import first_non_finite_row
 from index.manifest import Manifest
+from index.recall import measured_recall
 
 __all__ = ["GateCheck", "GateLimits", "GateReport", "check_bundle", "incumbent_split"]
 
@@ -104,7 +105,8 @@ def _search_checks(
 
 
 def _recall_at(index: ItemIndex, bundle: Bundle, k: int) -> float:
-    return measured_recall(index, bundle.item_embeddings, bundle.user_embeddings, at=(k,))[f"recall@{k}"]
+    recall = measured_recall(index, bundle.item_embeddings, bundle.user_embeddings, bundle.seen, at=(k,))
+    return recall[f"recall@{k}"]
 
 
 def _metric_checks(
