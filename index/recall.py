@@ -13,6 +13,7 @@ Array = np.ndarray[Any, Any]
 Seen = Callable[[int], Array]  # the item rows that a user row had in training
 
 RECALL_AT = (20, 100)
+PROMISED_AT = 20  # the length of the lists that a bundle promises a recall of
 # How many queries recall is measured with: as many as take a minute or two of exact search.
 MOST_QUERIES, LEAST_QUERIES, MOST_SCORES = 512, 64, 1_000_000_000
 

@@ -58,8 +58,19 @@ def edited(bundle: Path, name: str, edit: Callable[[np.ndarray], None]) -> Path:
     array = np.load(bundle / name)
     edit(array)
     np.save(bundle / name, array)
+    sum_of_it = sha256_of(bundle / name)
+    return with_manifest(bundle, lambda record: record["files"].update({name: sum_of_it}))
+
+
+def promising(bundle: Path, recall: float) -> Path:
+    """The bundle with an index that promises this recall@20."""
+    return with_manifest(bundle, lambda record: record["index"].update(promised=recall))
+
+
+def with_manifest(bundle: Path, edit: Callable[[dict[str, Any]], None]) -> Path:
+    """The bundle with a changed manifest, under the name that it then has."""
     record = json.loads((bundle / MANIFEST).read_bytes())
-    record["files"][name] = sha256_of(bundle / name)
+    edit(record)
     record["bundle_id"] = record["bundle_id"][:-8] + digest_of(record)
     (bundle / MANIFEST).write_bytes(manifest_bytes(record))
     return bundle.rename(bundle.parent / record["bundle_id"])
