@@ -16,13 +16,12 @@ from trainer.graph import SparseMatrix, smoothing_graph
 from trainer.model_settings import AnchorEASESettings
 from trainer.models.anchor_correction import (
     AnchorRegression,
-    ContentRows,
     anchor_shares,
     anchors,
-    column_mean,
 )
 from trainer.models.base import Anchor, Factors, Inputs, sum_tensors
 from trainer.models.content_metric import content_metric
+from trainer.models.content_rows import Content, column_mean, content_by_modality
 from trainer.models.ease_filter import (
     CoOccurrences,
     ExactFilter,
@@ -83,10 +82,10 @@ class AnchorEASE(FittedModel):
 
     # Section 2: B = A B0 A
 
-    @property
-    def content(self) -> Mapping[str, Tensor]:
+    @cached_property
+    def content(self) -> Mapping[str, Content]:
         """F_m (n_items, width) of each modality."""
-        return ContentRows(self._inputs.features, self.centers)
+        return content_by_modality(self._inputs.features, self.centers)
 
     @cached_property
     def centers(self) -> dict[str, Tensor]:
@@ -105,9 +104,8 @@ class AnchorEASE(FittedModel):
 
     def _nearest(self, modality: str, work: Work) -> sp.csr_matrix:
         def search() -> sp.csr_matrix:
-            rows = self.content[modality].cpu().numpy()
-            known = np.asarray(rows.any(axis=1))
-            return smoothing_graph(nearest_items(rows, self.settings.k + 1), known)
+            rows = self.content[modality]
+            return smoothing_graph(nearest_items(rows.on_cpu(), self.settings.k + 1), rows.known.cpu().numpy())
 
         return work.once(("smoothing graph", modality, self.settings.k), search)
 
