@@ -9,7 +9,7 @@ from torch import Tensor
 
 from trainer.models.base import Anchor, sum_tensors
 from trainer.models.content_rows import Content
-from trainer.models.spectral import gram
+from trainer.models.gram import gram
 
 _PENALTY = 0.01
 """Of the ridge regression, beside the mean square of a column."""

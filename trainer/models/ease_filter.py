@@ -17,6 +17,7 @@ from torch import Tensor
 from trainer.graph import SparseMatrix
 from trainer.models.content_rows import Content
 from trainer.models.spectral import Iteration, leading_eigen
+from trainer.models.user_rows import UserRows
 
 _COLUMNS_AT_ONCE = 128
 
@@ -29,7 +30,7 @@ class Similarities:
 
     def __init__(
         self,
-        rows: SparseMatrix,
+        rows: UserRows,
         squares: Tensor,
         features: Mapping[str, Content],
         alpha: Mapping[str, float],
@@ -50,7 +51,7 @@ class Similarities:
         return self.rows.shape[1]
 
     def __matmul__(self, block: Tensor) -> Tensor:
-        product = self.scale * (self.rows.T @ (self.rows @ block))
+        product = self.rows.normal_times(block).mul_(self.scale)
         for modality in self.weights:
             product += self.of_features(modality, block)
         return product
