@@ -149,6 +149,8 @@ def make_model(dataset: Dataset, config: RunConfig) -> RecommenderModel:
     device = choose_device(config.device)
     inputs = build_inputs(dataset, config.model, device)
     training = config.training
+    if training.compile:
+        _ = inputs.interactions  # compiled steps use it and cannot make it
     model = build_model(
         config.model, inputs, batch_size=training.batch_size, seed=config.seed, precision=training.precision
     )
