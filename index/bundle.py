@@ -111,6 +111,13 @@ class Bundle:
                     raise BundleError(f"{file} is no readable FAISS index: it has sha256 {found}; expected {expected}")
             return ItemIndex.read(file, self.item_embeddings, mapped=self.mapped)
 
+    def index_of(self, vectors: Array) -> ItemIndex:
+        """An index of other vectors (n, d), of the kind and with the search settings of the bundle's own.
+
+        What a LiveIndex over the bundle builds. InputError where the kind does not fit the vectors.
+        """
+        return ItemIndex.build(vectors, self.manifest.index.factory, **self.manifest.index.settings)
+
     def arrays(self) -> dict[str, Array]:
         """Every array by its file name: first what any request reads, then what grows with users, then the rest."""
         tables = {"user_ids": self.user_ids, "item_ids": self.item_ids}

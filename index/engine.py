@@ -1,5 +1,7 @@
 """Wrapper of one FAISS index: build, read, write, search. No other module handles FAISS's D, I and parameters."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -87,6 +89,17 @@ class Engine:
 def use_threads(n: int) -> None:
     """Set FAISS's number of threads for the whole process; called once, at the process's entry point."""
     faiss.omp_set_num_threads(n)
+
+
+@contextmanager
+def using_threads(n: int) -> Iterator[None]:
+    """Set FAISS's number of threads for a while, of the whole process."""
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(n)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
 
 
 def engine_of(index: Any) -> Engine:
