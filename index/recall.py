@@ -1,12 +1,12 @@
 """The recall of an index against exact search, each user's seen items left out, as the service searches."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from index.item_index import ItemIndex
-from index.ranking import exact_search
+from index.ranking import exact_search, rounding_error
 from index.tables import Table
 
 Array = np.ndarray[Any, Any]
@@ -16,6 +16,7 @@ RECALL_AT = (20, 100)
 PROMISED_AT = 20  # the length of the lists that a bundle promises a recall of
 # How many queries recall is measured with: as many as take a minute or two of exact search.
 MOST_QUERIES, LEAST_QUERIES, MOST_SCORES = 512, 64, 1_000_000_000
+_FLOATS_AT_ONCE = 4_000_000  # of vectors that one step of `hits_of` reads
 
 
 def measured_recall(
@@ -63,3 +64,51 @@ def measured_users(users: Array, n_vectors: int) -> Array:
     places = np.linspace(0, len(users) - 1, min(len(users), most)).astype(np.int64)
     picked: Array = users[places]
     return picked
+
+
+def is_exact(index: ItemIndex) -> bool:
+    """Whether the index finds what exact search finds, so that its recall is 1."""
+    return index.engine.exact and index.engine.exhaustive
+
+
+class OneSearch(NamedTuple):
+    """A search of an index for one query, and what it found."""
+
+    searched: ItemIndex
+    query: Array  # (d,)
+    k: int
+    exclude: Array
+    within: Array | None
+    scores: Array  # (<= k,) best first, without padding
+
+
+def hits_of(search: OneSearch, *, at: int, go_on: Callable[[], bool]) -> tuple[int, int] | None:
+    """The hits among the first `at` results of a search, and how many there could be.
+
+    All vectors are scored in blocks of some milliseconds; `go_on` is called after each, and the result is None once it
+    says no. Scores are compared to within their rounding error.
+    """
+    index, query, within, k = search.searched, search.query, search.within, min(search.k, at)
+    n, at_once = len(index) if within is None else len(within), max(1, _FLOATS_AT_ONCE // len(query))
+    left_out, best = np.concatenate([search.exclude, index.hidden]), np.empty(0, np.float32)
+    for start in range(0, n, at_once):
+        here = slice(start, min(start + at_once, n))
+        rows = np.arange(here.start, here.stop) if within is None else within[here]
+        vectors = index.vectors[here] if within is None else index.vectors[rows]  # a view, where it can be
+        best = _best(best, vectors @ query, rows, left_out, k)
+        if not go_on():
+            return None
+    if not len(best):
+        return 0, 0
+    error = rounding_error(query[None], index.norm)
+    return count_hits(search.scores[None, :k] + error, -np.sort(-best)[None])
+
+
+def _best(best: Array, scores: Array, rows: Array, left_out: Array, k: int) -> Array:
+    """The k largest of the scores so far and those of these rows (b,), in any order, without the rows left out."""
+    worst = best.min() if len(best) == k else -np.inf
+    better = np.flatnonzero(scores > worst)
+    better = better[~np.isin(rows[better], left_out)]
+    merged = np.concatenate([best, scores[better]])
+    found: Array = np.partition(merged, len(merged) - k)[-k:] if len(merged) > k else merged
+    return found

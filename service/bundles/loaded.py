@@ -15,6 +15,7 @@ from service.bundles.traffic import Traffic
 from service.ranking.facets import FacetStore
 from service.ranking.item_metadata import ItemMetadata
 from service.ranking.ranker import Ranker
+from service.ranking.recall_sampling import RecallSampler
 from service.ranking.recommender import BundleRecommender
 from service.ranking.search import open_search
 from service.ranking.similar import SimilarItems
@@ -55,9 +56,12 @@ class LoadedBundle:
         self.similar_items.hide(rows)
 
 
-def load_bundle(bundle: Bundle, users: UserLookup, settings: RankingSettings, metrics: Metrics) -> LoadedBundle:
+def load_bundle(
+    bundle: Bundle, users: UserLookup, settings: RankingSettings, metrics: Metrics, sampler: RecallSampler | None = None
+) -> LoadedBundle:
     """Build the parts. This reads much of the bundle, so run it in a thread while requests are answered."""
-    search, device, close = open_search(settings, metrics, bundle)
+    on_search = None if sampler is None else sampler.hook(bundle)
+    search, device, close = open_search(settings, metrics, bundle, on_search)
     items, similar_items = ItemMetadata(bundle, settings.item_cache), SimilarItems(bundle)
     facet_store = FacetStore(bundle)
     recommender = BundleRecommender(bundle, items, search)

@@ -5,12 +5,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from index import recall
 from index.item_index import ItemIndex, exact_search
-from index.recall import MOST_QUERIES, count_hits, measured_recall
+from index.recall import MOST_QUERIES, OneSearch, count_hits, hits_of, is_exact, measured_recall
 
 
 def vectors_of(n: int, size: int = 8, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((n, size), dtype=np.float32)
+
+
+def narrow(vectors: np.ndarray, factory: str, nprobe: int = 1) -> ItemIndex:
+    index = ItemIndex.build(vectors, factory)
+    index.engine.index.nprobe = nprobe
+    return index
 
 
 def nothing(user: int) -> np.ndarray:
@@ -23,7 +30,7 @@ def two_clusters() -> tuple[np.ndarray, ItemIndex, np.ndarray]:
     By the query (4, 3), the items score 40, 80, 120 and, in the list that is not probed, 60, 90, 30.
     """
     vectors = np.array([[10, 0], [20, 0], [30, 0], [0, 20], [0, 30], [0, 10]], np.float32)
-    return vectors, ItemIndex.build(vectors, "IVF2,Flat", nprobe=1), np.array([[4, 3]], np.float32)
+    return vectors, narrow(vectors, "IVF2,Flat"), np.array([[4, 3]], np.float32)
 
 
 def test_a_narrow_index_misses_the_known_items_of_the_other_list():
@@ -69,9 +76,8 @@ def test_the_recall_of_an_index_that_looks_everywhere_is_one_whatever_is_exclude
     vectors, queries = vectors_of(300, seed=seed), vectors_of(6, seed=seed + 1)
     rng = np.random.default_rng(seed)
     seen = [np.flatnonzero(rng.random(300) < share) for _ in queries]
-    index = ItemIndex.build(vectors, factory, nprobe=4 if factory != "Flat" else None)
-    recall = measured_recall(index, vectors, queries, seen.__getitem__)
-    assert recall == {"recall@20": 1.0, "recall@100": 1.0}
+    index = ItemIndex.build(vectors) if factory == "Flat" else narrow(vectors, factory, nprobe=4)
+    assert measured_recall(index, vectors, queries, seen.__getitem__) == {"recall@20": 1.0, "recall@100": 1.0}
 
 
 def test_recall_is_measured_with_the_given_users_only():
@@ -83,10 +89,69 @@ def test_recall_is_measured_with_the_given_users_only():
         return nothing(user)
 
     users = np.arange(1, 1_999, 2)
-    narrow = ItemIndex.build(vectors, "IVF32,Flat", nprobe=1)
-    recall = measured_recall(narrow, vectors, vectors_of(2_000, seed=1), seen, at=(20,), users=users)
-    assert 0.05 < recall["recall@20"] < 0.9
+    index = narrow(vectors, "IVF32,Flat")
+    found = measured_recall(index, vectors, vectors_of(2_000, seed=1), seen, at=(20,), users=users)
+    assert 0.05 < found["recall@20"] < 0.9
     assert len(set(asked)) == MOST_QUERIES
     assert asked[0] == 1
     assert asked[-1] == 1_997
     assert all(user % 2 for user in asked)
+
+
+# One search that the service made
+
+
+def search_of(index, query, k, exclude, within=None) -> OneSearch:
+    rows, scores = index.search(query, k, exclude, within)
+    return OneSearch(index, query, k, exclude, within, scores[0][rows[0] >= 0])
+
+
+def test_the_hits_of_a_longer_search_are_those_of_its_first_results():
+    _, index, (query,) = two_clusters()
+    found = [hits_of(search_of(index, query, 3, nothing(0)), at=at, go_on=lambda: True) for at in (1, 2, 3, 20)]
+    assert found == [(1, 1), (1, 2), (2, 3), (2, 3)]
+
+
+def test_only_an_index_that_scores_every_vector_in_full_is_exact():
+    found = {factory: is_exact(ItemIndex.build(vectors_of(300), factory)) for factory in ("Flat", "SQ8", "IVF4,Flat")}
+    assert found == {"Flat": True, "SQ8": False, "IVF4,Flat": False}
+
+
+@settings(max_examples=60)
+@given(
+    nprobe=st.sampled_from([1, 4]),
+    k=st.sampled_from([1, 5, 20]),
+    shares=st.tuples(st.sampled_from([None, 0.0, 0.02, 0.5]), st.sampled_from([0, 0.05, 1])),
+    at_once=st.sampled_from([8, 99, 10_000]),
+    seed=st.integers(0, 999),
+)
+def test_the_hits_of_one_search_are_those_of_exact_search(nprobe, k, shares, at_once, seed):
+    within, excluded = shares
+    rng = np.random.default_rng(seed)
+    vectors, query = vectors_of(300, seed=seed), vectors_of(1, seed=seed + 1)[0]
+    index = narrow(vectors, "IVF4,Flat", nprobe).with_hidden(rng.integers(0, 300, 9))
+    exclude = np.flatnonzero(rng.random(300) < excluded)
+    only = None if within is None else np.flatnonzero(rng.random(300) < within)
+    others = [] if only is None else np.setdiff1d(np.arange(300), only)
+    _, exact = exact_search(vectors, query, k, np.concatenate([exclude, index.hidden, others]).astype(np.int64))
+    _, scores = index.search(query, k, exclude, only)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recall, "_FLOATS_AT_ONCE", at_once)
+        found = hits_of(search_of(index, query, k, exclude, only), at=60, go_on=lambda: True)
+    assert found == count_hits(scores, exact)
+    assert nprobe == 1 or found[0] == found[1]
+
+
+def test_of_one_search_too_a_seen_item_is_neither_a_hit_nor_a_miss():
+    _, index, (query,) = two_clusters()
+    for seen, expected in (([], (2, 3)), ([4], (2, 3)), ([3, 4], (3, 3)), ([3, 4, 5, 2], (2, 2))):
+        exclude = np.array(seen, np.int64)
+        assert hits_of(search_of(index, query, 3, exclude), at=20, go_on=lambda: True) == expected
+
+
+def test_the_exact_search_beside_one_search_ends_after_a_block_that_may_not_go_on(monkeypatch):
+    vectors, index, (query,) = two_clusters()
+    monkeypatch.setattr(recall, "_FLOATS_AT_ONCE", 2 * vectors.shape[1])
+    answers = iter([True, False])
+    assert hits_of(search_of(index, query, 3, nothing(0)), at=20, go_on=lambda: next(answers)) is None
+    assert list(answers) == []
