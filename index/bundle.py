@@ -109,7 +109,8 @@ class Bundle:
                 found, expected = sha256_of(file), self.manifest.files[INDEX]
                 if found != expected:
                     raise BundleError(f"{file} is no readable FAISS index: it has sha256 {found}; expected {expected}")
-            return ItemIndex.read(file, self.item_embeddings, mapped=self.mapped)
+            settings = self.manifest.index.settings
+            return ItemIndex.read(file, self.item_embeddings, mapped=self.mapped, settings=settings)
 
     def arrays(self) -> dict[str, Array]:
         """Every array by its file name: first what any request reads, then what grows with users, then the rest."""
