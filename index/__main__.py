@@ -74,8 +74,9 @@ Replay = Annotated[
         help="User ids to compute recommendations for, one a line; `-`: standard input.",
     ),
 ]
-Nprobe = Annotated[int | None, typer.Option(help="IVF lists to probe; an eighth of them where not given.")]
+Nprobe = Annotated[int | None, typer.Option(help="IVF lists to probe; twice the root of their number where not given.")]
 EfSearch = Annotated[int | None, typer.Option(help="HNSW candidates to keep; 64 where not given.")]
+Rerank = Annotated[int | None, typer.Option(help="Times as many candidates of coarse codes as results; 16.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads for FAISS. 1 makes an HNSW build repeatable.")]
 
 
@@ -86,6 +87,7 @@ def build(
     factory: Factory = AUTO,
     nprobe: Nprobe = None,
     ef_search: EfSearch = None,
+    rerank: Rerank = None,
     recall_floor: RecallFloor = LIMITS.recall_floor,
     index_memory: IndexMemory = LIMITS.memory,
     index_seconds: IndexSeconds = LIMITS.seconds,
@@ -106,8 +108,10 @@ def build(
     old = registry.fetch(bundle_id)
     limits = AutoLimits(recall_floor, index_memory, index_seconds, exact_below)
     now = datetime.now(UTC)
+    given = {"nprobe": nprobe, "ef_search": ef_search, "rerank": rerank}
+    settings = {name: value for name, value in given.items() if value is not None}
     with built_kinds() as tell:
-        path = reindex(old, factory, created_at=now, limits=limits, tell=tell, nprobe=nprobe, ef_search=ef_search)
+        path = reindex(old, factory, created_at=now, limits=limits, tell=tell, settings=settings)
     index = read_manifest(path).index
     recall = "  ".join(f"{name} {value:.4f}" for name, value in index.recall.items())
     typer.echo(f"{registry.add_bundle(path)}\n{index_line(index)}\n{recall}")

@@ -1,7 +1,8 @@
 """Makes a bundle's index: by a FAISS factory string, or the one that index/auto.py chooses by measurement."""
 
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -12,7 +13,7 @@ from index.auto import AUTO, Attempt, AutoLimits, Candidate, Predicted, choose, 
 from index.auto_measure import LEAST_USERS, Bench, tuning_users
 from index.errors import InputError
 from index.item_index import ItemIndex
-from index.kinds_benchmark import EXACT, KindOfIndex, kinds_for
+from index.kinds import EXACT, KindOfIndex, kinds_for
 from index.manifest import IndexInfo, TriedIndex
 from index.ranking import Array
 from index.recall import Seen, measured_recall, measured_users
@@ -24,6 +25,7 @@ BELOW_FOR_OTHERS = "recall below the floor for users that it was not tuned with"
 # How a kind's time grows with n items, as exponents: of a search, of a build. Else in proportion.
 _GROWTH = {"IVF": (0.5, 1.2), "HNSW": (0.2, 1.2), "NSG": (0.2, 1.2)}
 
+KindsFor: TypeAlias = Callable[[int, int], Sequence[KindOfIndex]]  # of so many items, of so many dimensions
 Tell: TypeAlias = Callable[[str, int, int], None]  # what is built next, after how many others, of how many at most
 
 
@@ -57,7 +59,7 @@ def make_index(
             raise InputError(f"{found} given to {AUTO}, which tunes its settings; expected a factory with them")
         return choose_index(data, limits, tell)
     (tell or _silent)(factory, 0, 1)
-    index = ItemIndex.build(data.vectors, factory, **(settings or {}))
+    index = ItemIndex.build(data.vectors, factory).with_settings(settings or {})
     return index, _record(data, index, factory)
 
 
@@ -71,6 +73,7 @@ def choose_index(
     limits: AutoLimits | None = None,
     tell: Tell | None = None,
     *,
+    kinds: KindsFor = kinds_for,
     n_sample: int = SAMPLE,
     seed: int = SEED,
 ) -> tuple[ItemIndex, IndexInfo]:
@@ -84,7 +87,7 @@ def choose_index(
     users = tuning_users(data.users, n, seed)
     if len(users) < LEAST_USERS:
         return _exact(data, limits, f"exact: {len(users)} users to tune with; expected {LEAST_USERS} or more")
-    return _Chooser(data, data.bench(users), limits, tell or _silent, n_sample, seed).choose()
+    return _Chooser(data, data.bench(users), limits, tell or _silent, kinds, n_sample, seed).choose()
 
 
 def _silent(what: str, before: int, most: int) -> None:
@@ -100,10 +103,6 @@ def predict(tried: TriedIndex, n: int) -> Predicted:
 
 def _growth(factory: str) -> tuple[float, float]:
     return next((growth for kind, growth in _GROWTH.items() if kind in factory), (1.0, 1.0))
-
-
-def _approximate(n: int) -> list[KindOfIndex]:
-    return [kind for kind in kinds_for(n) if kind.factory != EXACT]
 
 
 def _record(data: IndexData, index: ItemIndex, factory: str) -> IndexInfo:
@@ -124,6 +123,7 @@ class _Chooser:
     bench: Bench  # of the users to tune with
     limits: AutoLimits
     tell: Tell
+    kinds_for: KindsFor
     n_sample: int
     seed: int
     started: float = field(default_factory=time.perf_counter)
@@ -136,7 +136,7 @@ class _Chooser:
         return self.data.bench(measured_users(np.arange(len(self.data.users)), len(self.data.vectors)))
 
     def choose(self) -> tuple[ItemIndex, IndexInfo]:
-        kinds = {kind.factory: kind for kind in _approximate(len(self.data.vectors))}
+        kinds = self._kinds(len(self.data.vectors))
         self.expected = len(kinds)
         exact = self.bench.attempt(KindOfIndex(EXACT), self.limits.recall_floor, np.inf)
         candidates = self._candidates(kinds, exact.tried.ms)
@@ -145,17 +145,22 @@ class _Chooser:
         chosen = {"promised": self.limits.recall_floor, "tried": choice.tried, "why": choice.why}
         return choice.index, info.model_copy(update=chosen)
 
+    def _kinds(self, n: int) -> dict[str, KindOfIndex]:
+        """The kinds for n items, by their factory without the number of lists."""
+        kinds = self.kinds_for(n, self.data.vectors.shape[1])
+        return {re.sub(r"IVF\d+", "IVF", kind.factory): kind for kind in kinds if kind.factory != EXACT}
+
     def _candidates(self, kinds: dict[str, KindOfIndex], exact_ms: float) -> list[Candidate]:
         """All kinds; those that a sample of a large catalogue speaks against, with why."""
         n = len(self.data.vectors)
         if n <= 2 * self.n_sample:
             return [Candidate(kind) for kind in kinds]
         sample = self.bench.sample(self.n_sample, self.seed)
-        alike = dict(zip(kinds, _approximate(self.n_sample), strict=True))  # with fewer lists
+        alike = self._kinds(self.n_sample)
         self.expected += len(kinds)
 
         def attempt(kind: str, most_ms: float) -> Candidate:
-            self._next(f"{kind}, on a sample")
+            self._next(f"{alike[kind].factory}, on a sample")
             most_ms /= (n / self.n_sample) ** _growth(kind)[0]
             tried = sample.attempt(alike[kind], self.limits.recall_floor, most_ms).tried
             return Candidate(kind, tried, predict(tried, n))

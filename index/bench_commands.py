@@ -18,7 +18,8 @@ from index.delta_benchmark import measure_delta
 from index.engine import use_threads
 from index.filter_benchmark import filter_cases, measure_filters
 from index.item_index import ItemIndex
-from index.kinds_benchmark import FLOOR, KindSpeed, fastest, kinds_for, measure_kind, with_ratios
+from index.kinds import kinds_for
+from index.kinds_benchmark import FLOOR, KindSpeed, fastest, measure_kind, with_ratios
 
 _STDERR = Console(stderr=True)
 
@@ -27,7 +28,7 @@ Size = Annotated[int, typer.Option(min=2, help="Their dimensions.")]
 Factory = Annotated[list[str], typer.Option(help="FAISS factory string; repeatable.")]
 Queries = Annotated[int, typer.Option("--queries", min=1, help="Number of queries, each a sum of 30 items.")]
 Length = Annotated[int, typer.Option("--k", min=1, help="Number of results per query.")]
-Nprobe = Annotated[int | None, typer.Option(help="IVF lists to probe; an eighth of them where not given.")]
+Nprobe = Annotated[int | None, typer.Option(help="IVF lists to probe; twice the root of their number where not given.")]
 EfSearch = Annotated[int | None, typer.Option(help="HNSW candidates to keep; 64 where not given.")]
 BuildThreads = Annotated[int, typer.Option(min=1, help="Threads to build with; searches use one.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead.")]
@@ -61,7 +62,7 @@ def bench_kinds(
         for n, d in sizes:
             status.update(f"generating {n:,} x {d}")
             data = clustered_vectors(n, d, n_queries=queries)
-            for kind in kinds_for(n):
+            for kind in kinds_for(n, d):
                 status.update(f"{n:,} x {d}: {kind.factory}")
                 lines += measure_kind(kind, data, k, threads=build_threads, rows=rows)
     lines = with_ratios(lines)

@@ -36,7 +36,7 @@ Size = Annotated[int, Field(ge=1, lt=2**63)]
 class TriedIndex(FrozenModel):
     """A kind of index that was tried, over so many items, by its cheapest setting with enough recall or its last one.
 
-    recall: recall@20 over held-out users. ms: the median time of one search on one thread. outcome: what became of it.
+    recall: recall@20 over held-out users. ms: the median CPU time of one search. outcome: what became of it.
     """
 
     factory: Annotated[str, Field(max_length=200)]

@@ -1,6 +1,7 @@
 """Rebuilds a bundle's search index with other settings, as a new bundle that shares all other files."""
 
 import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,25 +19,23 @@ def reindex(
     created_at: datetime,
     limits: AutoLimits | None = None,
     tell: Tell | None = None,
-    nprobe: int | None = None,
-    ef_search: int | None = None,
+    settings: Mapping[str, int] | None = None,
 ) -> Path:
     """Write a new bundle beside this one, with an index by `factory` and its measured recall; returns its path.
 
     factory: of FAISS, or `auto`, which chooses an index within `limits`. The bundle's own factory keeps the bundle's
-    search settings, unless others are given, and with them what it promises.
+    search settings unless some are given, and with them what it promises.
     Unchanged files are hard links, so only the index takes space. The old bundle is verified first: damaged files
     must not get valid new sums.
     """
     bundle = open_bundle(bundle_path)
     data = IndexData(bundle.item_embeddings, bundle.user_embeddings, bundle.seen)
-    given = {name: value for name, value in (("nprobe", nprobe), ("ef_search", ef_search)) if value is not None}
     own = bundle.manifest.index
-    if factory == own.factory and not given:
+    if factory == own.factory and not settings:
         index, info = make_index(data, factory, settings=own.settings)
         info = own.model_copy(update={"settings": info.settings, "recall": info.recall})
     else:
-        index, info = make_index(data, factory, limits, tell, given)
+        index, info = make_index(data, factory, limits, tell, settings)
     record = bundle.manifest.model_dump(mode="json", exclude={"bundle_id", "files"}) | {
         "format": FORMAT,
         "created_at": created_at.astimezone(UTC).replace(microsecond=0).isoformat(),

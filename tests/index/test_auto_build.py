@@ -1,21 +1,23 @@
 """The choice of an index with real FAISS, over a few thousand items."""
 
+import re
 from functools import cache
 
 import numpy as np
 import pytest
 
 from index.auto import AutoLimits
-from index.auto_build import IndexData, choose_index, make_index, predict
+from index.auto_build import IndexData, Tell, choose_index, make_index, predict
 from index.auto_measure import Bench, tuning_users
 from index.clustered_vectors import clustered_vectors
 from index.errors import InputError
 from index.item_index import ItemIndex, exact_search
-from index.kinds_benchmark import KindOfIndex
+from index.kinds import KindOfIndex, kinds_for
 from index.manifest import IndexInfo, TriedIndex
 from index.recall import measured_users
 
-N = 4_000
+N = 3_000
+FEW_KINDS = ("SQ8", "IVF,SQ8", "IVF,PQ12x4fs", "HNSW32")
 FROM_NOTHING = AutoLimits(exact_below=0, seconds=60)
 
 
@@ -25,15 +27,26 @@ def data() -> IndexData:
     return IndexData(made.vectors, made.queries, made.seen.__getitem__)
 
 
+def few_kinds(n: int, d: int) -> list[KindOfIndex]:
+    return [kind for kind in kinds_for(n, d) if re.sub(r"IVF\d+", "IVF", kind.factory) in FEW_KINDS]
+
+
+def choose(limits: AutoLimits = FROM_NOTHING, tell: Tell | None = None) -> tuple[ItemIndex, IndexInfo]:
+    return choose_index(data(), limits, tell, kinds=few_kinds, n_sample=1_000)
+
+
+TOLD: list[tuple[str, int, int]] = []
+
+
 @cache
 def chosen() -> tuple[ItemIndex, IndexInfo]:
-    return choose_index(data(), FROM_NOTHING, n_sample=1_000)
+    return choose(tell=lambda *what: TOLD.append(what))
 
 
 def test_below_the_size_nothing_is_tried():
     index, info = choose_index(data())
     assert (info.factory, info.tried, info.promised) == ("Flat", (), 0.99)
-    assert info.why == "exact: 4,000 items are fewer than 50,000"
+    assert info.why == "exact: 3,000 items are fewer than 50,000"
     assert info.recall == {"recall@20": 1.0, "recall@100": 1.0}
     assert index.settings == {}
 
@@ -52,20 +65,20 @@ def test_the_recall_of_each_kind_and_setting_is_the_same_in_every_run():
     def recalls(info: IndexInfo) -> dict[tuple[object, ...], float]:
         return {(one.factory, one.items, *one.settings.items()): one.recall for one in info.tried}
 
-    first, second = recalls(chosen()[1]), recalls(choose_index(data(), FROM_NOTHING, n_sample=1_000)[1])
+    first, second = recalls(chosen()[1]), recalls(choose()[1])
     common = first.keys() & second.keys()
     assert ("Flat", N) in common
     assert {key: first[key] for key in common} == {key: second[key] for key in common}
 
 
 def test_no_index_is_too_small_for_a_tiny_memory():
-    _, info = choose_index(data(), AutoLimits(exact_below=0, memory=0))
+    _, info = choose(AutoLimits(exact_below=0, memory=0))
     assert info.factory == "Flat"
     assert info.why.startswith("exact: none of ")
 
 
 def test_no_time_gives_exact_search():
-    _, info = choose_index(data(), AutoLimits(exact_below=0, seconds=0))
+    _, info = choose(AutoLimits(exact_below=0, seconds=0))
     assert (info.factory, [one.factory for one in info.tried]) == ("Flat", ["Flat"])
     assert "not for lack of time" in info.why
 
@@ -99,11 +112,11 @@ def test_a_bench_leaves_out_what_a_user_has_seen_on_a_sample_too():
 
 def test_a_narrow_setting_has_less_recall_than_a_wide_one():
     bench = Bench.of(data().vectors, data().users[:40], [data().seen(user) for user in range(40)])
-    kind = KindOfIndex("IVF64,Flat", "nprobe", (1, 64))
-    index = bench.attempt(kind, 0.5, np.inf).index
-    narrow, wide = bench.measure(index, "nprobe", 1), bench.measure(index, "nprobe", 64)
-    assert narrow.recall < 0.9 < wide.recall == 1.0
-    assert bench.recall(index) == 1.0  # by the setting measured last
+    index = ItemIndex.build(data().vectors, "IVF64,Flat")
+    assert bench.measure(index.with_settings({"nprobe": 1})).recall < 0.9
+    assert bench.measure(index.with_settings({"nprobe": 64})).recall == bench.recall(index) == 1.0
+    attempt = bench.attempt(KindOfIndex("IVF64,Flat", ({"nprobe": 1}, {"nprobe": 60}, {"nprobe": 64})), 0.99, np.inf)
+    assert attempt.tried.settings == attempt.index.settings == {"nprobe": 60}
 
 
 @pytest.mark.parametrize(
@@ -117,12 +130,11 @@ def test_what_grows_with_the_items_is_predicted_by_the_kind(factory, expected):
 
 
 def test_progress_is_told():
+    _, info = chosen()
+    assert [before for _, before, _ in TOLD] == list(range(len(info.tried) - 1))  # all but the exact one
+    assert all(before < most for _, before, most in TOLD)
+    assert "on a sample" in TOLD[0][0]
     told: list[tuple[str, int, int]] = []
-    choose_index(data(), FROM_NOTHING, lambda *what: told.append(what), n_sample=1_000)
-    assert [before for _, before, _ in told] == list(range(len(told)))
-    assert all(before < most for _, before, most in told)
-    assert "on a sample" in told[0][0]
-    told.clear()
     make_index(data(), "IVF8,Flat", tell=lambda *what: told.append(what))
     assert told == [("IVF8,Flat", 0, 1)]
 

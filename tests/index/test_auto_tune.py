@@ -23,21 +23,21 @@ RISING = {4: 0.5, 8: 0.9, 16: 0.98, 32: 0.991, 64: 1.0}
 
 
 def test_the_least_value_with_enough_recall_is_found():
-    assert tune(VALUES, by_value(RISING), 0.99, np.inf).value == 32
-    assert tune(VALUES, by_value(RISING), 0.5, np.inf).value == 4
-    assert tune(VALUES, by_value(RISING), 1.0, np.inf).value == 64
+    assert tune(VALUES, by_value(RISING), 0.99, np.inf).settings == 32
+    assert tune(VALUES, by_value(RISING), 0.5, np.inf).settings == 4
+    assert tune(VALUES, by_value(RISING), 1.0, np.inf).settings == 64
 
 
 def test_it_is_found_with_few_measurements():
     values, asked = tuple(range(1, 101)), []
     found = tune(values, by_value({value: value / 100 for value in values}, asked), 0.7, np.inf)
-    assert (found.value, found.fault) == (70, "")
+    assert (found.settings, found.fault) == (70, "")
     assert len(asked) <= 9
 
 
 def test_a_kind_without_enough_recall_is_told_by_its_largest_value():
     found = tune(VALUES, by_value(RISING | {64: 0.989, 32: 0.98}), 0.99, np.inf)
-    assert (found.value, found.fault, found.measured.recall) == (64, BELOW_FLOOR, 0.989)
+    assert (found.settings, found.fault, found.measured.recall) == (64, BELOW_FLOOR, 0.989)
 
 
 def test_a_kind_whose_fastest_search_is_too_slow_is_given_up_at_once():
@@ -48,7 +48,7 @@ def test_a_kind_whose_fastest_search_is_too_slow_is_given_up_at_once():
 
 def test_a_value_with_enough_recall_may_be_too_slow():
     found = tune(VALUES, by_value(RISING), 0.99, 31)
-    assert (found.value, found.fault) == (32, SLOWER)
+    assert (found.settings, found.fault) == (32, SLOWER)
 
 
 def test_a_kind_without_a_setting_is_measured_once():
@@ -61,7 +61,7 @@ def test_a_kind_without_a_setting_is_measured_once():
 def test_what_is_found_was_itself_measured_to_reach_the_floor_in_time(recalls, floor, most_ms):
     measure = by_value(dict(enumerate(recalls, start=1)))
     found = tune(range(1, len(recalls) + 1), measure, floor, most_ms)
-    assert found.measured == measure(found.value)
+    assert found.measured == measure(found.settings)
     if not found.fault:
         assert found.measured.assured >= floor
         assert found.measured.ms <= most_ms

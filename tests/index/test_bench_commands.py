@@ -32,7 +32,7 @@ def test_the_kinds_bench_ends_with_json_and_goes_on_from_the_rows_it_has(tmp_pat
     figures = json.loads(first.splitlines()[-1])
     exact = [line for line in figures["rows"] if line["kind"] == "Flat"]
     assert [(line["recall"], line["times_exact"]) for line in exact] == [(1, 1)]
-    assert len({line["kind"] for line in figures["rows"]}) == 6
+    assert len({line["kind"] for line in figures["rows"]}) > 6
     assert [line["recall"] >= 0.99 for line in figures["fastest"]] == [True]
     assert json.loads(run("bench-kinds", *arguments).splitlines()[-1]) == figures  # times included: nothing ran again
 

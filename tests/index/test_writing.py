@@ -181,7 +181,7 @@ def test_an_index_factory_that_does_not_fit_is_refused(tmp_path):
 
 
 def test_the_same_content_at_the_same_time_is_one_bundle_also_where_the_index_is_chosen_by_measured_times(tmp_path):
-    content, other = make_content(n_users=700, n_items=1_500), make_content(n_users=700, n_items=1_500, seed=1)
+    content, other = make_content(n_users=700, n_items=200), make_content(n_users=700, n_items=200, seed=1)
 
     def write(content: BundleContent, floor: float = 0.9) -> Path:
         limits = AutoLimits(recall_floor=floor, exact_below=0)
@@ -197,7 +197,7 @@ def test_the_same_content_at_the_same_time_is_one_bundle_also_where_the_index_is
 
 
 def test_a_damaged_bundle_does_not_stand_for_the_same_content(tmp_path):
-    content = make_content(n_users=700, n_items=1_500)
+    content = make_content(n_users=700, n_items=200)
     first = write_bundle(tmp_path, content, created_at=MADE_AT, limits=AutoLimits(exact_below=0))
     (first / MANIFEST).write_text("{}")
     again = write_bundle(tmp_path, content, created_at=MADE_AT, limits=AutoLimits(exact_below=0))
