@@ -25,7 +25,7 @@ BLAS_FROM = 5
 ALWAYS, NEVER = 0, 2**31 - 1  # FAISS's threshold counts queries, in newer versions queries times dimensions
 PROBED_ROOTS = 2  # lists probed by default, in roots of their number (docs/measurements/search.md)
 DEFAULT_RERANK = 16  # for codes of a few bits a dimension
-SETTINGS = ("nprobe", "ef_search", "search_l", "rerank")
+SETTINGS = ("nprobe", "ef_search", "rerank")
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,14 +72,12 @@ class Engine:
 
     @property
     def settings(self) -> dict[str, int]:
-        """The search settings: nprobe, ef_search or search_l where the index has it, and rerank where it is above 1."""
+        """The search settings: nprobe or ef_search where the index has it, and rerank where it is above 1."""
         inner, found = _inner(self.index), {}
         if isinstance(inner, faiss.IndexIVF):
             found["nprobe"] = int(inner.nprobe)
         if isinstance(inner, faiss.IndexHNSW):
             found["ef_search"] = int(inner.hnsw.efSearch)
-        if isinstance(inner, faiss.IndexNSG):
-            found["search_l"] = int(inner.nsg.search_L)
         return found | ({"rerank": self.rerank} if self.rerank > 1 else {})
 
     def with_settings(self, settings: Mapping[str, int]) -> "Engine":
@@ -123,10 +121,10 @@ def using_threads(n: int) -> Iterator[None]:
 def engine_of(index: Any) -> Engine:
     """Wrap a FAISS index with the capabilities of its class."""
     inner, whole = _inner(index), not isinstance(index, faiss.IndexPreTransform)  # whole: it has all dimensions
-    full_vectors = (faiss.IndexFlat, faiss.IndexIVFFlat, faiss.IndexHNSWFlat, faiss.IndexNSGFlat)
+    full_vectors = (faiss.IndexFlat, faiss.IndexIVFFlat, faiss.IndexHNSWFlat)
     selectable = (faiss.IndexFlat, faiss.IndexIVF, faiss.IndexHNSW, faiss.IndexScalarQuantizer)
     # Others scan blocks of queries, or lists that could depend on other queries, or project by BLAS before the search.
-    independent = (faiss.IndexFlat, faiss.IndexHNSW, faiss.IndexNSG, faiss.IndexScalarQuantizer)
+    independent = (faiss.IndexFlat, faiss.IndexHNSW, faiss.IndexScalarQuantizer)
     return Engine(
         index=index,
         exact=whole and isinstance(inner, full_vectors),
@@ -189,7 +187,6 @@ def _default_settings(index: Any) -> dict[str, int]:
     return {
         "nprobe": PROBED_ROOTS * isqrt(nlist),
         "ef_search": DEFAULT_EF_SEARCH,
-        "search_l": DEFAULT_EF_SEARCH,
         "rerank": DEFAULT_RERANK if coarse or inner is not index else 1,
     }
 
@@ -199,8 +196,6 @@ def _set_search(index: Any, settings: Mapping[str, int]) -> None:
         index.nprobe = min(settings["nprobe"], index.nlist)
     if isinstance(index, faiss.IndexHNSW) and "ef_search" in settings:
         index.hnsw.efSearch = settings["ef_search"]
-    if isinstance(index, faiss.IndexNSG) and "search_l" in settings:
-        index.nsg.search_L = settings["search_l"]
 
 
 def _parameters(index: Any, selector: Any, effort: float) -> Any:

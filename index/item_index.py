@@ -106,7 +106,7 @@ class ItemIndex:
 
     @property
     def settings(self) -> dict[str, int]:
-        """The search settings: nprobe, ef_search or search_l, rerank where it is above 1; none for an exact index."""
+        """The search settings: nprobe or ef_search, and rerank where it is above 1; none for an exact index."""
         return self.engine.settings if self.overflow is None else self.overflow.settings
 
     def with_settings(self, settings: Mapping[str, int]) -> "ItemIndex":

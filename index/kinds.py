@@ -14,10 +14,9 @@ EXACT = "Flat"
 
 _LISTS_PER_ROOT = 4  # lists, in roots of the number of vectors
 _PROBES = (0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 8, 16)  # lists probed, in roots of their number
-_EXPLORED = (32, 64, 128, 256, 512, 1_024)  # ef_search and search_l
+_EXPLORED = (32, 64, 128, 256, 512, 1_024)  # ef_search
 _RERANKS = (4, 8, 16, 32, 64, 128)
 _MOST_IN_GRAPH = 2_000_000  # HNSW takes half an hour and more beyond, on one thread
-_MOST_IN_NSG = 50_000  # its build takes a millisecond for each vector, and it finds no more than HNSW
 _WIDE = 128  # dimensions, from which on a projection saves time
 _FEWEST = 1_000  # below, only exact search is worth a thought
 
@@ -46,8 +45,6 @@ def _graphs(n: int) -> Iterator[KindOfIndex]:
     if n <= _MOST_IN_GRAPH:
         yield KindOfIndex("HNSW32", _each("ef_search", _EXPLORED))
         yield KindOfIndex("HNSW32_SQ8", _each("ef_search", _EXPLORED))
-    if n <= _MOST_IN_NSG:
-        yield KindOfIndex("NSG32", _each("search_l", _EXPLORED))
 
 
 def _lists(n: int, d: int) -> Iterator[KindOfIndex]:

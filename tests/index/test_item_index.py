@@ -15,7 +15,7 @@ from index.search_plan import MAX_OVERFETCH
 EVERYWHERE: dict[str, dict[str, int]] = {"Flat": {}, "IVF8,Flat": {"nprobe": 8}, "HNSW16": {"ef_search": 512}}
 ROUNDED = ["SQ8", "SQfp16", "HNSW16_SQ8", "PQ4x4fs", "RR8,RaBitQfs", "SQ8,RFlat"]
 OF_LISTS = ["IVF8,SQ8", "IVF8,SQfp16", "IVF8,PQ4x4fs", "IVF8,RaBitQfs", "PCA4,IVF8,SQ8", "PCA4,Flat"]
-FACTORIES = [*EVERYWHERE, "IVF8,Flat narrow", *ROUNDED, *OF_LISTS, "NSG16"]
+FACTORIES = [*EVERYWHERE, "IVF8,Flat narrow", *ROUNDED, *OF_LISTS]
 
 
 def vectors_of(n: int, size: int = 8, seed: int = 0) -> np.ndarray:
@@ -179,7 +179,7 @@ def test_a_search_setting_below_one_is_refused(wrong):
 @pytest.mark.parametrize("factory", FACTORIES)
 def test_an_index_read_from_its_file_answers_as_the_one_that_was_written(tmp_path: Path, factory):
     vectors, queries, exclude = vectors_of(400), vectors_of(10, seed=1), np.arange(150)
-    index = built(vectors, factory).with_settings({"nprobe": 3, "search_l": 40, "rerank": 2})
+    index = built(vectors, factory).with_settings({"nprobe": 3, "rerank": 2})
     index.write(tmp_path / "item.faiss")
     for mapped in (True, False):
         read = ItemIndex.read(tmp_path / "item.faiss", vectors, mapped=mapped, settings=index.settings)
@@ -218,7 +218,7 @@ def test_settings_of_one_try_do_not_outlive_the_next():
 
 
 def test_an_unknown_search_setting_is_refused():
-    with pytest.raises(InputError, match="'n_probe' is unknown; expected one of nprobe, ef_search, search_l, rerank"):
+    with pytest.raises(InputError, match="'n_probe' is unknown; expected one of nprobe, ef_search, rerank"):
         ItemIndex.build(vectors_of(300)).with_settings({"n_probe": 3})
 
 

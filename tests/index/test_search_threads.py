@@ -24,7 +24,6 @@ KINDS: dict[str, dict[str, int]] = {
     "PQ8x4fs": {},
     "IVF32,PQ8x4fs": {"nprobe": 8},
     "RR16,RaBitQfs": {},
-    "NSG16": {},
     "PCA8,IVF32,SQ8": {"nprobe": 8},
     "PCA8,Flat": {},
 }
