@@ -13,12 +13,19 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
+from typing import NamedTuple
 
 from index.bundle import Bundle
 from index.recall import PROMISED_AT, OneSearch, hits_of, is_exact
 from service.telemetry.metrics import RankingMetrics
 
-OnSearch = Callable[[OneSearch], None]
+
+class Sampling(NamedTuple):
+    """Which searches of a bundle are sampled: each one asks `due`, and is offered if it is."""
+
+    due: Callable[[], bool]
+    offer: Callable[[OneSearch], None]
+
 
 WAITING = 4  # samples at most; while they wait, further ones are dropped
 BUSY_SHARE = 0.01  # of a core's time, at most: after each block of vectors the thread rests
@@ -55,9 +62,11 @@ class RecallSampler:
         self._replaced = threading.Event()
         self._waiting: asyncio.Queue[tuple[OneSearch, threading.Event]] = asyncio.Queue(WAITING)
 
-    def hook(self, bundle: Bundle) -> OnSearch | None:
-        """What to call with each search of this bundle's index; None where its recall needs no sampling."""
-        return partial(self._offer, bundle.bundle_id) if self._every and not is_exact(bundle.index()) else None
+    def sampling_of(self, bundle: Bundle) -> Sampling | None:
+        """The sampling of the searches of this bundle's index; None where its recall needs none."""
+        if not self._every or is_exact(bundle.index()):
+            return None
+        return Sampling(partial(self._due, bundle.bundle_id), self._offer)
 
     def serve(self, bundle_id: str) -> None:
         """Sample the searches of this bundle only, and drop those of the one before."""
@@ -68,10 +77,11 @@ class RecallSampler:
             self._waiting.get_nowait()
             self._metrics.recall_samples.labels("dropped").inc()
 
-    def _offer(self, bundle_id: str, search: OneSearch) -> None:
+    def _due(self, bundle_id: str) -> bool:
         self._left -= 1
-        if self._left > 0 or bundle_id != self._serving:
-            return
+        return self._left <= 0 and bundle_id == self._serving
+
+    def _offer(self, search: OneSearch) -> None:
         self._left = self._rng.randrange(1, 2 * self._every)  # `every` on average: no period of the traffic fits it
         try:
             self._waiting.put_nowait((search, self._replaced))

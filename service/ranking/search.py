@@ -13,7 +13,7 @@ from index.gpu import n_gpus, place_on_all
 from index.item_index import ItemIndex
 from index.recall import OneSearch
 from service.ranking.profile import NO_ROWS
-from service.ranking.recall_sampling import OnSearch
+from service.ranking.recall_sampling import Sampling
 from service.settings import RankingSettings
 from service.telemetry.metrics import RankingMetrics
 
@@ -43,9 +43,9 @@ class ItemSearch(Protocol):
 class _HidingSearch:
     """Base of searches whose hidden rows can change."""
 
-    def __init__(self, index: ItemIndex, on_search: OnSearch | None = None) -> None:
+    def __init__(self, index: ItemIndex, sampling: Sampling | None = None) -> None:
         self._index = index
-        self._on_search = on_search
+        self._sampling = sampling
 
     @property
     def hidden(self) -> Array:
@@ -58,9 +58,10 @@ class _HidingSearch:
         self, vectors: Sequence[Array], k: int, exclude: Sequence[Array], within: Array | None
     ) -> list[SearchResult]:
         index, results = self._index, search_index(self._index, vectors, k, exclude, within)
-        if self._on_search is not None:
+        if self._sampling is not None:
             for vector, excluded, (_, scores) in zip(vectors, exclude, results, strict=True):
-                self._on_search(OneSearch(index, vector, k, excluded, within, scores))
+                if self._sampling.due():
+                    self._sampling.offer(OneSearch(index, vector, k, excluded, within, scores))
         return results
 
 
@@ -70,8 +71,8 @@ class InlineSearch(_HidingSearch):
     Searches that arrive in one iteration of the loop run as one, since each reads the same item vectors.
     """
 
-    def __init__(self, index: ItemIndex, on_search: OnSearch | None = None) -> None:
-        super().__init__(index, on_search)
+    def __init__(self, index: ItemIndex, sampling: Sampling | None = None) -> None:
+        super().__init__(index, sampling)
         self._pending: list[_PendingSearch] = []
 
     async def __call__(self, vector: Array, k: int, exclude: Array | None) -> SearchResult:
@@ -136,15 +137,16 @@ def trim_padding(rows: Array, scores: Array) -> SearchResult:
 class BatchedSearch(_HidingSearch):
     """Searches in the only thread that may search a GPU index."""
 
-    def __init__(self, searcher: BatchingSearcher, index: ItemIndex, on_search: OnSearch | None = None) -> None:
-        super().__init__(index, on_search)
+    def __init__(self, searcher: BatchingSearcher, index: ItemIndex, sampling: Sampling | None = None) -> None:
+        super().__init__(index, sampling)
         self._searcher = searcher
 
     async def __call__(self, vector: Array, k: int, exclude: Array | None) -> SearchResult:
         index = self._index
         found = trim_padding(*await asyncio.wrap_future(self._searcher.submit(vector, k, exclude, index=index)))
-        if self._on_search is not None:
-            self._on_search(OneSearch(index, vector, k, NO_ROWS if exclude is None else exclude, None, found[1]))
+        if self._sampling is not None and self._sampling.due():
+            excluded = NO_ROWS if exclude is None else exclude
+            self._sampling.offer(OneSearch(index, vector, k, excluded, None, found[1]))
         return found
 
     async def many(
@@ -157,18 +159,18 @@ class BatchedSearch(_HidingSearch):
 
 
 def open_search(
-    settings: RankingSettings, metrics: RankingMetrics, bundle: Bundle, on_search: OnSearch | None = None
+    settings: RankingSettings, metrics: RankingMetrics, bundle: Bundle, sampling: Sampling | None = None
 ) -> tuple[ItemSearch, str, Callable[[], None]]:
     """Open the search over the bundle's index; return it, its device (`cpu` or `gpu`), and a function that closes it.
 
-    It is on a GPU where FAISS sees one and the settings allow it. `on_search` gets the result of each search.
+    It is on a GPU where FAISS sees one and the settings allow it. `sampling` is offered some results.
     """
     index, n_devices = bundle.index(), n_gpus() if settings.gpu == "auto" else 0
     placed = place_on_all(index, spread=settings.gpu_spread, float16=settings.gpu_float16) if n_devices else []
     n_expected = n_devices if settings.gpu_spread == "replicas" else min(1, n_devices)
     metrics.index_fallbacks.inc(n_expected - len(placed))
     if not placed:
-        return InlineSearch(index, on_search), index.engine.device, lambda: None
+        return InlineSearch(index, sampling), index.engine.device, lambda: None
     first, *replicas = placed
     searcher = BatchingSearcher(
         first,
@@ -176,4 +178,4 @@ def open_search(
         gather_s=settings.gpu_gather_ms / 1_000,
         on_fallback=lambda _: metrics.index_fallbacks.inc(),
     )
-    return BatchedSearch(searcher, first, on_search), first.engine.device, searcher.close
+    return BatchedSearch(searcher, first, sampling), first.engine.device, searcher.close

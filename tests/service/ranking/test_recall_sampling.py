@@ -16,6 +16,7 @@ import pytest
 from bundles import narrowed, write_small_bundle
 from servers import counted, serving, wait_until
 
+from index.batching import BatchingSearcher
 from index.bundle import Bundle, open_bundle
 from index.item_index import ItemIndex
 from index.recall import OneSearch
@@ -23,7 +24,7 @@ from index.registry import Registry
 from service import background
 from service.ranking import recall_sampling
 from service.ranking.recall_sampling import WAITING, RecallSampler
-from service.ranking.search import InlineSearch
+from service.ranking.search import BatchedSearch, InlineSearch, ItemSearch
 from service.telemetry.metrics import Metrics
 
 SIZES: dict[str, Any] = {"n_users": 40, "n_items": 600}
@@ -54,7 +55,10 @@ def sampler_of(metrics: Metrics, every: int = 1) -> RecallSampler:
 
 
 async def search_all(sampler: RecallSampler, bundle: Bundle, users: range) -> None:
-    search = InlineSearch(bundle.index(), sampler.hook(bundle))
+    await search_by(InlineSearch(bundle.index(), sampler.sampling_of(bundle)), bundle, users)
+
+
+async def search_by(search: ItemSearch, bundle: Bundle, users: range) -> None:
     for user in users:
         await search(bundle.user_embeddings[user], 20, bundle.seen(user))
 
@@ -94,11 +98,13 @@ def test_one_search_in_so_many_is_sampled(approximate: Bundle) -> None:
     metrics = Metrics()
     sampler = sampler_of(metrics, every=10)
     sampler.serve(approximate.bundle_id)
-    hook = sampler.hook(approximate)
-    assert hook is not None
+    sampling = sampler.sampling_of(approximate)
+    assert sampling is not None
     nothing, vector = np.empty(0, np.int64), approximate.user_embeddings[0]
+    search = OneSearch(approximate.index(), vector, 20, nothing, None, np.ones(20, np.float32))
     for _ in range(10_000):
-        hook(OneSearch(approximate.index(), vector, 20, nothing, None, np.ones(20, np.float32)))
+        if sampling.due():
+            sampling.offer(search)
     assert 900 < count(metrics, "samples", outcome="dropped") + WAITING < 1_100
 
 
@@ -140,9 +146,30 @@ def started_pace(started: threading.Event) -> Callable[[threading.Event], Any]:
     return make
 
 
+def test_searches_of_the_batching_thread_and_of_many_at_once_are_sampled_too(approximate: Bundle) -> None:
+    metrics = Metrics()
+    sampler = sampler_of(metrics)
+    sampler.serve(approximate.bundle_id)
+    searcher = BatchingSearcher(approximate.index())
+    search = BatchedSearch(searcher, approximate.index(), sampler.sampling_of(approximate))
+
+    async def run() -> None:
+        await search_by(search, approximate, range(1))
+        vectors, nothing = approximate.user_embeddings[:3], np.empty(0, np.int64)
+        await search.many(list(vectors), 20, [nothing] * 3, within=np.arange(7, 12))
+        await measure(sampler, partial(is_measured, metrics, 4))
+
+    try:
+        asyncio.run(run())
+    finally:
+        searcher.close()
+    assert count(metrics, "sampled_items") == 20 + 3 * 5
+    assert count(metrics, "sampled_hits") >= 3 * 5  # within so few rows every search is exact
+
+
 def test_an_exact_index_and_a_sampler_that_is_off_cost_no_call(approximate: Bundle, bundle: Bundle) -> None:
-    assert sampler_of(Metrics()).hook(bundle) is None
-    assert sampler_of(Metrics(), every=0).hook(approximate) is None
+    assert sampler_of(Metrics()).sampling_of(bundle) is None
+    assert sampler_of(Metrics(), every=0).sampling_of(approximate) is None
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="priorities of threads are Linux's")
@@ -201,6 +228,23 @@ def test_a_service_with_an_exact_index_or_without_sampling_samples_nothing(
         ask_everybody(client)
         assert all(counted(client, SAMPLES % outcome) == 0 for outcome in ("measured", "dropped"))
         assert counted(client, "reco_recall_sampled_items_total") == 0
+
+
+def test_after_a_swap_to_an_exact_index_nothing_is_sampled_and_the_bundle_before_closes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recall_sampling, "BUSY_SHARE", 1e-12)  # the first measurement would rest for hours
+    exact = write_small_bundle(tmp_path, after_seconds=1, **SIZES)
+    published(tmp_path, "IVF8,Flat")
+    with serving(registry=tmp_path, recall_sample=1, answer_cache_mb=0, bundle_poll_s=0.05) as client:
+        ask_everybody(client)
+        Registry(tmp_path).publish(exact.name)
+        wait_until(lambda: counted(client, 'reco_bundle_swaps_total{outcome="done"}') == 1)
+        wait_until(lambda: counted(client, "reco_bundles_open") == 1)
+        wait_until(lambda: counted(client, SAMPLES % "dropped") == 60)
+        ask_everybody(client)
+        assert counted(client, SAMPLES % "dropped") == 60
+        assert counted(client, SAMPLES % "measured") == 0
 
 
 def test_a_measurement_that_fails_is_counted_and_the_next_one_is_made(
