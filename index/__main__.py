@@ -13,7 +13,7 @@ import typer
 from rich.console import Console, RenderableType
 
 from index.auto import AUTO, AutoLimits
-from index.bench_commands import bench_delta, bench_filters, bench_kinds
+from index.bench_commands import bench_auto, bench_delta, bench_filters, bench_kinds
 from index.bundle import open_bundle, read_manifest
 from index.cli import (
     COPIES,
@@ -262,6 +262,7 @@ def bench(
 
 
 app.command("bench-kinds")(bench_kinds)
+app.command("bench-auto")(bench_auto)
 app.command("bench-filters")(bench_filters)
 app.command("bench-delta")(bench_delta)
 

@@ -23,7 +23,7 @@ SAMPLE = 50_000  # items; of up to twice as many, kinds are built over all of th
 SEED = 0
 BELOW_FOR_OTHERS = "recall below the floor for users that it was not tuned with"
 # How a kind's time grows with n items, as exponents: of a search, of a build. Else in proportion.
-_GROWTH = {"IVF": (0.5, 1.2), "HNSW": (0.2, 1.2), "NSG": (0.2, 1.2)}
+_GROWTH = {"IVF": (0.5, 1.2), "HNSW": (0.2, 1.2)}
 
 KindsFor: TypeAlias = Callable[[int, int], Sequence[KindOfIndex]]  # of so many items, of so many dimensions
 Tell: TypeAlias = Callable[[str, int, int], None]  # what is built next, after how many others, of how many at most

@@ -95,7 +95,7 @@ class Bench:
 
 
 def _build(vectors: Array, kind: KindOfIndex) -> ItemIndex:
-    if "HNSW" in kind.factory or "NSG" in kind.factory:
+    if "HNSW" in kind.factory:
         with using_threads(1):  # a graph built by several threads differs from run to run
             return ItemIndex.build(vectors, kind.factory)
     return ItemIndex.build(vectors, kind.factory)
