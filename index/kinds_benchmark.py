@@ -9,42 +9,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from index.clustered_vectors import ClusteredVectors
 from index.engine import use_threads
 from index.item_index import ItemIndex
+from index.kinds import EXACT, KindOfIndex
 from index.ranking import exact_search
 from index.storage import replace_file
 
-EXACT = "Flat"
 FLOOR = 0.99  # of recall@20, from which on a kind counts as good enough
 SAMPLE = 256  # queries whose exact results are known
-
-
-class KindOfIndex(NamedTuple):
-    """A FAISS factory string and the values to try of the one search setting that it has, if any."""
-
-    factory: str
-    setting: str = ""  # nprobe or ef_search
-    values: tuple[int, ...] = ()
-
-
-def kinds_for(n: int) -> list[KindOfIndex]:
-    """The kinds to measure at n items: as many lists as four roots of n, rounded up to a power of two."""
-    nlist = 1 << int(np.ceil(np.log2(4 * np.sqrt(n))))
-    probed = tuple(nprobe for nprobe in (4, 16, 32, 64, 128, 256) if nprobe < nlist)
-    explored = (64, 256, 1_024)
-    return [
-        KindOfIndex(EXACT),
-        KindOfIndex("SQ8"),
-        KindOfIndex(f"IVF{nlist},Flat", "nprobe", probed),
-        KindOfIndex(f"IVF{nlist},SQ8", "nprobe", probed),
-        KindOfIndex("HNSW32", "ef_search", explored),
-        KindOfIndex("HNSW32_SQ8", "ef_search", explored),
-    ]
 
 
 @dataclass(frozen=True)
@@ -101,9 +77,8 @@ def _measured(kind: KindOfIndex, data: ClusteredVectors, k: int, threads: int) -
     sampled = data.queries[:SAMPLE]
     seen = list(data.seen[:SAMPLE])
     _, exact = exact_search(data.vectors, sampled, k, seen)
-    for value in kind.values or (0,):
-        if kind.setting:
-            index.engine.set_search(**{kind.setting: value})
+    for settings in kind.settings:
+        index = index.with_settings(settings)
         seconds, hits = [], []
         for query, left_out, scores in zip(sampled, seen, exact, strict=True):
             start = time.perf_counter()
@@ -115,7 +90,7 @@ def _measured(kind: KindOfIndex, data: ClusteredVectors, k: int, threads: int) -
             items=len(data.vectors),
             size=data.vectors.shape[1],
             kind=kind.factory,
-            setting=f"{kind.setting} {value}" if kind.setting else "",
+            setting=", ".join(f"{name} {value}" for name, value in settings.items()),
             build_s=build_s,
             bytes_per_item=index.engine.n_bytes / len(data.vectors),
             p50_ms=float(p50),

@@ -10,7 +10,19 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from index.cli import COPIES, Copies, command_line, run_cli
+from index.auto import AUTO, AutoLimits
+from index.cli import (
+    COPIES,
+    LIMITS,
+    Copies,
+    ExactBelow,
+    Factory,
+    IndexMemory,
+    IndexSeconds,
+    RecallFloor,
+    command_line,
+    run_cli,
+)
 from index.errors import InputError
 from index.registry import absolute_place, open_registry
 from index.tables import Precision
@@ -308,7 +320,11 @@ def export(
     run: Run,
     registry: RegistryPlace,
     *,
-    factory: Annotated[str, typer.Option(help="FAISS factory string of the search index.")] = "Flat",
+    factory: Factory = AUTO,
+    recall_floor: RecallFloor = LIMITS.recall_floor,
+    index_memory: IndexMemory = LIMITS.memory,
+    index_seconds: IndexSeconds = LIMITS.seconds,
+    exact_below: ExactBelow = LIMITS.exact_below,
     trend_half_life_days: Annotated[float, typer.Option(min=0.001, help="Half-life of the popularity trend.")] = 30.0,
     precision: Annotated[
         Precision,
@@ -327,6 +343,7 @@ def export(
         bundles,
         created_at=created_at,
         factory=factory,
+        limits=AutoLimits(recall_floor, index_memory, index_seconds, exact_below),
         precision=precision,
         trend_half_life_days=trend_half_life_days,
     )
@@ -355,7 +372,11 @@ def retrain(
     warm_start: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Begin with the parameters of this finished run folder.")
     ] = None,
-    factory: Annotated[str, typer.Option(help="FAISS factory string of the search index.")] = "Flat",
+    factory: Factory = AUTO,
+    recall_floor: RecallFloor = LIMITS.recall_floor,
+    index_memory: IndexMemory = LIMITS.memory,
+    index_seconds: IndexSeconds = LIMITS.seconds,
+    exact_below: ExactBelow = LIMITS.exact_below,
     trend_half_life_days: Annotated[float, typer.Option(min=0.001, help="Half-life of the popularity trend.")] = 30.0,
     precision: Annotated[
         Precision,
@@ -385,6 +406,8 @@ def retrain(
         merging=MergeOptions(valid_share=valid_share, seed=split_seed),
         warm_start=warm_start,
         factory=factory,
+        limits=AutoLimits(recall_floor, index_memory, index_seconds, exact_below),
+        precision=precision,
         trend_half_life_days=trend_half_life_days,
     )
     result = retraining.retrain(options, out, now=datetime.now(UTC))

@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from index.auto import AUTO, AutoLimits
 from index.bundle import BundleContent, write_bundle
+from index.console_tables import index_line
 from index.content import AnchorContent
 from index.errors import InputError
 from index.manifest import TablesInfo, read_manifest
+from index.progress import built_kinds
 from index.ranking import unit_rows
 from index.registry import Registry
 from index.tables import Precision
@@ -41,7 +44,8 @@ def export_run(
     registry: Registry,
     *,
     created_at: datetime,
-    factory: str = "Flat",
+    factory: str = AUTO,
+    limits: AutoLimits | None = None,
     precision: Precision = "float32",
     trend_half_life_days: float = 30.0,
     metrics: Mapping[str, Mapping[str, float]] | None = None,
@@ -55,7 +59,8 @@ def export_run(
         folder: a run that `fit` has finished.
         registry: stores the bundle; its folder is made if need be.
         created_at: goes into the bundle id and the manifest.
-        factory: FAISS factory string of the index.
+        factory: FAISS factory string of the index, or `auto`: the fastest by measurement.
+        limits: what an index of `auto` must reach.
         precision: that users' vectors, parts and fold-in are rounded to; item embeddings stay float32.
         trend_half_life_days: age at which an interaction counts half in the popularity trend.
         metrics: figures by the name of the data they were measured on, stored beside `valid` and `test`.
@@ -75,8 +80,20 @@ def export_run(
     _tell_what_is_lost(result)
     content = rotated_onto(content, registry)
     content = replace(content, metrics={**content.metrics, **(metrics or {})}, events_position=events_position)
-    path = write_bundle(registry.folder, content, created_at=created_at, factory=factory, precision=precision)
-    _tell_rounding(read_manifest(path).tables)
+    with built_kinds() as tell:
+        path = write_bundle(
+            registry.folder,
+            content,
+            created_at=created_at,
+            factory=factory,
+            limits=limits,
+            precision=precision,
+            tell=tell,
+        )
+    manifest = read_manifest(path)
+    _tell_rounding(manifest.tables)
+    if manifest.index.tried:
+        print_status(f"index: {index_line(manifest.index)}")
     registry.add_bundle(path)
     return path
 

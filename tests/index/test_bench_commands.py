@@ -32,9 +32,20 @@ def test_the_kinds_bench_ends_with_json_and_goes_on_from_the_rows_it_has(tmp_pat
     figures = json.loads(first.splitlines()[-1])
     exact = [line for line in figures["rows"] if line["kind"] == "Flat"]
     assert [(line["recall"], line["times_exact"]) for line in exact] == [(1, 1)]
-    assert len({line["kind"] for line in figures["rows"]}) == 6
+    assert len({line["kind"] for line in figures["rows"]}) > 6
     assert [line["recall"] >= 0.99 for line in figures["fastest"]] == [True]
     assert json.loads(run("bench-kinds", *arguments).splitlines()[-1]) == figures  # times included: nothing ran again
+
+
+def test_the_auto_bench_shows_the_choice_that_a_bundle_would_have():
+    arguments = ["bench-auto", "--items", "1200", "--size", "8", "--users", "700"]
+    info = json.loads(run(*arguments, "--json"))
+    assert {one["outcome"] for one in info["tried"]} >= {"kept", "slower"}
+    assert len(info["tried"]) > 6
+    assert "within 4 GiB and 900 s" in info["why"]
+    printed = run(*arguments, "--index-seconds", "0")
+    assert "kinds of index tried" in printed
+    assert "Flat (exact: none of " in printed
 
 
 def test_the_benches_print_tables():
@@ -42,5 +53,5 @@ def test_the_benches_print_tables():
 
 
 def test_help_teaches_by_an_example():
-    for command in ("bench-kinds", "bench-filters", "bench-delta"):
+    for command in ("bench-kinds", "bench-auto", "bench-filters", "bench-delta"):
         assert f"python -m index {command} --items" in " ".join(run(command, "--help").split())
