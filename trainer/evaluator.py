@@ -122,7 +122,7 @@ class Evaluator:
         if not self._embeds:
             return {}
         with torch.no_grad():
-            parts = {name: part.cpu().numpy() for name, part in model.factors().item_parts.items()}
+            parts = {name: part.cpu().numpy() for name, part in model.item_parts().items()}
         return expressiveness(parts, self._features, self._seed)
 
     def _per_user(self, ranked: Array, truth: Truth) -> dict[str, Array]:

@@ -24,7 +24,7 @@ from trainer.config import RunConfig
 from trainer.data import Dataset
 from trainer.fit import make_model
 from trainer.histories import Histories, decayed_counts
-from trainer.models.base import Anchor, RecommenderModel
+from trainer.models.base import Anchor, Factors, RecommenderModel
 from trainer.progress import print_status
 from trainer.result_tables import usual_metrics
 from trainer.rotation import rotated_onto
@@ -36,7 +36,7 @@ NEIGHBOUR_WIDTH = 256
 """Widest feature row that a bundle keeps per item and modality."""
 
 _ROWS_AT_ONCE = 16_384
-"""Of features in float64."""
+"""Of features in float32, and in float64."""
 
 
 def export_run(
@@ -104,20 +104,27 @@ def bundle_content(
     """Everything that a bundle holds of a run, in memory."""
     model = make_model(dataset, config)
     folder.load_best(model)
-    return content_of(model, config, dataset, bundle_metrics(result), trend_half_life_days)
+    factors = factors_of(model)
+    del model  # its arrays take as much memory as those of the bundle
+    return content_of(factors, config, dataset, bundle_metrics(result), trend_half_life_days)
+
+
+def factors_of(model: RecommenderModel) -> Factors:
+    """What a bundle holds of a model."""
+    model.eval()
+    with torch.no_grad():
+        return model.factors()
 
 
 def content_of(
-    model: RecommenderModel,
+    factors: Factors,
     config: RunConfig,
     dataset: Dataset,
     metrics: Mapping[str, Mapping[str, float]],
     trend_half_life_days: float,
 ) -> BundleContent:
-    """Everything that a bundle holds of a trained model."""
-    model.eval()
+    """Everything that a bundle holds of a trained model of these factors."""
     with torch.no_grad():
-        factors = model.factors()
         item_embeddings = factors.item_embeddings
     seen = Histories.of(dataset.split("train"), dataset.n_users, dataset.n_items)
     count, trend = popularity(dataset, trend_half_life_days)
@@ -139,7 +146,7 @@ def content_of(
         seen_items=seen.items,
         popularity_count=count,
         popularity_trend=trend,
-        neighbours={name: compact(np.asarray(features)) for name, features in dataset.features.items()},
+        neighbours={name: compact(features) for name, features in dataset.features.items()},
         items=item_metadata(dataset),
         recency=factors.recency,
         anchor=None if factors.anchor is None else _anchor(factors.anchor),
@@ -168,15 +175,24 @@ def compact(features: Array) -> Array:
     """Unit rows on the leading singular directions, at most NEIGHBOUR_WIDTH wide, float16.
 
     Inner products of the result are the cosines of the features, up to the variance left out and half precision.
+    Features of any precision, memory-mapped ones too, are read some rows at a time.
     """
-    unit = unit_rows(features.astype(np.float32))
-    if unit.shape[1] > NEIGHBOUR_WIDTH:
-        blocks = (
-            unit[start : start + _ROWS_AT_ONCE].astype(np.float64) for start in range(0, len(unit), _ROWS_AT_ONCE)
-        )
-        _, directions = np.linalg.eigh(sum(rows.T @ rows for rows in blocks))  # ascending eigenvalues
-        unit = unit_rows(unit @ directions[:, -NEIGHBOUR_WIDTH:].astype(np.float32))
-    return unit.astype(np.float16)
+    blocks = range(0, len(features), _ROWS_AT_ONCE)
+
+    def rows(start: int) -> Array:
+        return unit_rows(np.asarray(features[start : start + _ROWS_AT_ONCE], dtype=np.float32))
+
+    kept = np.empty((len(features), min(features.shape[1], NEIGHBOUR_WIDTH)), np.float16)
+    if features.shape[1] <= NEIGHBOUR_WIDTH:
+        for start in blocks:
+            kept[start : start + _ROWS_AT_ONCE] = rows(start)
+        return kept
+    crossed = sum(block.T @ block for block in (rows(start).astype(np.float64) for start in blocks))
+    _, directions = np.linalg.eigh(crossed)  # ascending eigenvalues
+    leading = directions[:, -NEIGHBOUR_WIDTH:].astype(np.float32)
+    for start in blocks:
+        kept[start : start + _ROWS_AT_ONCE] = unit_rows(rows(start) @ leading)
+    return kept
 
 
 def bundle_metrics(result: RunResult) -> dict[str, dict[str, float]]:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property, partial
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -19,8 +20,8 @@ from trainer.models.anchor_correction import (
     anchor_shares,
     anchors,
 )
-from trainer.models.base import Anchor, Factors, Inputs, sum_tensors
-from trainer.models.content_metric import content_metric
+from trainer.models.base import Anchor, Factors, Inputs, Scorer, sum_tensors
+from trainer.models.content_metric import ContentMetric, content_metric
 from trainer.models.content_rows import Content, column_mean, content_by_modality
 from trainer.models.ease_filter import (
     CoOccurrences,
@@ -192,12 +193,6 @@ class AnchorEASE(FittedModel):
         self.solved(f"{PART}id")
         return {name.removeprefix(PART): part for name, part in self.solution.items() if name.startswith(PART)}
 
-    def _corrected(self, anchor: Anchor) -> dict[str, Tensor]:
-        """(1 - lambda_i) of each part, and lambda_i rho of the anchor."""
-        shares = anchor_shares(self._degrees, anchor.kappa)
-        moved = anchor.rho * shares * anchors(anchor, self.content)
-        return {name: (1 - shares) * part for name, part in self.parts.items()} | {"anchor": moved}
-
     # What is served
 
     @property
@@ -207,16 +202,43 @@ class AnchorEASE(FittedModel):
 
     def factors(self) -> Factors:
         """Users are sums over their past items by recency and have nothing of their own."""
-        fold_in, recency = self.scale * self.solved(FOLD_IN), self.recency
-        anchor = self.anchor
-        parts = self._corrected(anchor) if anchor else self.parts
-        if self.settings.content_weight and self.content:
-            metric = content_metric(sum_tensors(parts.values()), self.content, self.settings.content_weight)
-            fold_in = fold_in @ metric.users
-            parts = {name: parts.pop(name) @ metric.items for name in list(parts)}  # two sets of them are large
-            anchor = metric.moved(anchor) if anchor else None
-        users = self._sparse(self._inputs.histories.matrix(recency)) @ fold_in
-        return Factors(users, parts, None, fold_in, recency=recency, anchor=anchor)
+        fold_in, parts, anchor = self._items()
+        users = UserRows(self._inputs.histories.matrix(self.recency), self._device) @ fold_in
+        return Factors(users, parts, None, fold_in, recency=self.recency, anchor=anchor)
+
+    def item_parts(self) -> Mapping[str, Tensor]:
+        """As the factors have them, without any user."""
+        return self._items().parts
+
+    def scorer(self) -> Scorer:
+        """By the embeddings of the users that are asked for, and of no others."""
+        fold_in, parts, _ = self._items()
+        items = sum_tensors(parts.values())
+        del parts
+        histories = self._inputs.histories.matrix(self.recency)
+        return lambda rows: (self._sparse(histories[rows.cpu().numpy()]) @ fold_in) @ items.T
+
+    def _items(self) -> "_ItemSide":
+        """Corrected and in the metric of content; no second set of the parts, which are large, is ever in memory."""
+        fold_in, anchor, kept = self.scale * self.solved(FOLD_IN), self.anchor, self._degrees.new_ones(1)
+        moved: dict[str, Tensor] = {}
+        if anchor:
+            shares = anchor_shares(self._degrees, anchor.kappa)
+            kept, moved = 1 - shares, {"anchor": anchors(anchor, self.content).mul_(anchor.rho * shares)}
+        if not (self.settings.content_weight and self.content):
+            parts = {name: kept * part for name, part in self.parts.items()}
+            return _ItemSide(fold_in, parts | moved, anchor)
+        metric = self._metric(kept, moved)
+        parts = {name: (kept * part) @ metric.items for name, part in self.parts.items()}
+        moved = {name: part @ metric.items for name, part in moved.items()}
+        return _ItemSide(fold_in @ metric.users, parts | moved, metric.moved(anchor) if anchor else None)
+
+    def _metric(self, kept: Tensor, moved: Mapping[str, Tensor]) -> ContentMetric:
+        """Of what the corrected parts sum to."""
+        whole = kept * sum_tensors(self.parts.values())
+        for part in moved.values():
+            whole += part
+        return content_metric(whole, self.content, self.settings.content_weight)
 
     def item_side(self, solution: Tensors) -> Tensor | None:
         """The items' embeddings before the correction: the subspace iteration starts from them."""
@@ -228,6 +250,14 @@ class AnchorEASE(FittedModel):
         smaller.settings = self.settings.model_copy(update={"embedding_size": d})
         smaller.solution = {name: tensor[..., :d].contiguous() for name, tensor in self.solution.items()}
         return smaller
+
+
+class _ItemSide(NamedTuple):
+    """What is served of items."""
+
+    fold_in: Tensor
+    parts: dict[str, Tensor]
+    anchor: Anchor | None
 
 
 class Autoencoder:

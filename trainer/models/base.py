@@ -112,6 +112,10 @@ class RecommenderModel(nn.Module, ABC):
         """What the evaluator ranks by; called without gradient."""
         return inner_products(*self.embeddings())
 
+    def item_parts(self) -> Mapping[str, Tensor]:
+        """(n_items, d) per part, as the factors have them; called without gradient."""
+        return self.factors().item_parts
+
     @abstractmethod
     def factors(self) -> Factors:
         """Decompose the embeddings into Factors; called without gradient."""
