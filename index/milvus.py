@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import grpc
 import numpy as np
@@ -125,7 +125,7 @@ class MilvusEngine(Engine):
     settings_of: "SearchSettings"
 
     @classmethod
-    def of(cls, milvus: Milvus, collection: str, search: Mapping[str, int] | None = None) -> "MilvusEngine":
+    def of(cls, milvus: Milvus, collection: str, search: Mapping[str, int] | None = None, **more: Any) -> Self:
         """Sends nothing yet. `search`: the search settings, by default those that were stored with the collection."""
         return cls(
             index=collection,
@@ -137,6 +137,7 @@ class MilvusEngine(Engine):
             device="milvus",
             milvus=milvus,
             settings_of=SearchSettings(milvus, collection, search),
+            **more,
         )
 
     def search(self, queries: Array, n: int, allowed: Array | None = None, effort: float = 1.0) -> tuple[Array, Array]:
@@ -230,11 +231,12 @@ def over_milvus(engine: MilvusEngine, local: ItemIndex) -> ItemIndex:
 
 
 def require_collection(milvus: Milvus, bundle_id: str) -> None:
-    """InputError where Milvus responds, and has no whole collection of the bundle; MilvusError where it does not."""
-    if stored_settings(milvus, collection_of(bundle_id)) is None:
-        raise InputError(
-            f"Milvus has no whole collection of bundle {bundle_id}; expected one: python -m index load-milvus"
-        )
+    """InputError where Milvus has no whole, loaded collection of the bundle; MilvusError where it does not respond."""
+    name = collection_of(bundle_id)
+    missing = stored_settings(milvus, name) is None
+    if missing or milvus.call("get_load_state", name)["state"].name != "Loaded":
+        what = "no whole collection" if missing else "not loaded the collection"
+        raise InputError(f"Milvus has {what} of bundle {bundle_id}; expected one: python -m index load-milvus")
 
 
 def _named(allowed: Array) -> Array:

@@ -81,7 +81,9 @@ def follow_pointer(
     serving = registry.current_id()
     if serving is None or registry.record(serving).withdrawn is not None:
         return
-    if not is_loaded(milvus, serving):
+    if is_loaded(milvus, serving):
+        milvus.call("load_collection", collection_of(serving))  # Milvus Lite forgets that when it restarts
+    else:
         load_from(milvus, registry, serving, kind, floor)
     if alias_target(milvus, alias) != collection_of(serving):
         point_alias(milvus, serving, alias)

@@ -15,7 +15,7 @@ from deploy.processes import free_port
 from index.bundle import Bundle
 from index.milvus import Milvus, MilvusError
 from index.milvus_load import load_bundle
-from index.milvus_names import FLAT
+from index.milvus_names import FLAT, collection_of
 
 
 class MilvusServer:
@@ -38,6 +38,12 @@ class MilvusServer:
         with socket.socket() as one:
             one.settimeout(1)
             return one.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def restart(self, bundle: Bundle) -> None:
+        """Start it again with the bundle's collection in memory; a cluster keeps that by itself."""
+        self.start()
+        with connected(self) as milvus:
+            milvus.call("load_collection", collection_of(bundle.bundle_id))
 
     def kill(self) -> None:
         assert self._process is not None
