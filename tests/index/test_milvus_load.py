@@ -1,5 +1,6 @@
 """A bundle's collection in Milvus is whole before anything searches it, whatever was killed, and has its own name."""
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ from typer.testing import CliRunner
 from index.__main__ import app
 from index.bundle import Bundle, open_bundle
 from index.errors import InputError
+from index.item_index import ItemIndex
+from index.live_index import DeltaLimits, LiveIndex
 from index.milvus import Milvus, MilvusError, milvus_index, require_collection
 from index.milvus_load import alias_target, drop_others, load_bundle, our_collections, point_alias
 from index.milvus_names import FLAT, CollectionKind, collection_of
@@ -149,7 +152,7 @@ def test_a_server_that_hangs_or_is_dead_is_an_error_in_time_and_one_that_is_back
 def run(*arguments: object, status: int = 0) -> str:
     result = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "160"})
     assert result.exit_code == status, result.output
-    return result.output
+    return result.stdout
 
 
 @pytest.mark.usefixtures("connection")
@@ -178,8 +181,37 @@ def test_a_young_pointer_and_a_wrong_parameter_are_refused(milvus: MilvusServer,
             CliRunner().invoke(app, [*map(str, arguments), "--uri", milvus.uri], catch_exceptions=False)
 
 
+def test_a_live_index_changes_items_beside_the_collection(connection: Milvus, bundle: Bundle, tmp_path: Path) -> None:
+    load(connection, bundle)
+    never = DeltaLimits(10**9, 10**9, 10**9)
+    main = milvus_index(connection, bundle)
+    query, items = bundle.user_embeddings[0], np.array(bundle.item_embeddings)
+    best = [bundle.item_ids[row] for row in main.search(query, 4)[0][0].tolist()]
+    for _ in ("opened", "opened again"):
+        live = LiveIndex(
+            tmp_path / "delta", main, bundle.item_ids, bundle.bundle_id, build=ItemIndex.build, limits=never
+        )
+        live.change({"new": query * 3, best[1]: -query}, remove=[best[0]])
+        live.hide(np.array([live.row(best[2])]))
+        rows, _ = live.snapshot.search(query, 40)
+        found = [live.item_id(row) for row in rows[0].tolist() if row >= 0]
+        assert (found[:2], len(found)) == (["new", best[3]], len(items) - 1)
+        assert found.index(best[1]) > 20
+        live.close()
+
+
 def test_the_stored_search_settings_are_those_of_every_search(connection: Milvus, bundle: Bundle) -> None:
     load_bundle(connection, bundle, CollectionKind("HNSW", {"M": 8, "efConstruction": 40}, {"ef": 64}), floor=0.5)
     index = milvus_index(connection, bundle)
     assert index.engine.settings == {"ef": 64}
     assert np.isfinite(index.search(bundle.user_embeddings[:3], 5)[1]).all()
+
+
+def test_the_filter_bench_finds_in_milvus_what_it_finds_here() -> None:
+    small = ["--items", "1500", "--size", "8", "--queries", "2", "--k", "5"]
+    lines = json.loads(run("bench-filters", *small, "--beside", "milvus", "--json"))
+    beside = [line for line in lines if line["strategy"] in ("Milvus Lite", "ItemIndex over Milvus Lite")]
+    assert len(beside) == 2 * len({line["case"] for line in lines})
+    assert {line["recall"] for line in beside} == {1}
+    with pytest.raises(InputError, match="--beside oracle: no database of this benchmark"):
+        CliRunner().invoke(app, ["bench-filters", *small, "--beside", "oracle"], catch_exceptions=False)
