@@ -14,6 +14,7 @@ from index.gate_report import DEFAULT_LIMITS
 from index.milvus_names import ALIAS, HNSW, CollectionKind
 from index.registry import find_bundle, open_registry
 
+AGAIN_S = 60.0  # after a failure, which may have measured a whole collection
 CALL_S = 600.0  # Milvus may take minutes to flush and to load
 
 Uri = Annotated[
@@ -67,6 +68,9 @@ def follow_milvus(
     build: Build = BUILD,
     search: Search = SEARCH,
     floor: Floor = DEFAULT_LIMITS.index_recall_floor,
+    ahead: Annotated[
+        bool, typer.Option("--ahead", help="Load the newest bundle, too, so that it is there when it is published.")
+    ] = False,
     once: Annotated[bool, typer.Option("--once", help="Do it once, for a Job; exit status 2 where it fails.")] = False,
     poll_s: Annotated[float, typer.Option(min=0.1, help="Interval between polls of the pointer.")] = 5.0,
     copies: Copies = COPIES,
@@ -82,16 +86,18 @@ def follow_milvus(
     milvus, kind = Milvus(uri, token, timeout_s=CALL_S), _kind(index_type, build, search)
     source = open_registry(registry, copies, progress=True)
     while True:
+        wait_s = poll_s
         try:
             with milvus_errors_as_input_errors():
-                follow_pointer(milvus, source, kind, floor=floor, alias=alias)
+                follow_pointer(milvus, source, kind, floor=floor, alias=alias, ahead=ahead)
         except (InputError, OSError) as error:
             if once:
                 raise
             print(f"error: {error}", file=sys.stderr, flush=True)
+            wait_s = max(poll_s, AGAIN_S)
         if once:
             return
-        time.sleep(poll_s)
+        time.sleep(wait_s)
 
 
 def prune_milvus(
@@ -103,7 +109,7 @@ def prune_milvus(
     after_s: Annotated[float, typer.Option(min=0, help="Refuse while the pointer's last move is younger.")] = 3_600.0,
     copies: Copies = COPIES,
 ) -> None:
-    """Drop the collections of all bundles but the one that serves, the one a rollback goes to, and the alias' one.
+    """Drop the collections of all bundles but the one that serves, a rollback's target, the newest, and the alias' one.
 
     Replicas swap within seconds of a publish; --after-s leaves them time for their last searches of the bundle before.
 
@@ -117,7 +123,7 @@ def prune_milvus(
     moved = source.record(serving).published
     if moved is not None and datetime.now(UTC) - moved.at < timedelta(seconds=after_s):
         raise InputError(f"the pointer moved at {moved.at:%H:%M:%S}; expected that to be {after_s:g} s ago: try later")
-    kept = [serving, *source.rollback_targets()[-1:]]
+    kept = [serving, *source.rollback_targets()[-1:], *source.ids()[:1]]
     with milvus_errors_as_input_errors():
         dropped = drop_others(Milvus(uri, token, timeout_s=CALL_S), kept, alias)
     typer.echo("\n".join(f"dropped {name}" for name in dropped) or "nothing to drop")

@@ -82,19 +82,29 @@ def load_from(milvus: Milvus, registry: Registry, bundle_id: str, kind: Collecti
 
 
 def follow_pointer(
-    milvus: Milvus, registry: Registry, kind: CollectionKind, *, floor: float, alias: str = ALIAS
+    milvus: Milvus, registry: Registry, kind: CollectionKind, *, floor: float, alias: str = ALIAS, ahead: bool = False
 ) -> None:
-    """Load the published bundle unless it is there, then let the alias name it. Errors as `load_bundle`."""
+    """Load the published bundle unless it is there, and let the alias name it. Errors as `load_bundle`.
+
+    ahead: then load the newest bundle, too, so that it is there when it is published.
+    """
     serving = registry.current_id()
-    if serving is None or registry.record(serving).withdrawn is not None:
-        return
-    if is_loaded(milvus, serving):
-        milvus.call("load_collection", collection_of(serving))  # Milvus Lite forgets that when it restarts
+    if serving is not None and registry.record(serving).withdrawn is None:
+        _ensure(milvus, registry, serving, kind, floor)
+        if alias_target(milvus, alias) != collection_of(serving):
+            point_alias(milvus, serving, alias)
+            print(f"{alias}: {collection_of(serving)}", flush=True)
+    newest = registry.ids()[:1] if ahead else []
+    for bundle_id in newest:
+        if bundle_id != serving and registry.record(bundle_id).withdrawn is None:
+            _ensure(milvus, registry, bundle_id, kind, floor)
+
+
+def _ensure(milvus: Milvus, registry: Registry, bundle_id: str, kind: CollectionKind, floor: float) -> None:
+    if is_loaded(milvus, bundle_id):
+        milvus.call("load_collection", collection_of(bundle_id))  # Milvus Lite forgets that when it restarts
     else:
-        load_from(milvus, registry, serving, kind, floor)
-    if alias_target(milvus, alias) != collection_of(serving):
-        point_alias(milvus, serving, alias)
-        print(f"{alias}: {collection_of(serving)}", flush=True)
+        load_from(milvus, registry, bundle_id, kind, floor)
 
 
 def is_loaded(milvus: Milvus, bundle_id: str) -> bool:

@@ -167,7 +167,10 @@ def test_the_commands_load_follow_the_pointer_and_prune(
         followed = run("follow-milvus", registry, *here, "--index-type", "FLAT", "--once")
         assert f"reco_current: {collection_of(one.bundle_id)}" in followed
     assert run("follow-milvus", registry, *here, "--once") == ""
+    newest = collection_of(next_of(bundle, 3).bundle_id)
+    assert newest in run("follow-milvus", registry, *here, "--index-type", "FLAT", "--once", "--ahead")
     assert run("prune-milvus", registry, *here) == f"dropped {collection_of(bundle.bundle_id)}\n"
+    assert newest in our_collections(connection)
     assert alias_target(connection) == collection_of(others[1].bundle_id)
 
 
