@@ -221,6 +221,17 @@ LEARNING: Rows = {
             "Measured when the index was built.",
         ),
         Panel(
+            "Recall of sampled searches in the last hour",
+            "percentunit",
+            {
+                "sampled": "sum(increase(reco_recall_sampled_hits_total{$in}[1h])) "
+                "/ (sum(increase(reco_recall_sampled_items_total{$in}[1h])) > 0) "
+                'or min(reco_index_recall{$in, at="20"})',
+                "promised": "max(reco_index_promised_recall{$in})",
+            },
+            "Where none were sampled, such as with an exact index: the recall of the build. Promised 0: nothing.",
+        ),
+        Panel(
             "Swaps and rollbacks in the last hour",
             "none",
             {

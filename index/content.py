@@ -94,6 +94,10 @@ class BundleContent:
             anchor_widths=None if self.anchor is None else tuple(self.anchor.widths.items()),
         )
 
+    def seen(self, user_row: int) -> Array:
+        """The item rows that the user had in training, oldest first."""
+        return self.seen_items[self.seen_offsets[user_row] : self.seen_offsets[user_row + 1]]
+
 
 class _Item(TypedDict):
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # type: ignore[misc]

@@ -9,9 +9,10 @@ from index.comparison import Timer, list_checks, size_checks
 from index.errors import BundleError, InputError
 from index.gate_report import DEFAULT_LIMITS, GateCheck, GateLimits, GateReport
 from index.invariants import fold_in_error, part_sum_error
-from index.item_index import ItemIndex, measured_recall
+from index.item_index import ItemIndex
 from index.layout import first_non_finite_row
 from index.manifest import Manifest
+from index.recall import PROMISED_AT, measured_recall
 
 __all__ = ["GateCheck", "GateLimits", "GateReport", "check_bundle", "incumbent_split"]
 
@@ -91,20 +92,29 @@ def _search_checks(
     bundle: Bundle, serving: Bundle | None, limits: GateLimits, replay: Sequence[str], timer: Timer
 ) -> Iterator[GateCheck]:
     """Checks of the index's recall against exact search, and of the recommendations it gives."""
-    name, required = f"index recall@{limits.index_recall_at}", f"at least {limits.index_recall_floor:g}"
     try:
         index = bundle.index()
     except InputError as error:
+        name, required = f"index recall@{limits.index_recall_at}", f"at least {limits.index_recall_floor:g}"
         yield GateCheck(name=name, passed=False, found=str(error), required=required)
         return
-    recall = _recall_at(index, bundle, limits.index_recall_at)
-    found = f"{recall:.4f} of exact search, {bundle.manifest.index.factory}"
-    yield GateCheck(name=name, passed=recall >= limits.index_recall_floor, found=found, required=required)
+    yield from _recall_checks(bundle, index, limits)
     yield from list_checks(bundle, index, serving, limits, replay=replay, timer=timer)
 
 
-def _recall_at(index: ItemIndex, bundle: Bundle, k: int) -> float:
-    return measured_recall(index, bundle.item_embeddings, bundle.user_embeddings, at=(k,))[f"recall@{k}"]
+def _recall_checks(bundle: Bundle, index: ItemIndex, limits: GateLimits) -> Iterator[GateCheck]:
+    """Checks of the recall, without seen items, against the limit and against what the bundle promises, if it does."""
+    info, k = bundle.manifest.index, limits.index_recall_at
+    at = (k,) if info.promised is None else (k, PROMISED_AT)
+    recall = measured_recall(index, bundle.item_embeddings, bundle.user_embeddings, bundle.seen, at=at)
+    settings = "".join(f", {name} {value}" for name, value in index.settings.items())
+    floors = [(f"index recall@{k}", k, limits.index_recall_floor, "")]
+    if info.promised is not None:
+        floors.append((f"promised recall@{PROMISED_AT}", PROMISED_AT, info.promised, ": the bundle's promise"))
+    for name, length, floor, why in floors:
+        value = recall[f"recall@{length}"]
+        found = f"{value:.4f} of exact search, {info.factory}{settings}"
+        yield GateCheck(name=name, passed=value >= floor, found=found, required=f"at least {floor:g}{why}")
 
 
 def _metric_checks(

@@ -29,15 +29,11 @@ from index.ranking import (
     rounding_error,
 )
 from index.search_plan import SCORE, Plan, is_scored, plan_search
-from index.tables import Table
 
-__all__ = ["ItemIndex", "exact_search", "measured_recall"]
+__all__ = ["ItemIndex", "exact_search"]
 
 _WIDEN = 4
 _CANDIDATES_PER_BATCH = 65_536  # whose vectors are in memory together, over all queries
-RECALL_AT = (20, 100)
-# How many queries recall is measured with: as many as take a minute or two of exact search.
-MOST_QUERIES, LEAST_QUERIES, MOST_SCORES = 512, 64, 1_000_000_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,21 +225,6 @@ class _Batch(NamedTuple):
     within: Array | None  # (n,) mask of the only rows that may be returned
     rows: Array  # (m, k), written to
     scores: Array  # (m, k), written to
-
-
-def measured_recall(
-    index: ItemIndex, vectors: Array, queries: Table, *, at: tuple[int, ...] = RECALL_AT
-) -> dict[str, float]:
-    """recall@k of the index against exact search, by k, over at most MOST_QUERIES of the queries, evenly spaced.
-
-    A row that scores at least as much as the k-th exact one is a hit, so that ties are never misses.
-    """
-    n_queries = min(len(queries), max(LEAST_QUERIES, min(MOST_QUERIES, MOST_SCORES // len(vectors))))
-    picked = queries[np.linspace(0, len(queries) - 1, n_queries).astype(np.int64)]
-    lengths = {k: min(k, len(vectors)) for k in at}
-    _, exact = exact_search(vectors, picked, max(lengths.values()))
-    found = {k: index.search(picked, length)[1] for k, length in lengths.items()}
-    return {f"recall@{k}": float(np.mean(found[k] >= exact[:, length - 1, None])) for k, length in lengths.items()}
 
 
 def _checked_vectors(vectors: Array) -> Array:

@@ -8,7 +8,6 @@ from rich.console import Console
 
 from index.bundle import Bundle, open_bundle
 from index.errors import InputError
-from index.item_index import measured_recall
 from index.milvus import (
     METRIC,
     ROW,
@@ -22,9 +21,9 @@ from index.milvus import (
 )
 from index.milvus_names import ALIAS, CollectionKind, collection_of, is_of_a_bundle
 from index.ranking import Array
+from index.recall import PROMISED_AT, measured_recall
 from index.registry import Registry
 
-RECALL_AT = 20
 _BYTES_AT_ONCE = 4_000_000  # of vectors in one insert
 _POLL_S = 1.0
 
@@ -37,7 +36,7 @@ def load_bundle(
     floor: float,
     progress: Callable[[int], None] = lambda n_rows: None,
 ) -> float:
-    """Load every item, wait for the index, and measure recall@20 against exact search; returns that recall.
+    """Load every item, wait for the index, and measure recall@20 as a bundle's index is; returns that recall.
 
     Goes on where an earlier run ended, and only measures where that run was whole. `progress` gets the number of rows
     that are there. InputError where the recall is below `floor`: then the collection stays, and nothing serves from it.
@@ -48,7 +47,7 @@ def load_bundle(
     recall = _recall(milvus, name, bundle, kind)
     if recall < floor:
         raise InputError(
-            f"{name} has recall@{RECALL_AT} {recall:.4f} against exact search; expected at least {floor:g}: drop it, "
+            f"{name} has recall@{PROMISED_AT} {recall:.4f} against exact search; expected at least {floor:g}: drop it, "
             "and load it with more thorough build or search settings"
         )
     milvus.call("alter_collection_properties", name, properties={SEARCH_SETTINGS: settings_text(kind.search)})
@@ -78,7 +77,7 @@ def load_from(milvus: Milvus, registry: Registry, bundle_id: str, kind: Collecti
             status.update(f"loaded {n_rows:,} of {n_items:,} items")
 
         recall = load_bundle(milvus, bundle, kind, floor=floor, progress=show)
-    print(f"{collection_of(bundle_id)}: {n_items} items, recall@{RECALL_AT} {recall:.4f}", flush=True)
+    print(f"{collection_of(bundle_id)}: {n_items} items, recall@{PROMISED_AT} {recall:.4f}", flush=True)
 
 
 def follow_pointer(
@@ -188,5 +187,5 @@ def _wait_for_index(milvus: Milvus, name: str) -> None:
 
 def _recall(milvus: Milvus, name: str, bundle: Bundle, kind: CollectionKind) -> float:
     index = over_milvus(MilvusEngine.of(milvus, name, kind.search), bundle.index())
-    found = measured_recall(index, bundle.item_embeddings, bundle.user_embeddings, at=(RECALL_AT,))
-    return found[f"recall@{RECALL_AT}"]
+    found = measured_recall(index, bundle.item_embeddings, bundle.user_embeddings, bundle.seen, at=(PROMISED_AT,))
+    return found[f"recall@{PROMISED_AT}"]

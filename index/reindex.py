@@ -5,8 +5,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from index.bundle import open_bundle
-from index.item_index import ItemIndex, measured_recall
+from index.item_index import ItemIndex
 from index.manifest import FORMAT, INDEX
+from index.recall import measured_recall
 from index.writing import write_bundle_folder
 
 
@@ -20,7 +21,7 @@ def reindex(
     """
     bundle = open_bundle(bundle_path)
     index = ItemIndex.build(bundle.item_embeddings, factory, nprobe=nprobe, ef_search=ef_search)
-    recall = measured_recall(index, bundle.item_embeddings, bundle.user_embeddings)
+    recall = measured_recall(index, bundle.item_embeddings, bundle.user_embeddings, bundle.seen)
     record = bundle.manifest.model_dump(mode="json", exclude={"bundle_id", "files"}) | {
         "format": FORMAT,
         "created_at": created_at.astimezone(UTC).replace(microsecond=0).isoformat(),

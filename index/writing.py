@@ -11,8 +11,9 @@ from pydantic import ValidationError
 
 from index.content import BundleContent, checked_arrays
 from index.errors import InputError
-from index.item_index import ItemIndex, measured_recall
+from index.item_index import ItemIndex
 from index.manifest import FORMAT, INDEX, MANIFEST, Manifest, digest_of, manifest_bytes
+from index.recall import measured_recall
 from index.storage import files_under, save_array, sha256_of, sync, sync_tree, temporary_folder
 from index.tables import Precision, pack_table, stored_arrays, table_error
 from index.validation import explained
@@ -45,7 +46,7 @@ def write_bundle(
             save_array(folder / name, array)
         index.write(folder / INDEX)
 
-    recall = measured_recall(index, content.item_embeddings, content.user_embeddings)
+    recall = measured_recall(index, content.item_embeddings, content.user_embeddings, content.seen)
     described = {"factory": factory, "settings": index.settings, "recall": recall}
     return write_bundle_folder(registry_folder, record | {"index": described}, fill)
 

@@ -327,6 +327,11 @@ class RankingSettings(MilvusSettings):
     rules_reload_s: Seconds = Field(1.0, description="interval between reloads of the file of rules")
     past_items: Annotated[int, Field(ge=0)] = Field(3, description="number of past items named in an explanation")
     item_cache: Count = Field(100_000, description="number of items whose decoded metadata is cached")
+    recall_sample: Annotated[int, Field(ge=0)] = Field(
+        100,
+        description="one in so many searches of an approximate index is repeated exactly, in a thread that gives way, "
+        "to measure recall; 0: none",
+    )
     gpu: Literal["auto", "off"] = Field("auto", description="search on GPUs where FAISS finds any (docs/gpu.md)")
     gpu_spread: Literal["replicas", "shards"] = Field(
         "replicas", description="several GPUs: the whole index on each, or a part of its rows on each"

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from service.background import supervised
 from service.bundles.current import CurrentBundle
 from service.bundles.gate_process import GateRunner
 from service.bundles.lifecycle import BundleLifecycle, bundle_lifecycle
@@ -17,6 +18,7 @@ from service.bundles.warmup import RecentRequests, RecordedRequest
 from service.events.intake import EventIntake
 from service.events.open_log import open_intake
 from service.live import LiveUpdates, open_live
+from service.ranking.recall_sampling import RecallSampler
 from service.ranking.rules_file import RulesFile, reload_rules
 from service.ranking.turns import Lane
 from service.response_cache import ResponseCache
@@ -85,11 +87,14 @@ async def open_service(
         open_retraining(settings, opened.registry, metrics, feedback.log, gate.run) as retraining,
     ):
         rules = RulesFile(settings.rules_file, metrics, on_change=responses.clear)
-        loader = BundleLoader(settings, metrics, partial(live.lookup_for, cache=cache), live.attach, rules, recent)
+        sampler = RecallSampler(settings.recall_sample, metrics, rng)
+        lookup_for = partial(live.lookup_for, cache=cache)
+        loader = BundleLoader(settings, metrics, lookup_for, live.attach, rules, recent, sampler)
         feedback.known_bundles.add(opened.bundle.bundle_id)
 
         def on_replace() -> None:
             feedback.known_bundles.add(current.bundle_id)
+            sampler.serve(current.bundle_id)
             responses.clear()
 
         current = CurrentBundle(await loader.load(opened.bundle), on_replace)
@@ -98,7 +103,9 @@ async def open_service(
             scrape=None if siblings is None else WorkersScrape(siblings, metrics.registry),
         )  # fmt: skip
         await _warm_up(service, loader, start_requests(service))
+        sampler.serve(current.bundle_id)
         async with (
+            supervised(metrics, {"recall_sampler": sampler.run} if settings.recall_sample else {}),
             reload_rules(rules, lambda: (current.loaded.bundle, current.loaded.facet_store), settings, metrics),
             bundle_lifecycle(
                 current, opened, loader, gate=gate, pubsub=live.pubsub, siblings=siblings

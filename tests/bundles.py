@@ -10,12 +10,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 
 from index.bundle import BundleContent, write_bundle
 from index.content import AnchorContent
 from index.invariants import fold_in_sums
-from index.manifest import MANIFEST, MODALITIES, PARTS, digest_of, manifest_bytes
+from index.manifest import INDEX, MANIFEST, MODALITIES, PARTS, digest_of, manifest_bytes
 from index.recency import Recency
 from index.storage import sha256_of
 from index.tables import Precision
@@ -58,8 +59,29 @@ def edited(bundle: Path, name: str, edit: Callable[[np.ndarray], None]) -> Path:
     array = np.load(bundle / name)
     edit(array)
     np.save(bundle / name, array)
+    sum_of_it = sha256_of(bundle / name)
+    return with_manifest(bundle, lambda record: record["files"].update({name: sum_of_it}))
+
+
+def promising(bundle: Path, recall: float) -> Path:
+    """The bundle with an index that promises this recall@20."""
+    return with_manifest(bundle, lambda record: record["index"].update(promised=recall))
+
+
+def narrowed(bundle: Path, nprobe: int = 1) -> Path:
+    """The bundle with an IVF index that probes so many lists."""
+    file = str(bundle / INDEX)
+    index = faiss.read_index(file)
+    index.nprobe = nprobe
+    faiss.write_index(index, file)
+    sum_of_it = sha256_of(bundle / INDEX)
+    return with_manifest(bundle, lambda record: record["files"].update({INDEX: sum_of_it}))
+
+
+def with_manifest(bundle: Path, edit: Callable[[dict[str, Any]], None]) -> Path:
+    """The bundle with a changed manifest, under the name that it then has."""
     record = json.loads((bundle / MANIFEST).read_bytes())
-    record["files"][name] = sha256_of(bundle / name)
+    edit(record)
     record["bundle_id"] = record["bundle_id"][:-8] + digest_of(record)
     (bundle / MANIFEST).write_bytes(manifest_bytes(record))
     return bundle.rename(bundle.parent / record["bundle_id"])

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 import polars as pl
+import scipy.sparse as sp
 import torch
 
 from trainer.config import RunConfig
@@ -77,13 +78,11 @@ class Evaluator:
         self._settings, self._seed = config.evaluation, config.seed
         self._features, self._embeds = dataset.features, config.model.embeds
         self._ks = tuple(sorted(set(ks))) or list_lengths(config)
-        self._pairs = {name: dataset.split(name) for name in ("train", "valid", "test")}
+        self._pairs: dict[HeldOut, Interactions] = {name: dataset.split(name) for name in ("valid", "test")}
         if most := config.evaluation.most_users:
-            self._pairs |= {name: of_some_users(self._pairs[name], most, self._seed) for name in ("valid", "test")}
-        shape = (dataset.n_users, dataset.n_items)
-        self._seen = {
-            name: interaction_matrix(pairs.user_rows, pairs.item_rows, *shape) for name, pairs in self._pairs.items()
-        }
+            self._pairs |= {name: of_some_users(pairs, most, self._seed) for name, pairs in self._pairs.items()}
+        self._seen = {"train": _seen(dataset, dataset.split("train"))}
+        self._seen |= {name: _seen(dataset, pairs) for name, pairs in self._pairs.items()}
 
     def measures(self, split: HeldOut) -> bool:
         """Whether anything is held out for the split; without it there is nothing to measure."""
@@ -147,6 +146,11 @@ class Evaluator:
         bounds = percentile_interval(samples, self._settings.confidence)
         low, high = (dict(zip(per_user, map(float, bound), strict=True)) for bound in bounds)
         return low, high
+
+
+def _seen(dataset: Dataset, pairs: Interactions) -> sp.csr_matrix:
+    """(n_users, n_items) of truth values, which take a byte each."""
+    return interaction_matrix(pairs.user_rows, pairs.item_rows, dataset.n_users, dataset.n_items).astype(np.bool_)
 
 
 def of_some_users(pairs: Interactions, most: int, seed: int) -> Interactions:

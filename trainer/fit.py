@@ -17,6 +17,7 @@ from trainer.evaluator import Evaluation, Evaluator, HeldOut
 from trainer.inputs import build_inputs, require_data
 from trainer.memory import peak_gb, reset_peak
 from trainer.models import FittedModel, GradientModel, RecommenderModel, Shared, Work, build_model
+from trainer.models.fitted import Tensors
 from trainer.parallel import WHOLE, Share, on_first_rank, sum_gradients, sum_terms
 from trainer.plots import plot_curves
 from trainer.progress import EpochProgress, print_status
@@ -76,8 +77,7 @@ def fit(
     if isinstance(model, GradientModel):
         progress = _train(model, dataset, config, evaluator, folder, on_evaluation=on_evaluation, share=share)
     elif isinstance(model, FittedModel):
-        work = Work({} if shared is None else shared, folder.load_steps, folder.save_steps)
-        progress = on_first_rank(share, lambda: _solve(model, evaluator, folder, work))
+        progress = on_first_rank(share, lambda: _solve(model, evaluator, folder, shared))
         for record in progress.history:
             _notify(on_evaluation, record, config.training.metric)
     if share.is_first and not (folder.path / "best.pt").is_file():  # no epoch was run
@@ -149,6 +149,8 @@ def make_model(dataset: Dataset, config: RunConfig) -> RecommenderModel:
     device = choose_device(config.device)
     inputs = build_inputs(dataset, config.model, device)
     training = config.training
+    if training.compile:
+        _ = inputs.interactions  # compiled steps use it and cannot make it
     model = build_model(
         config.model, inputs, batch_size=training.batch_size, seed=config.seed, precision=training.precision
     )
@@ -190,15 +192,18 @@ def _train(
     return progress
 
 
-def _solve(model: FittedModel, evaluator: Evaluator, folder: RunFolder, work: Work) -> TrainingState:
+def _solve(model: FittedModel, evaluator: Evaluator, folder: RunFolder, shared: Shared | None) -> TrainingState:
     """Compute the model at once: a training of one epoch."""
     if (folder.path / "best.pt").is_file():  # killed after it
         folder.load_best(model)
         return TrainingState(epoch=1, best_epoch=0, history=folder.history())
     started = perf_counter() - folder.seconds_of_steps()
-    work.save = lambda steps: folder.save_steps(steps, perf_counter() - started)
-    with torch.no_grad():
-        model.solution = model.solve(work)
+
+    def save(steps: Tensors) -> None:
+        folder.save_steps(steps, perf_counter() - started)
+
+    with torch.no_grad():  # what is kept for other fits is freed before the evaluation, where there are none
+        model.solution = model.solve(Work({} if shared is None else shared, folder.load_steps, save))
     record = {"epoch": 0, "terms": {}, "seconds": perf_counter() - started}
     progress = TrainingState(epoch=1, best_epoch=0, history=[record | evaluator.accuracy(model, "valid")])
     folder.write_history(progress)

@@ -52,6 +52,10 @@ class SparseMatrix:
         products = self._forward.values() * dense[rows, self._forward.col_indices()]
         return torch.zeros(self.shape[0], device=counts.device).index_add_(0, rows, products)
 
+    def add_product(self, total: Tensor, dense: Tensor) -> None:
+        """Add the product with `dense` to `total`, in place; without gradient."""
+        torch.addmm(total, self._forward, dense, out=total)
+
     def __matmul__(self, dense: Tensor) -> Tensor:
         product: Tensor = _Product.apply(self._forward, self._backward, dense)  # type: ignore[no-untyped-call]
         return product

@@ -63,6 +63,12 @@ class Histories:
         ones = np.ones(len(self.items), np.float32)
         return self._by_user(ones)
 
+    def by_item(self) -> sp.csr_matrix:
+        """X as `binary`, in float64 and with a user's items in ascending order."""
+        matrix = self._by_user(np.ones(len(self.items)))
+        matrix.sort_indices()
+        return matrix
+
     def matrix(self, recency: Recency | None = None) -> sp.csr_matrix:
         """(n_users, n_items) float32: the recency weight of each past item over the root of the user's weights.
 

@@ -1,5 +1,6 @@
 """Builds the inputs of a model from a data set: graphs and features on the device."""
 
+import warnings
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -17,9 +18,7 @@ from trainer.graph import (
     binary_graph,
     by_row_counts,
     companion_graph,
-    interaction_matrix,
     item_graph,
-    normalise_interactions,
     union_graph,
 )
 from trainer.histories import Histories
@@ -76,26 +75,30 @@ def make_inputs(
     timestamps: Array | None = None,
 ) -> Inputs:
     """Graphs of training pairs (n,), and of the features (n_items, width) what the model is built on."""
-    matrix = interaction_matrix(user_rows, item_rows, n_users, n_items)
     times = np.full(len(user_rows), NO_TIME) if timestamps is None else timestamps
     interactions = Interactions(user_rows, item_rows, times, np.zeros(len(user_rows), np.int8))
-    graphs, recall = _item_graphs(settings, features, matrix)
-    pairs = matrix.tocoo()
+    histories = Histories.of(interactions, n_users, n_items)
+    graphs, recall = _item_graphs(settings, features, histories)
     return Inputs(
         n_users=n_users,
         n_items=n_items,
-        interactions=SparseMatrix(normalise_interactions(matrix), device),
-        user_degrees=torch.from_numpy(np.diff(matrix.indptr)).to(device),
-        item_degrees=torch.from_numpy(np.bincount(matrix.indices, minlength=n_items)).to(device),
-        pairs=torch.from_numpy(np.stack([pairs.row, pairs.col]).astype(np.int64)).to(device),
-        histories=Histories.of(interactions, n_users, n_items),
-        features={modality: torch.from_numpy(table).to(device) for modality, table in features.items()},
+        user_degrees=torch.from_numpy(np.diff(histories.offsets).astype(np.int32)).to(device),
+        item_degrees=torch.from_numpy(np.bincount(histories.items, minlength=n_items)).to(device),
+        histories=histories,
+        features={modality: _tensor(table).to(device) for modality, table in features.items()},
         item_graphs={name: SparseMatrix(graph, device) for name, graph in graphs.items()},
         graph_recall=recall,
     )
 
 
-def _item_graphs(settings: ModelSettings, features: Features, matrix: sp.csr_matrix) -> tuple[Graphs, dict[str, float]]:
+def _tensor(table: Array) -> torch.Tensor:
+    """The table without a copy; of memory-mapped features, which nothing writes to, torch would warn of that."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(table)
+
+
+def _item_graphs(settings: ModelSettings, features: Features, histories: Histories) -> tuple[Graphs, dict[str, float]]:
     """The model's item graphs by name; of AnchorRec's, which may be approximate, also how good they are."""
     match settings:
         case AnchorRecSettings():
@@ -111,7 +114,7 @@ def _item_graphs(settings: ModelSettings, features: Features, matrix: sp.csr_mat
             return {"image": image, "text": text, "multimodal": union_graph(image, text)}, {}
         case DAMRSSettings():
             content = dict(zip(SINGLE_MODALITIES, _denoised(settings, features), strict=True))
-            companions = companion_graph(matrix, settings.n_companions, settings.min_shared_users)
+            companions = companion_graph(histories.by_item(), settings.n_companions, settings.min_shared_users)
             return {name: by_row_counts(edges) for name, edges in {**content, "behaviour": companions}.items()}, {}
         case _:
             return {}, {}
@@ -126,14 +129,19 @@ def _denoised(settings: DAMRSSettings, features: Features) -> tuple[sp.csr_matri
 def modality_features(given: Features, settings: ModelSettings) -> dict[str, Array]:
     """Float32 features of the wanted modalities; without given fused ones, the anchor's are made of those present.
 
+    AnchorEASE, which takes them a block of rows at a time, gets them as they are stored.
+
     Returns:
         (n_items, width) per modality, scaled as the settings say.
     """
     require_features(settings, given)
     wanted = wanted_modalities(settings)
-    present: dict[str, Array] = {m: np.array(given[m], dtype=np.float32) for m in wanted if m in given}
-    if isinstance(settings, AnchorEASESettings) and wanted and not present and ANCHOR in given:
-        return {ANCHOR: np.array(given[ANCHOR], dtype=np.float32)}
+    as_stored = isinstance(settings, AnchorEASESettings)
+    present: dict[str, Array] = {
+        m: given[m] if as_stored else np.array(given[m], dtype=np.float32) for m in wanted if m in given
+    }
+    if as_stored and wanted and not present and ANCHOR in given:
+        return {ANCHOR: given[ANCHOR]}
     if ANCHOR in wanted and ANCHOR not in present:
         sources = present if set(SINGLE_MODALITIES) & set(wanted) else given
         singles = [np.asarray(sources[m], dtype=np.float32) for m in SINGLE_MODALITIES if m in sources]

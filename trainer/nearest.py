@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from hashlib import blake2b
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import faiss
 import numpy as np
@@ -13,6 +13,19 @@ from trainer.progress import print_status, track
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Search = Literal["auto", "exact", "approximate"]
+
+
+class Rows(Protocol):
+    """A table of numbers (n, width) of which only some rows are read at a time, as of an array."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n, width)"""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice | Array, /) -> Array: ...
+
 
 EXACT_UP_TO = 50_000
 """Distinct items up to which `auto` is exact: 35 s for 768 columns on two cores, and it grows with the square."""
@@ -45,7 +58,7 @@ class Nearest(NamedTuple):
     """Share of the true neighbours found, measured on a sample; 1 for an exact search."""
 
 
-def nearest_items(features: Array, k: int, search: Search = "auto") -> Nearest:
+def nearest_items(features: Rows, k: int, search: Search = "auto") -> Nearest:
     """Each item's k nearest by cosine, itself always first; the result does not depend on how FAISS breaks ties.
 
     Items with equal features (a shared mean vector, one picture used twice) form one group that is searched once
@@ -53,7 +66,7 @@ def nearest_items(features: Array, k: int, search: Search = "auto") -> Nearest:
     the distinct rows is made, and nothing else of their width.
 
     Args:
-        features: (n_items, width) float of any precision, in memory or memory-mapped.
+        features: (n_items, width) float of any precision, in memory, memory-mapped or made on access.
         k: at most n_items are returned.
         search: `auto` is exact for up to EXACT_UP_TO distinct items.
     """
@@ -76,7 +89,7 @@ def _blocks(n: int, size: int = _BLOCK) -> Iterator[slice]:
 class _DistinctRows:
     """Chosen rows of a table of features as unit rows, computed on access."""
 
-    def __init__(self, features: Array, rows: Array) -> None:
+    def __init__(self, features: Rows, rows: Array) -> None:
         self._features, self._rows = features, rows
         self.width = features.shape[1]
 
@@ -213,7 +226,7 @@ class _Groups:
         return np.where(width < self._sizes[groups][..., None], self._members[places], -1)
 
 
-def _group_equal_rows(features: Array) -> _Groups:
+def _group_equal_rows(features: Rows) -> _Groups:
     """Groups in order of first appearance; rows are equal if they are equal once scaled to length one."""
     digests = np.concatenate([_digests(features[part]) for part in _blocks(len(features))])
     _, first, inverse, counts = np.unique(digests, return_index=True, return_inverse=True, return_counts=True)

@@ -125,7 +125,35 @@ def sum_terms(share: Share, terms: dict[str, float]) -> dict[str, float]:
     """Sum terms of one name over the ranks; a rank need not have all of them."""
     if share.n_ranks == 1:
         return terms
-    gathered: list[dict[str, float]] = [{} for _ in range(share.n_ranks)]
-    dist.all_gather_object(gathered, terms)
-    names = dict.fromkeys(name for each in gathered for name in each)
-    return {name: sum(each.get(name, 0.0) for each in gathered) for name in names}
+    everyone = gathered(share, terms)
+    names = dict.fromkeys(name for each in everyone for name in each)
+    return {name: sum(each.get(name, 0.0) for each in everyone) for name in names}
+
+
+def sum_over_ranks(share: Share, mine: Tensor) -> Tensor:
+    """The sum of all ranks' tensors of one shape, which takes the place of this one's."""
+    if share.n_ranks > 1:
+        dist.all_reduce(mine)
+    return mine
+
+
+def from_first_rank(share: Share, mine: Tensor) -> Tensor:
+    """The first rank's tensor, in place of this one's of the same shape."""
+    if share.n_ranks > 1:
+        mine = mine.contiguous()
+        dist.broadcast(mine, src=0)
+    return mine
+
+
+def all_agree(share: Share, mine: bool) -> bool:
+    """Whether it is true on every rank."""
+    return int(sum_over_ranks(share, torch.tensor(int(mine)))) == share.n_ranks
+
+
+def gathered(share: Share, mine: T) -> list[T]:
+    """The objects of all ranks, in the order of the ranks."""
+    if share.n_ranks == 1:
+        return [mine]
+    everyone: list[T | None] = [None] * share.n_ranks
+    dist.all_gather_object(everyone, mine)
+    return cast(list[T], everyone)

@@ -16,6 +16,7 @@ from service.ranking.chosen_search import open_chosen_search
 from service.ranking.facets import FacetStore
 from service.ranking.item_metadata import ItemMetadata
 from service.ranking.ranker import Ranker
+from service.ranking.recall_sampling import RecallSampler
 from service.ranking.recommender import BundleRecommender
 from service.ranking.similar import SimilarItems
 from service.settings import RankingSettings
@@ -55,9 +56,13 @@ class LoadedBundle:
         self.similar_items.hide(rows)
 
 
-def load_bundle(bundle: Bundle, users: UserLookup, settings: RankingSettings, metrics: Metrics) -> LoadedBundle:
+def load_bundle(
+    bundle: Bundle, users: UserLookup, settings: RankingSettings, metrics: Metrics, sampler: RecallSampler | None = None
+) -> LoadedBundle:
     """Build the parts. This reads much of the bundle, so run it in a thread while requests are answered."""
-    search, device, close = open_chosen_search(settings, metrics, bundle)
+    in_milvus = settings.milvus_uri is not None
+    sampling = None if sampler is None else sampler.sampling_of(bundle, in_milvus=in_milvus)
+    search, device, close = open_chosen_search(settings, metrics, bundle, sampling)
     items, similar_items = ItemMetadata(bundle, settings.item_cache), SimilarItems(bundle)
     facet_store = FacetStore(bundle)
     recommender = BundleRecommender(bundle, items, search)

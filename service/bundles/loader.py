@@ -11,6 +11,7 @@ from index.paging import page_in
 from service.bundles.loaded import LoadedBundle, load_bundle
 from service.bundles.warmup import RecentRequests, RecordedRequest, WarmUpResult, warm_up
 from service.ranking.chosen_search import require_index
+from service.ranking.recall_sampling import RecallSampler
 from service.ranking.rules_file import RulesFile
 from service.settings import MEGABYTE, Settings
 from service.telemetry.metrics import Metrics
@@ -27,11 +28,12 @@ class BundleLoader:
     attach: Callable[[LoadedBundle], None]  # hides the hidden items in it, now and when they change
     rules: RulesFile
     recent: RecentRequests
+    sampler: RecallSampler
 
     async def load(self, bundle: Bundle) -> LoadedBundle:
         """The loaded bundle, not warmed up. InputError where the rules file names an attribute that it lacks."""
         users = self.lookup_for(bundle)
-        loaded = await asyncio.to_thread(load_bundle, bundle, users, self.settings, self.metrics)
+        loaded = await asyncio.to_thread(load_bundle, bundle, users, self.settings, self.metrics, self.sampler)
         self.attach(loaded)
         await self.rules.constraints(bundle, loaded.facet_store)
         return loaded

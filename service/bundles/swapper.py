@@ -208,6 +208,7 @@ class BundleSwapper:
         self._metrics.bundle_created.set(manifest.created_at.timestamp())
         for name, recall in manifest.index.recall.items():
             self._metrics.index_recall.labels(name.removeprefix("recall@")).set(recall)
+        self._metrics.index_promised.set(manifest.index.promised or 0)
         self._metrics.bundle_behind.set(0)
         self._metrics.bundle_damaged.set(0)
 

@@ -25,6 +25,7 @@ from index.milvus import (
 )
 from index.milvus_names import collection_of
 from service.errors import IndexUnavailableError
+from service.ranking.recall_sampling import Sampling
 from service.ranking.search import Array, BatchedSearch, SearchResult, search_index
 from service.redis.circuit_breaker import BreakerState, CircuitBreaker
 from service.settings import MilvusSettings
@@ -98,8 +99,10 @@ class GuardedEngine(MilvusEngine):
 class MilvusSearch(BatchedSearch):
     """Searches in threads that wait for Milvus; requests that come together share one call."""
 
-    def __init__(self, searcher: BatchingSearcher, index: ItemIndex, local: ItemIndex) -> None:
-        super().__init__(searcher, index)
+    def __init__(
+        self, searcher: BatchingSearcher, index: ItemIndex, local: ItemIndex, sampling: Sampling | None
+    ) -> None:
+        super().__init__(searcher, index, sampling)
         self._local = local
 
     async def many(
@@ -119,7 +122,7 @@ class MilvusSearch(BatchedSearch):
 
 
 def open_milvus_search(
-    settings: MilvusSettings, uri: str, metrics: RankingMetrics, bundle: Bundle
+    settings: MilvusSettings, uri: str, metrics: RankingMetrics, bundle: Bundle, sampling: Sampling | None
 ) -> tuple[MilvusSearch, Callable[[], None]]:
     """The search over the bundle's collection, and a function that closes it. Sends nothing yet."""
     milvus = connection(settings, uri, settings.milvus_timeout_ms / 1_000)
@@ -133,7 +136,7 @@ def open_milvus_search(
         searcher.close()
         milvus.close()
 
-    return MilvusSearch(searcher, index, local), close
+    return MilvusSearch(searcher, index, local, sampling), close
 
 
 def connection(settings: MilvusSettings, uri: str, timeout_s: float) -> Milvus:

@@ -11,7 +11,9 @@ from index.bundle import Bundle
 from index.errors import InputError
 from index.gpu import n_gpus, place_on_all
 from index.item_index import ItemIndex
+from index.recall import OneSearch
 from service.ranking.profile import NO_ROWS
+from service.ranking.recall_sampling import Sampling
 from service.settings import RankingSettings
 from service.telemetry.metrics import RankingMetrics
 
@@ -41,8 +43,9 @@ class ItemSearch(Protocol):
 class _HidingSearch:
     """Base of searches whose hidden rows can change."""
 
-    def __init__(self, index: ItemIndex) -> None:
+    def __init__(self, index: ItemIndex, sampling: Sampling | None = None) -> None:
         self._index = index
+        self._sampling = sampling
 
     @property
     def hidden(self) -> Array:
@@ -51,6 +54,16 @@ class _HidingSearch:
     def hide(self, rows: Array) -> None:
         self._index = self._index.with_hidden(rows)
 
+    def _search(
+        self, vectors: Sequence[Array], k: int, exclude: Sequence[Array], within: Array | None
+    ) -> list[SearchResult]:
+        index, results = self._index, search_index(self._index, vectors, k, exclude, within)
+        if self._sampling is not None:
+            for vector, excluded, (_, scores) in zip(vectors, exclude, results, strict=True):
+                if self._sampling.due():
+                    self._sampling.offer(OneSearch(index, vector, k, excluded, within, scores))
+        return results
+
 
 class InlineSearch(_HidingSearch):
     """Searches in the event loop: at usual sizes 0.1 ms, less than handing the search to a thread costs.
@@ -58,8 +71,8 @@ class InlineSearch(_HidingSearch):
     Searches that arrive in one iteration of the loop run as one, since each reads the same item vectors.
     """
 
-    def __init__(self, index: ItemIndex) -> None:
-        super().__init__(index)
+    def __init__(self, index: ItemIndex, sampling: Sampling | None = None) -> None:
+        super().__init__(index, sampling)
         self._pending: list[_PendingSearch] = []
 
     async def __call__(self, vector: Array, k: int, exclude: Array | None) -> SearchResult:
@@ -81,9 +94,7 @@ class InlineSearch(_HidingSearch):
 
     def _search_group(self, group: "list[_PendingSearch]", k: int) -> None:
         try:
-            results = search_index(
-                self._index, [search.vector for search in group], k, [search.exclude for search in group], None
-            )
+            results = self._search([search.vector for search in group], k, [search.exclude for search in group], None)
         except InputError as error:
             if len(group) == 1:
                 group[0].result.set_exception(error)
@@ -97,7 +108,7 @@ class InlineSearch(_HidingSearch):
     async def many(
         self, vectors: Sequence[Array], k: int, exclude: Sequence[Array], within: Array | None = None
     ) -> list[SearchResult]:
-        return search_index(self._index, vectors, k, exclude, within)
+        return self._search(vectors, k, exclude, within)
 
 
 class _PendingSearch(NamedTuple):
@@ -126,35 +137,40 @@ def trim_padding(rows: Array, scores: Array) -> SearchResult:
 class BatchedSearch(_HidingSearch):
     """Searches in the only thread that may search a GPU index."""
 
-    def __init__(self, searcher: BatchingSearcher, index: ItemIndex) -> None:
-        super().__init__(index)
+    def __init__(self, searcher: BatchingSearcher, index: ItemIndex, sampling: Sampling | None = None) -> None:
+        super().__init__(index, sampling)
         self._searcher = searcher
 
     async def __call__(self, vector: Array, k: int, exclude: Array | None) -> SearchResult:
-        return trim_padding(*await asyncio.wrap_future(self._searcher.submit(vector, k, exclude, index=self._index)))
+        index = self._index
+        found = trim_padding(*await asyncio.wrap_future(self._searcher.submit(vector, k, exclude, index=index)))
+        if self._sampling is not None and self._sampling.due():
+            excluded = NO_ROWS if exclude is None else exclude
+            self._sampling.offer(OneSearch(index, vector, k, excluded, None, found[1]))
+        return found
 
     async def many(
         self, vectors: Sequence[Array], k: int, exclude: Sequence[Array], within: Array | None = None
     ) -> list[SearchResult]:
         if within is not None:  # on the CPU, since no GPU search takes a selection of rows
-            return search_index(self._index, vectors, k, exclude, within)
+            return self._search(vectors, k, exclude, within)
         pairs = zip(vectors, exclude, strict=True)
         return await asyncio.gather(*(self(vector, k, excluded) for vector, excluded in pairs))
 
 
 def open_search(
-    settings: RankingSettings, metrics: RankingMetrics, bundle: Bundle
+    settings: RankingSettings, metrics: RankingMetrics, bundle: Bundle, sampling: Sampling | None = None
 ) -> tuple[ItemSearch, str, Callable[[], None]]:
     """Open the search over the bundle's index; return it, its device (`cpu` or `gpu`), and a function that closes it.
 
-    It is on a GPU where FAISS sees one and the settings allow it.
+    It is on a GPU where FAISS sees one and the settings allow it. `sampling` is offered some results.
     """
     index, n_devices = bundle.index(), n_gpus() if settings.gpu == "auto" else 0
     placed = place_on_all(index, spread=settings.gpu_spread, float16=settings.gpu_float16) if n_devices else []
     n_expected = n_devices if settings.gpu_spread == "replicas" else min(1, n_devices)
     metrics.index_fallbacks.inc(n_expected - len(placed))
     if not placed:
-        return InlineSearch(index), index.engine.device, lambda: None
+        return InlineSearch(index, sampling), index.engine.device, lambda: None
     first, *replicas = placed
     searcher = BatchingSearcher(
         first,
@@ -162,4 +178,4 @@ def open_search(
         gather_s=settings.gpu_gather_ms / 1_000,
         on_fallback=lambda _: metrics.index_fallbacks.inc(),
     )
-    return BatchedSearch(searcher, first), first.engine.device, searcher.close
+    return BatchedSearch(searcher, first, sampling), first.engine.device, searcher.close

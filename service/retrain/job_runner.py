@@ -100,6 +100,24 @@ class JobRunner:
         return await self._end(job, "published", "")
 
     async def _start_training(self, job: Job) -> Job:
+        """Start the training; a service that died before it stored the handle may have started it already."""
+        if job.stages and job.stages[-1].name == "training":
+            await self._check_cancelled_unrecorded(job)
+        else:
+            job = await self._export(job)
+        handle = await self.launcher.start(self.paths.task_for(job))
+        return await self._save(job.model_copy(update={"handle": handle}))
+
+    async def _check_cancelled_unrecorded(self, job: Job) -> None:
+        try:
+            await self._check_cancelled(job)
+        except _JobCancelledError:
+            task = self.paths.task_for(job)
+            if handle := await self.launcher.find(task):
+                await self._cancel_training(task, handle)
+            raise
+
+    async def _export(self, job: Job) -> Job:
         await self._check_cancelled(job)
         job = await self._enter_stage(job, "running", "exporting")
         task = self.paths.task_for(job)
@@ -107,9 +125,7 @@ class JobRunner:
         position = await extend_archive(task.events, self.events)
         before = tuple(await asyncio.to_thread(self.paths.registry.ids))
         job = job.model_copy(update={"events_position": position, "bundles_before": before})
-        job = await self._enter_stage(job, "running", "training")
-        handle = await self.launcher.start(self.paths.task_for(job))
-        return await self._save(job.model_copy(update={"handle": handle}))
+        return await self._enter_stage(job, "running", "training")
 
     async def _await_training(self, job: Job) -> TrainingOutcome:
         task, handle = self.paths.task_for(job), job.handle or {}

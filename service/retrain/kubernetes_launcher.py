@@ -33,6 +33,7 @@ TOTAL_S = 20.0  # for a whole call, however slowly its answers come
 THREADS = 4  # of their own: one that an API holds up delays no other work
 MAX_ANSWER_BYTES = 8_000_000
 LOG_BYTES = 256 * 1024
+NAME_CHARS = 63  # of a Job, at most
 LABEL = "anchorrec.io/retrain-job"
 NOT_FOUND, CONFLICT, SERVER_ERROR = 404, 409, 500
 
@@ -59,9 +60,16 @@ class KubernetesLauncher:
 
     async def start(self, task: TrainingTask) -> Handle:
         """Create the Job. Its name derives from the job's id, so that a second call finds the first one's Job."""
-        name = f"{self._cron_job}-{task.job.id}"[:63]
-        await self._call_api(lambda: self._create(name, task))
-        return {"job": name, "namespace": self._namespace}
+        handle = self._handle(task)
+        await self._call_api(lambda: self._create(str(handle["job"]), task))
+        return handle
+
+    async def find(self, task: TrainingTask) -> Handle | None:
+        return self._handle(task)
+
+    def _handle(self, task: TrainingTask) -> Handle:
+        prefix = self._cron_job[: NAME_CHARS - len(task.job.id) - 1]  # the id stays whole, or two jobs had one name
+        return {"job": f"{prefix}-{task.job.id}", "namespace": self._namespace}
 
     async def poll(self, task: TrainingTask, handle: Handle, messages: Mapping[str, str]) -> TrainingOutcome | None:
         try:

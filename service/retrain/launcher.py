@@ -87,6 +87,13 @@ class Launcher(Protocol):
         """
         ...
 
+    async def find(self, task: TrainingTask) -> Handle | None:
+        """The handle of a training of this job that a service may have started and died before it stored the handle.
+
+        None where there is none; then none begins later either.
+        """
+        ...
+
     async def poll(self, task: TrainingTask, handle: Handle, messages: Mapping[str, str]) -> TrainingOutcome | None:
         """The outcome; None while the training runs. LauncherUnavailableError where that cannot be found out now."""
         ...

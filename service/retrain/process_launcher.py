@@ -1,21 +1,24 @@
 """Runs trainings as processes beside the service, each in a process group that outlives the service."""
 
 import asyncio
+import errno
 import json
 import os
+import shutil
 import signal
-import socket
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from time import monotonic
 
-from index.storage import replace_file
 from service.retrain.job import Handle
 from service.retrain.launcher import LauncherError, TrainingOutcome, TrainingTask, last_lines, read_outcome
+from service.retrain.process_claim import arguments, claim, machine_id, start_time
 
 GRACE_S = 10.0  # between SIGTERM and SIGKILL
 POLL_S = 0.05
+CLAIM_POLL_S = 0.005
+NO_TRAINING: Handle = {"pid": 0, "started": "never", "machine": ""}
 HANDLE_FILE = "process.json"
 SETTINGS_PREFIX = "RECO_"  # removed from the trainer's environment: some of the service's settings are secret
 
@@ -39,32 +42,43 @@ class ProcessLauncher:
         return await asyncio.to_thread(self._start_once, task)
 
     def _start_once(self, task: TrainingTask) -> Handle:
-        """Start it and write the handle into the job's folder, as the service may die before the store has it."""
         file = task.folder / HANDLE_FILE
-        if file.is_file():
-            handle: Handle = json.loads(file.read_bytes())
-            return handle
-        handle = self._spawn(task)
-        replace_file(file, json.dumps(handle).encode())
+        child = None if file.is_file() else self._spawn(task, file)  # it is there if an earlier service started it
+        handle: Handle = json.loads(file.read_bytes())
+        if child is not None and child.pid == handle["pid"]:
+            self._children[child.pid] = child
         return handle
 
-    def _spawn(self, task: TrainingTask) -> Handle:
-        try:
-            with task.log.open("ab") as log:
-                child = subprocess.Popen(
-                    [*self._command, *task.arguments],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env=self._environment,
-                    start_new_session=True,
-                )
-        except OSError as error:
-            raise LauncherError(f"{self._command[0]} cannot be started: {error.strerror or error}") from None
-        self._children[child.pid] = child
-        if self._niceness:
-            os.setpriority(os.PRIO_PGRP, child.pid, self._niceness)
-        return {"pid": child.pid, "started": start_time(child.pid) or "", "machine": machine_id()}
+    def _spawn(self, task: TrainingTask, file: Path) -> "subprocess.Popen[bytes]":
+        """Start a process that claims the job, and wait for the claim; one of an earlier service may be first."""
+        program = self._command[0]
+        if shutil.which(program, path=self._environment.get("PATH")) is None:
+            raise LauncherError(f"{program} cannot be started: {os.strerror(errno.ENOENT)}")
+        with task.log.open("ab") as log:
+            child = subprocess.Popen(
+                arguments(file, self._niceness, [*self._command, *task.arguments]),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=self._environment,
+                start_new_session=True,
+            )
+        while not file.is_file():
+            if child.poll() is not None and not file.is_file():
+                raise LauncherError(f"{program} cannot be started: {next(iter(last_lines(task.log, 1)), '')}")
+            time.sleep(CLAIM_POLL_S)
+        return child
+
+    async def find(self, task: TrainingTask) -> Handle | None:
+        return await asyncio.to_thread(self._find, task)
+
+    def _find(self, task: TrainingTask) -> Handle | None:
+        """Claim the job for no process, so that one that was launched cannot begin the training later."""
+        file = task.folder / HANDLE_FILE
+        if not file.parent.is_dir() or claim(file, NO_TRAINING):
+            return None
+        handle: Handle = json.loads(file.read_bytes())
+        return handle
 
     async def poll(self, task: TrainingTask, handle: Handle, messages: Mapping[str, str]) -> TrainingOutcome | None:
         if self._is_alive(handle):
@@ -102,8 +116,8 @@ class ProcessLauncher:
             return  # another process may have its id by now
         group = int(handle["pid"])
         _signal_group(group, signal.SIGTERM)
-        until = monotonic() + GRACE_S
-        while self._is_alive(handle) and monotonic() < until:
+        until = time.monotonic() + GRACE_S
+        while self._is_alive(handle) and time.monotonic() < until:
             await asyncio.sleep(POLL_S)
         _signal_group(group, signal.SIGKILL)  # also worker processes that outlive the trainer
         while self._is_alive(handle):
@@ -119,21 +133,3 @@ def _signal_group(group: int, number: signal.Signals) -> None:
         os.killpg(group, number)
     except ProcessLookupError:
         return
-
-
-def start_time(pid: int) -> str | None:
-    """When the kernel started the process, in ticks since boot; None where it no longer runs, or not on Linux."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in "ZX" else fields[19]  # the process name may contain spaces and ends at the last ")"
-
-
-def machine_id() -> str:
-    """The host name and boot id; in a container, the container's host name."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        boot = ""
-    return f"{socket.gethostname()} {boot}"

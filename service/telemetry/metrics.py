@@ -71,6 +71,18 @@ class RankingMetrics(TaskMetrics):
         self.milvus_circuit = Gauge(
             "reco_milvus_circuit", "1 for the state of the circuit to Milvus.", ["state"], registry=r
         )
+        self.recall_samples = counter_from_zero(
+            r,
+            "reco_recall_samples",
+            "Searches sampled for recall: measured, dropped (too many at once, or their bundle was replaced).",
+            outcome=("measured", "dropped"),
+        )
+        self.recall_sampled_items = Counter(
+            "reco_recall_sampled_items", "Items that exact search gives for the measured searches.", registry=r
+        )
+        self.recall_sampled_hits = Counter(
+            "reco_recall_sampled_hits", "Those of them that the index in use gave.", registry=r
+        )
         self.rules_reloads = counter_from_zero(
             r, "reco_rules_reloads", "Reloads of the rules file: done, refused.", outcome=("done", "refused")
         )
@@ -161,6 +173,11 @@ class BundleMetrics(TaskMetrics):
             "reco_index_recall",
             "recall@k of the index that serves against exact search, as measured when it was built.",
             ["at"],
+            registry=r,
+        )
+        self.index_promised = Gauge(
+            "reco_index_promised_recall",
+            "recall@20 that the bundle that serves promises; 0 where it promises none.",
             registry=r,
         )
         self.bundle_swaps = counter_from_zero(

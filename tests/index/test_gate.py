@@ -1,14 +1,12 @@
-import json
-
 import numpy as np
 import pytest
-from bundles import edited, make_anchor, make_content, write_small_bundle
+from bundles import edited, make_anchor, make_content, narrowed, promising, with_manifest, write_small_bundle
 from pydantic import ValidationError
 
 from index.bundle import open_bundle
 from index.comparison import choose_users
 from index.gate import GateLimits, check_bundle
-from index.manifest import MANIFEST, digest_of, manifest_bytes
+from index.recall import measured_recall
 from index.recency import Recency
 
 CHECKS = [
@@ -96,6 +94,34 @@ def test_an_index_that_finds_too_little_fails(tmp_path):
     assert check_bundle(candidate, None, GateLimits(index_recall_floor=0.1)).passed
 
 
+def test_an_index_is_held_to_what_its_bundle_promises(tmp_path):
+    written = narrowed(write_small_bundle(tmp_path, factory="IVF32,Flat", n_users=50, n_items=1_000))
+    bundle = open_bundle(written)
+    recall = measured_recall(bundle.index(), bundle.item_embeddings, bundle.user_embeddings, bundle.seen)["recall@20"]
+    assert 0.1 < recall < 0.9
+    low = GateLimits(index_recall_floor=0.1, index_recall_at=5)
+    kept = check_bundle(written := promising(written, recall), None, low)
+    assert kept.passed
+    assert "promised recall@20" in [one.name for one in kept.checks]
+    report = check_bundle(promising(written, 0.95), None, low)
+    assert failed(report) == ["promised recall@20"]
+    assert check(report, "promised recall@20").found == f"{recall:.4f} of exact search, IVF32,Flat, nprobe 1"
+    assert check(report, "promised recall@20").required == "at least 0.95: the bundle's promise"
+
+
+def test_the_gate_measures_recall_without_what_users_have_seen(tmp_path):
+    """The index probes one of two directions; the best item of the other one was seen."""
+    vectors = np.array([[10, 0], [20, 0], [30, 0], [0, 20], [0, 30], [0, 10]], np.float32)
+    user, nothing = np.array([[4, 3]], np.float32), np.zeros((6, 2), np.float32)
+    model = {"item_embeddings": vectors, "item_parts": {"id": vectors}, "fold_in": nothing, "neighbours": {}}
+    past = {"seen_offsets": np.array([0, 1]), "seen_items": np.array([4], np.int32)}
+    users = {"user_embeddings": user, "user_own": user}
+    written = write_small_bundle(tmp_path, factory="IVF2,Flat", n_users=1, n_items=6, **model, **past, **users)
+    written = narrowed(written)
+    found = [check(check_bundle(written, None, GateLimits(index_recall_at=k)), f"index recall@{k}") for k in (2, 3)]
+    assert [one.found[:6] for one in found] == ["1.0000", "0.6667"]
+
+
 def test_a_damaged_bundle_fails_at_its_first_check(tmp_path):
     candidate = write_small_bundle(tmp_path)
     (candidate / "fold_in.npy").write_bytes(b"broken")
@@ -129,11 +155,7 @@ def test_a_bundle_whose_sums_are_right_but_whose_laws_are_broken_fails(tmp_path,
 def test_a_bundle_with_recency_and_anchor_passes_and_one_folded_in_otherwise_fails(tmp_path):
     with_both = write_small_bundle(tmp_path, recency=Recency(tau=3), anchor=make_anchor(), has_own=False)
     assert check_bundle(with_both, None).passed
-    record = json.loads((with_both / MANIFEST).read_bytes())
-    record["recency"]["tau"] = 4.0
-    record["bundle_id"] = record["bundle_id"][:-8] + digest_of(record)
-    (with_both / MANIFEST).write_bytes(manifest_bytes(record))
-    otherwise = with_both.rename(with_both.parent / record["bundle_id"])
+    otherwise = with_manifest(with_both, lambda record: record["recency"].update(tau=4.0))
     assert failed(check_bundle(otherwise, None)) == ["fold-in gives users"]
 
 

@@ -1,6 +1,5 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from index.errors import InputError
-from index.item_index import ItemIndex, exact_search, measured_recall
+from index.item_index import ItemIndex, exact_search
 from index.search_plan import MAX_OVERFETCH
 
 EVERYWHERE: dict[str, dict[str, int]] = {"Flat": {}, "IVF8,Flat": {"nprobe": 8}, "HNSW16": {"ef_search": 512}}
@@ -202,20 +201,6 @@ def test_search_settings_default_to_a_share_of_the_lists_and_are_kept():
     assert ItemIndex.build(vectors_of(300), "IVF20,Flat", nprobe=99).settings == {"nprobe": 20}
     assert ItemIndex.build(vectors_of(300), "HNSW16").settings == {"ef_search": 64}
     assert ItemIndex.build(vectors_of(300)).settings == {}
-
-
-def test_recall_is_one_for_exact_search_and_less_for_a_narrow_one():
-    vectors, queries = vectors_of(1_000), vectors_of(50, seed=1)
-    assert measured_recall(ItemIndex.build(vectors), vectors, queries) == {"recall@20": 1.0, "recall@100": 1.0}
-    narrow = measured_recall(ItemIndex.build(vectors, "IVF32,Flat", nprobe=1), vectors, queries)
-    assert 0.05 < narrow["recall@20"] < 0.9
-
-
-def test_recall_does_not_count_a_tie_as_a_miss():
-    vectors = np.ones((500, 8), np.float32)
-    index = ItemIndex.build(vectors)
-    last_rows_first = replace(index, hidden=np.arange(300))
-    assert measured_recall(last_rows_first, vectors, vectors[:3], at=(20,)) == {"recall@20": 1.0}
 
 
 @pytest.mark.parametrize("factory", FACTORIES)

@@ -162,7 +162,7 @@ def test_a_worker_that_fails_is_told_about_until_the_next_one_has_done_its_work(
 
 ALL = {
     "event_follower", "message_listener", "hidden_items", "bundle_follower", "bundle_files", "bundle_canary",
-    "rules_file", "api_keys", "audit", "rate_limits", "retraining", "timeouts",
+    "rules_file", "api_keys", "audit", "rate_limits", "retraining", "timeouts", "recall_sampler",
 }  # fmt: skip
 
 

@@ -184,9 +184,11 @@ def test_features_equal_to_the_mean_say_nothing():
     rows[2] = rows[3:].mean(dim=0)
     rows[[0, 1]] = rows[3:].mean(dim=0)
     object.__setattr__(model._inputs, "features", {"text": rows})
-    del model.centers
-    assert not model.content["text"][:3].any()
-    torch.testing.assert_close(model.content["text"][3:].norm(dim=1), torch.ones(N_ITEMS - 3))
+    del model.centers, model.content
+    text = model.content["text"]
+    assert not text[:3].any()
+    assert text.known.tolist() == [False] * 3 + [True] * (N_ITEMS - 3)
+    torch.testing.assert_close(text[3:].norm(dim=1), torch.ones(N_ITEMS - 3))
 
 
 @given(seed=WORLDS, weight=WEIGHTS, kappa=st.sampled_from([0.0, 2.0]))

@@ -16,13 +16,12 @@ from trainer.graph import SparseMatrix, smoothing_graph
 from trainer.model_settings import AnchorEASESettings
 from trainer.models.anchor_correction import (
     AnchorRegression,
-    ContentRows,
     anchor_shares,
     anchors,
-    column_mean,
 )
 from trainer.models.base import Anchor, Factors, Inputs, sum_tensors
 from trainer.models.content_metric import content_metric
+from trainer.models.content_rows import Content, column_mean, content_by_modality
 from trainer.models.ease_filter import (
     CoOccurrences,
     ExactFilter,
@@ -33,6 +32,7 @@ from trainer.models.ease_filter import (
 )
 from trainer.models.fitted import FittedModel, Tensors, Work
 from trainer.models.spectral import Iteration, inverse, served_form
+from trainer.models.user_rows import UserRows, column_squares
 from trainer.nearest import nearest_items
 
 FOLD_IN, VALUES, PART, ANCHOR = "fold_in", "singular_values", "part/", "anchor/"
@@ -63,17 +63,16 @@ class AnchorEASE(FittedModel):
 
     def _solve(self, work: Work) -> Tensors:
         autoencoder = self.autoencoder(work)
-        histories = self._sparse(self._inputs.histories.matrix(self.recency))
+        histories = UserRows(self._inputs.histories.matrix(self.recency), self._device)
         size, how = self.settings.embedding_size, self._how(work)
         form = served_form(histories, autoencoder.times, autoencoder.transposed_times, size, how)
-        values = form.singular.values
-        raw = autoencoder.raw_parts(histories.T @ form.singular.left)
+        raw = autoencoder.raw_parts(form.sums)
         whole = sum_tensors(raw.values())
         for modality, graph in self._smoothing(work).items():
             share = self._sparse(graph) @ whole
             raw[modality] = raw[modality] + share if modality in raw else share
-        fold_in = form.fold_in * inverse(values) ** -self.settings.spectral_power
-        solution = {FOLD_IN: fold_in, VALUES: values} | {f"{PART}{name}": part for name, part in raw.items()}
+        fold_in = form.fold_in * inverse(form.values) ** -self.settings.spectral_power
+        solution = {FOLD_IN: fold_in, VALUES: form.values} | {f"{PART}{name}": part for name, part in raw.items()}
         return solution | self._anchor(sum_tensors(raw.values()), work)
 
     @property
@@ -83,10 +82,10 @@ class AnchorEASE(FittedModel):
 
     # Section 2: B = A B0 A
 
-    @property
-    def content(self) -> Mapping[str, Tensor]:
+    @cached_property
+    def content(self) -> Mapping[str, Content]:
         """F_m (n_items, width) of each modality."""
-        return ContentRows(self._inputs.features, self.centers)
+        return content_by_modality(self._inputs.features, self.centers)
 
     @cached_property
     def centers(self) -> dict[str, Tensor]:
@@ -105,9 +104,8 @@ class AnchorEASE(FittedModel):
 
     def _nearest(self, modality: str, work: Work) -> sp.csr_matrix:
         def search() -> sp.csr_matrix:
-            rows = self.content[modality].cpu().numpy()
-            known = np.asarray(rows.any(axis=1))
-            return smoothing_graph(nearest_items(rows, self.settings.k + 1), known)
+            rows = self.content[modality]
+            return smoothing_graph(nearest_items(rows.on_cpu(), self.settings.k + 1), rows.known.cpu().numpy())
 
         return work.once(("smoothing graph", modality, self.settings.k), search)
 
@@ -124,7 +122,7 @@ class AnchorEASE(FittedModel):
         of_user = np.maximum(np.diff(histories.offsets), 1.0) ** (-2 * settings.user_power)
         rows = histories.rows_of(spans, weights * of_user[spans.users])
         by_item = sp.diags(self._degrees.clamp_min(1).cpu().numpy().astype(np.float64) ** -settings.row_power)
-        return (rows @ by_item).tocsr()
+        return (rows @ by_item).tocsr().astype(np.float32)
 
     def _filter(self, work: Work) -> ItemFilter:
         """C, in the form that the size of the catalogue allows."""
@@ -132,8 +130,8 @@ class AnchorEASE(FittedModel):
         version = (s.user_power, s.row_power, s.order_share, s.window, s.stride)
         rows = work.latest("rows", version, self._rows)
         alpha = {m: getattr(s.feature_weights, m) for m in self.content}
-        squares = torch.from_numpy(np.asarray(rows.multiply(rows).sum(axis=0), np.float32).ravel()).to(self._device)
-        similarities = Similarities(self._sparse(rows), squares, self.content, alpha, s.ridge)
+        squares = column_squares(rows).to(self._device)
+        similarities = Similarities(UserRows(rows, self._device), squares, self.content, alpha, s.ridge)
         direction = self._direction(similarities.scale, work)
         if math.isinf(s.ridge):
             return CoOccurrences(similarities, direction)

@@ -3,14 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import cached_property, reduce
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from index.recency import Recency
-from trainer.graph import SparseMatrix
+from trainer.graph import SparseMatrix, normalise_interactions
 from trainer.histories import Histories
 from trainer.models.noise import Noise
 from trainer.parallel import WHOLE, Share
@@ -25,22 +26,29 @@ class Inputs:
 
     n_users: int
     n_items: int
-    interactions: SparseMatrix
-    """R-hat (n_users, n_items): normalised training interactions."""
     user_degrees: Tensor
     """(n_users,) training items of each user."""
     item_degrees: Tensor
     """(n_items,) training users of each item."""
-    pairs: Tensor
-    """(2, n_pairs) int64: user and item row of each training interaction, each once."""
     histories: Histories
-    """The same interactions by user, oldest first."""
+    """The training interactions by user, oldest first, each once."""
     features: Mapping[str, Tensor] = field(default_factory=dict)
-    """(n_items, width) per modality."""
+    """(n_items, width) per modality: float32, or as stored and memory-mapped where the model takes them in blocks."""
     item_graphs: Mapping[str, SparseMatrix] = field(default_factory=dict)
     """(n_items, n_items) graphs by name: of a modality's nearest items, or what else the model is built on."""
     graph_recall: Mapping[str, float] = field(default_factory=dict)
     """Share of the true neighbours that each of them has; 1 for an exact search."""
+
+    @cached_property
+    def interactions(self) -> SparseMatrix:
+        """R-hat (n_users, n_items): normalised training interactions; made when a model first needs them."""
+        return SparseMatrix(normalise_interactions(self.histories.by_item()), self.item_degrees.device)
+
+    @cached_property
+    def pairs(self) -> Tensor:
+        """(2, n_pairs) int64: user and item row of each training interaction, each once, by user and then item."""
+        pairs = self.histories.by_item().tocoo()
+        return torch.from_numpy(np.stack([pairs.row, pairs.col]).astype(np.int64)).to(self.item_degrees.device)
 
 
 @dataclass(frozen=True)

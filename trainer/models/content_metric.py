@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from trainer.models.base import Anchor, sum_tensors
-from trainer.models.spectral import gram
+from trainer.models.content_rows import Content
+from trainer.models.gram import gram
 
 _PENALTY = 0.01
 """Of the ridge regression, beside the mean square of a column."""
@@ -29,7 +30,7 @@ class ContentMetric(NamedTuple):
         return replace(anchor, mean=anchor.mean @ self.items, weights=weights)
 
 
-def content_metric(embeddings: Tensor, content: Mapping[str, Tensor], weight: float) -> ContentMetric:
+def content_metric(embeddings: Tensor, content: Mapping[str, Content], weight: float) -> ContentMetric:
     """M M = I + weight G / mean eigenvalue of G: the inner products of items, and of the content read out of them.
 
     Args:
@@ -44,10 +45,10 @@ def content_metric(embeddings: Tensor, content: Mapping[str, Tensor], weight: fl
     return ContentMetric(items.to(embeddings), users.to(embeddings))
 
 
-def _likeness(embeddings: Tensor, content: Mapping[str, Tensor]) -> Tensor:
+def _likeness(embeddings: Tensor, content: Mapping[str, Content]) -> Tensor:
     """G = sum_m scale_m^2 B_m B_m^T (d, d) in float64, B_m the ridge regression of content on embeddings."""
     normal = gram(embeddings, embeddings)
     normal.diagonal().add_(_PENALTY * normal.diagonal().mean().clamp_min(_SMALLEST))
     factor = torch.linalg.cholesky(normal)
-    crossed = (_SCALE[m] * (embeddings.T @ rows).double() for m, rows in content.items())  # (d, width)
+    crossed = (_SCALE[m] * rows.transposed_times(embeddings).T.double() for m, rows in content.items())  # (d, width)
     return sum_tensors(b @ b.T for b in (torch.cholesky_solve(each, factor) for each in crossed))

@@ -15,7 +15,9 @@ import torch
 from torch import Tensor
 
 from trainer.graph import SparseMatrix
+from trainer.models.content_rows import Content
 from trainer.models.spectral import Iteration, leading_eigen
+from trainer.models.user_rows import UserRows
 
 _COLUMNS_AT_ONCE = 128
 
@@ -28,9 +30,9 @@ class Similarities:
 
     def __init__(
         self,
-        rows: SparseMatrix,
+        rows: UserRows,
         squares: Tensor,
-        features: Mapping[str, Tensor],
+        features: Mapping[str, Content],
         alpha: Mapping[str, float],
         ridge: float,
     ) -> None:
@@ -40,7 +42,7 @@ class Similarities:
         weights = {m: 0.0 if math.isinf(ridge) else alpha[m] / ridge for m in features}
         self.weights = {m: weight for m, weight in weights.items() if weight}
         self.features = {m: features[m] for m in self.weights}
-        of_features = (weight * self.features[m].square().sum(1) for m, weight in self.weights.items())
+        of_features = (weight * self.features[m].known for m, weight in self.weights.items())
         self.diagonal = self.scale * squares + sum(of_features, torch.zeros_like(squares))
 
     @property
@@ -49,7 +51,7 @@ class Similarities:
         return self.rows.shape[1]
 
     def __matmul__(self, block: Tensor) -> Tensor:
-        product = self.scale * (self.rows.T @ (self.rows @ block))
+        product = self.rows.normal_times(block).mul_(self.scale)
         for modality in self.weights:
             product += self.of_features(modality, block)
         return product
@@ -57,7 +59,7 @@ class Similarities:
     def of_features(self, modality: str, block: Tensor) -> Tensor:
         """alpha_m / lambda F_m F_m^T times a block."""
         features = self.features[modality]
-        return self.weights[modality] * (features @ (features.T @ block))
+        return self.weights[modality] * (features @ features.transposed_times(block))
 
 
 class ItemFilter(ABC):
@@ -115,7 +117,8 @@ class ItemFilter(ABC):
         """(n_items,) the diagonal of P alpha_m F_m F_m^T / lambda."""
         features = self.similarities.features[modality]
         total = torch.zeros_like(self.unexplained)
-        for columns in torch.split(features, _COLUMNS_AT_ONCE, dim=1):
+        for start in range(0, features.shape[1], _COLUMNS_AT_ONCE):
+            columns = features.columns(slice(start, start + _COLUMNS_AT_ONCE))
             total += (self.kept(columns) * columns).sum(1)
         return self.similarities.weights[modality] * total
 
@@ -219,6 +222,7 @@ class SpectralFilter(ItemFilter):
         return ((direction @ self._vectors) * self._vectors) @ self._filtered
 
 
-def cosines_of(features: Tensor) -> Tensor:
+def cosines_of(features: Content) -> Tensor:
     """F F^T (n_items, n_items) of unit rows."""
-    return features @ features.T
+    whole = features[:]
+    return whole @ whole.T

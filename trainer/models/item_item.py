@@ -14,6 +14,7 @@ from trainer.model_settings import ItemItemSettings
 from trainer.models.base import Factors, Inputs, Scorer
 from trainer.models.fitted import FittedModel, Tensors, Work
 from trainer.models.spectral import Iteration, served_form
+from trainer.models.user_rows import UserRows
 
 Matrix: TypeAlias = "Tensor | sp.csr_matrix"
 """(n_items, n_items), dense on the device or sparse; column j scores item j."""
@@ -49,17 +50,16 @@ class ItemItemModel(FittedModel):
         version = self._served.model_dump_json(exclude=_SERVED)
         self._matrices = work.latest(type(self).__name__, version, self.item_item)
         device = self._inputs.item_degrees.device
-        weights = SparseMatrix(self._inputs.histories.matrix(self._served.recency), device)
+        histories = UserRows(self._inputs.histories.matrix(self._served.recency), device)
         parts = {name: _on_device(matrix, device) for name, matrix in self._matrices.items()}
         form = served_form(
-            weights,
+            histories,
             lambda block: reduce(add, (part @ block for part in parts.values())),
             lambda block: reduce(add, (part.T @ block for part in parts.values())),
             self._served.embedding_size,
             Iteration(seed=self._seed, device=device, work=work),
         )
-        sums = weights.T @ form.singular.left  # (n_items, d)
-        return {"fold_in": form.fold_in, **{_PART + name: part.T @ sums for name, part in parts.items()}}
+        return {"fold_in": form.fold_in, **{_PART + name: part.T @ form.sums for name, part in parts.items()}}
 
     def factors(self) -> Factors:
         """The served form; a user is the sum of `fold_in` over past items and nothing else."""

@@ -7,21 +7,24 @@ are in the operator's precision; the small problems are in float64.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from math import prod
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from trainer.graph import SparseMatrix
 from trainer.models.fitted import Work
+from trainer.models.gram import gram
+from trainer.models.user_rows import UserRows
+from trainer.parallel import WHOLE, Share, from_first_rank
 from trainer.progress import track
 
 Product = Callable[[Tensor], Tensor]
 """Of a matrix with a block of columns: (n, b) -> (m, b)."""
 
-_ROWS_AT_ONCE = 65_536
-"""Rows of a block that are in float64 at the same time."""
+_COLUMNS_AT_ONCE = 64
+"""Of a block that a product is computed for: what it needs in between has so many."""
 _ZERO = 1e-6
 """Share of the largest value below which another one is rounding error."""
 _SAVED_FROM = 20_000_000
@@ -45,14 +48,16 @@ class Iteration:
     work: Work = field(default_factory=Work)
     """Keeps the rounds that are done; a resumed iteration gives the same numbers."""
     saved_from: int = _SAVED_FROM
+    share: Share = WHOLE
+    """Of this process among the ranks that compute together; all of them take the first one's small decompositions."""
 
 
 class Singular(NamedTuple):
-    """The d largest singular values, descending, and their vectors; the largest entry of a right one is positive."""
+    """Of H B the d largest singular values, descending, and their vectors; a right one's largest entry is positive."""
 
-    left: Tensor  # (n_rows, d)
     values: Tensor  # (d,)
-    right: Tensor  # (n_columns, d)
+    right: Tensor  # (n_items, d)
+    sums: Tensor  # (n_items, d): H^T times the left ones, which themselves are as many rows as there are users
 
 
 class Eigen(NamedTuple):
@@ -65,24 +70,24 @@ class Eigen(NamedTuple):
 class ServedForm(NamedTuple):
     """A linear model x B at rank d, as a bundle serves it (docs/bundle.md): user . item is about (x / sqrt|x|) B."""
 
-    singular: Singular
-    """Of diag(d_u^-1/2) X B."""
+    values: Tensor
+    """(d,) the singular values of H B, H = diag(d_u^-1/2) X."""
     fold_in: Tensor
     """(n_items, d)"""
+    sums: Tensor
+    """(n_items, d) H^T U, U the left singular vectors: an item's embedding is its row of B^T H^T U."""
 
 
 class _Ritz(NamedTuple):
     """What one round finds inside the basis."""
 
     values: Tensor  # (b,) float64, descending
-    vectors: Tensor  # (n, b)
-    image: Tensor  # (m, b): the operator times the vectors, each divided by its value
+    vectors: Callable[[], Tensor]  # (n, b)
+    image: Tensor  # (m, b): the operator times the vectors, each divided by its value; of a singular one, H^T that
     advance: Callable[[], Tensor]  # (n, b): columns nearer to the leading vectors
 
 
-def served_form(
-    histories: SparseMatrix, times: Product, transposed_times: Product, d: int, how: Iteration
-) -> ServedForm:
+def served_form(histories: UserRows, times: Product, transposed_times: Product, d: int, how: Iteration) -> ServedForm:
     """Divide the model x B exactly among users and items, at rank d.
 
     Args:
@@ -92,43 +97,70 @@ def served_form(
         d: the embedding size; users or items, where they are fewer.
         how: the start is of item embeddings.
     """
-    found = leading_singular(
-        lambda block: histories @ times(block),
-        lambda block: transposed_times(histories.T @ block),
-        histories.shape,
-        d,
-        how,
-    )
-    return ServedForm(found, times(found.right) * inverse(found.values))
+    found = leading_singular(histories, times, transposed_times, d, how)
+    fold_in = in_columns(times, found.right).mul_(inverse(found.values))
+    return ServedForm(found.values, fold_in, found.sums)
 
 
-def leading_singular(forward: Product, backward: Product, shape: tuple[int, int], d: int, how: Iteration) -> Singular:
-    """The d leading singular triples of the operator (n_rows, n_columns); fewer where it has fewer rows or columns.
+def leading_singular(
+    histories: UserRows, times: Product, transposed_times: Product, d: int, how: Iteration
+) -> Singular:
+    """The d leading singular triples of H B; fewer where there are fewer users or items.
 
-    Vectors of singular values that are zero to float precision are zero.
+    Vectors of singular values that are zero to float precision are zero. Nothing has a row for every user but H.
 
     Args:
-        forward: its product with (n_columns, b).
-        backward: its transpose's with (n_rows, b).
-        shape: (n_rows, n_columns).
+        histories: H (n_users, n_items).
+        times: the product of B with (n_items, b).
+        transposed_times: that of B^T.
         d: wanted triples.
         how: the start is of right singular vectors.
     """
+    shape = histories.shape
     d = min(d, *shape)
     width = min(d + how.oversampling, *shape)
-    if prod(shape) <= how.direct_up_to and min(shape) <= 2 * how.rounds * width:
-        return _signed(_decompose(forward, backward, shape, d, how))
 
     def ritz(basis: Tensor) -> _Ritz:
-        image = forward(basis)
-        squares, turn = _eigh(gram(image, image))
+        squares, sums = histories.gram_and_sums(in_columns(times, basis))
+        squares, turn = _eigh(squares, how.share)
         values = _roots(squares)
         scale = inverse(values)
-        left = image @ (turn * scale).to(image)
-        return _Ritz(values, basis @ turn.to(basis), left, lambda: backward(left) * scale.to(left))
+        sums = sums @ (turn * scale).to(sums)
+        advance = partial(in_columns, transposed_times, sums)
+        return _Ritz(values, lambda: basis @ turn.to(basis), sums, lambda: advance().mul_(scale.to(sums)))
 
-    found = _iterate("singular vectors", ritz, shape[1], d, how)
-    return _signed(Singular(found.image[:, :d], found.values[:d].to(found.image), found.vectors[:, :d]))
+    if prod(shape) > how.direct_up_to or min(shape) > 2 * how.rounds * width:
+        return _signed(_leading(_iterate("singular vectors", ritz, shape[1], d, how), d))
+    if shape[0] >= shape[1]:  # by the eigenvectors of the whole of (H B)^T H B
+        found = _leading(ritz(torch.eye(shape[1], device=how.device)), d)
+        return _signed(found._replace(right=found.right * (found.values > 0)))
+    return _signed(_of_few_users(histories, transposed_times, d, how))
+
+
+def _leading(found: _Ritz, d: int) -> Singular:
+    image = found.image[:, :d]
+    return Singular(found.values[:d].to(image), found.vectors()[:, :d], image)
+
+
+def _of_few_users(histories: UserRows, transposed_times: Product, d: int, how: Iteration) -> Singular:
+    """By the eigenvectors of the whole of H B (H B)^T."""
+    transposed = histories.transposed()
+    whole = transposed_times(transposed)  # (n_items, n_users)
+    squares, left = _eigh(gram(whole, whole), how.share)
+    values = _roots(squares)[:d]
+    right = whole @ (left[:, :d] * inverse(values)).to(whole)
+    return Singular(values.to(whole), right, transposed @ (left[:, :d] * (values > 0)).to(whole))
+
+
+def in_columns(product: Product, block: Tensor) -> Tensor:
+    """The product with a block (n, b), some columns at a time; the operator is square."""
+    if block.shape[1] <= _COLUMNS_AT_ONCE:
+        return product(block)
+    result = torch.empty_like(block)
+    for start in range(0, block.shape[1], _COLUMNS_AT_ONCE):
+        some = slice(start, start + _COLUMNS_AT_ONCE)
+        result[:, some] = product(block[:, some].contiguous())
+    return result
 
 
 def leading_eigen(apply: Product, n: int, r: int, how: Iteration) -> Eigen:
@@ -136,14 +168,15 @@ def leading_eigen(apply: Product, n: int, r: int, how: Iteration) -> Eigen:
     r = min(r, n)
 
     def ritz(basis: Tensor) -> _Ritz:
-        image = apply(basis)
+        image = in_columns(apply, basis)
         small = gram(basis, image)
-        values, turn = _eigh((small + small.T) / 2)
+        values, turn = _eigh((small + small.T) / 2, how.share)
         image = image @ (turn * inverse(values)).to(image)
-        return _Ritz(values, basis @ turn.to(basis), image, lambda: image)
+        return _Ritz(values, lambda: basis @ turn.to(basis), image, lambda: image)
 
     found = _iterate("eigenvectors", ritz, n, r, how)
-    return Eigen(found.values[:r].clamp_min(0).to(found.vectors), found.vectors[:, :r])
+    vectors = found.vectors()[:, :r]
+    return Eigen(found.values[:r].clamp_min(0).to(vectors), vectors)
 
 
 def _iterate(name: str, ritz: Callable[[Tensor], _Ritz], n: int, d: int, how: Iteration) -> _Ritz:
@@ -153,7 +186,7 @@ def _iterate(name: str, ritz: Callable[[Tensor], _Ritz], n: int, d: int, how: It
         found = ritz(basis)
         if number == how.rounds - 1 or _settled(found.values[:d], values[:d], how.tolerance):
             break
-        basis, values = orthonormal(found.advance()), found.values
+        basis, values = orthonormal(found.advance(), how.share), found.values
         if basis.numel() >= how.saved_from:
             how.work.save_step(name, {"basis": basis, "values": values, "done": torch.tensor(number + 1)})
     return found
@@ -170,45 +203,24 @@ def _begin(name: str, n: int, width: int, how: Iteration) -> tuple[int, Tensor, 
         scale = given.norm() / (max(given.shape[1], 1) * n) ** 0.5
         columns[:, : given.shape[1]] = given + 1e-3 * scale * columns[:, : given.shape[1]]  # new items take part
     none = torch.zeros(width, dtype=torch.float64, device=how.device)
-    return 0, orthonormal(columns.to(how.device)), none
+    return 0, orthonormal(columns.to(how.device), how.share), none
 
 
 def _settled(values: Tensor, before: Tensor, tolerance: float) -> bool:
     return bool(((values - before).abs() <= tolerance * values.abs()).all())
 
 
-def _decompose(forward: Product, backward: Product, shape: tuple[int, int], d: int, how: Iteration) -> Singular:
-    """By the eigenvectors of the product of the whole operator with its transpose, on its shorter side."""
-    wide = shape[0] < shape[1]
-    identity = torch.eye(min(shape), device=how.device)
-    whole = backward(identity) if wide else forward(identity)  # (long, short)
-    squares, short = _eigh(gram(whole, whole))
-    values = _roots(squares)[:d]
-    long = whole @ (short[:, :d] * inverse(values)).to(whole)
-    short = (short[:, :d] * (values > 0)).to(whole)
-    return Singular(short if wide else long, values.to(whole), long if wide else short)
-
-
-def orthonormal(columns: Tensor) -> Tensor:
+def orthonormal(columns: Tensor, share: Share = WHOLE) -> Tensor:
     """An orthonormal basis of the columns (n, b), as many; zero columns where they are dependent."""
     lengths = torch.linalg.vector_norm(columns, dim=0, dtype=torch.float64)
     scale = inverse(lengths)
-    squares, turn = _eigh(gram(columns, columns) * scale * scale[:, None])
+    squares, turn = _eigh(gram(columns, columns) * scale * scale[:, None], share)
     return columns @ (scale[:, None] * turn * inverse(_roots(squares))).to(columns)
 
 
-def gram(one: Tensor, other: Tensor, weights: Tensor | None = None) -> Tensor:
-    """one^T other (b, c) in float64, a slice of rows at a time; rows count by their weights (n,)."""
-    total = torch.zeros(one.shape[1], other.shape[1], dtype=torch.float64, device=one.device)
-    for start in range(0, len(one), _ROWS_AT_ONCE):
-        rows = slice(start, start + _ROWS_AT_ONCE)
-        weighted = other[rows].double() if weights is None else weights[rows, None].double() * other[rows]
-        total += one[rows].double().T @ weighted
-    return total
-
-
-def _eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    values, vectors = torch.linalg.eigh(matrix)
+def _eigh(matrix: Tensor, share: Share) -> tuple[Tensor, Tensor]:
+    """Eigenvalues, descending, and eigenvectors; those of the first rank, as others may find other signs."""
+    values, vectors = (from_first_rank(share, found) for found in torch.linalg.eigh(matrix))
     return values.flip(0), vectors.flip(1)
 
 
@@ -226,4 +238,4 @@ def inverse(values: Tensor) -> Tensor:
 def _signed(found: Singular) -> Singular:
     largest = found.right.abs().argmax(dim=0, keepdim=True)
     sign = torch.where(found.right.gather(0, largest) < 0, -1.0, 1.0).to(found.right)
-    return Singular(found.left * sign, found.values, found.right * sign)
+    return Singular(found.values, found.right * sign, found.sums * sign)

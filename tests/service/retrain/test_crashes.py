@@ -1,9 +1,14 @@
 """Real processes that die: the service, the trainer, both. What was asked for is finished or said to be lost."""
 
+import asyncio
 import json
 import os
+import pickle
 import signal
 import sqlite3
+import subprocess
+import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -15,8 +20,11 @@ from servers import Valkey, publish, wait_until
 from stand_in_trainer import GOOD, WAITS
 
 from index.registry import Registry
+from service.retrain.job import Handle, Job
+from service.retrain.launcher import TrainingTask
 from service.retrain.open_retraining import CONTROL_FILE
-from service.retrain.process_launcher import ProcessLauncher, machine_id, start_time
+from service.retrain.process_claim import machine_id, start_time
+from service.retrain.process_launcher import ProcessLauncher
 
 
 @pytest.fixture
@@ -51,8 +59,92 @@ def test_a_service_killed_during_a_training_takes_it_up_again_when_it_is_back(re
     assert [stage["name"] for stage in job["stages"]] == ["exporting", "training", "gating", "publishing"]
 
 
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_a_service_killed_by_the_start_of_its_trainer_trains_once(
+    registry: Path, tmp_path: Path, *, cancelled: bool
+) -> None:
+    """The trainer's first act is to kill the service, which can have stored the handle by then, or not."""
+    waits = settings(WAITS, registry)
+    deadly = waits | {"retrain_command": f"sh -c 'kill -9 $PPID; exec \"$@\"' sh {waits['retrain_command']}"}
+    with process(registry, tmp_path / "log", **deadly) as (running, client):
+        job_id = started(client)
+        running.wait()
+    out = in_training(registry, job_id)
+    trainer = os.getpgid(int((out / "worker").read_text()))
+    with process(registry, tmp_path / "log", **waits) as (_, client):
+        if cancelled:
+            client.delete(f"/retrain/{job_id}").raise_for_status()
+        else:
+            let_go(registry)
+        job = ended(client, job_id)
+    assert job["state"] == ("cancelled" if cancelled else "published"), job["reason"]
+    assert (out.parent / "log").read_text().count("begun with") == 1
+    assert [stage["name"] for stage in job["stages"]].count("exporting") == 1
+    assert start_time(trainer) is None
+
+
+DIES_AFTER_THE_LAUNCH = """
+import asyncio, os, pickle, signal, subprocess, sys
+
+class Deadly(subprocess.Popen):
+    def __init__(self, *given, **more):
+        super().__init__(*given, **more)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+subprocess.Popen = Deadly
+launcher, task = pickle.load(sys.stdin.buffer)
+asyncio.run(launcher.start(task))
+"""
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.5])
+def test_a_training_whose_service_died_right_after_the_launch_is_found_or_begun_once(
+    registry: Path, tmp_path: Path, pause_s: float
+) -> None:
+    """Whether the process that was launched has claimed the job by the time that the next service looks, or not."""
+    task, launcher = (
+        new_task(registry, tmp_path),
+        ProcessLauncher(["sh", "-c", "echo begun; sleep 60"], niceness=0, environment=os.environ),
+    )
+    died = subprocess.run(
+        [sys.executable, "-c", DIES_AFTER_THE_LAUNCH], input=pickle.dumps((launcher, task)), check=False
+    )
+    assert died.returncode == -signal.SIGKILL
+    time.sleep(pause_s)
+
+    async def start_again() -> list[Handle]:
+        handles = [await launcher.start(task) for _ in range(2)]
+        wait_until(lambda: "begun" in task.log.read_text())
+        assert await launcher.find(task) == handles[0]
+        await launcher.cancel(task, handles[0])
+        return handles
+
+    one, other = asyncio.run(start_again())
+    assert one == other
+    assert start_time(int(one["pid"])) is None
+    assert task.log.read_text() == "begun\n"
+
+
+def test_a_job_that_was_cancelled_before_its_launch_cannot_be_started_by_a_late_process(
+    registry: Path, tmp_path: Path
+) -> None:
+    task, launcher = (
+        new_task(registry, tmp_path),
+        ProcessLauncher(["echo", "begun"], niceness=0, environment=os.environ),
+    )
+    assert asyncio.run(launcher.find(task)) is None
+    handle = asyncio.run(launcher.start(task))
+    assert not launcher._is_alive(handle)
+    assert not task.log.exists()
+
+
+def new_task(registry: Path, folder: Path) -> TrainingTask:
+    job = Job(id="j1", trigger="call", asked_by="ann", created_at=0, events_position=0, launcher="process")
+    return TrainingTask(job, folder, folder, Registry(registry), folder)
+
+
 def _is_recorded(registry: Path, job_id: str) -> bool:
-    """Whether the service has stored which process trains; one killed before that starts the training again."""
+    """Whether the service has stored which process trains."""
     with closing(sqlite3.connect(registry.parent / "kept" / CONTROL_FILE)) as connection:
         (record,) = connection.execute("SELECT record FROM jobs WHERE id = ?", (job_id,)).fetchone()
     return json.loads(record)["handle"] is not None

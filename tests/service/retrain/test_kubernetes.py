@@ -12,12 +12,12 @@ from bundles import make_content
 from floods import flooding
 from retrainings import ended, retraining, started, state
 from servers import publish, serving, wait_until
-from stand_in_cluster import Cluster, kubeconfig, running
+from stand_in_cluster import CRON_JOB, Cluster, kubeconfig, running
 
 from index.bundle import write_bundle
 from index.errors import InputError
 from index.registry import Registry
-from service.retrain.job import Job
+from service.retrain.job import Job, new_job_id
 from service.retrain.kubernetes_launcher import KubernetesLauncher
 from service.retrain.launcher import LauncherUnavailableError, TrainingTask
 
@@ -101,6 +101,31 @@ def test_a_cancelled_job_is_deleted_and_one_that_is_gone_is_lost(cluster: Cluste
         cluster.jobs.clear()
         job = ended(client, second)
         assert (job["state"], job["reason"]) == ("failed", f"lost: the Job retrain-{second} is gone")
+
+
+def test_a_training_is_created_once_however_often_it_is_started_and_has_its_whole_id_in_its_name(
+    cluster: Cluster, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    long = "retrain-" + 44 * "x"  # as long as a CronJob's name may be
+    cluster.cron_job = CRON_JOB | {"metadata": {"name": long, "namespace": "shop"}}
+    tasks = [
+        TrainingTask(Job(id=new_job_id(0), **JOB), tmp_path, tmp_path, Registry(tmp_path), tmp_path) for _ in range(2)
+    ]
+
+    async def start() -> list[Any]:
+        launcher = KubernetesLauncher("shop", long, config_file=settings["retrain_kubernetes_config"])
+        try:
+            handles = [await launcher.start(task) for task in (*tasks, *tasks)]
+            assert [await launcher.find(task) for task in tasks] == handles[:2]
+        finally:
+            await launcher.close()
+        return [handle["job"] for handle in handles]
+
+    names = asyncio.run(start())
+    assert names[:2] == names[2:] == list(cluster.jobs)
+    for name, task in zip(names, tasks, strict=False):
+        assert len(name) <= 63
+        assert name.endswith(task.job.id)
 
 
 def test_a_cronjob_that_is_not_there_fails_the_job(cluster: Cluster, settings: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from index.errors import InputError
 from index.registry import Registry
 from service.retrain.job import Job
 from service.retrain.launcher import TrainingTask
-from service.retrain.process_launcher import start_time
+from service.retrain.process_claim import start_time
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,17 +22,22 @@ from bundles import make_content
 from floods import flooding
 from hypothesis import given
 from hypothesis import strategies as st
+from made_events import made
+from processes import process
 from retrainings import ended, retraining, started, state
 from servers import publish, quiet_logs, serving, wait_until
 
 from index.bundle import write_bundle
 from index.registry import Registry
 from service.errors import UnauthorizedError
+from service.events.open_log import FILE as EVENTS_FILE
+from service.events.sqlite_log import SqliteLog
 from service.retrain.job import Job
 from service.retrain.launcher import LauncherError, LauncherUnavailableError, TrainingTask
 from service.retrain.signature import SIGNATURE, TIMESTAMP, Message, joined, signature_headers, verify_signature
 from service.retrain.webhook_launcher import WebhookLauncher
 from service.settings import Settings
+from service.telemetry.metrics import Metrics
 
 SECRET = "between us"
 
@@ -45,12 +50,14 @@ class Outside:
     asked: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     url: str = ""
+    on_message: Callable[[], object] = lambda: None
 
     def answer(self, path: str, headers: Any, body: bytes) -> int:
         given = {name.lower(): value for name, value in headers.items()}
         verify_signature(given, Message("POST", path, body), SECRET, time.time())
         self.asked.append(json.loads(body))
         self.keys.append(headers["Idempotency-Key"])
+        self.on_message()
         return self.statuses.pop(0) if self.statuses else 200
 
 
@@ -115,6 +122,35 @@ def test_an_outside_system_is_told_trains_and_reports_its_bundle(registry: Path)
         answer = report(client, asked["result_path"], {"bundle": new_bundle(registry)})
         assert answer.status_code == 202
         assert ended(client, job_id)["state"] == "published"
+
+
+def test_a_service_killed_while_it_tells_the_outside_system_tells_it_the_same_again(
+    registry: Path, tmp_path: Path
+) -> None:
+    """Events that came meanwhile are not this job's: its bundle, trained without them, must still end it."""
+    with outside() as system:
+        changes = by_webhook(registry, system.url, admin_open=True)
+        del changes["registry"]
+        with process(registry, tmp_path / "log", **changes) as (running, client):
+            client.post("/events", json={"user_id": "user-1", "item_id": "item-1", "kind": "like"}).raise_for_status()
+            system.on_message = running.kill
+            job_id = started(client)
+            running.wait()
+        system.on_message = lambda: None
+        asyncio.run(append_later_event(changes["data"]))
+        with process(registry, tmp_path / "log", **changes) as (_, client):
+            wait_until(lambda: len(system.asked) == 2)
+            new_bundle(registry, events_position=system.asked[0]["events_position"])
+            job = ended(client, job_id)
+    assert job["state"] == "published"
+    assert system.asked[0] == system.asked[1]
+    assert system.keys[0] == system.keys[1]
+
+
+async def append_later_event(data: Path) -> None:
+    log = SqliteLog(data / EVENTS_FILE, Settings(registry=data), Metrics(), time.time)
+    await log.append([made("later", kind="like")])
+    await log.close()
 
 
 def test_a_failure_that_is_reported_is_the_jobs_reason(registry: Path) -> None:
