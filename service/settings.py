@@ -299,6 +299,15 @@ class MilvusSettings(_Group):
         "local", description="while Milvus fails: search the bundle's own index, or refuse (503 `index_unavailable`)"
     )
 
+    @field_validator("milvus_uri")
+    @classmethod
+    def _no_password(cls, uri: str | None) -> str | None:
+        if uri is not None:
+            parsed = TypeAdapter(HttpUrl).validate_python(uri)
+            if parsed.username or parsed.password:
+                raise ValueError(f"expected no user and password in it: set {PREFIX}MILVUS_TOKEN=USER:PASSWORD")
+        return uri
+
 
 class RankingSettings(MilvusSettings):
     """Lists of items: their limits, rules, diversity, sessions, search."""
