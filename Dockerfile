@@ -1,6 +1,7 @@
 # The service (default) and the trainer: docs/image.md.
 #   docker build --tag anchorrec-service .                     docker build --tag anchorrec-trainer --target trainer .
-# DEVICE=gpu selects the lock files with faiss-gpu and the CUDA build of torch.
+# DEVICE=gpu selects the lock files with faiss-gpu and the CUDA build of torch; DEVICE=milvus, of the service alone, the
+# lock file with the client of Milvus.
 ARG DEBIAN=debian:bookworm-slim
 ARG DEVICE=cpu
 

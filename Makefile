@@ -96,6 +96,7 @@ lock: install          ## resolve the packages of the images, with hashes: requi
 	    --constraint - | grep -vE '^(torch|triton|nvidia-.*|pip)==' > requirements/dev.lock
 	$(LOCK) pyproject.toml --extra cpu $(SERVICE_EXTRAS) --output-file requirements/service-cpu.lock
 	$(LOCK) pyproject.toml --extra gpu $(SERVICE_EXTRAS) --output-file requirements/service-gpu.lock
+	$(LOCK) pyproject.toml --extra cpu --extra milvus $(SERVICE_EXTRAS) --output-file requirements/service-milvus.lock
 	echo '$(TORCH)' | $(LOCK) pyproject.toml --extra cpu --extra trainer --extra bucket --constraint - \
 	    --find-links $(TORCH_LINKS) --output-file requirements/trainer-cpu.lock
 	echo '$(TORCH)' | $(LOCK) pyproject.toml --extra cpu --extra trainer --extra bucket --constraint - \
@@ -120,7 +121,7 @@ check-gpu: install     ## search, threads, swaps and memory on every GPU; withou
 	$(BIN)/python -m index.check_gpu --wheel $(CHECKS)/gpu/faiss_gpu-*.whl
 
 audit: install         ## check the images' packages for known vulnerabilities, in PyPI's database
-	for lock in service-cpu service-gpu trainer-cpu trainer-gpu tools; do \
+	for lock in service-cpu service-gpu service-milvus trainer-cpu trainer-gpu tools; do \
 	    $(BIN)/pip-audit --strict --disable-pip --requirement requirements/$$lock.lock || exit 1; done
 
 ##@ Measure

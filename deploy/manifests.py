@@ -12,7 +12,7 @@ import yaml
 from index.errors import InputError
 
 FOLDER = Path(__file__).parent
-OVERLAYS = ("dev", "cpu", "bucket", "gpu")
+OVERLAYS = ("dev", "cpu", "bucket", "gpu", "milvus")
 
 Manifest = dict[str, Any]
 

@@ -147,6 +147,23 @@ SERVING: Rows = {
             },
         ),
     ),
+    "Milvus": (
+        Panel(
+            "Searches in Milvus",
+            "reqps",
+            rate_by("outcome", "reco_milvus_searches_total{$in}"),
+            "late, error, skipped: the bundle's own index answered, or the request was refused.",
+            stacked=True,
+        ),
+        Panel(
+            "Duration of searches in Milvus",
+            "s",
+            {
+                "p99": "histogram_quantile(0.99, sum by (le) (rate(reco_milvus_seconds_bucket{$in}[$rate])))",
+                "p50": "histogram_quantile(0.50, sum by (le) (rate(reco_milvus_seconds_bucket{$in}[$rate])))",
+            },
+        ),
+    ),
     "Replicas": (
         Panel("Scraped replicas", "none", {"up": 'sum(up{$in, job="anchorrec"})'}, current_value=True, good_from=1),
         Panel(

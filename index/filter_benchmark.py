@@ -56,13 +56,19 @@ def filter_cases(vectors: Array, n_queries: int, rng: np.random.Generator) -> It
 
 
 def measure_filters(
-    index: ItemIndex, factory: str, queries: Array, k: int, cases: Sequence[FilterCase]
+    index: ItemIndex,
+    factory: str,
+    queries: Array,
+    k: int,
+    cases: Sequence[FilterCase],
+    *,
+    others: Callable[[FilterCase], dict[str, Search]] = lambda case: {},
 ) -> Iterator[FilterSpeed]:
-    """Search each query (m, d) alone in each way, for each case. Recall is against exact search."""
+    """Search each query (m, d) alone in each way, for each case, and in `others`. Recall is against exact search."""
     for case in cases:
         allowed = [_allowed(index, case, query) for query in range(len(queries))]
         exact = [_exact(index.vectors, query, k, rows) for query, rows in zip(queries, allowed, strict=True)]
-        for strategy, search in _searches(index, queries, k, case).items():
+        for strategy, search in (_searches(index, queries, k, case) | others(case)).items():
             yield _measured(search, exact, (factory, case.name, strategy))
 
 

@@ -140,7 +140,7 @@ class ItemIndex:
         if within is not None and self._scored(len(checked_rows(within, len(self)))):
             self._score(queries, excluded, within, rows, scores)
             return rows, scores
-        if within is not None and self.overflow is not None:  # a GPU search cannot be restricted to rows
+        if within is not None and self.overflow is not None and not self.engine.takes_selector:  # a GPU engine
             return self.overflow.search(queries, k, excluded, within)
         base = None if within is None else self._mask(within)
         batch = _Batch(queries, excluded, rounding_error(queries, self.norm), base, rows, scores)

@@ -84,6 +84,13 @@ class ShedError(ServiceError):
     code = "busy"
 
 
+class IndexUnavailableError(ServiceError):
+    """Milvus does not respond, and the settings allow no other index to answer."""
+
+    status = 503
+    code = "index_unavailable"
+
+
 class StartingError(ServiceError):
     """Not all worker processes are ready yet, or one has been down for long."""
 

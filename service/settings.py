@@ -282,7 +282,34 @@ class UserSettings(EventSettings):
         return (404,) if self.unknown_user == "404" else ()
 
 
-class RankingSettings(_Group):
+class MilvusSettings(_Group):
+    """The search in Milvus (docs/beyond-one-machine.md)."""
+
+    milvus_uri: Annotated[str, Field(pattern="^https?://")] | None = Field(
+        None, description="address of Milvus, `http://HOST:19530[/DATABASE]`; unset: the bundle's own index is searched"
+    )
+    milvus_token: SecretStr | None = Field(None, description="`USER:PASSWORD` or a key, where Milvus asks for one")
+    milvus_timeout_ms: Annotated[float, Field(ge=1, le=10_000)] = Field(
+        500.0, description="timeout of one call to Milvus; a search rarely needs two"
+    )
+    milvus_threads: Annotated[int, Field(ge=1, le=64)] = Field(8, description="calls to Milvus that may run at once")
+    milvus_failures: Count = Field(3, description="consecutive failures after which the circuit to Milvus opens")
+    milvus_retry_s: Seconds = Field(1.0, description="how long the circuit stays open before one search tries Milvus")
+    milvus_fallback: Literal["local", "none"] = Field(
+        "local", description="while Milvus fails: search the bundle's own index, or refuse (503 `index_unavailable`)"
+    )
+
+    @field_validator("milvus_uri")
+    @classmethod
+    def _no_password(cls, uri: str | None) -> str | None:
+        if uri is not None:
+            parsed = TypeAdapter(HttpUrl).validate_python(uri)
+            if parsed.username or parsed.password:
+                raise ValueError(f"expected no user and password in it: set {PREFIX}MILVUS_TOKEN=USER:PASSWORD")
+        return uri
+
+
+class RankingSettings(MilvusSettings):
     """Lists of items: their limits, rules, diversity, sessions, search."""
 
     k_default: Count = Field(10, description="items in a response to a request without k")
@@ -472,6 +499,7 @@ GROUPS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("Events", EventSettings),
     ("Users and trending", UserSettings),
     ("Ranking", RankingSettings),
+    ("Milvus", MilvusSettings),
     ("Bundles", BundleSettings),
     ("Retraining", RetrainSettings),
 )

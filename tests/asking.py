@@ -60,6 +60,16 @@ def load(client: httpx.Client, n_callers: int = 3) -> Iterator[list[Told]]:
             thread.join()
 
 
+def check(answers: list[Told]) -> None:
+    """Every request was answered, and every user always with the same first item."""
+    assert len(answers) > 50
+    assert {status for status, *_ in answers} == {200}
+    firsts: dict[str, set[str]] = {}
+    for _, user, first in answers:
+        firsts.setdefault(user, set()).add(first)
+    assert all(len(items) == 1 for items in firsts.values())
+
+
 def ids(answer: dict[str, Any]) -> list[str]:
     return [item["item_id"] for item in answer["items"]]
 

@@ -12,12 +12,12 @@ import numpy as np
 
 from index.bundle import Bundle
 from service.bundles.traffic import Traffic
+from service.ranking.chosen_search import open_chosen_search
 from service.ranking.facets import FacetStore
 from service.ranking.item_metadata import ItemMetadata
 from service.ranking.ranker import Ranker
 from service.ranking.recall_sampling import RecallSampler
 from service.ranking.recommender import BundleRecommender
-from service.ranking.search import open_search
 from service.ranking.similar import SimilarItems
 from service.settings import RankingSettings
 from service.telemetry.metrics import Metrics
@@ -42,7 +42,7 @@ class LoadedBundle:
     similar_items: SimilarItems
     facet_store: FacetStore
     ranker: Ranker
-    device: str  # cpu or gpu
+    device: str  # cpu, gpu or milvus
     traffic: Traffic = field(default_factory=Traffic)  # its answers while it serves
 
     @property
@@ -60,7 +60,7 @@ def load_bundle(
     bundle: Bundle, users: UserLookup, settings: RankingSettings, metrics: Metrics, sampler: RecallSampler | None = None
 ) -> LoadedBundle:
     """Build the parts. This reads much of the bundle, so run it in a thread while requests are answered."""
-    search, device, close = open_search(settings, metrics, bundle, sampler)
+    search, device, close = open_chosen_search(settings, metrics, bundle, sampler)
     items, similar_items = ItemMetadata(bundle, settings.item_cache), SimilarItems(bundle)
     facet_store = FacetStore(bundle)
     recommender = BundleRecommender(bundle, items, search)

@@ -10,6 +10,7 @@ from index.errors import InputError
 from index.paging import page_in
 from service.bundles.loaded import LoadedBundle, load_bundle
 from service.bundles.warmup import RecentRequests, RecordedRequest, WarmUpResult, warm_up
+from service.ranking.chosen_search import require_index
 from service.ranking.recall_sampling import RecallSampler
 from service.ranking.rules_file import RulesFile
 from service.settings import MEGABYTE, Settings
@@ -39,6 +40,7 @@ class BundleLoader:
 
     async def load_warm(self, bundle: Bundle) -> LoadedBundle:
         """The loaded bundle, read into memory and warmed up with recent requests; InputError if they fail or lag."""
+        await require_index(self.settings, bundle)
         loaded = await self.load(bundle)
         result = await self.warm_up(loaded, self.recent.sample())
         if reason := result.refusal_reason(self.settings.warm_up_p99_ms):

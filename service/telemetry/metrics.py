@@ -59,6 +59,18 @@ class RankingMetrics(TaskMetrics):
         self.index_fallbacks = Counter(
             "reco_index_fallbacks", "Searches that ran on the CPU in place of a GPU: at start, or once.", registry=r
         )
+        self.milvus_searches = counter_from_zero(
+            r,
+            "reco_milvus_searches",
+            "Searches in Milvus: done, late, error, skipped (circuit open).",
+            outcome=("done", "late", "error", "skipped"),
+        )
+        self.milvus_seconds = Histogram(
+            "reco_milvus_seconds", "Duration of a search that Milvus answered.", registry=r, buckets=LATENCY_BUCKETS
+        )
+        self.milvus_circuit = Gauge(
+            "reco_milvus_circuit", "1 for the state of the circuit to Milvus.", ["state"], registry=r
+        )
         self.recall_samples = counter_from_zero(
             r,
             "reco_recall_samples",
@@ -74,6 +86,11 @@ class RankingMetrics(TaskMetrics):
         self.rules_reloads = counter_from_zero(
             r, "reco_rules_reloads", "Reloads of the rules file: done, refused.", outcome=("done", "refused")
         )
+
+    def show_milvus_circuit(self, state: str) -> None:
+        """Set the gauge of the circuit's state: closed, open or half_open."""
+        for other in CIRCUIT_STATES:
+            self.milvus_circuit.labels(other).set(other == state)
 
 
 class RedisMetrics(TaskMetrics):

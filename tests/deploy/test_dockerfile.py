@@ -21,6 +21,7 @@ SERVICE = ("service", "tracing", "kubernetes")
 EXTRAS = {
     "service-cpu": ("cpu", *SERVICE),
     "service-gpu": ("gpu", *SERVICE),
+    "service-milvus": ("cpu", "milvus", *SERVICE),
     "trainer-cpu": ("cpu", "trainer"),
     "trainer-gpu": ("cpu", "trainer"),
 }
@@ -71,6 +72,12 @@ def test_the_service_has_neither_torch_nor_pandas_and_one_faiss() -> None:
     for device, lock in FLAVOURS.items():
         assert not {"torch", "pandas", "scipy", "transformers"} & set(pinned(lock))
         assert {name for name in pinned(lock) if name.startswith("faiss")} == {f"faiss-{device}"}
+
+
+def test_the_service_with_milvus_is_that_for_cpus_and_the_client() -> None:
+    plain, ours = pinned("service-cpu"), pinned("service-milvus")
+    assert {name: ours.get(name) for name in plain} == plain
+    assert set(ours) - set(plain) == {"grpcio", "pandas", "pymilvus"}
 
 
 def test_the_trainer_has_the_torch_that_the_suite_runs_with_in_the_build_of_its_device() -> None:

@@ -9,12 +9,16 @@ from built_manifests import containers, find, of_kind, overlay, pods
 
 from deploy.manifests import FOLDER, OVERLAYS, Manifest, parsed
 from deploy.prometheus_rule import prometheus_rule
+from index.__main__ import app
 from service.http.routes import health
 from service.http.security.admission import NEVER_SHED, OPEN_PATHS
 from service.settings import PREFIX, Settings, load_settings
 from service.telemetry.metrics import Metrics
 
-SECRETS = {("redis", "url"): "rediss://user:password@redis.example.com:6379/0"}
+SECRETS = {
+    ("redis", "url"): "rediss://user:password@redis.example.com:6379/0",
+    ("milvus", "token"): "user:password",
+}
 CLOSING_S = 10  # what is open when the last request has ended: the log, Redis, a swap
 
 pytestmark = pytest.mark.parametrize("name", OVERLAYS)
@@ -73,6 +77,10 @@ def value_of(manifests: list[Manifest], variable: dict[str, Any]) -> str:
     if "fieldRef" in source:
         assert source["fieldRef"]["fieldPath"] == "metadata.namespace"
         return str(of_kind(manifests, "Namespace")[0]["metadata"]["name"])
+    if "configMapKeyRef" in source:
+        return str(
+            find(manifests, "ConfigMap", source["configMapKeyRef"]["name"])["data"][source["configMapKeyRef"]["key"]]
+        )
     secret = source["secretKeyRef"]
     return SECRETS.get((secret["name"], secret["key"]), "redis://redis:6379/0")
 
@@ -295,7 +303,32 @@ def test_only_callers_and_prometheus_reach_the_service(manifests: list[Manifest]
 def test_the_service_reaches_dns_redis_and_the_api_server(manifests: list[Manifest], pod: Manifest, name: str) -> None:
     rules = [rule for policy in policies(manifests, pod) for rule in policy.get("egress", ())]
     ports = {port["port"] for rule in rules for port in rule["ports"]}
-    assert ports == {53, 443, 6443} | ({"redis"} if name == "dev" else {6379, 6380, 26379})
+    milvus = {19530} if name == "milvus" else set()
+    assert ports == {53, 443, 6443} | ({"redis"} if name == "dev" else {6379, 6380, 26379}) | milvus
+
+
+def test_the_service_and_what_loads_milvus_reach_it_at_the_address_of_the_settings(
+    manifests: list[Manifest], settings: Settings, container: Manifest, name: str
+) -> None:
+    reaching = {
+        owner: template["spec"]["containers"][0]
+        for owner, template in pods(manifests)
+        for policy in policies(manifests, template)
+        if any(port["port"] == 19530 for rule in policy.get("egress", ()) for port in rule.get("ports", ()))
+    }
+    if name != "milvus":
+        assert (reaching, settings.milvus_uri) == ({}, None)
+        return
+    assert settings.milvus_token is not None
+    assert reaching.pop("Deployment anchorrec") is container
+    assert reaching.keys() == {"Deployment milvus-loader", "CronJob milvus-prune"}
+    for one in reaching.values():
+        assert environment(manifests, one) == {"MILVUS_URI": settings.milvus_uri, "MILVUS_TOKEN": "user:password"}
+        assert (one["image"], one["args"][4]) == (container["image"], settings.registry)
+        assert one["args"][:3] == ["python", "-m", "index"]
+        assert one["args"][3] in {command.name for command in app.registered_commands}
+    loader = find(manifests, "Deployment", "milvus-loader")["spec"]
+    assert (loader["replicas"], loader["strategy"]) == (1, {"type": "Recreate"})
 
 
 def test_pod_security_restricted_is_enforced(manifests: list[Manifest]) -> None:

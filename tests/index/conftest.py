@@ -2,6 +2,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from milvus_servers import MilvusServer, milvus_server
 from object_stores import ObjectStore, object_store
 
 from index.engine import use_threads
@@ -24,4 +25,10 @@ def no_waiting_for_the_disk() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def store() -> Iterator[ObjectStore]:
     with object_store() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def milvus() -> Iterator[MilvusServer]:
+    with milvus_server() as running:
         yield running

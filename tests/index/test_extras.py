@@ -18,6 +18,7 @@ DISTRIBUTIONS = {  # where it is not the imported name
     "opentelemetry": "opentelemetry-sdk",
     "starlette": "fastapi",
     "urllib3": "kubernetes",
+    "grpc": "pymilvus",
     "transformers": "sentence-transformers",
 }
 
@@ -41,6 +42,7 @@ def test_every_extra_names_a_requirement_of_pyproject():
         ("timm", "trainer", "vision"),
         ("faiss", "index", "cpu"),
         ("obstore.store", "service", "bucket"),
+        ("pymilvus", "index", "milvus"),
         ("kubernetes", "service", "kubernetes"),
         ("httpx", "service", "service"),
         ("orjson", "loadtests", "load"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from asking import Told, load
+from asking import check, load
 from servers import Valkey, counted, serving, wait_until
 
 READS = 'reco_redis_reads_total{{outcome="{}"}}'
@@ -26,16 +26,6 @@ def hits_again(client: httpx.Client) -> None:
     before = counted(client, READS.format("hit"))
     wait_until(lambda: counted(client, READS.format("hit")) > before + 5)
     assert client.get("/readyz").json()["redis"] == "closed"
-
-
-def check(answers: list[Told]) -> None:
-    """Every request was answered, and every user always with the same first item."""
-    assert len(answers) > 50
-    assert {status for status, *_ in answers} == {200}
-    firsts: dict[str, set[str]] = {}
-    for _, user, first in answers:
-        firsts.setdefault(user, set()).add(first)
-    assert all(len(items) == 1 for items in firsts.values())
 
 
 def test_a_user_vector_comes_from_redis_the_second_time(cached: httpx.Client, valkey: Valkey, registry: Path) -> None:

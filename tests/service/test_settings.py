@@ -66,6 +66,14 @@ def test_a_bad_redis_url_is_refused_without_repeating_its_password(monkeypatch: 
     assert "secret" not in str(caught.value)
 
 
+def test_a_password_in_the_address_of_milvus_is_refused_without_repeating_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECO_REGISTRY", "bundles")
+    monkeypatch.setenv("RECO_MILVUS_URI", "http://ann:hunter2@milvus:19530")
+    with pytest.raises(InputError, match="set RECO_MILVUS_TOKEN=USER:PASSWORD") as refused:
+        load_settings()
+    assert "hunter2" not in str(refused.value)
+
+
 def test_a_password_does_not_show_when_settings_are_printed() -> None:
     settings = Settings(registry=Path("bundles"), redis_url="redis://:hunter2@cache")  # type: ignore[arg-type]
     assert "hunter2" not in repr(settings)

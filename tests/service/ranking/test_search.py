@@ -1,4 +1,5 @@
 import asyncio
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -6,10 +7,12 @@ import numpy as np
 import pytest
 from bundles import make_content
 
+import service.ranking
 from index.batching import BatchingSearcher
 from index.bundle import Bundle
 from index.errors import InputError
 from index.item_index import ItemIndex
+from service.ranking.chosen_search import open_chosen_search
 from service.ranking.search import BatchedSearch, InlineSearch, open_search
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -89,3 +92,13 @@ def test_gpus_that_cannot_hold_the_index_are_counted_and_the_cpu_answers(
     assert isinstance(search, InlineSearch)
     assert device == "cpu"
     assert metrics.registry.get_sample_value("reco_index_fallbacks_total") == fallbacks
+
+
+def test_milvus_without_its_client_ends_with_what_to_install(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pymilvus", None)
+    for module in ("service.ranking.milvus_search", "index.milvus"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.delattr(service.ranking, "milvus_search", raising=False)
+    settings = Settings(registry="none", milvus_uri="http://milvus:19530")
+    with pytest.raises(InputError, match=r"RECO_MILVUS_URI needs pymilvus.*anchorrec\[milvus\]"):
+        open_chosen_search(settings, Metrics(), bundle)
