@@ -1,7 +1,6 @@
 """What kinds of index are measured on: vectors in a file, queries, what each leaves out, and the exact results."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 from index.bundle import Bundle
 from index.clustered_vectors import clustered_vectors
 from index.ranking import Array, best_of
+from index.storage import atomic_writer
 
 _SPARE = 16  # candidates beyond k, as whole blocks of scores are rounded otherwise than pairs
 _CHUNK = 65_536
@@ -26,17 +26,29 @@ class BenchData(NamedTuple):
     exact: Array
 
 
-@contextmanager
-def generated_data(n: int, d: int, k: int, n_queries: int, folder: Path) -> Iterator[BenchData]:
-    """Generated vectors in a file in `folder`, which is removed at the end of the context."""
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"vectors-{n}x{d}.npy"
-    try:
+def generated_data(n: int, d: int, k: int, n_queries: int, folder: Path) -> BenchData:
+    """Generated vectors in a file in `folder`, and what belongs to them; of an earlier run where that left them."""
+    rest, file = _files(n, d, k, n_queries, folder)
+    if not rest.exists():
+        folder.mkdir(parents=True, exist_ok=True)
         vectors = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=(n, d))
         _, queries, seen = clustered_vectors(n, d, n_queries=n_queries, out=vectors)
-        yield BenchData("generated", vectors, queries, list(seen), exact_scores(vectors, queries, k, list(seen)))
-    finally:
+        exact = exact_scores(vectors, queries, k, list(seen))
+        with atomic_writer(rest) as whole:
+            np.savez(whole, queries=queries, seen=seen, exact=exact)
+    known = np.load(rest)
+    return BenchData("generated", np.load(file, mmap_mode="r"), known["queries"], list(known["seen"]), known["exact"])
+
+
+def remove_generated(n: int, d: int, k: int, n_queries: int, folder: Path) -> None:
+    """Remove the files of generated vectors."""
+    for file in _files(n, d, k, n_queries, folder):
         file.unlink(missing_ok=True)
+
+
+def _files(n: int, d: int, k: int, n_queries: int, folder: Path) -> tuple[Path, Path]:
+    """The file that is there once all is whole, and the vectors."""
+    return folder / f"data-{n}x{d}-{n_queries}-{k}.npz", folder / f"vectors-{n}x{d}.npy"
 
 
 def bundle_data(bundle: Bundle, k: int, n_queries: int) -> BenchData:

@@ -7,7 +7,7 @@ import numpy as np
 from index.bundle import Bundle
 from index.kinds import EXACT, KindOfIndex, kinds_for
 from index.kinds_benchmark import KindSpeed, Measured, Wanted, measure_kind, reason_to_skip
-from index.kinds_data import BenchData, bundle_data, generated_data
+from index.kinds_data import BenchData, bundle_data, generated_data, remove_generated
 
 Tell = Callable[[str], None]
 GENERATED = "generated"
@@ -16,15 +16,18 @@ GENERATED = "generated"
 def measure_size(n: int, d: int, wanted: Wanted, update: Tell, skipped: Tell) -> list[KindSpeed]:
     """The lines of all kinds over n generated vectors of d dimensions that fit into memory.
 
-    `update` is told what is being done, `skipped` which kinds are left out, and why.
+    `update` is told what is being done, `skipped` which kinds are left out, and why. The vectors are removed once all
+    kinds are measured.
     """
     what = Measured(GENERATED, n, d, wanted)
     kinds = _wanted_kinds(n, d, wanted)
     if missing := [kind for kind in kinds if what.lines(kind) is None]:
         update(f"generating {n:,} x {d}")
-        with generated_data(n, d, wanted.k, wanted.queries, wanted.rows) as data:
-            for kind in missing:
-                _measure(what, kind, data, update, skipped)
+        data = generated_data(n, d, wanted.k, wanted.queries, wanted.rows)
+        for kind in missing:
+            _measure(what, kind, data, update, skipped)
+    if not wanted.factories:
+        remove_generated(n, d, wanted.k, wanted.queries, wanted.rows)
     return _all_lines(what, kinds)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from index.kinds import KindOfIndex
 from index.kinds_benchmark import reason_to_skip
-from index.kinds_data import BenchData, bytes_available, exact_scores, generated_data, scan
+from index.kinds_data import BenchData, bytes_available, exact_scores, generated_data, remove_generated, scan
 from index.ranking import exact_search
 
 
@@ -31,10 +31,19 @@ def test_a_scan_without_an_index_finds_what_exact_search_finds():
     np.testing.assert_allclose(np.concatenate([search(query) for query in range(9)]), data.exact, rtol=1e-6)
 
 
-def test_generated_vectors_leave_no_file_behind(tmp_path: Path):
-    with generated_data(500, 4, 3, 2, tmp_path) as data:
-        assert isinstance(data.vectors, np.memmap)
-        assert data.exact.shape == (2, 3)
+def test_generated_vectors_are_kept_for_the_next_run_unless_they_are_not_whole(tmp_path: Path):
+    made = generated_data(500, 4, 3, 2, tmp_path)
+    assert isinstance(made.vectors, np.memmap)
+    assert made.exact.shape == (2, 3)
+    file = tmp_path / "vectors-500x4.npy"
+    written_at = file.stat().st_mtime_ns
+    for ours, theirs in zip(generated_data(500, 4, 3, 2, tmp_path)[1:], made[1:], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert file.stat().st_mtime_ns == written_at
+    (tmp_path / "data-500x4-2-3.npz").unlink()  # as after a kill
+    generated_data(500, 4, 3, 2, tmp_path)
+    assert file.stat().st_mtime_ns > written_at
+    remove_generated(500, 4, 3, 2, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
