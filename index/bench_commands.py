@@ -58,9 +58,9 @@ def bench_kinds(
     """Measure build time, memory, latency of one query on one thread, and recall, of each kind of index.
 
     Items are generated like learned embeddings, and queries like user vectors, whose 30 seen items are excluded
-    (index/clustered_vectors.py); vectors are in a file until all kinds of a size are measured. Kinds that do not fit into the
-    free memory are skipped with a line. Prints a table, the fastest kind of each size with a recall of .99, and JSON.
-    Delete the folder of rows after a change of code or machine.
+    (index/clustered_vectors.py); vectors are in a file until all kinds of a size are measured. Kinds that do not fit
+    into the free memory are skipped with a line. Prints a table, the fastest kind of each size with a recall of .99,
+    and JSON. Delete the folder of rows after a change of code or machine.
 
     Example: python -m index bench-kinds --items 1000000 --size 64
     """
