@@ -12,7 +12,7 @@ from index.ids import IdTable
 from index.item_index import ItemIndex
 from index.live_index import DeltaLimits, LiveIndex
 from index.ranking import Array, exact_search
-from index.timing import p50_p99, time_each
+from index.timing import time_each
 
 SHARES = (0.0, 0.01, 0.1)
 _UNBOUNDED = DeltaLimits(2**62, 2**62, 2**62)
@@ -67,10 +67,10 @@ def _fill(live: LiveIndex, vectors: Array, n: int) -> Array:
 def _search(live: LiveIndex, items: Array, queries: Array, k: int) -> tuple[float, float, float]:
     _, exact = exact_search(items, queries, k)
     snapshot = live.snapshot
-    found, milliseconds = time_each(lambda query: snapshot.search(query, k)[1][0], queries)
-    return *p50_p99(milliseconds), float(np.mean(np.array(found) >= exact[:, -1:]))
+    found, times = time_each(lambda query: snapshot.search(query, k)[1][0], queries)
+    return *times.p50_p99, float(np.mean(np.array(found) >= exact[:, -1:]))
 
 
 def _change_ms(live: LiveIndex, vectors: Array) -> float:
-    _, milliseconds = time_each(lambda i: live.change({f"timed{i}": vectors[i]}), range(_N_CHANGES))
-    return float(np.median(milliseconds))
+    _, times = time_each(lambda i: live.change({f"timed{i}": vectors[i]}), range(_N_CHANGES))
+    return float(np.median(times.wall))

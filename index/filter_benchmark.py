@@ -9,7 +9,7 @@ import numpy as np
 from index.item_index import ItemIndex
 from index.ranking import NO_ROWS, Array, best_of, exact_search
 from index.search_plan import SPARE
-from index.timing import p50_p99, time_each
+from index.timing import time_each
 
 EXCLUDED = (30, 1_024, 10_000, 100_000)
 LEFT = (0.5, 0.01, 0.0001)  # shares of the items
@@ -113,10 +113,10 @@ def _exact(vectors: Array, query: Array, k: int, allowed: Array) -> tuple[int, f
 
 
 def _measured(search: Search, exact: list[tuple[int, float]], named: tuple[str, str, str]) -> FilterSpeed:
-    results, milliseconds = time_each(search, range(len(exact)))
+    results, times = time_each(search, range(len(exact)))
     counts = [int(np.count_nonzero(rows >= 0)) for rows, _ in results]
     hits = [
         np.count_nonzero(scores >= last - _TIE * abs(last)) / n if n else 1.0
         for (_, scores), (n, last) in zip(results, exact, strict=True)
     ]
-    return FilterSpeed(*named, *p50_p99(milliseconds), float(np.mean(counts)), float(np.mean(hits)))
+    return FilterSpeed(*named, *times.p50_p99, float(np.mean(counts)), float(np.mean(hits)))

@@ -21,7 +21,7 @@ from index.kinds import EXACT, KindOfIndex
 from index.kinds_data import BenchData, bytes_available, scan
 from index.ranking import Array
 from index.storage import replace_file
-from index.timing import p50_p99, time_each
+from index.timing import time_each
 
 FLOOR = 0.99  # of recall@20, from which on a kind counts as good enough
 _TOO_SLOW = 1.5  # times the exact search: what is slower is not tried with settings that are slower still
@@ -32,7 +32,11 @@ _TIE = 1e-5  # relative to a score: a scan's are rounded otherwise than those of
 
 @dataclass(frozen=True)
 class KindSpeed:
-    """One line of `python -m index bench-kinds`; `times_exact` is the exact search's median divided by this one."""
+    """One line of `python -m index bench-kinds`.
+
+    cpu_ms: the median time on a processor, which other work on the machine disturbs least; times_exact: that of exact
+    search divided by this one.
+    """
 
     data: str
     items: int
@@ -43,6 +47,7 @@ class KindSpeed:
     bytes_per_item: float  # of the index beside the vectors by which results are scored
     p50_ms: float
     p99_ms: float
+    cpu_ms: float
     recall: float
     times_exact: float = 1.0
 
@@ -88,7 +93,7 @@ def reason_to_skip(kind: KindOfIndex, n: int, d: int) -> str:
 
 
 def measure_kind(
-    what: Measured, kind: KindOfIndex, data: BenchData, exact_ms: float = np.inf, tell: Progress | None = None
+    what: Measured, kind: KindOfIndex, data: BenchData, exact_cpu_ms: float = np.inf, tell: Progress | None = None
 ) -> list[KindSpeed]:
     """Build an index, search with one thread by each of its settings, and write the lines into their file.
 
@@ -97,7 +102,7 @@ def measure_kind(
     lines = []
     for line in _scanned(what, data) if _is_too_large(kind, data) else _searched(what, kind, data, tell):
         lines.append(line)
-        if line.p50_ms > _TOO_SLOW * exact_ms:
+        if line.cpu_ms > _TOO_SLOW * exact_cpu_ms:
             break
     what.wanted.rows.mkdir(parents=True, exist_ok=True)
     replace_file(what.file(kind), json.dumps([asdict(line) for line in lines]).encode())
@@ -106,15 +111,15 @@ def measure_kind(
 
 def with_ratios(lines: Sequence[KindSpeed]) -> list[KindSpeed]:
     """The lines with `times_exact`; those of the exact search must be among them."""
-    exact = {_size(line): line.p50_ms for line in lines if line.kind == EXACT}
-    return [replace(line, times_exact=exact[_size(line)] / line.p50_ms) for line in lines]
+    exact = {_size(line): line.cpu_ms for line in lines if line.kind == EXACT}
+    return [replace(line, times_exact=exact[_size(line)] / line.cpu_ms) for line in lines]
 
 
 def fastest(lines: Sequence[KindSpeed], *, floor: float = FLOOR) -> list[KindSpeed]:
     """The fastest line with at least this recall, for each data, number of items and dimensions."""
     best: dict[tuple[str, int, int], KindSpeed] = {}
     for line in lines:
-        if line.recall >= floor and (_size(line) not in best or line.p50_ms < best[_size(line)].p50_ms):
+        if line.recall >= floor and (_size(line) not in best or line.cpu_ms < best[_size(line)].cpu_ms):
             best[_size(line)] = line
     return list(best.values())
 
@@ -146,7 +151,7 @@ def _scanned(what: Measured, data: BenchData) -> Iterator[KindSpeed]:
 
 
 def _empty(what: Measured, factory: str) -> KindSpeed:
-    return KindSpeed(what.data, what.items, what.size, factory, "", 0, 0, 0, 0, 0)
+    return KindSpeed(what.data, what.items, what.size, factory, "", 0, 0, 0, 0, 0, 0)
 
 
 def _search(index: ItemIndex, data: BenchData, k: int, query: int) -> Array:
@@ -155,8 +160,8 @@ def _search(index: ItemIndex, data: BenchData, k: int, query: int) -> Array:
 
 def _timed(line: KindSpeed, data: BenchData, search: Callable[[int], Array]) -> KindSpeed:
     search(0)  # what is read or made at the first search
-    found, milliseconds = time_each(search, range(len(data.queries)))
+    found, times = time_each(search, range(len(data.queries)))
     last = data.exact[:, -1:]
     hits = np.concatenate(found) >= last - _TIE * np.abs(last)
-    p50, p99 = p50_p99(milliseconds)
-    return replace(line, p50_ms=p50, p99_ms=p99, recall=float(np.mean(hits)))
+    p50, p99 = times.p50_p99
+    return replace(line, p50_ms=p50, p99_ms=p99, cpu_ms=float(np.median(times.cpu)), recall=float(np.mean(hits)))

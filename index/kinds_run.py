@@ -58,7 +58,7 @@ def _measure(what: Measured, kind: KindOfIndex, data: BenchData, update: Tell, s
         update(f"{doing}, {done / what.items:.0%} added" if done < what.items else f"{doing}, searching")
 
     exact = what.lines(KindOfIndex(EXACT))
-    measure_kind(what, kind, data, exact[0].p50_ms if exact else np.inf, tell)
+    measure_kind(what, kind, data, exact[0].cpu_ms if exact else np.inf, tell)
 
 
 def _all_lines(what: Measured, kinds: Sequence[KindOfIndex]) -> list[KindSpeed]:

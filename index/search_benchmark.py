@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from index.item_index import ItemIndex, exact_search
-from index.timing import p50_p99, time_each
+from index.timing import time_each
 
 Array = np.ndarray[Any, Any]
 BATCH = 64
@@ -36,14 +36,14 @@ def measure_search(
         _, single = time_each(lambda case: index.search(case[0], k, case[1]), one_by_one)
         batches = [slice(start, start + BATCH) for start in range(0, len(queries), BATCH)]
         _, batched = time_each(lambda case: index.search(*case), [(queries[b], k, exclude[b]) for b in batches])
-        p50, p99 = p50_p99(single)
+        p50, p99 = single.p50_p99
         yield SearchSpeed(
             factory=factory,
             n_excluded=n_excluded,
-            queries_per_second=float(1e3 / single.mean()),
+            queries_per_second=float(1e3 / single.wall.mean()),
             p50_ms=p50,
             p99_ms=p99,
-            batched_queries_per_second=float(1e3 * len(queries) / batched.sum()),
+            batched_queries_per_second=float(1e3 * len(queries) / batched.wall.sum()),
             recall=_recall(index, queries, k, exclude),
         )
 

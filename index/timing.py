@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -12,17 +12,25 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def time_each(call: Callable[[T], R], arguments: Iterable[T]) -> tuple[list[R], Array]:
-    """The result of each call, and its milliseconds (m,)."""
-    results, seconds = [], []
+class Times(NamedTuple):
+    """Milliseconds of each call: until it returned, and of this thread on a processor."""
+
+    wall: Array  # (m,)
+    cpu: Array  # (m,)
+
+    @property
+    def p50_p99(self) -> tuple[float, float]:
+        """The median and the 99th percentile until the call returned."""
+        p50, p99 = np.percentile(self.wall, (50, 99))
+        return float(p50), float(p99)
+
+
+def time_each(call: Callable[[T], R], arguments: Iterable[T]) -> tuple[list[R], Times]:
+    """The result and the times of each call."""
+    results, wall, cpu = [], [], []
     for argument in arguments:
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.thread_time()
         results.append(call(argument))
-        seconds.append(time.perf_counter() - start)
-    return results, np.array(seconds) * 1e3
-
-
-def p50_p99(milliseconds: Array) -> tuple[float, float]:
-    """The median and the 99th percentile."""
-    p50, p99 = np.percentile(milliseconds, (50, 99))
-    return float(p50), float(p99)
+        wall.append(time.perf_counter() - start)
+        cpu.append(time.thread_time() - cpu_start)
+    return results, Times(np.array(wall) * 1e3, np.array(cpu) * 1e3)
