@@ -92,7 +92,7 @@ def build(
     recall_floor: RecallFloor = LIMITS.recall_floor,
     index_memory: IndexMemory = LIMITS.memory,
     index_seconds: IndexSeconds = LIMITS.seconds,
-    exact_below: ExactBelow = LIMITS.exact_below,
+    exact_below: ExactBelow = None,
     threads: Threads = 1,
     copies: Copies = COPIES,
 ) -> None:

@@ -5,6 +5,7 @@ index/auto_build.py builds and measures them.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import Generic, NamedTuple, TypeVar
 
 from index.auto_tune import SLOWER
@@ -18,6 +19,9 @@ GIB = 2**30
 FASTER = 1.25
 # A sample tells the order of kinds roughly: one is left out where it is predicted to be this much slower.
 SLACK = 2.0
+# Exact search takes three quarters of a millisecond from here on: 50,000 vectors of 64, 12,500 of 256
+# (docs/search-index.md).
+EXACT_NUMBERS = 3_200_000
 SAMPLE_SHARE = 0.5  # of the time budget, at most, is spent on the sample
 
 T = TypeVar("T")
@@ -28,20 +32,25 @@ class AutoLimits:
     """What an index must reach to be kept.
 
     recall_floor: of recall@20. memory: GiB of the index's file. seconds: of the whole choice, builds included.
-    Below `exact_below` items nothing is tried and the index is Flat. InputError where a limit is out of range.
+    Below `exact_below` items nothing is tried and the index is Flat; by default where the vectors hold fewer than
+    EXACT_NUMBERS numbers. InputError where a limit is out of range.
     """
 
     recall_floor: float = 0.99
     memory: float = 4.0
     seconds: float = 900.0
-    exact_below: int = 50_000
+    exact_below: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.recall_floor <= 1:
             raise InputError(f"the recall floor is {self.recall_floor}; expected more than 0 and at most 1")
-        for name, value in (("memory", self.memory), ("seconds", self.seconds), ("exact_below", self.exact_below)):
+        for name, value in (("memory", self.memory), ("seconds", self.seconds), ("exact_below", self.exact_below or 0)):
             if not value >= 0:  # NaN too
                 raise InputError(f"the index's limit of {name} is {value}; expected at least 0")
+
+    def smallest(self, d: int) -> int:
+        """The number of items of d dimensions from which on kinds are tried."""
+        return ceil(EXACT_NUMBERS / d) if self.exact_below is None else self.exact_below
 
 
 class Predicted(NamedTuple):

@@ -81,9 +81,9 @@ def choose_index(
 
     The choice depends on measured times and may differ between two runs; the recall that is measured does not.
     """
-    limits, n = limits or AutoLimits(), len(data.vectors)
-    if n < limits.exact_below:
-        return _exact(data, limits, f"exact: {n:,} items are fewer than {limits.exact_below:,}")
+    limits, (n, d) = limits or AutoLimits(), data.vectors.shape
+    if n < (smallest := limits.smallest(d)):
+        return _exact(data, limits, f"exact: {n:,} items of {d} dimensions; others are tried from {smallest:,} on")
     users = tuning_users(data.users, n, seed)
     if len(users) < LEAST_USERS:
         return _exact(data, limits, f"exact: {len(users)} users to tune with; expected {LEAST_USERS} or more")

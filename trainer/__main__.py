@@ -324,7 +324,7 @@ def export(
     recall_floor: RecallFloor = LIMITS.recall_floor,
     index_memory: IndexMemory = LIMITS.memory,
     index_seconds: IndexSeconds = LIMITS.seconds,
-    exact_below: ExactBelow = LIMITS.exact_below,
+    exact_below: ExactBelow = None,
     trend_half_life_days: Annotated[float, typer.Option(min=0.001, help="Half-life of the popularity trend.")] = 30.0,
     precision: Annotated[
         Precision,
@@ -376,7 +376,7 @@ def retrain(
     recall_floor: RecallFloor = LIMITS.recall_floor,
     index_memory: IndexMemory = LIMITS.memory,
     index_seconds: IndexSeconds = LIMITS.seconds,
-    exact_below: ExactBelow = LIMITS.exact_below,
+    exact_below: ExactBelow = None,
     trend_half_life_days: Annotated[float, typer.Option(min=0.001, help="Half-life of the popularity trend.")] = 30.0,
     precision: Annotated[
         Precision,

@@ -169,6 +169,12 @@ def test_what_is_kept_was_good_enough_or_is_exact(kinds, sampled):
     assert known.now <= LIMITS.seconds + max([0.0, *(one.build_s for one in kinds)])
 
 
+def test_exact_search_is_kept_longer_for_narrow_vectors_or_as_long_as_is_said():
+    assert [AutoLimits().smallest(d) for d in (64, 256)] == [50_000, 12_500]
+    assert AutoLimits(exact_below=0).smallest(64) == 0
+    assert AutoLimits(exact_below=7).smallest(256) == 7
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

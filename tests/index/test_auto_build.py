@@ -46,7 +46,7 @@ def chosen() -> tuple[ItemIndex, IndexInfo]:
 def test_below_the_size_nothing_is_tried():
     index, info = choose_index(data())
     assert (info.factory, info.tried, info.promised) == ("Flat", (), 0.99)
-    assert info.why == "exact: 3,000 items are fewer than 50,000"
+    assert info.why == "exact: 3,000 items of 24 dimensions; others are tried from 133,334 on"
     assert info.recall == {"recall@20": 1.0, "recall@100": 1.0}
     assert index.settings == {}
 
