@@ -2,9 +2,9 @@
 
 `IVFn,...`: each list holds items of like direction, found by k-means over normalised vectors. A list's entry in the
 quantizer is its unit centroid times the largest norm in the list, so that lists are probed by a bound on their scores:
-FAISS's own k-means over raw vectors puts most items into the lists of the longest centroids.
-`PCAn,...`: a projection onto the first n axes of the second moment, without the mean that FAISS's PCA subtracts and
-which would change inner products. Other factory strings are built as FAISS does.
+FAISS's own k-means over raw vectors puts most items into the lists of the longest centroids. `PCAn,...`: a projection
+onto the first n axes of the second moment, without the mean that FAISS's PCA subtracts and which would change inner
+products. Other factory strings are built as FAISS does. docs/decisions/lists-by-direction.md has the reasons.
 """
 
 import re
