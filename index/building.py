@@ -62,7 +62,10 @@ def _filled(vectors: Array, factory: str, axes: Array | None, progress: Progress
     by_direction = _LISTS.fullmatch(factory) is not None
     if not index.is_trained:
         n = max(_SAMPLE, _SAMPLE_A_LIST * index.nlist if by_direction else 0)
-        _train(index, _projected(_sample(vectors, n), axes), by_direction=by_direction)
+        sample = _projected(_sample(vectors, n), axes)
+        _train(index, sample, by_direction=by_direction)
+        if len(sample) < len(vectors):
+            _widen_ranges(index, vectors, axes)
     at_once = len(vectors) if isinstance(index, faiss.IndexNSG) else _CHUNK  # NSG takes its vectors at once
     norms = np.empty(len(vectors), np.float32)
     for start, chunk in _chunks(vectors, axes, at_once):
@@ -80,6 +83,16 @@ def _train(index: Any, sample: Array, *, by_direction: bool) -> None:
         index.quantizer.add(_directions(sample, index.nlist))
         index.by_residual = False  # the centroids change after the vectors are added
     index.train(sample)
+
+
+def _widen_ranges(index: Any, vectors: Array, axes: Array | None) -> None:
+    """Let scalar codes reach from the least to the largest value of all vectors: the longest ones score most."""
+    codes = faiss.downcast_index(index.storage) if isinstance(index, faiss.IndexHNSW) else index
+    if not hasattr(codes, "sq"):
+        return
+    extremes = [(rows.min(axis=0), rows.max(axis=0)) for _, rows in _chunks(vectors, axes, _CHUNK)]
+    low, high = np.min([a for a, _ in extremes], axis=0), np.max([b for _, b in extremes], axis=0)
+    codes.sq.train(np.stack([low, high]))
 
 
 def _directions(sample: Array, n: int) -> Array:
