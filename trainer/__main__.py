@@ -84,6 +84,7 @@ def fit(
     """
     from trainer.data import load_dataset  # torch takes seconds to import; --help must not wait
     from trainer.fit import fit as fit_run
+    from trainer.fit import own_part
     from trainer.parallel import process_group
     from trainer.result_tables import figures_table
     from trainer.run_folder import RunFolder
@@ -98,6 +99,7 @@ def fit(
     else:
         settings = load_config(config, fixed)
     with process_group(settings.device) as share:
+        dataset = own_part(dataset, settings, share)  # the whole of it is freed
         result = fit_run(dataset, settings, RunFolder(out), share=share)
         if share.is_first:
             Console().print(figures_table({out.name: result}))

@@ -33,8 +33,9 @@ from trainer.models.ease_filter import (
 )
 from trainer.models.fitted import FittedModel, Tensors, Work
 from trainer.models.spectral import Iteration, inverse, served_form
-from trainer.models.user_rows import UserRows, column_squares
+from trainer.models.user_rows import SummedMatrix, UserRows, column_squares
 from trainer.nearest import nearest_items
+from trainer.parallel import on_first_rank, sum_over_ranks
 
 FOLD_IN, VALUES, PART, ANCHOR = "fold_in", "singular_values", "part/", "anchor/"
 """Names in the solution; parts and anchor weights by modality stand behind a prefix."""
@@ -53,6 +54,7 @@ class AnchorEASE(FittedModel):
         self.settings, self._inputs = settings, inputs
         self._seed = int(torch.randint(2**31, ()))
         self._device = inputs.item_degrees.device
+        self._share = inputs.share
         self._degrees = inputs.item_degrees.float()  # (n_items,)
 
     def solve(self, work: Work) -> Tensors:
@@ -64,7 +66,7 @@ class AnchorEASE(FittedModel):
 
     def _solve(self, work: Work) -> Tensors:
         autoencoder = self.autoencoder(work)
-        histories = UserRows(self._inputs.histories.matrix(self.recency), self._device)
+        histories = UserRows(self._inputs.histories.matrix(self.recency), self._device, self._share)
         size, how = self.settings.embedding_size, self._how(work)
         form = served_form(histories, autoencoder.times, autoencoder.transposed_times, size, how)
         raw = autoencoder.raw_parts(form.sums)
@@ -79,7 +81,7 @@ class AnchorEASE(FittedModel):
     @property
     def recency(self) -> Recency | None:
         """As set; without known times the order of a history says nothing, and all past items weigh alike."""
-        return self.settings.recency if self._inputs.histories.timed else None
+        return self.settings.recency if self._inputs.timed else None
 
     # Section 2: B = A B0 A
 
@@ -108,12 +110,13 @@ class AnchorEASE(FittedModel):
             rows = self.content[modality]
             return smoothing_graph(nearest_items(rows.on_cpu(), self.settings.k + 1), rows.known.cpu().numpy())
 
-        return work.once(("smoothing graph", modality, self.settings.k), search)
+        key = ("smoothing graph", modality, self.settings.k)
+        return work.once(key, lambda: on_first_rank(self._share, search))
 
     def _rows(self) -> sp.csr_matrix:
         """Z = [sqrt(1 - theta) diag(d_u^-a) X ; windows] diag(n_i^-b); no windows where no order is known."""
         settings, histories = self.settings, self._inputs.histories
-        theta = settings.order_share if histories.timed else 0.0
+        theta = settings.order_share if self._inputs.timed else 0.0
         spans = histories.whole()
         weights = np.full(len(spans.users), 1 - theta)
         if theta:
@@ -131,39 +134,44 @@ class AnchorEASE(FittedModel):
         version = (s.user_power, s.row_power, s.order_share, s.window, s.stride)
         rows = work.latest("rows", version, self._rows)
         alpha = {m: getattr(s.feature_weights, m) for m in self.content}
-        squares = column_squares(rows).to(self._device)
-        similarities = Similarities(UserRows(rows, self._device), squares, self.content, alpha, s.ridge)
+        squares = column_squares(rows, self._share).to(self._device)
+        mine = UserRows(rows, self._device, self._share)
+        similarities = Similarities(mine, squares, self.content, alpha, s.ridge)
         direction = self._direction(similarities.scale, work)
         if math.isinf(s.ridge):
             return CoOccurrences(similarities, direction)
         if self._inputs.n_items > s.exact_up_to:
             return SpectralFilter(similarities, s.rank, replace(self._how(work), start=None), direction)
-        counts = work.latest(
-            "co-occurrences", version, lambda: torch.from_numpy((rows.T @ rows).toarray().astype(np.float32))
-        )
+        counts = work.latest("co-occurrences", version, lambda: self._dense_counts(rows))
         cosines = {m: work.once(("cosines", m), partial(cosines_of, f)) for m, f in similarities.features.items()}
         dense = similarities.scale * counts.to(self._device)
         for modality, weight in similarities.weights.items():
             dense.add_(cosines[modality], alpha=weight)
         return ExactFilter(similarities, dense, cosines, direction)
 
+    def _dense_counts(self, rows: sp.csr_matrix) -> Tensor:
+        """Z^T Z (n_items, n_items)."""
+        return sum_over_ranks(self._share, torch.from_numpy((rows.T @ rows).toarray().astype(np.float32)))
+
     def _direction(self, scale: float, work: Work) -> SparseMatrix | None:
         """phi D in the scale of K: D_ij is how often and how soon j follows i, less how often i follows j."""
         s, histories = self.settings, self._inputs.histories
-        if not (s.direction and histories.timed):
+        if not (s.direction and self._inputs.timed):
             return None
         version = (s.user_power, s.row_power, s.window)
 
         def count() -> sp.csr_matrix:
             of_user = np.maximum(np.diff(histories.offsets), 1.0) ** (-2 * s.user_power)
             by_item = sp.diags(self._degrees.clamp_min(1).cpu().numpy().astype(np.float64) ** -s.row_power)
-            followed = by_item @ histories.followers(s.window, of_user) @ by_item
+            followed = by_item @ histories.followers(s.window, of_user, int(self._inputs.item_degrees.sum())) @ by_item
             return (followed - followed.T).tocsr()
 
-        return self._sparse(s.direction * scale * work.latest("direction", version, count))
+        counted = work.latest("direction", version, count)
+        return SummedMatrix(s.direction * scale * counted, self._device, self._share)
 
     def _how(self, work: Work) -> Iteration:
-        return replace(self.iteration, seed=self._seed, device=self._device, work=work, start=self.start)
+        here = replace(self.iteration, device=self._device, share=self._share)
+        return replace(here, seed=self._seed, work=work, start=self.start)
 
     def _sparse(self, matrix: sp.csr_matrix) -> SparseMatrix:
         return SparseMatrix(matrix, self._device)
