@@ -10,10 +10,11 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console, RenderableType
+from rich.console import Console
 
 from index.auto import AUTO, AutoLimits
-from index.bench_commands import bench_auto, bench_delta, bench_filters, bench_kinds
+from index.auto_bench import bench_auto
+from index.bench_commands import bench_delta, bench_filters, bench_kinds
 from index.bundle import open_bundle, read_manifest
 from index.cli import (
     COPIES,
@@ -27,7 +28,7 @@ from index.cli import (
     command_line,
     run_cli,
 )
-from index.console_tables import benchmark_table, bundle_summary, index_line, registry_table
+from index.console_tables import benchmark_table, bundle_summary, index_line, print_table, registry_table
 from index.engine import use_threads
 from index.errors import BundleError, InputError
 from index.gate import GateReport, check_bundle
@@ -131,11 +132,11 @@ def inspect(
     if _names_bundle(place):
         path = _fetch(place, copies)
         manifest = open_bundle(path, verify=verify).manifest
-        typer.echo(manifest.model_dump_json(indent=2)) if as_json else _print(bundle_summary(path, manifest))
+        typer.echo(manifest.model_dump_json(indent=2)) if as_json else print_table(bundle_summary(path, manifest))
         return
     registry = open_registry(place, copies)
     known = {"bundle": registry.current_id(), "history": registry.history(), "bundles": registry.ids()}
-    typer.echo(json.dumps(known, indent=2)) if as_json else _print(registry_table(registry))
+    typer.echo(json.dumps(known, indent=2)) if as_json else print_table(registry_table(registry))
 
 
 @app.command()
@@ -258,17 +259,13 @@ def bench(
                 place_index(index, allow_gpu=gpu), name, queries, k=k, excluded_counts=counts, rng=rng
             )
         ]
-    typer.echo(json.dumps([asdict(line) for line in lines])) if as_json else _print(benchmark_table(lines, k))
+    typer.echo(json.dumps([asdict(line) for line in lines])) if as_json else print_table(benchmark_table(lines, k))
 
 
 app.command("bench-kinds")(bench_kinds)
 app.command("bench-auto")(bench_auto)
 app.command("bench-filters")(bench_filters)
 app.command("bench-delta")(bench_delta)
-
-
-def _print(table: RenderableType) -> None:
-    Console(markup=False).print(table)  # a name with brackets is no markup
 
 
 def _names_bundle(place: str) -> bool:

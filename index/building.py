@@ -2,9 +2,9 @@
 
 `IVFn,...`: each list holds items of like direction, found by k-means over normalised vectors. A list's entry in the
 quantizer is its unit centroid times the largest norm in the list, so that lists are probed by a bound on their scores:
-FAISS's own k-means over raw vectors puts most items into the lists of the longest centroids.
-`PCAn,...`: a projection onto the first n axes of the second moment, without the mean that FAISS's PCA subtracts and
-which would change inner products. Other factory strings are built as FAISS does.
+FAISS's own k-means over raw vectors puts most items into the lists of the longest centroids. `PCAn,...`: a projection
+onto the first n axes of the second moment, without the mean that FAISS's PCA subtracts and which would change inner
+products. Other factory strings are built as FAISS does. docs/decisions/lists-by-direction.md has the reasons.
 """
 
 import re
@@ -29,6 +29,21 @@ _SAMPLE = 131_072  # rows that codes are trained on, at least
 _SAMPLE_A_LIST = 32  # with 64, the share scanned for a recall of .99 is the same, and training takes twice as long
 _ITERATIONS = 8
 _SEED = 1234
+_ID_BYTES, _LINK_BYTES = 8, 4
+
+
+def bytes_of_a_vector(factory: str, d: int) -> float:
+    """About how many bytes an index takes for each vector: its code, its id in a list, its links in a graph."""
+    spelled = _SPELLED.fullmatch(factory)
+    width = int(spelled["width"]) if spelled is not None and spelled["width"] else d
+    inner = factory if spelled is None else spelled["inner"]
+    whole = faiss.index_factory(width, inner, faiss.METRIC_INNER_PRODUCT)  # owns what is behind a rotation
+    index = faiss.downcast_index(whole.index) if isinstance(whole, faiss.IndexPreTransform) else whole
+    if isinstance(index, faiss.IndexIVF):
+        return float(index.code_size + _ID_BYTES)
+    if isinstance(index, faiss.IndexHNSW):
+        return float(index.storage.sa_code_size() + index.hnsw.nb_neighbors(0) * _LINK_BYTES + _ID_BYTES)
+    return float(index.sa_code_size())
 
 
 def build_index(vectors: Array, factory: str, progress: Progress | None = None) -> Any:
@@ -47,7 +62,10 @@ def _filled(vectors: Array, factory: str, axes: Array | None, progress: Progress
     by_direction = _LISTS.fullmatch(factory) is not None
     if not index.is_trained:
         n = max(_SAMPLE, _SAMPLE_A_LIST * index.nlist if by_direction else 0)
-        _train(index, _projected(_sample(vectors, n), axes), by_direction=by_direction)
+        sample = _projected(_sample(vectors, n), axes)
+        _train(index, sample, by_direction=by_direction)
+        if len(sample) < len(vectors):
+            _widen_ranges(index, vectors, axes)
     at_once = len(vectors) if isinstance(index, faiss.IndexNSG) else _CHUNK  # NSG takes its vectors at once
     norms = np.empty(len(vectors), np.float32)
     for start, chunk in _chunks(vectors, axes, at_once):
@@ -65,6 +83,16 @@ def _train(index: Any, sample: Array, *, by_direction: bool) -> None:
         index.quantizer.add(_directions(sample, index.nlist))
         index.by_residual = False  # the centroids change after the vectors are added
     index.train(sample)
+
+
+def _widen_ranges(index: Any, vectors: Array, axes: Array | None) -> None:
+    """Let scalar codes reach from the least to the largest value of all vectors: the longest ones score most."""
+    codes = faiss.downcast_index(index.storage) if isinstance(index, faiss.IndexHNSW) else index
+    if not hasattr(codes, "sq"):
+        return
+    extremes = [(rows.min(axis=0), rows.max(axis=0)) for _, rows in _chunks(vectors, axes, _CHUNK)]
+    low, high = np.min([a for a, _ in extremes], axis=0), np.max([b for _, b in extremes], axis=0)
+    codes.sq.train(np.stack([low, high]))
 
 
 def _directions(sample: Array, n: int) -> Array:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Group
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
 from index.errors import BundleError
@@ -13,8 +13,16 @@ from index.registry import Registry
 from index.search_benchmark import SearchSpeed
 from index.sizes_table import sizes_table
 
+# Of output that is no terminal, such as a file: rich would cut tables at 80 columns.
+PIPED_WIDTH = 1_000
 # A timestamp, a model's name of ten letters and eight hex digits.
 MIN_ID_WIDTH = 35
+
+
+def print_table(table: RenderableType) -> None:
+    """Print to standard output, wholly where that is no terminal."""
+    width = None if Console().is_terminal else PIPED_WIDTH
+    Console(markup=False, width=width).print(table)  # a name with brackets is no markup
 
 
 def bundle_summary(path: Path, manifest: Manifest) -> Group:

@@ -231,14 +231,15 @@ class ItemIndex:
         self._score(batch.queries[place, None], [NO_ROWS], within, *result)
 
     def _allowed_among(self, found: Array, excluded: list[Array], within: Array | None) -> Array:
-        """Mask (p, fetch) of the found rows that each query may return."""
-        shown = self._allowed(NO_ROWS, within)
+        """Mask (p, fetch) of the found rows that each query may return; costs nothing that grows with the index."""
         allowed: Array = found >= 0
+        if within is not None:
+            allowed &= within[found]
+        if len(self.hidden):
+            allowed &= ~_is_among(found, self.hidden)
         for i, left_out in enumerate(excluded):
-            out = left_out[shown[left_out]]
-            shown[out] = False
-            allowed[i] &= shown[found[i]]
-            shown[out] = True
+            if len(left_out):
+                allowed[i] &= ~_is_among(found[i], np.sort(left_out))
         return allowed
 
     def _allowed(self, excluded: Array, within: Array | None = None) -> Array:
@@ -257,6 +258,13 @@ class _Batch(NamedTuple):
     within: Array | None  # (n,) mask of the only rows that may be returned
     rows: Array  # (m, k), written to
     scores: Array  # (m, k), written to
+
+
+def _is_among(rows: Array, ascending: Array) -> Array:
+    """Mask of the rows that are in an ascending array, which is not empty."""
+    places = np.searchsorted(ascending, rows)
+    mask: Array = ascending.take(places, mode="clip") == rows
+    return mask
 
 
 def _checked_vectors(vectors: Array) -> Array:

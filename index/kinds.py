@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 EXACT = "Flat"
 
-_LISTS_PER_ROOT = 4  # lists, in roots of the number of vectors
+_LISTS_PER_ROOT = 2.5  # lists, in roots of the number of vectors: more take longer to build and to choose among
 _PROBES = (0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 8, 16)  # lists probed, in roots of their number
 _EXPLORED = (32, 64, 128, 256, 512, 1_024)  # ef_search
 _RERANKS = (4, 8, 16, 32, 64, 128)

@@ -67,6 +67,18 @@ def test_training_on_a_sample_costs_little_recall(monkeypatch):
     assert recall(ItemIndex.build(DATA.vectors, "IVF64,SQ8", nprobe=8)) > whole - 0.02
 
 
+@pytest.mark.parametrize("factory", ["SQ8", "IVF4,SQ8", "HNSW16_SQ8", "PCA4,SQ8"])
+def test_codes_trained_on_a_sample_hold_the_longest_vectors_too(monkeypatch, factory):
+    """They are the results: cut off at the sample's range, they would all look alike."""
+    monkeypatch.setattr("index.building._SAMPLE", 100)
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(20_000, 4)).astype(np.float32)
+    vectors[:80] = 20 + 10 * rng.random((80, 4))
+    index = ItemIndex.build(vectors, factory, nprobe=4, ef_search=500, rerank=1)
+    queries = np.abs(rng.normal(size=(20, 4))).astype(np.float32)
+    assert measured_recall(index, vectors, queries, lambda _: NO_ROWS, at=(10,))["recall@10"] > 0.9
+
+
 @pytest.mark.parametrize("factory", ["PCA17,Flat", "IVF20001,Flat", "PQ3x4fs", "Flatt", ""])
 def test_a_factory_that_does_not_fit_is_refused_with_the_size_of_the_vectors(factory):
     with pytest.raises(InputError, match=rf"index factory '{factory}' does not fit 20000 vectors of 16: ."):

@@ -43,4 +43,4 @@ def test_few_vectors_are_searched_exactly_and_an_odd_number_of_dimensions_has_no
 def test_a_graph_that_takes_hours_is_not_a_candidate():
     factories = [kind.factory for kind in kinds_for(10_000_000, 64)]
     assert not any(name.startswith("HNSW") for name in factories)
-    assert "IVF16384,SQ8" in factories
+    assert "IVF8192,SQ8" in factories
