@@ -25,6 +25,7 @@ BLAS_FROM = 5
 ALWAYS, NEVER = 0, 2**31 - 1  # FAISS's threshold counts queries, in newer versions queries times dimensions
 PROBED_ROOTS = 2  # lists probed by default, in roots of their number (docs/measurements/search.md)
 DEFAULT_RERANK = 16  # for codes of a few bits a dimension
+_MOST = 2**31 - 1  # what FAISS can hold
 SETTINGS = ("nprobe", "ef_search", "rerank")
 
 
@@ -89,8 +90,8 @@ class Engine:
         for name, value in settings.items():
             if name not in SETTINGS:
                 raise InputError(f"search setting {name!r} is unknown; expected one of {', '.join(SETTINGS)}")
-            if value < 1:
-                raise InputError(f"{name} is {value}; expected at least 1")
+            if not 1 <= value <= _MOST:
+                raise InputError(f"{name} is {value}; expected at least 1" + f", at most {_MOST}" * (value > _MOST))
         _set_search(_inner(self.index), settings)
         return replace(self, rerank=settings.get("rerank", self.rerank))
 

@@ -52,6 +52,7 @@ def _lists(n: int, d: int) -> Iterator[KindOfIndex]:
     probes = [*dict.fromkeys(min(nlist, ceil(roots * isqrt(nlist))) for roots in _PROBES)]
     for codes in ("Flat", "SQfp16", "SQ8"):
         yield KindOfIndex(f"IVF{nlist},{codes}", _each("nprobe", probes))
+    yield KindOfIndex(f"IVF{nlist},SQ4", tuple({"nprobe": nprobe, "rerank": 2} for nprobe in probes))
     if d % 2 == 0:
         yield KindOfIndex(f"IVF{nlist},PQ{d // 2}x4fs", _with_rerank(probes))
     if d >= _WIDE:

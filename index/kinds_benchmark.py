@@ -97,12 +97,12 @@ def measure_kind(
 ) -> list[KindSpeed]:
     """Build an index, search with one thread by each of its settings, and write the lines into their file.
 
-    Settings that are slower than exact search are not followed by slower ones.
+    Settings that find everything, or are slower than exact search, are not followed by slower ones.
     """
     lines = []
     for line in _scanned(what, data) if _is_too_large(kind, data) else _searched(what, kind, data, tell):
         lines.append(line)
-        if line.cpu_ms > _TOO_SLOW * exact_cpu_ms:
+        if line.recall == 1 or line.cpu_ms > _TOO_SLOW * exact_cpu_ms:
             break
     what.wanted.rows.mkdir(parents=True, exist_ok=True)
     replace_file(what.file(kind), json.dumps([asdict(line) for line in lines]).encode())

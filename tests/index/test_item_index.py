@@ -14,7 +14,7 @@ from index.search_plan import MAX_OVERFETCH
 
 EVERYWHERE: dict[str, dict[str, int]] = {"Flat": {}, "IVF8,Flat": {"nprobe": 8}, "HNSW16": {"ef_search": 512}}
 ROUNDED = ["SQ8", "SQfp16", "HNSW16_SQ8", "PQ4x4fs", "RR8,RaBitQfs", "SQ8,RFlat"]
-OF_LISTS = ["IVF8,SQ8", "IVF8,SQfp16", "IVF8,PQ4x4fs", "IVF8,RaBitQfs", "PCA4,IVF8,SQ8", "PCA4,Flat"]
+OF_LISTS = ["IVF8,SQ8", "IVF8,SQ4", "IVF8,SQfp16", "IVF8,PQ4x4fs", "IVF8,RaBitQfs", "PCA4,IVF8,SQ8", "PCA4,Flat"]
 FACTORIES = [*EVERYWHERE, "IVF8,Flat narrow", *ROUNDED, *OF_LISTS]
 
 
@@ -217,9 +217,11 @@ def test_settings_of_one_try_do_not_outlive_the_next():
     assert index.with_settings({"nprobe": 3, "rerank": 1}).settings == {"nprobe": 3}
 
 
-def test_an_unknown_search_setting_is_refused():
+def test_a_search_setting_that_is_unknown_or_too_large_for_faiss_is_refused():
     with pytest.raises(InputError, match="'n_probe' is unknown; expected one of nprobe, ef_search, rerank"):
         ItemIndex.build(vectors_of(300)).with_settings({"n_probe": 3})
+    with pytest.raises(InputError, match="ef_search is 2147483648; expected at least 1, at most 2147483647"):
+        ItemIndex.build(vectors_of(300), "HNSW16").with_settings({"ef_search": 2**31})
 
 
 @pytest.mark.parametrize("factory", FACTORIES)
