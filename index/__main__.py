@@ -13,7 +13,8 @@ import typer
 from rich.console import Console
 
 from index.auto import AUTO, AutoLimits
-from index.bench_commands import bench_auto, bench_delta, bench_filters, bench_kinds
+from index.auto_bench import bench_auto
+from index.bench_commands import bench_delta, bench_filters, bench_kinds
 from index.bundle import open_bundle, read_manifest
 from index.cli import (
     COPIES,

@@ -5,7 +5,7 @@ index/auto_build.py builds and measures them.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import ceil
+from math import ceil, inf
 from typing import Generic, NamedTuple, TypeVar
 
 from index.auto_tune import SLOWER
@@ -61,7 +61,7 @@ class Predicted(NamedTuple):
     n_bytes: float = 0
 
 
-_UNKNOWN = Predicted()
+_UNKNOWN, _NO_TIME = Predicted(), Predicted(build_s=inf)
 
 
 @dataclass(frozen=True)
@@ -109,13 +109,13 @@ def sample_kinds(
 ) -> list[Candidate]:
     """Try kinds on a sample: attempt(kind, most_ms) gives one up where over all items it would take more than most_ms.
 
-    exact_ms: of exact search over all items. Kinds that there is no time for stay candidates without a prediction.
+    exact_ms: of exact search over all items. Kinds that there is no time for are no longer candidates to build.
     """
     found: list[Candidate] = []
     best = exact_ms / FASTER
     for kind in kinds:
         if spent() > SAMPLE_SHARE * limits.seconds:
-            found.append(Candidate(kind))
+            found.append(Candidate(kind, predicted=_NO_TIME))
             continue
         one = attempt(kind, SLACK * best)
         one = one.with_outcome(one.fault or _too_large(one.predicted.n_bytes, limits))
@@ -144,18 +144,20 @@ def choose(
         late += bool(late_by)
         sampled[place] = one.with_outcome(fault or late_by or BUILT)
         if not fault and not late_by:
-            found = attempt(one.kind, most_ms)
-            built.append(_judged(found.tried, limits, most_ms))
-            if not built[-1].outcome:
-                best, most_ms = Attempt(built[-1], found.index), built[-1].ms
+            found = _judged(attempt(one.kind, most_ms), limits, most_ms)
+            built.append(found.tried)
+            if not found.tried.outcome:
+                best, most_ms = found, found.tried.ms
+            del found  # its index's memory is needed for the next
     told = [one.sampled for one in sampled if one.sampled is not None]
     told += [tried.model_copy(update={"outcome": _final(tried, best.tried)}) for tried in built]
     return Choice(best.index, best.tried, tuple(told), _why(best.tried, exact.tried, len(candidates), late, limits))
 
 
-def _judged(tried: TriedIndex, limits: AutoLimits, most_ms: float) -> TriedIndex:
+def _judged(attempt: Attempt[T], limits: AutoLimits, most_ms: float) -> Attempt[T]:
+    tried = attempt.tried
     fault = tried.outcome or _too_large(tried.bytes_per_item * tried.items, limits) or _too_slow(tried.ms, most_ms)
-    return tried.model_copy(update={"outcome": fault})
+    return replace(attempt, tried=tried.model_copy(update={"outcome": fault}))
 
 
 def _too_large(n_bytes: float, limits: AutoLimits) -> str:

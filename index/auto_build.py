@@ -87,7 +87,7 @@ def choose_index(
     users = tuning_users(data.users, n, seed)
     if len(users) < LEAST_USERS:
         return _exact(data, limits, f"exact: {len(users)} users to tune with; expected {LEAST_USERS} or more")
-    return _Chooser(data, data.bench(users), limits, tell or _silent, kinds, n_sample, seed).choose()
+    return _Chooser(data, users, limits, tell or _silent, kinds, n_sample, seed).choose()
 
 
 def _silent(what: str, before: int, most: int) -> None:
@@ -120,7 +120,7 @@ class _Chooser:
     """One choice; its time runs from here on."""
 
     data: IndexData
-    bench: Bench  # of the users to tune with
+    users: Array  # to tune with
     limits: AutoLimits
     tell: Tell
     kinds_for: KindsFor
@@ -129,6 +129,11 @@ class _Chooser:
     started: float = field(default_factory=time.perf_counter)
     attempts: int = 0
     expected: int = 0
+
+    @cached_property
+    def bench(self) -> Bench:
+        """The searches by which settings are tuned."""
+        return self.data.bench(self.users)
 
     @cached_property
     def others(self) -> Bench:

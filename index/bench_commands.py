@@ -1,4 +1,4 @@
-"""The commands `bench-kinds`, `bench-auto`, `bench-filters` and `bench-delta` of `python -m index`."""
+"""The commands `bench-kinds`, `bench-filters` and `bench-delta` of `python -m index`."""
 
 import json
 from collections.abc import Sequence
@@ -13,12 +13,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from index.auto import AutoLimits
-from index.auto_build import IndexData, choose_index, index_record
 from index.bundle import open_bundle
-from index.cli import LIMITS, IndexMemory, IndexSeconds, RecallFloor
 from index.clustered_vectors import clustered_vectors
-from index.console_tables import index_line, print_table, tried_table
+from index.console_tables import print_table
 from index.delta_benchmark import measure_delta
 from index.engine import use_threads
 from index.filter_benchmark import filter_cases, measure_filters
@@ -26,7 +23,6 @@ from index.item_index import ItemIndex
 from index.kinds_benchmark import FLOOR, Wanted, fastest, with_ratios
 from index.kinds_plot import plot_kinds
 from index.kinds_run import measure_bundle, measure_size
-from index.progress import built_kinds
 from index.vector_databases import databases
 
 _STDERR = Console(stderr=True)
@@ -87,33 +83,6 @@ def bench_kinds(
             f"{line.times_exact:.1f} times as fast as exact search"
         )
     typer.echo(json.dumps({"rows": [asdict(line) for line in lines], "fastest": [asdict(line) for line in best]}))
-
-
-def bench_auto(
-    *,
-    items: Items = 20_000,
-    size: Size = 64,
-    users: Annotated[int, typer.Option(min=1, help="Number of users, each a sum of 30 items.")] = 1_000,
-    recall_floor: RecallFloor = LIMITS.recall_floor,
-    index_memory: IndexMemory = LIMITS.memory,
-    index_seconds: IndexSeconds = LIMITS.seconds,
-    build_threads: BuildThreads = 1,
-    as_json: AsJson = False,
-) -> None:
-    """Choose an index over generated items as `--factory auto` does, whatever their number, and show what was tried.
-
-    Example: python -m index bench-auto --items 1000000
-    """
-    data = clustered_vectors(items, size, n_queries=users)
-    limits = AutoLimits(recall_floor, index_memory, index_seconds, exact_below=0)
-    use_threads(build_threads)
-    with built_kinds() as tell:
-        _, info = choose_index(IndexData(data.vectors, data.queries, data.seen.__getitem__), limits, tell)
-    if as_json:
-        typer.echo(json.dumps(index_record(info)))
-        return
-    Console(markup=False).print(tried_table(info))
-    typer.echo(index_line(info))
 
 
 def bench_filters(

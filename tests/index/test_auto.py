@@ -121,10 +121,14 @@ def test_a_kind_given_up_on_the_sample_sets_no_mark_for_others():
     assert [one.fault for one in kinds.sample()] == ["recall below the floor", ""]
 
 
-def test_the_sample_takes_half_of_the_time_and_the_rest_stay_candidates():
-    found = world(tried("A", 3), tried("B", 2), tried("C", 1)).sample(seconds_each=51)
+def test_what_half_of_the_time_does_not_suffice_to_sample_is_not_built_blindly():
+    kinds = world(tried("A", 3), tried("B", 2), tried("C", 1))
+    found = kinds.sample(seconds_each=51)
     assert [one.sampled is None for one in found] == [False, True, True]
-    assert [one.fault for one in found] == ["", "", ""]
+    choice = kinds.choose(found)
+    assert kinds.built == ["A", "A"]
+    assert choice.kept.factory == "A"
+    assert "3 kinds tried; 2 of them not for lack of time" in choice.why
 
 
 def test_what_a_sample_promised_is_not_believed():

@@ -1,11 +1,14 @@
 """The choice of an index with real FAISS, over a few thousand items."""
 
+import json
 import re
 from functools import cache
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from index.__main__ import app
 from index.auto import AutoLimits
 from index.auto_build import IndexData, Tell, choose_index, make_index, predict
 from index.auto_measure import Bench, tuning_users
@@ -143,3 +146,18 @@ def test_progress_is_told():
 def test_auto_tunes_its_settings_itself():
     with pytest.raises(InputError, match="nprobe 8 given to auto, which tunes its settings; expected a factory"):
         make_index(data(), "auto", settings={"nprobe": 8})
+
+
+def test_the_auto_bench_shows_the_choice_that_a_bundle_would_have():
+    def run(*arguments: str) -> str:
+        items = ["bench-auto", "--items", "1200", "--size", "8", "--users", "700"]
+        return CliRunner().invoke(app, [*items, *arguments], env={"COLUMNS": "160"}).stdout
+
+    info = json.loads(run("--json"))
+    assert {one["outcome"] for one in info["tried"]} >= {"kept", "slower"}
+    assert len(info["tried"]) > 6
+    assert "within 4 GiB and 900 s" in info["why"]
+    printed = run("--index-seconds", "0")
+    assert "kinds of index tried" in printed
+    assert "Flat (exact: none of " in printed
+    assert "python -m index bench-auto --items" in " ".join(run("--help").split())

@@ -40,17 +40,6 @@ def test_the_kinds_bench_ends_with_json_and_goes_on_from_the_rows_it_has(tmp_pat
     assert json.loads(run("bench-kinds", *arguments).splitlines()[-1]) == figures  # times included: nothing ran again
 
 
-def test_the_auto_bench_shows_the_choice_that_a_bundle_would_have():
-    arguments = ["bench-auto", "--items", "1200", "--size", "8", "--users", "700"]
-    info = json.loads(run(*arguments, "--json"))
-    assert {one["outcome"] for one in info["tried"]} >= {"kept", "slower"}
-    assert len(info["tried"]) > 6
-    assert "within 4 GiB and 900 s" in info["why"]
-    printed = run(*arguments, "--index-seconds", "0")
-    assert "kinds of index tried" in printed
-    assert "Flat (exact: none of " in printed
-
-
 def test_the_kinds_bench_measures_a_bundle_with_its_users_and_only_the_kinds_asked_for(tmp_path):
     bundle = write_small_bundle(tmp_path, n_items=1_100)
     kinds = ["--factory", "SQ8", "--factory", "HNSW32", "--rows", str(tmp_path / "rows")]
@@ -73,5 +62,5 @@ def test_a_table_that_is_no_terminals_is_not_cut_at_80_columns(monkeypatch):
 
 
 def test_help_teaches_by_an_example():
-    for command in ("bench-kinds", "bench-auto", "bench-filters", "bench-delta"):
+    for command in ("bench-kinds", "bench-filters", "bench-delta"):
         assert f"python -m index {command} --items" in " ".join(run(command, "--help").split())
