@@ -1,6 +1,7 @@
 """Loads and validates given features, and fills missing rows."""
 
-from collections.abc import Sequence
+import mmap
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from index.reading import reason
 
 FeatureArray = NDArray[np.floating]
 SHOWN_IDS = 5
+_ROWS_AT_ONCE = 16_384  # of features that are looked at
 LARGEST = 1e18  # the square of a larger value is infinite in float32, in which models compute lengths
 
 
@@ -41,14 +43,33 @@ def checked_features(modality: str, features: NDArray[np.floating], item_ids: Se
     if features.dtype not in (np.float16, np.float32):
         with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused below
             features = features.astype(np.float32)
-    _refuse_rows(modality, "NaN or infinite values", ~np.isfinite(features), item_ids)
+    _refuse_rows(modality, "NaN or infinite values", rows_where(features, lambda rows: ~np.isfinite(rows)), item_ids)
     if features.dtype == np.float32:
-        _refuse_rows(modality, "values beyond 1e18", (features > LARGEST) | (features < -LARGEST), item_ids)
+        too_large = rows_where(features, lambda rows: (rows > LARGEST) | (rows < -LARGEST))
+        _refuse_rows(modality, "values beyond 1e18", too_large, item_ids)
     return features
 
 
+def row_blocks(n: int) -> Iterator[slice]:
+    """All of n rows, some at a time."""
+    return (slice(start, start + _ROWS_AT_ONCE) for start in range(0, n, _ROWS_AT_ONCE))
+
+
+def rows_where(features: FeatureArray, told: Callable[[FeatureArray], NDArray[np.bool_]]) -> NDArray[np.bool_]:
+    """(n_items,) whether something holds of any value of a row."""
+    found = [told(features[part]).any(axis=1) for part in row_blocks(len(features))]
+    return np.concatenate(found) if found else np.zeros(0, np.bool_)
+
+
+def forget_pages(features: FeatureArray) -> None:
+    """Free the memory of a memory-mapped table's pages, which are read again when they are needed."""
+    mapped: object = features.base  # numpy's stubs take it for an array
+    if isinstance(mapped, mmap.mmap):
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+
 def _refuse_rows(modality: str, what: str, bad: NDArray[np.bool_], item_ids: Sequence[str]) -> None:
-    rows = np.flatnonzero(bad.any(axis=1))
+    rows = np.flatnonzero(bad)
     if rows.size:
         shown = ", ".join(item_ids[row][:80] for row in rows[:SHOWN_IDS])
         raise InputError(f"{modality} features have {what} in {rows.size:,} of {len(bad):,} rows; first items: {shown}")
@@ -59,7 +80,7 @@ def with_mean_for_zero_rows(modality: str, features: FeatureArray) -> tuple[Feat
 
     An item without picture or text should be like the average item, not orthogonal to all.
     """
-    present: NDArray[np.bool_] = np.any(features != 0, axis=1)
+    present = rows_where(features, lambda rows: rows != 0)
     n_missing = int(len(features) - present.sum())
     if n_missing == 0:
         return features, 0

@@ -13,7 +13,8 @@ SHOWN_IDS = 5
 
 def without_missing_ids(interactions: pl.DataFrame) -> pl.DataFrame:
     """Drop rows without a user or an item."""
-    return interactions.filter(*(pl.col(name).fill_null("") != "" for name in ("user_id", "item_id")))
+    there = (pl.col(name).is_not_null() & (pl.col(name) != "") for name in ("user_id", "item_id"))
+    return interactions.filter(*there)
 
 
 def rated_at_least(interactions: pl.DataFrame, min_rating: float) -> pl.DataFrame:
@@ -44,7 +45,7 @@ def k_core(interactions: pl.DataFrame, k: int) -> pl.DataFrame:
 
 def unknown_item_ids(interactions: pl.DataFrame, items: pl.DataFrame, policy: UnknownItems) -> pl.Series:
     """Items of interactions that the item table lacks; with the policy "error" that is an InputError."""
-    ids = interactions["item_id"].unique(maintain_order=True)
+    ids = interactions["item_id"].unique(maintain_order=True).cast(pl.String)
     unknown = ids.filter(~ids.is_in(items["item_id"].implode()))
     if policy == "error" and len(unknown):
         shown = ", ".join(item_id[:80] for item_id in unknown[:SHOWN_IDS])

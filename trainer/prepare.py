@@ -23,7 +23,7 @@ from trainer.data import (
     Source,
     fingerprint,
 )
-from trainer.features import FeatureArray, checked_features, with_mean_for_zero_rows
+from trainer.features import FeatureArray, checked_features, forget_pages, row_blocks, with_mean_for_zero_rows
 from trainer.interaction_filters import k_core, unknown_item_ids, without_missing_ids
 from trainer.splits import TEST, TRAIN, VALID, split_labels
 
@@ -114,9 +114,11 @@ def _numbered(source: Source, recipe: Recipe, counts: dict[str, int]) -> _Number
 
 
 def _whole_interactions(source: Source, counts: dict[str, int]) -> pl.DataFrame:
+    """Of INTERACTION_SCHEMA, but with ids as categories: four bytes each instead of sixteen and more."""
     found = source.interactions
     missing = [pl.lit(None).alias(name) for name in INTERACTION_SCHEMA if name not in found.columns]
-    whole = found.with_columns(missing).select(pl.col(name).cast(dtype) for name, dtype in INTERACTION_SCHEMA.items())
+    kinds = dict(INTERACTION_SCHEMA) | dict.fromkeys(("user_id", "item_id"), pl.Categorical())
+    whole = found.with_columns(missing).select(pl.col(name).cast(dtype) for name, dtype in kinds.items())
     finite = whole.with_columns(pl.when(pl.col("rating").is_finite()).then("rating").alias("rating"))
     if lost := finite["rating"].null_count() - whole["rating"].null_count():
         counts["ratings_that_are_not_finite_taken_as_unknown"] = lost
@@ -143,7 +145,7 @@ def _chosen(interactions: pl.DataFrame, items: pl.DataFrame, recipe: Recipe, cou
     _count(counts, "items_missing_in_the_item_table", len(unknown))
     known = named
     if recipe.unknown_items == "drop":
-        known = named.filter(~pl.col("item_id").is_in(unknown.implode()))
+        known = named.filter(~pl.col("item_id").is_in(unknown.cast(pl.Categorical).implode()))
         counts["dropped_of_items_missing_in_the_item_table"] = len(named) - len(known)
     kept = k_core(known, recipe.k_core)
     _count(counts, "dropped_outside_the_k_core", len(known) - len(kept))
@@ -178,14 +180,14 @@ def _without_cold_start_users(labelled: pl.DataFrame) -> pl.DataFrame:
 
 def _user_ids(source: Source, interactions: pl.DataFrame) -> pl.Series:
     if source.user_ids is None:
-        return interactions["user_id"].unique(maintain_order=True)
+        return interactions["user_id"].unique(maintain_order=True).cast(pl.String)
     return pl.Series("user_id", list(source.user_ids), dtype=pl.String)
 
 
 def _items_in_row_order(source: Source, items: pl.DataFrame, interacted: pl.Series, recipe: Recipe) -> pl.DataFrame:
     if source.user_ids is not None:
         return items
-    appearance = interacted.unique(maintain_order=True).to_frame().with_row_index("appearance")
+    appearance = interacted.unique(maintain_order=True).cast(pl.String).to_frame().with_row_index("appearance")
     everything = items.join(appearance, on="item_id", how="full", coalesce=True, maintain_order="left_right")
     if recipe.cold_items == "drop":
         everything = everything.filter(pl.col("appearance").is_not_null())
@@ -194,8 +196,9 @@ def _items_in_row_order(source: Source, items: pl.DataFrame, interacted: pl.Seri
 
 
 def _rows_of(ids: pl.Series, table: pl.Series) -> pl.Series:
-    """The row in `table` of every id; each must be in it."""
-    return ids.replace_strict(table, np.arange(len(table), dtype=np.int32), return_dtype=pl.Int32)
+    """The row in `table` of every id, which are categories; each must be in it."""
+    codes = table.cast(pl.Categorical).to_physical()
+    return ids.to_physical().replace_strict(codes, np.arange(len(table), dtype=np.int32), return_dtype=pl.Int32)
 
 
 def _ready_features(source: Source, items: pl.DataFrame, counts: dict[str, int]) -> dict[str, FeatureArray]:
@@ -210,8 +213,11 @@ def _ready_features(source: Source, items: pl.DataFrame, counts: dict[str, int])
 def _in_row_order(features: FeatureArray, source_rows: pl.Series) -> FeatureArray:
     """Rows in the dataset's order; zero for items that the source's table lacks."""
     ordered = np.zeros((len(source_rows), features.shape[1]), features.dtype)
-    there = source_rows.is_not_null().to_numpy()
-    ordered[there] = features[source_rows.drop_nulls().to_numpy()]
+    there = np.flatnonzero(source_rows.is_not_null().to_numpy())
+    rows = source_rows.drop_nulls().to_numpy()
+    for part in row_blocks(len(rows)):
+        ordered[there[part]] = features[rows[part]]
+    forget_pages(features)
     return ordered
 
 

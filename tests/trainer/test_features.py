@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from index.errors import InputError
-from trainer.features import checked_features, load_features, with_mean_for_zero_rows
+from trainer import features
+from trainer.features import checked_features, forget_pages, load_features, rows_where, with_mean_for_zero_rows
 
 IDS = ["a", "b", "c"]
 
@@ -66,3 +67,14 @@ def test_a_feature_file_that_is_none_is_refused(tmp_path, content):
         load_features(tmp_path / "f.npy")
     with pytest.raises(InputError, match="no such file"):
         load_features(tmp_path / "g.npy")
+
+
+def test_a_table_looked_at_some_rows_at_a_time_and_let_go_of_is_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "_ROWS_AT_ONCE", 3)
+    values = np.random.default_rng(0).normal(size=(8, 4)).astype(np.float16)
+    values[[2, 7]] = 0
+    np.save(tmp_path / "text.npy", values)
+    mapped = load_features(tmp_path / "text.npy")
+    np.testing.assert_array_equal(rows_where(mapped, lambda rows: rows == 0), [row in (2, 7) for row in range(8)])
+    forget_pages(mapped)
+    np.testing.assert_array_equal(checked_features("text", mapped, [str(row) for row in range(8)]), values)

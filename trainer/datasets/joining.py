@@ -20,7 +20,7 @@ def meeting_note(what: str, ids: pl.Series, described: pl.Series, where: str) ->
 
     `what` and `where` say in words whose ids they are, for instance "items of the interactions" and "in items.csv".
     """
-    wanted, found = (each.drop_nulls().unique(maintain_order=True) for each in (ids, described))
+    wanted, found = (each.drop_nulls().unique(maintain_order=True).cast(pl.String) for each in (ids, described))
     missing = wanted.filter(~wanted.is_in(found.implode()))
     met = len(wanted) - len(missing)
     share = f"{met:,} of the {len(wanted):,} {what} are {where}"

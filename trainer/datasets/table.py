@@ -61,7 +61,7 @@ def read(
         raise InputError("ready features need an item table, whose rows they belong to")
     described = read_item_table(items) if items else None
     found, counts, notes = _read_interactions(interactions, described.items["item_id"] if described else None)
-    table = described or items_of(found["item_id"].unique(maintain_order=True), images)
+    table = described or items_of(found["item_id"].unique(maintain_order=True).cast(pl.String), images)
     if items:
         notes += (
             meeting_note(
@@ -99,8 +99,8 @@ def _read_interactions(
     times = read_times(columns[time], options.times) if time else Times(empty.cast(pl.Int64), ())
     found = pl.DataFrame(
         {
-            "user_id": users.values,
-            "item_id": item_ids,
+            "user_id": users.values.cast(pl.Categorical),
+            "item_id": item_ids.cast(pl.Categorical),
             "rating": as_numbers(columns[rating]) if rating else empty.cast(pl.Float64),
             "timestamp": times.seconds,
         }
