@@ -135,8 +135,8 @@ bench-serve: install   ## service: throughput and latency, compared with FastAPI
 bench-workers: install ## two worker processes beside one: requests per second, CPU, on all cores of this machine
 	$(BIN)/python -m loadtests.bench_workers
 
-bench-index: install    ## kinds of index: build time, memory, latency, recall at 20,000 and 1,000,000 items; resumes; an hour or two
-	$(BIN)/python -m index bench-kinds
+bench-index: install    ## kinds of index: build time, memory, latency, recall at 20,000 to 10,000,000 items, with a plot; resumes; some hours
+	$(BIN)/python -m index bench-kinds --plot docs/measurements/index-frontier.png
 
 bench-events: install  ## events: number per second that POST /events stores
 	$(BIN)/python -m loadtests.bench_events

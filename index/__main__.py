@@ -10,13 +10,24 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console, RenderableType
-from rich.markup import escape
+from rich.console import Console
 
-from index.bench_commands import bench_delta, bench_filters, bench_kinds
+from index.auto import AUTO, AutoLimits
+from index.bench_commands import bench_auto, bench_delta, bench_filters, bench_kinds
 from index.bundle import open_bundle, read_manifest
-from index.cli import COPIES, Copies, command_line, run_cli
-from index.console_tables import benchmark_table, bundle_summary, registry_table
+from index.cli import (
+    COPIES,
+    LIMITS,
+    Copies,
+    ExactBelow,
+    Factory,
+    IndexMemory,
+    IndexSeconds,
+    RecallFloor,
+    command_line,
+    run_cli,
+)
+from index.console_tables import benchmark_table, bundle_summary, index_line, print_table, registry_table
 from index.engine import use_threads
 from index.errors import BundleError, InputError
 from index.gate import GateReport, check_bundle
@@ -25,6 +36,7 @@ from index.gpu import place_index
 from index.item_index import ItemIndex
 from index.manifest import BUNDLE_ID, MANIFEST
 from index.milvus_commands import follow_milvus, load_milvus, prune_milvus
+from index.progress import built_kinds
 from index.records import GateResult, PointerMove
 from index.registry import Registry, find_bundle, open_registry
 from index.reindex import reindex
@@ -63,8 +75,9 @@ Replay = Annotated[
         help="User ids to compute recommendations for, one a line; `-`: standard input.",
     ),
 ]
-Nprobe = Annotated[int | None, typer.Option(help="IVF lists to probe; an eighth of them where not given.")]
+Nprobe = Annotated[int | None, typer.Option(help="IVF lists to probe; twice the root of their number where not given.")]
 EfSearch = Annotated[int | None, typer.Option(help="HNSW candidates to keep; 64 where not given.")]
+Rerank = Annotated[int | None, typer.Option(help="Times as many candidates of coarse codes as results; 16.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads for FAISS. 1 makes an HNSW build repeatable.")]
 
 
@@ -72,25 +85,37 @@ Threads = Annotated[int, typer.Option(min=1, help="Threads for FAISS. 1 makes an
 def build(
     bundle: BundlePlace,
     *,
-    factory: Annotated[str, typer.Option(help="FAISS factory string, such as Flat, IVF64,Flat or HNSW32.")],
+    factory: Factory = AUTO,
     nprobe: Nprobe = None,
     ef_search: EfSearch = None,
+    rerank: Rerank = None,
+    recall_floor: RecallFloor = LIMITS.recall_floor,
+    index_memory: IndexMemory = LIMITS.memory,
+    index_seconds: IndexSeconds = LIMITS.seconds,
+    exact_below: ExactBelow = None,
     threads: Threads = 1,
     copies: Copies = COPIES,
 ) -> None:
     """Write a new bundle with another search index and print its recall against exact search.
 
-    The old bundle does not change; the new one beside it shares every other file by hard link.
+    `auto` measures kinds of index on this machine and keeps the fastest with the recall. The old bundle does not
+    change; the new one beside it shares every other file by hard link. With the bundle's own factory, its search
+    settings stay.
 
     Example: python -m index build bundles/20260101T120000Z-anchorrec-1a2b3c4d --factory IVF64,Flat --nprobe 8
     """
     use_threads(threads)
     registry, bundle_id = find_bundle(bundle, copies, progress=True)
     old = registry.fetch(bundle_id)
-    with Console(stderr=True).status(f"building {escape(factory)}"):
-        path = reindex(old, factory, created_at=datetime.now(UTC), nprobe=nprobe, ef_search=ef_search)
-    recall = read_manifest(path).index.recall
-    typer.echo(f"{registry.add_bundle(path)}\n" + "  ".join(f"{name} {value:.4f}" for name, value in recall.items()))
+    limits = AutoLimits(recall_floor, index_memory, index_seconds, exact_below)
+    now = datetime.now(UTC)
+    given = {"nprobe": nprobe, "ef_search": ef_search, "rerank": rerank}
+    settings = {name: value for name, value in given.items() if value is not None}
+    with built_kinds() as tell:
+        path = reindex(old, factory, created_at=now, limits=limits, tell=tell, settings=settings)
+    index = read_manifest(path).index
+    recall = "  ".join(f"{name} {value:.4f}" for name, value in index.recall.items())
+    typer.echo(f"{registry.add_bundle(path)}\n{index_line(index)}\n{recall}")
 
 
 @app.command()
@@ -107,11 +132,11 @@ def inspect(
     if _names_bundle(place):
         path = _fetch(place, copies)
         manifest = open_bundle(path, verify=verify).manifest
-        typer.echo(manifest.model_dump_json(indent=2)) if as_json else _print(bundle_summary(path, manifest))
+        typer.echo(manifest.model_dump_json(indent=2)) if as_json else print_table(bundle_summary(path, manifest))
         return
     registry = open_registry(place, copies)
     known = {"bundle": registry.current_id(), "history": registry.history(), "bundles": registry.ids()}
-    typer.echo(json.dumps(known, indent=2)) if as_json else _print(registry_table(registry))
+    typer.echo(json.dumps(known, indent=2)) if as_json else print_table(registry_table(registry))
 
 
 @app.command()
@@ -234,19 +259,16 @@ def bench(
                 place_index(index, allow_gpu=gpu), name, queries, k=k, excluded_counts=counts, rng=rng
             )
         ]
-    typer.echo(json.dumps([asdict(line) for line in lines])) if as_json else _print(benchmark_table(lines, k))
+    typer.echo(json.dumps([asdict(line) for line in lines])) if as_json else print_table(benchmark_table(lines, k))
 
 
 app.command("bench-kinds")(bench_kinds)
+app.command("bench-auto")(bench_auto)
 app.command("bench-filters")(bench_filters)
 app.command("bench-delta")(bench_delta)
 app.command("load-milvus")(load_milvus)
 app.command("follow-milvus")(follow_milvus)
 app.command("prune-milvus")(prune_milvus)
-
-
-def _print(table: RenderableType) -> None:
-    Console(markup=False).print(table)  # a name with brackets is no markup
 
 
 def _names_bundle(place: str) -> bool:

@@ -1,4 +1,4 @@
-"""The commands `bench-kinds`, `bench-filters` and `bench-delta` of `python -m index`."""
+"""The commands `bench-kinds`, `bench-auto`, `bench-filters` and `bench-delta` of `python -m index`."""
 
 import json
 from collections.abc import Sequence
@@ -13,12 +13,20 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from index.auto import AutoLimits
+from index.auto_build import IndexData, choose_index, index_record
+from index.bundle import open_bundle
+from index.cli import LIMITS, IndexMemory, IndexSeconds, RecallFloor
 from index.clustered_vectors import clustered_vectors
+from index.console_tables import index_line, print_table, tried_table
 from index.delta_benchmark import measure_delta
 from index.engine import use_threads
 from index.filter_benchmark import filter_cases, measure_filters
 from index.item_index import ItemIndex
-from index.kinds_benchmark import FLOOR, KindSpeed, fastest, kinds_for, measure_kind, with_ratios
+from index.kinds_benchmark import FLOOR, Wanted, fastest, with_ratios
+from index.kinds_plot import plot_kinds
+from index.kinds_run import measure_bundle, measure_size
+from index.progress import built_kinds
 from index.vector_databases import databases
 
 _STDERR = Console(stderr=True)
@@ -28,7 +36,7 @@ Size = Annotated[int, typer.Option(min=2, help="Their dimensions.")]
 Factory = Annotated[list[str], typer.Option(help="FAISS factory string; repeatable.")]
 Queries = Annotated[int, typer.Option("--queries", min=1, help="Number of queries, each a sum of 30 items.")]
 Length = Annotated[int, typer.Option("--k", min=1, help="Number of results per query.")]
-Nprobe = Annotated[int | None, typer.Option(help="IVF lists to probe; an eighth of them where not given.")]
+Nprobe = Annotated[int | None, typer.Option(help="IVF lists to probe; twice the root of their number where not given.")]
 EfSearch = Annotated[int | None, typer.Option(help="HNSW candidates to keep; 64 where not given.")]
 BuildThreads = Annotated[int, typer.Option(min=1, help="Threads to build with; searches use one.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead.")]
@@ -39,34 +47,39 @@ def bench_kinds(
     items: Annotated[list[int], typer.Option(min=100, help="Number of generated items; repeatable.")] = [  # noqa: B006
         20_000,
         1_000_000,
+        10_000_000,
     ],
     size: Annotated[list[int], typer.Option(min=2, help="Dimensions; repeatable.")] = [64, 256],  # noqa: B006
+    bundle: Annotated[Path | None, typer.Option(help="A trained bundle to measure instead, with its users.")] = None,
+    factory: Annotated[list[str] | None, typer.Option(help="Measure only these kinds beside exact search.")] = None,
     queries: Queries = 256,
     k: Length = 20,
-    build_threads: BuildThreads = 2,
+    build_threads: BuildThreads = 1,
     rows: Annotated[Path, typer.Option(help="Folder of measured rows: a killed run goes on where it ended.")] = Path(
         ".bench-index"
     ),
+    plot: Annotated[Path | None, typer.Option(help="PNG to draw recall against speed into.")] = None,
 ) -> None:
     """Measure build time, memory, latency of one query on one thread, and recall, of each kind of index.
 
     Items are generated like learned embeddings, and queries like user vectors, whose 30 seen items are excluded
-    (index/clustered_vectors.py). Prints a table, the fastest kind of each size with a recall of .99, and JSON.
-    Delete the folder of rows after a change of code or machine.
+    (index/clustered_vectors.py); vectors are in a file until all kinds of a size are measured. Kinds that do not fit
+    into the free memory are skipped with a line. Prints a table, the fastest kind of each size with a recall of .99,
+    and JSON. Delete the folder of rows after a change of code or machine.
 
     Example: python -m index bench-kinds --items 1000000 --size 64
     """
-    lines: list[KindSpeed] = []
-    sizes = [(n, d) for n in items for d in size]
+    wanted = Wanted(queries, k, build_threads, rows, frozenset(factory or ()))
     with _STDERR.status("starting") as status:
-        for n, d in sizes:
-            status.update(f"generating {n:,} x {d}")
-            data = clustered_vectors(n, d, n_queries=queries)
-            for kind in kinds_for(n):
-                status.update(f"{n:,} x {d}: {kind.factory}")
-                lines += measure_kind(kind, data, k, threads=build_threads, rows=rows)
+        if bundle is not None:
+            lines = measure_bundle(open_bundle(bundle, verify=False), wanted, status.update, _STDERR.print)
+        else:
+            sizes = [(n, d) for n in items for d in size]
+            lines = [line for n, d in sizes for line in measure_size(n, d, wanted, status.update, _STDERR.print)]
     lines = with_ratios(lines)
     _show(lines, as_json=False)
+    if plot is not None:
+        plot_kinds(lines, plot)
     best = fastest(lines)
     for line in best:
         typer.echo(
@@ -74,6 +87,33 @@ def bench_kinds(
             f"{line.times_exact:.1f} times as fast as exact search"
         )
     typer.echo(json.dumps({"rows": [asdict(line) for line in lines], "fastest": [asdict(line) for line in best]}))
+
+
+def bench_auto(
+    *,
+    items: Items = 20_000,
+    size: Size = 64,
+    users: Annotated[int, typer.Option(min=1, help="Number of users, each a sum of 30 items.")] = 1_000,
+    recall_floor: RecallFloor = LIMITS.recall_floor,
+    index_memory: IndexMemory = LIMITS.memory,
+    index_seconds: IndexSeconds = LIMITS.seconds,
+    build_threads: BuildThreads = 1,
+    as_json: AsJson = False,
+) -> None:
+    """Choose an index over generated items as `--factory auto` does, whatever their number, and show what was tried.
+
+    Example: python -m index bench-auto --items 1000000
+    """
+    data = clustered_vectors(items, size, n_queries=users)
+    limits = AutoLimits(recall_floor, index_memory, index_seconds, exact_below=0)
+    use_threads(build_threads)
+    with built_kinds() as tell:
+        _, info = choose_index(IndexData(data.vectors, data.queries, data.seen.__getitem__), limits, tell)
+    if as_json:
+        typer.echo(json.dumps(index_record(info)))
+        return
+    Console(markup=False).print(tried_table(info))
+    typer.echo(index_line(info))
 
 
 def bench_filters(
@@ -155,4 +195,4 @@ def _show(lines: Sequence[Any], as_json: bool) -> None:
     for line in lines:
         values = [getattr(line, name) for name in names]
         table.add_row(*(value if isinstance(value, str) else f"{value:.4g}" for value in values))
-    Console(markup=False).print(table)
+    print_table(table)

@@ -109,7 +109,15 @@ class Bundle:
                 found, expected = sha256_of(file), self.manifest.files[INDEX]
                 if found != expected:
                     raise BundleError(f"{file} is no readable FAISS index: it has sha256 {found}; expected {expected}")
-            return ItemIndex.read(file, self.item_embeddings, mapped=self.mapped)
+            settings = self.manifest.index.settings
+            return ItemIndex.read(file, self.item_embeddings, mapped=self.mapped, settings=settings)
+
+    def index_of(self, vectors: Array) -> ItemIndex:
+        """An index of other vectors (n, d), of the kind and with the search settings of the bundle's own.
+
+        What a LiveIndex over the bundle builds. InputError where the kind does not fit the vectors.
+        """
+        return ItemIndex.build(vectors, self.manifest.index.factory).with_settings(self.manifest.index.settings)
 
     def arrays(self) -> dict[str, Array]:
         """Every array by its file name: first what any request reads, then what grows with users, then the rest."""

@@ -7,10 +7,27 @@ from typing import Annotated
 
 import typer
 
+from index.auto import AUTO, EXACT_NUMBERS, AutoLimits
 from index.errors import InputError
 
 COPIES = Path("~/.cache/anchorrec")
 Copies = Annotated[Path, typer.Option(help="Folder for downloaded bundles of a bucket; no other process may use it.")]
+
+Factory = Annotated[
+    str, typer.Option(help=f"Search index: a FAISS factory string, or `{AUTO}`, the fastest by measurement.")
+]
+RecallFloor = Annotated[float, typer.Option(min=0, max=1, help=f"Least recall@20 of `{AUTO}`.")]
+IndexMemory = Annotated[float, typer.Option(min=0, metavar="GIB", help=f"Most memory of an index of `{AUTO}`.")]
+IndexSeconds = Annotated[float, typer.Option(min=0, help=f"Most time for `{AUTO}` to build and measure.")]
+ExactBelow = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help=f"Number of items below which `{AUTO}` is Flat, which is exact. "
+        f"[default: {EXACT_NUMBERS:,} divided by the dimensions]",
+    ),
+]
+LIMITS = AutoLimits()
 
 
 def command_line(help_text: str | None = None) -> typer.Typer:

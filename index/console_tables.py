@@ -1,20 +1,28 @@
 """The tables that `python -m index` prints."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Group
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
 from index.errors import BundleError
-from index.manifest import AnchorInfo, Manifest, TablesInfo
+from index.manifest import AnchorInfo, IndexInfo, Manifest, TablesInfo
 from index.recency import Recency
 from index.registry import Registry
 from index.search_benchmark import SearchSpeed
 from index.sizes_table import sizes_table
 
+# Of output that is no terminal, such as a file: rich would cut tables at 80 columns.
+PIPED_WIDTH = 1_000
 # A timestamp, a model's name of ten letters and eight hex digits.
 MIN_ID_WIDTH = 35
+
+
+def print_table(table: RenderableType) -> None:
+    """Print to standard output, wholly where that is no terminal."""
+    width = None if Console().is_terminal else PIPED_WIDTH
+    Console(markup=False, width=width).print(table)  # a name with brackets is no markup
 
 
 def bundle_summary(path: Path, manifest: Manifest) -> Group:
@@ -26,13 +34,13 @@ def bundle_summary(path: Path, manifest: Manifest) -> Group:
     metrics = Table("metric", *manifest.metrics, title="metrics", title_justify="left")
     for name in _metric_names(manifest):
         metrics.add_row(name, *(f"{values[name]:.4f}" if name in values else "" for values in splits))
-    sizes = sizes_table(path, manifest)
-    return Group(facts, sizes, metrics) if manifest.metrics else Group(facts, sizes)
+    tables = [facts, sizes_table(path, manifest)]
+    tables += [tried_table(manifest.index)] if manifest.index.tried else []
+    return Group(*tables, metrics) if manifest.metrics else Group(*tables)
 
 
 def _facts(path: Path, manifest: Manifest) -> dict[str, str]:
     index = manifest.index
-    settings = "".join(f", {name} {value}" for name, value in index.settings.items())
     recall = ", ".join(f"{name} {value:.4f}" for name, value in index.recall.items())
     size = sum((path / name).stat().st_size for name in manifest.files)
     return {
@@ -48,9 +56,43 @@ def _facts(path: Path, manifest: Manifest) -> dict[str, str]:
         "anchor": _anchor(manifest.anchor),
         "tables": _tables(manifest.tables),
         "neighbours": ", ".join(manifest.neighbours) or "none",
-        "index": f"{index.factory}{settings}; {recall} against exact search",
+        "index": f"{index_line(index)}; {recall} against exact search",
+        "promise": _promise(index),
         "files": f"{len(manifest.files)}, {size / 1e6:,.1f} MB",
     }
+
+
+def index_line(index: IndexInfo) -> str:
+    """The kind of index, its search settings, and why it was chosen."""
+    why = f" ({index.why})" if index.why else ""
+    return _with_settings(index.factory, index.settings) + why
+
+
+def _with_settings(factory: str, settings: Mapping[str, int]) -> str:
+    return factory + "".join(f", {name} {value}" for name, value in settings.items())
+
+
+def _promise(index: IndexInfo) -> str:
+    return "none" if index.promised is None else f"recall@20 of {index.promised:g} or more"
+
+
+def tried_table(index: IndexInfo) -> Table:
+    """The kinds of index that were measured before this one was chosen."""
+    table = Table(title="kinds of index tried", title_justify="left")
+    table.add_column("kind", overflow="fold")
+    for name in ("items", "recall@20", "ms", "build s", "bytes an item"):
+        table.add_column(name, justify="right")
+    table.add_column("outcome", overflow="fold")
+    for one in index.tried:
+        figures = (
+            f"{one.items:,}",
+            f"{one.recall:.4f}",
+            f"{one.ms:.3f}",
+            f"{one.build_s:,.1f}",
+            f"{one.bytes_per_item:,.0f}",
+        )
+        table.add_row(_with_settings(one.factory, one.settings), *figures, one.outcome)
+    return table
 
 
 def _tables(tables: TablesInfo) -> str:

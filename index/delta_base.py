@@ -52,6 +52,7 @@ class BaseRecord(FrozenModel):
     added: dict[str, int] = Field(description="The row of each id that the bundle does not have.")
     put: tuple[int, ...] = Field(description="Rows whose item was put since the bundle.")
     removed: tuple[int, ...] = Field(description="Rows whose item was removed since the bundle.")
+    settings: dict[str, int] = Field(default={}, description="The search settings of the index.")
     files: dict[str, str] = Field(default={}, description="The sha256 of each other file.")
 
 
@@ -97,7 +98,8 @@ def write_base(folder: Path, number: int, index: ItemIndex, rows: Array, record:
         save_array(temporary / VECTORS, index.vectors)
         index.write(temporary / INDEX)
         sums = {name: sha256_of(path) for name, path in files_under(temporary).items()}
-        (temporary / RECORD).write_text(record.model_copy(update={"files": sums}).model_dump_json(), encoding="utf-8")
+        written = record.model_copy(update={"files": sums, "settings": index.settings})
+        (temporary / RECORD).write_text(written.model_dump_json(), encoding="utf-8")
         sync_tree(temporary)
         temporary.rename(base_path(folder, number))
         sync(folder)
@@ -112,4 +114,4 @@ def read_base(folder: Path, number: int, read: Read) -> tuple[ItemIndex, Array, 
         if found != record.files.get(name):
             raise InputError(f"{base / name} has sha256 {found}; expected {record.files.get(name)}: {_HINT}")
     rows = np.array(map_array(base / ROWS))
-    return read(base / INDEX, map_array(base / VECTORS)), rows, record
+    return read(base / INDEX, map_array(base / VECTORS)).with_settings(record.settings), rows, record

@@ -12,6 +12,7 @@ from index.ids import IdTable
 from index.item_index import ItemIndex
 from index.live_index import DeltaLimits, LiveIndex
 from index.ranking import Array, exact_search
+from index.timing import time_each
 
 SHARES = (0.0, 0.01, 0.1)
 _UNBOUNDED = DeltaLimits(2**62, 2**62, 2**62)
@@ -65,20 +66,11 @@ def _fill(live: LiveIndex, vectors: Array, n: int) -> Array:
 
 def _search(live: LiveIndex, items: Array, queries: Array, k: int) -> tuple[float, float, float]:
     _, exact = exact_search(items, queries, k)
-    snapshot, seconds, found = live.snapshot, [], []
-    for query in queries:
-        start = time.perf_counter()
-        _, scores = snapshot.search(query, k)
-        seconds.append(time.perf_counter() - start)
-        found.append(scores[0])
-    p50, p99 = np.percentile(seconds, (50, 99)) * 1e3
-    return float(p50), float(p99), float(np.mean(np.array(found) >= exact[:, -1:]))
+    snapshot = live.snapshot
+    found, times = time_each(lambda query: snapshot.search(query, k)[1][0], queries)
+    return *times.p50_p99, float(np.mean(np.array(found) >= exact[:, -1:]))
 
 
 def _change_ms(live: LiveIndex, vectors: Array) -> float:
-    seconds = []
-    for i in range(_N_CHANGES):
-        start = time.perf_counter()
-        live.change({f"timed{i}": vectors[i]})
-        seconds.append(time.perf_counter() - start)
-    return float(np.median(seconds) * 1e3)
+    _, times = time_each(lambda i: live.change({f"timed{i}": vectors[i]}), range(_N_CHANGES))
+    return float(np.median(times.wall))

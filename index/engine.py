@@ -1,13 +1,16 @@
 """Wrapper of one FAISS index: build, read, write, search. No other module handles FAISS's D, I and parameters."""
 
-from dataclasses import dataclass
-from math import ceil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from math import ceil, isqrt
 from pathlib import Path
 from typing import Any
 
 import faiss as faiss_with_stubs
 import numpy as np
 
+from index.building import Progress, build_index
 from index.errors import InputError
 
 Array = np.ndarray[Any, Any]
@@ -20,7 +23,10 @@ DEFAULT_EF_SEARCH = 64
 # eight 105 and 77, sixteen 105 and 68.
 BLAS_FROM = 5
 ALWAYS, NEVER = 0, 2**31 - 1  # FAISS's threshold counts queries, in newer versions queries times dimensions
-PROBED_SHARE = 8  # by default one list in eight is probed; FAISS's own default of one list gives a low recall
+PROBED_ROOTS = 2  # lists probed by default, in roots of their number (docs/measurements/search.md)
+DEFAULT_RERANK = 16  # for codes of a few bits a dimension
+_MOST = 2**31 - 1  # what FAISS can hold
+SETTINGS = ("nprobe", "ef_search", "rerank")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +36,8 @@ class Engine:
     exact: it scores by the full vectors, so its last score bounds the rows that it did not return.
     exhaustive: it scores every vector.
     takes_selector: the search can be restricted to allowed rows.
-    one_at_a_time: the probed lists could depend on the other queries of a call, so queries are searched singly.
+    one_at_a_time: a result could depend on the other queries of a call, so queries are searched singly.
+    rerank: how many times as many candidates as results are fetched, to be scored again by the full vectors.
     max_fetch: the longest list that one search gives (GPU: 2,048), 0 where there is no limit.
     device: "cpu" or "gpu:0"; resources: objects that must live as long as a GPU index.
     """
@@ -40,6 +47,7 @@ class Engine:
     exhaustive: bool
     takes_selector: bool
     one_at_a_time: bool = False
+    rerank: int = 1
     max_fetch: int = 0
     device: str = "cpu"
     resources: Any = None
@@ -47,7 +55,7 @@ class Engine:
     def search(self, queries: Array, n: int, allowed: Array | None = None, effort: float = 1.0) -> tuple[Array, Array]:
         """Rows (m, n) int64, -1 where there are fewer, and scores (m, n); `allowed` is a mask over all rows.
 
-        `effort` multiplies nprobe and ef_search.
+        `effort` multiplies nprobe and ef_search. `allowed` only where the engine takes a selector.
         """
         # The selector must outlive the call, so it has a name here.
         selector = None if allowed is None else faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
@@ -57,7 +65,7 @@ class Engine:
         return self._search(queries, n, selector, effort)
 
     def _search(self, queries: Array, n: int, selector: Any, effort: float) -> tuple[Array, Array]:
-        parameters = None if selector is None and effort == 1 else _parameters(self.index, selector, effort)
+        parameters = None if selector is None and effort == 1 else _parameters(_inner(self.index), selector, effort)
         # Process-wide: another thread's search between these lines may be slower, but stays correct.
         faiss.cvar.distance_compute_blas_threshold = ALWAYS if len(queries) >= BLAS_FROM else NEVER
         D, I = self.index.search(queries, n, params=parameters)  # noqa: E741
@@ -65,16 +73,27 @@ class Engine:
 
     @property
     def settings(self) -> dict[str, int]:
-        """The search settings: nprobe or ef_search; empty for a flat index."""
-        if isinstance(self.index, faiss.IndexIVF):
-            return {"nprobe": int(self.index.nprobe)}
-        if isinstance(self.index, faiss.IndexHNSW):
-            return {"ef_search": int(self.index.hnsw.efSearch)}
-        return {}
+        """The search settings: nprobe or ef_search where the index has it, and rerank where it is above 1."""
+        inner, found = _inner(self.index), {}
+        if isinstance(inner, faiss.IndexIVF):
+            found["nprobe"] = int(inner.nprobe)
+        if isinstance(inner, faiss.IndexHNSW):
+            found["ef_search"] = int(inner.hnsw.efSearch)
+        return found | ({"rerank": self.rerank} if self.rerank > 1 else {})
 
-    def set_search(self, *, nprobe: int | None = None, ef_search: int | None = None) -> None:
-        """Change the search settings, of which None is the default; InputError below 1. No search may run meanwhile."""
-        _set_search(self.index, nprobe, ef_search)
+    def with_settings(self, settings: Mapping[str, int]) -> "Engine":
+        """The same FAISS index with these search settings; the others stay, and those that it lacks are ignored.
+
+        The index itself is changed but for `rerank`, so no search may run meanwhile. InputError on an unknown name or a
+        value below 1.
+        """
+        for name, value in settings.items():
+            if name not in SETTINGS:
+                raise InputError(f"search setting {name!r} is unknown; expected one of {', '.join(SETTINGS)}")
+            if not 1 <= value <= _MOST:
+                raise InputError(f"{name} is {value}; expected at least 1" + f", at most {_MOST}" * (value > _MOST))
+        _set_search(_inner(self.index), settings)
+        return replace(self, rerank=settings.get("rerank", self.rerank))
 
     @property
     def n_bytes(self) -> int:
@@ -89,31 +108,46 @@ def use_threads(n: int) -> None:
     faiss.omp_set_num_threads(n)
 
 
+@contextmanager
+def using_threads(n: int) -> Iterator[None]:
+    """Set FAISS's number of threads for a while, of the whole process."""
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(n)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)
+
+
 def engine_of(index: Any) -> Engine:
     """Wrap a FAISS index with the capabilities of its class."""
+    inner, whole = _inner(index), not isinstance(index, faiss.IndexPreTransform)  # whole: it has all dimensions
     full_vectors = (faiss.IndexFlat, faiss.IndexIVFFlat, faiss.IndexHNSWFlat)
     selectable = (faiss.IndexFlat, faiss.IndexIVF, faiss.IndexHNSW, faiss.IndexScalarQuantizer)
+    # Others scan blocks of queries, or lists that could depend on other queries, or project by BLAS before the search.
+    independent = (faiss.IndexFlat, faiss.IndexHNSW, faiss.IndexScalarQuantizer)
     return Engine(
         index=index,
-        exact=isinstance(index, full_vectors),
-        exhaustive=isinstance(index, faiss.IndexFlat),
-        takes_selector=isinstance(index, selectable),
-        one_at_a_time=isinstance(index, faiss.IndexIVF),
+        exact=whole and isinstance(inner, full_vectors),
+        exhaustive=whole and isinstance(inner, faiss.IndexFlat),
+        takes_selector=isinstance(inner, selectable) and not isinstance(inner, faiss.IndexIVFFastScan),
+        one_at_a_time=not (whole and isinstance(inner, independent)),
     )
 
 
-def build_engine(vectors: Array, factory: str, nprobe: int | None, ef_search: int | None) -> Engine:
-    """Train and fill an index by its FAISS factory string; InputError where FAISS refuses that."""
+def build_engine(
+    vectors: Array, factory: str, settings: Mapping[str, int] | None = None, progress: Progress | None = None
+) -> Engine:
+    """Train and fill an index by its factory string (index/building.py); InputError where FAISS refuses that.
+
+    Settings that are not given have defaults.
+    """
     try:
-        index = faiss.index_factory(vectors.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
-        index.train(vectors)
-        index.add(vectors)
+        index = build_index(vectors, factory, progress)
     except RuntimeError as error:
         size = f"{vectors.shape[0]} vectors of {vectors.shape[1]}"
         raise InputError(f"index factory {factory!r} does not fit {size}: {_reason(error)}") from error
-    engine = engine_of(index)
-    _set_search(engine.index, nprobe, ef_search)
-    return engine
+    return engine_of(index).with_settings({**_default_settings(index), **(settings or {})})
 
 
 def read_engine(path: Path, *, mapped: bool = True) -> Engine:
@@ -142,23 +176,37 @@ def stored_vectors(engine: Engine) -> Array:
     return copied
 
 
-def _set_search(index: Any, nprobe: int | None, ef_search: int | None) -> None:
-    for name, value in (("nprobe", nprobe), ("ef_search", ef_search)):
-        if value is not None and value < 1:
-            raise InputError(f"{name} is {value}; expected at least 1")
-    if isinstance(index, faiss.IndexIVF):
-        index.nprobe = min(nprobe or -(-index.nlist // PROBED_SHARE), index.nlist)
-    if isinstance(index, faiss.IndexHNSW):
-        index.hnsw.efSearch = ef_search or DEFAULT_EF_SEARCH
+def _inner(index: Any) -> Any:
+    """The index behind a projection or rotation."""
+    return faiss.downcast_index(index.index) if isinstance(index, faiss.IndexPreTransform) else index
+
+
+def _default_settings(index: Any) -> dict[str, int]:
+    inner = _inner(index)
+    nlist = inner.nlist if isinstance(inner, faiss.IndexIVF) else 1
+    coarse = isinstance(inner, faiss.IndexFastScan | faiss.IndexIVFFastScan | faiss.IndexPQ | faiss.IndexRaBitQ)
+    return {
+        "nprobe": PROBED_ROOTS * isqrt(nlist),
+        "ef_search": DEFAULT_EF_SEARCH,
+        "rerank": DEFAULT_RERANK if coarse or inner is not index else 1,
+    }
+
+
+def _set_search(index: Any, settings: Mapping[str, int]) -> None:
+    if isinstance(index, faiss.IndexIVF) and "nprobe" in settings:
+        index.nprobe = min(settings["nprobe"], index.nlist)
+    if isinstance(index, faiss.IndexHNSW) and "ef_search" in settings:
+        index.hnsw.efSearch = settings["ef_search"]
 
 
 def _parameters(index: Any, selector: Any, effort: float) -> Any:
+    """What FAISS takes with one search; None for kinds that take nothing."""
     if isinstance(index, faiss.IndexIVF):
         return faiss.SearchParametersIVF(sel=selector, nprobe=min(ceil(effort * index.nprobe), index.nlist))
     if isinstance(index, faiss.IndexHNSW):
         ef_search = min(ceil(effort * index.hnsw.efSearch), index.ntotal)
         return faiss.SearchParametersHNSW(sel=selector, efSearch=ef_search)
-    return faiss.SearchParameters(sel=selector)
+    return None if selector is None else faiss.SearchParameters(sel=selector)
 
 
 def _reason(error: Exception) -> str:

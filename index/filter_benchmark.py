@@ -1,6 +1,5 @@
 """Measures each way to leave rows out of a search, and what ItemIndex chooses, by exclusions and filters."""
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -10,6 +9,7 @@ import numpy as np
 from index.item_index import ItemIndex
 from index.ranking import NO_ROWS, Array, best_of, exact_search
 from index.search_plan import SPARE
+from index.timing import time_each
 
 EXCLUDED = (30, 1_024, 10_000, 100_000)
 LEFT = (0.5, 0.01, 0.0001)  # shares of the items
@@ -119,12 +119,10 @@ def _exact(vectors: Array, query: Array, k: int, allowed: Array) -> tuple[int, f
 
 
 def _measured(search: Search, exact: list[tuple[int, float]], named: tuple[str, str, str]) -> FilterSpeed:
-    seconds, results, hits = [], [], []
-    for query, (n, last) in enumerate(exact):
-        start = time.perf_counter()
-        rows, scores = search(query)
-        seconds.append(time.perf_counter() - start)
-        results.append(int(np.count_nonzero(rows >= 0)))
-        hits.append(np.count_nonzero(scores >= last - _TIE * abs(last)) / n if n else 1.0)
-    p50, p99 = np.percentile(seconds, (50, 99)) * 1e3
-    return FilterSpeed(*named, float(p50), float(p99), float(np.mean(results)), float(np.mean(hits)))
+    results, times = time_each(search, range(len(exact)))
+    counts = [int(np.count_nonzero(rows >= 0)) for rows, _ in results]
+    hits = [
+        np.count_nonzero(scores >= last - _TIE * abs(last)) / n if n else 1.0
+        for (_, scores), (n, last) in zip(results, exact, strict=True)
+    ]
+    return FilterSpeed(*named, *times.p50_p99, float(np.mean(counts)), float(np.mean(hits)))

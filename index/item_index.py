@@ -4,13 +4,14 @@ FAISS proposes candidates. They are scored again from the vectors, ties go to th
 until no row outside the candidates could belong to the result.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from index.building import Progress
 from index.engine import Engine, build_engine, read_engine, stored_vectors, write_engine
 from index.errors import InputError
 from index.layout import first_non_finite_row
@@ -28,7 +29,7 @@ from index.ranking import (
     largest_norm,
     rounding_error,
 )
-from index.search_plan import SCORE, Plan, is_scored, plan_search
+from index.search_plan import SCORE, Plan, fetches_more, is_scored, plan_search
 
 __all__ = ["ItemIndex", "exact_search"]
 
@@ -52,19 +53,40 @@ class ItemIndex:
 
     @classmethod
     def build(
-        cls, vectors: Array, factory: str = "Flat", *, nprobe: int | None = None, ef_search: int | None = None
+        cls,
+        vectors: Array,
+        factory: str = "Flat",
+        *,
+        nprobe: int | None = None,
+        ef_search: int | None = None,
+        rerank: int | None = None,
+        progress: Progress | None = None,
     ) -> "ItemIndex":
-        """Build by FAISS factory string; nprobe and ef_search default to an eighth of the lists and to 64."""
+        """Build by factory string (index/building.py) of vectors (n, d) float32, which may be memory-mapped.
+
+        Settings have defaults, and those that the index lacks are ignored. `progress` is called with the number of
+        vectors added so far. InputError where the factory does not fit the vectors.
+        """
+        given = {"nprobe": nprobe, "ef_search": ef_search, "rerank": rerank}
+        settings = {name: value for name, value in given.items() if value is not None}
         vectors = _checked_vectors(vectors)
-        return cls._over(build_engine(vectors, factory, nprobe, ef_search), vectors)
+        return cls._over(build_engine(vectors, factory, settings, progress), vectors)
 
     @classmethod
-    def read(cls, path: Path, vectors: Array | None = None, *, mapped: bool = True) -> "ItemIndex":
+    def read(
+        cls,
+        path: Path,
+        vectors: Array | None = None,
+        *,
+        mapped: bool = True,
+        settings: Mapping[str, int] | None = None,
+    ) -> "ItemIndex":
         """Open an index file, memory-mapped where FAISS can unless `mapped` is False.
 
-        Results are scored by `vectors` (n, d), or by the vectors that FAISS stored where none are given.
+        Results are scored by `vectors` (n, d), or by the vectors that FAISS stored where none are given. `settings` are
+        those of the index that was written; without, nprobe and ef_search come from the file, and rerank is 1.
         """
-        engine = read_engine(path, mapped=mapped)
+        engine = read_engine(path, mapped=mapped).with_settings(settings or {})
         vectors = stored_vectors(engine) if vectors is None else vectors
         found = (engine.index.ntotal, engine.index.d)
         if found != vectors.shape:
@@ -84,8 +106,16 @@ class ItemIndex:
 
     @property
     def settings(self) -> dict[str, int]:
-        """The search settings: nprobe or ef_search; empty for an exact index."""
+        """The search settings: nprobe or ef_search, and rerank where it is above 1; none for an exact index."""
         return self.engine.settings if self.overflow is None else self.overflow.settings
+
+    def with_settings(self, settings: Mapping[str, int]) -> "ItemIndex":
+        """This index on the CPU with these search settings; shares all memory, and no search may run meanwhile.
+
+        The FAISS index is changed, so that only the index returned last has the settings it says. InputError on an
+        unknown name or a value below 1.
+        """
+        return replace(self, engine=self.engine.with_settings(settings))
 
     def with_hidden(self, rows: Array) -> "ItemIndex":
         """The same index with exactly these rows hidden; shares all memory."""
@@ -120,7 +150,7 @@ class ItemIndex:
 
     def _scored(self, n: int) -> bool:
         """Whether a search within n rows is better done by scoring each of them."""
-        if not self.engine.takes_selector and self.overflow is None:
+        if not self.engine.takes_selector and self.overflow is None and not fetches_more(len(self), n):
             return True
         return is_scored(self.engine, len(self), n)
 
@@ -169,11 +199,13 @@ class ItemIndex:
         batch.rows[here], batch.scores[here] = rows, scores
         exhausted = found[:, -1] < 0 if plan.fetch < len(self) else np.ones(len(places), np.bool_)
         final = self._is_final(rows[:, -1], scores[:, -1], found_scores[:, -1] + batch.error[here])
+        if not self.engine.exact:
+            final &= np.count_nonzero(allowed, axis=1) >= self.engine.rerank * batch.rows.shape[1]
         for place, is_exhausted, is_final in zip(places, exhausted.tolist(), final.tolist(), strict=True):
             if is_exhausted:
                 self._complete(batch, place)
             elif not is_final:
-                select = plan.select or batch.within is not None
+                select = (plan.select or batch.within is not None) and self.engine.takes_selector
                 self._search(batch, [place], Plan(min(len(self), plan.fetch * _WIDEN), select, plan.effort))
 
     def _is_final(self, last: Array, scores: Array, bounds: Array) -> Array:
@@ -199,14 +231,15 @@ class ItemIndex:
         self._score(batch.queries[place, None], [NO_ROWS], within, *result)
 
     def _allowed_among(self, found: Array, excluded: list[Array], within: Array | None) -> Array:
-        """Mask (p, fetch) of the found rows that each query may return."""
-        shown = self._allowed(NO_ROWS, within)
+        """Mask (p, fetch) of the found rows that each query may return; costs nothing that grows with the index."""
         allowed: Array = found >= 0
+        if within is not None:
+            allowed &= within[found]
+        if len(self.hidden):
+            allowed &= ~_is_among(found, self.hidden)
         for i, left_out in enumerate(excluded):
-            out = left_out[shown[left_out]]
-            shown[out] = False
-            allowed[i] &= shown[found[i]]
-            shown[out] = True
+            if len(left_out):
+                allowed[i] &= ~_is_among(found[i], np.sort(left_out))
         return allowed
 
     def _allowed(self, excluded: Array, within: Array | None = None) -> Array:
@@ -225,6 +258,13 @@ class _Batch(NamedTuple):
     within: Array | None  # (n,) mask of the only rows that may be returned
     rows: Array  # (m, k), written to
     scores: Array  # (m, k), written to
+
+
+def _is_among(rows: Array, ascending: Array) -> Array:
+    """Mask of the rows that are in an ascending array, which is not empty."""
+    places = np.searchsorted(ascending, rows)
+    mask: Array = ascending.take(places, mode="clip") == rows
+    return mask
 
 
 def _checked_vectors(vectors: Array) -> Array:

@@ -1,56 +1,44 @@
-"""Measures kinds of index on generated vectors: build time, memory, latency of one query, recall against exact search.
+"""Measures kinds of index: build time, memory, latency of one query, recall against exact search.
 
-A measured row is a file, so that a killed run goes on where it ended.
+A measured kind is a file, so that a killed run goes on where it ended.
 """
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from index.clustered_vectors import ClusteredVectors
+from index.building import Progress, bytes_of_a_vector
 from index.engine import use_threads
 from index.item_index import ItemIndex
-from index.ranking import exact_search
+from index.kinds import EXACT, KindOfIndex
+from index.kinds_data import BenchData, bytes_available, scan
+from index.ranking import Array
 from index.storage import replace_file
+from index.timing import time_each
 
-EXACT = "Flat"
 FLOOR = 0.99  # of recall@20, from which on a kind counts as good enough
-SAMPLE = 256  # queries whose exact results are known
-
-
-class KindOfIndex(NamedTuple):
-    """A FAISS factory string and the values to try of the one search setting that it has, if any."""
-
-    factory: str
-    setting: str = ""  # nprobe or ef_search
-    values: tuple[int, ...] = ()
-
-
-def kinds_for(n: int) -> list[KindOfIndex]:
-    """The kinds to measure at n items: as many lists as four roots of n, rounded up to a power of two."""
-    nlist = 1 << int(np.ceil(np.log2(4 * np.sqrt(n))))
-    probed = tuple(nprobe for nprobe in (4, 16, 32, 64, 128, 256) if nprobe < nlist)
-    explored = (64, 256, 1_024)
-    return [
-        KindOfIndex(EXACT),
-        KindOfIndex("SQ8"),
-        KindOfIndex(f"IVF{nlist},Flat", "nprobe", probed),
-        KindOfIndex(f"IVF{nlist},SQ8", "nprobe", probed),
-        KindOfIndex("HNSW32", "ef_search", explored),
-        KindOfIndex("HNSW32_SQ8", "ef_search", explored),
-    ]
+_TOO_SLOW = 1.5  # times the exact search: what is slower is not tried with settings that are slower still
+_SCANS = 32  # of a table that is too large to be copied
+_MARGIN = 1.5  # an index takes more while it grows
+_TIE = 1e-5  # relative to a score: a scan's are rounded otherwise than those of pairs
 
 
 @dataclass(frozen=True)
 class KindSpeed:
-    """One line of `python -m index bench-kinds`; `times_exact` is the exact search's median divided by this one."""
+    """One line of `python -m index bench-kinds`.
 
+    cpu_ms: the median time on a processor, which other work on the machine disturbs least; times_exact: that of exact
+    search divided by this one.
+    """
+
+    data: str
     items: int
     size: int
     kind: str
@@ -59,66 +47,121 @@ class KindSpeed:
     bytes_per_item: float  # of the index beside the vectors by which results are scored
     p50_ms: float
     p99_ms: float
+    cpu_ms: float
     recall: float
     times_exact: float = 1.0
 
 
-def measure_kind(kind: KindOfIndex, data: ClusteredVectors, k: int, *, threads: int, rows: Path) -> list[KindSpeed]:
-    """Build an index with so many threads and search with one, by each of its settings; `rows` caches the lines."""
-    n, d = data.vectors.shape
-    named = repr((n, d, len(data.queries), k, threads, kind))
-    file = rows / f"{n}x{d}-{sha256(named.encode()).hexdigest()[:12]}.json"
-    if file.exists():
-        return [KindSpeed(**line) for line in json.loads(file.read_text())]
-    lines = list(_measured(kind, data, k, threads))
-    rows.mkdir(parents=True, exist_ok=True)
-    replace_file(file, json.dumps([asdict(line) for line in lines]).encode())
+class Wanted(NamedTuple):
+    """How to measure: queries, results of each, threads that build, the folder of measured rows, and which kinds.
+
+    No `factories` are all kinds.
+    """
+
+    queries: int
+    k: int
+    threads: int
+    rows: Path
+    factories: frozenset[str] = frozenset()
+
+
+class Measured(NamedTuple):
+    """One measurement of all kinds: its data, the number of items, their dimensions, and how."""
+
+    data: str
+    items: int
+    size: int
+    wanted: Wanted
+
+    def file(self, kind: KindOfIndex) -> Path:
+        """The file that holds the lines of a kind once they are measured."""
+        named = repr((self.data, self.wanted[:3], kind))
+        return self.wanted.rows / f"{self.items}x{self.size}-{sha256(named.encode()).hexdigest()[:12]}.json"
+
+    def lines(self, kind: KindOfIndex) -> list[KindSpeed] | None:
+        """The lines of a kind that this or an earlier run has measured; None where there are none."""
+        file = self.file(kind)
+        return [KindSpeed(**line) for line in json.loads(file.read_text())] if file.exists() else None
+
+
+def reason_to_skip(kind: KindOfIndex, n: int, d: int) -> str:
+    """Why a kind cannot be built on this machine now; empty where it can."""
+    need, there = _MARGIN * n * bytes_of_a_vector(kind.factory, d), bytes_available()
+    if kind.factory == EXACT or need <= there:
+        return ""
+    return f"{n:,} x {d}: {kind.factory} needs about {need / 1e9:.1f} GB; {there / 1e9:.1f} GB are free"
+
+
+def measure_kind(
+    what: Measured, kind: KindOfIndex, data: BenchData, exact_cpu_ms: float = np.inf, tell: Progress | None = None
+) -> list[KindSpeed]:
+    """Build an index, search with one thread by each of its settings, and write the lines into their file.
+
+    Settings that find everything, or are slower than exact search, are not followed by slower ones.
+    """
+    lines = []
+    for line in _scanned(what, data) if _is_too_large(kind, data) else _searched(what, kind, data, tell):
+        lines.append(line)
+        if line.recall == 1 or line.cpu_ms > _TOO_SLOW * exact_cpu_ms:
+            break
+    what.wanted.rows.mkdir(parents=True, exist_ok=True)
+    replace_file(what.file(kind), json.dumps([asdict(line) for line in lines]).encode())
     return lines
 
 
 def with_ratios(lines: Sequence[KindSpeed]) -> list[KindSpeed]:
     """The lines with `times_exact`; those of the exact search must be among them."""
-    exact = {(line.items, line.size): line.p50_ms for line in lines if line.kind == EXACT}
-    return [replace(line, times_exact=exact[line.items, line.size] / line.p50_ms) for line in lines]
+    exact = {_size(line): line.cpu_ms for line in lines if line.kind == EXACT}
+    return [replace(line, times_exact=exact[_size(line)] / line.cpu_ms) for line in lines]
 
 
 def fastest(lines: Sequence[KindSpeed], *, floor: float = FLOOR) -> list[KindSpeed]:
-    """The fastest line with at least this recall, for each number of items and dimensions."""
-    best: dict[tuple[int, int], KindSpeed] = {}
+    """The fastest line with at least this recall, for each data, number of items and dimensions."""
+    best: dict[tuple[str, int, int], KindSpeed] = {}
     for line in lines:
-        size = (line.items, line.size)
-        if line.recall >= floor and (size not in best or line.p50_ms < best[size].p50_ms):
-            best[size] = line
+        if line.recall >= floor and (_size(line) not in best or line.cpu_ms < best[_size(line)].cpu_ms):
+            best[_size(line)] = line
     return list(best.values())
 
 
-def _measured(kind: KindOfIndex, data: ClusteredVectors, k: int, threads: int) -> Iterator[KindSpeed]:
-    use_threads(threads)
+def _size(line: KindSpeed) -> tuple[str, int, int]:
+    return line.data, line.items, line.size
+
+
+def _is_too_large(kind: KindOfIndex, data: BenchData) -> bool:
+    return kind.factory == EXACT and 2 * data.vectors.nbytes > bytes_available()
+
+
+def _searched(what: Measured, kind: KindOfIndex, data: BenchData, tell: Progress | None) -> Iterator[KindSpeed]:
+    use_threads(what.wanted.threads)
     start = time.perf_counter()
-    index = ItemIndex.build(data.vectors, kind.factory)
+    index = ItemIndex.build(data.vectors, kind.factory, progress=tell)
     build_s = time.perf_counter() - start
     use_threads(1)  # as the service searches
-    sampled = data.queries[:SAMPLE]
-    seen = list(data.seen[:SAMPLE])
-    _, exact = exact_search(data.vectors, sampled, k, seen)
-    for value in kind.values or (0,):
-        if kind.setting:
-            index.engine.set_search(**{kind.setting: value})
-        seconds, hits = [], []
-        for query, left_out, scores in zip(sampled, seen, exact, strict=True):
-            start = time.perf_counter()
-            _, found = index.search(query, k, left_out)
-            seconds.append(time.perf_counter() - start)
-            hits.append(float(np.mean(found[0] >= scores[-1])))
-        p50, p99 = np.percentile(seconds, (50, 99)) * 1e3
-        yield KindSpeed(
-            items=len(data.vectors),
-            size=data.vectors.shape[1],
-            kind=kind.factory,
-            setting=f"{kind.setting} {value}" if kind.setting else "",
-            build_s=build_s,
-            bytes_per_item=index.engine.n_bytes / len(data.vectors),
-            p50_ms=float(p50),
-            p99_ms=float(p99),
-            recall=float(np.mean(hits)),
-        )
+    line = replace(_empty(what, kind.factory), build_s=build_s, bytes_per_item=index.engine.n_bytes / what.items)
+    for settings in kind.settings:
+        tried = index.with_settings(settings)
+        setting = ", ".join(f"{name} {value}" for name, value in settings.items())
+        yield _timed(replace(line, setting=setting), data, partial(_search, tried, data, what.wanted.k))
+
+
+def _scanned(what: Measured, data: BenchData) -> Iterator[KindSpeed]:
+    few = data._replace(queries=data.queries[:_SCANS], seen=data.seen[:_SCANS], exact=data.exact[:_SCANS])
+    yield _timed(replace(_empty(what, EXACT), setting="not copied"), few, scan(few, what.wanted.k))
+
+
+def _empty(what: Measured, factory: str) -> KindSpeed:
+    return KindSpeed(what.data, what.items, what.size, factory, "", 0, 0, 0, 0, 0, 0)
+
+
+def _search(index: ItemIndex, data: BenchData, k: int, query: int) -> Array:
+    return index.search(data.queries[query], k, data.seen[query])[1]
+
+
+def _timed(line: KindSpeed, data: BenchData, search: Callable[[int], Array]) -> KindSpeed:
+    search(0)  # what is read or made at the first search
+    found, times = time_each(search, range(len(data.queries)))
+    last = data.exact[:, -1:]
+    hits = np.concatenate(found) >= last - _TIE * np.abs(last)
+    p50, p99 = times.p50_p99
+    return replace(line, p50_ms=p50, p99_ms=p99, cpu_ms=float(np.median(times.cpu)), recall=float(np.mean(hits)))

@@ -33,16 +33,35 @@ Count = Annotated[int, Field(ge=0, lt=2**63)]
 Size = Annotated[int, Field(ge=1, lt=2**63)]
 
 
+class TriedIndex(FrozenModel):
+    """A kind of index that was tried, over so many items, by its cheapest setting with enough recall or its last one.
+
+    recall: recall@20 over held-out users. ms: the median CPU time of one search. outcome: what became of it.
+    """
+
+    factory: Annotated[str, Field(max_length=200)]
+    settings: dict[str, Whole] = Field(default_factory=dict)
+    items: Size
+    recall: Annotated[float, Field(ge=0, le=1)]
+    ms: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    build_s: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    bytes_per_item: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    outcome: Annotated[str, Field(max_length=200)] = ""
+
+
 class IndexInfo(FrozenModel):
     """The search index: its FAISS factory string, its search settings, and its recall@k against exact search.
 
-    `promised`: the recall@20 that the index was chosen to reach, where one was asked for.
+    `promised`: the recall@20 that the index was chosen to reach, where one was asked for. `tried`, `why`: the kinds
+    that were measured, and the reason for this one, where the index was chosen by measurement.
     """
 
     factory: str
     settings: dict[str, Whole] = Field(default_factory=dict)
     recall: dict[str, Finite]
     promised: Annotated[float, Field(gt=0, le=1)] | None = None
+    tried: Annotated[tuple[TriedIndex, ...], Field(max_length=1_000)] = ()
+    why: Annotated[str, Field(max_length=1_000)] = ""
 
 
 class TablesInfo(FrozenModel):

@@ -34,7 +34,7 @@ def measured_recall(
     default; at most MOST_QUERIES of them are searched for, evenly spaced. Recall is the number of hits divided by the
     most that there could be; 1 where no user has an unseen item.
     """
-    users = _evenly_spaced(np.arange(len(queries)) if users is None else users, _most_queries(len(vectors)))
+    users = measured_users(np.arange(len(queries)) if users is None else users, len(vectors))
     picked, excluded = queries[users], [seen(user) for user in users.tolist()]
     lengths = {k: min(k, len(vectors)) for k in at}
     _, exact = exact_search(vectors, picked, max(lengths.values()), excluded)
@@ -58,11 +58,9 @@ def count_hits(found: Array, exact: Array) -> tuple[int, int]:
     return int(np.minimum(hits, possible).sum()), int(possible.sum())
 
 
-def _most_queries(n_vectors: int) -> int:
-    return max(LEAST_QUERIES, min(MOST_QUERIES, MOST_SCORES // n_vectors))
-
-
-def _evenly_spaced(users: Array, most: int) -> Array:
+def measured_users(users: Array, n_vectors: int) -> Array:
+    """Those of the user rows whose searches over n_vectors measure a recall, evenly spaced."""
+    most = max(LEAST_QUERIES, min(MOST_QUERIES, MOST_SCORES // n_vectors))
     places = np.linspace(0, len(users) - 1, min(len(users), most)).astype(np.int64)
     picked: Array = users[places]
     return picked

@@ -1,6 +1,5 @@
 """Measures latency, throughput and recall of an index by the number of rows that each query excludes."""
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from index.item_index import ItemIndex, exact_search
-from index.ranking import Exclude
+from index.timing import time_each
 
 Array = np.ndarray[Any, Any]
 BATCH = 64
@@ -33,25 +32,20 @@ def measure_search(
     """Search every query (m, d) alone and in batches of 64, for each count of randomly excluded rows."""
     for n_excluded in excluded_counts:
         exclude = [rng.choice(len(index), n_excluded, replace=False) for _ in queries]
-        one_by_one = [(queries[i], exclude[i]) for i in range(len(queries))]
-        latencies = np.array([_seconds(index, query, k, rows) for query, rows in one_by_one])
+        one_by_one = list(zip(queries, exclude, strict=True))
+        _, single = time_each(lambda case: index.search(case[0], k, case[1]), one_by_one)
         batches = [slice(start, start + BATCH) for start in range(0, len(queries), BATCH)]
-        batched = sum(_seconds(index, queries[batch], k, exclude[batch]) for batch in batches)
+        _, batched = time_each(lambda case: index.search(*case), [(queries[b], k, exclude[b]) for b in batches])
+        p50, p99 = single.p50_p99
         yield SearchSpeed(
             factory=factory,
             n_excluded=n_excluded,
-            queries_per_second=float(1 / latencies.mean()),
-            p50_ms=float(np.percentile(latencies, 50) * 1e3),
-            p99_ms=float(np.percentile(latencies, 99) * 1e3),
-            batched_queries_per_second=len(queries) / batched,
+            queries_per_second=float(1e3 / single.wall.mean()),
+            p50_ms=p50,
+            p99_ms=p99,
+            batched_queries_per_second=float(1e3 * len(queries) / batched.wall.sum()),
             recall=_recall(index, queries, k, exclude),
         )
-
-
-def _seconds(index: ItemIndex, queries: Array, k: int, exclude: Exclude) -> float:
-    start = time.perf_counter()
-    index.search(queries, k, exclude)
-    return time.perf_counter() - start
 
 
 def _recall(index: ItemIndex, queries: Array, k: int, exclude: list[Array]) -> float:

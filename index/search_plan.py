@@ -42,18 +42,26 @@ def is_scored(engine: Engine, n: int, n_allowed: int) -> bool:
     return n_allowed <= (n // SCORED_SHARE if engine.exhaustive else SCORED_ROOT * isqrt(n))
 
 
+def fetches_more(n: int, n_within: int) -> bool:
+    """Whether a search within n_within rows of n may fetch more and drop those not allowed."""
+    return n >= OVERFETCH_FROM and n_within * SCORED_SHARE >= n
+
+
 def plan_search(engine: Engine, n: int, k: int, n_excluded: int, n_within: int | None) -> Plan:
     """The plan for one query that excludes so many rows, hidden ones included, and may be restricted to n_within."""
+    need = engine.rerank * k + SPARE
     if n_within is not None:
         effort = n / n_within
-        if n >= OVERFETCH_FROM and effort <= SCORED_SHARE and n_excluded <= MAX_OVERFETCH:
-            return Plan(_fetch(n, int((k + SPARE + n_excluded) * _MARGIN * effort)), effort=effort)
-        return Plan(_fetch(n, k + SPARE), select=True, effort=effort)
+        over = fetches_more(n, n_within) and n_excluded <= MAX_OVERFETCH
+        if over or not engine.takes_selector:
+            need += min(n_excluded, MAX_OVERFETCH)
+            return Plan(_fetch(n, int(need * _MARGIN * effort)), effort=effort)
+        return Plan(_fetch(n, need), select=True, effort=effort)
     if not engine.takes_selector or n_excluded <= MAX_OVERFETCH:
-        return Plan(_fetch(n, k + SPARE + min(n_excluded, MAX_OVERFETCH)))
+        return Plan(_fetch(n, need + min(n_excluded, MAX_OVERFETCH)))
     if is_scored(engine, n, n - n_excluded):
         return SCORE
-    return Plan(_fetch(n, k + SPARE), select=True, effort=n / (n - n_excluded))
+    return Plan(_fetch(n, need), select=True, effort=n / (n - n_excluded))
 
 
 def _fetch(n: int, need: int) -> int:

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
+from index.auto import AUTO, AutoLimits
+from index.auto_build import IndexData, Tell, index_record, make_index
 from index.content import BundleContent, checked_arrays
-from index.errors import InputError
-from index.item_index import ItemIndex
-from index.manifest import FORMAT, INDEX, MANIFEST, Manifest, digest_of, manifest_bytes
-from index.recall import measured_recall
+from index.errors import BundleError, InputError
+from index.manifest import FORMAT, INDEX, MANIFEST, Manifest, digest_of, manifest_bytes, read_manifest
 from index.storage import files_under, save_array, sha256_of, sync, sync_tree, temporary_folder
-from index.tables import Precision, pack_table, stored_arrays, table_error
+from index.tables import Precision, pack_table, stored_arrays, table_error, table_of
 from index.validation import explained
 
 Array = np.ndarray[Any, Any]
@@ -26,19 +26,23 @@ def write_bundle(
     content: BundleContent,
     *,
     created_at: datetime,
-    factory: str = "Flat",
+    factory: str = AUTO,
+    limits: AutoLimits | None = None,
     precision: Precision = "float32",
+    tell: Tell | None = None,
 ) -> Path:
     """Write a bundle into the registry's folder and return its path.
 
+    factory: of FAISS, or `auto`, which chooses an index within `limits` and calls `tell` with what it tries next.
     All tables of vectors but the item embeddings are rounded to `precision`; the manifest tells by how much.
 
-    The same content with the same `created_at` is the same bundle and is written once. InputError where the content or
-    the factory is invalid, or writing fails; then no file is left behind.
+    The same content with the same `created_at` is the same bundle and is written once; with `auto`, whose manifest
+    holds measured times, the bundle that was written first stays. InputError where the content or the factory is
+    invalid, or writing fails; then no file is left behind.
     """
-    arrays = checked_arrays(content)
-    index = ItemIndex.build(content.item_embeddings, factory)
-    arrays, errors = _rounded(arrays, content.sizes.tables, precision)
+    arrays, errors = _rounded(checked_arrays(content), content.sizes.tables, precision)
+    users = table_of("user_embeddings.npy", arrays)
+    index, info = make_index(IndexData(content.item_embeddings, users, content.seen), factory, limits, tell)
     record = _record(content, created_at) | {"tables": {"precision": precision, "errors": errors}}
 
     def fill(folder: Path) -> None:
@@ -46,9 +50,7 @@ def write_bundle(
             save_array(folder / name, array)
         index.write(folder / INDEX)
 
-    recall = measured_recall(index, content.item_embeddings, content.user_embeddings, content.seen)
-    described = {"factory": factory, "settings": index.settings, "recall": recall}
-    return write_bundle_folder(registry_folder, record | {"index": described}, fill)
+    return write_bundle_folder(registry_folder, record | {"index": index_record(info)}, fill)
 
 
 def write_bundle_folder(registry_folder: Path, record: dict[str, Any], fill: Callable[[Path], None]) -> Path:
@@ -57,14 +59,34 @@ def write_bundle_folder(registry_folder: Path, record: dict[str, Any], fill: Cal
         fill(folder)
         record = record | {"files": {name: sha256_of(path) for name, path in files_under(folder).items()}}
         stamp = datetime.fromisoformat(record["created_at"]).strftime("%Y%m%dT%H%M%SZ")
-        bundle_id = f"{stamp}-{record['model']}-{digest_of(record)}"
+        name = f"{stamp}-{record['model']}"
+        bundle_id = f"{name}-{digest_of(record)}"
         (folder / MANIFEST).write_bytes(manifest_bytes(record | {"bundle_id": bundle_id}))
         sync_tree(folder)
-        path = registry_folder / bundle_id
+        path = _chosen_before(registry_folder, name, record) or registry_folder / bundle_id
         if not path.exists():
             folder.rename(path)
             sync(registry_folder)
     return path
+
+
+def _chosen_before(registry_folder: Path, name: str, record: dict[str, Any]) -> Path | None:
+    """The bundle of this time, content and promise, whose index was chosen: measured times give it another id."""
+    for path in sorted(registry_folder.glob(f"{name}-*")) if record["index"].get("tried") else ():
+        try:
+            manifest = read_manifest(path)
+        except BundleError:
+            continue
+        if manifest.index.tried and _content(json.loads((path / MANIFEST).read_bytes())) == _content(record):
+            return path
+    return None
+
+
+def _content(record: dict[str, Any]) -> dict[str, Any]:
+    """What a manifest says but for the index, of which only the promise remains."""
+    files = {name: found for name, found in record["files"].items() if name != INDEX}
+    rest = {name: value for name, value in record.items() if name != "bundle_id"}
+    return rest | {"index": record["index"].get("promised"), "files": files}
 
 
 def _rounded(

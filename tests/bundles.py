@@ -10,13 +10,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 
 from index.bundle import BundleContent, write_bundle
 from index.content import AnchorContent
 from index.invariants import fold_in_sums
-from index.manifest import INDEX, MANIFEST, MODALITIES, PARTS, digest_of, manifest_bytes
+from index.manifest import MANIFEST, MODALITIES, PARTS, digest_of, manifest_bytes
 from index.recency import Recency
 from index.storage import sha256_of
 from index.tables import Precision
@@ -70,12 +69,7 @@ def promising(bundle: Path, recall: float) -> Path:
 
 def narrowed(bundle: Path, nprobe: int = 1) -> Path:
     """The bundle with an IVF index that probes so many lists."""
-    file = str(bundle / INDEX)
-    index = faiss.read_index(file)
-    index.nprobe = nprobe
-    faiss.write_index(index, file)
-    sum_of_it = sha256_of(bundle / INDEX)
-    return with_manifest(bundle, lambda record: record["files"].update({INDEX: sum_of_it}))
+    return with_manifest(bundle, lambda record: record["index"]["settings"].update(nprobe=nprobe))
 
 
 def with_manifest(bundle: Path, edit: Callable[[dict[str, Any]], None]) -> Path:

@@ -10,7 +10,19 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from index.cli import COPIES, Copies, command_line, run_cli
+from index.auto import AUTO, AutoLimits
+from index.cli import (
+    COPIES,
+    LIMITS,
+    Copies,
+    ExactBelow,
+    Factory,
+    IndexMemory,
+    IndexSeconds,
+    RecallFloor,
+    command_line,
+    run_cli,
+)
 from index.errors import InputError
 from index.registry import absolute_place, open_registry
 from index.tables import Precision
@@ -72,6 +84,7 @@ def fit(
     """
     from trainer.data import load_dataset  # torch takes seconds to import; --help must not wait
     from trainer.fit import fit as fit_run
+    from trainer.fit import own_part
     from trainer.parallel import process_group
     from trainer.result_tables import figures_table
     from trainer.run_folder import RunFolder
@@ -86,6 +99,7 @@ def fit(
     else:
         settings = load_config(config, fixed)
     with process_group(settings.device) as share:
+        dataset = own_part(dataset, settings, share)  # the whole of it is freed
         result = fit_run(dataset, settings, RunFolder(out), share=share)
         if share.is_first:
             Console().print(figures_table({out.name: result}))
@@ -308,7 +322,11 @@ def export(
     run: Run,
     registry: RegistryPlace,
     *,
-    factory: Annotated[str, typer.Option(help="FAISS factory string of the search index.")] = "Flat",
+    factory: Factory = AUTO,
+    recall_floor: RecallFloor = LIMITS.recall_floor,
+    index_memory: IndexMemory = LIMITS.memory,
+    index_seconds: IndexSeconds = LIMITS.seconds,
+    exact_below: ExactBelow = None,
     trend_half_life_days: Annotated[float, typer.Option(min=0.001, help="Half-life of the popularity trend.")] = 30.0,
     precision: Annotated[
         Precision,
@@ -327,6 +345,7 @@ def export(
         bundles,
         created_at=created_at,
         factory=factory,
+        limits=AutoLimits(recall_floor, index_memory, index_seconds, exact_below),
         precision=precision,
         trend_half_life_days=trend_half_life_days,
     )
@@ -355,7 +374,11 @@ def retrain(
     warm_start: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Begin with the parameters of this finished run folder.")
     ] = None,
-    factory: Annotated[str, typer.Option(help="FAISS factory string of the search index.")] = "Flat",
+    factory: Factory = AUTO,
+    recall_floor: RecallFloor = LIMITS.recall_floor,
+    index_memory: IndexMemory = LIMITS.memory,
+    index_seconds: IndexSeconds = LIMITS.seconds,
+    exact_below: ExactBelow = None,
     trend_half_life_days: Annotated[float, typer.Option(min=0.001, help="Half-life of the popularity trend.")] = 30.0,
     precision: Annotated[
         Precision,
@@ -385,6 +408,8 @@ def retrain(
         merging=MergeOptions(valid_share=valid_share, seed=split_seed),
         warm_start=warm_start,
         factory=factory,
+        limits=AutoLimits(recall_floor, index_memory, index_seconds, exact_below),
+        precision=precision,
         trend_half_life_days=trend_half_life_days,
     )
     result = retraining.retrain(options, out, now=datetime.now(UTC))

@@ -150,6 +150,9 @@ class Dataset:
     labels: Labels = field(default_factory=Labels)
     prepared: "Dataset | None" = field(default=None, repr=False)
     """As the folder has it, where `labels` are others."""
+    rank: int = 0
+    n_ranks: int = 1
+    """Of several processes this one has the interactions of the users whose row is `rank` modulo `n_ranks`."""
 
     @property
     def n_users(self) -> int:
@@ -162,6 +165,11 @@ class Dataset:
     def split(self, name: Literal["train", "valid", "test"]) -> Interactions:
         """The interactions of one split, in the same order."""
         return self.interactions.where(self.interactions.splits == SPLIT_NAMES.index(name))
+
+    def of_rank(self, rank: int, n_ranks: int) -> "Dataset":
+        """The same users and items with the interactions of every n-th user, labelled as they are here."""
+        mine = self.interactions.where(self.interactions.user_rows % n_ranks == rank)
+        return replace(self, interactions=mine, prepared=None, rank=rank, n_ranks=n_ranks)
 
     def with_labels(self, labels: Labels) -> "Dataset":
         """The folder's interactions with these labels."""

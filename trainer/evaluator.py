@@ -15,6 +15,7 @@ from trainer.expressiveness import FIGURES, expressiveness
 from trainer.graph import interaction_matrix
 from trainer.models import RecommenderModel
 from trainer.models.base import inner_products
+from trainer.parallel import WHOLE, Share, all_agree, gathered, sum_over_ranks
 from trainer.ranking_metrics import Truth, hits, per_user_metrics, rank_items, ranking_metrics, slice_metrics
 from trainer.statistics import bootstrap_means, percentile_interval
 
@@ -70,6 +71,8 @@ def figure_names(config: RunConfig) -> list[str]:
 class Evaluator:
     """Full ranking with one forward pass a call; training items, and on demand validation items, are masked.
 
+    Of a dataset of one rank of several, each rank ranks for its own users, all call, and all get the figures of all.
+
     `ks` are list lengths in place of those of the configuration.
     """
 
@@ -78,15 +81,21 @@ class Evaluator:
         self._settings, self._seed = config.evaluation, config.seed
         self._features, self._embeds = dataset.features, config.model.embeds
         self._ks = tuple(sorted(set(ks))) or list_lengths(config)
+        self._share = Share(dataset.rank, dataset.n_ranks)
         self._pairs: dict[HeldOut, Interactions] = {name: dataset.split(name) for name in ("valid", "test")}
         if most := config.evaluation.most_users:
-            self._pairs |= {name: of_some_users(pairs, most, self._seed) for name, pairs in self._pairs.items()}
+            self._pairs |= {
+                name: of_some_users(pairs, most, self._seed, self._share) for name, pairs in self._pairs.items()
+            }
         self._seen = {"train": _seen(dataset, dataset.split("train"))}
         self._seen |= {name: _seen(dataset, pairs) for name, pairs in self._pairs.items()}
+        counts = np.bincount(self._seen["train"].indices, minlength=self._n_items)
+        self._counts: Array = sum_over_ranks(self._share, torch.from_numpy(counts)).numpy()
+        self._measured = {name: not all_agree(self._share, not len(pairs)) for name, pairs in self._pairs.items()}
 
     def measures(self, split: HeldOut) -> bool:
         """Whether anything is held out for the split; without it there is nothing to measure."""
-        return len(self._pairs[split]) > 0
+        return self._measured[split]
 
     def accuracy(self, model: RecommenderModel, split: HeldOut, *, served: bool = False) -> dict[str, float]:
         """The accuracy metrics at each list length, which choose the best epoch; {} where nothing is held out.
@@ -116,23 +125,23 @@ class Evaluator:
         model.eval()
         with torch.no_grad():
             score = inner_products(*model.embeddings()) if served else model.scorer()
-            return rank_items(score, masked, truth.users, self._ks[-1]), truth
+            ranked = rank_items(score, masked, truth.users, self._ks[-1])
+        return _of_all_ranks(self._share, ranked, truth)
 
     def _expressiveness(self, model: RecommenderModel) -> dict[str, float]:
-        if not self._embeds:
+        if not (self._embeds and self._share.is_first):
             return {}
         with torch.no_grad():
-            parts = {name: part.cpu().numpy() for name, part in model.factors().item_parts.items()}
+            parts = {name: part.cpu().numpy() for name, part in model.item_parts().items()}
         return expressiveness(parts, self._features, self._seed)
 
     def _per_user(self, ranked: Array, truth: Truth) -> dict[str, Array]:
-        counts = np.bincount(self._seen["train"].indices, minlength=self._n_items)
         slices = {
-            "cold": cold_items(counts, self._settings.cold_at_most),
-            "tail": long_tail_items(counts, self._settings.tail_share),
+            "cold": cold_items(self._counts, self._settings.cold_at_most),
+            "tail": long_tail_items(self._counts, self._settings.tail_share),
         }
         values = per_user_metrics(hits(ranked, truth), truth.counts, self._ks)
-        values |= novelty(ranked, counts, self._n_users, self._ks)
+        values |= novelty(ranked, self._counts, self._n_users, self._ks)
         for name, chosen in slices.items():
             restricted = slice_metrics(ranked, truth, chosen, self._ks)
             values |= {f"{name}/{metric}": value for metric, value in restricted.items()}
@@ -153,9 +162,22 @@ def _seen(dataset: Dataset, pairs: Interactions) -> sp.csr_matrix:
     return interaction_matrix(pairs.user_rows, pairs.item_rows, dataset.n_users, dataset.n_items).astype(np.bool_)
 
 
-def of_some_users(pairs: Interactions, most: int, seed: int) -> Interactions:
-    """The interactions of at most so many users, drawn by the seed; all where there are no more."""
-    users = np.unique(pairs.user_rows)
+def _of_all_ranks(share: Share, ranked: Array, truth: Truth) -> tuple[Array, Truth]:
+    """The lists and the truth of all ranks' users, in the order of their rows."""
+    if share.n_ranks == 1:
+        return ranked, truth
+    lists, users, items = zip(*gathered(share, (ranked, truth.users, truth.items)), strict=True)
+    order = np.argsort(np.concatenate(users))
+    whole = Truth(np.concatenate(users)[order], sp.vstack(items, format="csr")[order])
+    return np.concatenate(lists)[order], whole
+
+
+def of_some_users(pairs: Interactions, most: int, seed: int, share: Share = WHOLE) -> Interactions:
+    """The interactions of at most so many users, of all ranks together, drawn by the seed; all where there are no more.
+
+    A rank gets those of its own users.
+    """
+    users = np.unique(np.concatenate(gathered(share, np.unique(pairs.user_rows))))
     if len(users) <= most:
         return pairs
     return pairs.where(np.isin(pairs.user_rows, np.random.default_rng(seed).choice(users, most, replace=False)))

@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from index.auto import AUTO, AutoLimits
 from index.bundle import BundleContent, write_bundle
+from index.console_tables import index_line
 from index.content import AnchorContent
 from index.errors import InputError
 from index.manifest import TablesInfo, read_manifest
+from index.progress import built_kinds
 from index.ranking import unit_rows
 from index.registry import Registry
 from index.tables import Precision
@@ -21,7 +24,7 @@ from trainer.config import RunConfig
 from trainer.data import Dataset
 from trainer.fit import make_model
 from trainer.histories import Histories, decayed_counts
-from trainer.models.base import Anchor, RecommenderModel
+from trainer.models.base import Anchor, Factors, RecommenderModel
 from trainer.progress import print_status
 from trainer.result_tables import usual_metrics
 from trainer.rotation import rotated_onto
@@ -33,7 +36,7 @@ NEIGHBOUR_WIDTH = 256
 """Widest feature row that a bundle keeps per item and modality."""
 
 _ROWS_AT_ONCE = 16_384
-"""Of features in float64."""
+"""Of features in float32, and in float64."""
 
 
 def export_run(
@@ -41,7 +44,8 @@ def export_run(
     registry: Registry,
     *,
     created_at: datetime,
-    factory: str = "Flat",
+    factory: str = AUTO,
+    limits: AutoLimits | None = None,
     precision: Precision = "float32",
     trend_half_life_days: float = 30.0,
     metrics: Mapping[str, Mapping[str, float]] | None = None,
@@ -55,7 +59,8 @@ def export_run(
         folder: a run that `fit` has finished.
         registry: stores the bundle; its folder is made if need be.
         created_at: goes into the bundle id and the manifest.
-        factory: FAISS factory string of the index.
+        factory: FAISS factory string of the index, or `auto`: the fastest by measurement.
+        limits: what an index of `auto` must reach.
         precision: that users' vectors, parts and fold-in are rounded to; item embeddings stay float32.
         trend_half_life_days: age at which an interaction counts half in the popularity trend.
         metrics: figures by the name of the data they were measured on, stored beside `valid` and `test`.
@@ -75,8 +80,20 @@ def export_run(
     _tell_what_is_lost(result)
     content = rotated_onto(content, registry)
     content = replace(content, metrics={**content.metrics, **(metrics or {})}, events_position=events_position)
-    path = write_bundle(registry.folder, content, created_at=created_at, factory=factory, precision=precision)
-    _tell_rounding(read_manifest(path).tables)
+    with built_kinds() as tell:
+        path = write_bundle(
+            registry.folder,
+            content,
+            created_at=created_at,
+            factory=factory,
+            limits=limits,
+            precision=precision,
+            tell=tell,
+        )
+    manifest = read_manifest(path)
+    _tell_rounding(manifest.tables)
+    if manifest.index.tried:
+        print_status(f"index: {index_line(manifest.index)}")
     registry.add_bundle(path)
     return path
 
@@ -87,20 +104,27 @@ def bundle_content(
     """Everything that a bundle holds of a run, in memory."""
     model = make_model(dataset, config)
     folder.load_best(model)
-    return content_of(model, config, dataset, bundle_metrics(result), trend_half_life_days)
+    factors = factors_of(model)
+    del model  # its arrays take as much memory as those of the bundle
+    return content_of(factors, config, dataset, bundle_metrics(result), trend_half_life_days)
+
+
+def factors_of(model: RecommenderModel) -> Factors:
+    """What a bundle holds of a model."""
+    model.eval()
+    with torch.no_grad():
+        return model.factors()
 
 
 def content_of(
-    model: RecommenderModel,
+    factors: Factors,
     config: RunConfig,
     dataset: Dataset,
     metrics: Mapping[str, Mapping[str, float]],
     trend_half_life_days: float,
 ) -> BundleContent:
-    """Everything that a bundle holds of a trained model."""
-    model.eval()
+    """Everything that a bundle holds of a trained model of these factors."""
     with torch.no_grad():
-        factors = model.factors()
         item_embeddings = factors.item_embeddings
     seen = Histories.of(dataset.split("train"), dataset.n_users, dataset.n_items)
     count, trend = popularity(dataset, trend_half_life_days)
@@ -122,7 +146,7 @@ def content_of(
         seen_items=seen.items,
         popularity_count=count,
         popularity_trend=trend,
-        neighbours={name: compact(np.asarray(features)) for name, features in dataset.features.items()},
+        neighbours={name: compact(features) for name, features in dataset.features.items()},
         items=item_metadata(dataset),
         recency=factors.recency,
         anchor=None if factors.anchor is None else _anchor(factors.anchor),
@@ -151,15 +175,24 @@ def compact(features: Array) -> Array:
     """Unit rows on the leading singular directions, at most NEIGHBOUR_WIDTH wide, float16.
 
     Inner products of the result are the cosines of the features, up to the variance left out and half precision.
+    Features of any precision, memory-mapped ones too, are read some rows at a time.
     """
-    unit = unit_rows(features.astype(np.float32))
-    if unit.shape[1] > NEIGHBOUR_WIDTH:
-        blocks = (
-            unit[start : start + _ROWS_AT_ONCE].astype(np.float64) for start in range(0, len(unit), _ROWS_AT_ONCE)
-        )
-        _, directions = np.linalg.eigh(sum(rows.T @ rows for rows in blocks))  # ascending eigenvalues
-        unit = unit_rows(unit @ directions[:, -NEIGHBOUR_WIDTH:].astype(np.float32))
-    return unit.astype(np.float16)
+    blocks = range(0, len(features), _ROWS_AT_ONCE)
+
+    def rows(start: int) -> Array:
+        return unit_rows(np.asarray(features[start : start + _ROWS_AT_ONCE], dtype=np.float32))
+
+    kept = np.empty((len(features), min(features.shape[1], NEIGHBOUR_WIDTH)), np.float16)
+    if features.shape[1] <= NEIGHBOUR_WIDTH:
+        for start in blocks:
+            kept[start : start + _ROWS_AT_ONCE] = rows(start)
+        return kept
+    crossed = sum(block.T @ block for block in (rows(start).astype(np.float64) for start in blocks))
+    _, directions = np.linalg.eigh(crossed)  # ascending eigenvalues
+    leading = directions[:, -NEIGHBOUR_WIDTH:].astype(np.float32)
+    for start in blocks:
+        kept[start : start + _ROWS_AT_ONCE] = unit_rows(rows(start) @ leading)
+    return kept
 
 
 def bundle_metrics(result: RunResult) -> dict[str, dict[str, float]]:

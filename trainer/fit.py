@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from time import perf_counter
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from rich.console import Console
@@ -16,7 +16,7 @@ from trainer.device import choose_device, compile_steps
 from trainer.evaluator import Evaluation, Evaluator, HeldOut
 from trainer.inputs import build_inputs, require_data
 from trainer.memory import peak_gb, reset_peak
-from trainer.models import FittedModel, GradientModel, RecommenderModel, Shared, Work, build_model
+from trainer.models import FittedModel, GradientModel, RecommenderModel, Shared, Work, build_model, sums_over_users
 from trainer.models.fitted import Tensors
 from trainer.parallel import WHOLE, Share, on_first_rank, sum_gradients, sum_terms
 from trainer.plots import plot_curves
@@ -24,6 +24,7 @@ from trainer.progress import EpochProgress, print_status
 from trainer.run_folder import RunFolder, RunResult, TrainingState, parameters_of
 from trainer.sampling import Batch, Sampler, make_sampler
 
+T = TypeVar("T")
 OnEvaluation = Callable[[int, float], None]
 """Called with each epoch's number and validation score, also for epochs before a resume; an exception ends the run."""
 
@@ -53,13 +54,15 @@ def fit(
         folder: an empty folder, or one of this very run.
         on_evaluation: called after each evaluation on the validation split, once the epoch is recorded.
         final: off while settings are still being chosen; then test is not measured and no picture drawn.
-        share: of this process among the ranks that train together; every rank calls, and the first one writes.
+        share: of this process among the ranks that train together; every rank calls, with its `own_part` of the
+            data, and the first one writes.
         begin: called with the new model, to replace its random initial values.
         shared: what earlier fits on the same data have computed, and this one may use and add to.
 
     Raises:
         InputError: the folder belongs to another run, the data lack what the model needs, or the loss is not finite.
     """
+    mine = Share(dataset.rank, dataset.n_ranks)
     require_data(config.model, dataset)
     finished = on_first_rank(share, lambda: _claim(folder, config, dataset))
     if finished is not None:
@@ -77,12 +80,24 @@ def fit(
     if isinstance(model, GradientModel):
         progress = _train(model, dataset, config, evaluator, folder, on_evaluation=on_evaluation, share=share)
     elif isinstance(model, FittedModel):
-        progress = on_first_rank(share, lambda: _solve(model, evaluator, folder, shared))
+        progress = _on_ranks_with_data(dataset, share, lambda: _solve(model, evaluator, folder, shared, mine))
         for record in progress.history:
             _notify(on_evaluation, record, config.training.metric)
     if share.is_first and not (folder.path / "best.pt").is_file():  # no epoch was run
         folder.save_best(model)
-    return on_first_rank(share, lambda: _conclude(model, evaluator, folder, progress, building, final=final))
+    return _on_ranks_with_data(
+        dataset, share, lambda: _conclude(model, evaluator, folder, progress, building, final=final, share=mine)
+    )
+
+
+def own_part(dataset: Dataset, config: RunConfig, share: Share) -> Dataset:
+    """What a rank needs: its own users' interactions for a model that is computed of sums over users, else all."""
+    return dataset.of_rank(share.rank, share.n_ranks) if sums_over_users(config.model) else dataset
+
+
+def _on_ranks_with_data(dataset: Dataset, share: Share, action: Callable[[], T]) -> T:
+    """Run on every rank where each has its own users' interactions; on the first one where all have all."""
+    return action() if dataset.n_ranks > 1 else on_first_rank(share, action)
 
 
 def _tell_what_is_missing(evaluator: Evaluator, dataset: Dataset) -> None:
@@ -108,6 +123,7 @@ def _conclude(
     building: float,
     *,
     final: bool,
+    share: Share,
 ) -> RunResult:
     peak, seconds = peak_gb(), [record["seconds"] for record in progress.history]
     folder.load_best(model)
@@ -124,12 +140,16 @@ def _conclude(
         test_high=evaluation.high,
         served=_served(model, evaluator, final=final),
     )
-    if final:
-        folder.write_users(evaluation.table())
-        if isinstance(model, GradientModel):
-            plot_curves(progress.history, folder.path / "curves.png")
-    folder.write_result(result)
-    return result
+
+    def write() -> RunResult:
+        if final:
+            folder.write_users(evaluation.table())
+            if isinstance(model, GradientModel):
+                plot_curves(progress.history, folder.path / "curves.png")
+        folder.write_result(result)
+        return result
+
+    return on_first_rank(share, write)
 
 
 def _served(model: RecommenderModel, evaluator: Evaluator, *, final: bool) -> dict[str, dict[str, float]]:
@@ -192,7 +212,9 @@ def _train(
     return progress
 
 
-def _solve(model: FittedModel, evaluator: Evaluator, folder: RunFolder, shared: Shared | None) -> TrainingState:
+def _solve(
+    model: FittedModel, evaluator: Evaluator, folder: RunFolder, shared: Shared | None, share: Share
+) -> TrainingState:
     """Compute the model at once: a training of one epoch."""
     if (folder.path / "best.pt").is_file():  # killed after it
         folder.load_best(model)
@@ -200,14 +222,19 @@ def _solve(model: FittedModel, evaluator: Evaluator, folder: RunFolder, shared: 
     started = perf_counter() - folder.seconds_of_steps()
 
     def save(steps: Tensors) -> None:
-        folder.save_steps(steps, perf_counter() - started)
+        if share.is_first:
+            folder.save_steps(steps, perf_counter() - started)
 
     with torch.no_grad():  # what is kept for other fits is freed before the evaluation, where there are none
         model.solution = model.solve(Work({} if shared is None else shared, folder.load_steps, save))
     record = {"epoch": 0, "terms": {}, "seconds": perf_counter() - started}
     progress = TrainingState(epoch=1, best_epoch=0, history=[record | evaluator.accuracy(model, "valid")])
-    folder.write_history(progress)
-    folder.save_best(model)
+
+    def write() -> None:
+        folder.write_history(progress)
+        folder.save_best(model)
+
+    on_first_rank(share, write)  # the others go on when it is there to be read
     return progress
 
 

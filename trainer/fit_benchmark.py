@@ -17,7 +17,7 @@ from rich.table import Table
 from index.bundle import write_bundle
 from trainer.config import RunConfig, load_config
 from trainer.data import Dataset
-from trainer.export import content_of
+from trainer.export import content_of, factors_of
 from trainer.fit import make_model
 from trainer.memory import peak_gb
 from trainer.models import FittedModel, Work
@@ -79,7 +79,7 @@ def measure_fit(folder: Path, shape: Shape, config: RunConfig, threads: int) -> 
     with torch.no_grad():
         model.solution = model.solve(Work())
     times.append(perf_counter())
-    content = content_of(model, config, dataset, {}, trend_half_life_days=30.0)
+    content = content_of(factors_of(model), config, dataset, {}, trend_half_life_days=30.0)
     write_bundle(folder / "bundles", content, created_at=datetime.now(UTC), factory="Flat")
     times.append(perf_counter())
     sizes = dataset.n_items, dataset.n_users, len(dataset.interactions)

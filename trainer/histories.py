@@ -119,15 +119,16 @@ class Histories:
         entries = (np.repeat(values, lengths).astype(np.float32), self.items[places], offsets)
         return sp.csr_matrix(entries, shape=(len(first), self.n_items))
 
-    def followers(self, length: int, user_weights: Array) -> sp.csr_matrix:
+    def followers(self, length: int, user_weights: Array, n_interactions: int) -> sp.csr_matrix:
         """How often, and how soon, an item is followed by another: (n_items, n_items) float32.
 
         An item j that comes g < length events after i adds 1 - g / length, times the user's weight (n_users,). With
-        very many interactions the length is reduced, so that there are at most MOST_PAIRS such pairs.
+        very many interactions, of these and of users elsewhere, the length is reduced, so that there are at most
+        MOST_PAIRS such pairs.
         """
         counts = np.diff(self.offsets)
         users = np.repeat(np.arange(len(counts)), counts)
-        length = min(length, 1 + MOST_PAIRS // max(len(users), 1))
+        length = min(length, 1 + MOST_PAIRS // max(n_interactions, 1))
         shape = (self.n_items, self.n_items)
         total = sp.csr_matrix(shape, dtype=np.float32)
         for gap in track(range(1, length), "order of events"):

@@ -38,6 +38,7 @@ from trainer.model_settings import (
 from trainer.models.anchorrec import ANCHOR
 from trainer.models.base import Inputs
 from trainer.nearest import nearest_items
+from trainer.parallel import WHOLE, Share, all_agree, sum_over_ranks
 from trainer.sampling import teaching_pairs
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -60,6 +61,7 @@ def build_inputs(dataset: Dataset, settings: ModelSettings, device: torch.device
         settings=settings,
         device=device,
         timestamps=train.timestamps,
+        share=Share(dataset.rank, dataset.n_ranks),
     )
 
 
@@ -73,21 +75,28 @@ def make_inputs(
     settings: ModelSettings,
     device: torch.device,
     timestamps: Array | None = None,
+    share: Share = WHOLE,
 ) -> Inputs:
-    """Graphs of training pairs (n,), and of the features (n_items, width) what the model is built on."""
+    """Graphs of training pairs (n,), and of the features (n_items, width) what the model is built on.
+
+    The pairs are those of the users of a `share`; every rank calls.
+    """
     times = np.full(len(user_rows), NO_TIME) if timestamps is None else timestamps
     interactions = Interactions(user_rows, item_rows, times, np.zeros(len(user_rows), np.int8))
     histories = Histories.of(interactions, n_users, n_items)
     graphs, recall = _item_graphs(settings, features, histories)
+    item_degrees = torch.from_numpy(np.bincount(histories.items, minlength=n_items))
     return Inputs(
         n_users=n_users,
         n_items=n_items,
         user_degrees=torch.from_numpy(np.diff(histories.offsets).astype(np.int32)).to(device),
-        item_degrees=torch.from_numpy(np.bincount(histories.items, minlength=n_items)).to(device),
+        item_degrees=sum_over_ranks(share, item_degrees.to(device)),
         histories=histories,
+        timed=all_agree(share, histories.timed),
         features={modality: _tensor(table).to(device) for modality, table in features.items()},
         item_graphs={name: SparseMatrix(graph, device) for name, graph in graphs.items()},
         graph_recall=recall,
+        share=share,
     )
 
 
@@ -173,7 +182,8 @@ def require_data(settings: ModelSettings, dataset: Dataset) -> None:
             f" {dataset.path} has {dataset.n_items:,}: elsa learns a low-rank matrix of the same kind"
         )
     train = dataset.split("train")
-    if not isinstance(settings, PopularitySettings) and not len(teaching_pairs(train.user_rows, train.item_rows)[0]):
+    nothing = not len(teaching_pairs(train.user_rows, train.item_rows)[0])
+    if not isinstance(settings, PopularitySettings) and all_agree(Share(dataset.rank, dataset.n_ranks), nothing):
         raise InputError(
             f"{dataset.path}: every user has every item that occurs in training, so {settings.name} has nothing to"
             f" learn from ({dataset.n_users:,} users, {dataset.n_items:,} items); --config popularity needs nothing"

@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
+from index.auto import AUTO, AutoLimits
 from index.bundle import open_bundle, read_manifest
 from index.bundle_store import StoreUnavailableError
 from index.errors import InputError
@@ -24,6 +25,7 @@ from index.gate import incumbent_split
 from index.reading import read_json
 from index.registry import Registry
 from index.storage import TEMPORARY_PREFIX, locked, remove_leftovers, replace_file, sha256_of
+from index.tables import Precision
 from trainer.config import DEFAULT_CONFIG, RunConfig, load_config, parse_config
 from trainer.data import Dataset, load_dataset
 from trainer.datasets.event_log import DEFAULT_POSITIVE, UserFeedback, event_files, read_feedback
@@ -50,7 +52,9 @@ class RetrainOptions:
     positive: tuple[str, ...] = DEFAULT_POSITIVE
     merging: MergeOptions = field(default_factory=MergeOptions)
     warm_start: Path | None = None  # a finished run folder
-    factory: str = "Flat"
+    factory: str = AUTO
+    limits: AutoLimits = field(default_factory=AutoLimits)
+    precision: Precision = "float32"
     trend_half_life_days: float = 30.0
 
 
@@ -122,6 +126,8 @@ def _run_steps(options: RetrainOptions, old: Dataset, out: Path, created_at: dat
         options.registry,
         created_at=created_at,
         factory=options.factory,
+        limits=options.limits,
+        precision=options.precision,
         trend_half_life_days=options.trend_half_life_days,
         metrics=_incumbent_metrics(options, dataset),
         events_position=feedback.last_position,
@@ -166,6 +172,8 @@ def _record(options: RetrainOptions, old: Dataset) -> dict[str, Any]:
         "split seed": options.merging.seed,
         "warm start": options.warm_start and str(options.warm_start.resolve()),
         "factory": options.factory,
+        "index limits": asdict(options.limits),
+        "precision": options.precision,
         "half-life": options.trend_half_life_days,
     }
     plain: dict[str, Any] = json.loads(json.dumps(record))

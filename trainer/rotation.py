@@ -19,6 +19,9 @@ from trainer.progress import print_status
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
+_ROWS_AT_ONCE = 65_536  # in float64
+
+
 def rotated_onto(content: BundleContent, registry: Registry) -> BundleContent:
     """The content, rotated where the registry serves a bundle of this dimension that has items in common with it."""
     current = registry.current_id()
@@ -40,7 +43,9 @@ def rotated_onto(content: BundleContent, registry: Registry) -> BundleContent:
 
 def nearest_rotation(mine: Array, theirs: Array) -> Array:
     """The orthogonal Q (d, d) that makes mine @ Q nearest to theirs, both (n, d): Procrustes' problem."""
-    left, _, right = np.linalg.svd(mine.astype(np.float64).T @ theirs.astype(np.float64))
+    starts = range(0, len(mine), _ROWS_AT_ONCE)
+    blocks = ([rows[start : start + _ROWS_AT_ONCE].astype(np.float64) for rows in (mine, theirs)] for start in starts)
+    left, _, right = np.linalg.svd(sum(one.T @ other for one, other in blocks))
     rotation: Array = left @ right
     return rotation
 
@@ -49,7 +54,10 @@ def rotated(content: BundleContent, rotation: Array) -> BundleContent:
     """All embeddings of the content times an orthogonal matrix (d, d); its scores are the same to float error."""
 
     def turn(rows: Array) -> Array:
-        return (rows @ rotation).astype(np.float32)
+        turned = np.empty_like(rows)
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            turned[start : start + _ROWS_AT_ONCE] = rows[start : start + _ROWS_AT_ONCE] @ rotation
+        return turned
 
     parts = {name: turn(part) for name, part in content.item_parts.items()}
     return replace(

@@ -60,9 +60,7 @@ def load_bundle(
     bundle: Bundle, users: UserLookup, settings: RankingSettings, metrics: Metrics, sampler: RecallSampler | None = None
 ) -> LoadedBundle:
     """Build the parts. This reads much of the bundle, so run it in a thread while requests are answered."""
-    in_milvus = settings.milvus_uri is not None
-    sampling = None if sampler is None else sampler.sampling_of(bundle, in_milvus=in_milvus)
-    search, device, close = open_chosen_search(settings, metrics, bundle, sampling)
+    search, device, close = open_chosen_search(settings, metrics, bundle, sampler)
     items, similar_items = ItemMetadata(bundle, settings.item_cache), SimilarItems(bundle)
     facet_store = FacetStore(bundle)
     recommender = BundleRecommender(bundle, items, search)

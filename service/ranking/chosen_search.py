@@ -7,23 +7,23 @@ from types import ModuleType
 from index.bundle import Bundle
 from index.errors import InputError
 from index.extras import missing_package
-from service.ranking.recall_sampling import Sampling
+from service.ranking.recall_sampling import RecallSampler
 from service.ranking.search import ItemSearch, open_search
 from service.settings import RankingSettings
 from service.telemetry.metrics import RankingMetrics
 
 
 def open_chosen_search(
-    settings: RankingSettings, metrics: RankingMetrics, bundle: Bundle, sampling: Sampling | None = None
+    settings: RankingSettings, metrics: RankingMetrics, bundle: Bundle, sampler: RecallSampler | None = None
 ) -> tuple[ItemSearch, str, Callable[[], None]]:
     """Open the search over the bundle's items; return it, its device (`milvus`, `cpu` or `gpu`), and what closes it.
 
-    `sampling` is offered some results. A Milvus that is unavailable is no error here: searches fall back until it
+    `sampler` measures some of its results. A Milvus that is unavailable is no error here: searches fall back until it
     responds.
     """
     if settings.milvus_uri is None:
-        return open_search(settings, metrics, bundle, sampling)
-    search, close = _milvus().open_milvus_search(settings, settings.milvus_uri, metrics, bundle, sampling)
+        return open_search(settings, metrics, bundle, sampler)
+    search, close = _milvus().open_milvus_search(settings, settings.milvus_uri, metrics, bundle, sampler)
     return search, "milvus", close
 
 

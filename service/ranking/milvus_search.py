@@ -25,7 +25,7 @@ from index.milvus import (
 )
 from index.milvus_names import collection_of
 from service.errors import IndexUnavailableError
-from service.ranking.recall_sampling import Sampling
+from service.ranking.recall_sampling import RecallSampler, Sampling
 from service.ranking.search import Array, BatchedSearch, SearchResult, search_index
 from service.redis.circuit_breaker import BreakerState, CircuitBreaker
 from service.settings import MilvusSettings
@@ -122,7 +122,7 @@ class MilvusSearch(BatchedSearch):
 
 
 def open_milvus_search(
-    settings: MilvusSettings, uri: str, metrics: RankingMetrics, bundle: Bundle, sampling: Sampling | None
+    settings: MilvusSettings, uri: str, metrics: RankingMetrics, bundle: Bundle, sampler: RecallSampler | None
 ) -> tuple[MilvusSearch, Callable[[], None]]:
     """The search over the bundle's collection, and a function that closes it. Sends nothing yet."""
     milvus = connection(settings, uri, settings.milvus_timeout_ms / 1_000)
@@ -130,6 +130,7 @@ def open_milvus_search(
     engine = GuardedEngine.of(milvus, collection_of(bundle.bundle_id), guard=guard, refuse=refuse)
     local = bundle.index()
     index = over_milvus(engine, local)
+    sampling = None if sampler is None else sampler.sampling_of(bundle.bundle_id, index)
     searcher = BatchingSearcher(index, replicas=[index] * (settings.milvus_threads - 1), max_batch=BATCH)
 
     def close() -> None:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
 
-from index.bundle import Bundle
+from index.item_index import ItemIndex
 from index.recall import PROMISED_AT, OneSearch, hits_of, is_exact
 from service.telemetry.metrics import RankingMetrics
 
@@ -29,6 +29,7 @@ class Sampling(NamedTuple):
 
 WAITING = 4  # samples at most; while they wait, further ones are dropped
 BUSY_SHARE = 0.01  # of a core's time, at most: after each block of vectors the thread rests
+LONGEST_REST_S = 60.0  # also where the machine was suspended during a block
 LOWEST_PRIORITY = 19
 
 
@@ -42,7 +43,7 @@ class _Pace:
     def __call__(self) -> bool:
         """Rest; False if the work should end."""
         worked_s = time.perf_counter() - self._since
-        stopped = self._stopped.wait(worked_s * (1 / BUSY_SHARE - 1))
+        stopped = self._stopped.wait(min(LONGEST_REST_S, worked_s * (1 / BUSY_SHARE - 1)))
         self._since = time.perf_counter()
         return not stopped
 
@@ -62,11 +63,11 @@ class RecallSampler:
         self._replaced = threading.Event()
         self._waiting: asyncio.Queue[tuple[OneSearch, threading.Event]] = asyncio.Queue(WAITING)
 
-    def sampling_of(self, bundle: Bundle, *, in_milvus: bool = False) -> Sampling | None:
-        """The sampling of this bundle's searches, in its index or in Milvus; None where their recall needs none."""
-        if not self._every or (is_exact(bundle.index()) and not in_milvus):
+    def sampling_of(self, bundle_id: str, index: ItemIndex) -> Sampling | None:
+        """The sampling of a bundle's searches of this index, wherever it is; None where its recall needs none."""
+        if not self._every or is_exact(index):
             return None
-        return Sampling(partial(self._due, bundle.bundle_id), self._offer)
+        return Sampling(partial(self._due, bundle_id), self._offer)
 
     def serve(self, bundle_id: str) -> None:
         """Sample the searches of this bundle only, and drop those of the one before."""

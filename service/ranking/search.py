@@ -13,7 +13,7 @@ from index.gpu import n_gpus, place_on_all
 from index.item_index import ItemIndex
 from index.recall import OneSearch
 from service.ranking.profile import NO_ROWS
-from service.ranking.recall_sampling import Sampling
+from service.ranking.recall_sampling import RecallSampler, Sampling
 from service.settings import RankingSettings
 from service.telemetry.metrics import RankingMetrics
 
@@ -159,16 +159,18 @@ class BatchedSearch(_HidingSearch):
 
 
 def open_search(
-    settings: RankingSettings, metrics: RankingMetrics, bundle: Bundle, sampling: Sampling | None = None
+    settings: RankingSettings, metrics: RankingMetrics, bundle: Bundle, sampler: RecallSampler | None = None
 ) -> tuple[ItemSearch, str, Callable[[], None]]:
     """Open the search over the bundle's index; return it, its device (`cpu` or `gpu`), and a function that closes it.
 
-    It is on a GPU where FAISS sees one and the settings allow it. `sampling` is offered some results.
+    It is on a GPU where FAISS sees one and the settings allow it. `sampler` measures some of its results.
     """
     index, n_devices = bundle.index(), n_gpus() if settings.gpu == "auto" else 0
     placed = place_on_all(index, spread=settings.gpu_spread, float16=settings.gpu_float16) if n_devices else []
     n_expected = n_devices if settings.gpu_spread == "replicas" else min(1, n_devices)
     metrics.index_fallbacks.inc(n_expected - len(placed))
+    searched = placed[0] if placed else index
+    sampling = None if sampler is None else sampler.sampling_of(bundle.bundle_id, searched)
     if not placed:
         return InlineSearch(index, sampling), index.engine.device, lambda: None
     first, *replicas = placed

@@ -1,5 +1,6 @@
 import json
 
+from bundles import write_small_bundle
 from typer.testing import CliRunner
 
 from index.__main__ import app
@@ -28,19 +29,49 @@ def test_the_delta_bench_has_a_line_for_each_share_and_loses_nothing():
 
 def test_the_kinds_bench_ends_with_json_and_goes_on_from_the_rows_it_has(tmp_path):
     arguments = ["--items", "1000", "--size", "8", "--queries", "5", "--k", "5", "--rows", str(tmp_path / "rows")]
-    first = run("bench-kinds", *arguments)
+    first = run("bench-kinds", *arguments, "--plot", str(tmp_path / "frontier.png"))
     figures = json.loads(first.splitlines()[-1])
     exact = [line for line in figures["rows"] if line["kind"] == "Flat"]
     assert [(line["recall"], line["times_exact"]) for line in exact] == [(1, 1)]
-    assert len({line["kind"] for line in figures["rows"]}) == 6
+    assert len({line["kind"] for line in figures["rows"]}) > 6
     assert [line["recall"] >= 0.99 for line in figures["fastest"]] == [True]
+    assert (tmp_path / "frontier.png").read_bytes()[1:4] == b"PNG"
+    assert not list((tmp_path / "rows").glob("*.npy"))  # the vectors were there for the measurement
     assert json.loads(run("bench-kinds", *arguments).splitlines()[-1]) == figures  # times included: nothing ran again
+
+
+def test_the_auto_bench_shows_the_choice_that_a_bundle_would_have():
+    arguments = ["bench-auto", "--items", "1200", "--size", "8", "--users", "700"]
+    info = json.loads(run(*arguments, "--json"))
+    assert {one["outcome"] for one in info["tried"]} >= {"kept", "slower"}
+    assert len(info["tried"]) > 6
+    assert "within 4 GiB and 900 s" in info["why"]
+    printed = run(*arguments, "--index-seconds", "0")
+    assert "kinds of index tried" in printed
+    assert "Flat (exact: none of " in printed
+
+
+def test_the_kinds_bench_measures_a_bundle_with_its_users_and_only_the_kinds_asked_for(tmp_path):
+    bundle = write_small_bundle(tmp_path, n_items=1_100)
+    kinds = ["--factory", "SQ8", "--factory", "HNSW32", "--rows", str(tmp_path / "rows")]
+    figures = json.loads(run("bench-kinds", "--bundle", str(bundle), "--k", "5", *kinds).splitlines()[-1])
+    assert {line["kind"] for line in figures["rows"]} == {"Flat", "SQ8", "HNSW32"}
+    assert {(line["data"], line["items"]) for line in figures["rows"]} == {(bundle.name, 1_100)}
+    assert max(line["recall"] for line in figures["rows"] if line["kind"] == "HNSW32") > 0.95
 
 
 def test_the_benches_print_tables():
     assert "compaction s" in run("bench-delta", *SMALL)
 
 
+def test_a_table_that_is_no_terminals_is_not_cut_at_80_columns(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    result = CliRunner().invoke(app, ["bench-delta", *SMALL])
+    assert "recall" in result.stdout
+    assert "compaction s" in result.stdout
+    assert "…" not in result.stdout
+
+
 def test_help_teaches_by_an_example():
-    for command in ("bench-kinds", "bench-filters", "bench-delta"):
+    for command in ("bench-kinds", "bench-auto", "bench-filters", "bench-delta"):
         assert f"python -m index {command} --items" in " ".join(run(command, "--help").split())

@@ -166,11 +166,27 @@ def record(tmp_path_factory) -> dict:
     return json.loads((write_tiny_bundle(tmp_path_factory.mktemp("bundles"), 0) / MANIFEST).read_bytes())
 
 
+TRIED = {"factory": "Flat", "items": 40, "recall": 1.0, "ms": 0.1, "build_s": 0, "bytes_per_item": 32, "outcome": ""}
+WRONG_CHOICES = [
+    {"promised": 0},
+    {"promised": 1.5},
+    {"why": 7},
+    {"why": "x" * 1_001},
+    {"tried": TRIED},
+    {"tried": [{}]},
+    {"tried": [TRIED | {"recall": 1.1}]},
+    {"tried": [TRIED | {"ms": -1}]},
+    {"tried": [TRIED | {"items": 0}]},
+    {"tried": [TRIED | {"settings": {"nprobe": 2**70}}]},
+    {"tried": [TRIED | {"device": "cpu"}]},
+    {"tried": [TRIED] * 1_001},
+]
 WRONG_VALUES = [
     {"n_users": 2**70},
     {"seed": 2**70},
     {"events_position": -(2**70)},
     {"index": {"factory": "Flat", "settings": {"nprobe": 2**70}, "recall": {}}},
+    *({"index": {"factory": "Flat", "recall": {}, **wrong}} for wrong in WRONG_CHOICES),
     {"parts": []},
     {"parts": {}},
     {"files": []},
@@ -192,6 +208,16 @@ def test_a_manifest_of_wrong_values_is_refused_though_its_digest_is_right(record
     changed = record | wrong
     changed["bundle_id"] = changed["bundle_id"][:-8] + digest_of(changed)
     with pytest.raises(BundleError, match=next(iter(wrong))):
+        parse_manifest(manifest_bytes(changed), "b")
+
+
+def test_an_edited_list_of_what_was_tried_is_found(record):
+    index = {"factory": "Flat", "recall": {}, "promised": 0.99, "tried": [TRIED], "why": "it is exact"}
+    changed = record | {"index": index}
+    changed["bundle_id"] = changed["bundle_id"][:-8] + digest_of(changed)
+    assert parse_manifest(manifest_bytes(changed), "b").index.tried[0].ms == 0.1
+    changed["index"] = index | {"tried": [TRIED | {"ms": 0.2}]}
+    with pytest.raises(BundleError, match="it was edited"):
         parse_manifest(manifest_bytes(changed), "b")
 
 

@@ -13,7 +13,9 @@ from index.item_index import ItemIndex, exact_search
 from index.search_plan import MAX_OVERFETCH
 
 EVERYWHERE: dict[str, dict[str, int]] = {"Flat": {}, "IVF8,Flat": {"nprobe": 8}, "HNSW16": {"ef_search": 512}}
-FACTORIES = [*EVERYWHERE, "IVF8,Flat narrow", "SQ8", "PCA4,Flat", "SQ8,RFlat"]
+ROUNDED = ["SQ8", "SQfp16", "HNSW16_SQ8", "PQ4x4fs", "RR8,RaBitQfs", "SQ8,RFlat"]
+OF_LISTS = ["IVF8,SQ8", "IVF8,SQ4", "IVF8,SQfp16", "IVF8,PQ4x4fs", "IVF8,RaBitQfs", "PCA4,IVF8,SQ8", "PCA4,Flat"]
+FACTORIES = [*EVERYWHERE, "IVF8,Flat narrow", *ROUNDED, *OF_LISTS]
 
 
 def vectors_of(n: int, size: int = 8, seed: int = 0) -> np.ndarray:
@@ -168,26 +170,31 @@ def test_vectors_that_cannot_be_indexed_are_refused(vectors):
         ItemIndex.build(vectors)
 
 
-@pytest.mark.parametrize("wrong", [{"nprobe": 0}, {"ef_search": -1}])
+@pytest.mark.parametrize("wrong", [{"nprobe": 0}, {"ef_search": -1}, {"rerank": 0}])
 def test_a_search_setting_below_one_is_refused(wrong):
     with pytest.raises(InputError, match="expected at least 1"):
         ItemIndex.build(vectors_of(300), "IVF8,Flat", **wrong)
 
 
-@pytest.mark.parametrize("factory", ["Flat", "IVF8,Flat", "HNSW16", "SQ8", "IVF8,SQ8"])
+@pytest.mark.parametrize("factory", FACTORIES)
 def test_an_index_read_from_its_file_answers_as_the_one_that_was_written(tmp_path: Path, factory):
     vectors, queries, exclude = vectors_of(400), vectors_of(10, seed=1), np.arange(150)
-    index = ItemIndex.build(vectors, factory)
+    index = built(vectors, factory).with_settings({"nprobe": 3, "rerank": 2})
     index.write(tmp_path / "item.faiss")
-    for read in (ItemIndex.read(tmp_path / "item.faiss", vectors), ItemIndex.read(tmp_path / "item.faiss")):
+    for mapped in (True, False):
+        read = ItemIndex.read(tmp_path / "item.faiss", vectors, mapped=mapped, settings=index.settings)
         assert read.settings == index.settings
-        rows, scores = read.search(queries, 7, exclude)
-        expected_rows, expected_scores = index.search(queries, 7, exclude)
-        if "SQ8" in factory and read.vectors is not vectors:  # it can only score by what it kept
-            np.testing.assert_allclose(scores, expected_scores, atol=0.2)
-        else:
-            np.testing.assert_array_equal(rows, expected_rows)
-            np.testing.assert_array_equal(scores, expected_scores)
+        for found, expected in zip(read.search(queries, 7, exclude), index.search(queries, 7, exclude), strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("factory", ["Flat", "IVF8,Flat", "HNSW16", "IVF8,SQ8", "SQfp16"])
+def test_an_index_read_without_its_vectors_scores_by_what_it_kept(tmp_path: Path, factory):
+    index = ItemIndex.build(vectors_of(400), factory)
+    index.write(tmp_path / "item.faiss")
+    queries, exclude = vectors_of(10, seed=1), np.arange(150)
+    _, scores = ItemIndex.read(tmp_path / "item.faiss").search(queries, 7, exclude)
+    np.testing.assert_allclose(scores, index.search(queries, 7, exclude)[1], atol=0.2 if "SQ" in factory else 0)
 
 
 def test_an_index_of_other_vectors_is_refused(tmp_path):
@@ -196,11 +203,25 @@ def test_an_index_of_other_vectors_is_refused(tmp_path):
         ItemIndex.read(tmp_path / "item.faiss", vectors_of(41))
 
 
-def test_search_settings_default_to_a_share_of_the_lists_and_are_kept():
-    assert ItemIndex.build(vectors_of(300), "IVF20,Flat").settings == {"nprobe": 3}
+def test_search_settings_have_defaults_and_are_kept():
+    assert ItemIndex.build(vectors_of(300), "IVF20,Flat").settings == {"nprobe": 8}
     assert ItemIndex.build(vectors_of(300), "IVF20,Flat", nprobe=99).settings == {"nprobe": 20}
     assert ItemIndex.build(vectors_of(300), "HNSW16").settings == {"ef_search": 64}
+    assert ItemIndex.build(vectors_of(300), "PQ4x4fs", rerank=5).settings == {"rerank": 5}
     assert ItemIndex.build(vectors_of(300)).settings == {}
+
+
+def test_settings_of_one_try_do_not_outlive_the_next():
+    index = ItemIndex.build(vectors_of(300), "PCA4,IVF8,SQ8")
+    assert index.with_settings({"nprobe": 2, "rerank": 8}).settings == {"nprobe": 2, "rerank": 8}
+    assert index.with_settings({"nprobe": 3, "rerank": 1}).settings == {"nprobe": 3}
+
+
+def test_a_search_setting_that_is_unknown_or_too_large_for_faiss_is_refused():
+    with pytest.raises(InputError, match="'n_probe' is unknown; expected one of nprobe, ef_search, rerank"):
+        ItemIndex.build(vectors_of(300)).with_settings({"n_probe": 3})
+    with pytest.raises(InputError, match="ef_search is 2147483648; expected at least 1, at most 2147483647"):
+        ItemIndex.build(vectors_of(300), "HNSW16").with_settings({"ef_search": 2**31})
 
 
 @pytest.mark.parametrize("factory", FACTORIES)

@@ -154,6 +154,29 @@ def test_a_build_makes_a_sibling_that_can_be_published(bundle):
     assert "gate" in run("publish", said.splitlines()[0])
 
 
+def test_a_build_without_a_factory_chooses_one_and_inspect_shows_why(tmp_path):
+    bundle = write_small_bundle(tmp_path, n_users=700, n_items=300)
+    said = run("build", bundle, "--exact-below", 100, "--recall-floor", 0.9, "--index-memory", 1, "--index-seconds", 50)
+    path, index, recall = said.splitlines()
+    assert "with recall@20 of 0.9 within 1 GiB and 50 s" in index
+    assert "recall@20 " in recall
+    shown = " ".join(run("inspect", path).split())
+    for fact in (index, "promise recall@20 of 0.9 or more", "kinds of index tried", "kept", "bytes an item"):
+        assert fact in shown
+    tried = json.loads(run("inspect", path, "--json"))["index"]["tried"]
+    assert [(one["factory"], one["items"], one["outcome"]) for one in tried] == [("Flat", 300, "kept")]
+    assert "promise none" in " ".join(run("inspect", bundle).split())
+
+
+def test_a_small_catalogue_gets_an_exact_index(bundle):
+    assert "Flat (exact: 300 items of 8 dimensions; others are tried from 400,000 on)" in run("build", bundle)
+
+
+def test_settings_are_not_given_to_an_index_that_is_chosen(bundle):
+    result = CliRunner().invoke(app, ["build", str(bundle), "--nprobe", "8"])
+    assert "nprobe 8 given to auto, which tunes its settings" in str(result.exception)
+
+
 def test_prune_says_what_it_removed(bundle):
     other = worse(bundle)
     assert run("prune", bundle.parent, "--keep", 1) == f"removed {bundle.name}\n"

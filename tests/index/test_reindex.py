@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from bundles import MADE_AT, write_small_bundle
 
+from index.auto import AutoLimits
 from index.bundle import BundleError, open_bundle
 from index.errors import InputError
+from index.live_index import LiveIndex
 from index.registry import Registry
 from index.reindex import reindex
 
@@ -14,7 +16,7 @@ LATER = MADE_AT + timedelta(hours=1)
 
 def test_a_sibling_has_another_index_and_shares_every_other_file(tmp_path):
     path = write_small_bundle(tmp_path, n_items=300)
-    reindexed_path = reindex(path, "IVF8,Flat", created_at=LATER, nprobe=8)
+    reindexed_path = reindex(path, "IVF8,Flat", created_at=LATER, settings={"nprobe": 8})
     old, new = open_bundle(path), open_bundle(reindexed_path)
     assert Registry(tmp_path).ids() == [new.bundle_id, old.bundle_id]
     assert (new.manifest.index.factory, new.manifest.index.settings) == ("IVF8,Flat", {"nprobe": 8})
@@ -49,3 +51,37 @@ def test_a_factory_that_does_not_fit_leaves_nothing(tmp_path):
     with pytest.raises(InputError, match="does not fit 40 vectors of 8"):
         reindex(path, "IVF4096,Flat", created_at=LATER)
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_bundles_own_kind_keeps_its_settings_and_what_it_promises(tmp_path):
+    path = write_small_bundle(tmp_path, n_items=300)
+    chosen = reindex(path, "IVF8,Flat", created_at=LATER, settings={"nprobe": 7})
+    again = open_bundle(reindex(chosen, "IVF8,Flat", created_at=LATER + timedelta(hours=1))).manifest.index
+    assert again == open_bundle(chosen).manifest.index
+    assert again.settings == {"nprobe": 7}
+    other = open_bundle(
+        reindex(chosen, "IVF8,Flat", created_at=LATER + timedelta(hours=2), settings={"nprobe": 2})
+    ).manifest.index
+    assert other.settings == {"nprobe": 2}
+
+
+def test_a_live_index_is_compacted_into_the_bundles_kind_with_its_settings(tmp_path):
+    bundle = open_bundle(
+        reindex(write_small_bundle(tmp_path, n_items=300), "IVF8,Flat", created_at=LATER, settings={"nprobe": 7})
+    )
+    live = LiveIndex(tmp_path / "delta", bundle.index(), bundle.item_ids, bundle.bundle_id, build=bundle.index_of)
+    live.change({"new": bundle.item_embeddings[3] * 2})
+    assert live.compact()
+    main = live.snapshot.main
+    live.close()
+    assert (main.settings, len(main)) == ({"nprobe": 7}, 301)
+
+
+def test_an_index_is_chosen_where_no_factory_is_named(tmp_path):
+    path = write_small_bundle(tmp_path, n_users=700, n_items=300)
+    manifest = open_bundle(reindex(path, created_at=LATER, limits=AutoLimits(exact_below=0))).manifest
+    assert manifest.index.promised == 0.99
+    assert [one.outcome for one in manifest.index.tried].count("kept") == 1
+    assert open_bundle(reindex(path, created_at=LATER)).manifest.index.why.startswith(
+        "exact: 300 items of 8 dimensions"
+    )

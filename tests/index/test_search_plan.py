@@ -67,12 +67,31 @@ def test_a_large_exhaustive_index_fetches_more_and_stays_exact_where_the_filter_
 
 
 def test_an_index_that_takes_no_bitmap_gives_k_rows_whatever_is_excluded():
-    index = ItemIndex.build(DATA.vectors, "PCA4,Flat")
+    index = ItemIndex.build(DATA.vectors, "PQ4x4fs")
     assert not index.engine.takes_selector
     exclude = [np.argsort(-(DATA.vectors @ query))[:5_000] for query in DATA.queries]
     rows, _ = index.search(DATA.queries, 20, exclude)
     assert (rows >= 0).all()
     assert not any(set(found) & set(left_out) for found, left_out in zip(rows.tolist(), exclude, strict=True))
+
+
+def test_reranking_counts_allowed_rows_whatever_is_excluded():
+    """The excluded rows are those that the index would find first."""
+    for factory in ("PQ4x4fs", "IVF64,PQ4x4fs"):
+        index = ItemIndex.build(DATA.vectors, factory, nprobe=64, rerank=40)
+        exclude = [np.argsort(-(DATA.vectors @ query))[:2_000] for query in DATA.queries]
+        assert recall(index, exclude) > recall(index.with_settings({"rerank": 1}), exclude) + 0.2
+
+
+def test_an_index_without_bitmaps_searches_a_large_share_of_many_rows_itself(monkeypatch):
+    monkeypatch.setattr("index.search_plan.OVERFETCH_FROM", 1_000)
+    index = ItemIndex.build(DATA.vectors, "IVF64,PQ4x4fs", nprobe=32, rerank=40)
+    far = np.sort(np.argsort(DATA.vectors @ DATA.queries.mean(axis=0))[:10_000])
+    for within in (random_rows(20_000, 10_000, 1), far):
+        assert plan_search(index.engine, 20_000, 20, 0, len(within)) == (4_096, False, 2)
+        assert recall(index, none_excluded(), within) > 0.95
+    rows, _ = index.search(DATA.queries, 20, [random_rows(20_000, 9_000, seed) for seed in range(40)], far)
+    assert np.isin(rows, far).all()
 
 
 def test_a_plan_follows_from_how_many_rows_are_left():

@@ -22,6 +22,9 @@ KINDS: dict[str, dict[str, int]] = {
     "HNSW16_SQ8": {"ef_search": 64},
     "SQ8": {},
     "PQ8x4fs": {},
+    "IVF32,PQ8x4fs": {"nprobe": 8},
+    "RR16,RaBitQfs": {},
+    "PCA8,IVF32,SQ8": {"nprobe": 8},
     "PCA8,Flat": {},
 }
 WITHIN = np.arange(0, N, 2)

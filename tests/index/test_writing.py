@@ -8,10 +8,12 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from bundles import make_content, write_small_bundle
+from bundles import MADE_AT, make_content, write_small_bundle
 
-from index.bundle import open_bundle, write_bundle
+from index.auto import AutoLimits
+from index.bundle import BundleContent, open_bundle, write_bundle
 from index.errors import InputError
+from index.manifest import MANIFEST
 from index.registry import Registry
 from index.storage import TEMPORARY_PREFIX
 
@@ -54,6 +56,7 @@ import os, signal
 from pathlib import Path
 from bundles import make_content, write_small_bundle
 from index.bundle import open_bundle
+from index.manifest import MANIFEST
 from index.registry import Registry
 
 def die_at(step):
@@ -175,3 +178,28 @@ def test_an_index_factory_that_does_not_fit_is_refused(tmp_path):
         with pytest.raises(InputError, match=reason):
             write_small_bundle(tmp_path, factory=factory)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_same_content_at_the_same_time_is_one_bundle_also_where_the_index_is_chosen_by_measured_times(tmp_path):
+    content, other = make_content(n_users=700, n_items=200), make_content(n_users=700, n_items=200, seed=1)
+
+    def write(content: BundleContent, floor: float = 0.9) -> Path:
+        limits = AutoLimits(recall_floor=floor, exact_below=0)
+        return write_bundle(tmp_path, content, created_at=MADE_AT, limits=limits)
+
+    first = write(content)
+    assert open_bundle(first).manifest.index.tried
+    assert write(content) == first
+    assert (
+        len({first, write(other), write(content, floor=0.8), write_bundle(tmp_path, content, created_at=MADE_AT)}) == 4
+    )
+    assert len(Registry(tmp_path).ids()) == 4
+
+
+def test_a_damaged_bundle_does_not_stand_for_the_same_content(tmp_path):
+    content = make_content(n_users=700, n_items=200)
+    first = write_bundle(tmp_path, content, created_at=MADE_AT, limits=AutoLimits(exact_below=0))
+    (first / MANIFEST).write_text("{}")
+    again = write_bundle(tmp_path, content, created_at=MADE_AT, limits=AutoLimits(exact_below=0))
+    assert again != first
+    assert open_bundle(again).manifest.index.promised == 0.99

@@ -221,3 +221,15 @@ def test_without_content_the_weight_changes_nothing(modalities):
 def test_a_smaller_embedding_size_has_its_own_metric():
     plain, moved = (solved(6, content_weight=weight).truncated(3) for weight in (0.0, 10.0))
     torch.testing.assert_close(scores(moved), scores(plain), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("changes", [{}, {"kappa": 0.0}, {"content_weight": 0.0}, {"recency_tau": 3.0}], ids=str)
+def test_users_asked_for_score_as_their_embeddings_and_parts_alone_are_those_of_the_factors(changes):
+    model = solved(3, **changes)
+    before = {name: tensor.clone() for name, tensor in model.solution.items()}
+    rows = torch.tensor([5, 0, 9])
+    torch.testing.assert_close(model.scorer()(rows), scores(model)[rows], **CLOSE)
+    alone, whole = model.item_parts(), model.factors().item_parts
+    assert alone.keys() == whole.keys()
+    assert all(torch.equal(alone[name], whole[name]) for name in whole)
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.solution.items())

@@ -40,7 +40,7 @@ def naive_followers(lists: list[list[int]], n_items: int, length: int, weights: 
 )
 def test_each_pair_in_a_history_counts_by_how_soon_the_second_follows(lists, length):
     weights = np.arange(1.0, len(lists) + 1)
-    found = histories(lists, 8).followers(length, weights).toarray()
+    found = histories(lists, 8).followers(length, weights, sum(map(len, lists))).toarray()
     np.testing.assert_allclose(found, naive_followers(lists, 8, length, weights), rtol=1e-5, atol=1e-6)
 
 
@@ -148,7 +148,7 @@ def test_where_times_are_unknown_the_order_of_a_history_counts_nothing():
 def test_of_a_history_too_long_to_count_only_near_followers_count(monkeypatch):
     monkeypatch.setattr("trainer.histories.MOST_PAIRS", 10)
     items = [list(range(8))]
-    found = histories(items, 8).followers(60, np.ones(1)).toarray()
+    found = histories(items, 8).followers(60, np.ones(1), len(items[0])).toarray()
     np.testing.assert_allclose(found, naive_followers(items, 8, 2, np.ones(1)))
 
 

@@ -10,6 +10,7 @@ from worlds import topic_of, topics_dataset
 from index.bundle import open_bundle
 from index.errors import InputError
 from index.registry import Registry
+from trainer import export
 from trainer.config import load_config
 from trainer.export import compact, export_run, popularity
 from trainer.fit import fit
@@ -116,6 +117,16 @@ def test_wide_features_are_compacted_with_little_loss():
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     assert kept.shape == (400, 256)
     assert np.abs(kept @ kept.T - unit @ unit.T).max() < 0.01
+
+
+def test_features_read_some_rows_at_a_time_are_compacted_alike(monkeypatch):
+    features = np.random.default_rng(0).normal(size=(90, 300)).astype(np.float16)
+    for width in (300, 40):
+        whole = compact(features[:, :width]).astype(np.float32)
+        monkeypatch.setattr(export, "_ROWS_AT_ONCE", 16)
+        parts = compact(features[:, :width]).astype(np.float32)
+        monkeypatch.undo()
+        np.testing.assert_allclose(parts @ parts.T, whole @ whole.T, atol=3e-3)
 
 
 def test_an_interaction_of_one_half_life_ago_counts_half_in_the_trend(tmp_path):

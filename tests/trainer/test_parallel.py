@@ -5,8 +5,10 @@ import subprocess
 from pathlib import Path
 
 import forkserver
+import polars as pl
 import pytest
 import torch
+from polars.testing import assert_frame_equal
 from worlds import topics_dataset
 
 from index.errors import InputError
@@ -31,6 +33,8 @@ from trainer.model_settings import (
     VBPRSettings,
 )
 from trainer.models import RecommenderModel, build_model
+from trainer.models.anchorease import AnchorEASE
+from trainer.models.spectral import Iteration
 from trainer.parallel import WHOLE, Share
 from trainer.run_folder import RunFolder
 from trainer.sampling import PairSampler
@@ -136,11 +140,17 @@ def several():
     from trainer.parallel import process_group
     from trainer.run_folder import RunFolder
     trainer.fit.plot_curves = lambda history, path: path.touch()
+    from trainer.models.anchorease import AnchorEASE
+    from trainer.models.spectral import Iteration
+    AnchorEASE.iteration = Iteration(direct_up_to=0)
     data, out, names, *overrides = sys.argv[1:]
     with process_group("cpu") as share:
         for name in names.split(","):
-            run = RunFolder(Path(out) / name)
-            trainer.fit.fit(load_dataset(Path(data)), load_config(name, overrides), run, share=share)
+            shipped, _, setting = name.partition(":")
+            run, config = RunFolder(Path(out) / name), load_config(shipped, [*overrides, *filter(None, [setting])])
+            dataset = trainer.fit.own_part(load_dataset(Path(data)), config, share)
+            trainer.fit.fit(dataset, config, run, share=share)
+            Path(out, f"{name}-held-by-{share.rank}.txt").write_text(str(len(dataset.interactions)))
     threads = sorted(task.joinpath("comm").read_text().strip() for task in Path("/proc/self/task").glob("*"))
     Path(out, f"threads-{share.rank}.txt").write_text("\\n".join(threads))
 
@@ -205,6 +215,53 @@ def test_no_thread_of_gloo_outlives_the_group(together, rank):
 def test_a_run_of_two_is_answered_by_one_that_finds_it_finished(dataset, together):
     result = RunFolder(together / "lightgcn").result()
     assert fit(dataset, load_config("lightgcn", ODD), RunFolder(together / "lightgcn")) == result
+
+
+# Each rank with its own users
+
+BY_USER = ("anchorease", "anchorease-sparse", "ease", "anchorease:model.exact_up_to=8")
+"""By the exact inverse, without a filter, by one matrix, and by eigenpairs; AnchorEASE by iteration."""
+OF_SOME = ("model.embedding_size=8", "evaluation.most_users=40")
+
+
+@pytest.fixture(scope="module")
+def by_user(dataset, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("by-user")
+    done = launched("several", dataset.path, folder, ",".join(BY_USER), *OF_SOME)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("name", BY_USER)
+def test_ranks_with_half_of_the_users_each_compute_what_one_process_computes(
+    dataset, by_user, tmp_path, name, monkeypatch
+):
+    monkeypatch.setattr(AnchorEASE, "iteration", Iteration(direct_up_to=0))
+    shipped, _, setting = name.partition(":")
+    alone = fit(dataset, load_config(shipped, [*OF_SOME, *filter(None, [setting])]), RunFolder(tmp_path / "one"))
+    together = RunFolder(by_user / name).result()
+    assert together is not None
+    for measured in ("valid", "test", "test_low"):
+        assert getattr(together, measured) == pytest.approx(getattr(alone, measured), abs=1e-6)
+    for split, served in alone.served.items():
+        assert together.served[split] == pytest.approx(served, abs=1e-6)
+    one, two = (scores_between_items(best(run)["_extra_state"]) for run in (tmp_path / "one", by_user / name))
+    torch.testing.assert_close(two, one, atol=1e-4 * float(one.abs().max()), rtol=0)
+    users = [pl.read_parquet(run / "users.parquet") for run in (tmp_path / "one", by_user / name)]
+    assert_frame_equal(*users, abs_tol=1e-6)
+
+
+def scores_between_items(solution: dict[str, torch.Tensor]) -> torch.Tensor:
+    """What one past item says of all items: it depends on no rotation."""
+    parts = [part for name, part in solution.items() if name.startswith(("part/", "item/"))]
+    return solution["fold_in"] @ sum(parts).T
+
+
+@pytest.mark.parametrize("name", BY_USER)
+def test_each_of_two_ranks_holds_about_half_of_the_interactions(dataset, by_user, name):
+    held = [int((by_user / f"{name}-held-by-{rank}.txt").read_text()) for rank in (0, 1)]
+    assert sum(held) == len(dataset.interactions)
+    assert min(held) > 0.4 * sum(held)
 
 
 def test_wrong_input_ends_both_ranks_with_the_message_and_leaves_nothing_behind(dataset, tmp_path):

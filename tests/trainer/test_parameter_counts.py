@@ -42,7 +42,7 @@ def n_parameters(name: str, n_users: int, n_items: int) -> int:
     with torch.device("meta"):
         features = {m: torch.empty(n_items, width) for m, width in WIDTHS.items()}
         degrees = torch.empty(n_items)
-        inputs = Inputs(n_users, n_items, degrees, degrees, nothing, features)
+        inputs = Inputs(n_users, n_items, degrees, degrees, nothing, False, features)
         model = build_model(load_config(name).model, inputs, batch_size=2_048, seed=0)
     return sum(parameter.numel() for parameter in model.parameters())
 

@@ -1,6 +1,7 @@
 """Old data and an event log in, a bundle out: what is kept, what is taken back, what is held out, and crashes."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import forkserver
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from killed import killed_after_checkpoints
 from worlds import topics_dataset
 
+from index.auto import AutoLimits
 from index.bundle import open_bundle
 from index.errors import InputError
 from index.gate import check_bundle, incumbent_split
@@ -259,10 +261,18 @@ def test_a_second_call_answers_from_the_folder_and_another_order_is_refused(old,
     asked = order(old, tmp_path, ("user 0", "item/1", "like"))
     first = retrain(asked, tmp_path / "out", now=NOW)
     assert retrain(asked, tmp_path / "out", now=datetime.now(UTC)) == first
+    with pytest.raises(InputError, match="started with another index limits"):
+        retrain(replace(asked, limits=AutoLimits(recall_floor=0.9)), tmp_path / "out", now=NOW)
     with pytest.raises(InputError, match="started with another events"):
         retrain(order(old, tmp_path, ("user 0", "item/2", "like")), tmp_path / "out", now=NOW)
     with pytest.raises(InputError, match="not empty and holds no retraining"):
         retrain(asked, old.path, now=NOW)
+
+
+def test_the_bundle_has_the_index_and_the_precision_that_were_asked_for(old, tmp_path):
+    asked = replace(order(old, tmp_path, ("user 0", "item/1", "like")), factory="IVF2,Flat", precision="int8")
+    manifest = open_bundle(tmp_path / "bundles" / retrain(asked, tmp_path / "out", now=NOW).bundle).manifest
+    assert (manifest.index.factory, manifest.tables.precision) == ("IVF2,Flat", "int8")
 
 
 def test_a_warm_start_continues_each_user_and_item_where_the_earlier_run_left_them(old, tmp_path):

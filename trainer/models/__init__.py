@@ -61,6 +61,7 @@ __all__ = [
     "Work",
     "build_model",
     "computed_at_once",
+    "sums_over_users",
 ]
 
 
@@ -108,6 +109,11 @@ def build_model(
         return seeded
     plain: RecommenderModel = _PLAIN[kind](settings, inputs)
     return plain
+
+
+def sums_over_users(settings: ModelSettings) -> bool:
+    """Whether a model of these settings takes sums over users alone, so that ranks may divide the users among them."""
+    return isinstance(settings, AnchorEASESettings | EASESettings)
 
 
 def computed_at_once(settings: ModelSettings) -> bool:

@@ -43,7 +43,11 @@ class AnchorRegression:
 
 def anchors(anchor: Anchor, content: Mapping[str, Content]) -> Tensor:
     """(n_items, d): mu + sum_m F_m W'_m."""
-    return sum_tensors(content[modality] @ weights for modality, weights in anchor.weights.items()) + anchor.mean
+    first, *others = anchor.weights.items()
+    total = content[first[0]] @ first[1]
+    for modality, weights in others:
+        total += content[modality] @ weights
+    return total.add_(anchor.mean)
 
 
 def anchor_shares(degrees: Tensor, kappa: float) -> Tensor:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property, partial
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -19,8 +20,8 @@ from trainer.models.anchor_correction import (
     anchor_shares,
     anchors,
 )
-from trainer.models.base import Anchor, Factors, Inputs, sum_tensors
-from trainer.models.content_metric import content_metric
+from trainer.models.base import Anchor, Factors, Inputs, Scorer, sum_tensors
+from trainer.models.content_metric import ContentMetric, content_metric
 from trainer.models.content_rows import Content, column_mean, content_by_modality
 from trainer.models.ease_filter import (
     CoOccurrences,
@@ -32,8 +33,9 @@ from trainer.models.ease_filter import (
 )
 from trainer.models.fitted import FittedModel, Tensors, Work
 from trainer.models.spectral import Iteration, inverse, served_form
-from trainer.models.user_rows import UserRows, column_squares
+from trainer.models.user_rows import SummedMatrix, UserRows, column_squares
 from trainer.nearest import nearest_items
+from trainer.parallel import on_first_rank, sum_over_ranks
 
 FOLD_IN, VALUES, PART, ANCHOR = "fold_in", "singular_values", "part/", "anchor/"
 """Names in the solution; parts and anchor weights by modality stand behind a prefix."""
@@ -52,6 +54,7 @@ class AnchorEASE(FittedModel):
         self.settings, self._inputs = settings, inputs
         self._seed = int(torch.randint(2**31, ()))
         self._device = inputs.item_degrees.device
+        self._share = inputs.share
         self._degrees = inputs.item_degrees.float()  # (n_items,)
 
     def solve(self, work: Work) -> Tensors:
@@ -63,7 +66,7 @@ class AnchorEASE(FittedModel):
 
     def _solve(self, work: Work) -> Tensors:
         autoencoder = self.autoencoder(work)
-        histories = UserRows(self._inputs.histories.matrix(self.recency), self._device)
+        histories = UserRows(self._inputs.histories.matrix(self.recency), self._device, self._share)
         size, how = self.settings.embedding_size, self._how(work)
         form = served_form(histories, autoencoder.times, autoencoder.transposed_times, size, how)
         raw = autoencoder.raw_parts(form.sums)
@@ -78,7 +81,7 @@ class AnchorEASE(FittedModel):
     @property
     def recency(self) -> Recency | None:
         """As set; without known times the order of a history says nothing, and all past items weigh alike."""
-        return self.settings.recency if self._inputs.histories.timed else None
+        return self.settings.recency if self._inputs.timed else None
 
     # Section 2: B = A B0 A
 
@@ -107,12 +110,13 @@ class AnchorEASE(FittedModel):
             rows = self.content[modality]
             return smoothing_graph(nearest_items(rows.on_cpu(), self.settings.k + 1), rows.known.cpu().numpy())
 
-        return work.once(("smoothing graph", modality, self.settings.k), search)
+        key = ("smoothing graph", modality, self.settings.k)
+        return work.once(key, lambda: on_first_rank(self._share, search))
 
     def _rows(self) -> sp.csr_matrix:
         """Z = [sqrt(1 - theta) diag(d_u^-a) X ; windows] diag(n_i^-b); no windows where no order is known."""
         settings, histories = self.settings, self._inputs.histories
-        theta = settings.order_share if histories.timed else 0.0
+        theta = settings.order_share if self._inputs.timed else 0.0
         spans = histories.whole()
         weights = np.full(len(spans.users), 1 - theta)
         if theta:
@@ -130,39 +134,44 @@ class AnchorEASE(FittedModel):
         version = (s.user_power, s.row_power, s.order_share, s.window, s.stride)
         rows = work.latest("rows", version, self._rows)
         alpha = {m: getattr(s.feature_weights, m) for m in self.content}
-        squares = column_squares(rows).to(self._device)
-        similarities = Similarities(UserRows(rows, self._device), squares, self.content, alpha, s.ridge)
+        squares = column_squares(rows, self._share).to(self._device)
+        mine = UserRows(rows, self._device, self._share)
+        similarities = Similarities(mine, squares, self.content, alpha, s.ridge)
         direction = self._direction(similarities.scale, work)
         if math.isinf(s.ridge):
             return CoOccurrences(similarities, direction)
         if self._inputs.n_items > s.exact_up_to:
             return SpectralFilter(similarities, s.rank, replace(self._how(work), start=None), direction)
-        counts = work.latest(
-            "co-occurrences", version, lambda: torch.from_numpy((rows.T @ rows).toarray().astype(np.float32))
-        )
+        counts = work.latest("co-occurrences", version, lambda: self._dense_counts(rows))
         cosines = {m: work.once(("cosines", m), partial(cosines_of, f)) for m, f in similarities.features.items()}
         dense = similarities.scale * counts.to(self._device)
         for modality, weight in similarities.weights.items():
             dense.add_(cosines[modality], alpha=weight)
         return ExactFilter(similarities, dense, cosines, direction)
 
+    def _dense_counts(self, rows: sp.csr_matrix) -> Tensor:
+        """Z^T Z (n_items, n_items)."""
+        return sum_over_ranks(self._share, torch.from_numpy((rows.T @ rows).toarray().astype(np.float32)))
+
     def _direction(self, scale: float, work: Work) -> SparseMatrix | None:
         """phi D in the scale of K: D_ij is how often and how soon j follows i, less how often i follows j."""
         s, histories = self.settings, self._inputs.histories
-        if not (s.direction and histories.timed):
+        if not (s.direction and self._inputs.timed):
             return None
         version = (s.user_power, s.row_power, s.window)
 
         def count() -> sp.csr_matrix:
             of_user = np.maximum(np.diff(histories.offsets), 1.0) ** (-2 * s.user_power)
             by_item = sp.diags(self._degrees.clamp_min(1).cpu().numpy().astype(np.float64) ** -s.row_power)
-            followed = by_item @ histories.followers(s.window, of_user) @ by_item
+            followed = by_item @ histories.followers(s.window, of_user, int(self._inputs.item_degrees.sum())) @ by_item
             return (followed - followed.T).tocsr()
 
-        return self._sparse(s.direction * scale * work.latest("direction", version, count))
+        counted = work.latest("direction", version, count)
+        return SummedMatrix(s.direction * scale * counted, self._device, self._share)
 
     def _how(self, work: Work) -> Iteration:
-        return replace(self.iteration, seed=self._seed, device=self._device, work=work, start=self.start)
+        here = replace(self.iteration, device=self._device, share=self._share)
+        return replace(here, seed=self._seed, work=work, start=self.start)
 
     def _sparse(self, matrix: sp.csr_matrix) -> SparseMatrix:
         return SparseMatrix(matrix, self._device)
@@ -192,12 +201,6 @@ class AnchorEASE(FittedModel):
         self.solved(f"{PART}id")
         return {name.removeprefix(PART): part for name, part in self.solution.items() if name.startswith(PART)}
 
-    def _corrected(self, anchor: Anchor) -> dict[str, Tensor]:
-        """(1 - lambda_i) of each part, and lambda_i rho of the anchor."""
-        shares = anchor_shares(self._degrees, anchor.kappa)
-        moved = anchor.rho * shares * anchors(anchor, self.content)
-        return {name: (1 - shares) * part for name, part in self.parts.items()} | {"anchor": moved}
-
     # What is served
 
     @property
@@ -207,16 +210,43 @@ class AnchorEASE(FittedModel):
 
     def factors(self) -> Factors:
         """Users are sums over their past items by recency and have nothing of their own."""
-        fold_in, recency = self.scale * self.solved(FOLD_IN), self.recency
-        anchor = self.anchor
-        parts = self._corrected(anchor) if anchor else self.parts
-        if self.settings.content_weight and self.content:
-            metric = content_metric(sum_tensors(parts.values()), self.content, self.settings.content_weight)
-            fold_in = fold_in @ metric.users
-            parts = {name: parts.pop(name) @ metric.items for name in list(parts)}  # two sets of them are large
-            anchor = metric.moved(anchor) if anchor else None
-        users = self._sparse(self._inputs.histories.matrix(recency)) @ fold_in
-        return Factors(users, parts, None, fold_in, recency=recency, anchor=anchor)
+        fold_in, parts, anchor = self._items()
+        users = UserRows(self._inputs.histories.matrix(self.recency), self._device) @ fold_in
+        return Factors(users, parts, None, fold_in, recency=self.recency, anchor=anchor)
+
+    def item_parts(self) -> Mapping[str, Tensor]:
+        """As the factors have them, without any user."""
+        return self._items().parts
+
+    def scorer(self) -> Scorer:
+        """By the embeddings of the users that are asked for, and of no others."""
+        fold_in, parts, _ = self._items()
+        items = sum_tensors(parts.values())
+        del parts
+        histories = self._inputs.histories.matrix(self.recency)
+        return lambda rows: (self._sparse(histories[rows.cpu().numpy()]) @ fold_in) @ items.T
+
+    def _items(self) -> "_ItemSide":
+        """Corrected and in the metric of content; no second set of the parts, which are large, is ever in memory."""
+        fold_in, anchor, kept = self.scale * self.solved(FOLD_IN), self.anchor, self._degrees.new_ones(1)
+        moved: dict[str, Tensor] = {}
+        if anchor:
+            shares = anchor_shares(self._degrees, anchor.kappa)
+            kept, moved = 1 - shares, {"anchor": anchors(anchor, self.content).mul_(anchor.rho * shares)}
+        if not (self.settings.content_weight and self.content):
+            parts = {name: kept * part for name, part in self.parts.items()}
+            return _ItemSide(fold_in, parts | moved, anchor)
+        metric = self._metric(kept, moved)
+        parts = {name: (kept * part) @ metric.items for name, part in self.parts.items()}
+        moved = {name: part @ metric.items for name, part in moved.items()}
+        return _ItemSide(fold_in @ metric.users, parts | moved, metric.moved(anchor) if anchor else None)
+
+    def _metric(self, kept: Tensor, moved: Mapping[str, Tensor]) -> ContentMetric:
+        """Of what the corrected parts sum to."""
+        whole = kept * sum_tensors(self.parts.values())
+        for part in moved.values():
+            whole += part
+        return content_metric(whole, self.content, self.settings.content_weight)
 
     def item_side(self, solution: Tensors) -> Tensor | None:
         """The items' embeddings before the correction: the subspace iteration starts from them."""
@@ -228,6 +258,14 @@ class AnchorEASE(FittedModel):
         smaller.settings = self.settings.model_copy(update={"embedding_size": d})
         smaller.solution = {name: tensor[..., :d].contiguous() for name, tensor in self.solution.items()}
         return smaller
+
+
+class _ItemSide(NamedTuple):
+    """What is served of items."""
+
+    fold_in: Tensor
+    parts: dict[str, Tensor]
+    anchor: Anchor | None
 
 
 class Autoencoder:

@@ -31,13 +31,17 @@ class Inputs:
     item_degrees: Tensor
     """(n_items,) training users of each item."""
     histories: Histories
-    """The training interactions by user, oldest first, each once."""
+    """The training interactions by user, oldest first, each once; among ranks, those of this one's users."""
+    timed: bool
+    """Whether the time of every interaction is known; else the order within a user says nothing."""
     features: Mapping[str, Tensor] = field(default_factory=dict)
     """(n_items, width) per modality: float32, or as stored and memory-mapped where the model takes them in blocks."""
     item_graphs: Mapping[str, SparseMatrix] = field(default_factory=dict)
     """(n_items, n_items) graphs by name: of a modality's nearest items, or what else the model is built on."""
     graph_recall: Mapping[str, float] = field(default_factory=dict)
     """Share of the true neighbours that each of them has; 1 for an exact search."""
+    share: Share = WHOLE
+    """The rank whose users' interactions these are."""
 
     @cached_property
     def interactions(self) -> SparseMatrix:
@@ -111,6 +115,10 @@ class RecommenderModel(nn.Module, ABC):
     def scorer(self) -> Scorer:
         """What the evaluator ranks by; called without gradient."""
         return inner_products(*self.embeddings())
+
+    def item_parts(self) -> Mapping[str, Tensor]:
+        """(n_items, d) per part, as the factors have them; called without gradient."""
+        return self.factors().item_parts
 
     @abstractmethod
     def factors(self) -> Factors:

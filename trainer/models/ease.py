@@ -6,6 +6,7 @@ from torch import Tensor
 from trainer.model_settings import EASESettings
 from trainer.models.base import Inputs
 from trainer.models.item_item import ItemItemModel, Matrix
+from trainer.parallel import sum_over_ranks
 
 
 class EASE(ItemItemModel):
@@ -19,6 +20,7 @@ class EASE(ItemItemModel):
         """Dense, and the ID's alone."""
         x = self._inputs.histories.binary()
         common = torch.from_numpy((x.T @ x).toarray()).to(self._inputs.item_degrees.device)
+        common = sum_over_ranks(self._inputs.share, common)
         return {"id": autoencoder(common, self._ridge)}
 
 

@@ -50,14 +50,14 @@ class ItemItemModel(FittedModel):
         version = self._served.model_dump_json(exclude=_SERVED)
         self._matrices = work.latest(type(self).__name__, version, self.item_item)
         device = self._inputs.item_degrees.device
-        histories = UserRows(self._inputs.histories.matrix(self._served.recency), device)
+        histories = UserRows(self._inputs.histories.matrix(self._served.recency), device, self._inputs.share)
         parts = {name: _on_device(matrix, device) for name, matrix in self._matrices.items()}
         form = served_form(
             histories,
             lambda block: reduce(add, (part @ block for part in parts.values())),
             lambda block: reduce(add, (part.T @ block for part in parts.values())),
             self._served.embedding_size,
-            Iteration(seed=self._seed, device=device, work=work),
+            Iteration(seed=self._seed, device=device, work=work, share=self._inputs.share),
         )
         return {"fold_in": form.fold_in, **{_PART + name: part.T @ form.sums for name, part in parts.items()}}
 

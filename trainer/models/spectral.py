@@ -12,6 +12,7 @@ from math import prod
 from typing import NamedTuple
 
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from trainer.models.fitted import Work
@@ -182,7 +183,8 @@ def leading_eigen(apply: Product, n: int, r: int, how: Iteration) -> Eigen:
 def _iterate(name: str, ritz: Callable[[Tensor], _Ritz], n: int, d: int, how: Iteration) -> _Ritz:
     """Multiply and orthonormalise until the d leading values no longer change."""
     done, basis, values = _begin(name, n, min(d + how.oversampling, n), how)
-    for number in track(range(done, how.rounds), name, total=how.rounds - done):
+    console = None if how.share.is_first else Console(quiet=True)
+    for number in track(range(done, how.rounds), name, total=how.rounds - done, console=console):
         found = ritz(basis)
         if number == how.rounds - 1 or _settled(found.values[:d], values[:d], how.tolerance):
             break

@@ -127,7 +127,11 @@ def _info(registry: Registry, bundle_id: str, role: str) -> dict[str, Any]:
     except (BundleError, OSError) as error:
         return info | {"unreadable": str(error)}
     copied = ("model", "created_at", "metrics", "n_users", "n_items", "n_interactions")
-    return info | {name: getattr(manifest, name) for name in copied} | {"index": manifest.index.model_dump()}
+    return (
+        info
+        | {name: getattr(manifest, name) for name in copied}
+        | {"index": manifest.index.model_dump(exclude={"tried"})}
+    )
 
 
 def _dump(move: PointerMove | None) -> dict[str, Any] | None:

@@ -43,7 +43,7 @@ async def readyz(service: Service, request: Request[Query]) -> dict[str, Any]:
         "fold_in": manifest.fold_in,
         "recency": None if manifest.recency is None else manifest.recency.model_dump(),
         "redis": "off" if service.cache is None else service.cache.state,
-        "index": {**manifest.index.model_dump(), "device": loaded.device},
+        "index": {**manifest.index.model_dump(exclude={"tried"}), "device": loaded.device},
         "spaces": loaded.similar_items.spaces,
         "files": _files(service),
         "degraded": [f"{task}: {why}" for task, why in sorted(service.metrics.failing_tasks.items())],

@@ -55,7 +55,7 @@ def sampler_of(metrics: Metrics, every: int = 1) -> RecallSampler:
 
 
 async def search_all(sampler: RecallSampler, bundle: Bundle, users: range) -> None:
-    await search_by(InlineSearch(bundle.index(), sampler.sampling_of(bundle)), bundle, users)
+    await search_by(InlineSearch(bundle.index(), sampler.sampling_of(bundle.bundle_id, bundle.index())), bundle, users)
 
 
 async def search_by(search: ItemSearch, bundle: Bundle, users: range) -> None:
@@ -98,7 +98,7 @@ def test_one_search_in_so_many_is_sampled(approximate: Bundle) -> None:
     metrics = Metrics()
     sampler = sampler_of(metrics, every=10)
     sampler.serve(approximate.bundle_id)
-    sampling = sampler.sampling_of(approximate)
+    sampling = sampler.sampling_of(approximate.bundle_id, approximate.index())
     assert sampling is not None
     nothing, vector = np.empty(0, np.int64), approximate.user_embeddings[0]
     search = OneSearch(approximate.index(), vector, 20, nothing, None, np.ones(20, np.float32))
@@ -117,7 +117,7 @@ def test_samples_are_dropped_while_others_wait(approximate: Bundle) -> None:
 
 
 def test_a_swap_drops_what_waits_and_ends_what_runs(approximate: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rest after a block would take hours here, so that the search only ends because of the swap."""
+    """The rest after a block takes a minute here, so that the search only ends because of the swap."""
     metrics, started = Metrics(), threading.Event()
     monkeypatch.setattr(recall_sampling, "BUSY_SHARE", 1e-12)
     monkeypatch.setattr(recall_sampling, "_Pace", started_pace(started))
@@ -151,7 +151,9 @@ def test_searches_of_the_batching_thread_and_of_many_at_once_are_sampled_too(app
     sampler = sampler_of(metrics)
     sampler.serve(approximate.bundle_id)
     searcher = BatchingSearcher(approximate.index())
-    search = BatchedSearch(searcher, approximate.index(), sampler.sampling_of(approximate))
+    search = BatchedSearch(
+        searcher, approximate.index(), sampler.sampling_of(approximate.bundle_id, approximate.index())
+    )
 
     async def run() -> None:
         await search_by(search, approximate, range(1))
@@ -168,8 +170,8 @@ def test_searches_of_the_batching_thread_and_of_many_at_once_are_sampled_too(app
 
 
 def test_an_exact_index_and_a_sampler_that_is_off_cost_no_call(approximate: Bundle, bundle: Bundle) -> None:
-    assert sampler_of(Metrics()).sampling_of(bundle) is None
-    assert sampler_of(Metrics(), every=0).sampling_of(approximate) is None
+    assert sampler_of(Metrics()).sampling_of(bundle.bundle_id, bundle.index()) is None
+    assert sampler_of(Metrics(), every=0).sampling_of(approximate.bundle_id, approximate.index()) is None
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="priorities of threads are Linux's")
@@ -233,7 +235,7 @@ def test_a_service_with_an_exact_index_or_without_sampling_samples_nothing(
 def test_after_a_swap_to_an_exact_index_nothing_is_sampled_and_the_bundle_before_closes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recall_sampling, "BUSY_SHARE", 1e-12)  # the first measurement would rest for hours
+    monkeypatch.setattr(recall_sampling, "BUSY_SHARE", 1e-12)  # the first measurement would rest for a minute
     exact = write_small_bundle(tmp_path, after_seconds=1, **SIZES)
     published(tmp_path, "IVF8,Flat")
     with serving(registry=tmp_path, recall_sample=1, answer_cache_mb=0, bundle_poll_s=0.05) as client:

@@ -1,0 +1,31 @@
+"""Shows which kind of index is being built: a bar on a terminal, a line now and then in a log."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import monotonic
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from index.auto_build import Tell
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+@contextmanager
+def built_kinds(console: Console | None = None) -> Iterator[Tell]:
+    """A `Tell` that shows its progress on standard error; off a terminal, builds of a few seconds print nothing."""
+    console = console or Console(stderr=True)
+    columns = TextColumn("building {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    last_line = monotonic()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None, visible=False)
+
+        def tell(what: str, before: int, most: int) -> None:
+            nonlocal last_line
+            bar.update(task, description=what, completed=before, total=most, visible=True)
+            if not console.is_terminal and monotonic() - last_line >= SECONDS_BETWEEN_LINES:
+                last_line = monotonic()
+                console.print(f"building {what} ({before + 1} of at most {most})", highlight=False, soft_wrap=True)
+
+        yield tell
