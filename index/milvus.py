@@ -75,7 +75,7 @@ class Milvus:
         client = None
         try:
             client = self._connected()
-            return getattr(client, method)(*arguments, timeout=self._timeout_s, retry_on_rate_limit=False, **options)
+            return getattr(client, method)(*arguments, timeout=self._timeout_s, **options)
         except (MilvusException, grpc.RpcError, ValueError) as error:  # ValueError: the channel was closed meanwhile
             if _is_lost(error):
                 self._drop(client)
@@ -170,6 +170,7 @@ class MilvusEngine(Engine):
             anns_field=VECTOR,
             search_params={"metric_type": METRIC, "params": self.settings_of.scaled(n, effort)},
             consistency_level="Eventually",
+            retry_on_rate_limit=False,
         )
         for i, hits in enumerate(found):
             rows[i, : len(hits)] = [hit[ROW] for hit in hits]

@@ -40,10 +40,13 @@ class MilvusServer:
             return one.connect_ex(("127.0.0.1", self.port)) == 0
 
     def restart(self, bundle: Bundle) -> None:
-        """Start it again with the bundle's collection in memory; a cluster keeps that by itself."""
+        """Start it again with the bundle's collection in memory; a cluster keeps that by itself.
+
+        A search that comes first makes Milvus Lite forget the load now and then: it is repeated.
+        """
         self.start()
-        with connected(self) as milvus:
-            milvus.call("load_collection", collection_of(bundle.bundle_id))
+        with connected(self, timeout_s=3) as milvus:
+            wait_until(lambda: answers(milvus, "load_collection", collection_of(bundle.bundle_id)))
 
     def kill(self) -> None:
         assert self._process is not None
@@ -85,9 +88,9 @@ def loaded(server: MilvusServer, bundle: Bundle) -> Bundle:
     return bundle
 
 
-def answers(milvus: Milvus) -> bool:
+def answers(milvus: Milvus, method: str = "list_collections", *arguments: str) -> bool:
     try:
-        milvus.call("list_collections")
+        milvus.call(method, *arguments)
     except MilvusError:
         return False
     return True

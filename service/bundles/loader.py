@@ -49,7 +49,8 @@ class BundleLoader:
 
     async def warm_up(self, loaded: LoadedBundle, requests: Sequence[RecordedRequest]) -> WarmUpResult:
         """Read the bundle into memory, build what its requests search, and replay these requests."""
-        await loaded.similar_items.build()
+        if loaded.device != "milvus":  # there may be no memory for spaces that no request needs
+            await loaded.similar_items.build()
         if loaded.bundle.mapped:
             await asyncio.to_thread(page_in, loaded.bundle, self.settings.warm_up_mb * MEGABYTE)
         return await warm_up(loaded, requests, time.perf_counter)

@@ -57,25 +57,30 @@ class Guard:
             if not self._circuit.allows():
                 self._metrics.milvus_searches.labels("skipped").inc()
                 raise MilvusError("the circuit to Milvus is open")
-        start = time.perf_counter()
+        start, outcome = time.perf_counter(), "error"
         try:
             found = search()
+            outcome = "done"
         except MilvusError as error:
-            self._failed(error)
+            outcome = "late" if error.late else "error"
+            self._log(error)
             raise
-        with self._lock:
-            self._circuit.succeeded()
-        self._metrics.milvus_searches.labels("done").inc()
+        finally:  # whatever it raised, the circuit must not wait for this search
+            self._end(outcome)
         self._metrics.milvus_seconds.observe(time.perf_counter() - start)
         return found
 
-    def _failed(self, error: MilvusError) -> None:
-        self._metrics.milvus_searches.labels("late" if error.late else "error").inc()
+    def _log(self, error: MilvusError) -> None:
+        if self._circuit.state is BreakerState.CLOSED:  # once, not for each probe of an outage
+            log.warning("Milvus failed", error=str(error))
+
+    def _end(self, outcome: str) -> None:
+        self._metrics.milvus_searches.labels(outcome).inc()
         with self._lock:
-            closed = self._circuit.state is BreakerState.CLOSED
-            self._circuit.failed()
-        if closed:  # once, not for each probe of an outage
-            log.warning("Milvus failed", error=str(error), circuit=self._circuit.state.value)
+            if outcome == "done":
+                self._circuit.succeeded()
+            else:
+                self._circuit.failed()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
