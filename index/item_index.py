@@ -14,6 +14,7 @@ import numpy as np
 from index.engine import Engine, build_engine, read_engine, stored_vectors, write_engine
 from index.errors import InputError
 from index.layout import first_non_finite_row
+from index.mapped_flat import flat_engine
 from index.ranking import (
     NO_ROWS,
     Array,
@@ -63,21 +64,29 @@ class ItemIndex:
         return cls._over(build_engine(vectors, factory, nprobe, ef_search), vectors)
 
     @classmethod
-    def read(cls, path: Path, vectors: Array | None = None, *, mapped: bool = True) -> "ItemIndex":
+    def read(
+        cls, path: Path, vectors: Array | None = None, *, mapped: bool = True, norm: float | None = None
+    ) -> "ItemIndex":
         """Open an index file, memory-mapped where FAISS can unless `mapped` is False.
 
-        Results are scored by `vectors` (n, d), or by the vectors that FAISS stored where none are given.
+        Results are scored by `vectors` (n, d), or by the vectors that FAISS stored where none are given. norm: the
+        largest norm of them, where it is known.
         """
         engine = read_engine(path, mapped=mapped)
         vectors = stored_vectors(engine) if vectors is None else vectors
         found = (engine.index.ntotal, engine.index.d)
         if found != vectors.shape:
             raise InputError(f"{path} holds {found[0]} vectors of {found[1]}; expected {vectors.shape}")
-        return cls._over(engine, vectors)
+        return cls._over(engine, vectors, norm)
 
     @classmethod
-    def _over(cls, engine: Engine, vectors: Array) -> "ItemIndex":
-        return cls(engine, vectors, largest_norm(vectors), NO_ROWS)
+    def flat(cls, vectors: Array, norm: float | None = None) -> "ItemIndex":
+        """An exact index over vectors (n, d) of `map_array`, which it does not copy; norm as for `read`."""
+        return cls._over(flat_engine(vectors), vectors, norm)
+
+    @classmethod
+    def _over(cls, engine: Engine, vectors: Array, norm: float | None = None) -> "ItemIndex":
+        return cls(engine, vectors, largest_norm(vectors) if norm is None else norm, NO_ROWS)
 
     def write(self, path: Path) -> None:
         """Write the index into a new file, without the hidden rows' list. OSError where writing fails."""

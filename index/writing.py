@@ -13,6 +13,7 @@ from index.content import BundleContent, checked_arrays
 from index.errors import InputError
 from index.item_index import ItemIndex, measured_recall
 from index.manifest import FORMAT, INDEX, MANIFEST, Manifest, digest_of, manifest_bytes
+from index.probing import trust_own
 from index.storage import files_under, save_array, sha256_of, sync, sync_tree, temporary_folder
 from index.tables import Precision, pack_table, stored_arrays, table_error
 from index.validation import explained
@@ -63,6 +64,7 @@ def write_bundle_folder(registry_folder: Path, record: dict[str, Any], fill: Cal
         if not path.exists():
             folder.rename(path)
             sync(registry_folder)
+    trust_own(record["files"][INDEX])
     return path
 
 
