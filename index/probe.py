@@ -1,7 +1,7 @@
 """`python -m index.probe FILE N`: opens and searches an index file that others may have written, in its own process.
 
-FAISS trusts what it reads: a crafted file may end the process that opens or searches it, or take all memory. So whoever
-did not write a file lets this process try it first (index/probing.py). Exit status 0: FILE is an index of N vectors,
+FAISS trusts what it reads: a crafted file may end the process that opens or searches it, or take all memory. So a reader
+that did not write the file lets this process try it first (index/probing.py). Exit status 0: FILE is an index of N vectors,
 all that it refers to exists (index/index_structure.py), and searches over all of it give rows of it.
 """
 

@@ -1,6 +1,6 @@
 """Has index files that this process did not write probed by a process of their own, once for each content.
 
-A file whose sum is right may still be crafted: whoever writes a bundle writes its sums. What was probed is known by
+A file whose sum is right may still be crafted: the writer of a bundle writes its sums, too. What was probed is known by
 sum, number of vectors and version of FAISS; the record lies where only the reader writes.
 """
 
