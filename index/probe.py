@@ -1,8 +1,8 @@
-"""`python -m index.probe FILE N`: opens and searches an index file that others may have written, in its own process.
+"""`python -m index.probe FILE N SHA256`: opens and searches an index file of others in a process of its own.
 
-FAISS trusts what it reads: a crafted file may end the process that opens or searches it, or take all memory. So a reader
-that did not write the file lets this process try it first (index/probing.py). Exit status 0: FILE is an index of N vectors,
-all that it refers to exists (index/index_structure.py), and searches over all of it give rows of it.
+FAISS trusts what it reads: a crafted file may end the process that opens or searches it, or take all memory. So a
+reader that did not write the file lets this process try it first (index/probing.py). Exit status 0: FILE has that sum
+and is an index of N vectors, all that it refers to exists (index/index_structure.py), and searches of it give its rows.
 """
 
 import resource
@@ -76,7 +76,7 @@ def _search_widely(index: Any) -> None:
 
 
 def main() -> None:
-    """Probe the file named on the command line."""
+    """Probe the file that the command line names."""
     path, n, expected = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     faiss.omp_set_num_threads(1)
     limit_process(path, n)
