@@ -17,11 +17,11 @@ import numpy as np
 
 from index.content import AnchorContent, BundleContent, anchor_arrays
 from index.errors import BundleError, InputError
+from index.flat import FLAT, flat_file_size
 from index.ids import IdTable, PackedStrings
 from index.item_index import ItemIndex
 from index.layout import BundleSizes, layout
 from index.manifest import INDEX, MANIFEST, AnchorInfo, Manifest, check_file_names, read_manifest
-from index.mapped_flat import FLAT, flat_file_size
 from index.probing import NO_RECORD, ProbedIndexes
 from index.ranges import check_ranges, check_size
 from index.reading import map_array, open_file

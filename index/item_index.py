@@ -13,8 +13,8 @@ import numpy as np
 
 from index.engine import Engine, build_engine, read_engine, stored_vectors, write_engine
 from index.errors import InputError
+from index.flat import FLAT, flat_engine
 from index.layout import first_non_finite_row
-from index.mapped_flat import flat_engine
 from index.ranking import (
     NO_ROWS,
     Array,
@@ -61,6 +61,8 @@ class ItemIndex:
     ) -> "ItemIndex":
         """Build by FAISS factory string; nprobe and ef_search default to an eighth of the lists and to 64."""
         vectors = _checked_vectors(vectors)
+        if factory == FLAT:
+            return cls.flat(vectors)
         return cls._over(build_engine(vectors, factory, nprobe, ef_search), vectors)
 
     @classmethod
@@ -81,7 +83,7 @@ class ItemIndex:
 
     @classmethod
     def flat(cls, vectors: Array, norm: float | None = None) -> "ItemIndex":
-        """An exact index over vectors (n, d) of `map_array`, which it does not copy; norm as for `read`."""
+        """An exact index over finite vectors (n, d) float32 in C order, which it does not copy; norm as for `read`."""
         return cls._over(flat_engine(vectors), vectors, norm)
 
     @classmethod

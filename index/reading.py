@@ -81,13 +81,8 @@ def read_document(path: Path) -> bytes:
 
 
 def map_array(path: Path) -> Array:
-    """As open_array, as a plain ndarray: each slice of a np.memmap pays for the subclass.
-
-    The map is private, so that index/mapped_flat.py may write before the array.
-    """
-    array = open_array(path).view(np.ndarray)
-    array.flags.writeable = False
-    return array
+    """As open_array, as a plain ndarray: each slice of a np.memmap pays for the subclass."""
+    return open_array(path).view(np.ndarray)
 
 
 def open_array(path: Path) -> Array:
@@ -101,7 +96,7 @@ def _mapped(file: BufferedReader) -> Array:
     if size != start + prod(shape) * dtype.itemsize:
         raise ValueError(f"it has {size:,} bytes, its header says {dtype} {shape}")
     if prod(shape):
-        return np.memmap(file, dtype, "c", start, shape)
+        return np.memmap(file, dtype, "r", start, shape)
     nothing = np.empty(shape, dtype)  # no empty range can be mapped
     nothing.flags.writeable = False
     return nothing
