@@ -123,7 +123,7 @@ def build(
 def inspect(
     place: Annotated[str, typer.Argument(metavar="PLACE", help="A bundle, or a registry: a path or a URL.")],
     as_json: AsJson = False,
-    verify: Annotated[bool, typer.Option(help="Check the sums of all files of a bundle.")] = True,
+    verify: Annotated[bool, typer.Option(help="Check the sums of all files of a bundle, and its index.")] = True,
     copies: Copies = COPIES,
 ) -> None:
     """Show the content of a bundle, or the bundles of a registry and which one serves.
@@ -132,7 +132,10 @@ def inspect(
     """
     if _names_bundle(place):
         path = _fetch(place, copies)
-        manifest = open_bundle(path, verify=verify).manifest
+        bundle = open_bundle(path, verify=verify)
+        if verify:
+            bundle.index()  # is refused where it is not sound
+        manifest = bundle.manifest
         typer.echo(manifest.model_dump_json(indent=2)) if as_json else print_table(bundle_summary(path, manifest))
         return
     registry = open_registry(place, copies)

@@ -5,9 +5,10 @@ id a digest of the manifest.
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,14 @@ import numpy as np
 
 from index.content import AnchorContent, BundleContent, anchor_arrays
 from index.errors import BundleError, InputError
+from index.flat import FLAT, flat_file_size
 from index.ids import IdTable, PackedStrings
 from index.item_index import ItemIndex
-from index.layout import layout
+from index.layout import BundleSizes, layout
 from index.manifest import INDEX, MANIFEST, AnchorInfo, Manifest, check_file_names, read_manifest
+from index.probing import NO_RECORD, ProbedIndexes
 from index.ranges import check_ranges, check_size
-from index.reading import map_array
+from index.reading import map_array, open_file
 from index.recency import Recency
 from index.storage import files_under, sha256_of
 from index.tables import Table, stored_arrays, table_of
@@ -59,6 +62,8 @@ class Bundle:
     anchor: AnchorContent | None = None
     verified: bool = False  # whether all sums were checked
     mapped: bool = True  # False: the arrays are in memory
+    probed: ProbedIndexes = NO_RECORD  # the index files that are known to be sound
+    largest_norm: float | None = None  # of the item embeddings, where it is known
 
     @property
     def bundle_id(self) -> str:
@@ -95,22 +100,29 @@ class Bundle:
     def index(self) -> ItemIndex:
         """The search index, memory-mapped where bundle and FAISS allow; it scores by the bundle's embeddings.
 
-        Read once. BundleError where it is damaged; FAISS reads no file whose sum is wrong, as a wrong one could take
-        any amount of memory or end the process.
+        Opened once. BundleError where its file is damaged: a file could take any amount of memory or end the process,
+        so FAISS reads none whose sum is wrong, and none of another process that was not probed (index/probing.py). A
+        flat index needs no file: it is made of the item embeddings.
         """
         return self._index
 
     @cached_property
     def _index(self) -> ItemIndex:
         with damage_as_bundle_error():
-            file = self.path / INDEX
+            file, sizes = self.path / INDEX, self.manifest.sizes
+            if self.manifest.index.factory == FLAT:
+                _check_flat_file(file, sizes)
+                return ItemIndex.flat(self.item_embeddings, self.largest_norm)
+            expected = self.manifest.files[INDEX]
             if not self.verified:
-                check_size(str(file), file.stat().st_size, self.manifest.sizes)
-                found, expected = sha256_of(file), self.manifest.files[INDEX]
-                if found != expected:
+                check_size(str(file), file.stat().st_size, sizes)
+                if (found := sha256_of(file)) != expected:
                     raise BundleError(f"{file} is no readable FAISS index: it has sha256 {found}; expected {expected}")
+            self.probed.check(file, expected, sizes.n_items)
             settings = self.manifest.index.settings
-            return ItemIndex.read(file, self.item_embeddings, mapped=self.mapped, settings=settings)
+            return ItemIndex.read(
+                file, self.item_embeddings, mapped=self.mapped, settings=settings, norm=self.largest_norm
+            )
 
     def index_of(self, vectors: Array) -> ItemIndex:
         """An index of other vectors (n, d), of the kind and with the search settings of the bundle's own.
@@ -143,12 +155,28 @@ class Bundle:
         }
 
 
-def open_bundle(path: Path, *, verify: bool = True, mapped: bool = True, known: bool = False) -> Bundle:
+def _check_flat_file(file: Path, sizes: BundleSizes) -> None:
+    with open_file(file) as opened:
+        found, expected = os.fstat(opened.fileno()).st_size, flat_file_size(sizes.n_items, sizes.embedding_size)
+    if found != expected:
+        raise BundleError(f"{file} is no readable FAISS index: it has {found:,} bytes; expected {expected:,}")
+
+
+def open_bundle(
+    path: Path,
+    *,
+    verify: bool = True,
+    mapped: bool = True,
+    known: bool = False,
+    probed: ProbedIndexes = NO_RECORD,
+    largest_norm: float | None = None,
+) -> Bundle:
     """Open a bundle; BundleError where a file differs from what the manifest says.
 
     Format, file list, dtypes, shapes, sizes and ranges are always checked; with verify also every file's sum, which
     reads all files. mapped=False reads all arrays into memory, so that later damage of the files does not matter.
     known: the caller vouches that exactly these files were verified before, so that neither sums nor ranges are read.
+    probed: where is recorded which index files are sound. largest_norm: of the item embeddings, where it is known.
     """
     with damage_as_bundle_error():
         manifest = read_manifest(path)
@@ -161,7 +189,8 @@ def open_bundle(path: Path, *, verify: bool = True, mapped: bool = True, known: 
             check_ranges(path, manifest.sizes, arrays)
         if not mapped:
             arrays = {name: _in_memory(array) for name, array in arrays.items()}
-        return _bundle(path, manifest, arrays, verified=verify or known, mapped=mapped)
+        bundle = _bundle(path, manifest, arrays, verified=verify or known, mapped=mapped)
+        return replace(bundle, probed=probed, largest_norm=largest_norm)
 
 
 @contextmanager

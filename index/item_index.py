@@ -14,6 +14,7 @@ import numpy as np
 from index.building import Progress
 from index.engine import Engine, build_engine, read_engine, stored_vectors, write_engine
 from index.errors import InputError
+from index.flat import FLAT, flat_engine
 from index.layout import first_non_finite_row
 from index.ranking import (
     NO_ROWS,
@@ -70,6 +71,8 @@ class ItemIndex:
         given = {"nprobe": nprobe, "ef_search": ef_search, "rerank": rerank}
         settings = {name: value for name, value in given.items() if value is not None}
         vectors = _checked_vectors(vectors)
+        if factory == FLAT:
+            return cls.flat(vectors)
         return cls._over(build_engine(vectors, factory, settings, progress), vectors)
 
     @classmethod
@@ -80,22 +83,29 @@ class ItemIndex:
         *,
         mapped: bool = True,
         settings: Mapping[str, int] | None = None,
+        norm: float | None = None,
     ) -> "ItemIndex":
         """Open an index file, memory-mapped where FAISS can unless `mapped` is False.
 
         Results are scored by `vectors` (n, d), or by the vectors that FAISS stored where none are given. `settings` are
         those of the index that was written; without, nprobe and ef_search come from the file, and rerank is 1.
+        norm: the largest norm of `vectors`, where it is known.
         """
         engine = read_engine(path, mapped=mapped).with_settings(settings or {})
         vectors = stored_vectors(engine) if vectors is None else vectors
         found = (engine.index.ntotal, engine.index.d)
         if found != vectors.shape:
             raise InputError(f"{path} holds {found[0]} vectors of {found[1]}; expected {vectors.shape}")
-        return cls._over(engine, vectors)
+        return cls._over(engine, vectors, norm)
 
     @classmethod
-    def _over(cls, engine: Engine, vectors: Array) -> "ItemIndex":
-        return cls(engine, vectors, largest_norm(vectors), NO_ROWS)
+    def flat(cls, vectors: Array, norm: float | None = None) -> "ItemIndex":
+        """An exact index over finite vectors (n, d) float32 in C order, which it does not copy; norm as for `read`."""
+        return cls._over(flat_engine(vectors), vectors, norm)
+
+    @classmethod
+    def _over(cls, engine: Engine, vectors: Array, norm: float | None = None) -> "ItemIndex":
+        return cls(engine, vectors, largest_norm(vectors) if norm is None else norm, NO_ROWS)
 
     def write(self, path: Path) -> None:
         """Write the index into a new file, without the hidden rows' list. OSError where writing fails."""

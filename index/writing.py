@@ -14,6 +14,7 @@ from index.auto_build import IndexData, Tell, index_record, make_index
 from index.content import BundleContent, checked_arrays
 from index.errors import BundleError, InputError
 from index.manifest import FORMAT, INDEX, MANIFEST, Manifest, digest_of, manifest_bytes, read_manifest
+from index.probing import trust_own
 from index.storage import files_under, save_array, sha256_of, sync, sync_tree, temporary_folder
 from index.tables import Precision, pack_table, stored_arrays, table_error, table_of
 from index.validation import explained
@@ -67,6 +68,7 @@ def write_bundle_folder(registry_folder: Path, record: dict[str, Any], fill: Cal
         if not path.exists():
             folder.rename(path)
             sync(registry_folder)
+    trust_own(record["files"][INDEX])
     return path
 
 

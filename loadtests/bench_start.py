@@ -47,7 +47,7 @@ def bench_start(
 
 
 def start(registry: Path, data: Path) -> dict[str, float]:
-    """Start the service once and return seconds until ready, CPU seconds until then, and resident megabytes."""
+    """Start the service once; return seconds until ready, CPU seconds until then, resident and anonymous megabytes."""
     port = free_port()
     settings: Mapping[str, object] = {"RECO_REGISTRY": registry, "RECO_DATA": data, "RECO_PORT": port}
     environment = os.environ | {name: str(value) for name, value in settings.items()}
@@ -56,11 +56,12 @@ def start(registry: Path, data: Path) -> dict[str, float]:
     try:
         _wait(f"http://127.0.0.1:{port}/readyz", process)
         seconds, found = time.perf_counter() - began, psutil.Process(process.pid)
-        times = found.cpu_times()
+        times, memory = found.cpu_times(), found.memory_info()
         return {
             "ready_s": round(seconds, 3),
             "cpu_s": times.user + times.system,
-            "rss_mb": round(found.memory_info().rss / 1e6),
+            "rss_mb": round(memory.rss / 1e6),
+            "anonymous_mb": round((memory.rss - memory.shared) / 1e6),
         }
     finally:
         process.terminate()

@@ -1,4 +1,4 @@
-"""`python -m loadtests.large_bundle`: the memory and time that a bundle of millions takes to write, open and search."""
+"""`python -m loadtests.large_bundle measure`: memory and time to write, open and serve a bundle of millions."""
 
 import json
 import resource
@@ -17,7 +17,9 @@ import typer
 from index.bundle import Bundle, BundleContent, open_bundle, write_bundle
 from index.cli import command_line, run_cli
 from index.engine import use_threads
+from index.registry import Registry
 from index.tables import Precision
+from loadtests import bench_start
 from loadtests.random_bundle import CREATED, RandomBundleSizes, item_id, random_seen, user_id
 
 T = TypeVar("T")
@@ -49,7 +51,7 @@ class Lazy(Sequence[T], Generic[T]):
 
 
 @app.command()
-def large_bundle(
+def measure(
     *,
     items: Annotated[int, typer.Option(min=2, help="Items.")] = 10_000_000,
     users: Annotated[int, typer.Option(min=1, help="Users.")] = 10_000_000,
@@ -59,16 +61,20 @@ def large_bundle(
     factory: Annotated[str, typer.Option(help="FAISS factory string of the index.")] = "Flat",
     folder: Annotated[Path | None, typer.Option(help="Folder that has room. [default: the system's]")] = None,
 ) -> None:
-    """Write, open and search a random bundle, each in a process of its own; print seconds and the peak memory.
+    """Write, open, search and serve a random bundle, in processes of their own; print seconds and peak memory.
 
-    Its one part and its fold-in are the item embeddings, and users have no own term.
+    Each step but the first comes twice: then files are in the system's memory, and a start finds the sums verified.
+    The bundle's one part and its fold-in are the item embeddings, and users have no own term.
     """
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         sizes = (items, users, seen, size)
         written = _in_process("write", temporary, *sizes, precision, factory)
         typer.echo(json.dumps({"write": written}))
-        for _ in range(2):  # the second finds the files in the system's memory
+        for _ in range(2):
             typer.echo(json.dumps({"open": _in_process("open", written["path"])}))
+        Registry(Path(temporary)).publish(Path(written["path"]).name)
+        for _ in range(2):
+            typer.echo(json.dumps({"start": bench_start.start(Path(temporary), Path(temporary) / "data")}))
 
 
 def _in_process(step: str, *arguments: object) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from index.bundle import Bundle, damage_as_bundle_error, open_bundle
 from index.bundle_store import StoreUnavailableError
 from index.errors import BundleError, InputError
 from index.file_stamps import FileStamps
+from index.probing import ProbedIndexes
 from index.registry import Pointer, Registry
-from service.bundles.verified_files import VerifiedFiles, identities
+from service.bundles.verified_files import Verified, VerifiedFiles, identities
 from service.settings import BundleSettings
 
 log = structlog.get_logger()
@@ -46,13 +47,20 @@ def _open(registry: Registry, bundle_id: str, settings: BundleSettings, *, verif
     verified, now_ns = VerifiedFiles(settings.data_folder), time.time_ns()
     with damage_as_bundle_error():
         stamps, files = FileStamps.of(path), identities(path)
-    known = verify and verified.hold(bundle_id, files)
-    bundle = open_bundle(path, verify=verify, mapped=settings.bundle_files == "mapped", known=known)
+    known = verified.find(bundle_id, files) if verify else None
+    bundle = open_bundle(
+        path,
+        verify=verify,
+        mapped=settings.bundle_files == "mapped",
+        known=known is not None,
+        probed=ProbedIndexes(settings.data_folder),
+        largest_norm=None if known is None else known.largest_norm,
+    )
     if bundle.bundle_id != bundle_id:
         raise BundleError(f"{path} holds bundle {bundle.bundle_id}; expected {bundle_id}: the folder was renamed")
-    bundle.index()  # whatever is read of a bundle is read before it is chosen
-    if verify and not known:
-        verified.remember(bundle_id, files, now_ns)
+    index = bundle.index()  # whatever is read of a bundle is read before it is chosen
+    if verify and known is None:
+        verified.remember(Verified(bundle=bundle_id, files=files, largest_norm=index.norm), now_ns)
     return OpenedBundle(registry, bundle, stamps, verify)
 
 

@@ -33,12 +33,15 @@ class FileIdentity(FrozenModel):
     changed_ns: int
 
 
-class _Verified(FrozenModel):
+class Verified(FrozenModel):
+    """A bundle whose sums were right, and the largest norm of its item embeddings, which takes reading all of them."""
+
     bundle: str
     files: dict[str, FileIdentity]
+    largest_norm: float
 
 
-_VERIFIED = TypeAdapter(_Verified)
+_VERIFIED = TypeAdapter(Verified)
 
 
 @dataclass(frozen=True)
@@ -47,24 +50,24 @@ class VerifiedFiles:
 
     folder: Path
 
-    def hold(self, bundle_id: str, files: dict[str, FileIdentity]) -> bool:
-        """Whether exactly these files of the bundle were verified."""
+    def find(self, bundle_id: str, files: dict[str, FileIdentity]) -> Verified | None:
+        """The record of exactly these files of the bundle, None where they were not verified."""
         try:
             found = read_json(self.folder / FILE, _VERIFIED, "expected the record of a verified bundle")
         except (InputError, OSError):  # none yet, or damaged: the sums are computed
-            return False
-        return found == _Verified(bundle=bundle_id, files=files)
+            return None
+        return found if (found.bundle, found.files) == (bundle_id, files) else None
 
-    def remember(self, bundle_id: str, files: dict[str, FileIdentity], now_ns: int) -> None:
-        """Record files whose sums were right; `files` from before they were read, `now_ns` from then too.
+    def remember(self, verified: Verified, now_ns: int) -> None:
+        """Record files whose sums were right; its files from before they were read, `now_ns` from then too.
 
         Not of files that changed just before, and not where the folder cannot be written: then a start reads them.
         """
-        if any(one.changed_ns > now_ns - SETTLED_NS for one in files.values()):
+        if any(one.changed_ns > now_ns - SETTLED_NS for one in verified.files.values()):
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            replace_file(self.folder / FILE, _Verified(bundle=bundle_id, files=files).model_dump_json().encode())
+            replace_file(self.folder / FILE, verified.model_dump_json().encode())
         except OSError as error:
             log.warning("cannot remember a verified bundle; the next start reads it whole", error=str(error))
 

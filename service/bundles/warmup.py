@@ -68,12 +68,13 @@ async def warm_up(
 ) -> WarmUpResult:
     """Replay the requests against a bundle that does not serve yet: once to fill its caches, once more to time it.
 
+    Where there are too few to time, they are replayed once.
     A replay yields to the event loop like any request, so that callers' requests are answered meanwhile.
     """
     sample = list(requests)
     failures: dict[str, None] = {}
     seconds = []
-    for request in [*sample, *sample]:
+    for request in [*sample, *(sample if len(sample) >= MIN_TIMED_REQUESTS else [])]:
         start = timer()
         try:
             await request.replay(loaded, request.id, request.query)

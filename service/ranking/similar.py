@@ -8,23 +8,27 @@ from typing import Any
 import numpy as np
 
 from index.bundle import Bundle
+from index.cosine_scan import CosineScan
 from index.item_index import ItemIndex
 from index.ranking import unit_rows
+from index.tables import Table
 from service.errors import InvalidRequestError
 from service.ranking.attribution import count_in_common
+from service.ranking.cosine_search import CosineSearch
 from service.ranking.profile import NO_ROWS
 from service.ranking.search import InlineSearch, ItemSearch
 from service.ranking.turns import Steps
 
 Array = np.ndarray[Any, Any]
 
+MOST_COPIED = 16_000_000  # numbers in a space; of larger ones copies would take too much time at a start, and memory
+
 
 @dataclass(frozen=True)
 class VectorSpace:
-    """The unit vectors of all items in one space, and the search over them."""
+    """The search over the unit vectors of all items in one space."""
 
-    vectors: Array  # (n_items, width) float32; a row of zeros: the space has no vector for the item
-    unknown: Array  # the rows of zeros
+    unknown: Array  # the rows of zeros: the space has no vector for the item
     search: ItemSearch
 
     def hide(self, rows: Array) -> None:
@@ -35,7 +39,7 @@ class VectorSpace:
 class SimilarItems:
     """The nearest items in each space of a bundle; a space is built when it is first needed, in a thread.
 
-    Building copies all vectors of a space into an index: seconds for large catalogues, which would delay the start.
+    Building copies all vectors of a space into an index, or reads those of a large one for their lengths.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -48,6 +52,11 @@ class SimilarItems:
     def spaces(self) -> tuple[str, ...]:
         """The values that `by` may have."""
         return tuple(self._vectors)
+
+    @property
+    def copied_spaces(self) -> tuple[str, ...]:
+        """The spaces that are small enough to be copied, and so to be built before the service is ready."""
+        return tuple(by for by, vectors in self._vectors.items() if _is_copied(vectors))
 
     def vectors(self, by: str, rows: Array) -> Array:
         """The unit vectors (len(rows), width) of some items. InvalidRequestError where the bundle lacks the space."""
@@ -62,7 +71,7 @@ class SimilarItems:
         bundle lacks the space.
         """
         space = await self._built_space(by)
-        vector = space.vectors[row]
+        (vector,) = self.vectors(by, np.array([row]))
         if not vector.any():
             return None
         excluded = np.append(without, row)
@@ -72,8 +81,8 @@ class SimilarItems:
         return nearest
 
     async def build(self) -> None:
-        """Build every space that is not built yet, one after another."""
-        for by in self.spaces:
+        """Build every small space that is not built yet, one after another; a large one waits for its first request."""
+        for by in self.copied_spaces:
             await self._built_space(by)
 
     def hide(self, rows: Array) -> None:
@@ -92,12 +101,12 @@ class SimilarItems:
             return building.result()
         return await asyncio.shield(building)  # a cancelled caller does not cancel it for the others
 
-    async def _build(self, vectors: Array) -> VectorSpace:
+    async def _build(self, vectors: Table) -> VectorSpace:
         space = await asyncio.to_thread(_unit_space, vectors)
         space.hide(self._hidden)  # without an await between: `hide` reaches the space from now on
         return space
 
-    def _vectors_of(self, by: str) -> Array:
+    def _vectors_of(self, by: str) -> Table:
         vectors = self._vectors.get(by)
         if vectors is None:
             raise InvalidRequestError(f"by: this bundle has {', '.join(self._vectors)}, found {by!r}")
@@ -116,15 +125,22 @@ class SimilarItems:
         return counts
 
 
-def _vectors(bundle: Bundle) -> dict[str, Array]:
-    by_space = {"fused": bundle.item_embeddings, **bundle.neighbours}
+def _vectors(bundle: Bundle) -> dict[str, Table]:
+    by_space: dict[str, Table] = {"fused": bundle.item_embeddings, **bundle.neighbours}
     if "id" in bundle.item_parts:
-        by_space["id"] = np.asarray(bundle.item_parts["id"])  # its unit rows are float32 in memory anyway
+        by_space["id"] = bundle.item_parts["id"]
     return by_space
 
 
-def _unit_space(vectors: Array) -> VectorSpace:
-    """The space of these vectors (n_items, width), normalized."""
-    unit = unit_rows(vectors)
+def _is_copied(vectors: Table) -> bool:
+    return vectors.shape[0] * vectors.shape[1] <= MOST_COPIED
+
+
+def _unit_space(vectors: Table) -> VectorSpace:
+    """The space of these vectors (n_items, width)."""
+    if not _is_copied(vectors):
+        scan = CosineScan(vectors)
+        return VectorSpace(scan.unknown, CosineSearch(scan))
+    unit = unit_rows(np.asarray(vectors))
     unknown = np.flatnonzero(~unit.any(axis=1))
-    return VectorSpace(unit, unknown, InlineSearch(ItemIndex.build(unit).with_hidden(unknown)))
+    return VectorSpace(unknown, InlineSearch(ItemIndex.build(unit).with_hidden(unknown)))

@@ -9,11 +9,12 @@ import pytest
 from bundles import edited, write_small_bundle
 
 from index import bundle as bundle_module
+from index import item_index
 from index.errors import InputError
 from index.registry import Registry
 from service.bundles import verified_files
 from service.bundles.open_published import open_published
-from service.bundles.verified_files import FILE, SETTLED_NS, VerifiedFiles, identities
+from service.bundles.verified_files import FILE, SETTLED_NS, Verified, VerifiedFiles, identities
 from service.settings import Settings
 
 
@@ -93,10 +94,18 @@ def test_files_that_were_just_written_are_not_remembered(tmp_path: Path) -> None
     bundle = write_small_bundle(tmp_path)
     files = identities(bundle)
     newest = max(one.changed_ns for one in files.values())
-    VerifiedFiles(tmp_path / "data").remember(bundle.name, files, now_ns=newest + SETTLED_NS // 2)
-    assert not VerifiedFiles(tmp_path / "data").hold(bundle.name, files)
-    VerifiedFiles(tmp_path / "data").remember(bundle.name, files, now_ns=newest + 2 * SETTLED_NS)
-    assert VerifiedFiles(tmp_path / "data").hold(bundle.name, files)
+    record, verified = VerifiedFiles(tmp_path / "data"), Verified(bundle=bundle.name, files=files, largest_norm=2.5)
+    record.remember(verified, now_ns=newest + SETTLED_NS // 2)
+    assert record.find(bundle.name, files) is None
+    record.remember(verified, now_ns=newest + 2 * SETTLED_NS)
+    assert record.find(bundle.name, files) == verified
+
+
+def test_a_start_that_reads_no_sums_knows_the_largest_norm(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(registry=published.parent)
+    expected = open_published(settings).bundle.index().norm
+    monkeypatch.setattr(item_index, "largest_norm", lambda vectors: pytest.fail("read all vectors"))
+    assert open_published(settings).bundle.index().norm == expected
 
 
 def test_nothing_is_remembered_where_sums_are_not_checked(published: Path) -> None:

@@ -38,6 +38,22 @@ def test_what_first_requests_would_build_is_built_when_the_service_is_ready(regi
     assert started(registry, built, warm_up_requests=0) == (set(), False)
 
 
+def test_a_large_bundle_is_ready_before_what_only_some_requests_need_is_built(registry, monkeypatch):
+    monkeypatch.setattr("service.http.start_requests.MOST_ITEMS", 10)
+    monkeypatch.setattr("service.ranking.similar.MOST_COPIED", 0)
+
+    def built(service: Service) -> tuple[bool, bool]:
+        loaded = service.current.loaded
+        return bool(loaded.similar_items._building), loaded.facet_store._building is not None
+
+    assert started(registry, built) == (False, False)
+    with serving(registry=registry) as client:
+        for path in ("/recommend/user-0?category=chair", "/similar/item-0?explain=true", "/similar/item-0?by=id"):
+            response = client.get(path)
+            assert response.status_code == 200, response.text
+            assert response.json()["items"]
+
+
 def test_a_request_of_each_kind_is_replayed_and_none_fails(registry, monkeypatch):
     replayed: list[str] = []
     results: list[WarmUpResult] = []
