@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from index.block_scan import scan_blocks, scans_blocks
 from index.building import Progress
 from index.engine import Engine, build_engine, read_engine, stored_vectors, write_engine
 from index.errors import InputError
@@ -146,6 +147,9 @@ class ItemIndex:
         """
         queries = checked_queries(queries, self.vectors.shape[1])  # (m, d)
         excluded = checked_exclude(exclude, len(queries), len(self))
+        error = rounding_error(queries, self.norm)
+        if within is None and scans_blocks(self.engine, len(self), checked_k(k, len(self))):
+            return scan_blocks(self.vectors, queries, k, excluded=excluded, hidden=self.hidden, error=error)
         rows, scores = empty_result(len(queries), checked_k(k, len(self)))
         if within is not None and self._scored(len(checked_rows(within, len(self)))):
             self._score(queries, excluded, within, rows, scores)
@@ -153,7 +157,7 @@ class ItemIndex:
         if within is not None and self.overflow is not None and not self.engine.takes_selector:  # a GPU engine
             return self.overflow.search(queries, k, excluded, within)
         base = None if within is None else self._mask(within)
-        batch = _Batch(queries, excluded, rounding_error(queries, self.norm), base, rows, scores)
+        batch = _Batch(queries, excluded, error, base, rows, scores)
         for plan, places in self._plans(batch, None if within is None else len(within)):
             self._search(batch, places, plan)
         return rows, scores

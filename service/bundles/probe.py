@@ -47,7 +47,7 @@ async def _find_similar(loaded: LoadedBundle, item_id: str) -> None:
     nearest = await similar.nearest(row, K, similar.spaces[0])
     if nearest is not None:
         rows, scores = nearest
-        loaded.items.ranked(rows.tolist(), list(scores), first=1)
+        loaded.items.ranked(rows.tolist(), scores)
         similar.cosines(row, rows)
         list(similar.users_in_common(row, rows))
 
@@ -56,7 +56,7 @@ async def _make_list(loaded: LoadedBundle, user_id: str) -> None:
     profile: Profile = await loaded.users.find_for_replay(user_id)
     recommender = loaded.recommender
     ranking = await recommender.recommend(profile, K, exclude_seen=True)
-    loaded.items.ranked(ranking.rows.tolist(), list(ranking.scores), first=1)
+    loaded.items.ranked(ranking.rows.tolist(), ranking.scores)
     if ranking.source == "popular":
         list(recommender.explain_popular(ranking))
     else:

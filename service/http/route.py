@@ -80,6 +80,7 @@ class Request(Generic[Q]):
     cost: int = 1
     turn: Turn = field(init=False)  # at computing, of requests that take long
     raw_body: bytes = b""  # before parsing, after Content-Encoding: signatures are computed over it
+    shown: Sequence[int] = ()  # the items' rows in the response of a route with `impressions`, set by the endpoint
     computed_from: float = 0.0  # by the clock of durations, once the request and its user's profile are there
 
 
@@ -150,7 +151,7 @@ def route(
         cacheable: whether a response depends only on path, query, profile and what clears the response cache.
         user_field: the response's field for the user id in the path, where everything else depends on the profile
             alone. It is added when a response is sent, so that all unknown users share one cached response.
-        impressions: whether the response's `items` are shown to a user who may click: they may be logged.
+        impressions: whether the items of `request.shown` are shown to a user who may click: they may be logged.
         is_known: whether there is an id that was sent with bare slashes, as proxies do that decode `%2F`. Otherwise
             the path is one that no route has.
         errors: statuses that this route may refuse with beside COMMON_ERRORS, in the shape of `error_model`.
@@ -364,7 +365,7 @@ class _DirectEndpoint:
         rendered = orjson.dumps(result, option=orjson.OPT_SERIALIZE_NUMPY)[1:]
         request.timings.mark("render")
         logged = self.impressions and service.settings.log_impressions
-        item_ids = tuple(item["item_id"] for item in result["items"]) if logged else ()
+        item_ids = tuple(request.loaded.items.shown(row).item_id for row in request.shown) if logged else ()
         return CachedResponse(request.profile, rendered, result.get("source", ""), item_ids)
 
 

@@ -18,8 +18,10 @@ from service.ranking.turns import Steps
 
 Array = np.ndarray[Any, Any]
 
+UNITS = 1_000_000  # of a share: six decimals are far below the 1e-4 to which shares sum, and short enough to read
 SCORES_AT_ONCE = 200_000  # numbers computed in one step: a millisecond or two
 ITEMS_AT_ONCE = 64  # of a list, explained in one step
+SORTED_WHOLE = 64  # up to so many past items, sorting all takes a third of the time that finding the largest does
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,62 @@ class ScoreShares:
     past: Array  # (n, k): positions in the user's past of the items with the largest shares, largest first
     contributions: Array  # (n, k): their shares
     others: Array  # (k,): the share of the rest of the past; own + contributions + others is the score
+
+
+@dataclass(frozen=True, eq=False)
+class RoundedShares:
+    """The shares of k scores as a response shows them, in units of the last decimal: whole numbers sum exactly."""
+
+    names: tuple[str, ...]  # of the p parts
+    units: Array  # (p + n + 2 or 3, k): parts, n past items, other past items, the user's own term, rules if any
+    n_past: int
+
+    @classmethod
+    def of(cls, shares: ScoreShares, boosts: Array | None = None) -> "RoundedShares":
+        """Round the shares; boosts (k,) are what rules add to the scores."""
+        rules = [] if boosts is None else [boosts]
+        rows = [*shares.parts.values(), *shares.contributions, shares.others, shares.own, *rules]
+        return cls(tuple(shares.parts), _in_units(np.array(rows, np.float64)), len(shares.contributions))
+
+    @property
+    def parts(self) -> Array:
+        """The shares by part (p, k)."""
+        parts: Array = self.units[: len(self.names)]
+        return parts
+
+    @property
+    def past(self) -> Array:
+        """The shares of the named past items (n, k), largest first."""
+        past: Array = self.units[len(self.names) :][: self.n_past]
+        return past
+
+    @property
+    def own(self) -> Array:
+        """The shares of the user's own term (k,)."""
+        own: Array = self.units[len(self.names) + self.n_past + 1]
+        return own
+
+    @property
+    def rules(self) -> Array:
+        """The shares of rules (k,), 0 where there are none."""
+        row = len(self.names) + self.n_past + 2
+        return self.units[row] if row < len(self.units) else np.zeros(self.units.shape[1])
+
+    def sums(self, units: Array) -> Array:
+        """What parts and what all else sum to (2, k); `units` are these, or some of them with zeros for others."""
+        sums: Array = np.add.reduceat(units, [0, len(self.names)], axis=0)
+        return sums
+
+
+def _in_units(values: Array) -> Array:
+    units: Array = np.rint(values * UNITS)
+    return units
+
+
+def rounded(values: Array) -> list[Any]:
+    """The values (k,), or each row of (n, k), as a response shows them."""
+    numbers: list[Any] = (_in_units(values.astype(np.float64)) / UNITS).tolist()
+    return numbers
 
 
 def attribute_score(
@@ -62,6 +120,9 @@ def largest(values: Array, n: int) -> Array:
     n = min(n, len(values))
     if n == 0:
         return np.empty((0, values.shape[1]), np.int64)
+    if len(values) <= SORTED_WHOLE:
+        first: Array = (-values).argsort(axis=0, kind="stable")[:n]
+        return first
     columns = np.arange(values.shape[1])
     chosen = np.argpartition(-values, n - 1, axis=0)[:n]  # sorting all would be slow for a long past
     order = np.argsort(-values[chosen, columns], axis=0, kind="stable")

@@ -5,17 +5,20 @@ of the named past items, of the other past items together, of the user's own ter
 what carries more than MOST of it, "mostly" of a part with more than MOST of the positive parts.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress, repeat
+from operator import not_
 from typing import Any
 
 import numpy as np
+import orjson
 
-from service.ranking.attribution import ScoreShares
+from service.ranking.attribution import UNITS, RoundedShares, ScoreShares, rounded
+from service.ranking.item_metadata import ShownItem, json_numbers
 
 Array = np.ndarray[Any, Any]
 
-DECIMALS = 6  # far below the 1e-4 to which the shares sum, and short enough to read
 MOST = 0.5  # the share above which a sentence calls something the reason
 MOST_NAMED = 2  # past items in a sentence
 
@@ -28,6 +31,7 @@ PART_PHRASES = {
     "multimodal": "its looks and description together",
     "anchor": "its ties to items like it",
 }
+REST_FIELDS = (b'"other_past_items"', b'"user_own"', b'"rules"')
 HAD_BY_NO_USER = {"id": "what was learned of the item itself"}  # in place of the phrase above
 OWN_TASTE = "it fits your own long-term taste"
 OWN_REST = "it fits what was learned of you beyond your past items"
@@ -48,126 +52,157 @@ class PastItems:
 def render_explanations(
     explanation: ScoreShares,
     past: PastItems,
-    name: Callable[[int], tuple[str, str]],
+    shown: Callable[[int], ShownItem],
     ranks: Array | None = None,
     *,
     shares: Array | None = None,
     pinned: Sequence[bool] = (),
     user_counts: Sequence[int] = (),
-) -> Iterator[dict[str, Any]]:
-    """Yield one JSON explanation for each of the k items.
+) -> list[bytes]:
+    """The explanation of each of the k items as JSON.
 
-    ranks (n, k) are the counterfactual ranks; name gives the id and title of an item row; shares (k,) are what boosts
-    add to the scores, None where there are no boosts; pinned (k,) marks the items that a rule pinned; user_counts (k,)
-    are the users who had each item.
+    ranks (n, k) are the counterfactual ranks; shown gives the texts of an item row; shares (k,) are what boosts add to
+    the scores, None where there are no boosts; pinned (k,) marks the items that a rule pinned; user_counts (k,) are the
+    users who had each item.
     """
-    parts = rounded(np.stack(list(explanation.parts.values())))  # k lists, one share a part
+    of_all = RoundedShares.of(explanation, shares)
     weights = None if (past.weights == 1).all() else rounded(past.weights)
-    rows, contributions = past.rows.T.tolist(), rounded(explanation.contributions)
-    own, others = rounded(explanation.own), rounded(explanation.others)
-    boosts = None if shares is None else rounded(shares)
-    for i, part_shares in enumerate(parts):
-        items = [_past_item(name(row), share) for row, share in zip(rows[i], contributions[i], strict=True)]
-        if weights is not None:
-            _add_weights(items, weights[i])
-        if ranks is not None:
-            for item, rank in zip(items, ranks[:, i].tolist(), strict=True):
-                item["rank_without"] = rank or None
-        record = {
-            "parts": dict(zip(explanation.parts, part_shares, strict=True)),
-            "past_items": items,
-            "other_past_items": others[i],
-            "user_own": own[i],
-        }
-        if boosts is not None:
-            record["rules"] = boosts[i]
-        said = explanation_sentence(
-            record,
-            past,
-            pinned=bool(pinned) and pinned[i],
-            had_by_users=not user_counts or user_counts[i] > 0,
-        )
-        yield {"sentence": said, **record}
+    items = [[shown(row) for row in rows] for rows in past.rows.tolist()]  # n lists of k
+    titles = [[item.name for item in named] for named in items[:MOST_NAMED]]
+    said = explanation_sentences(of_all, titles, past, weights=weights, pinned=pinned, user_counts=user_counts)
+    k, numbers = of_all.units.shape[1], json_numbers((of_all.units / UNITS).ravel())
+    shares_json = [numbers[start : start + k] for start in range(0, len(numbers), k)]  # one list of k for each share
+    # One by one they take twice as long; no string in JSON has three such characters in a row.
+    sentences = orjson.dumps(list(said))[2:-2].split(b'","')
+    return _joined(of_all, sentences, shares_json, items, _more_fields(weights, ranks))
 
 
-def rounded(values: Array) -> list[Any]:
-    """The values (k,), or each column of (n, k), as rounded Python numbers: numpy's are slow one by one."""
-    numbers: list[Any] = np.round(values.astype(np.float64), DECIMALS).T.tolist()
-    return numbers
+def _joined(
+    shares: RoundedShares,
+    sentences: Sequence[bytes],
+    numbers: Sequence[Sequence[bytes]],
+    items: Sequence[Sequence[ShownItem]],
+    more: Sequence[Sequence[bytes]],
+) -> list[bytes]:
+    """The JSON of k explanations; numbers are those of each share, items and more those of each place in the past."""
+    p, n = len(shares.names), shares.n_past
+    columns: list[Iterable[bytes]] = [repeat(b'{"sentence":"'), sentences]  # their texts in turn make one explanation
+    opening = b'","parts":{'
+    for name, of_part in zip(shares.names, numbers, strict=False):
+        columns += [repeat(b"%b%b:" % (opening, orjson.dumps(name))), of_part]
+        opening = b","
+    opening = b'},"past_items":['
+    for place, of_item in enumerate(numbers[p : p + n]):
+        in_past = [item.in_past for item in items[place]]
+        columns += [
+            repeat(opening),
+            in_past,
+            repeat(b',"contribution":'),
+            of_item,
+            more[place] if more else repeat(b""),
+        ]
+        opening = b"},"
+    opening = b"}]," if n else b'},"past_items":[],'
+    for field, of_rest in zip(REST_FIELDS, numbers[p + n :], strict=False):
+        columns += [repeat(b"%b%b:" % (opening, field)), of_rest]
+        opening = b","
+    return list(map(b"".join, zip(*columns, repeat(b"}"), strict=False)))
 
 
-def _past_item(name: tuple[str, str], contribution: float) -> dict[str, Any]:
-    return {"item_id": name[0], "title": name[1], "contribution": contribution}
+def _more_fields(weights: list[list[float]] | None, ranks: Array | None) -> list[list[bytes]]:
+    """For each of the n places in the past what only some of the k items have there; empty where none has anything."""
+    fields = []
+    if weights is not None:
+        fields.append([[b"" if one == 1 else b',"weight":%b' % orjson.dumps(one) for one in row] for row in weights])
+    if ranks is not None:
+        fields.append([[b',"rank_without":%b' % orjson.dumps(one or None) for one in row] for row in ranks.tolist()])
+    return [list(map(b"".join, zip(*rows, strict=True))) for rows in zip(*fields, strict=True)]
 
 
-def _add_weights(items: Sequence[dict[str, Any]], weights: Sequence[float]) -> None:
-    for item, weight in zip(items, weights, strict=True):
-        if weight != 1:
-            item["weight"] = weight
+def explanation_sentences(
+    shares: RoundedShares,
+    titles: Sequence[Sequence[str]],
+    past: PastItems,
+    *,
+    weights: Sequence[Sequence[float]] | None = None,
+    pinned: Sequence[bool] = (),
+    user_counts: Sequence[int] = (),
+) -> Iterator[str]:
+    """Yield the sentence of each of the k items.
+
+    titles (at least MOST_NAMED lists of k, or n) and weights (n lists of k, None: all 1) are those of its past items;
+    pinned and user_counts as above.
+    """
+    positive = np.maximum(shares.units, 0)
+    sums, raising = shares.sums(shares.units), shares.sums(positive)  # (2, k): of the parts, of all else
+    reasons = _reasons(shares, titles, past, weights, score=sums[1], raising=raising[1])
+    clauses = _part_clauses(shares, user_counts, score=sums[0], raising=raising[0])
+    for (how, reason), clause, rule, is_pinned in zip(
+        reasons, clauses, shares.rules.tolist(), pinned or repeat(False), strict=False
+    ):
+        if not reason:
+            said = "Nothing that is known of you speaks for it"
+        else:
+            lead = reason if is_pinned else how + reason  # a pinned item is in the list because of the rule
+            said = lead[0].upper() + lead[1:] + clause
+        yield f"{said}.{rules_sentence(rule, pinned=is_pinned)}"
 
 
-def explanation_sentence(
-    shares: Mapping[str, Any], past: PastItems, *, pinned: bool = False, had_by_users: bool = True
-) -> str:
-    """The sentence for the shares of one explanation, as they stand in the response."""
-    how, reason = _reason(shares, past)
-    if not reason:
-        said = "Nothing that is known of you speaks for it"
-    else:
-        lead = reason if pinned else how + reason  # a pinned item is in the list because of the rule
-        said = lead[0].upper() + lead[1:] + _part_clause(shares["parts"], had_by_users=had_by_users)
-    return f"{said}.{rules_sentence(shares.get('rules', 0.0), pinned=pinned)}"
+def _reasons(
+    shares: RoundedShares,
+    titles: Sequence[Sequence[str]],
+    past: PastItems,
+    weights: Sequence[Sequence[float]] | None,
+    *,
+    score: Array,
+    raising: Array,
+) -> Iterator[tuple[str, str]]:
+    """How much something of the user is the reason for each score, and what it is; empty where nothing raises it."""
+    named = np.maximum(shares.past[:MOST_NAMED], 0)
+    n_named, by_named = (named > 0).sum(axis=0).tolist(), named.sum(axis=0)
+    most, speaks = MOST * raising, score > 0
+    because, taste = ((by_named > most) & speaks).tolist(), ((shares.own > most) & speaks).tolist()
+    fits = OWN_TASTE if past.has_taste else OWN_REST
+    for i, n in enumerate(n_named):
+        first = [of_place[i] for of_place in titles[:n]]
+        disliked = () if weights is None else [of_place[i] < 0 for of_place in weights[:n]]
+        if because[i]:
+            yield "because ", had(first, past.source, disliked)
+        elif taste[i]:
+            yield "because ", fits
+        elif not n:
+            yield "partly because ", fits if shares.own[i] > 0 else ""
+        elif past.count <= n:
+            yield "partly because ", had(first, past.source, disliked)
+        else:
+            yield "", f"among {past.count} past items, most of all {_most_of_all(first, disliked)}"
 
 
-def _reason(shares: Mapping[str, Any], past: PastItems) -> tuple[str, str]:
-    """How much something of the user is the reason for the score, and what it is; empty where nothing raises it."""
-    items, own = shares["past_items"], shares["user_own"]
-    named = [item for item in items[:MOST_NAMED] if item["contribution"] > 0]
-    by_named, taste = sum(item["contribution"] for item in named), OWN_TASTE if past.has_taste else OWN_REST
-    summands = [*(item["contribution"] for item in items), shares["other_past_items"], own, shares.get("rules", 0.0)]
-    raising, score = _positive_sum(summands), sum(summands)
-    if by_named > MOST * raising and score > 0:
-        return "because ", had(named, past.source)
-    if own > MOST * raising and score > 0:
-        return "because ", taste
-    if not named:
-        return "partly because ", taste if own > 0 else ""
-    if past.count <= len(named):
-        return "partly because ", had(named, past.source)
-    titles = " and ".join(map(_title, named)).removesuffix(",")
-    return "", f"among {past.count} past items, most of all {titles}"
+def _most_of_all(titles: Sequence[str], disliked: Sequence[bool]) -> str:
+    if any(disliked):
+        both = zip(titles, disliked, strict=True)
+        titles = [f"{title}, which you did not like," if is_disliked else title for title, is_disliked in both]
+    return " and ".join(titles).removesuffix(",")
 
 
-def _positive_sum(values: Iterable[float]) -> float:
-    return sum(value for value in values if value > 0)
-
-
-def _title(item: Mapping[str, Any]) -> str:
-    return f"{item['title']}, which you did not like," if _is_disliked(item) else item["title"]
-
-
-def _is_disliked(item: Mapping[str, Any]) -> bool:
-    return bool(item.get("weight", 1) < 0)
-
-
-def had(items: Sequence[Mapping[str, Any]], source: str) -> str:
-    """A phrase that names past items, the disliked ones apart."""
-    liked = [item["title"] for item in items if not _is_disliked(item)]
-    disliked = [item["title"] for item in items if _is_disliked(item)]
+def had(titles: Sequence[str], source: str, disliked: Sequence[bool] = ()) -> str:
+    """A phrase that names past items, the disliked ones apart; without `disliked` there are none of these."""
+    liked = list(compress(titles, map(not_, disliked))) if disliked else titles
     phrases = [f"{VERBS.get(source, 'you had')} {' and '.join(liked)}"] if liked else []
-    if disliked:
-        phrases.append(f"you did not like {' and '.join(disliked)}")
+    if any(disliked):
+        phrases.append(f"you did not like {' and '.join(compress(titles, disliked))}")
     return " and ".join(phrases)
 
 
-def _part_clause(parts: Mapping[str, float], *, had_by_users: bool) -> str:
-    """Which part of the item weighs most; empty where no part raises the score."""
-    name, share = max(parts.items(), key=lambda part: part[1], default=("", 0.0))
-    if share <= 0:
-        return ""
-    is_most = share > MOST * _positive_sum(parts.values()) and sum(parts.values()) > 0
-    phrases = PART_PHRASES if had_by_users else PART_PHRASES | HAD_BY_NO_USER
-    return f"; {'mostly' if is_most else 'above all'} {phrases.get(name, name)}"
+def _part_clauses(shares: RoundedShares, user_counts: Sequence[int], *, score: Array, raising: Array) -> Iterator[str]:
+    """Which part of each item weighs most; empty where no part raises its score."""
+    best = shares.parts.argmax(axis=0).tolist()
+    is_most = ((shares.parts.max(axis=0) > MOST * raising) & (score > 0)).tolist()
+    counts = user_counts or repeat(1)
+    for place, raises, most, count in zip(best, (raising > 0).tolist(), is_most, counts, strict=False):
+        name = shares.names[place]
+        phrase = PART_PHRASES.get(name, name) if count else (PART_PHRASES | HAD_BY_NO_USER).get(name, name)
+        yield f"; {'mostly' if most else 'above all'} {phrase}" if raises else ""
 
 
 def rules_sentence(share: float, *, pinned: bool) -> str:

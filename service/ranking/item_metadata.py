@@ -1,50 +1,79 @@
-"""Decodes and caches the metadata of items that responses show."""
+"""Renders items as JSON: what never changes of an item once, into a bounded cache."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import orjson
 
 from index.bundle import Bundle
 
+Array = np.ndarray[Any, Any]
+
 SUMMARY_FIELDS = ("title", "category", "image")
 
 
+class ShownItem(NamedTuple):
+    """What responses show of an item, as the beginnings of JSON objects."""
+
+    item_id: str
+    name: str  # its title, or its id where it has none
+    in_list: bytes  # {"item_id":"B0012","title":"Oak chair","category":"chair","image":null
+    in_past: bytes  # {"item_id":"B0012","title":"Oak chair"; the title is its name
+
+
 class ItemMetadata:
-    """Metadata by item row; `summary(row)` is the cached `{item_id, title, category, image}`: copy before changing."""
+    """Metadata by item row; `shown(row)` is cached."""
 
     def __init__(self, bundle: Bundle, cache_size: int) -> None:
         self._bundle = bundle
         # Cached over a function and not over a method: a reference cycle would keep a replaced bundle open until the
         # next garbage collection.
-        summary = lru_cache(cache_size)(partial(_summary, bundle))
-        self.summary: Callable[[int], dict[str, Any]] = summary
-        self.clear_cache = summary.cache_clear
+        # All items fit: no order of use has to be maintained, which costs half of a lookup.
+        limit = None if cache_size >= len(bundle.item_ids) else cache_size
+        shown = lru_cache(limit)(partial(_shown, bundle))
+        self.shown: Callable[[int], ShownItem] = shown
+        self.clear_cache = shown.cache_clear
 
     def row(self, item_id: str) -> int | None:
         """The row of an item, or None."""
         return self._bundle.item_ids.row(item_id)
 
-    def name(self, row: int) -> tuple[str, str]:
-        """The item's id, and its title, or its id where it has no title."""
-        summary = self.summary(row)
-        return summary["item_id"], summary["title"] or summary["item_id"]
-
     def full_record(self, row: int) -> dict[str, Any]:
         """All metadata of the item in the bundle."""
         return _full_record(self._bundle, row)
 
-    def ranked(self, rows: list[int], scores: list[Any], first: int = 1) -> list[dict[str, Any]]:
-        """The items of a response, best first, with ranks from `first`."""
-        pairs = enumerate(zip(rows, scores, strict=True), start=first)
-        return [{**self.summary(row), "rank": rank, "score": score} for rank, (row, score) in pairs]
+    def ranked(
+        self, rows: Sequence[int], scores: Array, first: int = 1, *, more: Sequence[bytes] | None = None
+    ) -> orjson.Fragment:
+        """The JSON array of a response's items, best first, with ranks from `first`.
+
+        `more` are further fields of each item, with a comma in front: `,"users":3`.
+        """
+        if not len(rows):
+            return orjson.Fragment(b"[]")
+        ranks, ends = range(first, first + len(rows)), [b""] * len(rows) if more is None else more
+        items = [
+            b'%b,"rank":%d,"score":%b%b}' % (self.shown(row).in_list, rank, score, end)
+            for row, rank, score, end in zip(rows, ranks, json_numbers(scores), ends, strict=True)
+        ]
+        return orjson.Fragment(b"[%b]" % b",".join(items))
+
+
+def json_numbers(values: Array) -> list[bytes]:
+    """Each of at least one number (n,) as JSON."""
+    return orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
 
 
 def _full_record(bundle: Bundle, row: int) -> dict[str, Any]:
     return {"item_id": bundle.item_ids[row], **orjson.loads(bundle.item_json(row))}
 
 
-def _summary(bundle: Bundle, row: int) -> dict[str, Any]:
+def _shown(bundle: Bundle, row: int) -> ShownItem:
     record = _full_record(bundle, row)
-    return {"item_id": record["item_id"], **{name: record[name] for name in SUMMARY_FIELDS}}
+    item_id, title = record["item_id"], record["title"]
+    name = title or item_id
+    in_list = orjson.dumps({"item_id": item_id, **{field: record[field] for field in SUMMARY_FIELDS}})
+    in_past = orjson.dumps({"item_id": item_id, "title": name})
+    return ShownItem(item_id, name, in_list[:-1], in_past[:-1])

@@ -5,15 +5,15 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+import orjson
 
 from index.bundle import Bundle
-from service.ranking.attribution import ScoreShares, attribute_score, chunks_of, counterfactual_ranks
+from service.ranking.attribution import ScoreShares, attribute_score, chunks_of, counterfactual_ranks, rounded
 from service.ranking.constraints import NO_CONSTRAINTS, Constraints
 from service.ranking.explanation_text import (
     PastItems,
     popular_sentence,
     render_explanations,
-    rounded,
     rules_sentence,
 )
 from service.ranking.item_metadata import ItemMetadata
@@ -95,7 +95,7 @@ class BundleRecommender:
         exclude_seen: bool,
         counterfactual: bool,
         constraints: Constraints = NO_CONSTRAINTS,
-    ) -> Steps[list[dict[str, Any]]]:
+    ) -> Steps[list[bytes]]:
         """One JSON explanation for each ranked item: a sentence, shares by part, past items, the user's own term.
 
         At most `most` past items are named. With counterfactual each of them carries the ranked item's place by score,
@@ -113,7 +113,7 @@ class BundleRecommender:
             ranks = yield from self._counterfactual_ranks(
                 profile, past_vectors, ranking.rows, named, constraints, exclude_seen=exclude_seen
             )
-        explained: list[dict[str, Any]] = []
+        explained: list[bytes] = []
         for chunk, shares in zip(chunks, attributed, strict=True):
             its_ranks = None if ranks is None else ranks[:, chunk]
             explained += self._render(profile, shares, ranking.part(chunk), its_ranks)
@@ -124,9 +124,7 @@ class BundleRecommender:
         items, parts = self._bundle.item_embeddings[rows], self._bundle.parts_of(rows)
         return attribute_score(profile, past_vectors, items=items, parts=parts, most=most)
 
-    def _render(
-        self, profile: Profile, shares: ScoreShares, ranking: Ranking, ranks: Array | None
-    ) -> Iterator[dict[str, Any]]:
+    def _render(self, profile: Profile, shares: ScoreShares, ranking: Ranking, ranks: Array | None) -> list[bytes]:
         past = PastItems(
             profile.past[shares.past],
             profile.weights[shares.past],
@@ -138,7 +136,7 @@ class BundleRecommender:
         return render_explanations(
             shares,
             past,
-            self._items.name,
+            self._items.shown,
             ranks,
             shares=ranking.shares,
             pinned=pinned,
@@ -175,12 +173,12 @@ class BundleRecommender:
         allowed[self._search.hidden] = False
         return allowed
 
-    def explain_popular(self, ranking: Ranking) -> Iterator[dict[str, Any]]:
+    def explain_popular(self, ranking: Ranking) -> Iterator[bytes]:
         """Yield one JSON explanation for each popular item: how many users had it, and how rules moved it."""
         shares = [None] * len(ranking.rows) if ranking.shares is None else rounded(ranking.shares)
         for row, count, share in zip(ranking.rows.tolist(), self.user_counts(ranking.rows), shares, strict=True):
             sentence = popular_sentence(count) + rules_sentence(share or 0.0, pinned=row in ranking.pinned)
-            yield {"sentence": sentence} if share is None else {"sentence": sentence, "rules": share}
+            yield orjson.dumps({"sentence": sentence} | ({} if share is None else {"rules": share}))
 
 
 def excluded_rows(profile: Profile | None, *, exclude_seen: bool) -> Array:

@@ -41,7 +41,7 @@ class Watched:
 
 def watched(index: ItemIndex) -> tuple[ItemIndex, Watched]:
     watch = Watched(index)
-    return replace(index, engine=replace(index.engine, index=watch)), watch
+    return replace(index, engine=replace(index.engine, index=watch, device="gpu:0")), watch
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+import orjson
 from fastapi.routing import APIRoute
 
 from service.bundles.loaded import LoadedBundle
@@ -54,8 +55,9 @@ async def popular(service: Service, request: Request[PagedQuery]) -> dict[str, A
     (ranking,) = await loaded.ranker.rank(
         [None], query.k, query.offset, exclude_seen=False, constraints=constraints, order=BY_SCORE, turn=request.turn
     )
-    items = _render(loaded, ranking.rows.tolist(), list(ranking.scores), query.offset)
-    return {"bundle": loaded.bundle.bundle_id, "source": "popular", "missing": query.k - len(items), "items": items}
+    rows: list[int] = ranking.rows.tolist()
+    items = _render(loaded, rows, ranking.scores, query.offset)
+    return {"bundle": loaded.bundle.bundle_id, "source": "popular", "missing": query.k - len(rows), "items": items}
 
 
 async def trending(service: Service, request: Request[TrendingQuery]) -> dict[str, Any]:
@@ -75,13 +77,13 @@ async def trending(service: Service, request: Request[TrendingQuery]) -> dict[st
     if len(rows) < depth:
         popular_rows = await _popular_rows(loaded, constraints, rows, depth - len(rows), request.turn)
         rows, scores = rows + popular_rows, scores + [0.0] * len(popular_rows)
-    items = _render(loaded, rows[query.offset :], scores[query.offset :], query.offset)
+    rows, scores = rows[query.offset :], scores[query.offset :]
     return {
         "bundle": loaded.bundle.bundle_id,
         "source": "trending" if scored else "popular",
         "half_life_hours": hours,
-        "missing": query.k - len(items),
-        "items": items,
+        "missing": query.k - len(rows),
+        "items": _render(loaded, rows, np.array(scores, np.float64), query.offset),
     }
 
 
@@ -107,7 +109,6 @@ async def _popular_rows(
     return rows
 
 
-def _render(loaded: LoadedBundle, rows: list[int], scores: list[Any], offset: int) -> list[dict[str, Any]]:
-    items = loaded.items.ranked(rows, scores, first=offset + 1)
+def _render(loaded: LoadedBundle, rows: list[int], scores: Array, offset: int) -> orjson.Fragment:
     counts = loaded.recommender.user_counts(np.array(rows, np.int64))
-    return [{**item, "users": users} for item, users in zip(items, counts, strict=True)]
+    return loaded.items.ranked(rows, scores, first=offset + 1, more=[b',"users":%d' % count for count in counts])

@@ -77,6 +77,7 @@ async def recommend(service: Service, request: Request[RecommendQuery]) -> dict[
         listing = await _list_request(service, loaded, request.turn, query)
         (ranking,) = await _rank(loaded, [profile], listing)
     request.timings.mark("search")
+    request.shown = ranking.rows.tolist()
     fields = await _render_list(loaded, service.settings.past_items, profile, ranking, listing)
     if query.explain:
         request.timings.mark("explain")
@@ -98,6 +99,7 @@ async def session(service: Service, request: Request[Query]) -> dict[str, Any]:
     listing = await _list_request(service, loaded, request.turn, body, body.rules)
     (ranking,) = await _rank(loaded, [profile], listing)
     request.timings.mark("search")
+    request.shown = ranking.rows.tolist()
     return {
         "bundle": loaded.bundle.bundle_id,
         "user_id": body.user_id,
@@ -194,22 +196,20 @@ async def _render_list(
     listing: _ListRequest,
 ) -> dict[str, Any]:
     """The fields of a response that hold one ranking; an explanation names at most `max_past_items`."""
-    query = listing.query
-    items = loaded.items.ranked(ranking.rows.tolist(), list(ranking.scores), first=query.offset + 1)
-    if ranking.pinned:
-        for item, row in zip(items, ranking.rows.tolist(), strict=True):
-            if row in ranking.pinned:
-                item["pinned"] = True
+    query, rows, turn = listing.query, ranking.rows.tolist(), listing.turn
+    more = (
+        [b',"pinned":true' if row in ranking.pinned else b"" for row in rows] if ranking.pinned else [b""] * len(rows)
+    )
     if query.explain:
-        explanations = await listing.turn.run(_explain(loaded, max_past_items, profile, ranking, listing))
-        for item, explanation in zip(items, explanations, strict=True):
-            item["explanation"] = explanation
-    return {"source": ranking.source, "missing": query.k - len(items), "items": items}
+        explanations = await turn.run(_explain(loaded, max_past_items, profile, ranking, listing))
+        more = [b'%b,"explanation":%b' % pair for pair in zip(more, explanations, strict=True)]
+    items = loaded.items.ranked(rows, ranking.scores, first=query.offset + 1, more=more)
+    return {"source": ranking.source, "missing": query.k - len(rows), "items": items}
 
 
 def _explain(
     loaded: LoadedBundle, max_past_items: int, profile: Profile | None, ranking: Ranking, listing: _ListRequest
-) -> Steps[list[dict[str, Any]]]:
+) -> Steps[list[bytes]]:
     if profile is None or ranking.source == "popular":
         return list(loaded.recommender.explain_popular(ranking))
     return (

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import orjson
 from fastapi.routing import APIRoute
 
 from service.bundles.loaded import LoadedBundle
@@ -59,31 +60,31 @@ async def similar(service: Service, request: Request[SimilarQuery]) -> dict[str,
         await request.turn.pause()
     request.timings.mark("search")
     rows, scores = (NO_ROWS, NO_ROWS) if nearest is None else (nearest[0][query.offset :], nearest[1][query.offset :])
-    items = loaded.items.ranked(rows.tolist(), list(scores), first=query.offset + 1)
+    more = await _similarities(loaded, row, rows, request.turn) if query.explain else None
     if query.explain:
-        for item, similarity in zip(items, await _similarities(loaded, row, rows, request.turn), strict=True):
-            item["explanation"] = similarity
         request.timings.mark("explain")
     answer = {
         "bundle": loaded.bundle.bundle_id,
         "source": query.by,
         "item_id": request.id,
         "by": query.by,
-        "missing": query.k - len(items),
-        "items": items,
+        "missing": query.k - len(rows),
+        "items": loaded.items.ranked(rows.tolist(), scores, first=query.offset + 1, more=more),
     }
     if nearest is None:
         answer["reason"] = f"this item has no vector in the space {query.by}"
     return answer
 
 
-async def _similarities(loaded: LoadedBundle, row: int, rows: Array, turn: Turn) -> list[dict[str, Any]]:
+async def _similarities(loaded: LoadedBundle, row: int, rows: Array, turn: Turn) -> list[bytes]:
+    """For each of the rows the field `explanation`."""
     cosines = loaded.similar_items.cosines(row, rows)
     shared = await turn.run(loaded.similar_items.users_in_common(row, rows))
-    return [
+    told = [
         {"cosines": {name: values[i] for name, values in cosines.items()}, "users_in_common": users}
         for i, users in enumerate(shared)
     ]
+    return [b',"explanation":' + orjson.dumps(one, option=orjson.OPT_SERIALIZE_NUMPY) for one in told]
 
 
 def known_row(loaded: LoadedBundle, item_id: str) -> int:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from processes import process, run
 from servers import counted, serving, wait_until
@@ -139,7 +140,7 @@ def test_what_served_goes_when_its_last_reference_does_without_any_garbage_colle
     gc.disable()
     try:
         serving_one = load_bundle(opened.bundle, None, settings, metrics)  # type: ignore[arg-type]
-        serving_one.items.ranked([1, 2], [0.5, 0.4])
+        serving_one.items.ranked([1, 2], np.array([0.5, 0.4]))
         gone = [
             weakref.ref(part) for part in (serving_one, opened.bundle, serving_one.items, serving_one.similar_items)
         ]

@@ -1,36 +1,62 @@
 """The sentence of an explanation is true of the numbers beside it, whatever they are."""
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.ranking.attribution import ScoreShares
+from service.http.responses import Explanation
+from service.ranking.attribution import RoundedShares, ScoreShares
 from service.ranking.explanation_text import (
     HAD_BY_NO_USER,
     OWN_REST,
     OWN_TASTE,
     PART_PHRASES,
     PastItems,
-    explanation_sentence,
+    explanation_sentences,
     popular_sentence,
     render_explanations,
     rules_sentence,
 )
+from service.ranking.item_metadata import ShownItem
 
 
 def past_of(count: int = 0, source: str = "user", *, has_taste: bool = True) -> PastItems:
     return PastItems(np.empty((0, 0)), np.empty((0, 0)), source, count, has_taste)
 
 
-def shares_of(*past: float, own: float = 0.0, others: float = 0.0, **more: Any) -> dict[str, Any]:
-    """Shares as in a response: past items called film 0, film 1, ..., and one part with all of the score."""
-    items = [{"title": f"film {i}", "contribution": share} for i, share in enumerate(past)]
-    shares = {"past_items": items, "other_past_items": others, "user_own": own}
-    return shares | {"parts": {"image": sum(past) + own + others}} | more
+def shares_of(
+    *past: float,
+    own: float = 0.0,
+    others: float = 0.0,
+    parts: Mapping[str, float] | None = None,
+    rules: float | None = None,
+) -> RoundedShares:
+    """The shares of one item: past items called film 0, film 1, ..., and by default one part with all of the score."""
+    by_part = {"image": sum(past) + own + others} if parts is None else parts
+    shares = ScoreShares(
+        {name: np.array([share]) for name, share in by_part.items()},
+        np.array([own]),
+        np.zeros((len(past), 1), np.int64),
+        np.array(past).reshape(-1, 1),
+        np.array([others]),
+    )
+    return RoundedShares.of(shares, None if rules is None else np.array([rules]))
+
+
+def explanation_sentence(
+    shares: RoundedShares, past: PastItems, *, pinned: bool = False, had_by_users: bool = True, weights: Any = None
+) -> str:
+    titles = [[f"film {i}"] for i in range(shares.n_past)]
+    (said,) = explanation_sentences(
+        shares, titles, past, weights=weights, pinned=[pinned], user_counts=[int(had_by_users)]
+    )
+    return said
 
 
 def test_past_items_that_carry_most_of_the_score_are_the_reason() -> None:
@@ -80,7 +106,7 @@ def test_an_item_that_no_user_had_is_not_explained_by_who_had_it() -> None:
     assert said == f"Because you had film 0; mostly {HAD_BY_NO_USER['id']}."
 
 
-share = st.floats(-5, 5, width=32)
+share = st.floats(-5, 5, width=32).map(lambda value: round(value, 6))  # as in a response
 
 
 @given(
@@ -109,7 +135,7 @@ def test_the_sentence_is_true_of_its_shares(
         others = 0.0
     elif past:
         others = min(others, more * past[-1])  # the named ones are the largest
-    shares = shares_of(*past, own=own, others=others, parts=parts, **({} if rules is None else {"rules": rules}))
+    shares = shares_of(*past, own=own, others=others, parts=parts, rules=rules)
     about = past_of(len(past) + more, source, has_taste=has_taste)
     said = explanation_sentence(shares, about, pinned=pinned, had_by_users=had_by_users)
 
@@ -145,6 +171,48 @@ def test_the_sentence_is_true_of_its_shares(
     assert said.endswith(" A rule moved it down.") == (not pinned and (rules or 0.0) < 0)
 
 
+def shown(row: int) -> ShownItem:
+    item_id, title = f"i{row}", f'Film "{row}",\\"'
+    in_past = orjson.dumps({"item_id": item_id, "title": title})[:-1]
+    return ShownItem(item_id, title, b"", in_past)
+
+
+@given(
+    k=st.integers(1, 12),
+    n=st.integers(0, 5),
+    p=st.integers(1, 5),
+    seed=st.integers(0, 999),
+    ranked=st.booleans(),
+    boosted=st.booleans(),
+    weighted=st.booleans(),
+)
+def test_an_explanation_is_the_json_that_its_model_writes(
+    *, k: int, n: int, p: int, seed: int, ranked: bool, boosted: bool, weighted: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    draw = lambda *shape: (rng.integers(-9_000, 9_000, shape) / 1_000).astype(np.float32)  # noqa: E731 - short, local
+    found = ScoreShares(
+        {name: draw(k) for name in sorted(PART_PHRASES)[:p]}, draw(k), rng.integers(0, 9, (n, k)), draw(n, k), draw(k)
+    )
+    weights = draw(n, k) if weighted else np.ones((n, k), np.float32)
+    past = PastItems(rng.integers(0, 9, (n, k)), weights, "user", count=n + 2)
+    ranks = rng.integers(0, 3, (n, k)) if ranked else None
+    shares = draw(k) if boosted else None
+    told = render_explanations(found, past, shown, ranks, shares=shares, user_counts=[1] * k)
+    assert len(told) == k
+    for i, one in enumerate(told):
+        model = Explanation.model_validate_json(one)
+        assert one == orjson.dumps(model.model_dump(exclude_unset=True))
+        assert model.parts == {name: share[i] for name, share in rounded_parts(found).items()}
+        assert [item.contribution for item in model.past_items or ()] == pytest.approx(found.contributions[:, i])
+        assert [item.item_id for item in model.past_items or ()] == [f"i{row}" for row in past.rows[:, i]]
+        assert (model.rules is None) == (shares is None)
+
+
+def rounded_parts(found: ScoreShares) -> dict[str, list[float]]:
+    return {name: [round(float(value), 6) for value in share] for name, share in found.parts.items()}
+
+
 def test_an_explanation_is_told_item_by_item() -> None:
     found = ScoreShares(
         parts={"id": np.float32([1, 2]), "text": np.float32([3, -1])},
@@ -154,11 +222,11 @@ def test_an_explanation_is_told_item_by_item() -> None:
         others=np.float32([0.5, 0.25]),
     )
     past = PastItems(np.array([[7, 8]]), np.ones((1, 2)), "user", count=2)
-    told = list(render_explanations(found, past, lambda row: (f"i{row}", f"Film {row}"), np.array([[4, 0]])))
+    told = [orjson.loads(one) for one in render_explanations(found, past, shown, np.array([[4, 0]]))]
     assert told[0] == {
-        "sentence": "Because you had Film 7; mostly its description.",
+        "sentence": f"Because you had {shown(7).name}; mostly its description.",
         "parts": {"id": 1.0, "text": 3.0},
-        "past_items": [{"item_id": "i7", "title": "Film 7", "contribution": 3.0, "rank_without": 4}],
+        "past_items": [{"item_id": "i7", "title": shown(7).name, "contribution": 3.0, "rank_without": 4}],
         "other_past_items": 0.5,
         "user_own": 0.5,
     }
@@ -167,12 +235,10 @@ def test_an_explanation_is_told_item_by_item() -> None:
 
 
 def test_what_was_disliked_is_told_apart_and_what_a_session_looked_at_is_not_called_had() -> None:
-    shares = shares_of(0.5, 0.2, others=0.1)
-    shares["past_items"][1]["weight"] = -0.5
-    told = explanation_sentence(shares, past_of(3, "session"))
+    shares, weights = shares_of(0.5, 0.2, others=0.1), [[1], [-0.5]]
+    told = explanation_sentence(shares, past_of(3, "session"), weights=weights)
     assert told.startswith("Because you looked at film 0 and you did not like film 1; ")
-    shares["other_past_items"] = 9.0
-    told = explanation_sentence(shares, past_of(3, "session"))
+    told = explanation_sentence(shares_of(0.5, 0.2, others=9.0), past_of(3, "session"), weights=weights)
     assert told.startswith("Among 3 past items, most of all film 0 and film 1, which you did not like; ")
 
 
