@@ -39,10 +39,11 @@ def load_bundle(
     """Load every item, wait for the index, and measure recall@20 as a bundle's index is; returns that recall.
 
     Goes on where an earlier run ended, and only measures where that run was whole. `progress` gets the number of rows
-    that are there. InputError where the recall is below `floor`: then the collection stays, and nothing serves from it.
-    MilvusError where Milvus does not respond.
+    that are there. InputError where the recall is below `floor` or what the bundle promises: then the collection stays,
+    and nothing serves from it. MilvusError where Milvus does not respond.
     """
     name = collection_of(bundle.bundle_id)
+    floor = max(floor, bundle.manifest.index.promised or 0.0)
     load_vectors(milvus, name, bundle.item_embeddings, kind, progress)
     recall = _recall(milvus, name, bundle, kind)
     if recall < floor:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,13 @@ def test_a_collection_whose_recall_is_too_low_serves_nothing(connection: Milvus,
         load(connection, bundle, floor=1.5)
     with pytest.raises(InputError, match="no whole collection"):
         point_alias(connection, bundle.bundle_id)
+
+
+def test_a_collection_must_keep_what_its_bundle_promises(connection: Milvus, bundle: Bundle) -> None:
+    promise = bundle.manifest.index.model_copy(update={"promised": 1.5})
+    promising = replace(bundle, manifest=bundle.manifest.model_copy(update={"index": promise}))
+    with pytest.raises(InputError, match=r"expected at least 1\.5"):
+        load(connection, promising, floor=0)
 
 
 def test_each_bundle_is_searched_in_its_own_collection(connection: Milvus, bundle: Bundle) -> None:
