@@ -3,7 +3,9 @@
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +215,25 @@ def test_a_file_is_probed_once_by_all_processes_of_a_folder(
     forget(monkeypatch)
     known.check(tmp_path / "a", "a" * 64, N + 1)
     assert probes[1:] == [tmp_path / "b", tmp_path / "a"]
+
+
+def test_workers_that_start_together_probe_once(
+    tmp_path: Path, probes: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads in their place: each finds that nothing is known, and waits for the lock."""
+    n_workers = 4
+    all_there = threading.Barrier(n_workers)
+
+    class Forgetful(set[str]):
+        def __contains__(self, _: object) -> bool:
+            all_there.wait()
+            return False
+
+    monkeypatch.setattr(probing, "_own", Forgetful())
+    with ThreadPoolExecutor(n_workers) as workers:
+        known = ProbedIndexes(tmp_path / "data")
+        list(workers.map(lambda _: known.check(tmp_path / "a", "a" * 64, N), range(n_workers)))
+    assert probes == [tmp_path / "a"]
 
 
 def test_the_record_stays_short(tmp_path: Path, probes: list[Path]) -> None:
