@@ -25,7 +25,7 @@ BLAS_FROM = 5
 ALWAYS, NEVER = 0, 2**31 - 1  # FAISS's threshold counts queries, in newer versions queries times dimensions
 PROBED_ROOTS = 2  # lists probed by default, in roots of their number (docs/measurements/search.md)
 DEFAULT_RERANK = 16  # for codes of a few bits a dimension
-_MOST = 2**31 - 1  # what FAISS can hold
+_MOST = 1_000_000  # candidates or lists of a search: they take memory, and a bundle of others may say how many
 SETTINGS = ("nprobe", "ef_search", "rerank")
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from index.bundle import BundleContent, write_bundle
 from index.content import AnchorContent
 from index.invariants import fold_in_sums
-from index.manifest import MANIFEST, MODALITIES, PARTS, digest_of, manifest_bytes
+from index.manifest import INDEX, MANIFEST, MODALITIES, PARTS, digest_of, manifest_bytes
 from index.recency import Recency
 from index.storage import sha256_of
 from index.tables import Precision
@@ -58,8 +58,18 @@ def edited(bundle: Path, name: str, edit: Callable[[np.ndarray], None]) -> Path:
     array = np.load(bundle / name)
     edit(array)
     np.save(bundle / name, array)
-    sum_of_it = sha256_of(bundle / name)
-    return with_manifest(bundle, lambda record: record["files"].update({name: sum_of_it}))
+    return _with_sum(bundle, name)
+
+
+def with_index(bundle: Path, change: Callable[[Path], object]) -> Path:
+    """The bundle with another index file and all sums right, as another writer than ours could make it."""
+    change(bundle / INDEX)
+    return _with_sum(bundle, INDEX)
+
+
+def _with_sum(bundle: Path, name: str) -> Path:
+    found = sha256_of(bundle / name)
+    return with_manifest(bundle, lambda record: record["files"].update({name: found}))
 
 
 def promising(bundle: Path, recall: float) -> Path:

@@ -220,8 +220,8 @@ def test_settings_of_one_try_do_not_outlive_the_next():
 def test_a_search_setting_that_is_unknown_or_too_large_for_faiss_is_refused():
     with pytest.raises(InputError, match="'n_probe' is unknown; expected one of nprobe, ef_search, rerank"):
         ItemIndex.build(vectors_of(300)).with_settings({"n_probe": 3})
-    with pytest.raises(InputError, match="ef_search is 2147483648; expected at least 1, at most 2147483647"):
-        ItemIndex.build(vectors_of(300), "HNSW16").with_settings({"ef_search": 2**31})
+    with pytest.raises(InputError, match="ef_search is 1000001; expected at least 1, at most 1000000"):
+        ItemIndex.build(vectors_of(300), "HNSW16").with_settings({"ef_search": 1_000_001})
 
 
 @pytest.mark.parametrize("factory", FACTORIES)

@@ -1,16 +1,17 @@
 """An index file of others is opened and searched by a process of its own first; what is wrong with it is told."""
 
-import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import faiss
 import numpy as np
 import pytest
-from bundles import write_small_bundle
+from bundles import with_index, write_small_bundle
 
 from index import probing
 from index.bundle import BundleError, open_bundle
@@ -18,12 +19,11 @@ from index.errors import InputError
 from index.gate import check_bundle
 from index.index_structure import CHECKS
 from index.item_index import ItemIndex
-from index.manifest import INDEX, MANIFEST
+from index.manifest import INDEX
 from index.probe import probe
 from index.probing import MOST_RECORDED, RECORD, ProbedIndexes, probe_in_process
 from index.reindex import reindex
 from index.storage import sha256_of
-from index.writing import write_bundle_folder
 
 N, D = 300, 16
 KINDS = (
@@ -215,6 +215,25 @@ def test_a_file_is_probed_once_by_all_processes_of_a_folder(
     assert probes[1:] == [tmp_path / "b", tmp_path / "a"]
 
 
+def test_workers_that_start_together_probe_once(
+    tmp_path: Path, probes: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads in their place: each finds that nothing is known, and waits for the lock."""
+    n_workers = 4
+    all_there = threading.Barrier(n_workers)
+
+    class Forgetful(set[str]):
+        def __contains__(self, _: object) -> bool:
+            all_there.wait()
+            return False
+
+    monkeypatch.setattr(probing, "_own", Forgetful())
+    with ThreadPoolExecutor(n_workers) as workers:
+        known = ProbedIndexes(tmp_path / "data")
+        list(workers.map(lambda _: known.check(tmp_path / "a", "a" * 64, N), range(n_workers)))
+    assert probes == [tmp_path / "a"]
+
+
 def test_the_record_stays_short(tmp_path: Path, probes: list[Path]) -> None:
     known = ProbedIndexes(tmp_path)
     for number in range(MOST_RECORDED + 3):
@@ -249,22 +268,10 @@ def test_what_this_process_wrote_is_not_probed_and_what_others_wrote_is(
 def test_a_flat_index_is_made_of_the_embeddings_whatever_its_file_holds(tmp_path: Path, probes: list[Path]) -> None:
     bundle = open_bundle(write_small_bundle(tmp_path))
     expected = bundle.index().search(bundle.user_embeddings, 10)
-    other = rewritten(bundle.path, lambda file: file.write_bytes(b"\xff" * file.stat().st_size))
+    other = with_index(bundle.path, lambda file: file.write_bytes(b"\xff" * file.stat().st_size))
     found = open_bundle(other).index().search(bundle.user_embeddings, 10)
     assert all(np.array_equal(one, another) for one, another in zip(found, expected, strict=True))
     assert probes == []
-
-
-def rewritten(bundle: Path, change: Callable[[Path], object]) -> Path:
-    """A bundle with another index file and all sums right."""
-    record = open_bundle(bundle).manifest.model_dump(mode="json", exclude={"bundle_id", "files"})
-
-    def fill(folder: Path) -> None:
-        shutil.copytree(bundle, folder, dirs_exist_ok=True)
-        (folder / MANIFEST).unlink()
-        change(folder / INDEX)
-
-    return write_bundle_folder(bundle.parent, record | {"model": "other"}, fill)
 
 
 def test_a_crafted_index_with_right_sums_is_refused_where_a_bundle_is_opened(
@@ -275,7 +282,7 @@ def test_a_crafted_index_with_right_sums_is_refused_where_a_bundle_is_opened(
         faiss.rev_swig_ptr(index.invlists.get_ids(0), 1)[0] = 2**40
         faiss.write_index(index, str(file))
 
-    crafted = rewritten(write_small_bundle(tmp_path, factory="IVF4,Flat"), craft)
+    crafted = with_index(write_small_bundle(tmp_path, factory="IVF4,Flat"), craft)
     forget(monkeypatch)
     with pytest.raises(BundleError, match=r"item\.faiss is no sound index: its rows run from \d+ to 1099511627776"):
         open_bundle(crafted).index()

@@ -4,15 +4,19 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import faiss
 import pytest
+from bundles import with_index, write_small_bundle
 from processes import process, run
 from servers import serving, wait_until
 
 from deploy.processes import free_port
+from index import probing
 from index.errors import InputError
 from index.manifest import INDEX, MANIFEST
-from index.registry import POINTER
+from index.registry import POINTER, Pointer, Registry
 from service.bundles.open_published import open_published
 from service.settings import Settings
 
@@ -76,3 +80,30 @@ def test_a_swap_onto_a_damaged_index_is_refused_and_the_bundle_serves_on(two, da
         assert "item.faiss" in refused.json()["detail"]
         assert client.get("/bundles").status_code == 200
         assert client.get("/recommend/user-3").json()["bundle"] == two.second.name
+
+
+def test_a_start_onto_a_crafted_index_serves_the_bundle_before_and_a_sound_one_is_probed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = Registry(tmp_path)
+    sound = write_small_bundle(tmp_path, factory="IVF4,Flat")
+    crafted = with_index(write_small_bundle(tmp_path, after_seconds=1, factory="IVF4,Flat"), a_row_beyond_all_items)
+    registry.publish(sound.name)
+    with pytest.raises(InputError, match="no sound index"):
+        registry.publish(crafted.name)
+    pointer = Pointer(bundle=crafted.name, history=[sound.name])
+    (tmp_path / POINTER).write_text(pointer.model_dump_json(), encoding="utf-8")
+    monkeypatch.setattr(probing, "_own", set())  # as if others had written them
+    opened = open_published(Settings(registry=tmp_path))
+    assert opened.bundle.bundle_id == sound.name
+    assert "item.faiss is no sound index: its rows run from" in opened.failures[crafted.name]
+    registry.rollback()
+    monkeypatch.setattr(probing, "_own", set())
+    monkeypatch.setattr(probing, "probe_in_process", lambda *_: pytest.fail("probed again"))
+    assert open_published(Settings(registry=tmp_path)).bundle.bundle_id == sound.name
+
+
+def a_row_beyond_all_items(file: Path) -> None:
+    index: Any = faiss.read_index(str(file))
+    faiss.rev_swig_ptr(index.invlists.get_ids(0), 1)[0] = 2**40
+    faiss.write_index(index, str(file))
