@@ -8,7 +8,7 @@ from index.item_index import ItemIndex, exact_search
 from index.search_plan import MAX_OVERFETCH, SCORE, plan_search
 
 DATA = clustered_vectors(20_000, 8, n_queries=40)
-NARROW = ItemIndex.build(DATA.vectors, "IVF64,Flat", nprobe=4)
+NARROW = ItemIndex.build(DATA.vectors, "IVF64,Flat", nprobe=8)
 
 
 def recall(index: ItemIndex, exclude: list[np.ndarray], within: np.ndarray | None = None) -> float:
