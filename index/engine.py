@@ -12,6 +12,7 @@ import numpy as np
 
 from index.building import Progress, build_index
 from index.errors import InputError
+from index.ranking import unit_rows
 
 Array = np.ndarray[Any, Any]
 
@@ -37,6 +38,7 @@ class Engine:
     exhaustive: it scores every vector.
     takes_selector: the search can be restricted to allowed rows.
     one_at_a_time: a result could depend on the other queries of a call, so queries are searched singly.
+    unit_queries: its lists are probed by a score that holds for queries of length 1, which is how FAISS gets them.
     rerank: how many times as many candidates as results are fetched, to be scored again by the full vectors.
     max_fetch: the longest list that one search gives (GPU: 2,048), 0 where there is no limit.
     device: "cpu" or "gpu:0"; resources: objects that must live as long as a GPU index.
@@ -47,6 +49,7 @@ class Engine:
     exhaustive: bool
     takes_selector: bool
     one_at_a_time: bool = False
+    unit_queries: bool = False
     rerank: int = 1
     max_fetch: int = 0
     device: str = "cpu"
@@ -57,6 +60,14 @@ class Engine:
 
         `effort` multiplies nprobe and ef_search. `allowed` only where the engine takes a selector.
         """
+        if self.unit_queries:
+            lengths = np.linalg.norm(queries, axis=1, keepdims=True)  # (m, 1)
+            rows, scores = self._singly_or_together(unit_rows(queries), n, allowed, effort)
+            with np.errstate(over="ignore"):  # the score of a row that is missing is the lowest number
+                return rows, scores * lengths
+        return self._singly_or_together(queries, n, allowed, effort)
+
+    def _singly_or_together(self, queries: Array, n: int, allowed: Array | None, effort: float) -> tuple[Array, Array]:
         # The selector must outlive the call, so it has a name here.
         selector = None if allowed is None else faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
         if self.one_at_a_time and len(queries) > 1:
@@ -132,6 +143,7 @@ def engine_of(index: Any) -> Engine:
         exhaustive=whole and isinstance(inner, faiss.IndexFlat),
         takes_selector=isinstance(inner, selectable) and not isinstance(inner, faiss.IndexIVFFastScan),
         one_at_a_time=not (whole and isinstance(inner, independent)),
+        unit_queries=isinstance(inner, faiss.IndexIVF) and _is_pair(inner.quantizer),
     )
 
 
@@ -179,6 +191,11 @@ def stored_vectors(engine: Engine) -> Array:
 def _inner(index: Any) -> Any:
     """The index behind a projection or rotation."""
     return faiss.downcast_index(index.index) if isinstance(index, faiss.IndexPreTransform) else index
+
+
+def _is_pair(quantizer: Any) -> bool:
+    """Whether lists are probed by more than an inner product (index/building.py)."""
+    return isinstance(faiss.downcast_index(quantizer), faiss.IndexPreTransform)
 
 
 def _default_settings(index: Any) -> dict[str, int]:

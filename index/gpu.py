@@ -43,7 +43,7 @@ def place_index(index: ItemIndex, *, allow_gpu: bool, device: int = 0, float16: 
 
     def clone(resources: list[Any]) -> Any:
         options = faiss.GpuClonerOptions()
-        options.useFloat16 = float16
+        options.useFloat16, options.allowCpuCoarseQuantizer = float16, True  # the CPU tells which lists are probed
         return faiss.index_cpu_to_gpu(resources[0], device, index.engine.index, options)
 
     return _cloned(index, clone, [device], float16=float16) or index
@@ -61,7 +61,7 @@ def place_on_all(index: ItemIndex, *, spread: Spread, float16: bool = False) -> 
 
     def clone(resources: list[Any]) -> Any:
         options = faiss.GpuMultipleClonerOptions()
-        options.useFloat16, options.shard = float16, True
+        options.useFloat16, options.allowCpuCoarseQuantizer, options.shard = float16, True, True
         return faiss.index_cpu_to_gpu_multiple_py(resources, index.engine.index, options, list(range(n_gpus())))
 
     sharded = _cloned(index, clone, list(range(n_gpus())), float16=float16)

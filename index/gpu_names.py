@@ -12,7 +12,7 @@ FUNCTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
 }
 CLASSES: Mapping[str, tuple[str, ...]] = {
     "StandardGpuResources": ("setTempMemory",),
-    "GpuClonerOptions": ("useFloat16",),
+    "GpuClonerOptions": ("useFloat16", "allowCpuCoarseQuantizer"),
     "GpuMultipleClonerOptions": ("shard",),
     "GpuIndexFlat": ("copyFrom",),
     "GpuIndexIVFFlat": ("copyFrom",),

@@ -53,8 +53,6 @@ def _lists(n: int, d: int) -> Iterator[KindOfIndex]:
     for codes in ("Flat", "SQfp16", "SQ8"):
         yield KindOfIndex(f"IVF{nlist},{codes}", _each("nprobe", probes))
     yield KindOfIndex(f"IVF{nlist},SQ4", tuple({"nprobe": nprobe, "rerank": 2} for nprobe in probes))
-    if d % 2 == 0:
-        yield KindOfIndex(f"IVF{nlist},PQ{d // 2}x4fs", _with_rerank(probes))
     if d >= _WIDE:
         yield KindOfIndex(f"PCA{d // 4},IVF{nlist},SQ8", _with_rerank(probes))
 

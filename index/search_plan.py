@@ -16,13 +16,14 @@ MAX_OVERFETCH = 128
 SPARE = 16
 # An exhaustive index is slower with a bitmap than scoring the allowed rows where these are one in so many.
 SCORED_SHARE = 8
-# An approximate search among r of n rows takes n / r times the effort, so that it sees as many allowed rows: without,
+# An approximate search among r of n rows takes n / r times the effort and more, so that it sees as many: without,
 # recall@20 fell from .99 to .91 within a quarter of 1,000,000 items far from the queries. Scoring r rows costs as much
 # at r from 44 (20,000 items) to 100 (1,000,000) times the root of n, and is exact.
 SCORED_ROOT = 64
 # Large indexes wait for memory, and a bitmap keeps them from reading ahead: within a row in SCORED_SHARE or more, they
 # fetch more first (1,000,000 items, half of them allowed, exhaustive: 8.5 against 20.5 ms; 20,000: no difference).
 OVERFETCH_FROM = 200_000
+_FURTHER = 1.5  # times the effort: what a filter leaves may be in lists that are probed late
 _MARGIN = 2  # times as many rows as a share of allowed rows spread evenly would need
 
 
@@ -51,12 +52,12 @@ def plan_search(engine: Engine, n: int, k: int, n_excluded: int, n_within: int |
     """The plan for one query that excludes so many rows, hidden ones included, and may be restricted to n_within."""
     need = engine.rerank * k + SPARE
     if n_within is not None:
-        effort = n / n_within
+        share = n / n_within
         over = fetches_more(n, n_within) and n_excluded <= MAX_OVERFETCH
         if over or not engine.takes_selector:
             need += min(n_excluded, MAX_OVERFETCH)
-            return Plan(_fetch(n, int(need * _MARGIN * effort)), effort=effort)
-        return Plan(_fetch(n, need), select=True, effort=effort)
+            return Plan(_fetch(n, int(need * _MARGIN * share)), effort=_FURTHER * share)
+        return Plan(_fetch(n, need), select=True, effort=_FURTHER * share)
     if not engine.takes_selector or n_excluded <= MAX_OVERFETCH:
         return Plan(_fetch(n, need + min(n_excluded, MAX_OVERFETCH)))
     if is_scored(engine, n, n - n_excluded):

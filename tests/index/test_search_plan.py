@@ -8,7 +8,7 @@ from index.item_index import ItemIndex, exact_search
 from index.search_plan import MAX_OVERFETCH, SCORE, plan_search
 
 DATA = clustered_vectors(20_000, 8, n_queries=40)
-NARROW = ItemIndex.build(DATA.vectors, "IVF64,Flat", nprobe=4)
+NARROW = ItemIndex.build(DATA.vectors, "IVF64,Flat", nprobe=8)
 
 
 def recall(index: ItemIndex, exclude: list[np.ndarray], within: np.ndarray | None = None) -> float:
@@ -88,7 +88,7 @@ def test_an_index_without_bitmaps_searches_a_large_share_of_many_rows_itself(mon
     index = ItemIndex.build(DATA.vectors, "IVF64,PQ4x4fs", nprobe=32, rerank=40)
     far = np.sort(np.argsort(DATA.vectors @ DATA.queries.mean(axis=0))[:10_000])
     for within in (random_rows(20_000, 10_000, 1), far):
-        assert plan_search(index.engine, 20_000, 20, 0, len(within)) == (4_096, False, 2)
+        assert plan_search(index.engine, 20_000, 20, 0, len(within)) == (4_096, False, 3)
         assert recall(index, none_excluded(), within) > 0.95
     rows, _ = index.search(DATA.queries, 20, [random_rows(20_000, 9_000, seed) for seed in range(40)], far)
     assert np.isin(rows, far).all()
@@ -99,5 +99,5 @@ def test_a_plan_follows_from_how_many_rows_are_left():
     assert plan_search(engine, 1_000_000, 20, 30, None) == (128, False, 1)
     assert plan_search(engine, 1_000_000, 20, 200_000, None) == (64, True, 1.25)
     assert plan_search(engine, 1_000_000, 20, 990_000, None) == SCORE
-    assert plan_search(engine, 1_000_000, 20, 0, 250_000) == (512, False, 4)
-    assert plan_search(engine, 1_000_000, 20, 200, 250_000) == (64, True, 4)
+    assert plan_search(engine, 1_000_000, 20, 0, 250_000) == (512, False, 6)
+    assert plan_search(engine, 1_000_000, 20, 200, 250_000) == (64, True, 6)
