@@ -11,6 +11,21 @@ from typing import Any
 import faiss as faiss_with_stubs
 import numpy as np
 
+from index.code_structure import (
+    between,
+    fast_scan,
+    flat,
+    product,
+    product_fast_scan,
+    product_quantizer,
+    rabit_quantizer,
+    rabitq,
+    rabitq_fast_scan,
+    require,
+    scalar,
+    scalar_quantizer,
+    within,
+)
 from index.errors import InputError
 
 Array = np.ndarray[Any, Any]
@@ -19,8 +34,6 @@ faiss: Any = faiss_with_stubs  # its stubs lack half of what it has
 
 MOST_EFFORT = 1_000_000  # candidates of a search, as the file sets them: each takes memory at each search
 MOST_LEVELS = 64  # of a graph
-FAST_SCAN_BLOCK = 32  # vectors; blocks are multiples of it
-MOST_BLOCK = 256
 NO_LINK = -1
 
 
@@ -30,7 +43,7 @@ def check_structure(index: Any, n: int, depth: int = 0) -> None:
     kind = type(index).__name__
     if kind not in CHECKS or depth > 3:
         raise InputError(f"it holds an {kind}; expected one of {', '.join(CHECKS)}")
-    _require("vectors", index.ntotal, n)
+    require("vectors", index.ntotal, n)
     if index.metric_type not in (faiss.METRIC_INNER_PRODUCT, faiss.METRIC_L2) or not 1 <= index.d <= 1 << 20:
         raise InputError(f"it is of metric {index.metric_type} and {index.d} dimensions; expected inner product or L2")
     if not index.is_trained:
@@ -38,134 +51,27 @@ def check_structure(index: Any, n: int, depth: int = 0) -> None:
     CHECKS[kind](index, depth)
 
 
-def _require(what: str, found: int, expected: int) -> None:
-    if found != expected:
-        raise InputError(f"it has {found} {what}; expected {expected}")
-
-
-def _within(what: str, rows: Array, low: int, n: int) -> None:
-    if len(rows) and not (low <= rows.min() and rows.max() < n):
-        raise InputError(f"its {what} run from {rows.min()} to {rows.max()}; expected {low}..{n - 1}")
-
-
-def _between(what: str, found: float, low: float, high: float) -> None:
-    if not low <= found <= high:  # not a number, too
-        raise InputError(f"its {what} is {found}; expected {low} to {high}")
-
-
-# Codes of vectors, one after another
-
-
-def _flat(index: Any, _: int) -> None:
-    _require("bytes a vector", index.code_size, 4 * index.d)
-    _codes(index, index.code_size)
-
-
-def _codes(index: Any, code_size: int) -> None:
-    _require("bytes a vector", index.code_size, code_size)
-    _require("bytes of codes", index.codes.size(), index.ntotal * code_size)
-
-
-def _scalar(index: Any, _: int) -> None:
-    _scalar_quantizer(index.sq, index.d)
-    _codes(index, index.sq.code_size)
-
-
-def _scalar_quantizer(sq: Any, d: int) -> None:
-    expected = faiss.ScalarQuantizer(d, sq.qtype)
-    _require("dimensions in its quantizer", sq.d, d)
-    _require("bytes a code", sq.code_size, expected.code_size)
-    direct = (sq.QT_fp16, sq.QT_bf16, sq.QT_8bit_direct, sq.QT_8bit_direct_signed)
-    uniform = (sq.QT_8bit_uniform, sq.QT_4bit_uniform)
-    if sq.qtype not in (*direct, *uniform, sq.QT_8bit, sq.QT_6bit, sq.QT_4bit):
-        raise InputError(f"its scalar quantizer is of type {sq.qtype}; expected 4 to 16 bits")
-    ranges = 0 if sq.qtype in direct else 2 if sq.qtype in uniform else 2 * d
-    _require("ranges in its quantizer", sq.trained.size(), ranges)
-
-
-def _product(index: Any, _: int) -> None:
-    _require("search type", index.search_type, faiss.IndexPQ.ST_PQ)
-    _product_quantizer(index.pq, index.d)
-    _codes(index, index.pq.code_size)
-
-
-def _product_quantizer(pq: Any, d: int) -> None:
-    _require("dimensions in its quantizer", pq.d, d)
-    _between("number of subquantizers", pq.M, 1, d)
-    _between("bits a subquantizer", pq.nbits, 1, 16)
-    _require("dimensions in its subquantizers", pq.M * pq.dsub, d)
-    _require("entries a codebook", pq.ksub, 1 << pq.nbits)
-    _require("bytes a code", pq.code_size, (pq.M * pq.nbits + 7) // 8)
-    _require("numbers in its codebooks", pq.centroids.size(), d << pq.nbits)
-
-
-def _rabitq(index: Any, _: int) -> None:
-    _rabit_quantizer(index.rabitq, index.d)
-    _require("numbers in its center", index.center.size(), index.d)
-    _between("bits of a query", index.qb, 0, 8)
-    _codes(index, index.rabitq.code_size)
-
-
-def _rabit_quantizer(quantizer: Any, d: int) -> None:
-    _require("dimensions in its quantizer", quantizer.d, d)
-    _between("bits a dimension", quantizer.nb_bits, 1, 9)
-    _require("bytes a code", quantizer.code_size, quantizer.compute_code_size(d, quantizer.nb_bits))
-
-
-# Codes in blocks, for a scan with registers
-
-
-def _product_fast_scan(index: Any, _: int) -> None:
-    _product_quantizer(index.pq, index.d)
-    _fast_scan(index, index.pq.M)
-    _blocks(index)
-
-
-def _rabitq_fast_scan(index: Any, _: int) -> None:
-    _rabit_quantizer(index.rabitq, index.d)
-    _require("numbers in its center", index.center.size(), index.d)
-    _between("bits of a query", index.qb, 0, 8)
-    _fast_scan(index, (index.d + 3) // 4)
-    _blocks(index)
-
-
-def _fast_scan(index: Any, m: int) -> None:
-    _require("subquantizers", index.M, m)
-    _require("subquantizers, padded", index.M2, m + m % 2)
-    _require("bits a subquantizer", index.nbits, 4)
-    _require("entries a codebook", index.ksub, 16)
-    _require("implementation", index.implem, 0)
-    _require("vectors beyond blocks of 32", index.bbs % FAST_SCAN_BLOCK, 0)
-    _between("block", index.bbs, FAST_SCAN_BLOCK, MOST_BLOCK)
-
-
-def _blocks(index: Any) -> None:
-    n_blocks = -(-index.ntotal // index.bbs)
-    _require("places in blocks", index.ntotal2, n_blocks * index.bbs)
-    _require("bytes of codes", index.codes.size(), n_blocks * index.get_block_stride())
-
-
 # Inverted lists
 
 
 def _ivf(index: Any, depth: int) -> None:
     check_structure(index.quantizer, index.nlist, depth + 1)
-    _require("dimensions in its quantizer", index.quantizer.d, index.d)
-    _require("direct map", index.direct_map.type, faiss.DirectMap.NoMap)
-    _between("number of probed lists", index.nprobe, 1, max(MOST_EFFORT, index.nlist))
+    require("dimensions in its quantizer", index.quantizer.d, index.d)
+    require("direct map", index.direct_map.type, faiss.DirectMap.NoMap)
+    between("number of probed lists", index.nprobe, 1, max(MOST_EFFORT, index.nlist))
     lists = faiss.downcast_InvertedLists(index.invlists)
     if type(lists) not in (faiss.ArrayInvertedLists, faiss.BlockInvertedLists):
         raise InputError(f"its lists are {type(lists).__name__}; expected them in the file")
-    _require("lists", lists.nlist, index.nlist)
+    require("lists", lists.nlist, index.nlist)
     _rows_of_lists(lists, index)
     if isinstance(lists, faiss.BlockInvertedLists):
-        _require("vectors a block", lists.n_per_block, index.bbs)
-        _require("bytes a block", lists.block_size, index.get_block_stride())
+        require("vectors a block", lists.n_per_block, index.bbs)
+        require("bytes a block", lists.block_size, index.get_block_stride())
         for number, n_bytes in enumerate(_bytes_of_blocks(lists)):
             n_blocks = -(-lists.list_size(number) // index.bbs)
-            _require(f"bytes in list {number}", n_bytes, n_blocks * lists.block_size)
+            require(f"bytes in list {number}", n_bytes, n_blocks * lists.block_size)
     else:
-        _require("bytes a code", lists.code_size, index.code_size)
+        require("bytes a code", lists.code_size, index.code_size)
 
 
 def _rows_of_lists(lists: Any, index: Any) -> None:
@@ -174,11 +80,11 @@ def _rows_of_lists(lists: Any, index: Any) -> None:
     for number in range(index.nlist):
         if size := lists.list_size(number):
             rows = faiss.rev_swig_ptr(lists.get_ids(number), size)
-            _within("rows", rows, 0, index.ntotal)
+            within("rows", rows, 0, index.ntotal)
             seen[rows] = True
             found += size
-    _require("rows in its lists", found, index.ntotal)
-    _require("different rows in its lists", int(np.count_nonzero(seen)), index.ntotal)
+    require("rows in its lists", found, index.ntotal)
+    require("different rows in its lists", int(np.count_nonzero(seen)), index.ntotal)
 
 
 def _bytes_of_blocks(lists: Any) -> list[int]:
@@ -204,40 +110,40 @@ def _bytes_of_blocks(lists: Any) -> list[int]:
 
 
 def _ivf_flat(index: Any, depth: int) -> None:
-    _require("bytes a vector", index.code_size, 4 * index.d)
+    require("bytes a vector", index.code_size, 4 * index.d)
     _ivf(index, depth)
 
 
 def _ivf_scalar(index: Any, depth: int) -> None:
-    _scalar_quantizer(index.sq, index.d)
-    _require("bytes a vector", index.code_size, index.sq.code_size)
+    scalar_quantizer(index.sq, index.d)
+    require("bytes a vector", index.code_size, index.sq.code_size)
     _ivf(index, depth)
 
 
 def _ivf_product(index: Any, depth: int) -> None:
-    _product_quantizer(index.pq, index.d)
-    _require("bytes a vector", index.code_size, index.pq.code_size)
-    _between("Hamming threshold", index.polysemous_ht, 0, 0)
+    product_quantizer(index.pq, index.d)
+    require("bytes a vector", index.code_size, index.pq.code_size)
+    between("Hamming threshold", index.polysemous_ht, 0, 0)
     _ivf(index, depth)
 
 
 def _ivf_rabitq(index: Any, depth: int) -> None:
-    _rabit_quantizer(index.rabitq, index.d)
-    _between("bits of a query", index.qb, 0, 8)
-    _require("bytes a vector", index.code_size, index.rabitq.code_size)
+    rabit_quantizer(index.rabitq, index.d)
+    between("bits of a query", index.qb, 0, 8)
+    require("bytes a vector", index.code_size, index.rabitq.code_size)
     _ivf(index, depth)
 
 
 def _ivf_product_fast_scan(index: Any, depth: int) -> None:
-    _product_quantizer(index.pq, index.d)
-    _fast_scan(index, index.pq.M)
+    product_quantizer(index.pq, index.d)
+    fast_scan(index, index.pq.M)
     _ivf(index, depth)
 
 
 def _ivf_rabitq_fast_scan(index: Any, depth: int) -> None:
-    _rabit_quantizer(index.rabitq, index.d)
-    _between("bits of a query", index.qb, 0, 8)
-    _fast_scan(index, (index.d + 3) // 4)
+    rabit_quantizer(index.rabitq, index.d)
+    between("bits of a query", index.qb, 0, 8)
+    fast_scan(index, (index.d + 3) // 4)
     _ivf(index, depth)
 
 
@@ -246,29 +152,34 @@ def _ivf_rabitq_fast_scan(index: Any, depth: int) -> None:
 
 def _hnsw(index: Any, depth: int) -> None:
     check_structure(index.storage, index.ntotal, depth + 1)
-    _require("dimensions in its storage", index.storage.d, index.d)
+    require("dimensions in its storage", index.storage.d, index.d)
     graph, n = index.hnsw, index.ntotal
-    _between("ef_search", graph.efSearch, 1, MOST_EFFORT)
+    between("ef_search", graph.efSearch, 1, MOST_EFFORT)
     levels = faiss.vector_to_array(graph.levels)  # (n,): how many levels each row is on
     offsets = faiss.vector_to_array(graph.offsets).astype(np.int64)  # (n + 1,) of its links
     widths = faiss.vector_to_array(graph.cum_nneighbor_per_level)  # of links up to each level
-    _require("levels of rows", len(levels), n)
-    _require("offsets of links", len(offsets), n + 1)
-    _between("number of levels", len(widths), 2, MOST_LEVELS)
-    _within("links a level", np.diff(widths), 0, MOST_EFFORT)
-    _require("links below the lowest level", int(widths[0]), 0)
-    _within("levels of rows", levels, 1, len(widths))
-    if offsets[0] != 0 or not np.array_equal(np.diff(offsets), widths[levels]):
-        raise InputError("its offsets of links differ from its rows' levels; expected as many links as levels have")
-    _require("links", graph.neighbors.size(), int(offsets[-1]))
-    _require("levels above its entry", graph.max_level, int(levels.max()) - 1)
-    _between("entry", graph.entry_point, 0, n - 1)
-    _require("levels of its entry", int(levels[graph.entry_point]), graph.max_level + 1)
+    _levels(levels, offsets, widths, n)
+    require("links", graph.neighbors.size(), int(offsets[-1]))
+    require("levels above its entry", graph.max_level, int(levels.max()) - 1)
+    between("entry", graph.entry_point, 0, n - 1)
+    require("levels of its entry", int(levels[graph.entry_point]), graph.max_level + 1)
     links = faiss.rev_swig_ptr(graph.neighbors.data(), int(offsets[-1]))
-    _within("links", links, NO_LINK, n)
+    within("links", links, NO_LINK, n)
     for level, (start, end) in enumerate(pairwise(widths.tolist())):
         if level:  # at level 0 is every row
             _links_of_level(links, offsets[:-1][levels > level], start, end, levels > level)
+
+
+def _levels(levels: Array, offsets: Array, widths: Array, n: int) -> None:
+    """Each row has as many links as its levels have."""
+    require("levels of rows", len(levels), n)
+    require("offsets of links", len(offsets), n + 1)
+    between("number of levels", len(widths), 2, MOST_LEVELS)
+    within("links a level", np.diff(widths), 0, MOST_EFFORT)
+    require("links below the lowest level", int(widths[0]), 0)
+    within("levels of rows", levels, 1, len(widths))
+    if offsets[0] != 0 or not np.array_equal(np.diff(offsets), widths[levels]):
+        raise InputError("its offsets of links differ from its rows' levels; expected as many links as levels have")
 
 
 def _links_of_level(links: Array, offsets: Array, start: int, end: int, present: Array) -> None:
@@ -280,16 +191,16 @@ def _links_of_level(links: Array, offsets: Array, start: int, end: int, present:
 
 def _nsg(index: Any, depth: int) -> None:
     check_structure(index.storage, index.ntotal, depth + 1)
-    _require("dimensions in its storage", index.storage.d, index.d)
+    require("dimensions in its storage", index.storage.d, index.d)
     graph = index.nsg
-    _require("rows in its graph", graph.ntotal, index.ntotal)
-    _require("finished graph", int(graph.is_built), 1)
-    _between("search_L", graph.search_L, 1, index.ntotal)  # FAISS hangs beyond
-    _between("entry", graph.enterpoint, 0, index.ntotal - 1)
+    require("rows in its graph", graph.ntotal, index.ntotal)
+    require("finished graph", int(graph.is_built), 1)
+    between("search_L", graph.search_L, 1, index.ntotal)  # FAISS hangs beyond
+    between("entry", graph.enterpoint, 0, index.ntotal - 1)
     links = graph.get_final_graph()
-    _require("rows in its graph", links.N, index.ntotal)
-    _between("links a row", links.K, 1, MOST_EFFORT)
-    _within("links", faiss.rev_swig_ptr(links.data, links.N * links.K), NO_LINK, index.ntotal)
+    require("rows in its graph", links.N, index.ntotal)
+    between("links a row", links.K, 1, MOST_EFFORT)
+    within("links", faiss.rev_swig_ptr(links.data, links.N * links.K), NO_LINK, index.ntotal)
 
 
 # Indexes over others
@@ -297,47 +208,45 @@ def _nsg(index: Any, depth: int) -> None:
 
 def _transformed(index: Any, depth: int) -> None:
     size = index.d
-    _between("number of transforms", index.chain.size(), 0, 8)
+    between("number of transforms", index.chain.size(), 0, 8)
     for number in range(index.chain.size()):
         transform = faiss.downcast_VectorTransform(index.chain.at(number))
-        _require("dimensions into a transform", transform.d_in, size)
+        require("dimensions into a transform", transform.d_in, size)
         size = transform.d_out
         _transform(transform)
-    _require("dimensions after its transforms", index.index.d, size)
+    require("dimensions after its transforms", index.index.d, size)
     check_structure(index.index, index.ntotal, depth + 1)
 
 
 def _transform(transform: Any) -> None:
     if type(transform) is faiss.NormalizationTransform:
-        _require("dimensions out of a norm", transform.d_out, transform.d_in)
+        require("dimensions out of a norm", transform.d_out, transform.d_in)
     elif isinstance(transform, faiss.LinearTransform):
-        _require("numbers in a matrix", transform.A.size(), transform.d_in * transform.d_out)
-        _require(
-            "numbers in a bias", transform.b.size(), transform.d_out if transform.have_bias else transform.b.size()
-        )
+        require("numbers in a matrix", transform.A.size(), transform.d_in * transform.d_out)
+        require("numbers in a bias", transform.b.size(), transform.d_out if transform.have_bias else transform.b.size())
     elif type(transform) is faiss.CenteringTransform:
-        _require("numbers in a mean", transform.mean.size(), transform.d_in)
-        _require("dimensions out of a mean", transform.d_out, transform.d_in)
+        require("numbers in a mean", transform.mean.size(), transform.d_in)
+        require("dimensions out of a mean", transform.d_out, transform.d_in)
     else:
         raise InputError(f"it has a {type(transform).__name__}; expected a linear transform, a norm or a mean")
 
 
 def _refined(index: Any, depth: int) -> None:
-    _between("k_factor", index.k_factor, 1, 10_000)
+    between("k_factor", index.k_factor, 1, 10_000)
     for part in (index.base_index, index.refine_index):
-        _require("dimensions in a part", part.d, index.d)
+        require("dimensions in a part", part.d, index.d)
         check_structure(part, index.ntotal, depth + 1)
 
 
 CHECKS: dict[str, Callable[[Any, int], None]] = {
-    "IndexFlat": _flat,
-    "IndexFlatIP": _flat,
-    "IndexFlatL2": _flat,
-    "IndexScalarQuantizer": _scalar,
-    "IndexPQ": _product,
-    "IndexPQFastScan": _product_fast_scan,
-    "IndexRaBitQ": _rabitq,
-    "IndexRaBitQFastScan": _rabitq_fast_scan,
+    "IndexFlat": flat,
+    "IndexFlatIP": flat,
+    "IndexFlatL2": flat,
+    "IndexScalarQuantizer": scalar,
+    "IndexPQ": product,
+    "IndexPQFastScan": product_fast_scan,
+    "IndexRaBitQ": rabitq,
+    "IndexRaBitQFastScan": rabitq_fast_scan,
     "IndexIVFFlat": _ivf_flat,
     "IndexIVFScalarQuantizer": _ivf_scalar,
     "IndexIVFPQ": _ivf_product,

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,17 +53,12 @@ class ProbedIndexes:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        lock = None if self.folder is None else self.folder / LOCK
-        try:
-            if lock is not None:
-                lock.parent.mkdir(parents=True, exist_ok=True)
-                lock.touch()
-        except OSError:  # a folder that cannot be written has no record either
-            lock = None
-        if lock is None:
-            yield
-            return
-        with locked(lock):
+        with ExitStack() as stack:
+            if self.folder is not None:
+                with suppress(OSError):  # a folder that cannot be written has no record either
+                    self.folder.mkdir(parents=True, exist_ok=True)
+                    (self.folder / LOCK).touch()
+                    stack.enter_context(locked(self.folder / LOCK))
             yield
 
     def _recorded(self) -> list[str]:

@@ -53,4 +53,7 @@ class BundleLoader:
             await loaded.similar_items.build()
         if loaded.bundle.mapped:
             await asyncio.to_thread(page_in, loaded.bundle, self.settings.warm_up_mb * MEGABYTE)
-        return await warm_up(loaded, requests, time.perf_counter)
+        result = await warm_up(loaded, requests, time.perf_counter)
+        if requests:
+            loaded.facet_store.begin()  # of a large bundle: no request waited for them, but one will
+        return result

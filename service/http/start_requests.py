@@ -26,7 +26,7 @@ def _start_requests(routes: Sequence[APIRoute], service: Service) -> Iterator[Re
     users = _some(loaded.bundle.user_ids, USERS if small else 1)
     items = _some(loaded.bundle.item_ids, ITEMS if small else 1)
     for user_id in users:
-        for query in ("", "explain=true", *(["explain=true&counterfactual=true"] if small else [])):
+        for query in ("", "explain=true", "explain=true&counterfactual=true") if small else ("explain=true",):
             yield replayable(by_endpoint["recommend"], service, user_id, query)
     for item_id in items:
         for by in loaded.similar_items.copied_spaces:
@@ -36,8 +36,10 @@ def _start_requests(routes: Sequence[APIRoute], service: Service) -> Iterator[Re
         yield replayable(by_endpoint["recommend"], service, users[0], "category=any")  # builds the facets
     yield replayable(by_endpoint["popular"], service, "", "")
     yield replayable(by_endpoint["user"], service, users[0], "")
+    if not small:
+        return
     k = service.settings.k_default
-    for explain in (False, True) if small else ():
+    for explain in (False, True):
         batch = BatchBody.model_validate({"k": k, "user_ids": users, "explain": explain})
         yield replayable(by_endpoint["batch"], service, "", "", batch)
     session = SessionBody.model_validate({"k": k, "user_id": users[0]})

@@ -1,6 +1,7 @@
 """Maps categories and attribute values to the items that have them, for filters, rules and category caps.
 
-Facets are built from the items' records in a thread, when they are first needed: by a request that warms up the start.
+Facets are built from the items' records in a thread: by a request that warms up the start, or after it where there are
+so many items that they take seconds.
 """
 
 import asyncio
@@ -76,9 +77,14 @@ class FacetStore:
 
     async def facets(self) -> Facets:
         """The facets; concurrent callers wait for the same build."""
+        return await asyncio.shield(self.begin())  # a cancelled caller does not cancel it for the others
+
+    def begin(self) -> "asyncio.Future[Facets]":
+        """Begin to build the facets, unless that is done or has begun."""
         if self._building is None or _failed(self._building):
             self._building = asyncio.ensure_future(asyncio.to_thread(build_facets, self._bundle.items))
-        return await asyncio.shield(self._building)  # a cancelled caller does not cancel it for the others
+            self._building.add_done_callback(_failed)  # reads its exception, which else is logged where no one waits
+        return self._building
 
 
 def _failed(building: "asyncio.Future[Facets]") -> bool:

@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,7 @@ from index.gate import check_bundle
 from index.index_structure import CHECKS
 from index.item_index import ItemIndex
 from index.manifest import INDEX
-from index.probe import probe
+from index.probe import OUT_OF_MEMORY, probe
 from index.probing import MOST_RECORDED, RECORD, ProbedIndexes, probe_in_process
 from index.reindex import reindex
 from index.storage import sha256_of
@@ -299,3 +300,22 @@ def test_a_mapped_flat_index_searches_as_one_in_memory_and_copies_nothing(tmp_pa
     assert faiss.rev_swig_ptr(flat.get_xb(), 1).ctypes.data == bundle.item_embeddings.ctypes.data
     np.testing.assert_array_equal(np.load(bundle.path / "item_embeddings.npy"), bundle.item_embeddings)
     assert not bundle.item_embeddings.flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("work", "status"),
+    [("bytearray(1 << 36)", OUT_OF_MEMORY), ("[None for _ in iter(int, 1)]", -signal.SIGXCPU)],
+    ids=["memory", "time"],
+)
+def test_a_probe_that_takes_too_much_ends(tmp_path: Path, work: str, status: int) -> None:
+    """In place of FAISS, which takes as much for a file that no check has found yet."""
+    (tmp_path / "item.faiss").write_bytes(b"x")
+    script = (
+        "import sys; from index import probe\n"
+        "probe.cpu_seconds = lambda n_bytes: 1\n"
+        f"probe.probe = lambda path, n: {work}\n"
+        "probe.main()"
+    )
+    arguments = [str(tmp_path / "item.faiss"), "3", sha256_of(tmp_path / "item.faiss")]
+    ended = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, timeout=60, check=False)
+    assert ended.returncode == status, ended.stderr

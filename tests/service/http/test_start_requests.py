@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from servers import quiet_logs, serving
 from index.registry import Registry
 from service.app import create_app
 from service.bundles.warmup import WarmUpResult
+from service.ranking import facets
+from service.ranking.facets import build_facets
 from service.settings import Settings
 from service.state import STATE, Service
 
@@ -39,12 +42,17 @@ def test_what_first_requests_would_build_is_built_when_the_service_is_ready(regi
 
 
 def test_a_large_bundle_is_ready_before_what_only_some_requests_need_is_built(registry, monkeypatch):
+    """Its facets are being built by then, since that may take longer than a request may wait."""
+    may_build = threading.Event()
+    monkeypatch.setattr(facets, "build_facets", lambda items: (may_build.wait(), build_facets(items))[1])
     monkeypatch.setattr("service.http.start_requests.MOST_ITEMS", 10)
     monkeypatch.setattr("service.ranking.similar.MOST_COPIED", 0)
 
     def built(service: Service) -> tuple[bool, bool]:
         loaded = service.current.loaded
-        return bool(loaded.similar_items._building), loaded.facet_store._building is not None
+        found = bool(loaded.similar_items._building), loaded.facet_store._building.done()
+        may_build.set()
+        return found
 
     assert started(registry, built) == (False, False)
     with serving(registry=registry) as client:
