@@ -29,6 +29,7 @@ class Engine:
 
     exact: it scores by the full vectors, so its last score bounds the rows that it did not return.
     exhaustive: it scores every vector.
+    plain: a flat index that skips no vector, which index/block_scan.py searches faster.
     takes_selector: the search can be restricted to allowed rows.
     one_at_a_time: the probed lists could depend on the other queries of a call, so queries are searched singly.
     max_fetch: the longest list that one search gives (GPU: 2,048), 0 where there is no limit.
@@ -40,6 +41,7 @@ class Engine:
     exhaustive: bool
     takes_selector: bool
     one_at_a_time: bool = False
+    plain: bool = False
     max_fetch: int = 0
     device: str = "cpu"
     resources: Any = None
@@ -99,6 +101,7 @@ def engine_of(index: Any) -> Engine:
         exhaustive=isinstance(index, faiss.IndexFlat),
         takes_selector=isinstance(index, selectable),
         one_at_a_time=isinstance(index, faiss.IndexIVF),
+        plain=type(index) in (faiss.IndexFlat, faiss.IndexFlatIP),  # a Panorama index is flat too
     )
 
 

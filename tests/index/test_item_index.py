@@ -13,7 +13,12 @@ from index.errors import InputError
 from index.item_index import ItemIndex, exact_search, measured_recall
 from index.search_plan import MAX_OVERFETCH
 
-EVERYWHERE: dict[str, dict[str, int]] = {"Flat": {}, "IVF8,Flat": {"nprobe": 8}, "HNSW16": {"ef_search": 512}}
+EVERYWHERE: dict[str, dict[str, int]] = {
+    "Flat": {},
+    "FlatIPPanorama4": {},
+    "IVF8,Flat": {"nprobe": 8},
+    "HNSW16": {"ef_search": 512},
+}
 FACTORIES = [*EVERYWHERE, "IVF8,Flat narrow", "SQ8", "PCA4,Flat", "SQ8,RFlat"]
 
 
