@@ -36,6 +36,7 @@ class Engine:
 
     exact: it scores by the full vectors, so its last score bounds the rows that it did not return.
     exhaustive: it scores every vector.
+    plain: a flat index that skips no vector, which index/block_scan.py searches faster.
     takes_selector: the search can be restricted to allowed rows.
     one_at_a_time: a result could depend on the other queries of a call, so queries are searched singly.
     unit_queries: its lists are probed by a score that holds for queries of length 1, which is how FAISS gets them.
@@ -49,6 +50,7 @@ class Engine:
     exhaustive: bool
     takes_selector: bool
     one_at_a_time: bool = False
+    plain: bool = False
     unit_queries: bool = False
     rerank: int = 1
     max_fetch: int = 0
@@ -144,6 +146,7 @@ def engine_of(index: Any) -> Engine:
         takes_selector=isinstance(inner, selectable) and not isinstance(inner, faiss.IndexIVFFastScan),
         one_at_a_time=not (whole and isinstance(inner, independent)),
         unit_queries=isinstance(inner, faiss.IndexIVF) and _is_pair(inner.quantizer),
+        plain=type(index) in (faiss.IndexFlat, faiss.IndexFlatIP),  # a Panorama index is flat too
     )
 
 

@@ -1,6 +1,9 @@
 """A scan in blocks gives what brute force gives, to the bit."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -76,8 +79,10 @@ def test_a_query_with_more_ties_than_are_read_together_is_searched_alone(monkeyp
     assert len(alone) == 3
 
 
-def test_only_a_flat_index_on_the_cpu_is_scanned_and_only_for_lists_shorter_than_its_groups():
-    flat, graph = ItemIndex.build(normal(640)).engine, ItemIndex.build(normal(640), "HNSW16").engine
+@pytest.mark.parametrize("factory", ["HNSW16", "FlatIPPanorama4"])
+def test_only_a_plain_flat_index_on_the_cpu_is_scanned_and_only_for_lists_shorter_than_its_groups(factory):
+    flat = ItemIndex.build(normal(640)).engine
     assert scans_blocks(flat, 640, 20)
     assert not scans_blocks(flat, 640, 21)
-    assert not scans_blocks(graph, 640, 20)
+    assert not scans_blocks(replace(flat, device="gpu:0"), 640, 20)
+    assert not scans_blocks(ItemIndex.build(normal(640), factory).engine, 640, 20)

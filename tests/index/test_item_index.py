@@ -12,7 +12,12 @@ from index.errors import InputError
 from index.item_index import ItemIndex, exact_search
 from index.search_plan import MAX_OVERFETCH
 
-EVERYWHERE: dict[str, dict[str, int]] = {"Flat": {}, "IVF8,Flat": {"nprobe": 8}, "HNSW16": {"ef_search": 512}}
+EVERYWHERE: dict[str, dict[str, int]] = {
+    "Flat": {},
+    "FlatIPPanorama4": {},
+    "IVF8,Flat": {"nprobe": 8},
+    "HNSW16": {"ef_search": 512},
+}
 ROUNDED = ["SQ8", "SQfp16", "HNSW16_SQ8", "PQ4x4fs", "RR8,RaBitQfs", "SQ8,RFlat"]
 OF_LISTS = ["IVF8,SQ8", "IVF8,SQ4", "IVF8,SQfp16", "IVF8,PQ4x4fs", "IVF8,RaBitQfs", "PCA4,IVF8,SQ8", "PCA4,Flat"]
 FACTORIES = [*EVERYWHERE, "IVF8,Flat narrow", *ROUNDED, *OF_LISTS]
