@@ -35,7 +35,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 NEIGHBOUR_WIDTH = 256
 """Widest feature row that a bundle keeps per item and modality."""
 
-_ROWS_AT_ONCE = 16_384
+_ROWS_AT_ONCE = 4_096
 """Of features in float32, and in float64."""
 
 

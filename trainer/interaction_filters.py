@@ -2,7 +2,9 @@
 
 from typing import Literal
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from index.errors import InputError
 
@@ -22,15 +24,26 @@ def rated_at_least(interactions: pl.DataFrame, min_rating: float) -> pl.DataFram
     return interactions.filter(pl.col("rating") >= min_rating)
 
 
+def pair_codes(interactions: pl.DataFrame) -> NDArray[np.uint64]:
+    """(n,) a number for each user and item, the same for the same two."""
+    users, items = (interactions[name].cast(pl.Categorical).to_physical() for name in ("user_id", "item_id"))
+    codes: NDArray[np.uint64] = users.to_numpy().astype(np.uint64) << np.uint64(32) | items.to_numpy()
+    return codes
+
+
 def without_repeats(interactions: pl.DataFrame, keep: Repeated) -> pl.DataFrame:
     """Keep one interaction per user and item, the earliest or latest; without times, the first or last."""
     if keep == "all":
         return interactions
-    by_time = interactions.with_row_index("place").sort("timestamp", nulls_last=keep == "earliest", maintain_order=True)
-    one_each = by_time.unique(
-        ["user_id", "item_id"], keep="first" if keep == "earliest" else "last", maintain_order=True
-    )
-    return one_each.sort("place").drop("place")
+    unknown = np.iinfo(np.int64)
+    times = interactions["timestamp"].fill_null(unknown.max if keep == "earliest" else unknown.min).to_numpy()
+    pairs = pair_codes(interactions)
+    order = np.lexsort((times, pairs))  # stable: of equally old ones the earlier place comes first
+    changes = np.flatnonzero(np.diff(pairs[order]))
+    kept = np.zeros(len(interactions), np.bool_)
+    last = np.append(changes, len(order) - 1)[: len(order)]
+    kept[order[last if keep == "latest" else np.append(0, changes + 1)[: len(order)]]] = True
+    return interactions.filter(pl.Series(kept))
 
 
 def k_core(interactions: pl.DataFrame, k: int) -> pl.DataFrame:

@@ -24,7 +24,7 @@ from trainer.data import (
     fingerprint,
 )
 from trainer.features import FeatureArray, checked_features, forget_pages, row_blocks, with_mean_for_zero_rows
-from trainer.interaction_filters import k_core, unknown_item_ids, without_missing_ids
+from trainer.interaction_filters import k_core, pair_codes, unknown_item_ids, without_missing_ids
 from trainer.splits import TEST, TRAIN, VALID, split_labels
 
 FeatureStep = Callable[[pl.DataFrame, Mapping[str, FeatureArray]], "tuple[NDArray[np.floating], int] | None"]
@@ -152,7 +152,7 @@ def _chosen(interactions: pl.DataFrame, items: pl.DataFrame, recipe: Recipe, cou
     if kept.is_empty():
         dropped = ", ".join(f"{name.replace('_', ' ')}: {count:,}" for name, count in counts.items() if count)
         raise InputError(f"no interactions are left after the filters ({dropped or 'the input is empty'})")
-    counts["repeated_user_item_pairs_kept"] = len(kept) - kept.select("user_id", "item_id").n_unique()
+    counts["repeated_user_item_pairs_kept"] = len(kept) - len(np.unique(pair_codes(kept)))
     return kept
 
 

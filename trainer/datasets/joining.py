@@ -37,9 +37,13 @@ def without_point(ids: pl.Series, described: pl.Series) -> pl.Series:
     """The ids, those that `described` has with another ".0" at the end as it has them."""
     known = pl.DataFrame({"described": described.drop_nulls().unique(maintain_order=True)})
     known = known.with_columns(plain=_whole(known["described"])).unique("plain", keep="none").drop_nulls()
-    missing = pl.DataFrame({"id": ids.drop_nulls().unique()}).filter(~pl.col("id").is_in(described.implode()))
+    missing = pl.DataFrame({"id": ids.drop_nulls().unique().cast(pl.String)}).filter(
+        ~pl.col("id").is_in(described.implode())
+    )
     pairs = missing.with_columns(plain=_whole(missing["id"])).join(known, on="plain")
-    return ids.replace(pairs["id"], pairs["described"])
+    if pairs.is_empty():
+        return ids
+    return ids.cast(pl.String).replace(pairs["id"], pairs["described"]).cast(ids.dtype)
 
 
 def _whole(ids: pl.Series) -> pl.Series:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from trainer.datasets.columns import (
     find_column,
     need_column,
 )
-from trainer.datasets.ids import read_ids
+from trainer.datasets.ids import Ids, read_ids
 from trainer.datasets.item_table import ItemTableOptions, items_of, read_item_table
 from trainer.datasets.joining import meeting_note, without_point
 from trainer.datasets.reading import read_table
@@ -89,22 +89,25 @@ def _read_interactions(
 ) -> tuple[pl.DataFrame, dict[str, int], tuple[str, ...]]:
     table = read_table(options.file, options.written)
     columns = table.frame
+
     user = need_column(table, USER, options.user_column)
     item = need_column(table, ITEM, options.item_column)
     rating = find_column(table, RATING, options.rating_column)
     time = find_column(table, TIME, options.time_column)
-    users, items = (read_ids(columns[name], exact=options.exact_ids) for name in (user, item))
+    users, items = (_categories(read_ids(columns[name], exact=options.exact_ids)) for name in (user, item))
     item_ids = items.values if described is None or options.exact_ids else without_point(items.values, described)
     empty = pl.Series([None]).new_from_index(0, len(columns))
     times = read_times(columns[time], options.times) if time else Times(empty.cast(pl.Int64), ())
     found = pl.DataFrame(
         {
-            "user_id": users.values.cast(pl.Categorical),
-            "item_id": item_ids.cast(pl.Categorical),
+            "user_id": users.values,
+            "item_id": item_ids,
             "rating": as_numbers(columns[rating]) if rating else empty.cast(pl.Float64),
             "timestamp": times.seconds,
         }
     )
+    del columns
+    table = replace(table, frame=pl.DataFrame())
     kept, counts = _chosen(found, options, has_rating=rating is not None)
     chosen = {"user": user, "item": item, "rating": rating, "time": time}
     named = ", ".join(f"{what}: {name or 'none'}" for what, name in chosen.items())
@@ -114,6 +117,11 @@ def _read_interactions(
         f"ids: {user} {users.kind}, {item} {items.kind} (--ids)",
     )
     return kept, counts, (*notes, *times.notes, *_time_span(times.seconds))
+
+
+def _categories(ids: Ids) -> Ids:
+    """The ids as categories: four bytes each instead of sixteen and more."""
+    return replace(ids, values=ids.values.cast(pl.Categorical))
 
 
 def _chosen(

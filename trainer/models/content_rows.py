@@ -11,7 +11,7 @@ from trainer.nearest import Array, Rows
 
 _SMALLEST = 1e-5
 """Length of a centred row, beside the mean length, below which the row is the mean itself and has no direction."""
-_ROWS_AT_ONCE = 8_192
+_ROWS_AT_ONCE = 2_048
 
 
 def column_mean(features: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-_ROWS_AT_ONCE = 65_536
+_ROWS_AT_ONCE = 16_384
 """Rows of a block that are in float64 at the same time."""
 
 
