@@ -76,7 +76,9 @@ Replay = Annotated[
         help="User ids to compute recommendations for, one a line; `-`: standard input.",
     ),
 ]
-Nprobe = Annotated[int | None, typer.Option(help="IVF lists to probe; twice the root of their number where not given.")]
+Nprobe = Annotated[
+    int | None, typer.Option(help="IVF lists to probe; four times the root of their number where not given.")
+]
 EfSearch = Annotated[int | None, typer.Option(help="HNSW candidates to keep; 64 where not given.")]
 Rerank = Annotated[int | None, typer.Option(help="Times as many candidates of coarse codes as results; 16.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads for FAISS. 1 makes an HNSW build repeatable.")]

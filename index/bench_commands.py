@@ -32,7 +32,9 @@ Size = Annotated[int, typer.Option(min=2, help="Their dimensions.")]
 Factory = Annotated[list[str], typer.Option(help="FAISS factory string; repeatable.")]
 Queries = Annotated[int, typer.Option("--queries", min=1, help="Number of queries, each a sum of 30 items.")]
 Length = Annotated[int, typer.Option("--k", min=1, help="Number of results per query.")]
-Nprobe = Annotated[int | None, typer.Option(help="IVF lists to probe; twice the root of their number where not given.")]
+Nprobe = Annotated[
+    int | None, typer.Option(help="IVF lists to probe; four times the root of their number where not given.")
+]
 EfSearch = Annotated[int | None, typer.Option(help="HNSW candidates to keep; 64 where not given.")]
 BuildThreads = Annotated[int, typer.Option(min=1, help="Threads to build with; searches use one.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead.")]

@@ -209,7 +209,7 @@ def test_an_index_of_other_vectors_is_refused(tmp_path):
 
 
 def test_search_settings_have_defaults_and_are_kept():
-    assert ItemIndex.build(vectors_of(300), "IVF20,Flat").settings == {"nprobe": 8}
+    assert ItemIndex.build(vectors_of(300), "IVF20,Flat").settings == {"nprobe": 16}
     assert ItemIndex.build(vectors_of(300), "IVF20,Flat", nprobe=99).settings == {"nprobe": 20}
     assert ItemIndex.build(vectors_of(300), "HNSW16").settings == {"ef_search": 64}
     assert ItemIndex.build(vectors_of(300), "PQ4x4fs", rerank=5).settings == {"rerank": 5}
