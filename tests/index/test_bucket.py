@@ -140,7 +140,7 @@ import obstore
 from index.registry import open_registry
 put, sent = obstore.put, []
 def put_or_die(*arguments, **options):
-    if len(sent) == 3:
+    if len(sent) >= 3:  # several threads send
         os.kill(os.getpid(), signal.SIGKILL)
     sent.append(put(*arguments, **options))
 obstore.put = put_or_die

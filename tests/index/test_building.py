@@ -16,8 +16,8 @@ from index.recall import measured_recall
 DATA = clustered_vectors(20_000, 16, n_queries=100)
 
 
-def recall(index: ItemIndex) -> float:
-    return measured_recall(index, index.vectors, DATA.queries, lambda _: NO_ROWS, at=(20,))["recall@20"]
+def recall(index: ItemIndex, queries: np.ndarray = DATA.queries) -> float:
+    return measured_recall(index, index.vectors, queries, lambda _: NO_ROWS, at=(20,))["recall@20"]
 
 
 def skewed(n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -35,7 +35,7 @@ def test_lists_find_more_than_those_of_faiss_for_the_same_number_probed(vectors,
     theirs.nprobe = nprobe
     ours = ItemIndex.build(vectors, "IVF128,SQ8", nprobe=nprobe)
     indexes = (ours, ItemIndex(engine_of(theirs), ours.vectors, ours.norm, ours.hidden))
-    found, found_by_theirs = (measured_recall(one, vectors, queries, at=(20,))["recall@20"] for one in indexes)
+    found, found_by_theirs = (recall(one, queries) for one in indexes)
     assert found > found_by_theirs + 0.02
 
 

@@ -89,7 +89,7 @@ def test_an_unreadable_current_bundle_does_not_bar_a_good_one(tmp_path):
 
 def test_an_index_that_finds_too_little_fails(tmp_path):
     size = {"n_users": 50, "n_items": 500}
-    candidate = write_small_bundle(tmp_path, factory="IVF32,Flat", **size)
+    candidate = narrowed(write_small_bundle(tmp_path, factory="IVF32,Flat", **size), nprobe=4)
     assert failed(check_bundle(candidate, None)) == ["index recall@20"]
     assert check_bundle(candidate, None, GateLimits(index_recall_floor=0.1)).passed
 
