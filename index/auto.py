@@ -133,12 +133,13 @@ def choose(
 ) -> Choice[T]:
     """Build candidates over all items and keep the fastest that is good enough, else the exact index.
 
-    attempt(kind, most_ms) builds and tunes one; those predicted fastest come first. A kind is not built where it is
-    predicted to take more than what is left of the time, or to be far slower than the best so far.
+    attempt(kind, most_ms) builds and tunes one. The quickest builds come first, so that a graph that takes all of the
+    time has others before it. A kind is not built where it is predicted to take more than what is left of the time, or
+    to be far slower than the best so far.
     """
     best, most_ms = exact, exact.tried.ms / FASTER
     sampled, built, late = list(candidates), [exact.tried], 0
-    for place, one in sorted(enumerate(candidates), key=lambda numbered: numbered[1].predicted.ms):
+    for place, one in sorted(enumerate(candidates), key=lambda numbered: numbered[1].predicted.build_s):
         fault = one.fault or _too_slow(one.predicted.ms, SLACK * most_ms)
         late_by = "" if fault else _too_late(one.predicted.build_s, limits.seconds - spent())
         late += bool(late_by)

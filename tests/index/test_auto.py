@@ -95,6 +95,14 @@ def test_a_kind_for_which_there_is_no_time_is_not_built_and_that_is_told():
     assert "the fastest of 2 kinds tried; 1 of them not for lack of time with" in choice.why
 
 
+def test_a_long_build_that_is_predicted_fastest_does_not_take_the_time_of_others():
+    kinds = world(tried("A", 1, build_s=99), tried("B", 1.5, build_s=5))
+    candidates = kinds.sample()
+    kinds.now = 0
+    assert kinds.choose(candidates).kept.factory == "B"
+    assert kinds.built == ["A", "B", "B"]
+
+
 def test_nothing_is_built_once_the_time_is_up():
     kinds = world(tried("A", 1), now=101)
     choice = kinds.choose()
