@@ -12,6 +12,7 @@ from trainer.config import RunConfig
 from trainer.data import Dataset, Interactions
 from trainer.exposure import cold_items, coverage, exposure_counts, gini, long_tail_items, novelty
 from trainer.expressiveness import FIGURES, expressiveness
+from trainer.features import forget_pages
 from trainer.graph import interaction_matrix
 from trainer.models import RecommenderModel
 from trainer.models.base import inner_products
@@ -133,6 +134,8 @@ class Evaluator:
             return {}
         with torch.no_grad():
             parts = {name: part.cpu().numpy() for name, part in model.item_parts().items()}
+        for features in self._features.values():
+            forget_pages(features)  # the model may have read all of them, and few are needed
         return expressiveness(parts, self._features, self._seed)
 
     def _per_user(self, ranked: Array, truth: Truth) -> dict[str, Array]:

@@ -22,6 +22,7 @@ from index.registry import Registry
 from index.tables import Precision
 from trainer.config import RunConfig
 from trainer.data import Dataset
+from trainer.features import forget_pages
 from trainer.fit import make_model
 from trainer.histories import Histories, decayed_counts
 from trainer.models.base import Anchor, Factors, RecommenderModel
@@ -192,6 +193,7 @@ def compact(features: Array) -> Array:
     leading = directions[:, -NEIGHBOUR_WIDTH:].astype(np.float32)
     for start in blocks:
         kept[start : start + _ROWS_AT_ONCE] = unit_rows(rows(start) @ leading)
+    forget_pages(features)
     return kept
 
 

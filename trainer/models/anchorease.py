@@ -21,7 +21,7 @@ from trainer.models.anchor_correction import (
     anchors,
 )
 from trainer.models.base import Anchor, Factors, Inputs, Scorer, sum_tensors
-from trainer.models.content_metric import ContentMetric, content_metric
+from trainer.models.content_metric import content_metric
 from trainer.models.content_rows import Content, column_mean, content_by_modality
 from trainer.models.ease_filter import (
     CoOccurrences,
@@ -219,34 +219,36 @@ class AnchorEASE(FittedModel):
         return self._items().parts
 
     def scorer(self) -> Scorer:
-        """By the embeddings of the users that are asked for, and of no others."""
-        fold_in, parts, _ = self._items()
-        items = sum_tensors(parts.values())
-        del parts
+        """Of the users asked for, by whole items; the metric of content, which changes no score, is left out."""
+        fold_in, items = self.scale * self.solved(FOLD_IN), self._whole(*self._correction())
         histories = self._inputs.histories.matrix(self.recency)
         return lambda rows: (self._sparse(histories[rows.cpu().numpy()]) @ fold_in) @ items.T
 
     def _items(self) -> "_ItemSide":
         """Corrected and in the metric of content; no second set of the parts, which are large, is ever in memory."""
-        fold_in, anchor, kept = self.scale * self.solved(FOLD_IN), self.anchor, self._degrees.new_ones(1)
-        moved: dict[str, Tensor] = {}
-        if anchor:
-            shares = anchor_shares(self._degrees, anchor.kappa)
-            kept, moved = 1 - shares, {"anchor": anchors(anchor, self.content).mul_(anchor.rho * shares)}
+        fold_in, anchor, (kept, moved) = self.scale * self.solved(FOLD_IN), self.anchor, self._correction()
         if not (self.settings.content_weight and self.content):
             parts = {name: kept * part for name, part in self.parts.items()}
             return _ItemSide(fold_in, parts | moved, anchor)
-        metric = self._metric(kept, moved)
+        metric = content_metric(self._whole(kept, moved), self.content, self.settings.content_weight)
         parts = {name: (kept * part) @ metric.items for name, part in self.parts.items()}
         moved = {name: part @ metric.items for name, part in moved.items()}
         return _ItemSide(fold_in @ metric.users, parts | moved, metric.moved(anchor) if anchor else None)
 
-    def _metric(self, kept: Tensor, moved: Mapping[str, Tensor]) -> ContentMetric:
-        """Of what the corrected parts sum to."""
-        whole = kept * sum_tensors(self.parts.values())
+    def _correction(self) -> tuple[Tensor, dict[str, Tensor]]:
+        """1 - lambda_i (n_items, 1), the share of each part that stays, and lambda_i rho of the anchor as a part."""
+        anchor = self.anchor
+        if anchor is None:
+            return self._degrees.new_ones(1), {}
+        shares = anchor_shares(self._degrees, anchor.kappa)
+        return 1 - shares, {"anchor": anchors(anchor, self.content).mul_(anchor.rho * shares)}
+
+    def _whole(self, kept: Tensor, moved: Mapping[str, Tensor]) -> Tensor:
+        """(n_items, d) what the corrected parts sum to."""
+        whole = sum_tensors(self.parts.values()) * kept
         for part in moved.values():
             whole += part
-        return content_metric(whole, self.content, self.settings.content_weight)
+        return whole
 
     def item_side(self, solution: Tensors) -> Tensor | None:
         """The items' embeddings before the correction: the subspace iteration starts from them."""
