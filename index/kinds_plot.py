@@ -9,7 +9,7 @@ from index.kinds_benchmark import FLOOR, KindSpeed
 _WIDTH, _HEIGHT = 5.2, 4.2
 _LEAST_RECALL = 0.9
 _PANELS_A_ROW = 2
-_MARKERS = "osvD^P*<X>h"
+_MARKERS = "osvD^P*<X>hd"
 _NUMBER = re.compile(r"(?<=IVF|PCA)\d+|(?<=PQ)\d+|(?<=RR)\d+")
 
 

@@ -87,7 +87,8 @@ def test_an_unreadable_current_bundle_does_not_bar_a_good_one(tmp_path):
     assert "current bundle is unreadable" in report.checks[-1].required
 
 
-def test_an_index_that_finds_too_little_fails(tmp_path):
+def test_an_index_that_finds_too_little_fails(tmp_path, monkeypatch):
+    monkeypatch.setattr("index.engine._default_settings", lambda index: {"nprobe": 1})
     size = {"n_users": 50, "n_items": 500}
     candidate = narrowed(write_small_bundle(tmp_path, factory="IVF32,Flat", **size), nprobe=4)
     assert failed(check_bundle(candidate, None)) == ["index recall@20"]
