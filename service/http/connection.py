@@ -69,7 +69,10 @@ class HttpConnection(HttpToolsProtocol):
     def eof_received(self) -> bool:  # type: ignore[override]
         """Whether to keep the sending side open: as long as a whole request is not answered."""
         self._unparsed.ended = True
-        return bool(self._unparsed.rest) or self._answers_last()
+        goes_on = bool(self._unparsed.rest) or self._answers_last()
+        if not goes_on:
+            self.transport.close()  # the event loop would close without what is still to be joined and sent
+        return goes_on
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let a request that runs on know that its caller has gone."""

@@ -4,8 +4,23 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+import uvicorn
+from uvicorn.server import ServerState
 
+from service.http.connection import HttpConnection
+from service.http.load import ConnectionLimits, Load
 from service.http.sending import JoinedWrites
+
+LIMITS = ConnectionLimits(
+    max_connections=1,
+    max_in_flight=1,
+    max_body_bytes=1_000,
+    head_max_bytes=1_000,
+    body_max_bytes=1_000,
+    read_timeout_s=1,
+    request_timeout_s=1,
+    idle_s=1,
+)
 
 
 class Recorder(asyncio.Transport):
@@ -75,3 +90,24 @@ def test_requests_sent_together_are_answered_in_order(client: httpx.Client):
     heads = [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]]
     assert heads == [b"200", b"404", b"200"]
     assert answer.endswith(b"}")
+
+
+async def empty_answer(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def test_a_response_is_sent_whose_client_ends_its_side_in_the_turn_in_which_it_was_made() -> None:
+    async def run() -> Recorder:
+        recorder, config = Recorder(), uvicorn.Config(empty_answer)
+        config.load()
+        connection = HttpConnection(config, ServerState(), {}, load=Load(LIMITS))
+        connection.connection_made(recorder)
+        connection.data_received(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        await asyncio.sleep(0)
+        assert not connection.eof_received()
+        return recorder
+
+    recorder = asyncio.run(run())
+    assert b"".join(recorder.calls).startswith(b"HTTP/1.1 204 ")
+    assert recorder.closing
