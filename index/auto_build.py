@@ -4,7 +4,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,7 +26,7 @@ BELOW_FOR_OTHERS = "recall below the floor for users that it was not tuned with"
 _GROWTH = {"IVF": (0.5, 1.2), "HNSW": (0.2, 1.2)}
 
 KindsFor: TypeAlias = Callable[[int, int], Sequence[KindOfIndex]]  # of so many items, of so many dimensions
-Tell: TypeAlias = Callable[[str, int, int], None]  # what is built next, after how many others, of how many at most
+Tell: TypeAlias = Callable[[str, int, int], None]  # what is built, how many kinds or vectors are done, of how many
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +58,10 @@ def make_index(
             found = ", ".join(f"{name} {value}" for name, value in settings.items())
             raise InputError(f"{found} given to {AUTO}, which tunes its settings; expected a factory with them")
         return choose_index(data, limits, tell)
-    (tell or _silent)(factory, 0, 1)
-    index = ItemIndex.build(data.vectors, factory).with_settings(settings or {})
+    show, n = partial(tell or _silent, factory), len(data.vectors)
+    show(0, n)
+    index = ItemIndex.build(data.vectors, factory, progress=lambda added: show(added, n))
+    index = index.with_settings(settings or {})
     return index, _record(data, index, factory)
 
 

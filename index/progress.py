@@ -1,4 +1,4 @@
-"""Shows which kind of index is being built: a bar on a terminal, a line now and then in a log."""
+"""Shows how far the building of an index is: a bar on a terminal, a line now and then in a log."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,11 +21,11 @@ def built_kinds(console: Console | None = None) -> Iterator[Tell]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=None, visible=False)
 
-        def tell(what: str, before: int, most: int) -> None:
+        def tell(what: str, done: int, most: int) -> None:
             nonlocal last_line
-            bar.update(task, description=what, completed=before, total=most, visible=True)
+            bar.update(task, description=what, completed=done, total=most, visible=True)
             if not console.is_terminal and monotonic() - last_line >= SECONDS_BETWEEN_LINES:
                 last_line = monotonic()
-                console.print(f"building {what} ({before + 1} of at most {most})", highlight=False, soft_wrap=True)
+                console.print(f"building {what} ({done:,} of at most {most:,} done)", highlight=False, soft_wrap=True)
 
         yield tell

@@ -140,7 +140,7 @@ def test_progress_is_told():
     assert "on a sample" in TOLD[0][0]
     told: list[tuple[str, int, int]] = []
     make_index(data(), "IVF8,Flat", tell=lambda *what: told.append(what))
-    assert told == [("IVF8,Flat", 0, 1)]
+    assert told == [("IVF8,Flat", 0, N), ("IVF8,Flat", N, N)]
 
 
 def test_auto_tunes_its_settings_itself():
