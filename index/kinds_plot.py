@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from index.kinds import EXACT
 from index.kinds_benchmark import FLOOR, KindSpeed
 
 _WIDTH, _HEIGHT = 5.2, 4.2
@@ -23,8 +24,9 @@ def plot_kinds(lines: Sequence[KindSpeed], file: Path) -> None:
     n_rows = -(-len(panels) // _PANELS_A_ROW)
     figure = Figure(figsize=(_WIDTH * _PANELS_A_ROW, _HEIGHT * n_rows), layout="constrained")
     FigureCanvasAgg(figure)
-    families = dict.fromkeys(_family(line.kind) for line in lines)
+    families = dict.fromkeys(_family(line.kind) for line in lines if line.kind != EXACT)
     styles = {family: (f"C{i % 10}", _MARKERS[i % len(_MARKERS)]) for i, family in enumerate(families)}
+    styles[EXACT] = ("black", ".")
     grid = figure.subplots(n_rows, _PANELS_A_ROW, squeeze=False).ravel()
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
