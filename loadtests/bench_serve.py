@@ -62,8 +62,8 @@ def bench_serve(
 
     A random bundle is published in a temporary folder. Redis, the baseline (FastAPI's empty JSON endpoint on the same
     uvicorn) and the service are started: servers on one core, the client and Redis on another. The service runs three
-    times: as shipped; "anew", without its response cache; "bare", without its profile cache either. Servers that are
-    not measured are suspended: an idle service wakes up some 27 times a second and would delay the others.
+    times: as shipped; "uncached", without its response cache; "bare", without its profile cache either. Servers
+    that are not measured are suspended: an idle service wakes up some 27 times a second and would delay the others.
 
     First a closed loop over keep-alive connections finds the maximum throughput, one row after another, so that a
     ratio compares measurements within the same few seconds. Then Poisson arrivals, timed from their intended start,
@@ -73,7 +73,7 @@ def bench_serve(
 
     On a shared machine, "by CPU" (the baseline's CPU per request over ours) is more reliable than "ratio".
 
-    Example: python -m loadtests.bench_serve --connections 32 --row recommend --row "explain, anew" --load 0.5
+    Example: python -m loadtests.bench_serve --connections 32 --row recommend --row "explain, uncached" --load 0.5
     """
     end_by_signals()
     pace, n_requests = (QUICK, QUICK_REQUESTS) if quick else (Pace(seconds, rounds), requests)

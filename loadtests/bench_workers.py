@@ -33,8 +33,8 @@ WARM_UP_S = 30.0
 WARM_UP_CYCLES = 8  # of all requests, so that nearly each of them has reached each worker, which has caches of its own
 ROWS: Mapping[str, tuple[str, bool]] = {  # the path of a user's request, and whether responses are cached
     "recommend": ("/recommend/{}?k=10", True),
-    "recommend, anew": ("/recommend/{}?k=10", False),
-    "explain, anew": ("/recommend/{}?k=10&explain=true", False),
+    "recommend, uncached": ("/recommend/{}?k=10", False),
+    "explain, uncached": ("/recommend/{}?k=10&explain=true", False),
 }
 
 app = command_line()
@@ -82,7 +82,7 @@ def bench_workers(
     them: "possible" says what perfect scaling would reach beside it. "by CPU" compares CPU time a request alone, and
     is what remains where other work shares the machine.
 
-    Example: python -m loadtests.bench_workers --workers 2 --row "explain, anew"
+    Example: python -m loadtests.bench_workers --workers 2 --row "explain, uncached"
     """
     end_by_signals()
     for name in row or ():

@@ -30,7 +30,7 @@ MOST_STEPS_DOWN = 12  # after which the machine is too unsteady for a measuremen
 FIRST, MOST = 200.0, 20_000.0  # requests a second
 SETTLING = 30  # requests at least: half a second may by chance have no arrival
 CYCLE = 50_000  # requests of the mix, before they repeat
-SHOP, SHOP_UNCACHED = "shop", "shop, anew"
+SHOP, SHOP_UNCACHED = "shop", "shop, uncached"
 
 app = command_line()
 
@@ -131,7 +131,7 @@ def slo(
 
     Arrivals are a Poisson process, whatever the server does, and are timed from their intended start: waiting counts.
     The requests are those of a shop (80% recommendations, 12% similar items, 8% events, users by Zipf's law). They go
-    to the service as shipped and to "anew", a service without its response cache; the baseline is FastAPI's empty
+    to the service as shipped and to "uncached", a service without its response cache; the baseline is FastAPI's empty
     endpoint. At each rate the measurement follows half a second of load; near the limit the median of three counts.
     The rates found are then measured three times more, in turn, and lowered until they hold; the table shows these.
 

@@ -28,7 +28,7 @@ from loadtests.load_summary import LoadSummary, as_record, caveats, summary_tabl
 from loadtests.random_bundle import RandomBundleSizes, publish_random, user_id
 from loadtests.workloads import QUICK_REQUESTS, Workload, raw, workload, zipf_rows
 
-OURS, OURS_UNCACHED = "anchorrec", "anchorrec, anew"
+OURS, OURS_UNCACHED = "anchorrec", "anchorrec, uncached"
 CONNECTIONS = 16
 REDIS_DATABASE = 2
 

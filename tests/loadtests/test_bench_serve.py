@@ -16,7 +16,7 @@ from loadtests.random_bundle import RandomBundleSizes
 from loadtests.workloads import make_workloads
 
 KINDS = ["empty", "recommend", "explain", "similar", "fold-in", "unknown user"]
-KINDS += ["recommend, anew", "explain, anew", "similar, anew", "fold-in, anew", "100 seen, anew"]
+KINDS += ["recommend, uncached", "explain, uncached", "similar, uncached", "fold-in, uncached", "100 seen, uncached"]
 KINDS += ["recommend, bare", "fold-in, bare", "cold cache"]
 SIZES = ["--items", "300", "--users", "5000", "--seen", "5", "--heavy", "100", "--size", "16"]
 SMALL = ["--quick", *SIZES, "--connections", "8"]
@@ -57,7 +57,7 @@ def test_a_quick_run_ends_with_one_line_of_figures_and_without_a_failure():
     assert closed["recommend, bare"]["redis_hits"] > 0.5 > closed["cold cache"]["redis_hits"]
     assert closed["unknown user"]["redis_hits"] is None
     assert closed["recommend"]["kept"] > 0.9
-    assert all(one["kept"] == 0 for name, one in closed.items() if name.endswith((", anew", ", bare")))
+    assert all(one["kept"] == 0 for name, one in closed.items() if name.endswith((", uncached", ", bare")))
 
 
 def test_an_unknown_row_is_refused_before_anything_starts_and_the_error_names_the_known_ones():
@@ -68,9 +68,9 @@ def test_an_unknown_row_is_refused_before_anything_starts_and_the_error_names_th
 
 def test_chosen_rows_are_measured_with_the_baseline_and_only_their_services_are_started():
     workloads = make_workloads(RandomBundleSizes(300, 500), k=10, n_requests=5, key="", rng=np.random.default_rng(0))
-    rows = chosen(workloads, ["recommend, anew"])
-    assert [row.name for row in rows] == ["empty", "recommend, anew"]
-    assert services_of(rows) == ["anew"]
+    rows = chosen(workloads, ["recommend, uncached"])
+    assert [row.name for row in rows] == ["empty", "recommend, uncached"]
+    assert services_of(rows) == ["uncached"]
     assert services_of(workloads) == list(SETTINGS)
 
 

@@ -143,7 +143,7 @@ def test_an_absent_peer_is_listed_and_the_others_are_measured(tmp_path: Path):
     )
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout.splitlines()[-1])
-    assert list(record["closed"]) == ["empty", "anchorrec", "anchorrec, anew"]
+    assert list(record["closed"]) == ["empty", "anchorrec", "anchorrec, uncached"]
     assert all(one["failures"] == 0 and one["requests"] > 0 for one in record["closed"].values())
     assert record["absent"]["mosec"].startswith("it could not be installed: ")
     assert "does not run" in done.stdout
