@@ -66,7 +66,7 @@ check-python: $(OTHER_VENV)/.installed  ## test index and service under another 
 
 fuzz: install          ## FUZZ_EXAMPLES (2000) requests for every operation of the OpenAPI document, odd heads, damaged bundles, index files, runs
 	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/python -m pytest -s tests/service/http/test_openapi_fuzz.py \
-	    tests/service/http/test_fuzzed_heads.py tests/service/bundles/test_bundle_fuzz.py tests/index/test_index_fuzz.py tests/trainer/test_damaged_runs.py
+	    tests/service/http/test_fuzzed_heads.py tests/service/bundles/test_bundle_fuzz.py tests/index/probing/test_index_fuzz.py tests/trainer/test_damaged_runs.py
 
 rehearsal: install     ## restarts, kills, a freeze, a full disk, swaps and a retraining under load; 6 minutes, needs haproxy
 	$(BIN)/python -m loadtests.rehearsal

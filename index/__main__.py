@@ -12,9 +12,10 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from index.auto import AUTO, AutoLimits
-from index.auto_bench import bench_auto
-from index.bench_commands import bench_delta, bench_filters, bench_kinds
+from index.auto.choice import AUTO, AutoLimits
+from index.benchmarks.auto_command import bench_auto
+from index.benchmarks.commands import bench_delta, bench_filters, bench_kinds
+from index.benchmarks.search_benchmark import benchmark_table, measure_search
 from index.bundle import open_bundle, read_manifest
 from index.cli import (
     COPIES,
@@ -28,7 +29,7 @@ from index.cli import (
     command_line,
     run_cli,
 )
-from index.console_tables import benchmark_table, bundle_summary, index_line, print_table, registry_table
+from index.console_tables import bundle_summary, index_line, print_table, registry_table
 from index.engine import use_threads
 from index.errors import BundleError, InputError
 from index.gate import GateReport, check_bundle
@@ -36,12 +37,11 @@ from index.gate_report import GateLimits, parse_limits
 from index.gpu import place_index
 from index.item_index import ItemIndex
 from index.manifest import BUNDLE_ID, MANIFEST
-from index.milvus_commands import follow_milvus, load_milvus, prune_milvus
+from index.milvus.commands import follow_milvus, load_milvus, prune_milvus
 from index.progress import built_kinds
 from index.records import GateResult, PointerMove
 from index.registry import Registry, find_bundle, open_registry
 from index.reindex import reindex
-from index.search_benchmark import measure_search
 
 app = command_line(
     "Inspect bundles, rebuild their search index, and decide which one serves.\n\n"

@@ -22,7 +22,7 @@ from index.ids import IdTable, PackedStrings
 from index.item_index import ItemIndex
 from index.layout import BundleSizes, layout
 from index.manifest import INDEX, MANIFEST, AnchorInfo, Manifest, check_file_names, read_manifest
-from index.probing import NO_RECORD, ProbedIndexes
+from index.probing.probed_indexes import NO_RECORD, ProbedIndexes
 from index.ranges import check_ranges, check_size
 from index.reading import map_array, open_file
 from index.recency import Recency
@@ -101,8 +101,8 @@ class Bundle:
         """The search index, memory-mapped where bundle and FAISS allow; it scores by the bundle's embeddings.
 
         Opened once. BundleError where its file is damaged: a file could take any amount of memory or end the process,
-        so FAISS reads none whose sum is wrong, and none of another process that was not probed (index/probing.py). A
-        flat index needs no file: it is made of the item embeddings.
+        so FAISS reads none whose sum is wrong, and none of another process that was not probed (index/probing/). A flat
+        index needs no file: it is made of the item embeddings.
         """
         return self._index
 

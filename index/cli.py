@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from index.auto import AUTO, EXACT_NUMBERS, AutoLimits
+from index.auto.choice import AUTO, EXACT_NUMBERS, AutoLimits
 from index.errors import InputError
 
 COPIES = Path("~/.cache/anchorrec")

@@ -1,6 +1,6 @@
 """The tables that `python -m index` prints."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
@@ -10,7 +10,6 @@ from index.errors import BundleError
 from index.manifest import AnchorInfo, IndexInfo, Manifest, TablesInfo
 from index.recency import Recency
 from index.registry import Registry
-from index.search_benchmark import SearchSpeed
 from index.sizes_table import sizes_table
 
 # Of output that is no terminal, such as a file: rich would cut tables at 80 columns.
@@ -138,22 +137,3 @@ def _row(registry: Registry, bundle_id: str) -> tuple[str, ...]:
         return ("unreadable", "", "")
     recall = manifest.metrics.get("valid", {}).get("recall@20")
     return (manifest.model, manifest.index.factory, "" if recall is None else f"{recall:.4f}")
-
-
-def benchmark_table(lines: Sequence[SearchSpeed], k: int) -> Table:
-    """Speed and recall, a row for each factory and number of excluded rows."""
-    table = Table(title=f"top {k}, single queries and batches of 64", title_justify="left")
-    table.add_column("factory", overflow="fold", no_wrap=True)
-    for name in ("excluded", "queries/s", "p50 ms", "p99 ms", "batched queries/s", f"recall@{k}"):
-        table.add_column(name, justify="right")
-    for line in lines:
-        table.add_row(
-            line.factory,
-            f"{line.n_excluded:,}",
-            f"{line.queries_per_second:,.0f}",
-            f"{line.p50_ms:.3f}",
-            f"{line.p99_ms:.3f}",
-            f"{line.batched_queries_per_second:,.0f}",
-            f"{line.recall:.4f}",
-        )
-    return table

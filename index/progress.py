@@ -7,7 +7,7 @@ from time import monotonic
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from index.auto_build import Tell
+from index.auto.build import Tell
 
 SECONDS_BETWEEN_LINES = 10.0
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-from index.auto import AUTO, AutoLimits
-from index.auto_build import IndexData, Tell, index_record, make_index
+from index.auto.build import IndexData, Tell, index_record, make_index
+from index.auto.choice import AUTO, AutoLimits
 from index.bundle import open_bundle
 from index.manifest import FORMAT, INDEX
 from index.writing import write_bundle_folder

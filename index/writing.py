@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from index.auto import AUTO, AutoLimits
-from index.auto_build import IndexData, Tell, index_record, make_index
+from index.auto.build import IndexData, Tell, index_record, make_index
+from index.auto.choice import AUTO, AutoLimits
 from index.content import BundleContent, checked_arrays
 from index.errors import BundleError, InputError
 from index.manifest import FORMAT, INDEX, MANIFEST, Manifest, digest_of, manifest_bytes, read_manifest
-from index.probing import trust_own
+from index.probing.probed_indexes import trust_own
 from index.storage import files_under, save_array, sha256_of, sync, sync_tree, temporary_folder
 from index.tables import Precision, pack_table, stored_arrays, table_error, table_of
 from index.validation import explained

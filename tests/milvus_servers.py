@@ -13,9 +13,9 @@ from servers import wait_until
 
 from deploy.processes import free_port
 from index.bundle import Bundle
-from index.milvus import Milvus, MilvusError
-from index.milvus_load import load_bundle
-from index.milvus_names import FLAT, collection_of
+from index.milvus.engine import Milvus, MilvusError
+from index.milvus.load import load_bundle
+from index.milvus.names import FLAT, collection_of
 
 
 class MilvusServer:

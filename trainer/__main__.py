@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from index.auto import AUTO, AutoLimits
+from index.auto.choice import AUTO, AutoLimits
 from index.cli import (
     COPIES,
     LIMITS,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from index.auto import AUTO, AutoLimits
+from index.auto.choice import AUTO, AutoLimits
 from index.bundle import BundleContent, write_bundle
 from index.console_tables import index_line
 from index.content import AnchorContent

@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
-from index.auto import AUTO, AutoLimits
+from index.auto.choice import AUTO, AutoLimits
 from index.bundle import open_bundle, read_manifest
 from index.bundle_store import StoreUnavailableError
 from index.errors import InputError

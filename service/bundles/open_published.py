@@ -9,7 +9,7 @@ from index.bundle import Bundle, damage_as_bundle_error, open_bundle
 from index.bundle_store import StoreUnavailableError
 from index.errors import BundleError, InputError
 from index.file_stamps import FileStamps
-from index.probing import ProbedIndexes
+from index.probing.probed_indexes import ProbedIndexes
 from index.registry import Pointer, Registry
 from service.bundles.verified_files import Verified, VerifiedFiles, identities
 from service.settings import BundleSettings

@@ -15,7 +15,7 @@ import structlog
 from index.batching import BatchingSearcher
 from index.bundle import Bundle
 from index.item_index import ItemIndex
-from index.milvus import (
+from index.milvus.engine import (
     Milvus,
     MilvusEngine,
     MilvusError,
@@ -23,7 +23,7 @@ from index.milvus import (
     over_milvus,
     require_collection,
 )
-from index.milvus_names import collection_of
+from index.milvus.names import collection_of
 from service.errors import IndexUnavailableError
 from service.ranking.recall_sampling import RecallSampler, Sampling
 from service.ranking.search import Array, BatchedSearch, SearchResult, search_index

@@ -6,7 +6,7 @@ import faiss
 import numpy as np
 import pytest
 
-from index.clustered_vectors import clustered_vectors
+from index.benchmarks.clustered_vectors import clustered_vectors
 from index.engine import engine_of
 from index.errors import InputError
 from index.item_index import ItemIndex, exact_search

@@ -13,7 +13,7 @@ from milvus_servers import MilvusServer, connected, loaded
 from index.bundle import open_bundle
 from index.errors import InputError
 from index.item_index import ItemIndex
-from index.milvus import MilvusEngine, milvus_index
+from index.milvus.engine import MilvusEngine, milvus_index
 from index.ranking import exact_search
 from index.recall import measured_recall
 from index.search_plan import MAX_OVERFETCH
@@ -155,8 +155,8 @@ class TestMilvus(IndexContract):
         self, without_local: ItemIndex, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         sent = record_filters(without_local, monkeypatch)
-        monkeypatch.setattr("index.milvus.MAX_NAMED", 100)
-        monkeypatch.setattr("index.milvus.FETCH_FIRST", 200)
+        monkeypatch.setattr("index.milvus.engine.MAX_NAMED", 100)
+        monkeypatch.setattr("index.milvus.engine.FETCH_FIRST", 200)
         few, many = np.arange(130), exact_search(ITEMS, QUERIES, 190)[0]
         for exclude, is_named in ((few, False), (list(many), True)):
             sent.clear()

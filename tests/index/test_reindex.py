@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from bundles import MADE_AT, write_small_bundle
 
-from index.auto import AutoLimits
+from index.auto.choice import AutoLimits
 from index.bundle import BundleError, open_bundle
 from index.errors import InputError
-from index.live_index import LiveIndex
+from index.live.live_index import LiveIndex
 from index.registry import Registry
 from index.reindex import reindex
 

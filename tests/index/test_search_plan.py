@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from index.clustered_vectors import clustered_vectors
+from index.benchmarks.clustered_vectors import clustered_vectors
 from index.item_index import ItemIndex, exact_search
 from index.search_plan import MAX_OVERFETCH, SCORE, plan_search
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from index.clustered_vectors import clustered_vectors
+from index.benchmarks.clustered_vectors import clustered_vectors
 from index.ids import IdTable
 from index.item_index import ItemIndex
-from index.live_index import LiveIndex
+from index.live.live_index import LiveIndex
 
 N = 3_000
 DATA = clustered_vectors(N, 16, n_queries=60)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from bundles import MADE_AT, make_content, write_small_bundle
 
-from index.auto import AutoLimits
+from index.auto.choice import AutoLimits
 from index.bundle import BundleContent, open_bundle, write_bundle
 from index.errors import InputError
 from index.manifest import MANIFEST

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from killed import killed_after_checkpoints
 from worlds import topics_dataset
 
-from index.auto import AutoLimits
+from index.auto.choice import AutoLimits
 from index.bundle import open_bundle
 from index.errors import InputError
 from index.gate import check_bundle, incumbent_split

@@ -13,9 +13,9 @@ from processes import process, run
 from servers import serving, wait_until
 
 from deploy.processes import free_port
-from index import probing
 from index.errors import InputError
 from index.manifest import INDEX, MANIFEST
+from index.probing import probed_indexes
 from index.registry import POINTER, Pointer, Registry
 from service.bundles.open_published import open_published
 from service.settings import Settings
@@ -93,13 +93,13 @@ def test_a_start_onto_a_crafted_index_serves_the_bundle_before_and_a_sound_one_i
         registry.publish(crafted.name)
     pointer = Pointer(bundle=crafted.name, history=[sound.name])
     (tmp_path / POINTER).write_text(pointer.model_dump_json(), encoding="utf-8")
-    monkeypatch.setattr(probing, "_own", set())  # as if others had written them
+    monkeypatch.setattr(probed_indexes, "_own", set())  # as if others had written them
     opened = open_published(Settings(registry=tmp_path))
     assert opened.bundle.bundle_id == sound.name
     assert "item.faiss is no sound index: its rows run from" in opened.failures[crafted.name]
     registry.rollback()
-    monkeypatch.setattr(probing, "_own", set())
-    monkeypatch.setattr(probing, "probe_in_process", lambda *_: pytest.fail("probed again"))
+    monkeypatch.setattr(probed_indexes, "_own", set())
+    monkeypatch.setattr(probed_indexes, "probe_in_process", lambda *_: pytest.fail("probed again"))
     assert open_published(Settings(registry=tmp_path)).bundle.bundle_id == sound.name
 
 

@@ -96,7 +96,7 @@ def test_gpus_that_cannot_hold_the_index_are_counted_and_the_cpu_answers(
 
 def test_milvus_without_its_client_ends_with_what_to_install(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pymilvus", None)
-    for module in ("service.ranking.milvus_search", "index.milvus"):
+    for module in ("service.ranking.milvus_search", "index.milvus.engine"):
         monkeypatch.delitem(sys.modules, module, raising=False)
     monkeypatch.delattr(service.ranking, "milvus_search", raising=False)
     settings = Settings(registry="none", milvus_uri="http://milvus:19530")

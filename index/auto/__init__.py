@@ -1,0 +1,1 @@
+"""Chooses a bundle's index by measurement (docs/search-index.md)."""
