@@ -3,9 +3,9 @@
 `IVFn,Flat` and `IVFn,SQ...`: lists are made by k-means over vectors with one more dimension that makes all equally
 long, so that long vectors, which score most, share lists with their like. A list is probed by what its best vector may
 score: the query's inner product with the list's direction times the largest projection in it, plus a share of its
-radius. `PCAn,...`: a projection onto the first n axes of the second
-moment, without the mean that FAISS's PCA subtracts and which would change inner products. Other factory strings are
-built as FAISS does. docs/decisions/lists-for-inner-product.md has the reasons.
+radius. `PCAn,...`: a projection onto the first n axes of the second moment, without the mean that FAISS's PCA subtracts
+and which would change inner products. Other factory strings are built as FAISS does.
+docs/decisions/lists-for-inner-product.md has the reasons.
 """
 
 import re
@@ -170,17 +170,6 @@ def _widen_ranges(index: Any, vectors: Array, axes: Array | None) -> None:
     extremes = [(rows.min(axis=0), rows.max(axis=0)) for _, rows in _chunks(vectors, axes, _CHUNK)]
     low, high = np.min([a for a, _ in extremes], axis=0), np.max([b for _, b in extremes], axis=0)
     codes.sq.train(np.stack([low, high]))
-
-
-def _directions(sample: Array, n: int) -> Array:
-    """Unit centroids (n, d) of the sample's directions."""
-    parameters = faiss.ClusteringParameters()
-    parameters.spherical, parameters.niter, parameters.seed = True, _ITERATIONS, _SEED
-    parameters.min_points_per_centroid, parameters.max_points_per_centroid = 1, _SAMPLE_A_LIST
-    clustering = faiss.Clustering(sample.shape[1], n, parameters)
-    clustering.train(unit_rows(sample), faiss.IndexFlatIP(sample.shape[1]))
-    centroids: Array = faiss.vector_to_array(clustering.centroids).reshape(n, -1)
-    return unit_rows(centroids)
 
 
 def _principal_axes(sample: Array, width: int) -> Array:
