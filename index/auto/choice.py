@@ -17,7 +17,7 @@ KEPT, BUILT = "kept", "built over all items"
 GIB = 2**30
 # An approximate index must be this much faster than the exact one, which misses nothing.
 FASTER = 1.25
-# A sample tells the order of kinds roughly: one is left out where it is predicted to be this much slower.
+# A sample tells times roughly: a kind is left out where it is predicted to be this much slower than what was measured.
 SLACK = 2.0
 # Exact search takes three quarters of a millisecond from here on: 50,000 vectors of 64, 12,500 of 256
 # (docs/search-index.md).
@@ -112,16 +112,14 @@ def sample_kinds(
     exact_ms: of exact search over all items. Kinds that there is no time for are no longer candidates to build.
     """
     found: list[Candidate] = []
-    best = exact_ms / FASTER
     for kind in kinds:
         if spent() > SAMPLE_SHARE * limits.seconds:
             found.append(Candidate(kind, predicted=_NO_TIME))
             continue
-        one = attempt(kind, SLACK * best)
-        one = one.with_outcome(one.fault or _too_large(one.predicted.n_bytes, limits))
-        best = best if one.fault else min(best, one.predicted.ms)
-        found.append(one)
-    return [one.with_outcome(one.fault or _too_slow(one.predicted.ms, SLACK * best)) for one in found]
+        # Only measured times rule a kind out: one that a sample flatters may miss the floor over all items.
+        one = attempt(kind, SLACK * exact_ms / FASTER)
+        found.append(one.with_outcome(one.fault or _too_large(one.predicted.n_bytes, limits)))
+    return found
 
 
 def choose(
