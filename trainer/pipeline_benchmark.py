@@ -181,8 +181,8 @@ def pipeline_table(costs: Sequence[StageCost], *, title: str) -> Table:
 
 
 def estimate_table(found: dict[str, dict[str, Estimate]], *, title: str) -> Table:
-    """One row a stage: the exponent of its time, and time and memory with their intervals."""
-    table = Table("stage", "seconds ~ items^", "seconds", "memory ~ items^", "memory", title=title)
+    """One row a stage: exponents, time and memory with their intervals, and memory by a straight line."""
+    table = Table("stage", "seconds ~ items^", "seconds", "memory ~ items^", "memory", "by a line", title=title)
     for stage, figures in found.items():
         seconds, memory = figures["seconds"], figures["peak_gb"]
         table.add_row(
@@ -191,5 +191,6 @@ def estimate_table(found: dict[str, dict[str, Estimate]], *, title: str) -> Tabl
             f"{seconds.value:,.0f} ({seconds.low:,.0f} to {seconds.high:,.0f})",
             f"{memory.exponent:.2f}",
             f"{memory.value:.1f} GB ({memory.low:.1f} to {memory.high:.1f})",
+            f"{memory.straight:.1f} GB",
         )
     return table

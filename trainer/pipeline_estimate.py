@@ -26,6 +26,9 @@ class Estimate:
     low: float
     high: float
     """Bounds of the prediction interval of one more measurement there; unbounded where two sizes were measured."""
+    straight: float
+    """What the straight line through the smallest and the largest size gives there: what grows with no power of n is
+    not taken for a smaller exponent."""
 
     def at(self, n: float) -> float:
         """The law at another size."""
@@ -47,14 +50,20 @@ def estimated(sizes: Sequence[int], measured: Sequence[float], *, start: float, 
         scatter = np.square(y - exponent * x - intercept).sum() / freedom
         spread = scatter * (1 + 1 / len(x) + (at - x.mean()) ** 2 / np.square(x - x.mean()).sum())
         margin = stats.t.ppf((1 + CONFIDENCE) / 2, freedom) * np.sqrt(spread)
-    bounds = (float(start + np.exp(each)) for each in (value, value - margin, value + margin))
-    return Estimate(start, float(exponent), float(np.exp(intercept)), *bounds)
+    at_full, low, high = (float(start + np.exp(each)) for each in (value, value - margin, value + margin))
+    first, last = int(np.argmin(sizes)), int(np.argmax(sizes))
+    slope = (measured[last] - measured[first]) / (sizes[last] - sizes[first])
+    straight = float(measured[first] + slope * (full_size - sizes[first]))
+    return Estimate(start, float(exponent), float(np.exp(intercept)), at_full, low, high, straight)
 
 
 def plot_pipeline(
     costs: Sequence[Any], found: Mapping[str, Mapping[str, Estimate]], full_size: int, file: Path
 ) -> None:
-    """Draw seconds (left) and peak memory (right) of `StageCost`s by items, with the laws to the full size."""
+    """Draw seconds (left) and peak memory (right) of `StageCost`s by items, with the laws to the full size.
+
+    A cross marks what a straight line gives there.
+    """
     figure = Figure(figsize=(11, 4.5), layout="constrained")
     FigureCanvasAgg(figure)
     panels = zip(figure.subplots(1, 2), (("seconds", "seconds"), ("peak_gb", "GB of memory")), strict=True)
@@ -66,6 +75,7 @@ def plot_pipeline(
             if law := found.get(stage, {}).get(field):
                 line = np.geomspace(min(sizes), full_size, POINTS)
                 axes.plot(line, [law.at(n) for n in line], "--", color=colour, linewidth=1)
+                axes.plot(full_size, law.straight, "x", color=colour)
                 if np.isfinite(law.high):
                     axes.plot([full_size] * 2, [law.low, law.high], "-_", color=colour, linewidth=1)
         axes.set(xscale="log", yscale="log", xlabel="items (2 users and 50 interactions each)", ylabel=label)

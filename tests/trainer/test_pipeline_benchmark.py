@@ -34,6 +34,10 @@ def test_the_interval_is_wider_the_more_the_measurements_scatter():
     assert all(law.low < law.value < law.high for law in spread)
 
 
+def test_a_straight_line_goes_on_from_the_smallest_and_the_largest_size():
+    assert estimated((10, 40, 20), (1, 7, 2), start=0, full_size=100).straight == pytest.approx(19)
+
+
 def test_two_sizes_give_an_estimate_without_a_bound():
     assert estimated((10, 20), (1, 2), start=0, full_size=40).high == math.inf
 
