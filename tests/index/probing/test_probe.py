@@ -311,7 +311,7 @@ def test_a_probe_that_takes_too_much_ends(tmp_path: Path, work: str, status: int
     """In place of FAISS, which takes as much for a file that no check has found yet."""
     (tmp_path / "item.faiss").write_bytes(b"x")
     script = (
-        "import sys; from index import probe\n"
+        "import sys; from index.probing import probe\n"
         "probe.cpu_seconds = lambda n_bytes: 1\n"
         f"probe.probe = lambda path, n: {work}\n"
         "probe.main()"
