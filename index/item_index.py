@@ -57,7 +57,7 @@ class ItemIndex:
     def build(
         cls,
         vectors: Array,
-        factory: str = "Flat",
+        factory: str = FLAT,
         *,
         nprobe: int | None = None,
         ef_search: int | None = None,
@@ -147,10 +147,10 @@ class ItemIndex:
         """
         queries = checked_queries(queries, self.vectors.shape[1])  # (m, d)
         excluded = checked_exclude(exclude, len(queries), len(self))
-        error = rounding_error(queries, self.norm)
-        if within is None and scans_blocks(self.engine, len(self), checked_k(k, len(self))):
+        error, k = rounding_error(queries, self.norm), checked_k(k, len(self))
+        if within is None and scans_blocks(self.engine, len(self), k):
             return scan_blocks(self.vectors, queries, k, excluded=excluded, hidden=self.hidden, error=error)
-        rows, scores = empty_result(len(queries), checked_k(k, len(self)))
+        rows, scores = empty_result(len(queries), k)
         if within is not None and self._scored(len(checked_rows(within, len(self)))):
             self._score(queries, excluded, within, rows, scores)
             return rows, scores

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import ceil, isqrt, log2
 from typing import NamedTuple
 
-EXACT = "Flat"
+from index.flat import FLAT
 
 _LISTS_PER_ROOT = 2.5  # lists, in roots of the number of vectors: more take longer to build and to choose among
 _PROBES = (0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 8, 16)  # lists probed, in roots of their number
@@ -30,7 +30,7 @@ class KindOfIndex(NamedTuple):
 
 def kinds_for(n: int, d: int) -> list[KindOfIndex]:
     """The kinds that may be the fastest for n vectors of d dimensions at some recall, the exact one first."""
-    exact = [KindOfIndex(EXACT)]
+    exact = [KindOfIndex(FLAT)]
     return exact if n < _FEWEST else [*exact, *_flat(d), *_graphs(n), *_lists(n, d)]
 
 

@@ -26,24 +26,27 @@ def measured_recall(
     seen: Seen,
     *,
     at: Sequence[int] = RECALL_AT,
-    users: Array | None = None,
 ) -> dict[str, float]:
     """recall@k of the index over `vectors` (n, d) against exact search, by k, for some users' vectors.
 
-    queries: (n_users, d). seen: the rows that a user's search leaves out. users: the user rows to choose from, all by
-    default; at most MOST_QUERIES of them are searched for, evenly spaced. Recall is the number of hits divided by the
-    most that there could be; 1 where no user has an unseen item.
+    queries: (n_users, d), of which at most MOST_QUERIES are searched for, evenly spaced. seen: the rows that a user's
+    search leaves out.
     """
-    users = measured_users(np.arange(len(queries)) if users is None else users, len(vectors))
+    users = measured_users(len(queries), len(vectors))
     picked, excluded = queries[users], [seen(user) for user in users.tolist()]
     lengths = {k: min(k, len(vectors)) for k in at}
     _, exact = exact_search(vectors, picked, max(lengths.values()), excluded)
     recall = {}
     for k, length in lengths.items():
         _, found = index.search(picked, length, excluded)
-        hits, possible = count_hits(found, exact[:, :length])
-        recall[f"recall@{k}"] = hits / possible if possible else 1.0
+        recall[f"recall@{k}"] = recall_of(found, exact[:, :length])
     return recall
+
+
+def recall_of(found: Array, exact: Array) -> float:
+    """The hits divided by the most that there could be, of scores as in `count_hits`; 1 where there could be none."""
+    hits, possible = count_hits(found, exact)
+    return hits / possible if possible else 1.0
 
 
 def count_hits(found: Array, exact: Array) -> tuple[int, int]:
@@ -58,12 +61,10 @@ def count_hits(found: Array, exact: Array) -> tuple[int, int]:
     return int(np.minimum(hits, possible).sum()), int(possible.sum())
 
 
-def measured_users(users: Array, n_vectors: int) -> Array:
-    """Those of the user rows whose searches over n_vectors measure a recall, evenly spaced."""
+def measured_users(n_users: int, n_vectors: int) -> Array:
+    """The user rows, evenly spaced, whose searches over n_vectors measure a recall."""
     most = max(LEAST_QUERIES, min(MOST_QUERIES, MOST_SCORES // n_vectors))
-    places = np.linspace(0, len(users) - 1, min(len(users), most)).astype(np.int64)
-    picked: Array = users[places]
-    return picked
+    return np.linspace(0, n_users - 1, min(n_users, most)).astype(np.int64)
 
 
 def is_exact(index: ItemIndex) -> bool:

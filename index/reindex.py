@@ -32,7 +32,7 @@ def reindex(
     data = IndexData(bundle.item_embeddings, bundle.user_embeddings, bundle.seen)
     own = bundle.manifest.index
     if factory == own.factory and not settings:
-        index, info = make_index(data, factory, settings=own.settings)
+        index, info = make_index(data, factory, None, tell, own.settings)
         info = own.model_copy(update={"settings": info.settings, "recall": info.recall})
     else:
         index, info = make_index(data, factory, limits, tell, settings)

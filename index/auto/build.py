@@ -12,8 +12,9 @@ import numpy as np
 from index.auto.choice import AUTO, Attempt, AutoLimits, Candidate, Predicted, choose, sample_kinds
 from index.auto.measure import LEAST_USERS, Bench, tuning_users
 from index.errors import InputError
+from index.flat import FLAT
 from index.item_index import ItemIndex
-from index.kinds import EXACT, KindOfIndex, kinds_for
+from index.kinds import KindOfIndex, kinds_for
 from index.manifest import IndexInfo, TriedIndex
 from index.ranking import Array
 from index.recall import Seen, measured_recall, measured_users
@@ -113,8 +114,8 @@ def _record(data: IndexData, index: ItemIndex, factory: str) -> IndexInfo:
 
 
 def _exact(data: IndexData, limits: AutoLimits, why: str) -> tuple[ItemIndex, IndexInfo]:
-    index = ItemIndex.build(data.vectors, EXACT)
-    return index, _record(data, index, EXACT).model_copy(update={"promised": limits.recall_floor, "why": why})
+    index = ItemIndex.build(data.vectors, FLAT)
+    return index, _record(data, index, FLAT).model_copy(update={"promised": limits.recall_floor, "why": why})
 
 
 @dataclass(eq=False)
@@ -140,12 +141,12 @@ class _Chooser:
     @cached_property
     def others(self) -> Bench:
         """The searches by which the index's recall will be measured."""
-        return self.data.bench(measured_users(np.arange(len(self.data.users)), len(self.data.vectors)))
+        return self.data.bench(measured_users(len(self.data.users), len(self.data.vectors)))
 
     def choose(self) -> tuple[ItemIndex, IndexInfo]:
         kinds = self._kinds(len(self.data.vectors))
         self.expected = len(kinds)
-        exact = self.bench.attempt(KindOfIndex(EXACT), self.limits.recall_floor, np.inf)
+        exact = self.bench.attempt(KindOfIndex(FLAT), self.limits.recall_floor, np.inf)
         candidates = self._candidates(kinds, exact.tried.ms)
         choice = choose(exact, candidates, lambda kind, ms: self._on_all(kinds[kind], ms), self.limits, self._spent)
         info = _record(self.data, choice.index, choice.kept.factory)
@@ -155,7 +156,7 @@ class _Chooser:
     def _kinds(self, n: int) -> dict[str, KindOfIndex]:
         """The kinds for n items, by their factory without the number of lists."""
         kinds = self.kinds_for(n, self.data.vectors.shape[1])
-        return {re.sub(r"IVF\d+", "IVF", kind.factory): kind for kind in kinds if kind.factory != EXACT}
+        return {re.sub(r"IVF\d+", "IVF", kind.factory): kind for kind in kinds if kind.factory != FLAT}
 
     def _candidates(self, kinds: dict[str, KindOfIndex], exact_ms: float) -> list[Candidate]:
         """All kinds; those that a sample of a large catalogue speaks against, with why."""

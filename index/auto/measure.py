@@ -16,10 +16,10 @@ from index.item_index import ItemIndex, exact_search
 from index.kinds import KindOfIndex
 from index.manifest import TriedIndex
 from index.ranking import Array
-from index.recall import MOST_SCORES, count_hits, measured_users
+from index.recall import MOST_SCORES, PROMISED_AT, measured_users, recall_of
 from index.tables import Table
+from index.timing import time_each
 
-K = 20
 LEAST_USERS, MOST_USERS = 32, 256  # to tune settings with: with fewer, no recall is assured
 WARM_UP = 8  # searches before those that are timed
 
@@ -29,7 +29,7 @@ def tuning_users(users: Table, n_items: int, seed: int) -> Array:
 
     Users with a vector of zeros, of whom nothing is known, are left out.
     """
-    others = np.setdiff1d(np.arange(len(users)), measured_users(np.arange(len(users)), n_items))
+    others = np.setdiff1d(np.arange(len(users)), measured_users(len(users), n_items))
     most = max(LEAST_USERS, min(MOST_USERS, MOST_SCORES // n_items))
     drawn = np.random.default_rng(seed).permutation(others)[: 2 * most]
     known: Array = drawn[np.asarray(users[drawn]).any(axis=1)][:most]
@@ -38,7 +38,7 @@ def tuning_users(users: Table, n_items: int, seed: int) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Bench:
-    """Items (n, d), queries (m, d), what each leaves out, and the scores (m, K) of exact search."""
+    """Items (n, d), queries (m, d), what each leaves out, and the scores (m, k) of exact search, k = PROMISED_AT."""
 
     vectors: Array
     queries: Array
@@ -47,7 +47,7 @@ class Bench:
 
     @classmethod
     def of(cls, vectors: Array, queries: Array, seen: list[Array]) -> "Bench":
-        return cls(vectors, queries, seen, exact_search(vectors, queries, min(K, len(vectors)), seen)[1])
+        return cls(vectors, queries, seen, exact_search(vectors, queries, min(PROMISED_AT, len(vectors)), seen)[1])
 
     def sample(self, n: int, seed: int) -> "Bench":
         """The same queries over n of the items."""
@@ -74,24 +74,23 @@ class Bench:
         return Attempt(tried, index)
 
     def recall(self, index: ItemIndex) -> float:
-        """The recall@K of an index over all queries."""
+        """The recall@k of an index over all queries."""
         _, found = index.search(self.queries, self.exact.shape[1], self.seen)
-        hits, possible = count_hits(found, self.exact)
-        return hits / possible if possible else 1.0
+        return recall_of(found, self.exact)
 
     def measure(self, index: ItemIndex) -> Measured:
         """Search for each query alone."""
-        recalls, seconds = np.empty(len(self.queries)), np.empty(len(self.queries))
+        k, searches = self.exact.shape[1], list(zip(self.queries, self.seen, strict=True))
+
+        def search(one: tuple[Array, Array]) -> Array:
+            query, seen = one
+            return index.search(query, k, seen)[1]
+
         with using_threads(1):
-            for query, seen in list(zip(self.queries, self.seen, strict=True))[:WARM_UP]:
-                index.search(query, K, seen)
-            for i, (query, seen) in enumerate(zip(self.queries, self.seen, strict=True)):
-                start = time.thread_time()  # other processes' work does not count
-                _, found = index.search(query, self.exact.shape[1], seen)
-                seconds[i] = time.thread_time() - start
-                hits, possible = count_hits(found, self.exact[i, None])
-                recalls[i] = hits / possible if possible else 1.0
-        return measured(recalls, seconds)
+            time_each(search, searches[:WARM_UP])
+            found, times = time_each(search, searches)
+        pairs = zip(found, self.exact[:, None], strict=True)
+        return measured(np.array([recall_of(*pair) for pair in pairs]), times.cpu)
 
 
 def _build(vectors: Array, kind: KindOfIndex) -> ItemIndex:

@@ -23,11 +23,11 @@ class Measured(NamedTuple):
     ms: float
 
 
-def measured(recalls: Array, seconds: Array) -> Measured:
-    """Of each user's recall (m,) and seconds (m,); assured: the mean less Z of its standard errors over users."""
+def measured(recalls: Array, ms: Array) -> Measured:
+    """Of each user's recall (m,) and milliseconds (m,); assured: the mean less Z of its standard errors over users."""
     mean = float(np.mean(recalls))
     error = float(np.std(recalls, ddof=1)) / sqrt(len(recalls)) if len(recalls) > 1 else mean
-    return Measured(mean, mean - Z * error, float(np.median(seconds)) * 1e3)
+    return Measured(mean, mean - Z * error, float(np.median(ms)))
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from index.benchmarks.timing import time_each
 from index.ids import IdTable
 from index.item_index import ItemIndex
 from index.live.live_index import DeltaLimits, LiveIndex
 from index.ranking import Array, exact_search
+from index.recall import recall_of
+from index.timing import time_each
 
 SHARES = (0.0, 0.01, 0.1)
 _UNBOUNDED = DeltaLimits(2**62, 2**62, 2**62)
@@ -68,7 +69,7 @@ def _search(live: LiveIndex, items: Array, queries: Array, k: int) -> tuple[floa
     _, exact = exact_search(items, queries, k)
     snapshot = live.snapshot
     found, times = time_each(lambda query: snapshot.search(query, k)[1][0], queries)
-    return *times.p50_p99, float(np.mean(np.array(found) >= exact[:, -1:]))
+    return *times.p50_p99, recall_of(np.array(found), exact)
 
 
 def _change_ms(live: LiveIndex, vectors: Array) -> float:

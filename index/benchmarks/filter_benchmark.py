@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from index.benchmarks.timing import time_each
 from index.item_index import ItemIndex
 from index.ranking import NO_ROWS, Array, best_of, exact_search
 from index.search_plan import SPARE
+from index.timing import time_each
 
 EXCLUDED = (30, 1_024, 10_000, 100_000)
 LEFT = (0.5, 0.01, 0.0001)  # shares of the items

@@ -15,13 +15,14 @@ from typing import NamedTuple
 import numpy as np
 
 from index.benchmarks.kinds_data import BenchData, bytes_available, scan
-from index.benchmarks.timing import time_each
 from index.building import Progress, bytes_of_a_vector
 from index.engine import use_threads
+from index.flat import FLAT
 from index.item_index import ItemIndex
-from index.kinds import EXACT, KindOfIndex
+from index.kinds import KindOfIndex
 from index.ranking import Array
 from index.storage import replace_file
+from index.timing import time_each
 
 FLOOR = 0.99  # of recall@20, from which on a kind counts as good enough
 _TOO_SLOW = 1.5  # times the exact search: what is slower is not tried with settings that are slower still
@@ -87,7 +88,7 @@ class Measured(NamedTuple):
 def reason_to_skip(kind: KindOfIndex, n: int, d: int) -> str:
     """Why a kind cannot be built on this machine now; empty where it can."""
     need, there = _MARGIN * n * bytes_of_a_vector(kind.factory, d), bytes_available()
-    if kind.factory == EXACT or need <= there:
+    if kind.factory == FLAT or need <= there:
         return ""
     return f"{n:,} x {d}: {kind.factory} needs about {need / 1e9:.1f} GB; {there / 1e9:.1f} GB are free"
 
@@ -111,7 +112,7 @@ def measure_kind(
 
 def with_ratios(lines: Sequence[KindSpeed]) -> list[KindSpeed]:
     """The lines with `times_exact`; those of the exact search must be among them."""
-    exact = {_size(line): line.cpu_ms for line in lines if line.kind == EXACT}
+    exact = {_size(line): line.cpu_ms for line in lines if line.kind == FLAT}
     return [replace(line, times_exact=exact[_size(line)] / line.cpu_ms) for line in lines]
 
 
@@ -129,7 +130,7 @@ def _size(line: KindSpeed) -> tuple[str, int, int]:
 
 
 def _is_too_large(kind: KindOfIndex, data: BenchData) -> bool:
-    return kind.factory == EXACT and 2 * data.vectors.nbytes > bytes_available()
+    return kind.factory == FLAT and 2 * data.vectors.nbytes > bytes_available()
 
 
 def _searched(what: Measured, kind: KindOfIndex, data: BenchData, tell: Progress | None) -> Iterator[KindSpeed]:
@@ -147,7 +148,7 @@ def _searched(what: Measured, kind: KindOfIndex, data: BenchData, tell: Progress
 
 def _scanned(what: Measured, data: BenchData) -> Iterator[KindSpeed]:
     few = data._replace(queries=data.queries[:_SCANS], seen=data.seen[:_SCANS], exact=data.exact[:_SCANS])
-    yield _timed(replace(_empty(what, EXACT), setting="not copied"), few, scan(few, what.wanted.k))
+    yield _timed(replace(_empty(what, FLAT), setting="not copied"), few, scan(few, what.wanted.k))
 
 
 def _empty(what: Measured, factory: str) -> KindSpeed:

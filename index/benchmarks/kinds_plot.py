@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from index.benchmarks.kinds_benchmark import FLOOR, KindSpeed
-from index.kinds import EXACT
+from index.flat import FLAT
 
 _WIDTH, _HEIGHT = 5.2, 4.2
 _LEAST_RECALL = 0.9
@@ -24,9 +24,9 @@ def plot_kinds(lines: Sequence[KindSpeed], file: Path) -> None:
     n_rows = -(-len(panels) // _PANELS_A_ROW)
     figure = Figure(figsize=(_WIDTH * _PANELS_A_ROW, _HEIGHT * n_rows), layout="constrained")
     FigureCanvasAgg(figure)
-    families = dict.fromkeys(_family(line.kind) for line in lines if line.kind != EXACT)
+    families = dict.fromkeys(_family(line.kind) for line in lines if line.kind != FLAT)
     styles = {family: (f"C{i % 10}", _MARKERS[i % len(_MARKERS)]) for i, family in enumerate(families)}
-    styles[EXACT] = ("black", ".")
+    styles[FLAT] = ("black", ".")
     grid = figure.subplots(n_rows, _PANELS_A_ROW, squeeze=False).ravel()
     for axes in grid[len(panels) :]:
         axes.set_visible(False)

@@ -7,7 +7,8 @@ import numpy as np
 from index.benchmarks.kinds_benchmark import KindSpeed, Measured, Wanted, measure_kind, reason_to_skip
 from index.benchmarks.kinds_data import BenchData, bundle_data, generated_data, remove_generated
 from index.bundle import Bundle
-from index.kinds import EXACT, KindOfIndex, kinds_for
+from index.flat import FLAT
+from index.kinds import KindOfIndex, kinds_for
 
 Tell = Callable[[str], None]
 GENERATED = "generated"
@@ -44,7 +45,7 @@ def measure_bundle(bundle: Bundle, wanted: Wanted, update: Tell, skipped: Tell) 
 
 
 def _wanted_kinds(n: int, d: int, wanted: Wanted) -> list[KindOfIndex]:
-    return [kind for kind in kinds_for(n, d) if not wanted.factories or kind.factory in {EXACT, *wanted.factories}]
+    return [kind for kind in kinds_for(n, d) if not wanted.factories or kind.factory in {FLAT, *wanted.factories}]
 
 
 def _measure(what: Measured, kind: KindOfIndex, data: BenchData, update: Tell, skipped: Tell) -> None:
@@ -57,7 +58,7 @@ def _measure(what: Measured, kind: KindOfIndex, data: BenchData, update: Tell, s
     def tell(done: int) -> None:
         update(f"{doing}, {done / what.items:.0%} added" if done < what.items else f"{doing}, searching")
 
-    exact = what.lines(KindOfIndex(EXACT))
+    exact = what.lines(KindOfIndex(FLAT))
     measure_kind(what, kind, data, exact[0].cpu_ms if exact else np.inf, tell)
 
 

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from index.benchmarks.timing import time_each
 from index.item_index import ItemIndex, exact_search
+from index.recall import recall_of
+from index.timing import time_each
 
 Array = np.ndarray[Any, Any]
 BATCH = 64
@@ -71,4 +72,4 @@ def benchmark_table(lines: Sequence[SearchSpeed], k: int) -> Table:
 def _recall(index: ItemIndex, queries: Array, k: int, exclude: list[Array]) -> float:
     _, exact = exact_search(index.vectors, queries, k, exclude)
     _, found = index.search(queries, k, exclude)
-    return float(np.mean(found >= exact[:, -1:]))
+    return recall_of(found, exact)
