@@ -2,20 +2,21 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
+from index.attribute_types import AttributeType
 from index.errors import InputError
 from index.gate_report import TOLERANCE
 from index.ids import IdTable, PackedStrings
 from index.invariants import fold_in_error, part_sum_error
 from index.json_values import json_flaw
 from index.layout import BundleSizes, check_array, layout
-from index.manifest import MODALITIES, PARTS, AnchorInfo
+from index.manifest import MODALITIES, PARTS, AnchorInfo, EncoderInfo
 from index.recency import Recency
 from index.validation import explained, problem
 
@@ -79,6 +80,8 @@ class BundleContent:
     anchor: AnchorContent | None = None
     fold_in_exact: bool = True  # whether fold-in gives a user the vector that the model itself would give
     events_position: int | None = None  # of the last event of the service's log that training included
+    attribute_types: Mapping[str, AttributeType] = field(default_factory=dict)
+    encoders: Mapping[str, EncoderInfo] = field(default_factory=dict)  # by modality, of the raw content of items
 
     @property
     def sizes(self) -> BundleSizes:

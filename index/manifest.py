@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field, ValidationError
 
+from index.attribute_types import AttributeType
 from index.errors import BundleError
 from index.frozen_model import FrozenModel
 from index.layout import BundleSizes, layout
@@ -16,9 +17,10 @@ from index.recency import Recency
 from index.tables import Precision
 from index.validation import explained
 
-FORMAT = 3
-# 2: all tables are float32. 1: also, every user has an own term, all past items count alike, there is no anchor.
-READABLE = (1, 2, 3)
+FORMAT = 4
+# 3: attributes have no declared types, encoders no files. 2: also, all tables are float32. 1: also, every user has an
+# own term, all past items count alike, there is no anchor.
+READABLE = (1, 2, 3, 4)
 MANIFEST = "manifest.json"
 INDEX = "index/item.faiss"
 PARTS = ("id", "text", "image", "multimodal", "anchor")
@@ -86,10 +88,19 @@ class AnchorInfo(FrozenModel):
     widths: Annotated[dict[Modality, Size], Field(min_length=1)]
 
 
+class EncoderInfo(FrozenModel):
+    """An encoder of raw texts or pictures, whose files lie beside the bundles: `encoders/<digest>/` of the registry."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    version: Annotated[str, Field(max_length=200)]  # of weights and preprocessing, as the trainer names it
+    width: Size
+    digest: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]  # of its files
+
+
 class Manifest(FrozenModel):
     """The contents of `manifest.json`. The bundle id ends in eight hex digits, the digest of all other fields."""
 
-    format: Literal[1, 2, 3]
+    format: Literal[1, 2, 3, 4]
     bundle_id: Annotated[str, Field(pattern=f"^{BUNDLE_ID.pattern}$")]
     model: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9_-]{0,63}$")]
     config: dict[str, Any]
@@ -103,6 +114,8 @@ class Manifest(FrozenModel):
     user_own: bool = True  # False: no user has an own term
     anchor: AnchorInfo | None = None
     tables: TablesInfo = TablesInfo()
+    attribute_types: dict[str, AttributeType] = Field(default_factory=dict)
+    encoders: dict[Modality, EncoderInfo] = Field(default_factory=dict)
     n_users: Size
     n_items: Size
     n_interactions: Count

@@ -120,6 +120,8 @@ def _record(content: BundleContent, created_at: datetime) -> dict[str, Any]:
         "recency": None if content.recency is None else content.recency.model_dump(),
         "user_own": sizes.user_own,
         "anchor": None if content.anchor is None else content.anchor.info.model_dump(),
+        "attribute_types": dict(content.attribute_types),
+        "encoders": {modality: encoder.model_dump() for modality, encoder in content.encoders.items()},
         "n_users": sizes.n_users,
         "n_items": sizes.n_items,
         "n_interactions": sizes.n_interactions,
