@@ -17,6 +17,7 @@ SCORED_FOR_ALL = 20  # times that the catalogue is scored for counterfactuals of
 ENTRIES = 50  # of filters, rules and sessions, for a token
 HALF_LIFE = 20.0  # for ranking all trending items by a half-life of the request's own
 REORDERED = 2.0  # for diversity, a category cap or a seed
+EXPLORED = 1.0  # for exploration
 
 
 def list_cost(service: Service, request: Request[Any]) -> int:
@@ -48,6 +49,7 @@ def _options(query: PagedQuery) -> list[str]:
         "diversity": bool(query.diversity),
         "category_cap": query.category_cap is not None,
         "seed": query.seed is not None,
+        "exploration": bool(query.exploration),
     }
     return [name for name, is_used in used.items() if is_used]
 
@@ -68,6 +70,8 @@ def _cost_of_one(query: PagedQuery, n_items: int) -> float:
     if isinstance(query, RecommendQuery):
         if not query.order.plain:
             cost += REORDERED + depth / ITEMS
+        if query.exploration:
+            cost += EXPLORED
         if query.explain and query.counterfactual:
             cost += (query.k + SCORED_FOR_ALL) * n_items / SCORED
     return cost

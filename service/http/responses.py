@@ -70,12 +70,14 @@ class RecommendedItem(RankedItem):
 
     explanation: Explanation | None = None
     pinned: bool | None = Field(None, description="true where a rule fixed the item's rank")
+    exploration: bool | None = Field(None, description="true where the item is shown to learn about it")
 
 
 class ListAnswer(Answer):
     """A response with one list of items, which may have fewer than k."""
 
     missing: int = Field(description="how many items fewer than k the list has, as no more match the request")
+    warnings: list[str] | None = Field(None, description="what of the request had no effect, and why")
 
 
 class RecommendAnswer(ListAnswer):
@@ -108,6 +110,7 @@ class BatchAnswer(Answer):
     """Response of POST /recommend/batch, in the order of the requested users."""
 
     unknown_items: list[str] = Field(description="ids of the rules that this bundle lacks")
+    warnings: list[str] | None = Field(None, description="what of the request had no effect, and why")
     answers: list[BatchEntry]
 
 
@@ -202,6 +205,22 @@ Interval = Annotated[
 ]
 
 
+class PlaceFigures(BaseModel):
+    """Impressions and clicks of some places of responses."""
+
+    items_shown: int
+    clicks: int
+    click_through_rate: float | None
+    click_through_interval: Interval = None
+
+
+class ExplorationFigures(BaseModel):
+    """How explored items do beside the other items of the same responses."""
+
+    explored: PlaceFigures
+    others: PlaceFigures
+
+
 class Figures(BaseModel):
     """Impressions, clicks and purchases of the responses of one bundle, or of all; each item counts once a response."""
 
@@ -216,6 +235,7 @@ class Figures(BaseModel):
     conversion_rate: float | None = Field(None, description="conversions divided by items shown")
     conversion_interval: Interval = None
     events: dict[str, int] = Field(description="all events by kind, with or without a request id")
+    exploration: ExplorationFigures | None = Field(None, description="of responses with explored items, where any were")
 
 
 class BundleFigures(Figures):

@@ -6,7 +6,7 @@ cost more per request than the search.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
@@ -81,6 +81,7 @@ class Request(Generic[Q]):
     turn: Turn = field(init=False)  # at computing, of requests that take long
     raw_body: bytes = b""  # before parsing, after Content-Encoding: signatures are computed over it
     shown: Sequence[int] = ()  # the items' rows in the response of a route with `impressions`, set by the endpoint
+    explored: Collection[int] = ()  # those of them that are shown to learn about them
     computed_from: float = 0.0  # by the clock of durations, once the request and its user's profile are there
 
 
@@ -94,6 +95,7 @@ class TextResponse:
 
 Endpoint = Callable[[Service, Request[Any]], Awaitable[Any]]
 UserOf = Callable[[Request[Any]], str | None]
+CacheVariant = Callable[[Service, Request[Any]], bytes]
 IsKnown = Callable[[Service, str], Awaitable[bool]]
 CostOf = Callable[[Service, Request[Any]], int]  # in tokens of rate limits
 
@@ -110,6 +112,11 @@ def no_user(_: Request[Any]) -> None:
 async def unknown(_: Service, __: str) -> bool:
     """The `is_known` of a route whose ids have no slashes."""
     return False
+
+
+def same_for_all(_: Service, __: Request[Any]) -> bytes:
+    """The `cache_variant` of a route whose responses depend on nothing else."""
+    return b""
 
 
 def user_in_path(request: Request[Any]) -> str:
@@ -130,6 +137,7 @@ def route(
     user_of: UserOf = no_user,
     cost_of: CostOf = one_token,
     cacheable: bool = False,
+    cache_variant: CacheVariant = same_for_all,
     user_field: str | None = None,
     impressions: bool = False,
     is_known: IsKnown = unknown,
@@ -149,6 +157,7 @@ def route(
         user_of: the id of the user whose profile the endpoint needs as `request.profile`.
         cost_of: what a request costs.
         cacheable: whether a response depends only on path, query, profile and what clears the response cache.
+        cache_variant: what else a cached response depends on, such as the version of counts that it reads.
         user_field: the response's field for the user id in the path, where everything else depends on the profile
             alone. It is added when a response is sent, so that all unknown users share one cached response.
         impressions: whether the items of `request.shown` are shown to a user who may click: they may be logged.
@@ -181,6 +190,7 @@ def route(
         user_of,
         cost_of,
         cacheable,
+        cache_variant,
         user_field,
         impressions,
         is_known,
@@ -223,6 +233,7 @@ class _DirectEndpoint:
     user_of: UserOf
     cost_of: CostOf
     cacheable: bool
+    cache_variant: CacheVariant
     user_field: str | None
     impressions: bool
     is_known: IsKnown
@@ -251,7 +262,9 @@ class _DirectEndpoint:
         service.metrics.count_answer(response.source)
         if response.item_ids and scope["method"] != "HEAD":
             user_id, bundle_id = self.user_of(request) or "", request.loaded.bundle.bundle_id
-            service.feedback.record_impression(request.request_id, user_id, bundle_id, response.item_ids)
+            service.feedback.record_impression(
+                request.request_id, user_id, bundle_id, response.item_ids, response.explored_ids
+            )
         first_fields = {"request_id": request.request_id}
         if self.user_field is not None:
             first_fields[self.user_field] = request.id
@@ -340,7 +353,7 @@ class _DirectEndpoint:
     ) -> CachedResponse | TextResponse:
         """The cached response; on a miss a computed one, which is then cached."""
         unknown_user = self.user_field is not None and request.profile is request.loaded.users.unknown_profile
-        key: Key = self.path, "" if unknown_user else request.id, query
+        key: Key = self.path, "" if unknown_user else request.id, query + self.cache_variant(service, request)
         cached = service.responses.get(key, request.profile)
         if cached is not None:
             request.timings.mark(KEPT)
@@ -366,7 +379,8 @@ class _DirectEndpoint:
         request.timings.mark("render")
         logged = self.impressions and service.settings.log_impressions
         item_ids = tuple(request.loaded.items.shown(row).item_id for row in request.shown) if logged else ()
-        return CachedResponse(request.profile, rendered, result.get("source", ""), item_ids)
+        explored_ids = tuple(item_ids[i] for i, row in enumerate(request.shown) if logged and row in request.explored)
+        return CachedResponse(request.profile, rendered, result.get("source", ""), item_ids, explored_ids)
 
 
 async def _read_body(service: Service, scope: Scope, receive: Receive, parser: BodyParser) -> tuple[bytes, Any]:

@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 
 from service.bundles.loaded import LoadedBundle
 from service.errors import ServiceError
+from service.http.exploring import exploration_warnings, explorations, explored_version
 from service.http.known_ids import is_known_user
 from service.http.parameters import Query
 from service.http.request_cost import list_cost
@@ -39,6 +40,7 @@ def routes(settings: Settings) -> list[APIRoute]:
             user_of=user_in_path,
             cost_of=list_cost,
             cacheable=True,
+            cache_variant=explored_version,
             user_field="user_id",
             impressions=True,
             is_known=is_known_user,
@@ -75,13 +77,14 @@ async def recommend(service: Service, request: Request[RecommendQuery]) -> dict[
         await request.turn.begin()  # the wait for a search that several requests share is no computing of this one
     else:
         listing = await _list_request(service, loaded, request.turn, query)
-        (ranking,) = await _rank(loaded, [profile], listing)
+        unknown = profile is loaded.users.unknown_profile  # whose response is one for all unknown users
+        (ranking,) = await _rank(service, loaded, [profile], ["" if unknown else request.id], listing)
     request.timings.mark("search")
-    request.shown = ranking.rows.tolist()
+    request.shown, request.explored = ranking.rows.tolist(), ranking.explored
     fields = await _render_list(loaded, service.settings.past_items, profile, ranking, listing)
     if query.explain:
         request.timings.mark("explain")
-    return {"bundle": loaded.bundle.bundle_id, **fields}
+    return {"bundle": loaded.bundle.bundle_id, **listing.warned, **fields}
 
 
 async def session(service: Service, request: Request[Query]) -> dict[str, Any]:
@@ -97,13 +100,14 @@ async def session(service: Service, request: Request[Query]) -> dict[str, Any]:
     profile = session_profile(loaded.bundle, request.profile, session_items, weights)
     await request.turn.pause()
     listing = await _list_request(service, loaded, request.turn, body, body.rules)
-    (ranking,) = await _rank(loaded, [profile], listing)
+    (ranking,) = await _rank(service, loaded, [profile], [body.user_id or "\0".join(session_items.ids)], listing)
     request.timings.mark("search")
-    request.shown = ranking.rows.tolist()
+    request.shown, request.explored = ranking.rows.tolist(), ranking.explored
     return {
         "bundle": loaded.bundle.bundle_id,
         "user_id": body.user_id,
         "unknown_items": unknown_items(loaded.bundle, [*session_items.ids, *_item_ids(body.rules)]),
+        **listing.warned,
         **await _render_list(loaded, settings.past_items, profile, ranking, listing),
     }
 
@@ -120,7 +124,9 @@ async def batch(service: Service, request: Request[Query]) -> dict[str, Any]:
     request.timings.mark("user")
     await request.turn.begin()
     listing = await _list_request(service, loaded, request.turn, body, body.rules)
-    rankings = await _rank(loaded, list(profiles.values()), listing)
+    unknown = loaded.users.unknown_profile
+    names = ["" if profile is unknown else user_id for user_id, profile in profiles.items()]
+    rankings = await _rank(service, loaded, list(profiles.values()), names, listing)
     request.timings.mark("search")
     answers = {
         user_id: orjson.Fragment(orjson.dumps({"user_id": user_id, **error})) for user_id, error in errors.items()
@@ -135,6 +141,7 @@ async def batch(service: Service, request: Request[Query]) -> dict[str, Any]:
         "bundle": loaded.bundle.bundle_id,
         "source": "batch",
         "unknown_items": unknown_items(loaded.bundle, _item_ids(body.rules)),
+        **listing.warned,
         "answers": [answers[user_id] for user_id in body.user_ids],
     }
 
@@ -161,6 +168,12 @@ class _ListRequest:
     turn: Turn
     constraints: Constraints = NO_CONSTRAINTS
     order: ListOrder = BY_SCORE
+    warnings: Sequence[str] = ()
+
+    @property
+    def warned(self) -> dict[str, Any]:
+        """The field of a response with the warnings, where there are any."""
+        return {"warnings": list(self.warnings)} if self.warnings else {}
 
 
 async def _list_request(
@@ -171,11 +184,18 @@ async def _list_request(
     constraints = await filter_constraints(query.filters, loaded.bundle.item_ids, loaded.facet_store)
     if rules is not None:
         constraints = constraints.merged_with(await rule_constraints(rules, loaded.bundle.item_ids, loaded.facet_store))
-    return _ListRequest(query, turn, constraints.merged_with(file_constraints), query.order)
+    warnings = exploration_warnings(service, query)
+    return _ListRequest(query, turn, constraints.merged_with(file_constraints), query.order, warnings)
 
 
-async def _rank(loaded: LoadedBundle, profiles: Sequence[Profile | None], listing: _ListRequest) -> list[Ranking]:
-    """A ranking for each profile."""
+async def _rank(
+    service: Service,
+    loaded: LoadedBundle,
+    profiles: Sequence[Profile | None],
+    names: Sequence[str],
+    listing: _ListRequest,
+) -> list[Ranking]:
+    """A ranking for each profile; the names tell the draws of their explorations apart."""
     query = listing.query
     return await loaded.ranker.rank(
         profiles,
@@ -185,6 +205,7 @@ async def _rank(loaded: LoadedBundle, profiles: Sequence[Profile | None], listin
         constraints=listing.constraints,
         order=listing.order,
         turn=listing.turn,
+        explorations=explorations(service, loaded, query, names),
     )
 
 
@@ -197,14 +218,18 @@ async def _render_list(
 ) -> dict[str, Any]:
     """The fields of a response that hold one ranking; an explanation names at most `max_past_items`."""
     query, rows, turn = listing.query, ranking.rows.tolist(), listing.turn
-    more = (
-        [b',"pinned":true' if row in ranking.pinned else b"" for row in rows] if ranking.pinned else [b""] * len(rows)
-    )
+    marked = ranking.pinned or ranking.explored
+    more = [_marks(ranking, row) for row in rows] if marked else [b""] * len(rows)
     if query.explain:
         explanations = await turn.run(_explain(loaded, max_past_items, profile, ranking, listing))
         more = [b'%b,"explanation":%b' % pair for pair in zip(more, explanations, strict=True)]
     items = loaded.items.ranked(rows, ranking.scores, first=query.offset + 1, more=more)
     return {"source": ranking.source, "missing": query.k - len(rows), "items": items}
+
+
+def _marks(ranking: Ranking, row: int) -> bytes:
+    pinned = b',"pinned":true' if row in ranking.pinned else b""
+    return pinned + (b',"exploration":true' if row in ranking.explored else b"")
 
 
 def _explain(
