@@ -18,10 +18,8 @@ NOT_LOGGED = (
 )
 
 
-def explored_version(service: Service, request: Request[Any]) -> bytes:
-    """The version of the counts and the day that an explored list depends on; empty without exploration."""
-    if not request.query.exploration:
-        return b""
+def explored_version(service: Service, _: Request[Any]) -> bytes:
+    """The version of the counts and the day that an explored list depends on."""
     now = service.live.now()
     service.live.exposure.refresh(now)
     return b"#%d#%d" % (service.live.exposure.version, now // DAY_S)
@@ -31,8 +29,6 @@ def explorations(
     service: Service, loaded: LoadedBundle, query: RecommendQuery, users: Iterable[str]
 ) -> list[Exploration]:
     """The exploration of each user's list; empty where nothing is explored."""
-    if not query.exploration:
-        return []
     live, settings, bundle = service.live, service.settings, loaded.bundle
     live.exposure.refresh(live.now())
     if not _is_logged(service):
@@ -60,6 +56,6 @@ def _seed(drawn_for: str, user: str) -> int:
     return int.from_bytes(hashlib.blake2b(f"{drawn_for}\0{user}".encode(), digest_size=SEED_BYTES).digest())
 
 
-def exploration_warnings(service: Service, query: RecommendQuery) -> list[str]:
+def exploration_warnings(service: Service) -> list[str]:
     """Why a list that should explore does not."""
-    return [NOT_LOGGED] if query.exploration and not _is_logged(service) else []
+    return [] if _is_logged(service) else [NOT_LOGGED]

@@ -99,6 +99,10 @@ class RecommendQuery(PagedQuery):
         0.0, ge=0, le=1, description="share of the places given to items that few have seen, to learn about them"
     )
 
+    @cached_property
+    def explores(self) -> bool:
+        return self.exploration > 0
+
     @property
     def order(self) -> ListOrder:
         return ListOrder(self.diversity, self.diversity_by, self.category_cap, self.seed)

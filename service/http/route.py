@@ -157,7 +157,7 @@ def route(
         user_of: the id of the user whose profile the endpoint needs as `request.profile`.
         cost_of: what a request costs.
         cacheable: whether a response depends only on path, query, profile and what clears the response cache.
-        cache_variant: what else a cached response depends on, such as the version of counts that it reads.
+        cache_variant: what else the cached response to a query that explores depends on.
         user_field: the response's field for the user id in the path, where everything else depends on the profile
             alone. It is added when a response is sent, so that all unknown users share one cached response.
         impressions: whether the items of `request.shown` are shown to a user who may click: they may be logged.
@@ -353,7 +353,8 @@ class _DirectEndpoint:
     ) -> CachedResponse | TextResponse:
         """The cached response; on a miss a computed one, which is then cached."""
         unknown_user = self.user_field is not None and request.profile is request.loaded.users.unknown_profile
-        key: Key = self.path, "" if unknown_user else request.id, query + self.cache_variant(service, request)
+        variant = self.cache_variant(service, request) if request.query.explores else b""
+        key: Key = self.path, "" if unknown_user else request.id, query + variant
         cached = service.responses.get(key, request.profile)
         if cached is not None:
             request.timings.mark(KEPT)

@@ -1,7 +1,7 @@
 """Gives items that few have seen a fair chance: Thompson sampling of click rates mixes some of them into a list.
 
 For every candidate a click rate is drawn from what is believed of it, Beta(1 + clicks, 1 / rate - 1 + impressions
-without a click), where `rate` is that of all items: an item that nobody saw is believed to be like any other, with the
+without a click), where `rate` is that of all items: an item never shown is believed to be like any other, with the
 weight of one click. The largest draws come first, and a draw below `rate` is not shown, so an item stops being explored
 once its clicks say that it is worse than what it replaces (Thompson 1933; Chapelle and Li, NIPS 2011). An upper
 confidence bound would show one and the same item to everybody until the counts are read again; draws differ by user.

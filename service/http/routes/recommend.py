@@ -184,7 +184,7 @@ async def _list_request(
     constraints = await filter_constraints(query.filters, loaded.bundle.item_ids, loaded.facet_store)
     if rules is not None:
         constraints = constraints.merged_with(await rule_constraints(rules, loaded.bundle.item_ids, loaded.facet_store))
-    warnings = exploration_warnings(service, query)
+    warnings = exploration_warnings(service) if query.explores else ()
     return _ListRequest(query, turn, constraints.merged_with(file_constraints), query.order, warnings)
 
 
@@ -205,7 +205,7 @@ async def _rank(
         constraints=listing.constraints,
         order=listing.order,
         turn=listing.turn,
-        explorations=explorations(service, loaded, query, names),
+        explorations=explorations(service, loaded, query, names) if query.explores else (),
     )
 
 
