@@ -102,11 +102,10 @@ class Encoders:
             self._store.add_encoder(folder, digest)
         return _info(card, digest)
 
-    def fetch(self, digest: str) -> Path:
-        """Its local folder, downloaded if need be, with all sums checked; BundleError where it is not whole."""
+    def fetch(self, digest: str) -> tuple[Path, EncoderCard]:
+        """Its local folder, downloaded if need be, and its card; BundleError unless all sums are right."""
         path = self._store.fetch_encoder(digest, self.card(digest).files)
-        check_encoder(path, digest)
-        return path
+        return path, check_encoder(path, digest)
 
     def prune(self, named: Collection[str]) -> list[str]:
         """Remove the encoders that are not named and were not exported within a day; returns their digests."""

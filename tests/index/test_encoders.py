@@ -63,7 +63,8 @@ def test_another_machine_opens_the_files_that_were_added_and_finds_them_by_name_
     text, image = registry.encoders.add(TEXTS, fill_text), registry.encoders.add(PICTURES, fill)
     other = another().encoders
     assert other.digests() == sorted([text.digest, image.digest])
-    folder = other.fetch(text.digest)
+    folder, card = other.fetch(text.digest)
+    assert card.text == TEXTS.text
     assert {path.name for path in folder.iterdir()} == {CARD, MODEL, TOKENIZER}
     assert (folder / MODEL).read_bytes() == b"a network" * 1_000
     assert other.find("text", "reader", "1") == text
@@ -125,7 +126,7 @@ def test_a_machine_keeps_copies_of_encoders_while_it_keeps_a_bundle_that_names_t
     assert len(list(copies.iterdir())) == 2
     registry.evict_copies(kept)
     assert [path.name for path in copies.iterdir()] == [named.digest]
-    assert registry.encoders.fetch(other.digest).is_dir(), "it is fetched again"
+    assert registry.encoders.fetch(other.digest)[0].is_dir(), "it is fetched again"
 
 
 @pytest.mark.parametrize("name", [CARD, MODEL])
