@@ -33,6 +33,7 @@ from index.errors import InputError
 from index.gate_report import GateLimits
 from index.registry import Registry, absolute_place, open_registry
 from index.validation import expectation
+from service.image_hosts import parse_host
 from service.redis_url import parse_redis_url
 from service.settings_types import Burst, PerSecond
 
@@ -359,6 +360,36 @@ class RankingSettings(MilvusSettings):
         return self
 
 
+class EncodingSettings(ProcessSettings):
+    """Texts and pictures of new items (docs/encoding.md)."""
+
+    encode: bool = Field(
+        True, description="encode texts and pictures of items, by the extra `encode`; false: ready features only"
+    )
+    encode_memory_mb: Annotated[int, Field(ge=256)] = Field(
+        2_048, description="memory limit of the process that encodes, in megabytes"
+    )
+    encode_timeout_s: Seconds = Field(20.0, description="timeout of one batch: 16 texts or 8 pictures")
+    encode_threads: Annotated[int, Field(ge=1, le=64)] = Field(1, description="threads of the process that encodes")
+    encoded_max_mb: Count = Field(
+        1_000, description="size of the cache of features, `encoded.sqlite` in the data folder; the oldest are evicted"
+    )
+    image_hosts: Names = Field(
+        (),
+        description="comma-separated hosts that pictures are fetched from, https unless written http://HOST; one with "
+        "a private address needs its port; none: no URL is fetched",
+    )
+    image_max_bytes: Count = Field(10_000_000, description="maximum size of a picture's file")
+    image_timeout_s: Seconds = Field(5.0, description="timeout of fetching one picture")
+
+    @field_validator("image_hosts")
+    @classmethod
+    def _hosts(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in entries:
+            parse_host(entry)  # ValueError
+        return entries
+
+
 class BundleSettings(ProcessSettings):
     """Opening, swapping, gating and monitoring bundles."""
 
@@ -500,13 +531,21 @@ GROUPS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("Users and trending", UserSettings),
     ("Ranking", RankingSettings),
     ("Milvus", MilvusSettings),
+    ("Encoding", EncodingSettings),
     ("Bundles", BundleSettings),
     ("Retraining", RetrainSettings),
 )
 
 
 class Settings(
-    RetrainSettings, BundleSettings, RankingSettings, UserSettings, SecuritySettings, HttpSettings, BaseSettings
+    RetrainSettings,
+    EncodingSettings,
+    BundleSettings,
+    RankingSettings,
+    UserSettings,
+    SecuritySettings,
+    HttpSettings,
+    BaseSettings,
 ):
     """All settings of one service process; each field is the environment variable RECO_<FIELD>."""
 
