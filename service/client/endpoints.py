@@ -69,6 +69,7 @@ class FilterOptions(PageOptions, total=False):
     category: Sequence[str]
     require: Sequence[str]  # name:value
     exclude: Sequence[str]
+    filter: str  # such as: price < 30 and available = true
 
 
 class RecommendOptions(FilterOptions, total=False):

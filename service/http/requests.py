@@ -9,6 +9,7 @@ from service.http.parameters import Query
 from service.http.responses import By
 from service.ranking.constraints import Filters
 from service.ranking.diversity import ListOrder
+from service.ranking.filters.parsing import MAX_CHARS, Filter, parse_filter
 from service.ranking.rules import NO_RULES, ItemId, Rules, requirements, rules_with_limit
 from service.settings import RankingSettings, Settings
 
@@ -56,18 +57,32 @@ class PagedQuery(ListQuery):
         "name are alternatives, different names must all match",
     )
     exclude: tuple[str, ...] = Field((), description="item ids to leave out; may be repeated")
+    filter: str = Field(
+        "",
+        max_length=MAX_CHARS,
+        description="only items that match, as in: price < 30 and available = true and not tags contains sale",
+    )
 
     @property
     def filters(self) -> Filters:
         """InvalidRequestError where a filter cannot be parsed."""
-        return Filters(self.category, tuple(requirements(self.require)), self.exclude)
+        return Filters(self.category, tuple(requirements(self.require)), self.exclude, self.parsed_filter)
+
+    @property
+    def parsed_filter(self) -> Filter | None:
+        """The filter; None where there is none. InvalidRequestError where it cannot be parsed."""
+        return parse_filter(self.filter) if self.filter else None
+
+    @cached_property
+    def depends_on_time(self) -> bool:
+        return self.parsed_filter is not None and self.parsed_filter.depends_on_now
 
     def _sizes(self) -> list[int]:
         return [self.offset]
 
     @property
     def has_filters(self) -> bool:
-        return bool(self.category or self.require or self.exclude)
+        return bool(self.category or self.require or self.exclude or self.filter)
 
     @cached_property
     def cheap(self) -> bool:

@@ -72,9 +72,16 @@ class RecommendedItem(RankedItem):
     pinned: bool | None = Field(None, description="true where a rule fixed the item's rank")
 
 
+Warnings = Annotated[
+    list[str],
+    Field(description="names and values of the filter that no item has, with similar ones; absent without any"),
+]
+
+
 class ListAnswer(Answer):
     """A response with one list of items, which may have fewer than k."""
 
+    warnings: Warnings = []
     missing: int = Field(description="how many items fewer than k the list has, as no more match the request")
 
 
@@ -108,6 +115,7 @@ class BatchAnswer(Answer):
     """Response of POST /recommend/batch, in the order of the requested users."""
 
     unknown_items: list[str] = Field(description="ids of the rules that this bundle lacks")
+    warnings: Warnings = []
     answers: list[BatchEntry]
 
 
@@ -143,6 +151,7 @@ class PopularAnswer(Answer):
     """Response of /popular."""
 
     missing: int = Field(description="how many items fewer than k the list has, as no more match")
+    warnings: Warnings = []
     items: list[PopularItem]
 
 

@@ -39,6 +39,7 @@ from service.http.parameters import Query, documented_signature, parse_query, re
 from service.http.responses import Refusal
 from service.http.sending import JSON, send_body
 from service.principal import ANONYMOUS, CALLER, LOWEST_ROLE, PRINCIPAL, Principal, Role, require
+from service.ranking.facets import MINUTE_S
 from service.ranking.profile import Profile
 from service.ranking.turns import Turn
 from service.response_cache import CachedResponse, Key
@@ -340,6 +341,8 @@ class _DirectEndpoint:
     ) -> CachedResponse | TextResponse:
         """The cached response; on a miss a computed one, which is then cached."""
         unknown_user = self.user_field is not None and request.profile is request.loaded.users.unknown_profile
+        if request.query.depends_on_time:
+            query += b" %d" % (service.live.now() // MINUTE_S)  # a space is in no query string
         key: Key = self.path, "" if unknown_user else request.id, query
         cached = service.responses.get(key, request.profile)
         if cached is not None:

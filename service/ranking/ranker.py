@@ -124,8 +124,8 @@ class Ranker:
         caps = Caps(order.category_cap)
         chosen = self._arrange_pool(candidates, depth, caps, order, facets)
         while facets is not None and len(chosen) < depth and len(candidates):
-            full = map(facets.rows_of_category, caps.full_categories())
-            context.exclude(np.concatenate([candidates.rows, *full]))
+            full = facets.rows_of_categories(list(caps.full_categories()))
+            context.exclude(np.concatenate([candidates.rows, full]))
             await turn.pause()
             (candidates,) = await self._best_candidates([context], depth, context.constraints)
             chosen = chosen.followed_by(_by_score(candidates, depth - len(chosen), caps, facets))

@@ -16,7 +16,8 @@ from service.http.request_cost import list_cost
 from service.http.requests import BatchBody, RecommendQuery, SessionBody, with_limits
 from service.http.responses import BatchAnswer, RecommendAnswer, SessionAnswer
 from service.http.route import Request, check_id, route, user_in_path
-from service.ranking.constraints import NO_CONSTRAINTS, Constraints, filter_constraints, rule_constraints
+from service.http.routes.filtering import query_constraints, warnings_of
+from service.ranking.constraints import NO_CONSTRAINTS, Constraints, rule_constraints
 from service.ranking.diversity import BY_SCORE, ListOrder
 from service.ranking.profile import Profile
 from service.ranking.recommender import Ranking
@@ -74,14 +75,14 @@ async def recommend(service: Service, request: Request[RecommendQuery]) -> dict[
         ranking = await loaded.recommender.recommend(profile, query.k, exclude_seen=query.exclude_seen)
         await request.turn.begin()  # the wait for a search that several requests share is no computing of this one
     else:
-        listing = await _list_request(service, loaded, request.turn, query)
+        listing = await _list_request(service, request, query)
         (ranking,) = await _rank(loaded, [profile], listing)
     request.timings.mark("search")
     request.shown = ranking.rows.tolist()
     fields = await _render_list(loaded, service.settings.past_items, profile, ranking, listing)
     if query.explain:
         request.timings.mark("explain")
-    return {"bundle": loaded.bundle.bundle_id, **fields}
+    return {"bundle": loaded.bundle.bundle_id, **listing.warnings, **fields}
 
 
 async def session(service: Service, request: Request[Query]) -> dict[str, Any]:
@@ -96,7 +97,7 @@ async def session(service: Service, request: Request[Query]) -> dict[str, Any]:
     weights = SessionWeights(settings.session_like_weight, settings.session_dislike_weight)
     profile = session_profile(loaded.bundle, request.profile, session_items, weights)
     await request.turn.pause()
-    listing = await _list_request(service, loaded, request.turn, body, body.rules)
+    listing = await _list_request(service, request, body, body.rules)
     (ranking,) = await _rank(loaded, [profile], listing)
     request.timings.mark("search")
     request.shown = ranking.rows.tolist()
@@ -104,6 +105,7 @@ async def session(service: Service, request: Request[Query]) -> dict[str, Any]:
         "bundle": loaded.bundle.bundle_id,
         "user_id": body.user_id,
         "unknown_items": unknown_items(loaded.bundle, [*session_items.ids, *_item_ids(body.rules)]),
+        **listing.warnings,
         **await _render_list(loaded, settings.past_items, profile, ranking, listing),
     }
 
@@ -119,7 +121,7 @@ async def batch(service: Service, request: Request[Query]) -> dict[str, Any]:
     errors = {user_id: error for user_id, error in by_user.items() if not isinstance(error, Profile)}
     request.timings.mark("user")
     await request.turn.begin()
-    listing = await _list_request(service, loaded, request.turn, body, body.rules)
+    listing = await _list_request(service, request, body, body.rules)
     rankings = await _rank(loaded, list(profiles.values()), listing)
     request.timings.mark("search")
     answers = {
@@ -135,6 +137,7 @@ async def batch(service: Service, request: Request[Query]) -> dict[str, Any]:
         "bundle": loaded.bundle.bundle_id,
         "source": "batch",
         "unknown_items": unknown_items(loaded.bundle, _item_ids(body.rules)),
+        **listing.warnings,
         "answers": [answers[user_id] for user_id in body.user_ids],
     }
 
@@ -162,16 +165,22 @@ class _ListRequest:
     constraints: Constraints = NO_CONSTRAINTS
     order: ListOrder = BY_SCORE
 
+    @property
+    def warnings(self) -> dict[str, Any]:
+        """The response's field `warnings`, where there are any."""
+        return warnings_of(self.constraints) if self.constraints.warnings else {}
+
 
 async def _list_request(
-    service: Service, loaded: LoadedBundle, turn: Turn, query: RecommendQuery, rules: Rules | None = None
+    service: Service, request: Request[Any], query: RecommendQuery, rules: Rules | None = None
 ) -> _ListRequest:
     """Combine the request's filters and rules with the rules file; the request's pins win over those of the file."""
+    loaded = request.loaded
     file_constraints = await service.rules.constraints(loaded.bundle, loaded.facet_store)
-    constraints = await filter_constraints(query.filters, loaded.bundle.item_ids, loaded.facet_store)
+    constraints = await query_constraints(service, request, query)
     if rules is not None:
         constraints = constraints.merged_with(await rule_constraints(rules, loaded.bundle.item_ids, loaded.facet_store))
-    return _ListRequest(query, turn, constraints.merged_with(file_constraints), query.order)
+    return _ListRequest(query, request.turn, constraints.merged_with(file_constraints), query.order)
 
 
 async def _rank(loaded: LoadedBundle, profiles: Sequence[Profile | None], listing: _ListRequest) -> list[Ranking]:
