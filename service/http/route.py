@@ -57,7 +57,15 @@ BODY_ERRORS = (413, 415)
 ID_ERRORS = (404,)
 RETRY_AFTER = {"description": "seconds after which to retry, where known", "schema": {"type": "integer"}}
 
-BUNDLE_ROUTES = ("/recommend", "/similar", "/popular", "/items", "/users", "/trending")  # answered from a bundle
+BUNDLE_ROUTES = (
+    "/recommend",
+    "/similar",
+    "/popular",
+    "/items",
+    "/users",
+    "/trending",
+    "/rank",
+)  # answered from a bundle
 KEPT = "kept"  # the stage of a cached response
 FAULTS = (500, 504)  # statuses of failures that the canary counts
 

@@ -63,6 +63,11 @@ class RankingContext:
         mask[self.excluded] = False
         return mask
 
+    def score_allowed(self, rows: Array) -> Candidates:
+        """Those of the rows that are ranked by score, best first; equal scores in the order of the rows."""
+        scored = self._score(rows[self.candidate_mask()[rows]])
+        return scored[np.argsort(-scored.scores, kind="stable")]
+
     def merge_boosted(self, rows: Array, scores: Array, n: int) -> Candidates:
         """The n best of the unboosted rows (r,) that a search found and of all boosted rows."""
         unboosted = Candidates(rows, scores.astype(np.float32), np.zeros(len(rows), np.float32))

@@ -55,8 +55,12 @@ class Ranker:
         constraints: Constraints,
         order: ListOrder,
         turn: Turn,
+        candidates: Array | None = None,
     ) -> list[Ranking]:
-        """The ranking of each profile, at most k items from place offset + 1 on; one search serves several profiles."""
+        """The ranking of each profile, at most k items from place offset + 1 on; one search serves several profiles.
+
+        `candidates` are the only rows to rank, each once; of equal scores the one given first comes first.
+        """
         depth = offset + k
         hidden, facets = self._search.hidden, await self._category_facets(order)
         n = depth if order.plain else max(depth, self._pool)
@@ -68,12 +72,16 @@ class Ranker:
                 for profile in profiles[start : start + at_once]
             ]
             await turn.pause()
-            best = await self._best_candidates(contexts, n, constraints)
-            for context, candidates in zip(contexts, best, strict=True):
+            if candidates is None:
+                best = await self._best_candidates(contexts, n, constraints)
+            else:
+                best = [context.score_allowed(candidates) for context in contexts]
+            for context, found in zip(contexts, best, strict=True):
                 await turn.pause()
+                chosen = found
                 if not order.plain:
-                    candidates = await self._reorder(context, candidates, depth, order, facets, turn=turn)  # noqa: PLW2901
-                rankings.append(context.to_ranking(candidates, offset, depth))
+                    chosen = await self._reorder(context, found, depth, order, facets, turn=turn)
+                rankings.append(context.to_ranking(chosen, offset, depth))
         return rankings
 
     async def _category_facets(self, order: ListOrder) -> Facets | None:
