@@ -230,13 +230,17 @@ def rank_body(settings: Settings) -> type[RankBody]:
         n = min(len(body.candidates), most - body.offset)
         return body if body.k is not None else body.model_copy(update={"k": max(1, n)})
 
+    validators: dict[str, Any] = {
+        "_limits": model_validator(mode="after")(fill_k),
+        "_depth": _depth_validator(settings),
+    }
     candidates = Field(min_length=1, max_length=settings.rank_max, fail_fast=True)
     limited = with_limits(RankBody, settings)
     return create_model(
         RankBody.__name__,
         __base__=limited,
         __doc__=RankBody.__doc__,
-        __validators__={"_limits": model_validator(mode="after")(fill_k), "_depth": _depth_validator(settings)},
+        __validators__=validators,
         candidates=(Annotated[tuple[ItemId, ...], candidates], RankBody.model_fields["candidates"]),
         k=(int | None, Field(None, ge=1, le=most, description="maximum number of items; unset: all candidates")),
     )

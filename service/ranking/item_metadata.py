@@ -75,10 +75,10 @@ class ItemMetadata:
         if not len(rows):
             return orjson.Fragment(b"[]")
         ranks, ends = range(first, first + len(rows)), [b""] * len(rows) if more is None else more
-        shown = map(self.shown, rows) if fields is None else [self._with_fields(row, fields) for row in rows]
+        starts = [(self.shown(row) if fields is None else self._with_fields(row, fields)).in_list for row in rows]
         items = [
-            b'%b,"rank":%d,"score":%b%b}' % (one.in_list, rank, score, end)
-            for one, rank, score, end in zip(shown, ranks, json_numbers(scores), ends, strict=True)
+            b'%b,"rank":%d,"score":%b%b}' % (start, rank, score, end)
+            for start, rank, score, end in zip(starts, ranks, json_numbers(scores), ends, strict=True)
         ]
         return orjson.Fragment(b"[%b]" % b",".join(items))
 
