@@ -37,13 +37,16 @@ class Ranker:
         facet_store: FacetStore,
         *,
         pool: int,
+        at_once: int | None = None,
     ) -> None:
+        """`at_once`: how many profiles to rank in one step, where nobody waits for its end."""
         self._scoring = scoring
         self._by_popularity = by_popularity  # (n_items,) rows, the most popular first
         self._search = search
         self._similar_items = similar_items
         self._facet_store = facet_store
         self._pool = pool
+        self._at_once = at_once or max(1, min(VECTORS_AT_ONCE, ITEMS_AT_ONCE // len(scoring)))
 
     async def rank(
         self,
@@ -64,12 +67,11 @@ class Ranker:
         depth = offset + k
         hidden, facets = self._search.hidden, await self._category_facets(order)
         n = depth if order.plain else max(depth, self._pool)
-        at_once = max(1, min(VECTORS_AT_ONCE, ITEMS_AT_ONCE // len(self._scoring)))
         rankings = []
-        for start in range(0, len(profiles), at_once):
+        for start in range(0, len(profiles), self._at_once):
             contexts = [
                 RankingContext(profile, constraints, self._scoring, hidden=hidden, exclude_seen=exclude_seen)
-                for profile in profiles[start : start + at_once]
+                for profile in profiles[start : start + self._at_once]
             ]
             await turn.pause()
             if candidates is None:
