@@ -99,5 +99,13 @@ def _allowed_pins(constraints: Constraints, forbidden: Array) -> list[tuple[int,
     rows = np.array([row for _, row in constraints.pins], np.int64)
     allowed = ~np.isin(rows, forbidden)
     if constraints.within is not None:
-        allowed &= np.isin(rows, constraints.within)
+        allowed &= _among(rows, constraints.within)
     return [pin for pin, may_show in zip(constraints.pins, allowed.tolist(), strict=True) if may_show]
+
+
+def _among(rows: Array, ascending: Array) -> Array:
+    """Mask of the rows that are in an ascending array: np.isin would sort that for each profile."""
+    if not len(ascending):
+        return np.zeros(len(rows), np.bool_)
+    mask: Array = ascending.take(np.searchsorted(ascending, rows), mode="clip") == rows
+    return mask
