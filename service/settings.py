@@ -317,6 +317,7 @@ class RankingSettings(MilvusSettings):
     k_max: Count = Field(500, description="maximum number of items in a response")
     depth_max: Count = Field(1_000, description="maximum of offset + k")
     batch_max: Count = Field(100, description="maximum number of users in one POST /recommend/batch")
+    rank_max: Count = Field(1_000, description="maximum number of candidates in one POST /rank")
     entries_max: Count = Field(
         500,
         description="maximum number of entries in each list of a request: session items, filters, rules of a kind",
@@ -337,6 +338,11 @@ class RankingSettings(MilvusSettings):
     rules_reload_s: Seconds = Field(1.0, description="interval between reloads of the file of rules")
     past_items: Annotated[int, Field(ge=0)] = Field(3, description="number of past items named in an explanation")
     item_cache: Count = Field(100_000, description="number of items whose decoded metadata is cached")
+    images: str | None = Field(
+        None,
+        description="URL prefix of the items' pictures, or a folder of them, which is then served at /images "
+        "(docs/answers.md); unset: answers have the references as they were given",
+    )
     recall_sample: Annotated[int, Field(ge=0)] = Field(
         100,
         description="one in so many searches of an approximate index is repeated exactly, in a thread that gives way, "
@@ -350,6 +356,18 @@ class RankingSettings(MilvusSettings):
     gpu_gather_ms: Annotated[float, Field(ge=0, le=100)] = Field(
         0.0, description="how long a search on a GPU may wait for others to be searched with it"
     )
+
+    @field_validator("images")
+    @classmethod
+    def _prefix_or_folder(cls, images: str | None) -> str | None:
+        if images is None or Path(images).is_dir():
+            return images
+        if not images.startswith(("https://", "http://")):
+            raise ValueError("expected a folder that exists, or a prefix that begins with https:// or http://")
+        prefix = TypeAdapter(HttpUrl).validate_python(images)
+        if prefix.query is not None or prefix.fragment is not None:
+            raise ValueError("expected a URL prefix without ? and #: the names of pictures are put behind it")
+        return images
 
     @model_validator(mode="after")
     def _default_within_max(self) -> Self:

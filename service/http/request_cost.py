@@ -6,7 +6,7 @@ The prices are rounded measurements (docs/measurements/load.md); docs/serving.md
 from typing import Any
 
 from service.errors import TooCostlyError
-from service.http.requests import BatchBody, BodyWithRules, PagedQuery, RecommendQuery, SessionBody
+from service.http.requests import BatchBody, BodyWithRules, PagedQuery, RankBody, RecommendQuery, SessionBody
 from service.http.route import Request
 from service.state import Service
 
@@ -85,4 +85,6 @@ def _n_entries(query: PagedQuery) -> int:
         n += sum(query.rules.entry_counts().values())
     if isinstance(query, SessionBody):
         n += len(query.items) + len(query.liked) + len(query.disliked)
+    if isinstance(query, RankBody):
+        n += len(query.candidates)
     return n

@@ -27,12 +27,16 @@ class Answer(Reply):
 
 
 class Item(BaseModel):
-    """An item's metadata."""
+    """An item's metadata: title, category and image, or what the request's `fields` name; the rest is left out."""
 
     item_id: str
-    title: str
-    category: str
-    image: str | None
+    title: str = ""
+    category: str = Field("", description="the first of its categories")
+    image: str | None = Field(None, description="URL of its picture, or the reference that was given (RECO_IMAGES)")
+    categories: list[str] | None = Field(None, description="all of its categories, where `fields` names them")
+    attributes: dict[str, Any] | None = Field(
+        None, description="the attributes that `fields` names, or all; one that the item lacks is left out"
+    )
 
 
 class RankedItem(Item):
@@ -72,16 +76,15 @@ class RecommendedItem(RankedItem):
     pinned: bool | None = Field(None, description="true where a rule fixed the item's rank")
 
 
-Warnings = Annotated[
-    list[str],
-    Field(description="names and values of the filter that no item has, with similar ones; absent without any"),
-]
+class WarnedAnswer(Answer):
+    """A response to a request that may name what no item has."""
+
+    warnings: list[str] = Field([], description="what in the request had no effect, such as names that no item has")
 
 
-class ListAnswer(Answer):
+class ListAnswer(WarnedAnswer):
     """A response with one list of items, which may have fewer than k."""
 
-    warnings: Warnings = []
     missing: int = Field(description="how many items fewer than k the list has, as no more match the request")
 
 
@@ -100,6 +103,12 @@ class SessionAnswer(ListAnswer):
     items: list[RecommendedItem]
 
 
+class RankAnswer(SessionAnswer):
+    """Response of POST /rank: the candidates in order, without those that may not be shown."""
+
+    unknown_items: list[str] = Field(description="ids of the candidates, the session and its rules that are unknown")
+
+
 class BatchEntry(BaseModel):
     """The list of one user of a batch, or the error in its place."""
 
@@ -111,11 +120,10 @@ class BatchEntry(BaseModel):
     detail: str | None = None
 
 
-class BatchAnswer(Answer):
+class BatchAnswer(WarnedAnswer):
     """Response of POST /recommend/batch, in the order of the requested users."""
 
     unknown_items: list[str] = Field(description="ids of the rules that this bundle lacks")
-    warnings: Warnings = []
     answers: list[BatchEntry]
 
 
@@ -147,11 +155,10 @@ class PopularItem(RankedItem):
     users: int = Field(description="how many users interacted with it in the training data")
 
 
-class PopularAnswer(Answer):
+class PopularAnswer(WarnedAnswer):
     """Response of /popular."""
 
     missing: int = Field(description="how many items fewer than k the list has, as no more match")
-    warnings: Warnings = []
     items: list[PopularItem]
 
 

@@ -37,13 +37,16 @@ class Ranker:
         facet_store: FacetStore,
         *,
         pool: int,
+        at_once: int | None = None,
     ) -> None:
+        """`at_once`: how many profiles to rank in one step, where nobody waits for its end."""
         self._scoring = scoring
         self._by_popularity = by_popularity  # (n_items,) rows, the most popular first
         self._search = search
         self._similar_items = similar_items
         self._facet_store = facet_store
         self._pool = pool
+        self._at_once = at_once or max(1, min(VECTORS_AT_ONCE, ITEMS_AT_ONCE // len(scoring)))
 
     async def rank(
         self,
@@ -55,25 +58,32 @@ class Ranker:
         constraints: Constraints,
         order: ListOrder,
         turn: Turn,
+        candidates: Array | None = None,
     ) -> list[Ranking]:
-        """The ranking of each profile, at most k items from place offset + 1 on; one search serves several profiles."""
+        """The ranking of each profile, at most k items from place offset + 1 on; one search serves several profiles.
+
+        `candidates` are the only rows to rank, each once; of equal scores the one given first comes first.
+        """
         depth = offset + k
         hidden, facets = self._search.hidden, await self._category_facets(order)
         n = depth if order.plain else max(depth, self._pool)
-        at_once = max(1, min(VECTORS_AT_ONCE, ITEMS_AT_ONCE // len(self._scoring)))
         rankings = []
-        for start in range(0, len(profiles), at_once):
+        for start in range(0, len(profiles), self._at_once):
             contexts = [
                 RankingContext(profile, constraints, self._scoring, hidden=hidden, exclude_seen=exclude_seen)
-                for profile in profiles[start : start + at_once]
+                for profile in profiles[start : start + self._at_once]
             ]
             await turn.pause()
-            best = await self._best_candidates(contexts, n, constraints)
-            for context, candidates in zip(contexts, best, strict=True):
+            if candidates is None:
+                best = await self._best_candidates(contexts, n, constraints)
+            else:
+                best = [context.score_allowed(candidates) for context in contexts]
+            for context, found in zip(contexts, best, strict=True):
                 await turn.pause()
+                chosen = found
                 if not order.plain:
-                    candidates = await self._reorder(context, candidates, depth, order, facets, turn=turn)  # noqa: PLW2901
-                rankings.append(context.to_ranking(candidates, offset, depth))
+                    chosen = await self._reorder(context, found, depth, order, facets, turn=turn)
+                rankings.append(context.to_ranking(chosen, offset, depth))
         return rankings
 
     async def _category_facets(self, order: ListOrder) -> Facets | None:
