@@ -33,6 +33,7 @@ from index.errors import InputError
 from index.gate_report import GateLimits
 from index.registry import Registry, absolute_place, open_registry
 from index.validation import expectation
+from service.image_hosts import parse_host
 from service.redis_url import parse_redis_url
 from service.settings_types import Burst, PerSecond
 
@@ -331,6 +332,7 @@ class RankingSettings(MilvusSettings):
     k_max: Count = Field(500, description="maximum number of items in a response")
     depth_max: Count = Field(1_000, description="maximum of offset + k")
     batch_max: Count = Field(100, description="maximum number of users in one POST /recommend/batch")
+    rank_max: Count = Field(1_000, description="maximum number of candidates in one POST /rank")
     entries_max: Count = Field(
         500,
         description="maximum number of entries in each list of a request: session items, filters, rules of a kind",
@@ -360,6 +362,11 @@ class RankingSettings(MilvusSettings):
     rules_reload_s: Seconds = Field(1.0, description="interval between reloads of the file of rules")
     past_items: Annotated[int, Field(ge=0)] = Field(3, description="number of past items named in an explanation")
     item_cache: Count = Field(100_000, description="number of items whose decoded metadata is cached")
+    images: str | None = Field(
+        None,
+        description="URL prefix of the items' pictures, or a folder of them, which is then served at /images "
+        "(docs/answers.md); unset: answers have the references as they were given",
+    )
     recall_sample: Annotated[int, Field(ge=0)] = Field(
         100,
         description="one in so many searches of an approximate index is repeated exactly, in a thread that gives way, "
@@ -374,6 +381,18 @@ class RankingSettings(MilvusSettings):
         0.0, description="how long a search on a GPU may wait for others to be searched with it"
     )
 
+    @field_validator("images")
+    @classmethod
+    def _prefix_or_folder(cls, images: str | None) -> str | None:
+        if images is None or Path(images).is_dir():
+            return images
+        if not images.startswith(("https://", "http://")):
+            raise ValueError("expected a folder that exists, or a prefix that begins with https:// or http://")
+        prefix = TypeAdapter(HttpUrl).validate_python(images)
+        if prefix.query is not None or prefix.fragment is not None:
+            raise ValueError("expected a URL prefix without ? and #: the names of pictures are put behind it")
+        return images
+
     @model_validator(mode="after")
     def _default_within_max(self) -> Self:
         if self.k_default > self.k_max:
@@ -381,6 +400,36 @@ class RankingSettings(MilvusSettings):
         if self.k_max > self.depth_max:
             raise ValueError(f"k_max is {self.k_max}, above depth_max {self.depth_max}")
         return self
+
+
+class EncodingSettings(ProcessSettings):
+    """Texts and pictures of new items (docs/encoding.md)."""
+
+    encode: bool = Field(
+        True, description="encode texts and pictures of items, by the extra `encode`; false: ready features only"
+    )
+    encode_memory_mb: Annotated[int, Field(ge=256)] = Field(
+        2_048, description="memory limit of the process that encodes, in megabytes"
+    )
+    encode_timeout_s: Seconds = Field(20.0, description="timeout of one batch: 16 texts or 8 pictures")
+    encode_threads: Annotated[int, Field(ge=1, le=64)] = Field(1, description="threads of the process that encodes")
+    encoded_max_mb: Count = Field(
+        1_000, description="size of the cache of features, `encoded.sqlite` in the data folder; the oldest are evicted"
+    )
+    image_hosts: Names = Field(
+        (),
+        description="comma-separated hosts that pictures are fetched from, https unless written http://HOST; one with "
+        "a private address needs its port; none: no URL is fetched",
+    )
+    image_max_bytes: Count = Field(10_000_000, description="maximum size of a picture's file")
+    image_timeout_s: Seconds = Field(5.0, description="timeout of fetching one picture")
+
+    @field_validator("image_hosts")
+    @classmethod
+    def _hosts(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in entries:
+            parse_host(entry)  # ValueError
+        return entries
 
 
 class BundleSettings(ProcessSettings):
@@ -524,13 +573,21 @@ GROUPS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("Users and trending", UserSettings),
     ("Ranking", RankingSettings),
     ("Milvus", MilvusSettings),
+    ("Encoding", EncodingSettings),
     ("Bundles", BundleSettings),
     ("Retraining", RetrainSettings),
 )
 
 
 class Settings(
-    RetrainSettings, BundleSettings, RankingSettings, UserSettings, SecuritySettings, HttpSettings, BaseSettings
+    RetrainSettings,
+    EncodingSettings,
+    BundleSettings,
+    RankingSettings,
+    UserSettings,
+    SecuritySettings,
+    HttpSettings,
+    BaseSettings,
 ):
     """All settings of one service process; each field is the environment variable RECO_<FIELD>."""
 

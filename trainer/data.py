@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from index.errors import InputError
 from index.reading import open_array, read_document
@@ -61,8 +61,8 @@ class Source:
     `interactions` has user_id and item_id, and may have rating, timestamp (unix seconds) and split; `items`
     has item_id and any of ITEM_COLUMNS; rows of `features` belong to rows of `items`, all-zero rows meaning
     "missing". With `user_ids`, users and items keep exactly the rows given here; without, both are numbered
-    by first appearance. `options` and `counts` (what was read, what was dropped, why) and `notes` (what
-    a person should know, such as guessed columns) go into dataset.json.
+    by first appearance. `encoders` made the given features, where they are known. `options` and `counts` (what was
+    read, what was dropped, why) and `notes` (what a person should know, such as guessed columns) go into dataset.json.
     """
 
     name: str
@@ -73,6 +73,16 @@ class Source:
     options: Mapping[str, Any] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    encoders: "Mapping[str, EncoderName]" = field(default_factory=dict)
+
+
+class EncoderName(BaseModel):
+    """Which of the trainer's encoders made features, as `--text-encoder` and `--image-encoder` name it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    version: str  # of its weights and preprocessing
 
 
 class Recipe(BaseModel):
@@ -113,6 +123,7 @@ class DatasetInfo(BaseModel):
     n_interactions: int
     features: dict[str, int]  # name -> width
     fingerprint: str
+    encoders: dict[str, EncoderName] = Field(default_factory=dict)  # of features that an encoder made here
 
 
 @dataclass(frozen=True)
@@ -146,6 +157,7 @@ class Dataset:
     features: dict[str, np.ndarray]  # (n_items, width) memory-mapped, float32 or float16
     fingerprint: str
     path: Path
+    encoders: Mapping[str, EncoderName] = field(default_factory=dict)
     recipe: Recipe = field(default_factory=Recipe)
     labels: Labels = field(default_factory=Labels)
     prepared: "Dataset | None" = field(default=None, repr=False)
@@ -229,6 +241,7 @@ def load_dataset(path: Path, *, verify: bool = True) -> Dataset:
         features={name: _open_features(path, name, info, item_ids, verify) for name in info.features},
         fingerprint=info.fingerprint,
         path=path,
+        encoders=info.encoders,
         recipe=info.recipe,
     )
 

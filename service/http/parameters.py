@@ -36,6 +36,11 @@ class Query(BaseModel):
         """Whether it is known to cost one token whatever else the request is."""
         return False
 
+    @property
+    def depends_on_time(self) -> bool:
+        """Whether the answer to the same query is another one in another minute."""
+        return False
+
 
 Q = TypeVar("Q", bound=Query)
 

@@ -11,6 +11,8 @@ from service.http.parameters import Query
 from service.http.responses import By
 from service.ranking.constraints import Filters
 from service.ranking.diversity import ListOrder
+from service.ranking.filters.parsing import MAX_CHARS, Filter, parse_filter
+from service.ranking.item_fields import Fields, chosen_fields
 from service.ranking.rules import NO_RULES, ItemId, Rules, requirements, rules_with_limit
 from service.settings import RankingSettings, Settings
 
@@ -58,18 +60,42 @@ class PagedQuery(ListQuery):
         "name are alternatives, different names must all match",
     )
     exclude: tuple[str, ...] = Field((), description="item ids to leave out; may be repeated")
+    filter: str = Field(
+        "",
+        max_length=MAX_CHARS,
+        description="only items that match, as in: price < 30 and available = true and not tags contains sale",
+    )
+    fields: tuple[str, ...] = Field(
+        (),
+        description="what items carry beside id, rank and score: title, category, categories, image, names of "
+        "attributes, or attributes for all of these; commas between them; unset: title, category, image",
+    )
+
+    @property
+    def chosen_fields(self) -> Fields | None:
+        """The fields that items carry; None for the usual ones."""
+        return chosen_fields(self.fields) if self.fields else None
 
     @property
     def filters(self) -> Filters:
         """InvalidRequestError where a filter cannot be parsed."""
-        return Filters(self.category, tuple(requirements(self.require)), self.exclude)
+        return Filters(self.category, tuple(requirements(self.require)), self.exclude, self.parsed_filter)
+
+    @property
+    def parsed_filter(self) -> Filter | None:
+        """The filter; None where there is none. InvalidRequestError where it cannot be parsed."""
+        return parse_filter(self.filter) if self.filter else None
+
+    @cached_property
+    def depends_on_time(self) -> bool:
+        return self.parsed_filter is not None and self.parsed_filter.depends_on_now
 
     def _sizes(self) -> list[int]:
         return [self.offset]
 
     @property
     def has_filters(self) -> bool:
-        return bool(self.category or self.require or self.exclude)
+        return bool(self.category or self.require or self.exclude or self.filter)
 
     @cached_property
     def cheap(self) -> bool:
@@ -167,6 +193,18 @@ class SessionBody(BodyWithRules):
         return [*super()._sizes(), len(self.items) + len(self.liked) + len(self.disliked)]
 
 
+class RankBody(SessionBody):
+    """Candidates to order for a user or a session, and options of /recommend."""
+
+    candidates: tuple[ItemId, ...] = Field(
+        min_length=1, description="the items to order; of equal scores the one given first comes first"
+    )
+    exclude_seen: bool = Field(False, description="leave out candidates that the user has interacted with")
+
+    def _sizes(self) -> list[int]:
+        return [*super()._sizes(), len(self.candidates)]
+
+
 class BatchBody(BodyWithRules):
     """Several users, and options of /recommend for all of them."""
 
@@ -192,7 +230,7 @@ def with_limits(model: type[P], settings: Settings) -> type[P]:
     fields: dict[str, Any] = {
         name: (Annotated[field.annotation, entries], field)
         for name, field in model.model_fields.items()
-        if name in ("category", "require", "exclude", "items", "liked", "disliked")
+        if name in ("category", "require", "exclude", "fields", "items", "liked", "disliked")
     }
     if "user_ids" in model.model_fields:
         fields["user_ids"] = (tuple[str, ...], Field(min_length=1, max_length=settings.batch_max))
@@ -216,6 +254,31 @@ def _with_default(field: FieldInfo, default: float) -> FieldInfo:
     changed = copy(field)
     changed.default = default
     return changed
+
+
+def rank_body(settings: Settings) -> type[RankBody]:
+    """The body of /rank with all limits; an unset k becomes the number of candidates."""
+    most = min(settings.rank_max, settings.depth_max)
+
+    def fill_k(body: Any) -> Any:
+        n = min(len(body.candidates), most - body.offset)
+        return body if body.k is not None else body.model_copy(update={"k": max(1, n)})
+
+    validators: dict[str, Any] = {
+        "_limits": model_validator(mode="after")(fill_k),
+        "_depth": _depth_validator(settings),
+    }
+    candidates = Field(min_length=1, max_length=settings.rank_max, fail_fast=True)
+    limited = with_limits(RankBody, settings)
+    return create_model(
+        RankBody.__name__,
+        __base__=limited,
+        __doc__=RankBody.__doc__,
+        __validators__=validators,
+        candidates=(Annotated[tuple[ItemId, ...], candidates], RankBody.model_fields["candidates"]),
+        exploration=(float, RankBody.model_fields["exploration"]),  # an order is asked for: none unless it says so
+        k=(int | None, Field(None, ge=1, le=most, description="maximum number of items; unset: all candidates")),
+    )
 
 
 def _depth_validator(settings: RankingSettings) -> Any:

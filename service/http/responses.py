@@ -27,12 +27,16 @@ class Answer(Reply):
 
 
 class Item(BaseModel):
-    """An item's metadata."""
+    """An item's metadata: title, category and image, or what the request's `fields` name; the rest is left out."""
 
     item_id: str
-    title: str
-    category: str
-    image: str | None
+    title: str = ""
+    category: str = Field("", description="the first of its categories")
+    image: str | None = Field(None, description="URL of its picture, or the reference that was given (RECO_IMAGES)")
+    categories: list[str] | None = Field(None, description="all of its categories, where `fields` names them")
+    attributes: dict[str, Any] | None = Field(
+        None, description="the attributes that `fields` names, or all; one that the item lacks is left out"
+    )
 
 
 class RankedItem(Item):
@@ -73,11 +77,16 @@ class RecommendedItem(RankedItem):
     exploration: bool | None = Field(None, description="true where the item is shown to learn about it")
 
 
-class ListAnswer(Answer):
+class WarnedAnswer(Answer):
+    """A response to a request that may name what no item has."""
+
+    warnings: list[str] = Field([], description="what in the request had no effect, such as names that no item has")
+
+
+class ListAnswer(WarnedAnswer):
     """A response with one list of items, which may have fewer than k."""
 
     missing: int = Field(description="how many items fewer than k the list has, as no more match the request")
-    warnings: list[str] | None = Field(None, description="what of the request had no effect, and why")
 
 
 class RecommendAnswer(ListAnswer):
@@ -95,6 +104,12 @@ class SessionAnswer(ListAnswer):
     items: list[RecommendedItem]
 
 
+class RankAnswer(SessionAnswer):
+    """Response of POST /rank: the candidates in order, without those that may not be shown."""
+
+    unknown_items: list[str] = Field(description="ids of the candidates, the session and its rules that are unknown")
+
+
 class BatchEntry(BaseModel):
     """The list of one user of a batch, or the error in its place."""
 
@@ -106,11 +121,10 @@ class BatchEntry(BaseModel):
     detail: str | None = None
 
 
-class BatchAnswer(Answer):
+class BatchAnswer(WarnedAnswer):
     """Response of POST /recommend/batch, in the order of the requested users."""
 
     unknown_items: list[str] = Field(description="ids of the rules that this bundle lacks")
-    warnings: list[str] | None = Field(None, description="what of the request had no effect, and why")
     answers: list[BatchEntry]
 
 
@@ -142,7 +156,7 @@ class PopularItem(RankedItem):
     users: int = Field(description="how many users interacted with it in the training data")
 
 
-class PopularAnswer(Answer):
+class PopularAnswer(WarnedAnswer):
     """Response of /popular."""
 
     missing: int = Field(description="how many items fewer than k the list has, as no more match")

@@ -39,13 +39,16 @@ class Ranker:
         facet_store: FacetStore,
         *,
         pool: int,
+        at_once: int | None = None,
     ) -> None:
+        """`at_once`: how many profiles to rank in one step, where nobody waits for its end."""
         self._scoring = scoring
         self._by_popularity = by_popularity  # (n_items,) rows, the most popular first
         self._search = search
         self._similar_items = similar_items
         self._facet_store = facet_store
         self._pool = pool
+        self._at_once = at_once or max(1, min(VECTORS_AT_ONCE, ITEMS_AT_ONCE // len(scoring)))
 
     async def rank(
         self,
@@ -57,33 +60,36 @@ class Ranker:
         constraints: Constraints,
         order: ListOrder,
         turn: Turn,
+        candidates: Array | None = None,
         explorations: Sequence[Exploration] = (),
     ) -> list[Ranking]:
         """The ranking of each profile, at most k items from place offset + 1 on; one search serves several profiles.
 
+        `candidates` are the only rows to rank, each once; of equal scores the one given first comes first.
         `explorations` are those of each profile's list; without any the lists explore nothing.
         """
         depth = offset + k
         hidden, facets = self._search.hidden, await self._category_facets(order)
         n = max(depth, 0 if order.plain else self._pool, *(exploration.pool for exploration in explorations[:1]))
-        at_once = max(1, min(VECTORS_AT_ONCE, ITEMS_AT_ONCE // len(self._scoring)))
         rankings = []
-        for start in range(0, len(profiles), at_once):
+        for start in range(0, len(profiles), self._at_once):
             contexts = [
                 RankingContext(profile, constraints, self._scoring, hidden=hidden, exclude_seen=exclude_seen)
-                for profile in profiles[start : start + at_once]
+                for profile in profiles[start : start + self._at_once]
             ]
             await turn.pause()
-            best = await self._best_candidates(contexts, n, constraints)
-            for i, (context, candidates) in enumerate(zip(contexts, best, strict=True), start):
+            if candidates is None:
+                best = await self._best_candidates(contexts, n, constraints)
+            else:
+                best = [context.score_allowed(candidates) for context in contexts]
+            for i, (context, found) in enumerate(zip(contexts, best, strict=True), start):
                 await turn.pause()
-                chosen, explored = candidates, NOTHING_EXPLORED
+                chosen, explored = found, NOTHING_EXPLORED
                 if not order.plain:
-                    chosen = await self._reorder(context, candidates, depth, order, facets, turn=turn)
+                    chosen = await self._reorder(context, found, depth, order, facets, turn=turn)
                 if explorations:
-                    chosen, explored = _explore(
-                        explorations[i], chosen, candidates, depth, caps=Caps(order.category_cap), facets=facets
-                    )
+                    caps = Caps(order.category_cap)
+                    chosen, explored = _explore(explorations[i], chosen, found, depth, caps=caps, facets=facets)
                 rankings.append(context.to_ranking(chosen, offset, depth, explored))
         return rankings
 
@@ -135,8 +141,8 @@ class Ranker:
         caps = Caps(order.category_cap)
         chosen = self._arrange_pool(candidates, depth, caps, order, facets)
         while facets is not None and len(chosen) < depth and len(candidates):
-            full = map(facets.rows_of_category, caps.full_categories())
-            context.exclude(np.concatenate([candidates.rows, *full]))
+            full = facets.rows_of_categories(list(caps.full_categories()))
+            context.exclude(np.concatenate([candidates.rows, full]))
             await turn.pause()
             (candidates,) = await self._best_candidates([context], depth, context.constraints)
             chosen = chosen.followed_by(_by_score(candidates, depth - len(chosen), caps, facets))
