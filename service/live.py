@@ -14,6 +14,7 @@ from index.bundle import Bundle
 from service.background import Work, supervised
 from service.bundles.loaded import LoadedBundle
 from service.events.event import PROFILE, Event
+from service.events.exposure import Exposure
 from service.events.follower import EventFollower
 from service.events.freshness import EventFreshness
 from service.events.intake import EventIntake
@@ -30,6 +31,7 @@ from service.users.lookup import UserLookup
 from service.users.vector_cache import VectorCache
 from service.workers.siblings import Siblings
 
+DAY_S = 86_400.0
 CONTROL_FILE = "control.sqlite"
 WORKERS_S = 2.0  # a change waits so long until the other workers have applied it
 USERS_CHANGED = "users"  # the kind of message that names users with new events
@@ -67,6 +69,13 @@ class LiveUpdates:
             strength_by_kind(settings),
             most_hours=settings.trending_hours,
             most_counts=settings.trending_counts,
+        )
+        self.exposure = Exposure(
+            half_life_s=settings.exploration_half_life_days * DAY_S,
+            refresh_s=settings.exploration_refresh_s,
+            most_items=settings.exploration_items,
+            most_places=settings.exploration_places,
+            label=feedback.known_bundles.label,
         )
         self.pubsub, shared = None, None
         if redis is not None:
@@ -125,6 +134,7 @@ class LiveUpdates:
         """Called with new events of the log, from all replicas."""
         self._drop_profiles(_users_in(events))
         self.trending.add(events, self._clock())
+        self.exposure.add(events, self._clock())
 
     def _drop_profiles(self, user_ids: Sequence[str]) -> None:
         for lookup in self._lookups:

@@ -277,6 +277,21 @@ class UserSettings(EventSettings):
         100_000, description="maximum number of counts by item and hour; the oldest hours are evicted"
     )
 
+    exploration_half_life_days: Seconds = Field(
+        7.0, description="half-life of the impressions and clicks that exploration knows items by"
+    )
+    exploration_refresh_s: Seconds = Field(
+        60.0, description="interval at which explored lists take in new impressions and clicks"
+    )
+    exploration_items: Count = Field(
+        200_000,
+        description="maximum number of items whose impressions and clicks are counted; the least shown are evicted",
+    )
+    exploration_places: Count = Field(
+        500_000,
+        description="maximum number of shown items held in memory until they are clicked; the oldest are evicted",
+    )
+
     @property
     def unknown_user_statuses(self) -> tuple[int, ...]:
         """The statuses of an error for an unknown user."""
@@ -325,6 +340,15 @@ class RankingSettings(MilvusSettings):
     diversity_pool: Count = Field(
         200,
         description="number of best-scored candidates that diversity and a seed may reorder",
+    )
+    exploration: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="share of the places of /recommend given to items that few have seen, unless a request says"
+    )
+    exploration_few: Count = Field(
+        100, description="number of people who have seen an item above which it is not explored"
+    )
+    exploration_pool: Count = Field(
+        200, description="number of a user's best-scored items from which explored items are drawn"
     )
     session_like_weight: Annotated[float, Field(gt=0, le=1_000)] = Field(
         2.0, description="weight of a liked item of a session, relative to a viewed one"

@@ -84,6 +84,7 @@ class RecommendOptions(FilterOptions, total=False):
     diversity_by: str
     category_cap: int
     seed: int
+    exploration: float
 
 
 def recommend(user_id: str, **options: Unpack[RecommendOptions]) -> ClientRequest[RecommendAnswer]:

@@ -8,6 +8,7 @@ from pydantic.config import JsonDict
 POSITIVE = frozenset({"view", "click", "like", "purchase"})  # add the item to the user's profile
 DISLIKE = "dislike"  # removes the item from the profile; it is not shown to the user again
 IMPRESSION = "impression"  # items were shown; counts for /quality only
+EXPLORED_ID = "explored:"  # begins the event id of an impression of items that were shown to learn about them
 CLICK, PURCHASE = "click", "purchase"  # /quality joins both to impressions
 PROFILE = POSITIVE | {DISLIKE}  # the kinds that change a user's profile
 KINDS = PROFILE | {IMPRESSION}  # any other kind is stored and exported, and has no other effect

@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 
 from service.bundles.loaded import LoadedBundle
 from service.errors import ServiceError
+from service.http.exploring import exploration_warnings, explorations, explored_version
 from service.http.item_fields import field_warnings
 from service.http.known_ids import is_known_user
 from service.http.parameters import Query
@@ -44,6 +45,7 @@ def routes(settings: Settings) -> list[APIRoute]:
             user_of=user_in_path,
             cost_of=list_cost,
             cacheable=True,
+            cache_variant=explored_version,
             user_field="user_id",
             impressions=True,
             is_known=is_known_user,
@@ -90,9 +92,10 @@ async def recommend(service: Service, request: Request[RecommendQuery]) -> dict[
         await request.turn.begin()  # the wait for a search that several requests share is no computing of this one
     else:
         listing = await _list_request(service, request, query)
-        (ranking,) = await _rank(loaded, [profile], listing)
+        unknown = profile is loaded.users.unknown_profile  # whose response is one for all unknown users
+        (ranking,) = await _rank(service, loaded, [profile], ["" if unknown else request.id], listing)
     request.timings.mark("search")
-    request.shown = ranking.rows.tolist()
+    request.shown, request.explored = ranking.rows.tolist(), ranking.explored
     fields = await _render_list(loaded, service.settings.past_items, profile, ranking, listing)
     if query.explain:
         request.timings.mark("explain")
@@ -131,9 +134,9 @@ async def _session_answer(
     listing = await _list_request(service, request, body, body.rules)
     if candidates is not None:
         listing = listing.among(loaded.bundle.item_ids.rows(candidates))
-    (ranking,) = await _rank(loaded, [profile], listing)
+    (ranking,) = await _rank(service, loaded, [profile], [body.user_id or "\0".join(session_items.ids)], listing)
     request.timings.mark("search")
-    request.shown = ranking.rows.tolist()
+    request.shown, request.explored = ranking.rows.tolist(), ranking.explored
     return {
         "bundle": loaded.bundle.bundle_id,
         "user_id": body.user_id,
@@ -157,7 +160,9 @@ async def batch(service: Service, request: Request[Query]) -> dict[str, Any]:
     request.timings.mark("user")
     await request.turn.begin()
     listing = await _list_request(service, request, body, body.rules)
-    rankings = await _rank(loaded, list(profiles.values()), listing)
+    unknown = loaded.users.unknown_profile
+    names = ["" if profile is unknown else user_id for user_id, profile in profiles.items()]
+    rankings = await _rank(service, loaded, list(profiles.values()), names, listing)
     request.timings.mark("search")
     answers = {
         user_id: orjson.Fragment(orjson.dumps({"user_id": user_id, **error})) for user_id, error in errors.items()
@@ -201,6 +206,7 @@ class _ListRequest:
     constraints: Constraints = NO_CONSTRAINTS
     order: ListOrder = BY_SCORE
     candidates: Array | None = None  # rows in the order given, among which alone items are ranked; None: all items
+    warnings: Sequence[str] = ()  # what in the request had no effect
 
     def among(self, rows: Array) -> "_ListRequest":
         """The list of these rows only; rows of -1 are of no item."""
@@ -209,9 +215,9 @@ class _ListRequest:
         return replace(self, constraints=self.constraints.merged_with(within), candidates=known)
 
     @property
-    def warnings(self) -> Sequence[str]:
-        """What in the filters had no effect."""
-        return self.constraints.warnings
+    def explores(self) -> bool:
+        """Whether places go to items that few users have seen; given candidates are only ordered."""
+        return self.query.explores and self.candidates is None
 
 
 async def _list_request(
@@ -223,11 +229,24 @@ async def _list_request(
     constraints = await query_constraints(service, request, query)
     if rules is not None:
         constraints = constraints.merged_with(await rule_constraints(rules, loaded.bundle.item_ids, loaded.facet_store))
-    return _ListRequest(query, request.turn, constraints.merged_with(file_constraints), query.order)
+    explored = exploration_warnings(service) if query.explores else ()
+    return _ListRequest(
+        query,
+        request.turn,
+        constraints.merged_with(file_constraints),
+        query.order,
+        warnings=[*constraints.warnings, *explored],
+    )
 
 
-async def _rank(loaded: LoadedBundle, profiles: Sequence[Profile | None], listing: _ListRequest) -> list[Ranking]:
-    """A ranking for each profile."""
+async def _rank(
+    service: Service,
+    loaded: LoadedBundle,
+    profiles: Sequence[Profile | None],
+    names: Sequence[str],
+    listing: _ListRequest,
+) -> list[Ranking]:
+    """A ranking for each profile; the names tell the draws of their explorations apart."""
     query = listing.query
     return await loaded.ranker.rank(
         profiles,
@@ -238,6 +257,7 @@ async def _rank(loaded: LoadedBundle, profiles: Sequence[Profile | None], listin
         order=listing.order,
         turn=listing.turn,
         candidates=listing.candidates,
+        explorations=explorations(service, loaded, query, names) if listing.explores else (),
     )
 
 
@@ -250,14 +270,18 @@ async def _render_list(
 ) -> dict[str, Any]:
     """The fields of a response that hold one ranking; an explanation names at most `max_past_items`."""
     query, rows, turn = listing.query, ranking.rows.tolist(), listing.turn
-    more = (
-        [b',"pinned":true' if row in ranking.pinned else b"" for row in rows] if ranking.pinned else [b""] * len(rows)
-    )
+    marked = ranking.pinned or ranking.explored
+    more = [_marks(ranking, row) for row in rows] if marked else [b""] * len(rows)
     if query.explain:
         explanations = await turn.run(_explain(loaded, max_past_items, profile, ranking, listing))
         more = [b'%b,"explanation":%b' % pair for pair in zip(more, explanations, strict=True)]
     items = loaded.items.ranked(rows, ranking.scores, first=query.offset + 1, more=more, fields=query.chosen_fields)
     return {"source": ranking.source, "missing": query.k - len(rows), "items": items}
+
+
+def _marks(ranking: Ranking, row: int) -> bytes:
+    pinned = b',"pinned":true' if row in ranking.pinned else b""
+    return pinned + (b',"exploration":true' if row in ranking.explored else b"")
 
 
 def _explain(
