@@ -372,8 +372,11 @@ def retrain(
     ] = None,
     overrides: Overrides = None,
     positive: Annotated[
-        str, typer.Option(metavar="KIND,KIND...", help="Events that count, of view, click, like, purchase.")
+        str, typer.Option(metavar="KIND,KIND...", help="Kinds of events that are interactions.")
     ] = "click,like,purchase",
+    negative: Annotated[
+        str, typer.Option(metavar="KIND,KIND...", help="Kinds of events that take an interaction back.")
+    ] = "dislike",
     valid_share: Annotated[float, typer.Option(min=0, max=1, help="Of new interactions, for validation.")] = 0.1,
     split_seed: Annotated[int, typer.Option(min=0, help="Decides which of them; keep it from call to call.")] = 0,
     warm_start: Annotated[
@@ -411,6 +414,7 @@ def retrain(
         registry=bundles,
         config=load_config(config, fixed) if config else retraining.serving_config(bundles, fixed),
         positive=tuple(positive.split(",")),
+        negative=tuple(filter(None, negative.split(","))),
         merging=MergeOptions(valid_share=valid_share, seed=split_seed),
         warm_start=warm_start,
         factory=factory,

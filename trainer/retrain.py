@@ -28,7 +28,7 @@ from index.storage import TEMPORARY_PREFIX, locked, remove_leftovers, replace_fi
 from index.tables import Precision
 from trainer.config import DEFAULT_CONFIG, RunConfig, load_config, parse_config
 from trainer.data import Dataset, load_dataset
-from trainer.datasets.event_log import DEFAULT_POSITIVE, UserFeedback, event_files, read_feedback
+from trainer.datasets.event_log import DEFAULT_NEGATIVE, DEFAULT_POSITIVE, UserFeedback, event_files, read_feedback
 from trainer.evaluator import list_lengths
 from trainer.export import EncoderChoice, export_run
 from trainer.fit import fit
@@ -50,6 +50,7 @@ class RetrainOptions:
     registry: Registry
     config: RunConfig
     positive: tuple[str, ...] = DEFAULT_POSITIVE
+    negative: tuple[str, ...] = DEFAULT_NEGATIVE
     merging: MergeOptions = field(default_factory=MergeOptions)
     warm_start: Path | None = None  # a finished run folder
     factory: str = AUTO
@@ -170,6 +171,7 @@ def _record(options: RetrainOptions, old: Dataset) -> dict[str, Any]:
         "registry": str(options.registry),
         "configuration": options.config.model_dump(mode="json"),
         "positive kinds": list(options.positive),
+        "negative kinds": list(options.negative),
         "validation share": options.merging.valid_share,
         "split seed": options.merging.seed,
         "warm start": options.warm_start and str(options.warm_start.resolve()),
@@ -194,7 +196,7 @@ def _done(out: Path, registry: Registry) -> Retrained | None:
 
 def _merged(options: RetrainOptions, old: Dataset, folder: Path) -> tuple[Dataset, UserFeedback]:
     print_status(f"reading {options.events}")
-    feedback = read_feedback(options.events, options.positive)
+    feedback = read_feedback(options.events, options.positive, options.negative)
     if not (folder / "dataset.json").is_file():
         info = merge_feedback(old, feedback, options.merging, folder)
         counts = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in info.counts.items() if count)
