@@ -151,6 +151,7 @@ def content_of(
         items=item_metadata(dataset),
         recency=factors.recency,
         anchor=None if factors.anchor is None else _anchor(factors.anchor),
+        attribute_types=dataset.attribute_types,
     )
 
 

@@ -79,6 +79,7 @@ def prepare_dataset(
             n_items=len(numbered.items),
             n_interactions=len(numbered.rows),
             features={name: array.shape[1] for name, array in features.items()},
+            attribute_types=dict(source.attribute_types),
             fingerprint=fingerprint(folder, features),
         )
         (folder / "dataset.json").write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
