@@ -61,9 +61,10 @@ class Source:
 
     `interactions` has user_id and item_id, and may have rating, timestamp (unix seconds) and split; `items`
     has item_id and any of ITEM_COLUMNS; rows of `features` belong to rows of `items`, all-zero rows meaning
-    "missing". `attribute_types` are of the attributes of `items`. With `user_ids`, users and items keep exactly the
-    rows given here; without, both are numbered by first appearance. `options` and `counts` (what was read, what was
-    dropped, why) and `notes` (what a person should know, such as guessed columns) go into dataset.json.
+    "missing". `attribute_types` are of the attributes of `items`. `encoders` made the given features, where they are
+    known. With `user_ids`, users and items keep exactly the rows given here; without, both are numbered by first
+    appearance. `options` and `counts` (what was read, what was dropped, why) and `notes` (what a person should know,
+    such as guessed columns) go into dataset.json.
     """
 
     name: str
@@ -75,6 +76,16 @@ class Source:
     counts: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     attribute_types: Mapping[str, AttributeType] = field(default_factory=dict)
+    encoders: "Mapping[str, EncoderName]" = field(default_factory=dict)
+
+
+class EncoderName(BaseModel):
+    """Which of the trainer's encoders made features, as `--text-encoder` and `--image-encoder` name it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    version: str  # of its weights and preprocessing
 
 
 class Recipe(BaseModel):
@@ -116,6 +127,7 @@ class DatasetInfo(BaseModel):
     features: dict[str, int]  # name -> width
     attribute_types: dict[str, AttributeType] = Field(default_factory=dict)  # of an older folder: not known
     fingerprint: str
+    encoders: dict[str, EncoderName] = Field(default_factory=dict)  # of features that an encoder made here
 
 
 @dataclass(frozen=True)
@@ -149,6 +161,7 @@ class Dataset:
     features: dict[str, np.ndarray]  # (n_items, width) memory-mapped, float32 or float16
     fingerprint: str
     path: Path
+    encoders: Mapping[str, EncoderName] = field(default_factory=dict)
     recipe: Recipe = field(default_factory=Recipe)
     labels: Labels = field(default_factory=Labels)
     attribute_types: Mapping[str, AttributeType] = field(default_factory=dict)
@@ -233,6 +246,7 @@ def load_dataset(path: Path, *, verify: bool = True) -> Dataset:
         features={name: _open_features(path, name, info, item_ids, verify) for name in info.features},
         fingerprint=info.fingerprint,
         path=path,
+        encoders=info.encoders,
         recipe=info.recipe,
         attribute_types=info.attribute_types,
     )

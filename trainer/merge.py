@@ -40,6 +40,7 @@ def merge_feedback(old: Dataset, feedback: UserFeedback, merging: MergeOptions, 
         features=old.features,
         options=_origin(old, feedback, merging),
         counts=feedback.counts | counts,
+        encoders=old.encoders,
     )
     return prepare_dataset(source, out, Recipe(split="given", seed=merging.seed))
 

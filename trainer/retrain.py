@@ -30,7 +30,7 @@ from trainer.config import DEFAULT_CONFIG, RunConfig, load_config, parse_config
 from trainer.data import Dataset, load_dataset
 from trainer.datasets.event_log import DEFAULT_POSITIVE, UserFeedback, event_files, read_feedback
 from trainer.evaluator import list_lengths
-from trainer.export import export_run
+from trainer.export import EncoderChoice, export_run
 from trainer.fit import fit
 from trainer.incumbent import evaluate_bundle
 from trainer.merge import MergeOptions, merge_feedback
@@ -56,6 +56,7 @@ class RetrainOptions:
     limits: AutoLimits = field(default_factory=AutoLimits)
     precision: Precision = "float32"
     trend_half_life_days: float = 30.0
+    encoders: EncoderChoice = "auto"
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,7 @@ def _run_steps(options: RetrainOptions, old: Dataset, out: Path, created_at: dat
         trend_half_life_days=options.trend_half_life_days,
         metrics=_incumbent_metrics(options, dataset),
         events_position=feedback.last_position,
+        encoders=options.encoders,
     )
     retrained = Retrained(path.name, options.registry.location(path.name), feedback.last_position, feedback.counts)
     replace_file(out / RESULT, json.dumps(asdict(retrained), indent=1).encode())
@@ -175,6 +177,7 @@ def _record(options: RetrainOptions, old: Dataset) -> dict[str, Any]:
         "index limits": asdict(options.limits),
         "precision": options.precision,
         "half-life": options.trend_half_life_days,
+        "encoders": options.encoders,
     }
     plain: dict[str, Any] = json.loads(json.dumps(record))
     return plain

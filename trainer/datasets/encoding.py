@@ -8,8 +8,9 @@ from typing import Literal
 
 import polars as pl
 
+from trainer.data import EncoderName
 from trainer.features import FeatureArray, load_features
-from trainer.prepare import FeatureStep
+from trainer.prepare import FeatureStep, MadeFeatures
 
 NONE = "none"
 AUTO = "auto"
@@ -38,7 +39,7 @@ def feature_steps(options: EncodingOptions) -> dict[str, FeatureStep]:
         steps["multimodal"] = _fused
     elif options.fused != NONE:
         fused = load_features(Path(options.fused))
-        steps["multimodal"] = lambda items, features: (fused, 0)
+        steps["multimodal"] = lambda items, features: MadeFeatures(fused, 0)
     return steps
 
 
@@ -47,7 +48,7 @@ def _encoded(
     options: EncodingOptions,
     items: pl.DataFrame,
     features: Mapping[str, FeatureArray],
-) -> tuple[FeatureArray, int] | None:
+) -> MadeFeatures | None:
     inputs = items[modality].to_list()
     if not any(inputs):
         return None
@@ -61,12 +62,13 @@ def _encoded(
         if modality == "text"
         else image_encoder(options.image_encoder, device)
     )
-    return encode_features(inputs, encoder, cache=options.cache, batch_size=options.batch_size)
+    made, missing = encode_features(inputs, encoder, cache=options.cache, batch_size=options.batch_size)
+    return MadeFeatures(made, missing, EncoderName(name=encoder.name, version=encoder.version))
 
 
-def _fused(items: pl.DataFrame, features: Mapping[str, FeatureArray]) -> tuple[FeatureArray, int] | None:
+def _fused(items: pl.DataFrame, features: Mapping[str, FeatureArray]) -> MadeFeatures | None:
     if not {"text", "image"} <= features.keys():
         return None
     from trainer.encoders import fuse  # noqa: PLC0415
 
-    return fuse(features["text"], features["image"]), 0
+    return MadeFeatures(fuse(features["text"], features["image"]), 0)
