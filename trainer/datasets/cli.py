@@ -16,7 +16,7 @@ from trainer.datasets import amazon as amazon_dumps
 from trainer.datasets import mmrec as mmrec_layout
 from trainer.datasets import table as any_table
 from trainer.datasets.attribute_summary import print_attributes
-from trainer.datasets.encoding import AUTO, NONE, EncodingOptions, feature_steps
+from trainer.datasets.encoding import AUTO, FEATURE_CACHE, NONE, EncodingOptions, feature_steps
 from trainer.datasets.item_table import ItemTableOptions
 from trainer.datasets.separated import TextFormat
 from trainer.datasets.summary import print_summary
@@ -366,4 +366,4 @@ def _names(values: list[str] | None) -> tuple[str, ...]:
 
 
 def _cache(cache: Path | None, out: Path) -> Path:
-    return cache or out.absolute().parent / ".feature-cache"
+    return cache or out.absolute().parent / FEATURE_CACHE
