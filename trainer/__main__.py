@@ -366,6 +366,14 @@ def retrain(
         Path, typer.Option(metavar="PATH", help="Parquet of `python -m service export-events`, or a folder of it.")
     ],
     registry: RegistryPlace,
+    items: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Parquet of `python -m service export-items`, or a folder of it."),
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of pictures that stored items name by path.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of encoded features  [default: .feature-cache beside DATA]")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder of this retraining; an interrupted one in it is resumed.")],
     config: Annotated[
         str | None, typer.Option(help=CONFIG_HELP + " [default: that of the bundle which serves, else anchorease]")
@@ -395,7 +403,7 @@ def retrain(
     encoders: Encoders = "auto",
     copies: Copies = COPIES,
 ) -> None:
-    """Merge the service's event log into the data, train, and write a bundle. It is not published.
+    """Merge the service's event log and items into the data, train, and write a bundle. It is not published.
 
     The last line on standard output is one JSON object with the bundle's id. Old interactions keep their split.
 
@@ -422,6 +430,9 @@ def retrain(
         precision=precision,
         trend_half_life_days=trend_half_life_days,
         encoders=encoders,
+        items=items,
+        images=images,
+        cache=cache,
     )
     result = retraining.retrain(options, out, now=datetime.now(UTC))
     options.registry.evict_copies(result.bundle)
