@@ -245,13 +245,22 @@ class EventSettings(RedisSettings, ProcessSettings):
     events_kept: Count = Field(
         1_000_000, description="number of events in the log above which exported ones are removed"
     )
+    event_kinds_file: Path | None = Field(
+        None,
+        description="file of the kinds of events, .json or .toml (docs/feedback.md), read at start; unset: those with "
+        "the weights below, and dislike",
+    )
+    event_weight_view: Weight = Field(1.0, description="weight of a view in user profiles and in /trending")
+    event_weight_click: Weight = Field(1.0, description="weight of a click")
+    event_weight_like: Weight = Field(1.0, description="weight of a like")
+    event_weight_purchase: Weight = Field(1.0, description="weight of a purchase")
     log_impressions: bool = Field(
         False, description="log an impression for every response of /recommend except batches"
     )
 
 
 class UserSettings(EventSettings):
-    """User profiles between trainings, the weights of events, and trending items."""
+    """User profiles between trainings, and trending items."""
 
     profile_cache_mb: Annotated[float, Field(ge=0)] = Field(
         48.0, description="size of the cache of user profiles in megabytes; 0: none are cached"
@@ -265,10 +274,6 @@ class UserSettings(EventSettings):
     unknown_user: Literal["popular", "404"] = Field(
         "popular", description="response for an unknown user: popular items, or an error"
     )
-    event_weight_view: Weight = Field(1.0, description="weight of a view in user profiles and in /trending")
-    event_weight_click: Weight = Field(1.0, description="weight of a click")
-    event_weight_like: Weight = Field(1.0, description="weight of a like")
-    event_weight_purchase: Weight = Field(1.0, description="weight of a purchase")
     trending_half_life_hours: Seconds = Field(
         24.0, description="half-life of an event in /trending, where the request has none"
     )

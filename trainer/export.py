@@ -25,6 +25,7 @@ from trainer.data import Dataset
 from trainer.features import forget_pages
 from trainer.fit import make_model
 from trainer.histories import Histories, decayed_counts
+from trainer.item_pictures import picture_reference
 from trainer.models.base import Factors, RecommenderModel
 from trainer.progress import print_status
 from trainer.result_tables import usual_metrics
@@ -173,6 +174,7 @@ def content_of(
         items=item_metadata(dataset),
         recency=factors.recency,
         anchor=anchor,
+        attribute_types=dataset.attribute_types,
     )
 
 
@@ -248,7 +250,7 @@ def item_metadata(dataset: Dataset) -> list[dict[str, Any]]:
             "title": row["title"],
             "category": row["category"],
             "attributes": json.loads(row["attributes"]),
-            "image": Path(row["image"]).name if row["image"] else None,
+            "image": picture_reference(row["image"]),
         }
         for row in columns
     ]

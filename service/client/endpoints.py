@@ -188,7 +188,9 @@ def hidden_items(**options: Unpack[PageOptions]) -> ClientRequest[HiddenList]:
 def send_events(events: GivenEvent | Iterable[GivenEvent]) -> ClientRequest[EventsAnswer]:
     """Send events; they are durable when this returns. Events without an id get one, so that a retry counts once."""
     sequence = [events] if isinstance(events, GivenEvent) else events
-    body = [{"event_id": uuid.uuid4().hex, **event.model_dump(exclude_none=True)} for event in sequence]
+    body = [
+        {"event_id": uuid.uuid4().hex, **event.model_dump(exclude_none=True, exclude_unset=True)} for event in sequence
+    ]
     return ClientRequest("POST", "/events", EventsAnswer, {}, {"events": body})
 
 

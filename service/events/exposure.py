@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from service.events.event import CLICK, EXPLORED_ID, IMPRESSION, Event
+from service.events.event import AS_CLICKED, EXPLORED_ID, IMPRESSION, Event
 from service.events.explored_places import CLICKED, EXPLORED, SHOWN, ExploredPlaces
+from service.events.kinds import EventKinds
 from service.events.quality import bucket_of
 
 Array = np.ndarray[Any, Any]
@@ -39,6 +40,7 @@ class Exposure:
 
     def __init__(
         self,
+        kinds: EventKinds,
         *,
         half_life_s: float,
         refresh_s: float,
@@ -46,6 +48,7 @@ class Exposure:
         most_places: int,
         label: Callable[[str | None], str],
     ) -> None:
+        self._kinds = kinds
         self._half_life_s = half_life_s
         self._refresh_s = refresh_s
         self._most_items = most_items
@@ -106,7 +109,7 @@ class Exposure:
         for event in events:
             if event.kind == IMPRESSION:
                 flags = SHOWN | EXPLORED if event.event_id.startswith(EXPLORED_ID) else SHOWN
-            elif event.kind == CLICK:
+            elif self._kinds.role(event.kind) == AS_CLICKED:
                 flags = CLICKED
             else:
                 continue

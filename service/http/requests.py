@@ -249,13 +249,6 @@ def with_limits(model: type[P], settings: Settings) -> type[P]:
     )
 
 
-def _with_default(field: FieldInfo, default: float) -> FieldInfo:
-    """The field with the operator's default."""
-    changed = copy(field)
-    changed.default = default
-    return changed
-
-
 def rank_body(settings: Settings) -> type[RankBody]:
     """The body of /rank with all limits; an unset k becomes the number of candidates."""
     most = min(settings.rank_max, settings.depth_max)
@@ -276,9 +269,15 @@ def rank_body(settings: Settings) -> type[RankBody]:
         __doc__=RankBody.__doc__,
         __validators__=validators,
         candidates=(Annotated[tuple[ItemId, ...], candidates], RankBody.model_fields["candidates"]),
-        exploration=(float, RankBody.model_fields["exploration"]),  # an order is asked for: none unless it says so
         k=(int | None, Field(None, ge=1, le=most, description="maximum number of items; unset: all candidates")),
     )
+
+
+def _with_default(field: FieldInfo, default: float) -> FieldInfo:
+    """The field with the operator's default."""
+    changed = copy(field)
+    changed.default = default
+    return changed
 
 
 def _depth_validator(settings: RankingSettings) -> Any:

@@ -248,6 +248,8 @@ class Figures(BaseModel):
     conversions: int = Field(0, description="items purchased from the response that showed them")
     conversion_rate: float | None = Field(None, description="conversions divided by items shown")
     conversion_interval: Interval = None
+    revenue: float = Field(0.0, description="value times quantity of these conversions, in the caller's currency")
+    revenue_per_answer: float | None = Field(None, description="null where nothing was shown; without an interval")
     events: dict[str, int] = Field(description="all events by kind, with or without a request id")
     exploration: ExplorationFigures | None = Field(None, description="of responses with explored items, where any were")
 

@@ -88,8 +88,9 @@ class Ranker:
                 if not order.plain:
                     chosen = await self._reorder(context, found, depth, order, facets, turn=turn)
                 if explorations:
-                    caps = Caps(order.category_cap)
-                    chosen, explored = _explore(explorations[i], chosen, found, depth, caps=caps, facets=facets)
+                    chosen, explored = _explore(
+                        explorations[i], chosen, found, depth, caps=Caps(order.category_cap), facets=facets
+                    )
                 rankings.append(context.to_ranking(chosen, offset, depth, explored))
         return rankings
 

@@ -205,8 +205,8 @@ class _ListRequest:
     turn: Turn
     constraints: Constraints = NO_CONSTRAINTS
     order: ListOrder = BY_SCORE
-    unexplored: Sequence[str] = ()  # why nothing is explored
     candidates: Array | None = None  # rows in the order given, among which alone items are ranked; None: all items
+    warnings: Sequence[str] = ()  # what in the request had no effect
 
     def among(self, rows: Array) -> "_ListRequest":
         """The list of these rows only; rows of -1 are of no item."""
@@ -215,9 +215,9 @@ class _ListRequest:
         return replace(self, constraints=self.constraints.merged_with(within), candidates=known)
 
     @property
-    def warnings(self) -> Sequence[str]:
-        """What in the filters and the exploration had no effect."""
-        return (*self.constraints.warnings, *self.unexplored)
+    def explores(self) -> bool:
+        """Whether places go to items that few users have seen; given candidates are only ordered."""
+        return self.query.explores and self.candidates is None
 
 
 async def _list_request(
@@ -229,8 +229,14 @@ async def _list_request(
     constraints = await query_constraints(service, request, query)
     if rules is not None:
         constraints = constraints.merged_with(await rule_constraints(rules, loaded.bundle.item_ids, loaded.facet_store))
-    unexplored = exploration_warnings(service) if query.explores else ()
-    return _ListRequest(query, request.turn, constraints.merged_with(file_constraints), query.order, unexplored)
+    explored = exploration_warnings(service) if query.explores else ()
+    return _ListRequest(
+        query,
+        request.turn,
+        constraints.merged_with(file_constraints),
+        query.order,
+        warnings=[*constraints.warnings, *explored],
+    )
 
 
 async def _rank(
@@ -250,8 +256,8 @@ async def _rank(
         constraints=listing.constraints,
         order=listing.order,
         turn=listing.turn,
-        explorations=explorations(service, loaded, query, names) if query.explores else (),
         candidates=listing.candidates,
+        explorations=explorations(service, loaded, query, names) if listing.explores else (),
     )
 
 

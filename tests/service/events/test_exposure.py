@@ -8,6 +8,7 @@ from made_events import NOON, made
 
 from service.events.event import CLICK, EXPLORED_ID, IMPRESSION, Event
 from service.events.exposure import Exposure
+from service.events.kinds import BUILT_IN
 
 DAY_S = 86_400.0
 number = itertools.count()
@@ -15,6 +16,7 @@ number = itertools.count()
 
 def exposure(*, most_items: int = 1_000, most_places: int = 1_000, refresh_s: float = 0.0) -> Exposure:
     return Exposure(
+        BUILT_IN,
         half_life_s=DAY_S,
         refresh_s=refresh_s,
         most_items=most_items,

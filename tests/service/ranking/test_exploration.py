@@ -7,6 +7,7 @@ from made_events import NOON, made
 from index.bundle import Bundle
 from service.events.event import IMPRESSION
 from service.events.exposure import Exposure
+from service.events.kinds import BUILT_IN
 from service.ranking.diversity import Caps
 from service.ranking.exploration import Exploration, is_explored_place, mix, thompson_order
 
@@ -94,7 +95,9 @@ def test_what_is_clicked_more_than_the_rest_is_drawn_first_and_what_never_is_not
 
 @pytest.fixture
 def exposure() -> Exposure:
-    return Exposure(half_life_s=7 * 86_400, refresh_s=0, most_items=1_000, most_places=10_000, label=lambda b: b or "")
+    return Exposure(
+        BUILT_IN, half_life_s=7 * 86_400, refresh_s=0, most_items=1_000, most_places=10_000, label=lambda b: b or ""
+    )
 
 
 def show(exposure: Exposure, request: int, items: list[str], clicked: list[str]) -> None:
