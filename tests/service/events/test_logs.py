@@ -15,6 +15,7 @@ from servers import Valkey
 
 from service.events.event import Event
 from service.events.exposure import Exposure
+from service.events.kinds import BUILT_IN
 from service.events.log import EventCount, EventLog, Overloaded
 from service.events.open_log import open_log
 from service.events.quality import quality
@@ -430,7 +431,9 @@ def test_explored_items_are_known_from_what_is_read_back_and_count_once(use: Use
         shown = made("shown:r1:1", **impression, items=["a", "b", "c"], value=3)
         explored = made("explored:r1:2", **impression, items=["c"], value=1)
         await log.append([shown, explored, made("click", item_id="c", request_id="r1")])
-        exposure = Exposure(half_life_s=1e6, refresh_s=0, most_items=10, most_places=10, label=lambda name: name or "")
+        exposure = Exposure(
+            BUILT_IN, half_life_s=1e6, refresh_s=0, most_items=10, most_places=10, label=lambda name: name or ""
+        )
         exposure.add(await everything(log), NOON)
         told = exposure.explored_places.added_to(quality(await log.counts_since(0)), 0)["overall"]
         assert (told["answers"], told["items_shown"], told["clicks"]) == (1, 3, 1)
