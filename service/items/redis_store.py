@@ -77,7 +77,7 @@ class RedisItems:
     async def entries(self, item_ids: Sequence[str]) -> list[ItemChange | None]:
         found = await self._ask("EVAL", ENTRIES, 1, self._order, self._prefix, *item_ids) if item_ids else []
         return [
-            self._decode(item_id, int(float(position)), body) if position else None
+            self._decode.entry(item_id, int(float(position)), body) if position else None
             for item_id, (position, body) in zip(item_ids, found, strict=True)
         ]
 

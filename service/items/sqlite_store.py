@@ -60,7 +60,7 @@ class SqliteItems:
     async def entries(self, item_ids: Sequence[str]) -> list[ItemChange | None]:
         def look_up(connection: sqlite3.Connection) -> list[ItemChange | None]:
             rows = (connection.execute(_ENTRIES, (item_id,)).fetchone() for item_id in item_ids)
-            return [None if row is None else self._decode(*row) for row in rows]
+            return [None if row is None else self._decode.entry(*row) for row in rows]
 
         if len(item_ids) > _LOOKED_UP_AT_ONCE:
             return await self._database.read(look_up)

@@ -27,6 +27,10 @@ class ItemDecoder:
             self._unreadable.skip("items", error)
             return None
 
+    def entry(self, item_id: str, position: int, body: Any) -> ItemChange:
+        """As above; what is none counts as deleted, so that it may be put again."""
+        return self(item_id, position, body) or ItemChange(position, item_id, None)
+
 
 def _decode(item_id: str, body: str | bytes) -> Item:
     item = Item.model_validate_json(body)
