@@ -115,9 +115,9 @@ def _outcome(connection: sqlite3.Connection, write: ItemWrite) -> int | ServiceE
 
 
 def _check(connection: sqlite3.Connection, write: ItemWrite) -> None:
-    if write.retyped_at is None:
+    if write.retyped_at is None and write.types:
         write.check_types(_types(connection))
-    elif write.retyped_at != _last_position(connection):
+    elif write.retyped_at not in (None, _last_position(connection)):
         raise ItemsChangedError("items were changed while their attributes were declared")
     found = _positions(connection, write.expected)
     for item_id, position in write.expected.items():

@@ -6,9 +6,12 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from servers import Valkey, serving
 
 from service.http.responses import CatalogueAnswer, ItemAnswer, ItemsAnswer
+from service.http.security.keys import new_key
 
 CHAIR = {
     "title": "Oak chair",
@@ -283,6 +286,21 @@ def test_a_body_that_is_no_item_is_refused_in_words(client: httpx.Client, body: 
     assert client.get("/items/wrong").status_code == 404
 
 
+lines = st.lists(
+    st.binary(max_size=20)
+    | st.sampled_from([b'{"item_id":"x"}', b"{}", b"[]", b"null", b"", b"\r", b'{"item_id":"x","title":3}', b"1],[2"]),
+    max_size=5,
+)
+
+
+@given(lines)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_lines_are_sent_they_are_taken_or_refused_in_words(client: httpx.Client, lines: list[bytes]) -> None:
+    response = client.post("/items", content=b"\n".join(lines), headers={"Content-Type": "application/x-ndjson"})
+    if response.status_code != 202:
+        assert refusal(response).startswith("body: ")
+
+
 def test_features_may_be_as_wide_as_those_of_large_encoders(client: httpx.Client) -> None:
     accepted(client.put("/items/wide", json={"features": {"multimodal": [0.25] * 16_384}}))
     assert "16385 entries, the limit is 16384" in refusal(
@@ -291,7 +309,6 @@ def test_features_may_be_as_wide_as_those_of_large_encoders(client: httpx.Client
 
 
 def test_who_may_only_read_changes_nothing(registry: Path, tmp_path: Path) -> None:
-    from service.http.security.keys import new_key
 
     key, line = new_key("reader", "read")
     (tmp_path / "keys.jsonl").write_text(line)
