@@ -56,6 +56,7 @@ def _facts(path: Path, manifest: Manifest) -> dict[str, str]:
         "anchor": _anchor(manifest.anchor),
         "tables": _tables(manifest.tables),
         "neighbours": ", ".join(manifest.neighbours) or "none",
+        "attributes": ", ".join(f"{name} ({kind})" for name, kind in manifest.attribute_types.items()) or "no types",
         "index": f"{index_line(index)}; {recall} against exact search",
         "promise": _promise(index),
         "files": f"{len(manifest.files)}, {size / 1e6:,.1f} MB",

@@ -245,13 +245,22 @@ class EventSettings(RedisSettings, ProcessSettings):
     events_kept: Count = Field(
         1_000_000, description="number of events in the log above which exported ones are removed"
     )
+    event_kinds_file: Path | None = Field(
+        None,
+        description="file of the kinds of events, .json or .toml (docs/feedback.md), read at start; unset: those with "
+        "the weights below, and dislike",
+    )
+    event_weight_view: Weight = Field(1.0, description="weight of a view in user profiles and in /trending")
+    event_weight_click: Weight = Field(1.0, description="weight of a click")
+    event_weight_like: Weight = Field(1.0, description="weight of a like")
+    event_weight_purchase: Weight = Field(1.0, description="weight of a purchase")
     log_impressions: bool = Field(
         False, description="log an impression for every response of /recommend except batches"
     )
 
 
 class UserSettings(EventSettings):
-    """User profiles between trainings, the weights of events, and trending items."""
+    """User profiles between trainings, and trending items."""
 
     profile_cache_mb: Annotated[float, Field(ge=0)] = Field(
         48.0, description="size of the cache of user profiles in megabytes; 0: none are cached"
@@ -265,16 +274,27 @@ class UserSettings(EventSettings):
     unknown_user: Literal["popular", "404"] = Field(
         "popular", description="response for an unknown user: popular items, or an error"
     )
-    event_weight_view: Weight = Field(1.0, description="weight of a view in user profiles and in /trending")
-    event_weight_click: Weight = Field(1.0, description="weight of a click")
-    event_weight_like: Weight = Field(1.0, description="weight of a like")
-    event_weight_purchase: Weight = Field(1.0, description="weight of a purchase")
     trending_half_life_hours: Seconds = Field(
         24.0, description="half-life of an event in /trending, where the request has none"
     )
     trending_hours: Count = Field(720, description="age in hours up to which events count in /trending")
     trending_counts: Count = Field(
         100_000, description="maximum number of counts by item and hour; the oldest hours are evicted"
+    )
+
+    exploration_half_life_days: Seconds = Field(
+        7.0, description="half-life of the impressions and clicks that exploration knows items by"
+    )
+    exploration_refresh_s: Seconds = Field(
+        60.0, description="interval at which explored lists take in new impressions and clicks"
+    )
+    exploration_items: Count = Field(
+        200_000,
+        description="maximum number of items whose impressions and clicks are counted; the least shown are evicted",
+    )
+    exploration_places: Count = Field(
+        500_000,
+        description="maximum number of shown items held in memory until they are clicked; the oldest are evicted",
     )
 
     @property
@@ -317,6 +337,7 @@ class RankingSettings(MilvusSettings):
     k_max: Count = Field(500, description="maximum number of items in a response")
     depth_max: Count = Field(1_000, description="maximum of offset + k")
     batch_max: Count = Field(100, description="maximum number of users in one POST /recommend/batch")
+    rank_max: Count = Field(1_000, description="maximum number of candidates in one POST /rank")
     entries_max: Count = Field(
         500,
         description="maximum number of entries in each list of a request: session items, filters, rules of a kind",
@@ -324,6 +345,15 @@ class RankingSettings(MilvusSettings):
     diversity_pool: Count = Field(
         200,
         description="number of best-scored candidates that diversity and a seed may reorder",
+    )
+    exploration: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="share of the places of /recommend given to items that few have seen, unless a request says"
+    )
+    exploration_few: Count = Field(
+        100, description="number of people who have seen an item above which it is not explored"
+    )
+    exploration_pool: Count = Field(
+        200, description="number of a user's best-scored items from which explored items are drawn"
     )
     session_like_weight: Annotated[float, Field(gt=0, le=1_000)] = Field(
         2.0, description="weight of a liked item of a session, relative to a viewed one"
@@ -337,6 +367,11 @@ class RankingSettings(MilvusSettings):
     rules_reload_s: Seconds = Field(1.0, description="interval between reloads of the file of rules")
     past_items: Annotated[int, Field(ge=0)] = Field(3, description="number of past items named in an explanation")
     item_cache: Count = Field(100_000, description="number of items whose decoded metadata is cached")
+    images: str | None = Field(
+        None,
+        description="URL prefix of the items' pictures, or a folder of them, which is then served at /images "
+        "(docs/answers.md); unset: answers have the references as they were given",
+    )
     recall_sample: Annotated[int, Field(ge=0)] = Field(
         100,
         description="one in so many searches of an approximate index is repeated exactly, in a thread that gives way, "
@@ -350,6 +385,18 @@ class RankingSettings(MilvusSettings):
     gpu_gather_ms: Annotated[float, Field(ge=0, le=100)] = Field(
         0.0, description="how long a search on a GPU may wait for others to be searched with it"
     )
+
+    @field_validator("images")
+    @classmethod
+    def _prefix_or_folder(cls, images: str | None) -> str | None:
+        if images is None or Path(images).is_dir():
+            return images
+        if not images.startswith(("https://", "http://")):
+            raise ValueError("expected a folder that exists, or a prefix that begins with https:// or http://")
+        prefix = TypeAdapter(HttpUrl).validate_python(images)
+        if prefix.query is not None or prefix.fragment is not None:
+            raise ValueError("expected a URL prefix without ? and #: the names of pictures are put behind it")
+        return images
 
     @model_validator(mode="after")
     def _default_within_max(self) -> Self:

@@ -1,6 +1,6 @@
 """The canonical dataset folder: ids learned once, rows everywhere else, and the train, valid and test splits.
 
-dataset.json          DatasetInfo: source, recipe, counts of everything dropped, sizes, fingerprint
+dataset.json          DatasetInfo: source, recipe, counts of everything dropped, sizes, attribute types, fingerprint
 interactions.parquet  user_row, item_row, rating, timestamp (unix seconds), split (0 train, 1 valid, 2 test)
 users.parquet         user_id, in row order
 items.parquet         item_id, title, category, text, image (absolute path), attributes (JSON), in row order
@@ -18,6 +18,7 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from index.attribute_types import AttributeType
 from index.errors import InputError
 from index.reading import open_array, read_document
 from index.storage import sha256_of
@@ -60,9 +61,10 @@ class Source:
 
     `interactions` has user_id and item_id, and may have rating, timestamp (unix seconds) and split; `items`
     has item_id and any of ITEM_COLUMNS; rows of `features` belong to rows of `items`, all-zero rows meaning
-    "missing". With `user_ids`, users and items keep exactly the rows given here; without, both are numbered
-    by first appearance. `encoders` made the given features, where they are known. `options` and `counts` (what was
-    read, what was dropped, why) and `notes` (what a person should know, such as guessed columns) go into dataset.json.
+    "missing". `attribute_types` are of the attributes of `items`. `encoders` made the given features, where they are
+    known. With `user_ids`, users and items keep exactly the rows given here; without, both are numbered by first
+    appearance. `options` and `counts` (what was read, what was dropped, why) and `notes` (what a person should know,
+    such as guessed columns) go into dataset.json.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Source:
     options: Mapping[str, Any] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    attribute_types: Mapping[str, AttributeType] = field(default_factory=dict)
     encoders: "Mapping[str, EncoderName]" = field(default_factory=dict)
 
 
@@ -122,6 +125,7 @@ class DatasetInfo(BaseModel):
     n_items: int
     n_interactions: int
     features: dict[str, int]  # name -> width
+    attribute_types: dict[str, AttributeType] = Field(default_factory=dict)  # of an older folder: not known
     fingerprint: str
     encoders: dict[str, EncoderName] = Field(default_factory=dict)  # of features that an encoder made here
 
@@ -160,6 +164,7 @@ class Dataset:
     encoders: Mapping[str, EncoderName] = field(default_factory=dict)
     recipe: Recipe = field(default_factory=Recipe)
     labels: Labels = field(default_factory=Labels)
+    attribute_types: Mapping[str, AttributeType] = field(default_factory=dict)
     prepared: "Dataset | None" = field(default=None, repr=False)
     """As the folder has it, where `labels` are others."""
     rank: int = 0
@@ -243,6 +248,7 @@ def load_dataset(path: Path, *, verify: bool = True) -> Dataset:
         path=path,
         encoders=info.encoders,
         recipe=info.recipe,
+        attribute_types=info.attribute_types,
     )
 
 

@@ -91,6 +91,7 @@ def prepare_dataset(
             n_items=len(numbered.items),
             n_interactions=len(numbered.rows),
             features={name: array.shape[1] for name, array in features.items()},
+            attribute_types=dict(source.attribute_types),
             fingerprint=fingerprint(folder, features),
             encoders={modality: encoders[modality] for modality in features if modality in encoders},
         )

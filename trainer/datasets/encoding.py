@@ -14,6 +14,8 @@ from trainer.prepare import FeatureStep, MadeFeatures
 
 NONE = "none"
 AUTO = "auto"
+FEATURE_CACHE = ".feature-cache"
+"""Folder beside a dataset with all that was ever encoded for it."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ def feature_steps(options: EncodingOptions) -> dict[str, FeatureStep]:
     if options.image_encoder != NONE:
         steps["image"] = partial(_encoded, "image", options)
     if options.fused == AUTO:
-        steps["multimodal"] = _fused
+        steps["multimodal"] = fused_step
     elif options.fused != NONE:
         fused = load_features(Path(options.fused))
         steps["multimodal"] = lambda items, features: MadeFeatures(fused, 0)
@@ -66,7 +68,8 @@ def _encoded(
     return MadeFeatures(made, missing, EncoderName(name=encoder.name, version=encoder.version))
 
 
-def _fused(items: pl.DataFrame, features: Mapping[str, FeatureArray]) -> MadeFeatures | None:
+def fused_step(items: pl.DataFrame, features: Mapping[str, FeatureArray]) -> MadeFeatures | None:
+    """Multimodal features out of text and image features; None where one of them is lacking."""
     if not {"text", "image"} <= features.keys():
         return None
     from trainer.encoders import fuse  # noqa: PLC0415
