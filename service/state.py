@@ -17,6 +17,8 @@ from service.bundles.open_published import OpenedBundle
 from service.bundles.warmup import RecentRequests, RecordedRequest
 from service.events.intake import EventIntake
 from service.events.open_log import open_intake
+from service.items.intake import ItemIntake
+from service.items.open_items import following, open_items
 from service.live import LiveUpdates, open_live
 from service.ranking.recall_sampling import RecallSampler
 from service.ranking.rules_file import RulesFile, reload_rules
@@ -48,6 +50,7 @@ class Service:
     cache: VectorCache | None
     responses: ResponseCache
     feedback: EventIntake
+    items: ItemIntake
     live: LiveUpdates
     rules: RulesFile
     retraining: Retraining | None  # None where no data to train on is configured
@@ -84,7 +87,8 @@ async def open_service(
         open_cache(settings, metrics, rng) as cache,
         open_intake(settings, metrics, list_bundles=opened.registry.ids) as feedback,
         open_live(settings, metrics, feedback, responses.clear, siblings=siblings) as live,
-        open_retraining(settings, opened.registry, metrics, feedback.log, gate.run) as retraining,
+        open_items(settings, metrics, lambda: current.loaded.bundle, pubsub=live.pubsub, siblings=siblings) as items,
+        open_retraining(settings, opened.registry, metrics, feedback.log, gate.run, items=items.store) as retraining,
     ):
         rules = RulesFile(settings.rules_file, metrics, on_change=responses.clear)
         sampler = RecallSampler(settings.recall_sample, metrics, rng)
@@ -95,17 +99,19 @@ async def open_service(
         def on_replace() -> None:
             feedback.known_bundles.add(current.bundle_id)
             sampler.serve(current.bundle_id)
+            items.untrained.recount_soon()
             responses.clear()
 
         current = CurrentBundle(await loader.load(opened.bundle), on_replace)
         service = Service(
-            settings, metrics, cache, responses, feedback, live, rules, retraining, recent, current, siblings,
+            settings, metrics, cache, responses, feedback, items, live, rules, retraining, recent, current, siblings,
             scrape=None if siblings is None else WorkersScrape(siblings, metrics.registry),
         )  # fmt: skip
         await _warm_up(service, loader, start_requests(service))
         sampler.serve(current.bundle_id)
         async with (
             supervised(metrics, {"recall_sampler": sampler.run} if settings.recall_sample else {}),
+            following(items, metrics),
             reload_rules(rules, lambda: (current.loaded.bundle, current.loaded.facet_store), settings, metrics),
             bundle_lifecycle(
                 current, opened, loader, gate=gate, pubsub=live.pubsub, siblings=siblings

@@ -26,7 +26,12 @@ Given = Literal["features", "raw"]
 COLD = "cold_item"  # the attribute by which lists among cold items are asked for
 POLL_S = 0.005
 LONGEST_S = 60.0  # from PUT to the first appearance
-SETTINGS = {"RECO_ADMIN_OPEN": "true", "RECO_BODY_MAX_BYTES": "4000000", "RECO_REDIS_URL": "", "RECO_ANSWER_CACHE_MB": "0"}
+SETTINGS = {
+    "RECO_ADMIN_OPEN": "true",
+    "RECO_BODY_MAX_BYTES": "4000000",
+    "RECO_REDIS_URL": "",
+    "RECO_ANSWER_CACHE_MB": "0",
+}
 
 
 @dataclass(frozen=True)

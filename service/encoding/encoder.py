@@ -41,6 +41,12 @@ class ItemEncoder:
         self.problems: dict[str, ItemProblem] = {}
 
     @property
+    def modalities(self) -> frozenset[Modality]:
+        """What it can make features of here; empty where the extra `encode` is missing."""
+        pairs: list[tuple[Modality, ContentEncoder | None]] = [("text", self._text), ("image", self._image)]
+        return frozenset(kind for kind, one in pairs if one is not None and self._of.unusable is None)
+
+    @property
     def problem(self) -> str | None:
         """Why words or pictures of items cannot be encoded now; None while they can."""
         encoders = [one for one in (self._text, self._image) if one is not None]
