@@ -51,7 +51,7 @@ class ServedResult:
 def measure_served(
     data: PreparedData, hidden: Array, bundle: Path, targets: tuple[Target, Target], given: Given
 ) -> ServedResult:
-    """Put the hidden items to a service with this bundle; targets: the held-out interactions with cold and warm items."""
+    """Put the hidden items to a service with this bundle; the targets are those of cold and of warm items."""
     cold, warm = targets
     Registry(bundle.parent).publish(bundle.name)
     rows = {item_id: row for row, item_id in enumerate(data.items["item_id"].to_list())}
