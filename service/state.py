@@ -12,11 +12,13 @@ from service.background import supervised
 from service.bundles.current import CurrentBundle
 from service.bundles.gate_process import GateRunner
 from service.bundles.lifecycle import BundleLifecycle, bundle_lifecycle
+from service.bundles.living_catalogue import LivingCatalogue
 from service.bundles.loader import BundleLoader
 from service.bundles.open_published import OpenedBundle
 from service.bundles.warmup import RecentRequests, RecordedRequest
 from service.events.intake import EventIntake
 from service.events.open_log import open_intake
+from service.items.store import ItemStore
 from service.live import LiveUpdates, open_live
 from service.ranking.recall_sampling import RecallSampler
 from service.ranking.rules_file import RulesFile, reload_rules
@@ -53,6 +55,7 @@ class Service:
     retraining: Retraining | None  # None where no data to train on is configured
     recent: RecentRequests
     current: CurrentBundle
+    catalogue: LivingCatalogue
     siblings: Siblings | None = None  # the other workers of this machine; None where this is the only process
     scrape: WorkersScrape | None = None  # answers /metrics for all workers
     lane: Lane = field(default_factory=Lane)  # of requests that compute for long
@@ -69,6 +72,8 @@ async def open_service(
     opened: OpenedBundle,
     start_requests: Callable[[Service], Sequence[RecordedRequest]] = lambda _: (),
     worker: Worker | None = None,
+    *,
+    item_store: ItemStore | None = None,
 ) -> AsyncIterator[Service]:
     """Open everything that a request needs, warm it up with the start requests, and close it at the end.
 
@@ -89,7 +94,10 @@ async def open_service(
         rules = RulesFile(settings.rules_file, metrics, on_change=responses.clear)
         sampler = RecallSampler(settings.recall_sample, metrics, rng)
         lookup_for = partial(live.lookup_for, cache=cache)
-        loader = BundleLoader(settings, metrics, lookup_for, live.attach, rules, recent, sampler)
+        catalogue = LivingCatalogue(
+            metrics, attach=live.attach, detach=live.detach, on_change=responses.clear, store=item_store
+        )
+        loader = BundleLoader(settings, metrics, lookup_for, live.attach, catalogue, rules, recent, sampler)
         feedback.known_bundles.add(opened.bundle.bundle_id)
 
         def on_replace() -> None:
@@ -97,15 +105,17 @@ async def open_service(
             sampler.serve(current.bundle_id)
             responses.clear()
 
-        current = CurrentBundle(await loader.load(opened.bundle), on_replace)
+        current = CurrentBundle(await loader.load(opened.bundle), on_replace, catalogue.complete)
+        catalogue.current = current
         service = Service(
-            settings, metrics, cache, responses, feedback, live, rules, retraining, recent, current, siblings,
-            scrape=None if siblings is None else WorkersScrape(siblings, metrics.registry),
+            settings, metrics, cache, responses, feedback, live, rules, retraining, recent, current, catalogue,
+            siblings, scrape=None if siblings is None else WorkersScrape(siblings, metrics.registry),
         )  # fmt: skip
         await _warm_up(service, loader, start_requests(service))
         sampler.serve(current.bundle_id)
         async with (
             supervised(metrics, {"recall_sampler": sampler.run} if settings.recall_sample else {}),
+            supervised(metrics, {} if item_store is None else catalogue.work),
             reload_rules(rules, lambda: (current.loaded.bundle, current.loaded.facet_store), settings, metrics),
             bundle_lifecycle(
                 current, opened, loader, gate=gate, pubsub=live.pubsub, siblings=siblings

@@ -8,7 +8,7 @@ import asyncio
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import chain, pairwise, repeat
 from typing import Any
 
 import numpy as np
@@ -74,6 +74,17 @@ class FacetStore:
     def __init__(self, bundle: Bundle) -> None:
         self._bundle = bundle
         self._building: asyncio.Future[Facets] | None = None
+        self._records: dict[int, Mapping[str, Any] | None] = {}
+        self._n_rows = len(bundle.items)
+
+    def with_items(self, n_rows: int, records: Mapping[int, Mapping[str, Any] | None]) -> "FacetStore":
+        """The store of n_rows items of which some are new or changed; this store stays as it is.
+
+        records: by row, as a bundle holds them, with `available` and `created_at`; None for an item that was deleted.
+        """
+        store = FacetStore(self._bundle)
+        store._records, store._n_rows = {**self._records, **records}, n_rows
+        return store
 
     async def facets(self) -> Facets:
         """The facets; concurrent callers wait for the same build."""
@@ -82,9 +93,19 @@ class FacetStore:
     def begin(self) -> "asyncio.Future[Facets]":
         """Begin to build the facets, unless that is done or has begun."""
         if self._building is None or _failed(self._building):
-            self._building = asyncio.ensure_future(asyncio.to_thread(build_facets, self._bundle.items))
+            self._building = asyncio.ensure_future(asyncio.to_thread(self._build))
             self._building.add_done_callback(_failed)  # reads its exception, which else is logged where no one waits
         return self._building
+
+    def _build(self) -> Facets:
+        if not self._records:
+            return build_facets(self._bundle.items)
+        records = chain(_records(self._bundle.items), repeat(_NOTHING, self._n_rows - len(self._bundle.items)))
+        changed = (self._records.get(row, record) or _NOTHING for row, record in enumerate(records))
+        return _facets_of(changed, self._n_rows)
+
+
+_NOTHING: Mapping[str, Any] = {"category": "", "attributes": {}}
 
 
 def _failed(building: "asyncio.Future[Facets]") -> bool:
@@ -93,8 +114,12 @@ def _failed(building: "asyncio.Future[Facets]") -> bool:
 
 def build_facets(items: PackedStrings) -> Facets:
     """The facets of all items, from one pass over their records."""
+    return _facets_of(_records(items), len(items))
+
+
+def _facets_of(records: Iterable[Mapping[str, Any]], n_rows: int) -> Facets:
     builders = {CATEGORY: _FacetBuilder()}
-    for row, record in enumerate(_records(items)):
+    for row, record in enumerate(records):
         builders[CATEGORY].add(row, record["category"])
         for name, value in record["attributes"].items():
             builder = builders.get(name)
@@ -103,7 +128,7 @@ def build_facets(items: PackedStrings) -> Facets:
             elif builder is None and len(builders) <= MOST_FACETS:
                 builders[name] = _FacetBuilder()
                 builders[name].add(row, value)
-    categories = np.full(len(items), -1, np.int32)
+    categories = np.full(n_rows, -1, np.int32)
     categories[np.array(builders[CATEGORY].rows, np.int64)] = builders[CATEGORY].codes
     return Facets({name: builder.build() for name, builder in builders.items() if not builder.too_many}, categories)
 

@@ -1,6 +1,7 @@
 """Renders items as JSON: what never changes of an item once, into a bounded cache."""
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -35,6 +36,18 @@ class ItemMetadata:
         shown = lru_cache(limit)(partial(_shown, bundle))
         self.shown: Callable[[int], ShownItem] = shown
         self.clear_cache = shown.cache_clear
+        self._unchanged = shown
+        self._changed: dict[int, tuple[bytes, ShownItem]] = {}  # with the record that each was rendered from
+
+    def over(self, bundle: Bundle, records: Mapping[int, bytes]) -> "ItemMetadata":
+        """The metadata of the bundle's items, of which those with records here are new or have changed.
+
+        Shares what is cached of all others; `bundle` has these records.
+        """
+        changed = copy.copy(self)
+        changed._bundle = bundle
+        changed.shown = partial(_shown_of_changed, bundle, records, self._changed, self._unchanged)
+        return changed
 
     def row(self, item_id: str) -> int | None:
         """The row of an item, or None."""
@@ -68,6 +81,22 @@ def json_numbers(values: Array) -> list[bytes]:
 
 def _full_record(bundle: Bundle, row: int) -> dict[str, Any]:
     return {"item_id": bundle.item_ids[row], **orjson.loads(bundle.item_json(row))}
+
+
+def _shown_of_changed(
+    bundle: Bundle,
+    records: Mapping[int, bytes],
+    rendered: dict[int, tuple[bytes, ShownItem]],
+    unchanged: Callable[[int], ShownItem],
+    row: int,
+) -> ShownItem:
+    record = records.get(row)
+    if record is None:
+        return unchanged(row)
+    found = rendered.get(row)
+    if found is None or found[0] is not record:
+        rendered[row] = found = record, _shown(bundle, row)
+    return found[1]
 
 
 def _shown(bundle: Bundle, row: int) -> ShownItem:

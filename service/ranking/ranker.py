@@ -45,6 +45,17 @@ class Ranker:
         self._facet_store = facet_store
         self._pool = pool
 
+    def over(
+        self,
+        scoring: Scoring,
+        by_popularity: Array,
+        search: ItemSearch,
+        similar_items: SimilarItems,
+        facet_store: FacetStore,
+    ) -> "Ranker":
+        """The same ranking of other items."""
+        return Ranker(scoring, by_popularity, search, similar_items, facet_store, pool=self._pool)
+
     async def rank(
         self,
         profiles: Sequence[Profile | None],
