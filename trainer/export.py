@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from index.auto.choice import AUTO, AutoLimits
 from index.bundle import BundleContent, write_bundle
 from index.console_tables import index_line
 from index.errors import InputError
-from index.manifest import TablesInfo, read_manifest
+from index.manifest import EncoderInfo, TablesInfo, read_manifest
 from index.progress import built_kinds
 from index.ranking import unit_rows
 from index.registry import Registry
@@ -25,6 +25,7 @@ from trainer.data import Dataset
 from trainer.features import forget_pages
 from trainer.fit import make_model
 from trainer.histories import Histories, decayed_counts
+from trainer.item_pictures import picture_reference
 from trainer.models.base import Factors, RecommenderModel
 from trainer.progress import print_status
 from trainer.result_tables import usual_metrics
@@ -32,6 +33,7 @@ from trainer.rotation import rotated_onto
 from trainer.run_folder import RunFolder, RunResult
 
 Array = np.ndarray[Any, np.dtype[Any]]
+EncoderChoice = Literal["auto", "none"]
 
 NEIGHBOUR_WIDTH = 256
 """Widest feature row that a bundle keeps per item and modality."""
@@ -51,6 +53,7 @@ def export_run(
     trend_half_life_days: float = 30.0,
     metrics: Mapping[str, Mapping[str, float]] | None = None,
     events_position: int | None = None,
+    encoders: EncoderChoice = "auto",
 ) -> Path:
     """Write the best state of a finished run as a bundle, with its index, into a registry; it is not published.
 
@@ -66,6 +69,7 @@ def export_run(
         trend_half_life_days: age at which an interaction counts half in the popularity trend.
         metrics: figures by the name of the data they were measured on, stored beside `valid` and `test`.
         events_position: of the last event in the log that the data include.
+        encoders: `auto` puts the encoders of the data's features beside the bundle, once for all bundles.
 
     Returns:
         The bundle's folder on this machine.
@@ -80,7 +84,12 @@ def export_run(
     content = bundle_content(folder, folder.config(), dataset, result, trend_half_life_days)
     _tell_what_is_lost(result)
     content = rotated_onto(content, registry)
-    content = replace(content, metrics={**content.metrics, **(metrics or {})}, events_position=events_position)
+    content = replace(
+        content,
+        metrics={**content.metrics, **(metrics or {})},
+        events_position=events_position,
+        encoders=_encoders(dataset, registry, encoders),
+    )
     with built_kinds() as tell:
         path = write_bundle(
             registry.folder,
@@ -97,6 +106,15 @@ def export_run(
         print_status(f"index: {index_line(manifest.index)}")
     registry.add_bundle(path)
     return path
+
+
+def _encoders(dataset: Dataset, registry: Registry, choice: EncoderChoice) -> Mapping[str, EncoderInfo]:
+    if choice == "none" or not dataset.features:
+        return {}
+    # Imported here because its libraries take seconds.
+    from trainer.encoders.onnx_export import export_encoders  # noqa: PLC0415
+
+    return export_encoders(dataset.encoders, dataset.features, registry)
 
 
 def bundle_content(
@@ -156,6 +174,7 @@ def content_of(
         items=item_metadata(dataset),
         recency=factors.recency,
         anchor=anchor,
+        attribute_types=dataset.attribute_types,
     )
 
 
@@ -231,7 +250,7 @@ def item_metadata(dataset: Dataset) -> list[dict[str, Any]]:
             "title": row["title"],
             "category": row["category"],
             "attributes": json.loads(row["attributes"]),
-            "image": Path(row["image"]).name if row["image"] else None,
+            "image": picture_reference(row["image"]),
         }
         for row in columns
     ]

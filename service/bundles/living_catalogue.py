@@ -7,6 +7,7 @@ prepared reads the whole store, and what is announced during that time waits for
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import islice
 from weakref import WeakKeyDictionary
 
@@ -16,7 +17,7 @@ from index.errors import InputError
 from service.background import Work
 from service.bundles.current import CurrentBundle
 from service.bundles.loaded import Lifetime, LoadedBundle
-from service.catalogue.item_encoder import EncoderFor, no_encoder
+from service.catalogue.item_encoder import Encoder, EncoderFor, no_encoder
 from service.items.item import ItemChange
 from service.items.store import ItemStore, ItemsUnavailable
 from service.telemetry.metrics import CatalogueMetrics
@@ -25,6 +26,7 @@ GATHER_S = 0.02
 PAGE = 1_000  # changes read at once
 AT_ONCE = 64  # items encoded in one call
 ENCODE_WAIT_S = 30.0  # a bundle waits so long for features of its items before it serves
+RETRY_S = 5.0  # between looks for items to be encoded again
 
 STATES = ("new", "changed", "closed", "waiting", "not_ranked")
 
@@ -54,6 +56,7 @@ class LivingCatalogue:
         self._attach, self._detach, self._on_change = attach, detach, on_change
         self._waiting: list[ItemChange] = []
         self._preparing: WeakKeyDictionary[Lifetime, list[ItemChange]] = WeakKeyDictionary()
+        self._encoders: WeakKeyDictionary[Lifetime, Encoder] = WeakKeyDictionary()
         self._arrived, self._wanted = asyncio.Event(), asyncio.Event()
         self._changing = asyncio.Lock()  # held while the living items of the current bundle are changed
         for state in STATES:
@@ -83,14 +86,16 @@ class LivingCatalogue:
             self.current.loaded.living.reset()
             self._arrived.set()
 
-    async def catch_up(self, loaded: LoadedBundle, *, required: bool) -> LoadedBundle:
-        """The bundle with all stored items, before it serves.
+    async def catch_up(self, loaded: LoadedBundle, encoder: Encoder | None, *, required: bool) -> LoadedBundle:
+        """The bundle with all stored items, before it serves; what it needs encoded, this encoder encodes.
 
         InputError where the items are `required` and cannot be read; else they follow when they can be.
         """
         if self._store is None:
             return loaded
         self._preparing[loaded.lifetime] = []
+        if encoder is not None:
+            self._encoders[loaded.lifetime] = encoder
         try:
             await self._read_all(self._store, loaded)
         except ItemsUnavailable as error:
@@ -147,12 +152,18 @@ class LivingCatalogue:
     async def encode(self) -> None:
         """Let the encoder make the features of items that have none, until cancelled."""
         while True:
-            await self._wanted.wait()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), RETRY_S)
             self._wanted.clear()
             await self._encode_wanted()
 
     async def _encode_wanted(self) -> None:
         loaded = self._current.loaded
+        encoder = self._encoders.get(loaded.lifetime)
+        if encoder is None:
+            return
+        async with self._changing:
+            loaded.living.encode_again(encoder.due())
         while loaded.living.wanted and loaded.lifetime is self._current.loaded.lifetime:
             await self._encode_some(loaded)
             async with self._changing:
@@ -161,11 +172,13 @@ class LivingCatalogue:
     async def _encode_some(self, loaded: LoadedBundle) -> None:
         async with self._changing:
             items = list(islice(loaded.living.wanted.values(), AT_ONCE))
-        encoder = self.encoder_for(loaded.bundle)
-        made = [{} for _ in items] if encoder is None else await encoder.encode(items)
-        problem = None if encoder is None else encoder.problem
+        encoder = self._encoders[loaded.lifetime]  # items wait only where there is one
+        made = await encoder.encode(items)
+        problems = {
+            item.item_id: encoder.problems[item.item_id].reason for item in items if item.item_id in encoder.problems
+        }
         async with self._changing:
-            await asyncio.to_thread(loaded.living.encoded, list(zip(items, made, strict=True)), problem)
+            await asyncio.to_thread(loaded.living.encoded, list(zip(items, made, strict=True)), problems)
 
     def _replace(self, loaded: LoadedBundle) -> None:
         """Serve the newest state of the bundle, unless another bundle serves by now."""

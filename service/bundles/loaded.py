@@ -19,6 +19,7 @@ from service.bundles.traffic import Traffic
 from service.catalogue.living_search import LivingSearch
 from service.catalogue.living_similar import LivingSimilarItems
 from service.catalogue.living_state import LivingState
+from service.items.image_urls import image_urls
 from service.ranking.chosen_search import open_chosen_search
 from service.ranking.facets import FacetStore
 from service.ranking.item_metadata import ItemMetadata
@@ -120,8 +121,8 @@ def load_bundle(
     encodes: the modalities that an encoder makes features of, for items that have none.
     """
     search, device, close = open_chosen_search(settings, metrics, bundle, sampler)
-    items, similar_items = ItemMetadata(bundle, settings.item_cache), SimilarItems(bundle)
-    facet_store = FacetStore(bundle)
+    items = ItemMetadata(bundle, settings.item_cache, image_urls(settings.images))
+    similar_items, facet_store = SimilarItems(bundle), FacetStore(bundle)
     recommender = BundleRecommender(bundle, items, search)
     ranker = Ranker(
         recommender.scoring, recommender.by_popularity, search, similar_items, facet_store, pool=settings.diversity_pool

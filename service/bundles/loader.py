@@ -38,12 +38,12 @@ class BundleLoader:
         InputError where the rules file names an attribute that it lacks, or the items are `required` and unreadable.
         """
         users, encoder = self.lookup_for(bundle), self.catalogue.encoder_for(bundle)
-        encodes = () if encoder is None else tuple(encoder.modalities)
+        encodes = () if encoder is None else tuple(bundle.manifest.encoders)
         loaded = await asyncio.to_thread(
             load_bundle, bundle, users, self.settings, self.metrics, self.sampler, encodes=encodes
         )
         self.attach(loaded)
-        loaded = await self.catalogue.catch_up(loaded, required=required)
+        loaded = await self.catalogue.catch_up(loaded, encoder, required=required)
         await self.rules.constraints(loaded.bundle, loaded.facet_store)
         return loaded
 

@@ -37,6 +37,7 @@ class LivingState:
         self._trained = trained
         self._encodes = frozenset(encodes)
         self._new = None if self.path is None else EmbeddedItems(trained, self.path)
+        self._failed: dict[str, Item] = {}  # of which the encoder could not make all features
         self._records: dict[int, bytes] = {}
         self._closed: set[int] = set()
         self._content: dict[str, int] = {}  # of what each new item was embedded, as a hash
@@ -68,8 +69,8 @@ class LivingState:
         newest = {one.item_id: one.item for one in changes if one.position > self.position}
         embed: list[tuple[Item, Features]] = []
         for item_id, item in newest.items():
-            self.wanted.pop(item_id, None)
-            self.not_ranked.pop(item_id, None)
+            for by_id in (self.wanted, self.not_ranked, self._failed):
+                by_id.pop(item_id, None)
             row = self._trained.item_ids.row(item_id)
             if row is None and item is not None:
                 embed += self._take_in(item)
@@ -79,20 +80,33 @@ class LivingState:
                 self._put_record(row, item)
         self._embed(embed)
 
-    def encoded(self, answers: Sequence[tuple[Item, Features]], problem: str | None = None) -> None:
-        """Embed items by the features that an encoder made of them; those that changed meanwhile wait on."""
+    def encoded(self, answers: Sequence[tuple[Item, Features]], problems: Mapping[str, str]) -> None:
+        """Embed items by the features that an encoder made of them; those that changed meanwhile wait on.
+
+        problems: by item id, why not all features could be made.
+        """
         embed: list[tuple[Item, Features]] = []
         for item, made in answers:
             if self.wanted.get(item.item_id) is not item:
                 continue
             del self.wanted[item.item_id]
-            features = {**made, **self._usable(item)}
+            problem = problems.get(item.item_id)
+            if problem is not None:
+                self._failed[item.item_id] = item
+            features: dict[str, Sequence[float]] = {**made, **self._usable(item)}
             if self.path is not None and self.path.knows(features) and self.path.problem(features) is None:
                 self.not_ranked.pop(item.item_id, None)
                 embed.append((item, features))
             elif self._row_of_new(item.item_id) is None or not self._usable(item):
                 self._set_not_ranked(item, f"its text and picture could not be encoded: {problem or 'nothing found'}")
         self._embed(embed)
+
+    def encode_again(self, item_ids: Iterable[str]) -> None:
+        """Let items wait for the encoder that could not make all of their features before."""
+        for item_id in item_ids:
+            item = self._failed.pop(item_id, None)
+            if item is not None:
+                self.wanted.setdefault(item_id, item)
 
     def reset(self) -> None:
         """Forget all items: the store lost its changes, and they all come again. Ids keep their rows."""
@@ -105,6 +119,7 @@ class LivingState:
         self._content.clear()
         self.wanted.clear()
         self.not_ranked.clear()
+        self._failed.clear()
         self.position = 0
 
     def snapshot(self) -> LivingItems:

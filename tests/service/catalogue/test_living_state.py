@@ -134,7 +134,7 @@ def test_items_wait_for_an_encoder_and_keep_their_vector_meanwhile(bundle):
     assert state.not_ranked["shoe"] == WAITING
     assert "hat" not in state.wanted  # it has no words
     asked = state.wanted["shoe"]
-    state.encoded([(asked, {"text": make_features(1, seed=5)[0]["text"]})])
+    state.encoded([(asked, {"text": make_features(1, seed=5)[0]["text"]})], {})
     assert (set(state.not_ranked), state.wanted) == ({"hat"}, {})
     before = state.snapshot()
     assert before.bundle.item_ids.row("shoe") == N
@@ -142,11 +142,14 @@ def test_items_wait_for_an_encoder_and_keep_their_vector_meanwhile(bundle):
     assert state.wanted == {}  # the same words: the same vector
     state.apply(put(stored("shoe", text="blue", features={})))
     assert (set(state.wanted), state.snapshot().closed.tolist()) == ({"shoe"}, [])
-    state.encoded([(asked, {"text": make_features(1, seed=6)[0]["text"]})])
+    state.encoded([(asked, {"text": make_features(1, seed=6)[0]["text"]})], {})
     assert set(state.wanted) == {"shoe"}  # the answer is of older words
-    state.encoded([(state.wanted["shoe"], {})], "no memory")
+    state.encoded([(state.wanted["shoe"], {})], {"shoe": "no memory"})
     assert state.not_ranked["shoe"] == "its text and picture could not be encoded: no memory"
     assert state.snapshot().closed.tolist() == [N]
+    state.encode_again(["shoe", "hat"])
+    state.encoded([(state.wanted["shoe"], {"text": make_features(1, seed=6)[0]["text"]})], {})
+    assert (state.wanted, set(state.not_ranked), state.snapshot().closed.tolist()) == ({}, {"hat"}, [])
 
 
 def test_pages_of_the_store_that_were_read_are_not_applied_again(bundle):

@@ -1,4 +1,7 @@
-"""From an image file to the square of colours that a network reads, within a limit on what is decoded at a time."""
+"""From an image file to the square of colours that a network reads, within a limit on what is decoded at a time.
+
+Trainer and service both read pictures with it, so that they see the same. Needs Pillow, which comes with an extra.
+"""
 
 import math
 import warnings
@@ -6,12 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Condition
+from typing import BinaryIO
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from trainer.encoders.grey import eight_bits, is_deep_grey
+from index.grey_pictures import eight_bits, is_deep_grey
 
 PIXELS_IN_FLIGHT = 64_000_000  # decoded at a time by all threads; a larger picture is decoded alone
 REDUCED = 16_000_000  # pixels to which a picture of four times as many or more is reduced while it is read
@@ -55,31 +59,31 @@ Image.core.set_block_size(64 * 2**20)  # type: ignore[attr-defined]
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # the limit bounds what it warns of
 
 
-def open_picture(path: Path) -> Image.Image:
+def open_picture(source: Path | BinaryIO) -> Image.Image:
     """The picture in RGB, upright as its EXIF says, on white where transparent; of an animation the first frame.
 
     A picture of 64 million pixels or more is reduced, a JPEG before it is decoded. Raises one of UNREADABLE.
     """
-    with decoded(path) as picture:
+    with decoded(source) as picture:
         return picture
 
 
 @contextmanager
-def decoded(path: Path) -> Iterator[Image.Image]:
+def decoded(source: Path | BinaryIO) -> Iterator[Image.Image]:
     """As `open_picture`; the picture counts in the limit until the block ends."""
-    file = _opened(path)
+    file = _opened(source)
     with _LIMIT.hold(file.width * file.height):
-        with _readable(path), file:
+        with _readable(source), file:
             file.load()
             picture = _upright(_in_rgb(file, _reducing(file.size)), file.getexif().get(ORIENTATION))
         del file  # before the next thread may decode
         yield picture
 
 
-def _opened(path: Path) -> Image.Image:
+def _opened(source: Path | BinaryIO) -> Image.Image:
     """The file's header, read. A large JPEG will be decoded at a half, a quarter or an eighth of its size."""
-    with _readable(path):
-        file = Image.open(path)
+    with _readable(source):
+        file = Image.open(source)
         factor = _reducing(file.size)
         if factor > 1:
             file.draft(None, (file.width // factor, file.height // factor))
@@ -87,11 +91,11 @@ def _opened(path: Path) -> Image.Image:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def _readable(source: Path | BinaryIO) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # Pillow's readers raise nearly anything on a damaged file
-        raise UnreadablePictureError(f"{path}: {error}") from error
+        raise UnreadablePictureError(f"{source}: {error}" if isinstance(source, Path) else str(error)) from error
 
 
 def _reducing(size: tuple[int, int]) -> int:
@@ -128,7 +132,7 @@ def _upright(picture: Image.Image, orientation: int | None) -> Image.Image:
     return ImageOps.exif_transpose(picture)
 
 
-def pixels(picture: Image.Image, size: int) -> torch.Tensor:
-    """The whole picture squeezed to size x size: uint8 (3, size, size)."""
-    resized = picture.resize((size, size), Image.Resampling.BICUBIC)
-    return torch.from_numpy(np.array(resized)).permute(2, 0, 1)  # (3, size, size)
+def pixels(picture: Image.Image, size: int) -> NDArray[np.uint8]:
+    """The whole picture squeezed to size x size: (3, size, size)."""
+    resized = np.array(picture.resize((size, size), Image.Resampling.BICUBIC), dtype=np.uint8)
+    return resized.transpose(2, 0, 1)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from trainer.encoders import picture as reading
-from trainer.encoders.picture import UNREADABLE, PixelLimit, open_picture
+from index import pictures as reading
+from index.pictures import UNREADABLE, PixelLimit, open_picture
 
 RAMP = np.tile(np.linspace(0, 255, 64).astype(np.uint8), (64, 1))  # (64, 64), dark left, light right
 
