@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 
 import structlog
 
+from index.content_path import Features
 from index.errors import InputError
 from service.background import Work
 from service.bundles.current import CurrentBundle
@@ -71,6 +72,11 @@ class LivingCatalogue:
     def counts(self) -> dict[str, int]:
         """How many living items of the current bundle there are, by state."""
         return {} if self.current is None else self.current.loaded.living.counts
+
+    def feature_problem(self, features: Features) -> str | None:
+        """What is wrong with an item's features, for the bundle that serves; None where nothing is."""
+        path = self._current.loaded.living.path
+        return None if path is None else path.problem(features)
 
     def follow(self, changes: Sequence[ItemChange]) -> None:
         """A listener of changes that are durable; they are applied shortly."""
