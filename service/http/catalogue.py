@@ -26,7 +26,8 @@ class Known:
     row: int | None  # in the bundle that answers
     entry: ItemChange | None  # in the item store
     trained: bool
-    state: str
+    state: str  # listed, waiting, unavailable or hidden
+    reason: str | None  # why no list ranks it, of an item that waits
 
 
 async def known_items(service: Service, loaded: LoadedBundle, item_ids: Sequence[str]) -> list[Known | None]:
@@ -57,13 +58,14 @@ def known(
     else:
         assert row is not None
         record = loaded.items.full_record(row)
+    reason = loaded.living.not_ranked.get(item_id)
     if item_id in service.live.hidden.ids:
         state = "hidden"
     elif item is not None and not item.available:
         state = "unavailable"
     else:
-        state = "waiting" if row is None else "listed"
-    return Known(item_id, record, row, entry, trained, state)
+        state = "listed" if row is not None and reason is None else "waiting"
+    return Known(item_id, record, row, entry, trained, state, reason)
 
 
 def matcher(filters: Filters, title: str) -> Matches:

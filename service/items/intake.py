@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from index.attribute_types import AttributeType, common_type, fits, type_of
+from index.content_path import Features
 from service.errors import InvalidRequestError, ServiceError, UnknownItemError
 from service.items.following import ItemFollower
 from service.items.item import AttributeValue, GivenItem, Item, ItemChange
@@ -47,7 +48,8 @@ class ItemIntake:
     """Puts, patches and deletes items. Listeners of the follower have the changes before these methods return.
 
     Everything is read, decided and written only if the items are still as read; else it is decided again. So two
-    patches of one item at once, on different replicas, are both applied.
+    patches of one item at once, on different replicas, are both applied. `feature_problem` says what is wrong with
+    ready features, for the bundle that serves.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class ItemIntake:
         self.follower = follower
         self.trained = trained
         self.untrained = untrained
+        self.feature_problem: Callable[[Features], str | None] = lambda _: None
         self._metrics = metrics
         self._clock = clock
 
@@ -73,6 +76,8 @@ class ItemIntake:
         InvalidRequestError names a value of another type than its attribute; TooManyItemsError beyond the limit.
         """
         values = [item.attributes for item in given.values()]
+        for item_id, item in given.items():
+            self._check_features(item_id, item.features)
 
         async def plan(entries: Entries, types: Types) -> _Plan:
             found = checked_types(values, types)
@@ -94,6 +99,8 @@ class ItemIntake:
 
         UnknownItemError where there is none, or where it was deleted.
         """
+        given = {name: values for name, values in (patch.features or {}).items() if values is not None}
+        self._check_features(item_id, given)
 
         async def plan(entries: Entries, types: Types) -> _Plan:
             found = checked_types([patch.attributes or {}], types)
@@ -148,6 +155,12 @@ class ItemIntake:
     async def types(self) -> dict[str, AttributeType]:
         """The type of each attribute that is known: of stored items, else of the bundle's."""
         return {**self.trained.types, **await self.store.types()}
+
+    def _check_features(self, item_id: str, features: Features) -> None:
+        """InvalidRequestError where the bundle that serves cannot use them: training made others."""
+        problem = self.feature_problem(features) if features else None
+        if problem is not None:
+            raise InvalidRequestError(f"body: item {item_id[:80]!r}: {problem}")
 
     def _completed(self, item_id: str, given: GivenItem, before: Item | None) -> Item:
         now = self._clock()

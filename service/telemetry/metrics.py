@@ -53,6 +53,26 @@ class UserMetrics(TaskMetrics):
         self.hidden_items = Gauge("reco_hidden_items", "Hidden items.", registry=r)
 
 
+class CatalogueMetrics(TaskMetrics):
+    """Stored items in the bundle that serves."""
+
+    def __init__(self, r: CollectorRegistry) -> None:
+        super().__init__(r)
+        self.living_items = Gauge(
+            "reco_living_items",
+            "Stored items: new (ranked by content), changed (trained), closed (deleted, unavailable or not ranked), "
+            "waiting (for the encoder), not_ranked (no usable features).",
+            ["state"],
+            registry=r,
+        )
+        self.living_seconds = Histogram(
+            "reco_living_seconds",
+            "Duration of applying gathered changes of items to the bundle that serves.",
+            registry=r,
+            buckets=LATENCY_BUCKETS,
+        )
+
+
 class RankingMetrics(TaskMetrics):
     """Search and rules."""
 
@@ -319,6 +339,7 @@ class ProcessMetrics(TaskMetrics):
 class Metrics(
     HttpMetrics,
     UserMetrics,
+    CatalogueMetrics,
     RankingMetrics,
     EncodingMetrics,
     RedisMetrics,
