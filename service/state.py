@@ -27,6 +27,7 @@ from service.ranking.recall_sampling import RecallSampler
 from service.ranking.rules_file import RulesFile, reload_rules
 from service.ranking.turns import Lane
 from service.response_cache import ResponseCache
+from service.retrain.item_pictures import ItemPictures
 from service.retrain.open_retraining import open_retraining
 from service.retrain.retraining import Retraining
 from service.settings import MEGABYTE, Settings
@@ -93,7 +94,15 @@ async def open_service(
         open_live(settings, metrics, feedback, responses.clear, siblings=siblings) as live,
         open_items(settings, metrics, lambda: current.loaded.bundle, pubsub=live.pubsub, siblings=siblings) as items,
         open_encoding(settings, settings.images, opened.registry, metrics) as encoding,
-        open_retraining(settings, opened.registry, metrics, feedback.log, gate.run, items=items.store) as retraining,
+        open_retraining(
+            settings,
+            opened.registry,
+            metrics,
+            feedback.log,
+            gate.run,
+            items=items.store,
+            pictures=ItemPictures(encoding, opened.registry, settings.images),
+        ) as retraining,
     ):
         rules = RulesFile(settings.rules_file, metrics, on_change=responses.clear)
         sampler = RecallSampler(settings.recall_sample, metrics, rng)

@@ -219,6 +219,23 @@ def test_a_picture_that_is_not_here_is_named_and_costs_a_trained_item_no_feature
     assert all(item_id in told for item_id in ("'m3'", "'m5'", "'new'"))
 
 
+def test_a_picture_at_a_url_counts_by_the_features_of_the_service_if_its_encoder_is_that_of_the_data(encoded, tmp_path):
+    made_by, row_of = encoded.encoders["image"], vector(encoded, "image", "m1").tolist()
+    same, url = f"{made_by.name} {made_by.version}", "https://shop.example/9.png"
+    rows = [
+        stored("new", title="Bowl", image=url, encoded_image=row_of, image_encoder=same),
+        stored("m3", title="Mug 3", image=url, encoded_image=row_of, image_encoder=same),
+        stored("other", title="Cup", image=url, encoded_image=row_of, image_encoder=f"{made_by.name} another"),
+        stored("narrow", title="Can", image=url, encoded_image=[1.0], image_encoder=same),
+    ]
+    data = merged(encoded, tmp_path, *rows)
+    for item_id in ("new", "m3"):
+        np.testing.assert_array_equal(vector(data, "image", item_id), np.float32(row_of))
+    counts = read_info(data.path).counts
+    assert counts["image_features_encoded_by_the_service"] == 2
+    assert counts["items_without_new_image_features"] == counts["items_with_the_mean_image_vector"] == 2
+
+
 def test_where_nothing_changes_all_features_are_those_of_before(encoded, tmp_path):
     same = encoded.items.row(0, named=True)
     data = merged(encoded, tmp_path, stored("m0", title=same["title"], text=same["text"], image="0.png"))
