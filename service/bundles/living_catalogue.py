@@ -8,8 +8,9 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import islice
-from weakref import WeakKeyDictionary
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import structlog
 
@@ -61,7 +62,7 @@ class LivingCatalogue:
         self._arrived, self._wanted = asyncio.Event(), asyncio.Event()
         self._changing = asyncio.Lock()  # held while the living items of the current bundle are changed
         for state in STATES:
-            metrics.living_items.labels(state).set_function(lambda state=state: self.counts.get(state, 0))  # type: ignore[misc]
+            metrics.living_items.labels(state).set_function(partial(_count, ref(self), state))
 
     @property
     def work(self) -> dict[str, Work]:
@@ -205,3 +206,9 @@ class LivingCatalogue:
     def _current(self) -> CurrentBundle:
         assert self.current is not None  # set before any task runs
         return self.current
+
+
+def _count(catalogue: ReferenceType[LivingCatalogue], state: str) -> int:
+    """Metrics outlive the service: a reference from them would keep its bundle open."""
+    living = catalogue()
+    return 0 if living is None else living.counts.get(state, 0)
