@@ -24,7 +24,7 @@ from service.http.docs_page import docs_routes
 from service.http.middleware import ObservabilityMiddleware
 from service.http.openapi import DocumentedApp
 from service.http.route import DispatchMiddleware
-from service.http.routes import bundles, events, health, items, popular, recommend, retrain, similar, users
+from service.http.routes import bundles, events, health, images, items, popular, recommend, retrain, similar, users
 from service.http.security.admission import AdmissionMiddleware
 from service.http.security.assembly import Security
 from service.http.start_requests import start_requests
@@ -88,6 +88,7 @@ def _routes(settings: Settings) -> list[APIRoute]:
         *recommend.routes(settings),
         *similar.routes(settings),
         *items.routes(settings),
+        *images.routes(settings),
         *popular.routes(settings),
         *users.routes(settings),
         *events.routes(settings),

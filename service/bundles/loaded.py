@@ -12,6 +12,7 @@ import numpy as np
 
 from index.bundle import Bundle
 from service.bundles.traffic import Traffic
+from service.items.image_urls import image_urls
 from service.ranking.chosen_search import open_chosen_search
 from service.ranking.facets import FacetStore
 from service.ranking.item_metadata import ItemMetadata
@@ -61,8 +62,8 @@ def load_bundle(
 ) -> LoadedBundle:
     """Build the parts. This reads much of the bundle, so run it in a thread while requests are answered."""
     search, device, close = open_chosen_search(settings, metrics, bundle, sampler)
-    items, similar_items = ItemMetadata(bundle, settings.item_cache), SimilarItems(bundle)
-    facet_store = FacetStore(bundle)
+    items = ItemMetadata(bundle, settings.item_cache, image_urls(settings.images))
+    similar_items, facet_store = SimilarItems(bundle), FacetStore(bundle)
     recommender = BundleRecommender(bundle, items, search)
     ranker = Ranker(
         recommender.scoring, recommender.by_popularity, search, similar_items, facet_store, pool=settings.diversity_pool

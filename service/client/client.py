@@ -142,6 +142,7 @@ class _Endpoints:
     recommend = _EndpointMethod(endpoints.recommend)
     recommend_session = _EndpointMethod(endpoints.recommend_session)
     recommend_batch = _EndpointMethod(endpoints.recommend_batch)
+    rank = _EndpointMethod(endpoints.rank)
     similar = _EndpointMethod(endpoints.similar)
     item = _EndpointMethod(endpoints.item)
     popular = _EndpointMethod(endpoints.popular)

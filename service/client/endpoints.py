@@ -24,6 +24,7 @@ from service.http.responses import (
     PopularAnswer,
     PublishAnswer,
     QualityAnswer,
+    RankAnswer,
     Ready,
     RecommendAnswer,
     SessionAnswer,
@@ -70,6 +71,7 @@ class FilterOptions(PageOptions, total=False):
     require: Sequence[str]  # name:value
     exclude: Sequence[str]
     filter: str  # such as: price < 30 and available = true
+    fields: Sequence[str]  # what items carry: title, category, categories, image, names of attributes, attributes
 
 
 class RecommendOptions(FilterOptions, total=False):
@@ -82,6 +84,7 @@ class RecommendOptions(FilterOptions, total=False):
     diversity_by: str
     category_cap: int
     seed: int
+    exploration: float
 
 
 def recommend(user_id: str, **options: Unpack[RecommendOptions]) -> ClientRequest[RecommendAnswer]:
@@ -99,9 +102,28 @@ def recommend_session(
     **options: Unpack[RecommendOptions],
 ) -> ClientRequest[SessionAnswer]:
     """The best items for a session: viewed items, oldest first, each an id or an id with a weight."""
-    viewed = [{"item_id": item} if isinstance(item, str) else {"item_id": item[0], "weight": item[1]} for item in items]
-    body = {"items": viewed, "liked": liked, "disliked": disliked, "user_id": user_id, "rules": rules, **options}
-    return ClientRequest("POST", "/recommend", SessionAnswer, {}, _without_none(body))
+    body = {"liked": liked, "disliked": disliked, "user_id": user_id, "rules": rules, **options}
+    return ClientRequest("POST", "/recommend", SessionAnswer, {}, _without_none({"items": _viewed(items), **body}))
+
+
+def rank(
+    candidates: Sequence[str],
+    items: Iterable[str | tuple[str, float]] = (),
+    *,
+    liked: Sequence[str] = (),
+    disliked: Sequence[str] = (),
+    user_id: str | None = None,
+    rules: Mapping[str, Any] | None = None,
+    **options: Unpack[RecommendOptions],
+) -> ClientRequest[RankAnswer]:
+    """The candidates in order for a user or a session of viewed items, given as to `recommend_session`."""
+    body = {"liked": liked, "disliked": disliked, "user_id": user_id, "rules": rules, **options}
+    given = {"candidates": candidates, "items": _viewed(items)}
+    return ClientRequest("POST", "/rank", RankAnswer, {}, _without_none({**given, **body}))
+
+
+def _viewed(items: Iterable[str | tuple[str, float]]) -> list[dict[str, Any]]:
+    return [{"item_id": item} if isinstance(item, str) else {"item_id": item[0], "weight": item[1]} for item in items]
 
 
 def recommend_batch(
@@ -166,7 +188,9 @@ def hidden_items(**options: Unpack[PageOptions]) -> ClientRequest[HiddenList]:
 def send_events(events: GivenEvent | Iterable[GivenEvent]) -> ClientRequest[EventsAnswer]:
     """Send events; they are durable when this returns. Events without an id get one, so that a retry counts once."""
     sequence = [events] if isinstance(events, GivenEvent) else events
-    body = [{"event_id": uuid.uuid4().hex, **event.model_dump(exclude_none=True)} for event in sequence]
+    body = [
+        {"event_id": uuid.uuid4().hex, **event.model_dump(exclude_none=True, exclude_unset=True)} for event in sequence
+    ]
     return ClientRequest("POST", "/events", EventsAnswer, {}, {"events": body})
 
 

@@ -27,6 +27,11 @@ class Query(BaseModel):
         return ""
 
     @property
+    def explores(self) -> bool:
+        """Whether the answer depends on what was shown and clicked until now."""
+        return False
+
+    @property
     def cheap(self) -> bool:
         """Whether it is known to cost one token whatever else the request is."""
         return False

@@ -6,7 +6,7 @@ The prices are rounded measurements (docs/measurements/load.md); docs/serving.md
 from typing import Any
 
 from service.errors import TooCostlyError
-from service.http.requests import BatchBody, BodyWithRules, PagedQuery, RecommendQuery, SessionBody
+from service.http.requests import BatchBody, BodyWithRules, PagedQuery, RankBody, RecommendQuery, SessionBody
 from service.http.route import Request
 from service.state import Service
 
@@ -18,6 +18,7 @@ ENTRIES = 50  # of filters, rules and sessions, for a token
 HALF_LIFE = 20.0  # for ranking all trending items by a half-life of the request's own
 FILTERED = 10_000_000  # items compared with one value of a filter, for a token
 REORDERED = 2.0  # for diversity, a category cap or a seed
+EXPLORED = 1.0  # for exploration
 
 
 def list_cost(service: Service, request: Request[Any]) -> int:
@@ -50,6 +51,7 @@ def _options(query: PagedQuery) -> list[str]:
         "diversity": bool(query.diversity),
         "category_cap": query.category_cap is not None,
         "seed": query.seed is not None,
+        "exploration": bool(query.exploration),
     }
     return [name for name, is_used in used.items() if is_used]
 
@@ -70,6 +72,8 @@ def _cost_of_one(query: PagedQuery, n_items: int) -> float:
     if isinstance(query, RecommendQuery):
         if not query.order.plain:
             cost += REORDERED + depth / ITEMS
+        if query.exploration:
+            cost += EXPLORED
         if query.explain and query.counterfactual:
             cost += (query.k + SCORED_FOR_ALL) * n_items / SCORED
     return cost
@@ -85,4 +89,6 @@ def _n_entries(query: PagedQuery) -> int:
         n += sum(query.rules.entry_counts().values())
     if isinstance(query, SessionBody):
         n += len(query.items) + len(query.liked) + len(query.disliked)
+    if isinstance(query, RankBody):
+        n += len(query.candidates)
     return n

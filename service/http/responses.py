@@ -27,12 +27,16 @@ class Answer(Reply):
 
 
 class Item(BaseModel):
-    """An item's metadata."""
+    """An item's metadata: title, category and image, or what the request's `fields` name; the rest is left out."""
 
     item_id: str
-    title: str
-    category: str
-    image: str | None
+    title: str = ""
+    category: str = Field("", description="the first of its categories")
+    image: str | None = Field(None, description="URL of its picture, or the reference that was given (RECO_IMAGES)")
+    categories: list[str] | None = Field(None, description="all of its categories, where `fields` names them")
+    attributes: dict[str, Any] | None = Field(
+        None, description="the attributes that `fields` names, or all; one that the item lacks is left out"
+    )
 
 
 class RankedItem(Item):
@@ -70,18 +74,18 @@ class RecommendedItem(RankedItem):
 
     explanation: Explanation | None = None
     pinned: bool | None = Field(None, description="true where a rule fixed the item's rank")
+    exploration: bool | None = Field(None, description="true where the item is shown to learn about it")
 
 
-Warnings = Annotated[
-    list[str],
-    Field(description="names and values of the filter that no item has, with similar ones; absent without any"),
-]
+class WarnedAnswer(Answer):
+    """A response to a request that may name what no item has."""
+
+    warnings: list[str] = Field([], description="what in the request had no effect, such as names that no item has")
 
 
-class ListAnswer(Answer):
+class ListAnswer(WarnedAnswer):
     """A response with one list of items, which may have fewer than k."""
 
-    warnings: Warnings = []
     missing: int = Field(description="how many items fewer than k the list has, as no more match the request")
 
 
@@ -100,6 +104,12 @@ class SessionAnswer(ListAnswer):
     items: list[RecommendedItem]
 
 
+class RankAnswer(SessionAnswer):
+    """Response of POST /rank: the candidates in order, without those that may not be shown."""
+
+    unknown_items: list[str] = Field(description="ids of the candidates, the session and its rules that are unknown")
+
+
 class BatchEntry(BaseModel):
     """The list of one user of a batch, or the error in its place."""
 
@@ -111,11 +121,10 @@ class BatchEntry(BaseModel):
     detail: str | None = None
 
 
-class BatchAnswer(Answer):
+class BatchAnswer(WarnedAnswer):
     """Response of POST /recommend/batch, in the order of the requested users."""
 
     unknown_items: list[str] = Field(description="ids of the rules that this bundle lacks")
-    warnings: Warnings = []
     answers: list[BatchEntry]
 
 
@@ -147,11 +156,10 @@ class PopularItem(RankedItem):
     users: int = Field(description="how many users interacted with it in the training data")
 
 
-class PopularAnswer(Answer):
+class PopularAnswer(WarnedAnswer):
     """Response of /popular."""
 
     missing: int = Field(description="how many items fewer than k the list has, as no more match")
-    warnings: Warnings = []
     items: list[PopularItem]
 
 
@@ -211,6 +219,22 @@ Interval = Annotated[
 ]
 
 
+class PlaceFigures(BaseModel):
+    """Impressions and clicks of some places of responses."""
+
+    items_shown: int
+    clicks: int
+    click_through_rate: float | None
+    click_through_interval: Interval = None
+
+
+class ExplorationFigures(BaseModel):
+    """How explored items do beside the other items of the same responses."""
+
+    explored: PlaceFigures
+    others: PlaceFigures
+
+
 class Figures(BaseModel):
     """Impressions, clicks and purchases of the responses of one bundle, or of all; each item counts once a response."""
 
@@ -224,7 +248,10 @@ class Figures(BaseModel):
     conversions: int = Field(0, description="items purchased from the response that showed them")
     conversion_rate: float | None = Field(None, description="conversions divided by items shown")
     conversion_interval: Interval = None
+    revenue: float = Field(0.0, description="value times quantity of these conversions, in the caller's currency")
+    revenue_per_answer: float | None = Field(None, description="null where nothing was shown; without an interval")
     events: dict[str, int] = Field(description="all events by kind, with or without a request id")
+    exploration: ExplorationFigures | None = Field(None, description="of responses with explored items, where any were")
 
 
 class BundleFigures(Figures):

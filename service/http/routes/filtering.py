@@ -1,5 +1,6 @@
 """The filters of a list: the constraints that they set, and the warnings that the response carries."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from service.http.requests import PagedQuery
@@ -18,6 +19,7 @@ async def query_constraints(service: Service, request: Request[Any], query: Page
     )
 
 
-def warnings_of(constraints: Constraints) -> dict[str, list[str]]:
+def warnings_of(*groups: Sequence[str]) -> dict[str, list[str]]:
     """The response's field `warnings`, where there are any."""
-    return {"warnings": list(constraints.warnings)} if constraints.warnings else {}
+    warnings = [one for group in groups for one in group]
+    return {"warnings": warnings} if warnings else {}

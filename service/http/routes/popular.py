@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 
 from service.bundles.loaded import LoadedBundle
 from service.events.trending import HOUR_S
+from service.http.item_fields import field_warnings
 from service.http.request_cost import list_cost
 from service.http.requests import PagedQuery, TrendingQuery, with_limits
 from service.http.responses import PopularAnswer, TrendingAnswer
@@ -57,13 +58,12 @@ async def popular(service: Service, request: Request[PagedQuery]) -> dict[str, A
         [None], query.k, query.offset, exclude_seen=False, constraints=constraints, order=BY_SCORE, turn=request.turn
     )
     rows: list[int] = ranking.rows.tolist()
-    items = _render(loaded, rows, ranking.scores, query.offset)
     return {
         "bundle": loaded.bundle.bundle_id,
         "source": "popular",
         "missing": query.k - len(rows),
-        **warnings_of(constraints),
-        "items": items,
+        "items": _render(loaded, rows, ranking.scores, query),
+        **warnings_of(constraints.warnings, await field_warnings(loaded, query, rows)),
     }
 
 
@@ -90,8 +90,8 @@ async def trending(service: Service, request: Request[TrendingQuery]) -> dict[st
         "source": "trending" if scored else "popular",
         "half_life_hours": hours,
         "missing": query.k - len(rows),
-        **warnings_of(constraints),
-        "items": _render(loaded, rows, np.array(scores, np.float64), query.offset),
+        "items": _render(loaded, rows, np.array(scores, np.float64), query),
+        **warnings_of(constraints.warnings, await field_warnings(loaded, query, rows)),
     }
 
 
@@ -117,6 +117,6 @@ async def _popular_rows(
     return rows
 
 
-def _render(loaded: LoadedBundle, rows: list[int], scores: Array, offset: int) -> orjson.Fragment:
-    counts = loaded.recommender.user_counts(np.array(rows, np.int64))
-    return loaded.items.ranked(rows, scores, first=offset + 1, more=[b',"users":%d' % count for count in counts])
+def _render(loaded: LoadedBundle, rows: list[int], scores: Array, query: PagedQuery) -> orjson.Fragment:
+    counts = [b',"users":%d' % count for count in loaded.recommender.user_counts(np.array(rows, np.int64))]
+    return loaded.items.ranked(rows, scores, first=query.offset + 1, more=counts, fields=query.chosen_fields)

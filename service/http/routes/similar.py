@@ -8,6 +8,7 @@ from fastapi.routing import APIRoute
 
 from service.bundles.loaded import LoadedBundle
 from service.errors import UnknownItemError
+from service.http.item_fields import field_warnings
 from service.http.known_ids import is_known_item
 from service.http.request_cost import list_cost
 from service.http.requests import SimilarQuery, with_limits
@@ -65,8 +66,10 @@ async def similar(service: Service, request: Request[SimilarQuery]) -> dict[str,
         "item_id": request.id,
         "by": query.by,
         "missing": query.k - len(rows),
-        **warnings_of(constraints),
-        "items": loaded.items.ranked(rows.tolist(), scores, first=query.offset + 1, more=more),
+        "items": loaded.items.ranked(
+            rows.tolist(), scores, first=query.offset + 1, more=more, fields=query.chosen_fields
+        ),
+        **warnings_of(constraints.warnings, await field_warnings(loaded, query, rows.tolist())),
     }
     if nearest is None:
         answer["reason"] = f"this item has no vector in the space {query.by}"
