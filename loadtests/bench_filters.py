@@ -30,7 +30,7 @@ UNFILTERED = "unfiltered"
 SHARES = (0.5, 0.2, 0.01, 0.0001)
 SPREAD = 1e-9  # by which prices in filters differ that are to be uncached, and select the same items
 TYPICAL = (
-    "price < 0.5 and available = true and colour in [red, blue] and not tags contains sale and created < 2026-01-01"
+    "price < 0.5 and available = true and colour in [red, blue] and not tags contains sale and created > 2025-02-01"
 )
 
 Array = np.ndarray[Any, Any]
