@@ -111,6 +111,9 @@ def test_what_is_no_filter_is_refused_with_the_place_and_what_was_expected(text:
 
 
 PIECES = [
+    *("a", "price", "'x y'", "`", "\"", "\\", "(", ")", "[", "]", ",", "and", "or", "not", "in", "contains", "exists"),
+    *("=", "!=", "<", "<=", "!", "now", "-", "+", "30d", "1", "-1.5", "1e9", "2026-01-01", "T", "true", "é", "\0"),
+]
     "a",
     "price",
     "'x",
