@@ -145,6 +145,7 @@ class _Endpoints:
     rank = _EndpointMethod(endpoints.rank)
     similar = _EndpointMethod(endpoints.similar)
     item = _EndpointMethod(endpoints.item)
+    image = _EndpointMethod(endpoints.image)
     popular = _EndpointMethod(endpoints.popular)
     trending = _EndpointMethod(endpoints.trending)
     user = _EndpointMethod(endpoints.user)

@@ -44,7 +44,7 @@ class ClientRequest(Generic[T]):
 
     method: str
     path: str
-    response: type[T]  # a model, or str for plain text
+    response: type[T]  # a model, str for plain text, or bytes
     query: Mapping[str, Any]
     body: Any = None
     idempotent: bool = True  # only then may the client retry it
@@ -54,6 +54,8 @@ class ClientRequest(Generic[T]):
         """The typed response; pydantic's ValidationError where the content does not fit the type."""
         if issubclass(self.response, BaseModel):
             return self.response.model_validate_json(content)
+        if issubclass(self.response, bytes):
+            return self.response(content)
         return self.response(content.decode())  # type: ignore[call-arg]  # str is the only other type
 
 
@@ -149,6 +151,11 @@ def similar(
 def item(item_id: str) -> ClientRequest[ItemAnswer]:
     """An item's metadata, popularity and embedding norms; NotFound where the bundle lacks it."""
     return ClientRequest("GET", _path("items", item_id), ItemAnswer, {})
+
+
+def image(name: str) -> ClientRequest[bytes]:
+    """A picture of the folder that the service serves; NotFound where it has none of this name."""
+    return ClientRequest("GET", _path("images", name), bytes, {})
 
 
 def popular(**options: Unpack[FilterOptions]) -> ClientRequest[PopularAnswer]:
