@@ -38,6 +38,7 @@ def demo(
     figures: Annotated[Path | None, typer.Option(help="comparison.json of `trainer compare`, to be shown.")] = None,
     images: Annotated[Path | None, typer.Option(help="Folder of the items' pictures, to be served.")] = None,
     model: Annotated[str, typer.Option(help="The name in FIGURES of the model that is served.")] = OWN_MODEL,
+    *,
     check: Annotated[bool, typer.Option("--check", help="Check the responses and exit with 0 or 1.")] = False,
 ) -> None:
     """Start a real Redis and the service, show three requests with their responses, and serve until Ctrl-C."""

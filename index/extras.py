@@ -25,6 +25,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("httpx", "tenacity"), ("service", "client")),
     "opentelemetry": ("tracing",),
     **dict.fromkeys(("kubernetes", "urllib3"), ("kubernetes",)),
+    **dict.fromkeys(("onnxruntime", "tokenizers"), ("encode",)),
+    **dict.fromkeys(("onnx", "onnxscript"), ("trainer",)),
     "obstore": ("bucket",),
     **dict.fromkeys(("pymilvus", "grpc"), ("milvus",)),
     "qdrant_client": ("vector-databases",),

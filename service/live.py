@@ -13,7 +13,8 @@ from weakref import WeakSet
 from index.bundle import Bundle
 from service.background import Work, supervised
 from service.bundles.loaded import LoadedBundle
-from service.events.event import PROFILE, Event
+from service.events.event import Event
+from service.events.exposure import Exposure
 from service.events.follower import EventFollower
 from service.events.freshness import EventFreshness
 from service.events.intake import EventIntake
@@ -25,11 +26,11 @@ from service.redis.client import CLOSE_S, FAILURES, RedisClient, connect, within
 from service.redis.pubsub import PubSub
 from service.settings import UserSettings
 from service.telemetry.metrics import Metrics
-from service.users.fold_in_events import strength_by_kind
 from service.users.lookup import UserLookup
 from service.users.vector_cache import VectorCache
 from service.workers.siblings import Siblings
 
+DAY_S = 86_400.0
 CONTROL_FILE = "control.sqlite"
 WORKERS_S = 2.0  # a change waits so long until the other workers have applied it
 USERS_CHANGED = "users"  # the kind of message that names users with new events
@@ -64,9 +65,17 @@ class LiveUpdates:
         stamps = None if siblings is None else siblings.worker.memory.stamps
         self.freshness = EventFreshness(time.monotonic, settings.lru_stale_s, stamps)
         self.trending = Trending(
-            strength_by_kind(settings),
+            feedback.kinds,
             most_hours=settings.trending_hours,
             most_counts=settings.trending_counts,
+        )
+        self.exposure = Exposure(
+            feedback.kinds,
+            half_life_s=settings.exploration_half_life_days * DAY_S,
+            refresh_s=settings.exploration_refresh_s,
+            most_items=settings.exploration_items,
+            most_places=settings.exploration_places,
+            label=feedback.known_bundles.label,
         )
         self.pubsub, shared = None, None
         if redis is not None:
@@ -114,7 +123,7 @@ class LiveUpdates:
 
     def _on_accepted_events(self, events: Sequence[Event]) -> None:
         """Called with events that this replica accepted, before the response is sent."""
-        user_ids = _users_in(events)
+        user_ids = self._users_in(events)
         self._drop_profiles(user_ids)
         if self.freshness.stamps is not None:
             self.freshness.stamps.replace(user_ids)
@@ -123,8 +132,12 @@ class LiveUpdates:
 
     def _on_log_events(self, events: Sequence[Event]) -> None:
         """Called with new events of the log, from all replicas."""
-        self._drop_profiles(_users_in(events))
+        self._drop_profiles(self._users_in(events))
         self.trending.add(events, self._clock())
+        self.exposure.add(events, self._clock())
+
+    def _users_in(self, events: Sequence[Event]) -> list[str]:
+        return list({event.user_id for event in events if event.kind in self._feedback.kinds.in_profile})
 
     def _drop_profiles(self, user_ids: Sequence[str]) -> None:
         for lookup in self._lookups:
@@ -159,10 +172,6 @@ class LiveUpdates:
                 await asyncio.wait_for(self._poll_hidden_now.wait(), self._settings.live_poll_s)
             self._poll_hidden_now.clear()
             await self._poll_hidden()
-
-
-def _users_in(events: Sequence[Event]) -> list[str]:
-    return list({event.user_id for event in events if event.kind in PROFILE})
 
 
 @asynccontextmanager

@@ -33,6 +33,7 @@ from index.errors import InputError
 from index.gate_report import GateLimits
 from index.registry import Registry, absolute_place, open_registry
 from index.validation import expectation
+from service.image_hosts import parse_host
 from service.redis_url import parse_redis_url
 from service.settings_types import Burst, PerSecond
 
@@ -244,13 +245,22 @@ class EventSettings(RedisSettings, ProcessSettings):
     events_kept: Count = Field(
         1_000_000, description="number of events in the log above which exported ones are removed"
     )
+    event_kinds_file: Path | None = Field(
+        None,
+        description="file of the kinds of events, .json or .toml (docs/feedback.md), read at start; unset: those with "
+        "the weights below, and dislike",
+    )
+    event_weight_view: Weight = Field(1.0, description="weight of a view in user profiles and in /trending")
+    event_weight_click: Weight = Field(1.0, description="weight of a click")
+    event_weight_like: Weight = Field(1.0, description="weight of a like")
+    event_weight_purchase: Weight = Field(1.0, description="weight of a purchase")
     log_impressions: bool = Field(
         False, description="log an impression for every response of /recommend except batches"
     )
 
 
 class UserSettings(EventSettings):
-    """User profiles between trainings, the weights of events, and trending items."""
+    """User profiles between trainings, and trending items."""
 
     profile_cache_mb: Annotated[float, Field(ge=0)] = Field(
         48.0, description="size of the cache of user profiles in megabytes; 0: none are cached"
@@ -264,16 +274,27 @@ class UserSettings(EventSettings):
     unknown_user: Literal["popular", "404"] = Field(
         "popular", description="response for an unknown user: popular items, or an error"
     )
-    event_weight_view: Weight = Field(1.0, description="weight of a view in user profiles and in /trending")
-    event_weight_click: Weight = Field(1.0, description="weight of a click")
-    event_weight_like: Weight = Field(1.0, description="weight of a like")
-    event_weight_purchase: Weight = Field(1.0, description="weight of a purchase")
     trending_half_life_hours: Seconds = Field(
         24.0, description="half-life of an event in /trending, where the request has none"
     )
     trending_hours: Count = Field(720, description="age in hours up to which events count in /trending")
     trending_counts: Count = Field(
         100_000, description="maximum number of counts by item and hour; the oldest hours are evicted"
+    )
+
+    exploration_half_life_days: Seconds = Field(
+        7.0, description="half-life of the impressions and clicks that exploration knows items by"
+    )
+    exploration_refresh_s: Seconds = Field(
+        60.0, description="interval at which explored lists take in new impressions and clicks"
+    )
+    exploration_items: Count = Field(
+        200_000,
+        description="maximum number of items whose impressions and clicks are counted; the least shown are evicted",
+    )
+    exploration_places: Count = Field(
+        500_000,
+        description="maximum number of shown items held in memory until they are clicked; the oldest are evicted",
     )
 
     @property
@@ -325,6 +346,15 @@ class RankingSettings(MilvusSettings):
         200,
         description="number of best-scored candidates that diversity and a seed may reorder",
     )
+    exploration: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="share of the places of /recommend given to items that few have seen, unless a request says"
+    )
+    exploration_few: Count = Field(
+        100, description="number of people who have seen an item above which it is not explored"
+    )
+    exploration_pool: Count = Field(
+        200, description="number of a user's best-scored items from which explored items are drawn"
+    )
     session_like_weight: Annotated[float, Field(gt=0, le=1_000)] = Field(
         2.0, description="weight of a liked item of a session, relative to a viewed one"
     )
@@ -375,6 +405,36 @@ class RankingSettings(MilvusSettings):
         if self.k_max > self.depth_max:
             raise ValueError(f"k_max is {self.k_max}, above depth_max {self.depth_max}")
         return self
+
+
+class EncodingSettings(ProcessSettings):
+    """Texts and pictures of new items (docs/encoding.md)."""
+
+    encode: bool = Field(
+        True, description="encode texts and pictures of items, by the extra `encode`; false: ready features only"
+    )
+    encode_memory_mb: Annotated[int, Field(ge=256)] = Field(
+        2_048, description="memory limit of the process that encodes, in megabytes"
+    )
+    encode_timeout_s: Seconds = Field(20.0, description="timeout of one batch: 16 texts or 8 pictures")
+    encode_threads: Annotated[int, Field(ge=1, le=64)] = Field(1, description="threads of the process that encodes")
+    encoded_max_mb: Count = Field(
+        1_000, description="size of the cache of features, `encoded.sqlite` in the data folder; the oldest are evicted"
+    )
+    image_hosts: Names = Field(
+        (),
+        description="comma-separated hosts that pictures are fetched from, https unless written http://HOST; one with "
+        "a private address needs its port; none: no URL is fetched",
+    )
+    image_max_bytes: Count = Field(10_000_000, description="maximum size of a picture's file")
+    image_timeout_s: Seconds = Field(5.0, description="timeout of fetching one picture")
+
+    @field_validator("image_hosts")
+    @classmethod
+    def _hosts(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in entries:
+            parse_host(entry)  # ValueError
+        return entries
 
 
 class BundleSettings(ProcessSettings):
@@ -518,13 +578,21 @@ GROUPS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("Users and trending", UserSettings),
     ("Ranking", RankingSettings),
     ("Milvus", MilvusSettings),
+    ("Encoding", EncodingSettings),
     ("Bundles", BundleSettings),
     ("Retraining", RetrainSettings),
 )
 
 
 class Settings(
-    RetrainSettings, BundleSettings, RankingSettings, UserSettings, SecuritySettings, HttpSettings, BaseSettings
+    RetrainSettings,
+    EncodingSettings,
+    BundleSettings,
+    RankingSettings,
+    UserSettings,
+    SecuritySettings,
+    HttpSettings,
+    BaseSettings,
 ):
     """All settings of one service process; each field is the environment variable RECO_<FIELD>."""
 

@@ -43,6 +43,13 @@ def _may_have_wal(path: Path) -> bool:
         return True
 
 
+def truncate_wal(connection: sqlite3.Connection) -> None:
+    """Write the WAL into the database file and empty it; OperationalError where a reader holds it for BUSY_MS."""
+    busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if busy:
+        raise sqlite3.OperationalError("a reader holds the WAL, which has removed rows")
+
+
 def stored_text(stored: bytes) -> str | bytes:
     """The text of a column; the bytes where they are not UTF-8, so that only this row cannot be read."""
     try:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from index.bundle import Bundle
-from service.events.event import POSITIVE, GivenEvent
+from service.events.event import GivenEvent
 from service.events.intake import EventIntake
+from service.events.kinds import BUILT_IN
 from service.events.open_log import open_intake
 from service.live import LiveUpdates, open_live
 from service.settings import Settings
@@ -64,7 +65,7 @@ def naive(bundle: Bundle, user_id: str, events: Sequence[tuple[str, str]]) -> tu
     excluded: set[int] = set()
     for item_id, kind in events:
         item = bundle.item_ids.row(item_id)
-        if item is not None and kind in POSITIVE:
+        if item is not None and kind in BUILT_IN.positive:
             past.add(item)
             excluded.discard(item)
         elif item is not None and kind == "dislike":

@@ -67,7 +67,7 @@ class ListMaker:
         self._loaded = loaded
         self._constraints = constraints
         self._options = options
-        self._turn = Turn(Lane(), clock=lambda: 0.0)  # nobody waits for this process: it never pauses
+        self._turn = Turn(Lane(), clock=lambda: 0.0)  # no request waits for this process: it never pauses
         self._ranker = Ranker(
             loaded.recommender.scoring,
             loaded.recommender.by_popularity,

@@ -1,4 +1,4 @@
-"""Opens what lists are made from as a service would: bundle, event log, hidden items, rules; and serves nobody."""
+"""Opens what lists are made from as a service would: bundle, event log, hidden items, rules; it answers no requests."""
 
 import random
 from collections.abc import AsyncIterator

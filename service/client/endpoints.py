@@ -72,6 +72,7 @@ class FilterOptions(PageOptions, total=False):
     category: Sequence[str]
     require: Sequence[str]  # name:value
     exclude: Sequence[str]
+    filter: str  # such as: price < 30 and available = true
     fields: Sequence[str]  # what items carry: title, category, categories, image, names of attributes, attributes
 
 
@@ -85,6 +86,7 @@ class RecommendOptions(FilterOptions, total=False):
     diversity_by: str
     category_cap: int
     seed: int
+    exploration: float
 
 
 def recommend(user_id: str, **options: Unpack[RecommendOptions]) -> ClientRequest[RecommendAnswer]:
@@ -193,7 +195,9 @@ def hidden_items(**options: Unpack[PageOptions]) -> ClientRequest[HiddenList]:
 def send_events(events: GivenEvent | Iterable[GivenEvent]) -> ClientRequest[EventsAnswer]:
     """Send events; they are durable when this returns. Events without an id get one, so that a retry counts once."""
     sequence = [events] if isinstance(events, GivenEvent) else events
-    body = [{"event_id": uuid.uuid4().hex, **event.model_dump(exclude_none=True)} for event in sequence]
+    body = [
+        {"event_id": uuid.uuid4().hex, **event.model_dump(exclude_none=True, exclude_unset=True)} for event in sequence
+    ]
     return ClientRequest("POST", "/events", EventsAnswer, {}, {"events": body})
 
 

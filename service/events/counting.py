@@ -4,20 +4,21 @@ The rules are those of quality.py; the Redis log has the same ones in stream_scr
 """
 
 import sqlite3
-from collections.abc import Iterable
 
-from service.events.event import CLICK, IMPRESSION, KINDS, OTHER, PURCHASE
-from service.events.quality import ANSWERS, BUCKET_S, CLICKED, CONVERSIONS, HITS, SHOWN, UNKNOWN_BUNDLE
+from service.events.event import AS_BOUGHT, AS_CLICKED, AS_SHOWN, THOUSAND
+from service.events.quality import ANSWERS, BUCKET_S, CLICKED, CONVERSIONS, HITS, REVENUE, SHOWN, UNKNOWN_BUNDLE
 
 COUNTING_TABLE = "answer_items"
 DAY_S = 86_400
-ROLES = {"shown": IMPRESSION, "clicked": CLICK, "bought": PURCHASE}  # columns of answer_items, by kind of event
+ROLES = (AS_SHOWN, AS_CLICKED, AS_BOUGHT)  # columns of answer_items, and what `role` of an event may be
+MOST_OF_AN_ANSWER = 10**12 * THOUSAND  # paid; sums of it stay within SQLite's and Lua's whole numbers
 FIGURES = {  # names of counts, from the columns of answers
     ANSWERS: "1",
     SHOWN: "{0}.shown",
     CLICKED: "{0}.clicks",
     HITS: "({0}.clicks > 0)",
     CONVERSIONS: "{0}.conversions",
+    REVENUE: "{0}.revenue",
 }
 
 _BUCKET = f"CAST(NEW.timestamp / {BUCKET_S} AS INTEGER) * {BUCKET_S}"
@@ -25,10 +26,6 @@ _LABEL = f"""CASE WHEN NEW.bundle IS NULL THEN ''
             WHEN NEW.bundle IN (SELECT bundle FROM bundles) THEN NEW.bundle ELSE '{UNKNOWN_BUNDLE}' END"""
 _RECENT = "NEW.timestamp >= NEW.accepted_at - (SELECT counted_s FROM state)"
 _ADD = "ON CONFLICT (bucket, bundle, name) DO UPDATE SET n = n + excluded.n"
-
-
-def _quoted(names: Iterable[str]) -> str:
-    return ", ".join(f"'{name}'" for name in sorted(names))
 
 
 def _joined(column: str) -> str:
@@ -43,15 +40,15 @@ def _figures(row: str, sign: str) -> str:
     )
 
 
-_ROLE_VALUES = ", ".join(f"NEW.kind = '{kind}'" for kind in ROLES.values())
+_ROLE_VALUES = ", ".join(f"NEW.role = '{role}'" for role in ROLES)
 _ROLE_UPDATES = ", ".join(f"{role} = max({role}, excluded.{role})" for role in ROLES)
-_IS_IMPRESSION = f"NEW.kind = '{IMPRESSION}'"
+_IS_IMPRESSION = f"NEW.role = '{AS_SHOWN}'"
+_PAID = f"(NEW.role = '{AS_BOUGHT}') * NEW.paid"
 # SQLite's JSON ends a string at a NUL: an answer with such an item counts as one without names.
 _ITEMS = """SELECT NEW.item_id AS item WHERE NEW.item_id <> ''
             UNION SELECT value FROM json_each(iif(instr(NEW.items, '\\u0000'), NULL, NEW.items))"""
 _BEFORE_AND_AFTER = ", ".join(
-    f"ifnull({role}, 0) AS {role}_before, max(ifnull({role}, 0), NEW.kind = '{kind}') AS {role}_after"
-    for role, kind in ROLES.items()
+    f"ifnull({role}, 0) AS {role}_before, max(ifnull({role}, 0), NEW.role = '{role}') AS {role}_after" for role in ROLES
 )
 # By how much each column of answers grows: items that get a role, and items that have two roles from now on.
 _CHANGES = f"""SELECT
@@ -59,10 +56,18 @@ _CHANGES = f"""SELECT
             ifnull(sum(clicked_after - clicked_before), 0) AS new_clicked,
             ifnull(sum(clicked_after * shown_after - clicked_before * shown_before), 0) AS new_clicked_named,
             ifnull(sum(bought_after - bought_before), 0) AS new_bought,
-            ifnull(sum(bought_after * shown_after - bought_before * shown_before), 0) AS new_bought_named
-            FROM (SELECT {_BEFORE_AND_AFTER} FROM ({_ITEMS})
+            ifnull(sum(bought_after * shown_after - bought_before * shown_before), 0) AS new_bought_named,
+            ifnull(sum(paid_after - paid_before), 0) AS new_paid,
+            ifnull(sum(paid_after * shown_after - paid_before * shown_before), 0) AS new_paid_named
+            FROM (SELECT {_BEFORE_AND_AFTER},
+                ifnull(paid, 0) AS paid_before, ifnull(paid, 0) + {_PAID} AS paid_after FROM ({_ITEMS})
                 LEFT JOIN {COUNTING_TABLE} ON request_id = NEW.request_id AND item_id = item)"""
-_COMPARED = "({0}.bucket, {0}.bundle, {0}.shown, {0}.clicks, {0}.conversions)"
+_COMPARED = "({0}.bucket, {0}.bundle, {0}.shown, {0}.clicks, {0}.conversions, {0}.revenue)"
+
+
+def _added(column: str) -> str:
+    return f"{column} = max(-{MOST_OF_AN_ANSWER}, min({MOST_OF_AN_ANSWER}, {column} + new_{column}))"
+
 
 # An answer without a bucket has had no impression. `touched` is the latest bucket of its events, for its removal.
 COUNTING = f"""
@@ -102,14 +107,26 @@ CREATE TABLE {COUNTING_TABLE} (
     shown INTEGER NOT NULL, clicked INTEGER NOT NULL, bought INTEGER NOT NULL,
     PRIMARY KEY (request_id, item_id)
 ) STRICT, WITHOUT ROWID;
+"""
+
+# Version 2: what an event is to its answer stands in its row, as kinds are the operator's; revenue.
+REVENUE_AND_ROLES = f"""
+DROP TRIGGER IF EXISTS event_counted;
+DROP TRIGGER IF EXISTS event_of_an_answer;
+DROP TRIGGER IF EXISTS answer_changed;
+ALTER TABLE events ADD COLUMN role TEXT;
+ALTER TABLE events ADD COLUMN paid INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE {COUNTING_TABLE} ADD COLUMN paid INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE answers ADD COLUMN paid INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE answers ADD COLUMN paid_named INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE answers ADD COLUMN revenue INTEGER AS (paid_named + iif(bought = bought_named, 0,
+    (paid - paid_named) * min(bought - bought_named, max(0, listed - named)) / (bought - bought_named)));
 
 CREATE TRIGGER event_counted AFTER INSERT ON events WHEN {_RECENT} BEGIN
-    INSERT INTO counts VALUES (
-        {_BUCKET}, {_LABEL}, CASE WHEN NEW.kind IN ({_quoted(KINDS)}) THEN NEW.kind ELSE '{OTHER}' END, 1
-    ) {_ADD};
+    INSERT INTO counts VALUES ({_BUCKET}, {_LABEL}, NEW.kind, 1) {_ADD};
 END;
 CREATE TRIGGER event_of_an_answer AFTER INSERT ON events
-WHEN NEW.request_id IS NOT NULL AND NEW.kind IN ({_quoted(ROLES.values())}) AND {_RECENT} BEGIN
+WHEN NEW.request_id IS NOT NULL AND NEW.role IS NOT NULL AND {_RECENT} BEGIN
     INSERT INTO answers (request_id, touched) VALUES (NEW.request_id, {_BUCKET})
         ON CONFLICT (request_id) DO UPDATE SET touched = max(touched, excluded.touched);
     UPDATE answers SET
@@ -118,10 +135,12 @@ WHEN NEW.request_id IS NOT NULL AND NEW.kind IN ({_quoted(ROLES.values())}) AND 
         listed = CASE WHEN {_IS_IMPRESSION} THEN max(listed, CAST(NEW.value AS INTEGER)) ELSE listed END,
         named = named + new_shown,
         clicked = clicked + new_clicked, clicked_named = clicked_named + new_clicked_named,
-        bought = bought + new_bought, bought_named = bought_named + new_bought_named
+        bought = bought + new_bought, bought_named = bought_named + new_bought_named,
+        {_added("paid")}, {_added("paid_named")}
         FROM ({_CHANGES}) WHERE request_id = NEW.request_id;
-    INSERT INTO {COUNTING_TABLE} SELECT NEW.request_id, item, {_ROLE_VALUES} FROM ({_ITEMS}) WHERE true
-        ON CONFLICT (request_id, item_id) DO UPDATE SET {_ROLE_UPDATES};
+    INSERT INTO {COUNTING_TABLE} (request_id, item_id, {", ".join(ROLES)}, paid)
+        SELECT NEW.request_id, item, {_ROLE_VALUES}, {_PAID} FROM ({_ITEMS}) WHERE true
+        ON CONFLICT (request_id, item_id) DO UPDATE SET {_ROLE_UPDATES}, paid = paid + excluded.paid;
 END;
 CREATE TRIGGER answer_changed AFTER UPDATE ON answers
 WHEN NEW.bucket IS NOT NULL AND {_COMPARED.format("OLD")} IS NOT {_COMPARED.format("NEW")} BEGIN

@@ -18,7 +18,21 @@ from service.settings import EventSettings
 from service.telemetry.metrics import Metrics
 
 CHUNK = 10_000  # events read and written at once: bounds memory at any length of the log
-COLUMNS = ("user_id", "item_id", "kind", "value", "timestamp", "event_id", "request_id", "bundle", "items")
+COLUMNS = (
+    "user_id",
+    "item_id",
+    "kind",
+    "value",
+    "timestamp",
+    "event_id",
+    "request_id",
+    "bundle",
+    "quantity",
+    "portion",
+    "items",
+)
+
+NULLABLE = ("request_id", "bundle", "quantity", "portion")
 
 
 class Exported(NamedTuple):
@@ -83,8 +97,8 @@ def _schema() -> Any:
     import pyarrow as pa  # noqa: PLC0415 - slow to import, and only an export needs it
 
     text, number = pa.string(), pa.float64()
-    kinds = {"value": number, "timestamp": number, "items": pa.list_(text)}
-    fields = [pa.field(name, kinds.get(name, text), name in ("request_id", "bundle")) for name in COLUMNS]
+    types = dict.fromkeys(("value", "timestamp", "quantity", "portion"), number) | {"items": pa.list_(text)}
+    fields = [pa.field(name, types.get(name, text), name in NULLABLE) for name in COLUMNS]
     return pa.schema([*fields, pa.field("position", pa.int64(), nullable=False)])
 
 

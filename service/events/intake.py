@@ -10,7 +10,8 @@ import structlog
 
 from service.background import start_worker
 from service.errors import InvalidRequestError, ServiceError
-from service.events.event import IMPRESSION, Event, GivenEvent, kind_label
+from service.events.event import AS_BOUGHT, EXPLORED_ID, IMPRESSION, MOST_PAID, Event, GivenEvent, completed
+from service.events.kinds import event_kinds
 from service.events.known_bundles import KnownBundles
 from service.events.log import Appended, EventLog
 from service.settings import Settings
@@ -37,6 +38,8 @@ class EventIntake:
     ) -> None:
         self.log = log
         self.listeners: list[Listener] = []
+        self.kinds = event_kinds(settings)
+        self._names = frozenset(self.kinds.names)
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
@@ -68,18 +71,25 @@ class EventIntake:
             listener(appended.new)
         return appended
 
-    def record_impression(self, request_id: str, user_id: str, bundle: str, items: Sequence[str]) -> None:
-        """Queue an impression of a response with these items, for which the request does not wait.
+    def record_impression(
+        self, request_id: str, user_id: str, bundle: str, items: Sequence[str], explored: Sequence[str] = ()
+    ) -> None:
+        """Queue an impression of a response with these items, and one of those explored; the request waits for none.
 
-        It is less durable than a caller's event: where too many wait it is dropped and counted.
+        They are less durable than a caller's event: where too many wait they are dropped and counted.
         """
-        if not items:
-            return
+        for id_prefix, shown in (("shown:", items), (EXPLORED_ID, explored)):
+            if shown:
+                self._queue_impression(id_prefix, request_id, user_id, bundle, shown)
+
+    def _queue_impression(
+        self, id_prefix: str, request_id: str, user_id: str, bundle: str, items: Sequence[str]
+    ) -> None:
         if len(self._impressions) >= self._settings.events_waiting:
             self._metrics.impressions_dropped.inc()
             return
         shown = Event(
-            event_id=f"shown:{request_id}:{_digest(items)}",  # a caller may use one request id for several requests
+            event_id=f"{id_prefix}{request_id}:{_digest(items)}",  # several requests may have one request id
             user_id=user_id,
             request_id=request_id,
             bundle=bundle,
@@ -107,8 +117,22 @@ class EventIntake:
                 f"body: event {i}: timestamp is {ahead:.0f} s ahead of our clock, "
                 f"the limit is {self._settings.event_future_s:.0f} s; expected unix seconds"
             )
-        added = {"event_id": given.event_id or new_id, "timestamp": timestamp}
-        return Event.model_construct(**(given.__dict__ | added))
+        event = completed(given, {"event_id": given.event_id or new_id, "timestamp": timestamp})
+        self._check_kind(event, i)
+        return event
+
+    def _check_kind(self, event: Event, i: int) -> None:
+        """InvalidRequestError where the kind is unknown, or a conversion paid more than can be summed."""
+        if event.kind not in self._names:
+            raise InvalidRequestError(
+                f"body: event {i}: kind is {event.kind!r}, expected one of {', '.join(self.kinds.names)}"
+            )
+        if self.kinds.role(event.kind) == AS_BOUGHT and not abs(event.value * (event.quantity or 1)) <= MOST_PAID:
+            raise InvalidRequestError(f"body: event {i}: value times quantity is beyond {MOST_PAID:.0f}")
+
+    def drop_impressions(self, is_of: Callable[[str], bool]) -> None:
+        """Drop the queued impressions of these users."""
+        self._impressions = [event for event in self._impressions if not is_of(event.user_id)]
 
     async def _append(self, events: Sequence[Event]) -> Appended:
         await self.known_bundles.learn({event.bundle for event in events})
@@ -117,7 +141,7 @@ class EventIntake:
         except ServiceError as error:
             self._metrics.events_refused.labels(error.code).inc(len(events))
             raise
-        for kind, n in Counter(kind_label(event.kind) for event in appended.new).items():
+        for kind, n in Counter(event.kind for event in appended.new).items():
             self._metrics.events.labels(kind).inc(n)
         self._metrics.events_known.inc(appended.n_known)
         return appended
@@ -127,7 +151,7 @@ class EventIntake:
             while self._impressions:
                 await asyncio.sleep(FLUSH_S)
                 batch = self._impressions[: self._settings.events_max_batch]
-                del self._impressions[: len(batch)]
+                self._impressions = self._impressions[len(batch) :]
                 try:
                     await self._append(batch)
                 except ServiceError as error:

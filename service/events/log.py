@@ -48,8 +48,17 @@ class EventCount(NamedTuple):
     n: int
 
 
+class Forgotten(NamedTuple):
+    """How much of a person was removed from the log."""
+
+    events: int
+    answers: int  # request ids with what was shown and chosen
+
+
 class EventLog(Protocol):
-    """An append-only log. Positions ascend from 1 in order of acceptance, without gaps, and are never reused.
+    """An append-only log. Positions ascend from 1 in order of acceptance and are never reused.
+
+    They have no gaps, except those that forgotten persons leave in a Redis log.
 
     Every method raises LogUnavailable where the log cannot be read or written.
     """
@@ -87,6 +96,14 @@ class EventLog(Protocol):
 
     async def mark_exported(self, position: int) -> None:
         """Record that events up to the position are exported, so that retention may remove them. Never moves back."""
+        ...
+
+    async def events_of(self, user_id: str) -> list[tuple[int, Event]]:
+        """All events of the user, of every kind, with their positions, ascending."""
+        ...
+
+    async def forget(self, user_id: str, until: int) -> Forgotten:
+        """Remove the user's events up to the position, durably; their sums stay. Repeating it is safe."""
         ...
 
     async def counts_since(self, since: float) -> list[EventCount]:

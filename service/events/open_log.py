@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
 from service.events.intake import EventIntake
+from service.events.kinds import event_kinds
 from service.events.known_bundles import KnownBundles, any_bundle
 from service.events.log import EventLog
 from service.events.sqlite_log import SqliteLog
@@ -25,12 +26,13 @@ async def open_log(
     label: Callable[[str | None], str] = any_bundle,
 ) -> AsyncIterator[EventLog]:
     """Open the log, which counts events by the label of the bundle that they name; InputError where it is unusable."""
+    kinds = event_kinds(settings)
     if settings.event_log == "sqlite":
         folder = settings.data_folder
-        log: SqliteLog | StreamLog = SqliteLog(folder / FILE, settings, metrics, clock, label)
+        log: SqliteLog | StreamLog = SqliteLog(folder / FILE, settings, metrics, clock, label, kinds=kinds)
         metrics.disk_free.labels("data").set_function(lambda: free_share(folder))
     else:
-        log = open_stream(settings, metrics, clock, label)
+        log = open_stream(settings, metrics, clock, label, kinds=kinds)
     try:
         if isinstance(log, StreamLog):
             await log.check()

@@ -6,7 +6,8 @@ is a request id with an impression. Its figures depend on the set of its events 
 * it belongs to the bucket of its earliest impression, and to the bundle that its impressions name;
 * it shows the items that its impressions name, or as many as the value of one impression says, if that is more;
 * an item counts as clicked, and as a conversion, once; of the items that no impression names at most as many as were
-  shown without a name.
+  shown without a name;
+* its revenue is what all conversions of its items paid; of items beyond those shown, their mean for each shown one.
 """
 
 from collections import defaultdict
@@ -15,13 +16,15 @@ from math import sqrt
 from statistics import NormalDist
 from typing import Any
 
-from service.events.event import KINDS, OTHER
+from service.events.event import OTHER, THOUSAND
 from service.events.log import EventCount
 
 BUCKET_S = 300  # windows begin and end at multiples of this: 288 counts a day for each kind and bundle
 
 # Names of counts beside the kinds of events.
 ANSWERS, SHOWN, CLICKED, HITS, CONVERSIONS = "answers", "shown", "clicked", "hits", "conversions"
+REVENUE = "revenue"  # in thousandths
+FIGURES = (ANSWERS, SHOWN, CLICKED, HITS, CONVERSIONS, REVENUE)
 
 UNKNOWN_BUNDLE = "*"  # the label of names that no bundle has; smaller than any name of a bundle
 Z = NormalDist().inv_cdf(0.975)  # of intervals that hold the rate with 95%
@@ -39,12 +42,13 @@ def quality(counts: Iterable[EventCount]) -> dict[str, Any]:
     for count in counts:
         by_bundle[count.bundle][count.name] += count.n
         overall[count.name] += count.n
-    bundles = [{"bundle": _shown_name(label), **_rates(by_name)} for label, by_name in by_bundle.items()]
+    bundles = [{"bundle": shown_name(label), **_rates(by_name)} for label, by_name in by_bundle.items()]
     bundles.sort(key=lambda entry: (-entry["answers"], entry["bundle"] or ""))
     return {"overall": _rates(overall), "bundles": bundles}
 
 
-def _shown_name(label: str) -> str | None:
+def shown_name(label: str) -> str | None:
+    """The name of a bundle in the body, by the label of its counts."""
     return OTHER if label == UNKNOWN_BUNDLE else label or None
 
 
@@ -52,6 +56,7 @@ def _rates(by_name: dict[str, int]) -> dict[str, Any]:
     """The rates of one set of counts; null where nothing was shown."""
     answers, shown = by_name.get(ANSWERS, 0), by_name.get(SHOWN, 0)
     clicks, hits, conversions = (by_name.get(name, 0) for name in (CLICKED, HITS, CONVERSIONS))
+    revenue = by_name.get(REVENUE, 0) / THOUSAND
     return {
         "answers": answers,
         "items_shown": shown,
@@ -63,7 +68,9 @@ def _rates(by_name: dict[str, int]) -> dict[str, Any]:
         "conversions": conversions,
         "conversion_rate": conversions / shown if shown else None,
         "conversion_interval": wilson(conversions, shown),
-        "events": {kind: by_name[kind] for kind in sorted((*KINDS, OTHER)) if by_name.get(kind)},
+        "revenue": revenue,
+        "revenue_per_answer": revenue / answers if answers else None,
+        "events": {name: n for name, n in sorted(by_name.items()) if n and name not in FIGURES},
     }
 
 

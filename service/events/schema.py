@@ -6,23 +6,32 @@ from pathlib import Path
 
 from index.errors import InputError
 from index.storage import sync
-from service.events.counting import COUNTING, COUNTING_TABLE
-from service.events.event import PROFILE
+from service.events.counting import COUNTING, COUNTING_TABLE, REVENUE_AND_ROLES
+from service.events.event import IMPRESSION
 from service.events.log import LogUnavailable
 from service.sqlite_files import BUSY_MS, SQLITE_ERRORS, connect_to_read, is_unwritten, is_wrong, stored_text
 
-VERSION = 1
+VERSION = 2
 APPLICATION_ID = 0x5245434F  # "RECO": identifies the file among SQLite files
 
 
-def _sql_list(kinds: frozenset[str]) -> str:
-    return ", ".join(f"'{kind}'" for kind in sorted(kinds))
+OF_PROFILES = f"kind <> '{IMPRESSION}'"  # queries must repeat a partial index's condition verbatim
+COLUMNS = (
+    "event_id",
+    "user_id",
+    "item_id",
+    "kind",
+    "value",
+    "timestamp",
+    "request_id",
+    "bundle",
+    "quantity",
+    "portion",
+    "items",
+)
 
-
-PROFILE_KINDS = f"kind IN ({_sql_list(PROFILE)})"  # queries must repeat a partial index's condition verbatim
-COLUMNS = ("event_id", "user_id", "item_id", "kind", "value", "timestamp", "request_id", "bundle", "items")
-
-# Positions have no gaps: only the oldest rows are removed, and never the newest one.
+# Positions have no gaps: only the oldest rows are removed, and never the newest one; a forgotten person's are emptied.
+# This is version 1, which newer ones extend: a file of any version is brought to the latest by the same statements.
 EVENTS = f"""
 CREATE TABLE events (
     position INTEGER PRIMARY KEY,
@@ -36,7 +45,8 @@ CREATE TABLE events (
     bundle TEXT,
     accepted_at REAL NOT NULL
 ) STRICT;
-CREATE INDEX events_by_user ON events (user_id, position) WHERE {PROFILE_KINDS};
+CREATE INDEX events_by_user ON events (user_id, position)
+    WHERE kind IN ('click', 'dislike', 'like', 'purchase', 'view');
 CREATE TABLE state (exported INTEGER NOT NULL) STRICT;
 INSERT INTO state VALUES (0);
 CREATE TABLE counts (
@@ -44,6 +54,16 @@ CREATE TABLE counts (
     PRIMARY KEY (bucket, bundle, name)
 ) STRICT, WITHOUT ROWID;
 PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = 1;
+"""
+# `wiped`: whether bytes of removed rows are overwritten; those that version 1 removed may still be in free space.
+VERSION_2 = f"""
+{REVENUE_AND_ROLES}
+DROP INDEX events_by_user;
+CREATE INDEX events_by_user ON events (user_id, position) WHERE {OF_PROFILES};
+ALTER TABLE events ADD COLUMN quantity REAL;
+ALTER TABLE events ADD COLUMN portion REAL;
+ALTER TABLE state ADD COLUMN wiped INTEGER NOT NULL DEFAULT 0;
 PRAGMA user_version = {VERSION};
 """
 
@@ -64,13 +84,14 @@ def open_connection(path: Path, *, read_only: bool = False, busy_ms: int = BUSY_
     connection.text_factory = stored_text
     connection.execute(f"PRAGMA busy_timeout = {busy_ms}")
     connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA secure_delete = ON")  # overwrites what is removed
     return connection
 
 
 def _empty() -> sqlite3.Connection:
     """What a log holds that could not be created yet."""
     connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    connection.executescript(EVENTS + COUNTING)
+    connection.executescript(EVENTS + COUNTING + VERSION_2)
     return connection
 
 
@@ -96,15 +117,19 @@ def _prepare(connection: sqlite3.Connection, path: Path, counted_s: float) -> No
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("BEGIN IMMEDIATE")  # of two processes that start together only one creates the tables
     kind, version = _pragma(connection, "application_id"), _pragma(connection, "user_version")
-    if (kind, version) == (0, 0) and not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+    is_new = (kind, version) == (0, 0) and not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    if is_new:
         _execute_all(connection, EVENTS)
-    elif (kind, version) != (APPLICATION_ID, VERSION):
+    elif kind != APPLICATION_ID or version not in (1, VERSION):
         raise InputError(
             f"event log {path}: found application id {kind:#x} and schema {version}, "
-            f"expected {APPLICATION_ID:#x} and {VERSION}"
+            f"expected {APPLICATION_ID:#x} and 1 to {VERSION}"
         )
     if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (COUNTING_TABLE,)).fetchone():
         _execute_all(connection, COUNTING)  # a new file, or one of a release that counted without items
+    if is_new or version < VERSION:
+        _execute_all(connection, VERSION_2)
+        connection.execute("UPDATE state SET wiped = ?", (is_new,))
     connection.execute("UPDATE state SET counted_s = ?", (counted_s,))  # fails where the file is read-only
     connection.execute("COMMIT")
 

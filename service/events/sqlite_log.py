@@ -12,15 +12,16 @@ import orjson
 import structlog
 
 from index.errors import InputError
-from service.events.counting import COUNTS_SINCE, remove_old_counts
-from service.events.event import Event
+from service.events.counting import COUNTING_TABLE, COUNTS_SINCE, remove_old_counts
+from service.events.event import AS_BOUGHT, FORGOTTEN, Event
 from service.events.group_commit import GroupCommit
+from service.events.kinds import BUILT_IN, EventKinds
 from service.events.known_bundles import any_bundle
-from service.events.log import Appended, EventCount, LogUnavailable
+from service.events.log import Appended, EventCount, Forgotten, LogUnavailable
 from service.events.quality import bucket_of
-from service.events.schema import COLUMNS, PROFILE_KINDS, open_connection, prepare
+from service.events.schema import COLUMNS, OF_PROFILES, open_connection, prepare
 from service.settings import EventSettings
-from service.sqlite_files import SQLITE_ERRORS
+from service.sqlite_files import SQLITE_ERRORS, truncate_wal
 from service.telemetry.metrics import EventMetrics
 
 T = TypeVar("T")
@@ -31,8 +32,9 @@ TIDY_ROWS = 5_000  # removed in one transaction, the most that an append waits f
 MOST_ROWS = 512  # in one statement; a power of two, so that few distinct statements serve any number of events
 
 _NAMES = ", ".join(COLUMNS)
-_ROW = f"({', '.join('?' * (len(COLUMNS) + 1))})"
-_USER_EVENTS = f"""SELECT {_NAMES} FROM events WHERE user_id = ? AND {PROFILE_KINDS} ORDER BY position DESC LIMIT ?"""
+_WRITTEN = f"{_NAMES}, role, paid, accepted_at"
+_ROW = f"({', '.join('?' * (len(COLUMNS) + 3))})"
+_EVENTS_OF = f"SELECT position, {_NAMES} FROM events WHERE user_id = ? ORDER BY position"
 _READ = f"SELECT position, {_NAMES} FROM events WHERE position > ? ORDER BY position LIMIT ?"
 
 log = structlog.get_logger()
@@ -52,8 +54,16 @@ class SqliteLog:
         metrics: EventMetrics,
         clock: Callable[[], float],
         label: Callable[[str | None], str] = any_bundle,
+        *,
+        kinds: EventKinds = BUILT_IN,
     ) -> None:
         self._path = path
+        self._kinds = kinds
+        marks = ", ".join("?" * len(kinds.in_profile))
+        self._user_events = (
+            f"SELECT {_NAMES} FROM events WHERE user_id = ? AND {OF_PROFILES} AND kind IN ({marks}) "
+            "ORDER BY position DESC LIMIT ?"
+        )
         self._settings = settings
         self._unreadable = metrics.unreadable
         self._clock = clock
@@ -85,7 +95,8 @@ class SqliteLog:
     async def user_events(self, user_id: str) -> list[Event]:
         try:  # in the event loop: an index lookup costs less than handing it to a thread
             with self._reader() as connection:
-                rows = connection.execute(_USER_EVENTS, (user_id, self._settings.events_per_user)).fetchall()
+                limits = (user_id, *self._kinds.in_profile, self._settings.events_per_user)
+                rows = connection.execute(self._user_events, limits).fetchall()
         except SQLITE_ERRORS as error:
             raise LogUnavailable(f"the event log cannot be read: {error}") from error
         return [event for row in reversed(rows) if (event := self._decode(row)) is not None]
@@ -133,6 +144,28 @@ class SqliteLog:
 
         await self._transaction(mark)
 
+    async def events_of(self, user_id: str) -> list[tuple[int, Event]]:
+        def read(connection: sqlite3.Connection) -> list[tuple[int, Event]]:
+            rows = connection.execute(_EVENTS_OF, (user_id,))
+            return [(position, event) for position, *row in rows if (event := self._decode(row)) is not None]
+
+        return await self._read(read)
+
+    async def forget(self, user_id: str, until: int) -> Forgotten:
+        # The scan, which has no index, runs beside the writer; what it misses are newer events, of a new person.
+        find = "SELECT position FROM events WHERE user_id = ? AND position <= ?"
+        places = await self._read(lambda connection: [p for (p,) in connection.execute(find, (user_id, until))])
+        forgotten = await self._transaction(lambda connection: _forget(connection, places))
+        await self._in_thread(self._wipe)
+        return forgotten
+
+    def _wipe(self, connection: sqlite3.Connection) -> None:
+        """Remove what the file and its WAL still have of removed rows."""
+        if not connection.execute("SELECT wiped FROM state").fetchone()[0]:
+            connection.execute("VACUUM")
+            connection.execute("UPDATE state SET wiped = 1")
+        truncate_wal(connection)
+
     async def close(self) -> None:
         """Write the queued events, then close the file."""
         await self._commits.close()
@@ -148,7 +181,7 @@ class SqliteLog:
         def write(connection: sqlite3.Connection) -> list[str]:
             if known:
                 connection.execute("INSERT OR IGNORE INTO bundles SELECT value FROM json_each(?)", (_json(known),))
-            return _insert(connection, events, accepted_at)
+            return _insert(connection, [self._row(event, accepted_at) for event in events])
 
         return await self._transaction(write)
 
@@ -167,16 +200,24 @@ class SqliteLog:
 
     async def _transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run the work as one transaction in the writer's thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
 
-    def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        def transact(connection: sqlite3.Connection) -> T:
+            connection.execute("BEGIN IMMEDIATE")
+            result = work(connection)
+            connection.execute("COMMIT")
+            return result
+
+        return await self._in_thread(transact)
+
+    async def _in_thread(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._use_writer, work)
+
+    def _use_writer(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
             if self._writes is None:
                 self._prepare()
                 self._writes = open_connection(self._path)
-            self._writes.execute("BEGIN IMMEDIATE")
-            result = work(self._writes)
-            self._writes.execute("COMMIT")
+            return work(self._writes)
         except (*SQLITE_ERRORS, InputError) as error:
             self._discard_connection()
             log.error("event log cannot be written", error=repr(error))
@@ -184,7 +225,6 @@ class SqliteLog:
         except BaseException:  # must not leave a transaction open
             self._discard_connection()
             raise
-        return result
 
     def _discard_connection(self) -> None:
         """Close the writer's connection, which rolls back; the next write opens a new one."""
@@ -204,6 +244,11 @@ class SqliteLog:
         except SQLITE_ERRORS as error:
             raise LogUnavailable(f"the event log cannot be read: {error}") from error
 
+    def _row(self, event: Event, accepted_at: float) -> tuple[Any, ...]:
+        *fields, items = (getattr(event, name) for name in COLUMNS)
+        role = self._kinds.role(event.kind)
+        return (*fields, _json(items) if items else None, role, event.paid if role == AS_BOUGHT else 0, accepted_at)
+
     def _decode(self, row: Sequence[Any]) -> Event | None:
         """The event of a row; None, counted, where it is none."""
         try:
@@ -218,11 +263,6 @@ def _event(row: Sequence[Any]) -> Event:
     return Event.model_validate(dict(zip(COLUMNS, (*fields, orjson.loads(items or "[]")), strict=True)))
 
 
-def _row(event: Event, accepted_at: float) -> tuple[Any, ...]:
-    *fields, items = (getattr(event, name) for name in COLUMNS)
-    return (*fields, _json(items) if items else None, accepted_at)
-
-
 def _json(values: Iterable[str]) -> str:
     return orjson.dumps(list(values)).decode()
 
@@ -232,27 +272,45 @@ def _last_position(connection: sqlite3.Connection) -> int:
     return int(last)
 
 
-def _insert(connection: sqlite3.Connection, events: Sequence[Event], accepted_at: float) -> list[str]:
+def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> list[str]:
     """Insert the events and return the ids of the new ones.
 
     Many rows in one statement, and one row of JSON for the result: each step of SQLite releases the interpreter's lock,
     and a busy event loop delays its return.
     """
     before = _last_position(connection)
-    for rows in _in_powers_of_two(events):
-        values = [value for event in rows for value in _row(event, accepted_at)]
-        statement = f"INSERT INTO events ({_NAMES}, accepted_at) VALUES {', '.join([_ROW] * len(rows))}"
+    for some in _in_powers_of_two(rows):
+        values = [value for row in some for value in row]
+        statement = f"INSERT INTO events ({_WRITTEN}) VALUES {', '.join([_ROW] * len(some))}"
         connection.execute(f"{statement} ON CONFLICT (event_id) DO NOTHING", values)
     new = connection.execute("SELECT json_group_array(event_id) FROM events WHERE position > ?", (before,))
     ids: list[str] = orjson.loads(new.fetchone()[0])
     return ids
 
 
-def _in_powers_of_two(events: Sequence[Event]) -> Iterator[Sequence[Event]]:
+def _forget(connection: sqlite3.Connection, places: Sequence[int]) -> Forgotten:
+    """Empty these rows, which keep their positions, and remove the answers that their events belong to.
+
+    What was counted stays counted, as sums in which no person is left.
+    """
+    of_events = "(SELECT request_id FROM events WHERE position IN (SELECT value FROM json_each(?)))"
+    chosen = orjson.dumps(list(places)).decode()
+    connection.execute(f"DELETE FROM {COUNTING_TABLE} WHERE request_id IN {of_events}", (chosen,))
+    answers = connection.execute(f"DELETE FROM answers WHERE request_id IN {of_events}", (chosen,)).rowcount
+    events = connection.execute(
+        f"""UPDATE events SET event_id = '{FORGOTTEN}:' || lower(hex(randomblob(16))), user_id = '', item_id = '',
+        kind = '{FORGOTTEN}', value = 0, request_id = NULL, bundle = NULL, quantity = NULL, portion = NULL,
+        items = NULL, role = NULL, paid = 0 WHERE position IN (SELECT value FROM json_each(?))""",
+        (chosen,),
+    ).rowcount
+    return Forgotten(events, answers)
+
+
+def _in_powers_of_two(rows: Sequence[T]) -> Iterator[Sequence[T]]:
     start = 0
-    while start < len(events):
-        size = min(MOST_ROWS, 1 << (len(events) - start).bit_length() - 1)
-        yield events[start : start + size]
+    while start < len(rows):
+        size = min(MOST_ROWS, 1 << (len(rows) - start).bit_length() - 1)
+        yield rows[start : start + size]
         start += size
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -12,13 +13,14 @@ from pydantic import TypeAdapter
 
 from index.errors import InputError
 from service.background import start_worker
-from service.events.event import CLICK, IMPRESSION, PROFILE, PURCHASE, Event, kind_label
+from service.events.event import AS_BOUGHT, AS_CLICKED, AS_SHOWN, FORGOTTEN, Event, forgotten_event
 from service.events.group_commit import GroupCommit
+from service.events.kinds import BUILT_IN, EventKinds
 from service.events.known_bundles import any_bundle
-from service.events.log import Appended, EventCount, LogUnavailable
+from service.events.log import Appended, EventCount, Forgotten, LogUnavailable
 from service.events.quality import bucket_of
 from service.events.stream_client import StreamClient
-from service.events.stream_scripts import APPEND, ENDS, MARK_EXPORTED, READ, REQUIRE_SAFE, TIDY
+from service.events.stream_scripts import APPEND, ENDS, FORGET, MARK_EXPORTED, READ, REQUIRE_SAFE, TIDY
 from service.redis.check import is_refusal
 from service.redis.circuit_breaker import CircuitBreaker
 from service.redis.client import connect
@@ -31,16 +33,17 @@ ITEMS = TypeAdapter(list[str])
 
 DAY_S = 86_400
 DAY_DIGITS = 7  # of a day's number; a longer one is none of ours
-MOST_COUNTED = 2**48  # of one name in a bucket or a day; JSON holds the sum of thousands of them
+MOST_COUNTED = 2**53  # of one name in a bucket or a day; JSON holds the sum of hundreds of them
 TIDY_EVERY_S = 60.0
 TIDY_ENTRIES = 1_000  # removed in one script, which blocks Redis
 RETRY_S = 0.1  # between two attempts of a write, and the least time of the last one
 SCRIPT_EVENTS = 256  # added by one script, which blocks Redis for some milliseconds
+PAGE = 5_000  # entries read together in a search for one user's
 SCRIPT_ENTRIES = 500  # read by one script, for the same reason
 EVENT_BYTES = 4 * 2**20  # a longer entry is none of ours, and is not sent to us
 READ_BYTES = 16 * 2**20  # of the entries that one script returns, roughly
 LAST_POSITION = 2**64 - 1  # of any stream
-ROLES = {IMPRESSION: "s", CLICK: "c", PURCHASE: "b"}  # of an item in its answer: shown, clicked, bought
+ROLES = {AS_SHOWN: "s", AS_CLICKED: "c", AS_BOUGHT: "b"}  # of an item in its answer, as it is stored
 SAFE_POLICY = "noeviction"  # any other may evict the stream, or an id by which a duplicate is recognized
 UNSAFE = "UNSAFE"  # in the error of REQUIRE_SAFE
 
@@ -61,8 +64,11 @@ class StreamLog:
         metrics: EventMetrics,
         clock: Callable[[], float],
         label: Callable[[str | None], str] = any_bundle,
+        *,
+        kinds: EventKinds = BUILT_IN,
     ) -> None:
         self._redis = redis
+        self._kinds = kinds
         self._settings = settings
         self._metrics = metrics
         self._clock = clock
@@ -147,6 +153,39 @@ class StreamLog:
         command = ("EVAL", MARK_EXPORTED, 1, self._stream, self._prefix, position)
         await self._redis.execute(command, *self._sync_commands())
 
+    async def events_of(self, user_id: str) -> list[tuple[int, Event]]:
+        found: list[tuple[int, Event]] = []
+        after, last = 0, await self.last_position()
+        while after < last:
+            page = await self.read(after, PAGE)
+            if not page:
+                break
+            after = page[-1][0]
+            found += [(position, event) for position, event in page if event is not None and event.user_id == user_id]
+        return found
+
+    async def forget(self, user_id: str, until: int) -> Forgotten:
+        of_user = await self.events_of(user_id)
+        kept = {event.event_id for position, event in of_user if position > until}
+        (listed,) = await self._read_derived(("LRANGE", f"{self._prefix}user:{user_id}", 0, -1))
+        entries = [(entry, event) for entry in listed or () if (event := self._decode(entry)) is not None]
+        outdated = [(entry, event) for entry, event in entries if event.event_id not in kept]
+        removed = [(position, event) for position, event in of_user if position <= until]
+        # The list may hold events that the stream has exported and removed already.
+        gone = {event.event_id: event for event in (*(e for _, e in removed), *(e for _, e in outdated))}
+        requests = {event.request_id for event in gone.values() if event.request_id}
+        in_place = forgotten_event(f"{FORGOTTEN}:{secrets.token_hex(16)}", self._clock()).model_dump_json()
+        head = ("EVAL", FORGET, 1, self._stream, self._prefix, in_place)
+        events = answers = 0
+        for chunk in _forget_chunks(
+            [f"{p}-0" for p, _ in removed], list(gone), list(requests), [e for e, _ in outdated]
+        ):
+            sizes = [len(part) for part in chunk[:3]]
+            arguments = (*head, *sizes, user_id, self._clock(), *(value for part in chunk for value in part))
+            ((n_events, n_answers), *_) = await self._execute_durably(arguments, *self._sync_commands())
+            events, answers = events + n_events, answers + n_answers
+        return Forgotten(events, answers)
+
     async def check(self) -> None:
         """InputError where Redis may lose events, or refuses us; only a warning where it is unavailable.
 
@@ -191,17 +230,19 @@ class StreamLog:
 
         The items of an impression stand beside the event's JSON, which replicas of the first release refuse with them.
         """
-        role = ROLES.get(event.kind, "")
+        known = self._kinds.role(event.kind)
+        role = "" if known is None else ROLES[known]
+        amount = {AS_SHOWN: int(event.value), AS_BOUGHT: event.paid}.get(known or "", 0)
         items = dict.fromkeys((event.item_id, *event.items) if event.item_id else event.items) if role else ()
         return (
             event.event_id,
             event.model_dump_json(exclude_defaults=True, exclude={"items"}),
-            event.user_id if event.kind in PROFILE else "",
+            event.user_id if event.kind in self._kinds.in_profile else "",
             (event.request_id or "") if role else "",
             bucket_of(event.timestamp) if event.timestamp >= oldest else "",  # too old to be counted
             self._label(event.bundle),
-            f"{kind_label(event.kind)}:{role}",
-            int(event.value) if event.kind == IMPRESSION else 0,
+            f"{event.kind}:{role}",
+            amount,
             orjson.dumps(event.items) if event.items else "",
             len(items),
             *items,
@@ -347,6 +388,12 @@ def _chunks(events: Sequence[Event], size: int) -> Iterator[Sequence[Event]]:
     return (events[start : start + size] for start in range(0, len(events), size))
 
 
+def _forget_chunks(*parts: Sequence[Any]) -> Iterator[list[Sequence[Any]]]:
+    """The parts in pieces of at most SCRIPT_EVENTS each, together."""
+    for start in range(0, max(map(len, parts)), SCRIPT_EVENTS):
+        yield [part[start : start + SCRIPT_EVENTS] for part in parts]
+
+
 def _position(entry_id: bytes) -> int:
     return int(entry_id.partition(b"-")[0])
 
@@ -373,10 +420,12 @@ def open_stream(
     metrics: EventMetrics,
     clock: Callable[[], float],
     label: Callable[[str | None], str] = any_bundle,
+    *,
+    kinds: EventKinds = BUILT_IN,
 ) -> StreamLog:
     """The log on the Redis that the settings name; InputError where they name none."""
     if settings.redis_url is None:
         raise InputError("RECO_EVENT_LOG=redis: expected RECO_REDIS_URL to be set")
     client = connect(settings.redis_url.get_secret_value())
     redis = StreamClient(client, stream_key(settings), settings.event_log_timeout_s, metrics)
-    return StreamLog(redis, settings, metrics, clock, label)
+    return StreamLog(redis, settings, metrics, clock, label, kinds=kinds)

@@ -66,16 +66,29 @@ local function write_counts()
     end
 end
 
-local numbers = {'listed', 'named', 'clicked', 'clicked_named', 'bought', 'bought_named'}
-local names = {'answers', 'shown', 'clicked', 'hits', 'conversions'}
+local numbers = {'listed', 'named', 'clicked', 'clicked_named', 'bought', 'bought_named', 'paid', 'paid_named'}
+local names = {'answers', 'shown', 'clicked', 'hits', 'conversions', 'revenue'}
+local most_of_an_answer = 1e15
+
+local function limited(n)
+    return math.max(-most_of_an_answer, math.min(most_of_an_answer, n))
+end
+
+local function whole(n)
+    return n < 0 and math.ceil(n) or math.floor(n)
+end
 
 local function figures(answer)
     local unnamed = math.max(0, answer.listed - answer.named)
     local clicks = answer.clicked_named + math.min(answer.clicked - answer.clicked_named, unnamed)
     local conversions = answer.bought_named + math.min(answer.bought - answer.bought_named, unnamed)
     local hits = clicks > 0 and 1 or 0
+    local revenue, others = answer.paid_named, answer.bought - answer.bought_named
+    if others > 0 then
+        revenue = revenue + whole((answer.paid - answer.paid_named) * math.min(others, unnamed) / others)
+    end
     return {answers = 1, shown = math.max(answer.named, answer.listed), clicked = clicks, hits = hits,
-        conversions = conversions}
+        conversions = conversions, revenue = revenue}
 end
 
 local function add_item(answer, role, roles)
@@ -103,7 +116,22 @@ local function write_answer(key, answer, changed)
     end
 end
 
-local function join(request, bucket, bundle, role, listed, first, last)
+-- What was paid for an item stands in a field of its own, beside the roles of the item.
+local function add_paid(answer, key, item, role, is_new, roles, paid, changed)
+    if role == 's' and not is_new then return end
+    local field = '$' .. item
+    local before = tonumber(redis.call('HGET', key, field) or 0) or 0
+    if role == 's' then
+        answer.paid_named = limited(answer.paid_named + before)
+    elseif paid ~= 0 then
+        answer.paid = limited(answer.paid + paid)
+        if string.find(roles, 's', 1, true) then answer.paid_named = limited(answer.paid_named + paid) end
+        changed[#changed + 1] = field
+        changed[#changed + 1] = before + paid
+    end
+end
+
+local function join(request, bucket, bundle, role, listed, paid, first, last)
     local key = prefix .. 'join:' .. request
     local held = reset_and_call('HMGET', key, 'bucket', 'bundle', unpack(numbers))
     local answer = {bucket = tonumber(held[1] or nil), bundle = held[2] or ''}
@@ -114,7 +142,9 @@ local function join(request, bucket, bundle, role, listed, first, last)
     for i = first, last do
         local field = '=' .. ARGV[i]
         local roles = redis.call('HGET', key, field) or ''
-        if not string.find(roles, role, 1, true) then
+        local is_new = not string.find(roles, role, 1, true)
+        add_paid(answer, key, ARGV[i], role, is_new, roles, paid, changed)
+        if is_new then
             add_item(answer, role, roles)
             changed[#changed + 1] = field
             changed[#changed + 1] = roles .. role
@@ -168,7 +198,11 @@ while i <= #ARGV do
         local kind, role = string.match(ARGV[i + 6], '^([^:]*):?(.*)$')
         if bucket then
             count(bucket, bundle, kind, 1)
-            if request ~= '' then join(request, bucket, bundle, role, tonumber(ARGV[i + 7]), i + 10, last) end
+            if request ~= '' then
+                local listed = role == 's' and tonumber(ARGV[i + 7]) or 0
+                local paid = role == 'b' and tonumber(ARGV[i + 7]) or 0
+                join(request, bucket, bundle, role, listed, paid, i + 10, last)
+            end
         end
     end
     i, place = last + 1, place + 1
@@ -231,6 +265,38 @@ redis.call('HSET', state, 'exported', string.format('%.0f', exported))
 return 0
 """
 )
+
+# Removes entries and the ids, answers and list entries of their events. The newest entry holds the position of the log:
+# where it goes, ARGV[2], an event without ids, takes the next one. From ARGV[8] on are the ids of entries (as many as
+# ARGV[3]), ids of events (ARGV[4]), request ids (ARGV[5]), and entries of the list of the user ARGV[6].
+FORGET = """
+local prefix, in_place, stream = ARGV[1], ARGV[2], KEYS[1]
+local user, now = ARGV[6], ARGV[7]
+local i = 8
+local function take(n)
+    local found = {}
+    for j = i, i + n - 1 do found[#found + 1] = ARGV[j] end
+    i = i + n
+    return found
+end
+local removed = 0
+for _, entry in ipairs(take(tonumber(ARGV[3]))) do
+    local newest = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
+    if newest and newest[1] == entry then
+        local position = tonumber(string.match(entry, '^%d+')) + 1
+        redis.call('XADD', stream, string.format('%.0f-0', position), 'event', in_place, 'at', now)
+    end
+    removed = removed + redis.call('XDEL', stream, entry)
+end
+for _, id in ipairs(take(tonumber(ARGV[4]))) do redis.call('DEL', prefix .. 'id:' .. id) end
+local answers = 0
+for _, request in ipairs(take(tonumber(ARGV[5]))) do
+    answers = answers + redis.call('DEL', prefix .. 'join:' .. request)
+end
+for j = i, #ARGV do redis.pcall('LREM', prefix .. 'user:' .. user, 0, ARGV[j]) end
+redis.call('HINCRBY', prefix .. 'state', 'appends', 1)  -- a write, which the WAITAOF after it waits for
+return {removed, answers}
+"""
 
 # The next entries from an id on: whether there may be more, then id, event and items of each. A field is empty where
 # the entry has none of at most ARGV[3] bytes: other programs add entries of any shape. After ARGV[4] bytes it stops.

@@ -4,7 +4,7 @@ Events are counted by item and hour, so that a request may choose any half-life.
 the current time: a clock that jumps changes only the scores' common factor.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop
 from itertools import groupby
@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from cachetools import LRUCache
 
-from service.events.event import POSITIVE, Event
+from service.events.event import Event
+from service.events.kinds import EventKinds
 
 Array = np.ndarray[Any, Any]
 
@@ -51,8 +52,8 @@ class _Ranked(NamedTuple):
 class Trending:
     """Counts events in at most `most_hours` hours and `most_counts` pairs of item and hour; evicts the oldest hours."""
 
-    def __init__(self, weights: Mapping[str, float], *, most_hours: int, most_counts: int) -> None:
-        self._weights = weights
+    def __init__(self, kinds: EventKinds, *, most_hours: int, most_counts: int) -> None:
+        self._kinds = kinds
         self._most_hours = most_hours
         self._most_counts = most_counts
         self._hours: dict[int, _Hour] = {}
@@ -66,7 +67,7 @@ class Trending:
     def add(self, events: Sequence[Event], now: float) -> None:
         """Count the events; one with a timestamp in the future counts as of now."""
         for event in events:
-            weight = self._weights[event.kind] if event.kind in POSITIVE else 0.0
+            weight = self._kinds.strength(event) if event.kind in self._kinds.positive else 0.0
             if weight:
                 self._count(event.item_id, int(min(event.timestamp, now) // HOUR_S), weight)
         self._scores.clear()

@@ -6,10 +6,7 @@ from service.bundles.loaded import LoadedBundle
 from service.http.requests import PagedQuery
 
 
-async def field_warnings(loaded: LoadedBundle, query: PagedQuery, rows: Sequence[int]) -> dict[str, list[str]]:
-    """The response's field `warnings`; nothing where the request's fields are right for a list of these rows."""
+async def field_warnings(loaded: LoadedBundle, query: PagedQuery, rows: Sequence[int]) -> Sequence[str]:
+    """Warnings about the request's fields, for a list of these rows."""
     fields = query.chosen_fields
-    if fields is None:
-        return {}
-    warnings = await loaded.items.warnings(fields, rows, loaded.facet_store)
-    return {"warnings": warnings} if warnings else {}
+    return () if fields is None else await loaded.items.warnings(fields, rows, loaded.facet_store)

@@ -74,6 +74,7 @@ class RecommendedItem(RankedItem):
 
     explanation: Explanation | None = None
     pinned: bool | None = Field(None, description="true where a rule fixed the item's rank")
+    exploration: bool | None = Field(None, description="true where the item is shown to learn about it")
 
 
 class WarnedAnswer(Answer):
@@ -218,6 +219,22 @@ Interval = Annotated[
 ]
 
 
+class PlaceFigures(BaseModel):
+    """Impressions and clicks of some places of responses."""
+
+    items_shown: int
+    clicks: int
+    click_through_rate: float | None
+    click_through_interval: Interval = None
+
+
+class ExplorationFigures(BaseModel):
+    """How explored items do beside the other items of the same responses."""
+
+    explored: PlaceFigures
+    others: PlaceFigures
+
+
 class Figures(BaseModel):
     """Impressions, clicks and purchases of the responses of one bundle, or of all; each item counts once a response."""
 
@@ -231,7 +248,10 @@ class Figures(BaseModel):
     conversions: int = Field(0, description="items purchased from the response that showed them")
     conversion_rate: float | None = Field(None, description="conversions divided by items shown")
     conversion_interval: Interval = None
+    revenue: float = Field(0.0, description="value times quantity of these conversions, in the caller's currency")
+    revenue_per_answer: float | None = Field(None, description="null where nothing was shown; without an interval")
     events: dict[str, int] = Field(description="all events by kind, with or without a request id")
+    exploration: ExplorationFigures | None = Field(None, description="of responses with explored items, where any were")
 
 
 class BundleFigures(Figures):

@@ -6,7 +6,7 @@ cost more per request than the search.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from http import HTTPStatus
@@ -40,6 +40,7 @@ from service.http.parameters import Query, documented_signature, parse_query, re
 from service.http.responses import Refusal
 from service.http.sending import JSON, send_body
 from service.principal import ANONYMOUS, CALLER, LOWEST_ROLE, PRINCIPAL, Principal, Role, require
+from service.ranking.facets import MINUTE_S
 from service.ranking.profile import Profile
 from service.ranking.turns import Turn
 from service.response_cache import CachedResponse, Key
@@ -90,6 +91,7 @@ class Request(Generic[Q]):
     turn: Turn = field(init=False)  # at computing, of requests that take long
     raw_body: bytes = b""  # before parsing, after Content-Encoding: signatures are computed over it
     shown: Sequence[int] = ()  # the items' rows in the response of a route with `impressions`, set by the endpoint
+    explored: Collection[int] = ()  # those of them that are shown to learn about them
     computed_from: float = 0.0  # by the clock of durations, once the request and its user's profile are there
 
 
@@ -104,6 +106,7 @@ class TextResponse:
 Answered = CachedResponse | TextResponse | Response
 Endpoint = Callable[[Service, Request[Any]], Awaitable[Any]]
 UserOf = Callable[[Request[Any]], str | None]
+CacheVariant = Callable[[Service, Request[Any]], bytes]
 IsKnown = Callable[[Service, str], Awaitable[bool]]
 CostOf = Callable[[Service, Request[Any]], int]  # in tokens of rate limits
 
@@ -120,6 +123,11 @@ def no_user(_: Request[Any]) -> None:
 async def unknown(_: Service, __: str) -> bool:
     """The `is_known` of a route whose ids have no slashes."""
     return False
+
+
+def same_for_all(_: Service, __: Request[Any]) -> bytes:
+    """The `cache_variant` of a route whose responses depend on nothing else."""
+    return b""
 
 
 def user_in_path(request: Request[Any]) -> str:
@@ -140,6 +148,7 @@ def route(
     user_of: UserOf = no_user,
     cost_of: CostOf = one_token,
     cacheable: bool = False,
+    cache_variant: CacheVariant = same_for_all,
     user_field: str | None = None,
     impressions: bool = False,
     is_known: IsKnown = unknown,
@@ -161,6 +170,7 @@ def route(
         user_of: the id of the user whose profile the endpoint needs as `request.profile`.
         cost_of: what a request costs.
         cacheable: whether a response depends only on path, query, profile and what clears the response cache.
+        cache_variant: what else the cached response to a query that explores depends on.
         user_field: the response's field for the user id in the path, where everything else depends on the profile
             alone. It is added when a response is sent, so that all unknown users share one cached response.
         impressions: whether the items of `request.shown` are shown to a user who may click: they may be logged.
@@ -195,6 +205,7 @@ def route(
         user_of,
         cost_of,
         cacheable,
+        cache_variant,
         user_field,
         impressions,
         is_known,
@@ -237,6 +248,7 @@ class _DirectEndpoint:
     user_of: UserOf
     cost_of: CostOf
     cacheable: bool
+    cache_variant: CacheVariant
     user_field: str | None
     impressions: bool
     is_known: IsKnown
@@ -268,7 +280,9 @@ class _DirectEndpoint:
         service.metrics.count_answer(response.source)
         if response.item_ids and scope["method"] != "HEAD":
             user_id, bundle_id = self.user_of(request) or "", request.loaded.bundle.bundle_id
-            service.feedback.record_impression(request.request_id, user_id, bundle_id, response.item_ids)
+            service.feedback.record_impression(
+                request.request_id, user_id, bundle_id, response.item_ids, response.explored_ids
+            )
         first_fields = {"request_id": request.request_id}
         if self.user_field is not None:
             first_fields[self.user_field] = request.id
@@ -351,6 +365,10 @@ class _DirectEndpoint:
     async def _respond_from_cache(self, service: Service, request: Request[Any], query: bytes, epoch: int) -> Answered:
         """The cached response; on a miss a computed one, which is then cached."""
         unknown_user = self.user_field is not None and request.profile is request.loaded.users.unknown_profile
+        if request.query.explores:
+            query += self.cache_variant(service, request)
+        if request.query.depends_on_time:
+            query += b" %d" % (service.live.now() // MINUTE_S)  # a space is in no query string
         key: Key = self.path, "" if unknown_user else request.id, query
         cached = service.responses.get(key, request.profile)
         if cached is not None:
@@ -377,7 +395,8 @@ class _DirectEndpoint:
         request.timings.mark("render")
         logged = self.impressions and service.settings.log_impressions
         item_ids = tuple(request.loaded.items.shown(row).item_id for row in request.shown) if logged else ()
-        return CachedResponse(request.profile, rendered, result.get("source", ""), item_ids)
+        explored_ids = tuple(item_ids[i] for i, row in enumerate(request.shown) if logged and row in request.explored)
+        return CachedResponse(request.profile, rendered, result.get("source", ""), item_ids, explored_ids)
 
 
 async def _read_body(service: Service, scope: Scope, receive: Receive, parser: BodyParser) -> tuple[bytes, Any]:

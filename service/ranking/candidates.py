@@ -81,7 +81,9 @@ class RankingContext:
         shares = self._scoring.boost_shares(self.constraints, self.vector)[rows]
         return Candidates(rows, self._scoring.score(self.vector, rows) + shares, shares)
 
-    def to_ranking(self, chosen: Candidates, offset: int, depth: int) -> Ranking:
+    def to_ranking(
+        self, chosen: Candidates, offset: int, depth: int, explored: frozenset[int] = frozenset()
+    ) -> Ranking:
         """Insert the pins into the chosen candidates and return places offset + 1 to depth."""
         if self._pins:
             merged = chosen.followed_by(self._score(np.array([row for _, row in self._pins], np.int64)))
@@ -89,7 +91,8 @@ class RankingContext:
             chosen = merged[insert_pins(range(len(chosen)), pins, depth)]
         page = chosen[offset:depth]
         pinned = frozenset(row for _, row in self._pins)
-        return Ranking(page.rows, page.scores, self._source, page.shares if self.constraints.boosts else None, pinned)
+        shares = page.shares if self.constraints.boosts else None
+        return Ranking(page.rows, page.scores, self._source, shares, pinned, explored & frozenset(page.rows.tolist()))
 
 
 def _allowed_pins(constraints: Constraints, forbidden: Array) -> list[tuple[int, int]]:

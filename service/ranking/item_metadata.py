@@ -98,7 +98,7 @@ class ItemMetadata:
         unseen = [name for name in fields.attributes if name not in shown]
         if not unseen:
             return []
-        known = {*self._bundle.manifest.attribute_types, *(await facet_store.facets()).by_name}
+        known = {*self._bundle.manifest.attribute_types, *(await facet_store.facets()).columns}
         unknown = [name for name in unseen if name not in known]
         return [unknown_fields(unknown, known)] if unknown else []
 

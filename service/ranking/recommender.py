@@ -11,6 +11,7 @@ from index.bundle import Bundle
 from service.ranking.attribution import ScoreShares, attribute_score, chunks_of, counterfactual_ranks, rounded
 from service.ranking.constraints import NO_CONSTRAINTS, Constraints
 from service.ranking.explanation_text import (
+    EXPLORED_SENTENCE,
     PastItems,
     popular_sentence,
     render_explanations,
@@ -34,6 +35,7 @@ class Ranking:
     source: Source | Literal["popular"]
     shares: Array | None = None  # (<= k,) what boosts add to each score; None without boosts
     pinned: frozenset[int] = frozenset()  # rows that a rule pinned
+    explored: frozenset[int] = frozenset()  # rows that are shown to learn about them
 
     def part(self, places: slice) -> "Ranking":
         """The items at these places."""
@@ -132,7 +134,10 @@ class BundleRecommender:
             count=len(profile.past),
             has_taste=self._bundle.manifest.fold_in == "exact",
         )
-        pinned = [row in ranking.pinned for row in ranking.rows.tolist()] if ranking.pinned else ()
+        pinned, explored = (
+            [row in marked for row in ranking.rows.tolist()] if marked else ()
+            for marked in (ranking.pinned, ranking.explored)
+        )
         return render_explanations(
             shares,
             past,
@@ -140,6 +145,7 @@ class BundleRecommender:
             ranks,
             shares=ranking.shares,
             pinned=pinned,
+            explored=explored,
             user_counts=self.user_counts(ranking.rows),
         )
 
@@ -178,6 +184,8 @@ class BundleRecommender:
         shares = [None] * len(ranking.rows) if ranking.shares is None else rounded(ranking.shares)
         for row, count, share in zip(ranking.rows.tolist(), self.user_counts(ranking.rows), shares, strict=True):
             sentence = popular_sentence(count) + rules_sentence(share or 0.0, pinned=row in ranking.pinned)
+            if row in ranking.explored:
+                sentence += EXPLORED_SENTENCE
             yield orjson.dumps({"sentence": sentence} | ({} if share is None else {"rules": share}))
 
 

@@ -15,6 +15,7 @@ from index.extras import missing_package
 from index.registry import Registry
 from service.background import supervised
 from service.errors import ServiceError
+from service.events.kinds import trainer_arguments
 from service.events.log import EventLog
 from service.redis.client import connect
 from service.retrain.job_runner import JobRunner, RetrainPaths, RunGate
@@ -63,7 +64,7 @@ async def open_retraining(
         paths=paths,
         clock=clock,
         wake=asyncio.Event(),
-        arguments=tuple(shlex.split(settings.retrain_arguments)),
+        arguments=(*trainer_arguments(settings), *shlex.split(settings.retrain_arguments)),
         warm_start=settings.retrain_warm_start,
         secret=None if secret is None else secret.get_secret_value(),
     )

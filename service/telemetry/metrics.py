@@ -19,6 +19,8 @@ from service.telemetry.resources import anonymous_bytes, memory_limit_bytes
 from service.telemetry.task_metrics import TaskMetrics
 
 CIRCUIT_STATES = ("closed", "open", "half_open")
+ENCODED_KINDS = ("text", "image")
+ENCODING_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 SWAP_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
 
@@ -91,6 +93,27 @@ class RankingMetrics(TaskMetrics):
         """Set the gauge of the circuit's state: closed, open or half_open."""
         for other in CIRCUIT_STATES:
             self.milvus_circuit.labels(other).set(other == state)
+
+
+class EncodingMetrics(TaskMetrics):
+    """Texts and pictures of new items."""
+
+    def __init__(self, r: CollectorRegistry) -> None:
+        super().__init__(r)
+        self.encoded = counter_from_zero(
+            r, "reco_encoded", "Contents of items that were encoded: text, image.", kind=ENCODED_KINDS
+        )
+        self.encoding_failures = counter_from_zero(
+            r, "reco_encoding_failures", "Items whose text or image could not be encoded.", kind=ENCODED_KINDS
+        )
+        self.encoding_seconds = Histogram(
+            "reco_encoding_seconds", "Duration of one batch.", ["kind"], registry=r, buckets=ENCODING_BUCKETS
+        )
+        self.encoding_queue = Gauge("reco_encoding_queue", "Items that wait for their features.", registry=r)
+        self.encoder_starts = Counter("reco_encoder_starts", "Starts of the encoding process.", registry=r)
+        self.encoder_failures = Counter(
+            "reco_encoder_failures", "Unexpected ends and timeouts of the encoding process.", registry=r
+        )
 
 
 class RedisMetrics(TaskMetrics):
@@ -266,6 +289,7 @@ class Metrics(
     HttpMetrics,
     UserMetrics,
     RankingMetrics,
+    EncodingMetrics,
     RedisMetrics,
     SecurityMetrics,
     EventMetrics,

@@ -1,34 +1,30 @@
 """Builds a user's profile from the trained past and later events; the newest event of an item decides."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from index.bundle import Bundle
-from service.events.event import POSITIVE, Event
+from service.events.event import Event
+from service.events.kinds import EventKinds
 from service.ranking.profile import Profile, fold_in
-from service.settings import UserSettings
-
-
-def strength_by_kind(settings: UserSettings) -> dict[str, float]:
-    """The strength in a profile of each kind of event that adds its item."""
-    return {kind: getattr(settings, f"event_weight_{kind}") for kind in POSITIVE}
 
 
 def profile_from_events(
-    bundle: Bundle, user_row: int | None, events: Sequence[Event], strengths: Mapping[str, float]
+    bundle: Bundle, user_row: int | None, events: Sequence[Event], kinds: EventKinds
 ) -> Profile | None:
     """The profile from the user's training and these events, oldest first; None where the bundle has none of the items.
 
     The past is the items of training and then those of events, in order of each item's last event. The bundle's recency
     counts events and not time, so a cached profile is valid until the next event.
     """
-    last_events = _last_event_by_row(bundle, events)
+    # A Redis log may list events of kinds that the operator's file no longer has.
+    last_events = _last_event_by_row(bundle, [event for event in events if event.kind in kinds.in_profile])
     if not last_events:
         return None
     trained = [] if user_row is None else [row for row in bundle.seen(user_row).tolist() if row not in last_events]
-    positive = {row: event for row, event in last_events.items() if event.kind in POSITIVE}
-    past_strengths = [1.0] * len(trained) + [strengths[event.kind] for event in positive.values()]
+    positive = {row: event for row, event in last_events.items() if event.kind in kinds.positive}
+    past_strengths = [1.0] * len(trained) + [kinds.strength(event) for event in positive.values()]
     return fold_in(
         bundle,
         np.array([*trained, *positive], np.int64),

@@ -10,11 +10,12 @@ from index.bundle import Bundle
 from service.errors import UnknownUserError
 from service.events.event import Event
 from service.events.freshness import EventFreshness
+from service.events.kinds import event_kinds
 from service.events.log import EventLog, LogUnavailable
 from service.ranking.profile import NO_ROWS, Profile, fold_in, trained_profile
 from service.settings import MEGABYTE, UserSettings
 from service.telemetry.metrics import UserMetrics
-from service.users.fold_in_events import profile_from_events, strength_by_kind
+from service.users.fold_in_events import profile_from_events
 from service.users.profile_cache import OUTDATED, ProfileCache
 from service.users.vector_cache import VectorCache
 from service.users.vector_keys import Vector, user_key
@@ -55,7 +56,7 @@ class UserLookup:
         self._freshness = freshness
         self._settings = settings
         self._events_in_redis = settings.event_log == "redis"
-        self._strengths = strength_by_kind(settings)
+        self._kinds = event_kinds(settings)
         self._loading: dict[str, _Loading] = {}
         self._counts = {source: metrics.vectors.labels(source) for source in get_args(Source)}
         self._unread = metrics.events_unread
@@ -159,7 +160,7 @@ class UserLookup:
             return None
 
     def _folded_in(self, row: int | None, events: Sequence[Event]) -> _Loaded | None:
-        profile = profile_from_events(self._bundle, row, events, self._strengths) if events else None
+        profile = profile_from_events(self._bundle, row, events, self._kinds) if events else None
         return None if profile is None else _Loaded(profile, "fold_in")
 
     async def _trained(self, user_id: str, row: int) -> _Loaded:

@@ -78,6 +78,7 @@ def read(
         },
         counts=counts | pictured.counts | attributes.counts,
         notes=times.notes + pictured.notes + attributes.notes + _note_on_bad_lines(metadata, bad_lines),
+        attribute_types=attributes.types,
     )
 
 

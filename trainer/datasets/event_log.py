@@ -1,5 +1,6 @@
 """Reads the service's event log, as `python -m service export-events` writes it, as interactions."""
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +23,8 @@ COLUMNS = pl.Schema(
     }
 )
 DEFAULT_POSITIVE = ("click", "like", "purchase")
-KNOWN_POSITIVE = ("view", *DEFAULT_POSITIVE)
-DISLIKE = "dislike"
+DEFAULT_NEGATIVE = ("dislike",)
+KIND = re.compile(r"[a-z][a-z0-9_.-]{0,31}")
 
 
 @dataclass(frozen=True)
@@ -46,21 +47,21 @@ def event_files(path: Path) -> list[Path]:
     return files
 
 
-def read_feedback(path: Path, positive: Collection[str] = DEFAULT_POSITIVE) -> UserFeedback:
-    """Read events of the `positive` kinds, and dislikes, which cancel earlier events on a pair; others are ignored.
+def read_feedback(
+    path: Path, positive: Collection[str] = DEFAULT_POSITIVE, negative: Collection[str] = DEFAULT_NEGATIVE
+) -> UserFeedback:
+    """Read events of the `positive` kinds, and of `negative` ones, which cancel earlier events on a pair.
 
-    `path` is one file, or a folder of files that may overlap. InputError: no such file, no Parquet, a column missing
-    or of another type, an unknown positive kind, an impossible time.
+    `path` is one file, or a folder of files that may overlap; events of other kinds are ignored. InputError: no such
+    file, no Parquet, a column missing or of another type, a name that no kind can have, an impossible time.
     """
-    if not positive or (unknown := sorted(set(positive) - set(KNOWN_POSITIVE))):
-        found = ", ".join(unknown) if positive else "nothing"
-        raise InputError(f"positive kinds are some of {', '.join(KNOWN_POSITIVE)}; found {found}")
+    _check_kinds(positive, negative)
     events = pl.concat([_read(file) for file in event_files(path)])
     last_position = 0 if events.is_empty() else int(events["position"].max())  # type: ignore[arg-type]
     once = events.sort("position").unique("event_id", keep="first", maintain_order=True)
-    relevant = once.filter(pl.col("kind").is_in([*positive, DISLIKE]))
+    relevant = once.filter(pl.col("kind").is_in([*positive, *negative]))
     return UserFeedback(
-        pairs=_latest_feedback(relevant),
+        pairs=_latest_feedback(relevant, negative),
         counts={
             "events_read": len(events),
             "events_repeated": len(events) - len(once),
@@ -92,9 +93,18 @@ def _read(file: Path) -> pl.DataFrame:
     return events
 
 
-def _latest_feedback(events: pl.DataFrame) -> pl.DataFrame:
+def _check_kinds(positive: Collection[str], negative: Collection[str]) -> None:
+    wrong = [kind for kind in (*positive, *negative) if not KIND.fullmatch(kind)]
+    if wrong or not positive:
+        found = f"{wrong[0]!r:.80}" if wrong else "none"
+        raise InputError(f"expected kinds of events such as click,like,purchase; found {found}")
+    if both := sorted(set(positive) & set(negative)):
+        raise InputError(f"kinds are positive or negative; found {', '.join(both)} among both")
+
+
+def _latest_feedback(events: pl.DataFrame, negative: Collection[str]) -> pl.DataFrame:
     """The order of the log counts, not the timestamps: clients' clocks differ."""
-    is_like = pl.col("kind") != DISLIKE
+    is_like = ~pl.col("kind").is_in(list(negative))
     return events.group_by("user_id", "item_id", maintain_order=True).agg(
         pl.col("timestamp").filter(is_like).first(),
         is_like.last().alias("liked"),

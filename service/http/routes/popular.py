@@ -16,7 +16,8 @@ from service.http.request_cost import list_cost
 from service.http.requests import PagedQuery, TrendingQuery, with_limits
 from service.http.responses import PopularAnswer, TrendingAnswer
 from service.http.route import Request, route
-from service.ranking.constraints import Constraints, filter_constraints
+from service.http.routes.filtering import query_constraints, warnings_of
+from service.ranking.constraints import Constraints
 from service.ranking.diversity import BY_SCORE
 from service.ranking.turns import Turn
 from service.settings import Settings
@@ -52,7 +53,7 @@ async def popular(service: Service, request: Request[PagedQuery]) -> dict[str, A
     """The most popular items; recent interactions count more where the bundle has times."""
     loaded, query = request.loaded, request.query
     await request.turn.begin()
-    constraints = await filter_constraints(query.filters, loaded.bundle.item_ids, loaded.facet_store)
+    constraints = await query_constraints(service, request, query)
     (ranking,) = await loaded.ranker.rank(
         [None], query.k, query.offset, exclude_seen=False, constraints=constraints, order=BY_SCORE, turn=request.turn
     )
@@ -62,7 +63,7 @@ async def popular(service: Service, request: Request[PagedQuery]) -> dict[str, A
         "source": "popular",
         "missing": query.k - len(rows),
         "items": _render(loaded, rows, ranking.scores, query),
-        **await field_warnings(loaded, query, rows),
+        **warnings_of(constraints.warnings, await field_warnings(loaded, query, rows)),
     }
 
 
@@ -74,7 +75,7 @@ async def trending(service: Service, request: Request[TrendingQuery]) -> dict[st
     loaded, query, live = request.loaded, request.query, service.live
     await request.turn.begin()
     hours = query.half_life_hours or service.settings.trending_half_life_hours
-    constraints = await filter_constraints(query.filters, loaded.bundle.item_ids, loaded.facet_store)
+    constraints = await query_constraints(service, request, query)
     mask = constraints.allowed_mask(len(loaded.bundle.item_ids))
     mask[loaded.hidden] = False
     depth = query.offset + query.k
@@ -90,7 +91,7 @@ async def trending(service: Service, request: Request[TrendingQuery]) -> dict[st
         "half_life_hours": hours,
         "missing": query.k - len(rows),
         "items": _render(loaded, rows, np.array(scores, np.float64), query),
-        **await field_warnings(loaded, query, rows),
+        **warnings_of(constraints.warnings, await field_warnings(loaded, query, rows)),
     }
 
 

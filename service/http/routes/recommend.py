@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 
 from service.bundles.loaded import LoadedBundle
 from service.errors import ServiceError
+from service.http.exploring import exploration_warnings, explorations, explored_version
 from service.http.item_fields import field_warnings
 from service.http.known_ids import is_known_user
 from service.http.parameters import Query
@@ -18,7 +19,8 @@ from service.http.request_cost import list_cost
 from service.http.requests import BatchBody, RankBody, RecommendQuery, SessionBody, rank_body, with_limits
 from service.http.responses import BatchAnswer, RankAnswer, RecommendAnswer, SessionAnswer
 from service.http.route import Request, check_id, route, user_in_path
-from service.ranking.constraints import NO_CONSTRAINTS, Constraints, filter_constraints, rule_constraints
+from service.http.routes.filtering import query_constraints, warnings_of
+from service.ranking.constraints import NO_CONSTRAINTS, Constraints, rule_constraints
 from service.ranking.diversity import BY_SCORE, ListOrder
 from service.ranking.profile import NO_ROWS, Profile
 from service.ranking.recommender import Ranking
@@ -43,6 +45,7 @@ def routes(settings: Settings) -> list[APIRoute]:
             user_of=user_in_path,
             cost_of=list_cost,
             cacheable=True,
+            cache_variant=explored_version,
             user_field="user_id",
             impressions=True,
             is_known=is_known_user,
@@ -88,14 +91,15 @@ async def recommend(service: Service, request: Request[RecommendQuery]) -> dict[
         ranking = await loaded.recommender.recommend(profile, query.k, exclude_seen=query.exclude_seen)
         await request.turn.begin()  # the wait for a search that several requests share is no computing of this one
     else:
-        listing = await _list_request(service, loaded, request.turn, query)
-        (ranking,) = await _rank(loaded, [profile], listing)
+        listing = await _list_request(service, request, query)
+        unknown = profile is loaded.users.unknown_profile  # whose response is one for all unknown users
+        (ranking,) = await _rank(service, loaded, [profile], ["" if unknown else request.id], listing)
     request.timings.mark("search")
-    request.shown = ranking.rows.tolist()
+    request.shown, request.explored = ranking.rows.tolist(), ranking.explored
     fields = await _render_list(loaded, service.settings.past_items, profile, ranking, listing)
     if query.explain:
         request.timings.mark("explain")
-    warnings = await field_warnings(loaded, query, request.shown) if query.fields else {}
+    warnings = warnings_of(listing.warnings, await field_warnings(loaded, query, request.shown))
     return {"bundle": loaded.bundle.bundle_id, **fields, **warnings}
 
 
@@ -127,12 +131,12 @@ async def _session_answer(
     weights = SessionWeights(settings.session_like_weight, settings.session_dislike_weight)
     profile = session_profile(loaded.bundle, request.profile, session_items, weights)
     await request.turn.pause()
-    listing = await _list_request(service, loaded, request.turn, body, body.rules)
+    listing = await _list_request(service, request, body, body.rules)
     if candidates is not None:
         listing = listing.among(loaded.bundle.item_ids.rows(candidates))
-    (ranking,) = await _rank(loaded, [profile], listing)
+    (ranking,) = await _rank(service, loaded, [profile], [body.user_id or "\0".join(session_items.ids)], listing)
     request.timings.mark("search")
-    request.shown = ranking.rows.tolist()
+    request.shown, request.explored = ranking.rows.tolist(), ranking.explored
     return {
         "bundle": loaded.bundle.bundle_id,
         "user_id": body.user_id,
@@ -140,7 +144,7 @@ async def _session_answer(
             loaded.bundle, [*(candidates or ()), *session_items.ids, *_item_ids(body.rules)]
         ),
         **await _render_list(loaded, settings.past_items, profile, ranking, listing),
-        **await field_warnings(loaded, body, request.shown),
+        **warnings_of(listing.warnings, await field_warnings(loaded, body, request.shown)),
     }
 
 
@@ -155,8 +159,10 @@ async def batch(service: Service, request: Request[Query]) -> dict[str, Any]:
     errors = {user_id: error for user_id, error in by_user.items() if not isinstance(error, Profile)}
     request.timings.mark("user")
     await request.turn.begin()
-    listing = await _list_request(service, loaded, request.turn, body, body.rules)
-    rankings = await _rank(loaded, list(profiles.values()), listing)
+    listing = await _list_request(service, request, body, body.rules)
+    unknown = loaded.users.unknown_profile
+    names = ["" if profile is unknown else user_id for user_id, profile in profiles.items()]
+    rankings = await _rank(service, loaded, list(profiles.values()), names, listing)
     request.timings.mark("search")
     answers = {
         user_id: orjson.Fragment(orjson.dumps({"user_id": user_id, **error})) for user_id, error in errors.items()
@@ -167,12 +173,13 @@ async def batch(service: Service, request: Request[Query]) -> dict[str, Any]:
         answer = orjson.dumps({"user_id": user_id, **fields}, option=orjson.OPT_SERIALIZE_NUMPY)
         answers[user_id] = orjson.Fragment(answer)
         await request.turn.pause()
+    shown = np.concatenate([NO_ROWS, *(ranking.rows for ranking in rankings)]).tolist()
     return {
         "bundle": loaded.bundle.bundle_id,
         "source": "batch",
         "unknown_items": unknown_items(loaded.bundle, _item_ids(body.rules)),
         "answers": [answers[user_id] for user_id in body.user_ids],
-        **await field_warnings(loaded, body, np.concatenate([NO_ROWS, *(one.rows for one in rankings)]).tolist()),
+        **warnings_of(listing.warnings, await field_warnings(loaded, body, shown)),
     }
 
 
@@ -199,6 +206,7 @@ class _ListRequest:
     constraints: Constraints = NO_CONSTRAINTS
     order: ListOrder = BY_SCORE
     candidates: Array | None = None  # rows in the order given, among which alone items are ranked; None: all items
+    warnings: Sequence[str] = ()  # what in the request had no effect
 
     def among(self, rows: Array) -> "_ListRequest":
         """The list of these rows only; rows of -1 are of no item."""
@@ -206,20 +214,39 @@ class _ListRequest:
         within = Constraints(np.sort(known))
         return replace(self, constraints=self.constraints.merged_with(within), candidates=known)
 
+    @property
+    def explores(self) -> bool:
+        """Whether places go to items that few users have seen; given candidates are only ordered."""
+        return self.query.explores and self.candidates is None
+
 
 async def _list_request(
-    service: Service, loaded: LoadedBundle, turn: Turn, query: RecommendQuery, rules: Rules | None = None
+    service: Service, request: Request[Any], query: RecommendQuery, rules: Rules | None = None
 ) -> _ListRequest:
     """Combine the request's filters and rules with the rules file; the request's pins win over those of the file."""
+    loaded = request.loaded
     file_constraints = await service.rules.constraints(loaded.bundle, loaded.facet_store)
-    constraints = await filter_constraints(query.filters, loaded.bundle.item_ids, loaded.facet_store)
+    constraints = await query_constraints(service, request, query)
     if rules is not None:
         constraints = constraints.merged_with(await rule_constraints(rules, loaded.bundle.item_ids, loaded.facet_store))
-    return _ListRequest(query, turn, constraints.merged_with(file_constraints), query.order)
+    explored = exploration_warnings(service) if query.explores else ()
+    return _ListRequest(
+        query,
+        request.turn,
+        constraints.merged_with(file_constraints),
+        query.order,
+        warnings=[*constraints.warnings, *explored],
+    )
 
 
-async def _rank(loaded: LoadedBundle, profiles: Sequence[Profile | None], listing: _ListRequest) -> list[Ranking]:
-    """A ranking for each profile."""
+async def _rank(
+    service: Service,
+    loaded: LoadedBundle,
+    profiles: Sequence[Profile | None],
+    names: Sequence[str],
+    listing: _ListRequest,
+) -> list[Ranking]:
+    """A ranking for each profile; the names tell the draws of their explorations apart."""
     query = listing.query
     return await loaded.ranker.rank(
         profiles,
@@ -230,6 +257,7 @@ async def _rank(loaded: LoadedBundle, profiles: Sequence[Profile | None], listin
         order=listing.order,
         turn=listing.turn,
         candidates=listing.candidates,
+        explorations=explorations(service, loaded, query, names) if listing.explores else (),
     )
 
 
@@ -242,14 +270,18 @@ async def _render_list(
 ) -> dict[str, Any]:
     """The fields of a response that hold one ranking; an explanation names at most `max_past_items`."""
     query, rows, turn = listing.query, ranking.rows.tolist(), listing.turn
-    more = (
-        [b',"pinned":true' if row in ranking.pinned else b"" for row in rows] if ranking.pinned else [b""] * len(rows)
-    )
+    marked = ranking.pinned or ranking.explored
+    more = [_marks(ranking, row) for row in rows] if marked else [b""] * len(rows)
     if query.explain:
         explanations = await turn.run(_explain(loaded, max_past_items, profile, ranking, listing))
         more = [b'%b,"explanation":%b' % pair for pair in zip(more, explanations, strict=True)]
     items = loaded.items.ranked(rows, ranking.scores, first=query.offset + 1, more=more, fields=query.chosen_fields)
     return {"source": ranking.source, "missing": query.k - len(rows), "items": items}
+
+
+def _marks(ranking: Ranking, row: int) -> bytes:
+    pinned = b',"pinned":true' if row in ranking.pinned else b""
+    return pinned + (b',"exploration":true' if row in ranking.explored else b"")
 
 
 def _explain(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from made_events import NOON, made, several
 from servers import Valkey
 
-from service.events.event import Event, kind_label
+from service.events.event import Event
 from service.events.log import EventCount, EventLog, Overloaded
 from service.events.open_log import open_log
 from service.events.quality import quality
@@ -315,7 +315,7 @@ def test_events_older_than_retention_are_not_counted_so_that_their_times_make_no
 
 def recount(events: list[Event], since: float) -> dict[str, Any]:
     """/quality by its rules, from all events at once."""
-    counts = [EventCount(e.bundle or "", kind_label(e.kind), 1) for e in events if e.timestamp >= since]
+    counts = [EventCount(e.bundle or "", e.kind, 1) for e in events if e.timestamp >= since]
     for request_id in {event.request_id for event in events if event.request_id}:
         of_it = [event for event in events if event.request_id == request_id]
         impressions = [event for event in of_it if event.kind == "impression"]
@@ -340,7 +340,16 @@ def figures(impressions: list[Event], events: list[Event]) -> dict[str, int]:
         "clicked": clicks,
         "hits": int(clicks > 0),
         "conversions": joined("purchase"),
+        "revenue": revenue(named, shown - len(named), [event for event in events if event.kind == "purchase"]),
     }
+
+
+def revenue(named: set[str], others_shown: int, bought: list[Event]) -> int:
+    """In thousandths: all that was paid for named items, and the mean of the others for each that was shown."""
+    others = {event.item_id for event in bought} - named
+    of_named = sum(event.paid for event in bought if event.item_id in named)
+    of_others = sum(event.paid for event in bought if event.item_id in others)
+    return of_named + (of_others * min(len(others), others_shown) // len(others) if others else 0)
 
 
 names = st.sampled_from(["", "item-0", "item-1", "item-2", "item-3"])
@@ -350,6 +359,8 @@ def possible(kind: str, item: str, items: list[str], value: int, **fields: Any) 
     """An event that its kind allows: only an impression may name no item, or several."""
     if kind == "impression":
         return made(kind=kind, item_id=item, items=[] if item else items, value=value, **fields)
+    if kind == "purchase" and value != 2:  # else without a price
+        fields |= {"value": value + 0.125, "quantity": value % 3}
     return made(kind=kind, item_id=item or "item-9", **fields)
 
 

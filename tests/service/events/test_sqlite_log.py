@@ -10,6 +10,7 @@ import pytest
 from made_events import NOON, made, several
 
 from index.errors import InputError
+from service.events.counting import COUNTING
 from service.events.event import Event
 from service.events.log import LogUnavailable
 from service.events.open_log import FILE
@@ -62,8 +63,8 @@ async def write(log: SqliteLog, events: list[Event]) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("CREATE TABLE mine (x)", "found application id 0x0 and schema 0, expected 0x5245434f and 1"),
-        ("PRAGMA application_id = 0x5245434F; PRAGMA user_version = 2", "schema 2, expected 0x5245434f and 1"),
+        ("CREATE TABLE mine (x)", "found application id 0x0 and schema 0, expected 0x5245434f and 1 to 2"),
+        ("PRAGMA application_id = 0x5245434F; PRAGMA user_version = 3", "schema 3, expected 0x5245434f and 1 to 2"),
     ],
 )
 def test_somebody_elses_database_or_a_later_schema_is_refused(tmp_path: Path, change: str, said: str) -> None:
@@ -99,6 +100,42 @@ def test_a_log_of_the_first_release_is_taken_on_and_counts_go_on(tmp_path: Path)
 
     use(tmp_path, steps)
     use(tmp_path, lambda log: write(log, [made("3")]))
+
+
+# The tables of version 1, with a user's events of two kinds and an answer that was shown.
+OF_VERSION_1 = f"""
+{EVENTS}
+{COUNTING}
+CREATE TRIGGER event_counted AFTER INSERT ON counts BEGIN SELECT raise(ABORT, 'the old trigger'); END;
+CREATE TRIGGER answer_changed AFTER UPDATE ON answers BEGIN SELECT raise(ABORT, 'the old trigger'); END;
+INSERT INTO events VALUES
+    (1, 'e1', 'ann', 'item-1', 'wishlist', 1, {NOON}, NULL, NULL, {NOON}, NULL),
+    (2, 'e2', 'ann', 'item-2', 'view', 1, {NOON}, 'r1', 'b1', {NOON}, NULL);
+INSERT INTO answers (request_id, touched, bucket, bundle, listed) VALUES ('r1', {NOON:.0f}, {NOON:.0f}, 'b1', 2);
+"""
+
+
+def test_a_log_of_version_1_is_migrated_once_and_goes_on(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / FILE)) as old:
+        old.executescript(OF_VERSION_1)
+
+    async def steps(log: SqliteLog) -> None:
+        assert await ids(log) == ["e1", "e2"]
+        assert [event.event_id for event in await log.user_events("ann")] == ["e2"]
+        await log.append([made("e3", request_id="r1", kind="purchase", value=2.5, quantity=2, item_id="item-2")])
+        counted = {count.name: count.n for count in await log.counts_since(0)}
+        assert counted == {"conversions": 1, "revenue": 5_000, "purchase": 1}
+
+    def version() -> tuple[int, int]:
+        with closing(sqlite3.connect(tmp_path / FILE)) as file:
+            names = ("user_version", "schema_version")
+            found = [file.execute(f"PRAGMA {name}").fetchone()[0] for name in names]
+            return found[0], found[1]
+
+    use(tmp_path, steps)
+    migrated = version()
+    use(tmp_path, lambda log: write(log, [made("e4")]))
+    assert (migrated[0], version()) == (2, migrated)
 
 
 def test_old_answers_are_removed_with_their_items_a_limited_number_at_a_time(

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_events import NOON, made
 
-from service.events.event import POSITIVE, Event
+from service.events.event import Event
+from service.events.kinds import BUILT_IN, EventKind, EventKinds
 from service.events.trending import HOUR_S, Trending
 
 DAY_S = 86_400.0
@@ -14,7 +15,10 @@ number = itertools.count()
 
 
 def trending(most_hours: int = 720, most_counts: int = 100_000, **weights: float) -> Trending:
-    return Trending(dict.fromkeys(POSITIVE, 1.0) | weights, most_hours=most_hours, most_counts=most_counts)
+    kinds = {name: EventKind(weight=weight) for name, weight in weights.items()}
+    return Trending(
+        EventKinds({**BUILT_IN.by_name, **kinds}, BUILT_IN.always), most_hours=most_hours, most_counts=most_counts
+    )
 
 
 def event(item_id: str, hours_ago: float = 0, kind: str = "click") -> Event:

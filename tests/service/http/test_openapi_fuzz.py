@@ -35,6 +35,7 @@ KNOWN = {
     "attribute": ["material"],
     "require": ["material:oak"],
     "exclude": ["item-1"],
+    "filter": ["material = oak and not category in [rug]", "colour = red", "created_at > now - 30d", "material < 3"],
     "kind": ["click", "dislike", "impression"],
     "value": [2**64, -(2**63) - 1, 10**300],
 }
@@ -52,6 +53,7 @@ ODD_HEADERS = [  # none of which changes an answer
 ]
 UNTOLD = (  # reasons to refuse that no schema can tell: they depend on the bundle, or on several places of a body
     "no item can be chosen by",
+    "filter: ",  # a language of its own
     "this bundle has",
     "appears twice",
     "is both pinned and blocked",

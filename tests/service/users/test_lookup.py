@@ -24,7 +24,7 @@ from service.settings import MEGABYTE
 from service.users.lookup import Source
 from service.users.profile_cache import ENTRY_BYTES, OUTDATED, ProfileCache
 
-KINDS = ("view", "click", "like", "purchase", "dislike", "impression", "something-else")
+KINDS = ("view", "click", "like", "purchase", "dislike", "impression")
 run_number = itertools.count()
 
 acts = st.tuples(
