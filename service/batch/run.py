@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,10 +45,14 @@ class Made(NamedTuple):
     rows: int
     kept_parts: int  # of an earlier run that was interrupted
     hidden_items: str  # how current they were known
+    warnings: Sequence[str]  # what in the filter had no effect
 
 
-async def make_lists(settings: Settings, request: RunRequest, on_progress: OnProgress) -> Made:
-    """Make and write all lists. InputError, with nothing written, where a user, filter or rule is wrong."""
+async def make_lists(settings: Settings, request: RunRequest, on_progress: OnProgress, *, now: float) -> Made:
+    """Make and write all lists. InputError, with nothing written, where a user, filter or rule is wrong.
+
+    now: in unix seconds, for filters.
+    """
     one_thread()
     if not 1 <= request.options.k <= settings.depth_max:
         raise InputError(f"k is {request.options.k}; expected 1 to {settings.depth_max} (RECO_DEPTH_MAX)")
@@ -56,7 +60,7 @@ async def make_lists(settings: Settings, request: RunRequest, on_progress: OnPro
     async with opened_lists(settings, bundle) as opened:
         users = users_of(request.users, bundle.user_ids, settings.id_max_chars)
         try:
-            constraints = await run_constraints(opened.loaded, opened.rules, request.options.filters)
+            constraints = await run_constraints(opened.loaded, opened.rules, request.options.filters, now)
         except ServiceError as error:
             raise InputError(error.detail) from error
         plan = RunPlan(settings, bundle.bundle_id, constraints, request.options)
@@ -67,7 +71,15 @@ async def make_lists(settings: Settings, request: RunRequest, on_progress: OnPro
             run = _Run(plan, users, parts, missing, on_progress)
             await run.make_missing(opened, request.workers)
             rows = await asyncio.to_thread(parts.join, about)
-    return Made(str(request.out), bundle.bundle_id, len(users), rows, n_parts - len(missing), opened.hidden)
+    return Made(
+        str(request.out),
+        bundle.bundle_id,
+        len(users),
+        rows,
+        n_parts - len(missing),
+        opened.hidden,
+        constraints.warnings,
+    )
 
 
 def _about(plan: RunPlan, users: str) -> dict[str, Any]:
@@ -77,7 +89,6 @@ def _about(plan: RunPlan, users: str) -> dict[str, Any]:
         "users": users,
         "k": plan.options.k,
         "exclude_seen": plan.options.exclude_seen,
-        "filters": asdict(plan.options.filters),
         "constraints": _digest(plan.constraints),
         "part_users": PART_USERS,
     }

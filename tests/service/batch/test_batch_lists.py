@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from service.batch.allowed_search import AllowedSearch
 from service.batch.lists import ListOptions
 from service.batch.run import Made, RunRequest, make_lists
 from service.ranking.constraints import Filters
+from service.ranking.filters.parsing import parse_filter
 from service.settings import Settings
 
 USERS = [f"user-{row}" for row in range(30)]
@@ -55,7 +57,7 @@ def client(registry: Path, data: Path) -> Iterator[httpx.Client]:
 
 def run(users: str | Path, out: Path, *, workers: int = 1, options: ListOptions, **variables: Any) -> Made:
     request = RunRequest(str(users), out, options, workers)
-    return asyncio.run(make_lists(Settings(**variables), request, lambda done, total: None))
+    return asyncio.run(make_lists(Settings(**variables), request, lambda done, total: None, now=time.time()))
 
 
 def users_file(folder: Path, ids: Sequence[str] = (*USERS, *OTHERS)) -> Path:
@@ -84,6 +86,10 @@ def answered(answer: dict[str, Any]) -> Listed:
         (
             ListOptions(5, filters=Filters((), (("material", "oak"),), ("item-3", "gone"))),
             {"k": 5, "require": "material:oak", "exclude": ["item-3", "gone"]},
+        ),
+        (
+            ListOptions(5, filters=Filters(chosen=parse_filter("material in [oak, brass] and category != lamp"))),
+            {"k": 5, "filter": "material in [oak, brass] and category != lamp"},
         ),
     ],
 )
@@ -144,6 +150,7 @@ def test_the_file_says_what_it_was_made_from(registry: Path, data: Path, tmp_pat
         (ListOptions(0), "k is 0; expected 1 to 1000"),
         (ListOptions(5, filters=Filters((), (("weight", "3"),))), "no item can be chosen by 'weight'"),
         (ListOptions(5, filters=Filters(("sofa",))), "no item may be shown"),
+        (ListOptions(5, filters=Filters(chosen=parse_filter("materiel = oak"))), "no item may be shown.*materiel"),
     ],
 )
 def test_a_wrong_option_is_refused_before_anything_is_written(

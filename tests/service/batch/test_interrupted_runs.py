@@ -3,6 +3,7 @@
 import asyncio
 import json
 import signal
+import time
 from pathlib import Path
 
 import forkserver
@@ -47,7 +48,7 @@ def _small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 def made(registry: Path, out: Path, k: int = 5) -> Made:
     request = RunRequest("all", out, ListOptions(k), 1)
     settings = Settings(registry=registry, data=out.parent / "data")
-    return asyncio.run(make_lists(settings, request, lambda done, total: None))
+    return asyncio.run(make_lists(settings, request, lambda done, total: None, now=time.time()))
 
 
 def names(folder: Path) -> set[str]:
