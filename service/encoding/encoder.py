@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from index.bundle import Bundle
 from index.manifest import EncoderInfo, Modality
 from service.encoding.content_encoder import ContentEncoder, Failure
 from service.encoding.encoding import Encoding
@@ -39,6 +40,12 @@ class ItemEncoder:
         self._text = ContentEncoder(encoding, "text", encoders["text"]) if "text" in encoders else None
         self._image = ContentEncoder(encoding, "image", encoders["image"]) if "image" in encoders else None
         self.problems: dict[str, ItemProblem] = {}
+
+    @property
+    def modalities(self) -> frozenset[Modality]:
+        """What it can make features of here; empty where the extra `encode` is missing."""
+        pairs: list[tuple[Modality, ContentEncoder | None]] = [("text", self._text), ("image", self._image)]
+        return frozenset(kind for kind, one in pairs if one is not None and self._of.unusable is None)
 
     @property
     def problem(self) -> str | None:
@@ -141,3 +148,9 @@ class ItemEncoder:
         found: dict[bytes, Row | Failure] = dict(await encoder.cached(contents))
         missing = {key: content for key, content in contents.items() if key not in found}
         return found | await encoder.encode(missing) if missing else found
+
+
+def encoder_of(encoding: Encoding, bundle: Bundle) -> ItemEncoder | None:
+    """What makes features for the bundle; None where it names no encoders, or nothing can be encoded here."""
+    encoder = ItemEncoder(encoding, bundle.manifest.encoders)
+    return encoder if encoder.modalities else None
