@@ -73,7 +73,9 @@ class ListMaker:
         self._ranker = Ranker(
             loaded.recommender.scoring,
             loaded.recommender.by_popularity,
-            InlineSearch(ItemIndex.flat(vectors)) if allowed is None else AllowedSearch(vectors, allowed),
+            InlineSearch(ItemIndex.flat(np.ascontiguousarray(vectors)))
+            if allowed is None
+            else AllowedSearch(vectors, allowed),
             loaded.similar_items,
             loaded.facet_store,
             pool=pool,
