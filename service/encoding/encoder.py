@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from index.bundle import Bundle
 from index.manifest import EncoderInfo, Modality
 from service.encoding.content_encoder import ContentEncoder, Failure
 from service.encoding.encoding import Encoding
@@ -16,7 +17,7 @@ ITEMS_AT_ONCE = 16  # whose contents are in memory together
 RETRIES = 5  # of an item that failed for a reason that may pass, by the caller of `due`
 FIRST_RETRY_S = 10.0  # doubled at each further one
 
-Made = dict[Modality, list[float]]
+Made = dict[str, list[float]]
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,11 @@ class ItemProblem:
     reason: str
     attempts: int
     due_at: float | None
+
+
+def bundle_encoder(encoding: Encoding, bundle: Bundle) -> "ItemEncoder":
+    """The encoder of items for a bundle."""
+    return ItemEncoder(encoding, bundle.manifest.encoders)
 
 
 class ItemEncoder:
@@ -89,7 +95,7 @@ class ItemEncoder:
             for item, text, picture in zip(items, texts, pictures, strict=True)
         ]
 
-    def _taken(self, item: Item, outcomes: Mapping[Modality, Row | Failure | None]) -> Made:
+    def _taken(self, item: Item, outcomes: Mapping[str, Row | Failure | None]) -> Made:
         """The features among the outcomes; failures are counted and kept as the item's problem."""
         failures = {kind: one for kind, one in outcomes.items() if isinstance(one, Failure)}
         for kind in failures:
