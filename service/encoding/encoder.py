@@ -17,7 +17,7 @@ ITEMS_AT_ONCE = 16  # whose contents are in memory together
 RETRIES = 5  # of an item that failed for a reason that may pass, by the caller of `due`
 FIRST_RETRY_S = 10.0  # doubled at each further one
 
-Made = dict[str, list[float]]
+Made = dict[Modality, list[float]]
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,8 @@ class ItemEncoder:
         A modality with ready features is left out, and so is one that fails.
         """
         if self._of.unusable is not None:
+            for item in items:
+                self.problems[item.item_id] = ItemProblem(self._of.unusable, 1, None)
             return [{} for _ in items]
         made: list[Made] = []
         queue = self._of.metrics.encoding_queue
@@ -95,7 +97,7 @@ class ItemEncoder:
             for item, text, picture in zip(items, texts, pictures, strict=True)
         ]
 
-    def _taken(self, item: Item, outcomes: Mapping[str, Row | Failure | None]) -> Made:
+    def _taken(self, item: Item, outcomes: Mapping[Modality, Row | Failure | None]) -> Made:
         """The features among the outcomes; failures are counted and kept as the item's problem."""
         failures = {kind: one for kind, one in outcomes.items() if isinstance(one, Failure)}
         for kind in failures:
