@@ -15,7 +15,7 @@ from index.manifest import MODALITIES
 from index.ranking import unit_rows
 
 Array = np.ndarray[Any, Any]
-Features: TypeAlias = Mapping[str, Sequence[float]]  # by modality
+Features: TypeAlias = Mapping[Any, Sequence[float]]  # by modality: literals and other texts
 
 LARGEST = 1e18  # the square of a larger number is infinite in float32
 _MEAN_PART = "anchor"  # where the mean goes, which neither words nor looks add

@@ -60,7 +60,7 @@ class LiveUpdates:
         self._clock = clock
         self._lookups: WeakSet[UserLookup] = WeakSet()
         self._bundles: WeakSet[LoadedBundle] = WeakSet()
-        metrics.kept_bytes.labels("profiles").set_function(lambda: sum(lookup.n_bytes for lookup in self._lookups))
+        metrics.kept_bytes.labels("profiles").set_function(lambda: self._profile_bytes)
         self._siblings = siblings
         stamps = None if siblings is None else siblings.worker.memory.stamps
         self.freshness = EventFreshness(time.monotonic, settings.lru_stale_s, stamps)
@@ -113,8 +113,17 @@ class LiveUpdates:
     def attach(self, loaded: LoadedBundle) -> None:
         """Hide the hidden items in a bundle before it serves, and apply later changes while it is loaded."""
         self._bundles.add(loaded)
-        if self.hidden.ids:
-            loaded.hide(known_rows(self.hidden.ids, loaded.bundle.item_ids))
+        self._lookups.add(loaded.users)
+        loaded.hide(known_rows(self.hidden.ids, loaded.bundle.item_ids))
+
+    def detach(self, loaded: LoadedBundle) -> None:
+        """Another state of the same bundle takes its place."""
+        self._bundles.discard(loaded)
+
+    @property
+    def _profile_bytes(self) -> int:
+        """The cached profiles' memory; several lookups of one bundle share a cache."""
+        return sum(cache.n_bytes for cache in {lookup.profiles for lookup in self._lookups})
 
     def _hide(self, ids: frozenset[str]) -> None:
         for loaded in self._bundles:

@@ -8,6 +8,7 @@ from functools import partial
 
 from index.bundle import Bundle
 from index.errors import InputError
+from service.bundles.living_catalogue import LivingCatalogue
 from service.bundles.loaded import LoadedBundle
 from service.bundles.loader import BundleLoader
 from service.bundles.warmup import RecentRequests
@@ -46,7 +47,8 @@ async def opened_lists(settings: Settings, bundle: Bundle) -> AsyncIterator[Open
         rules = RulesFile(settings.rules_file, metrics, on_change=lambda: None)
         sampler = RecallSampler(0, metrics, rng)
         lookup_for = partial(live.lookup_for, cache=None)
-        loader = BundleLoader(settings, metrics, lookup_for, live.attach, rules, RecentRequests(0), sampler)
+        catalogue = LivingCatalogue(metrics, attach=live.attach, detach=live.detach, on_change=lambda: None)
+        loader = BundleLoader(settings, metrics, lookup_for, live.attach, catalogue, rules, RecentRequests(0), sampler)
         yield Opened(await loader.load(bundle), rules, feedback.log, live.hidden.state)
 
 

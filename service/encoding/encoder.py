@@ -155,3 +155,9 @@ class ItemEncoder:
         found: dict[bytes, Row | Failure] = dict(await encoder.cached(contents))
         missing = {key: content for key, content in contents.items() if key not in found}
         return found | await encoder.encode(missing) if missing else found
+
+
+def encoder_of(encoding: Encoding, bundle: Bundle) -> ItemEncoder | None:
+    """What makes features for the bundle; None where it names no encoders, or nothing can be encoded here."""
+    encoder = ItemEncoder(encoding, bundle.manifest.encoders)
+    return encoder if encoder.modalities else None

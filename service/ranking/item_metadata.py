@@ -1,6 +1,7 @@
 """Renders items as JSON: what never changes of an item once, into a bounded cache."""
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
@@ -42,9 +43,23 @@ class ItemMetadata:
         shown = lru_cache(limit)(partial(_shown, bundle, image_urls))
         self.shown: Callable[[int], ShownItem] = shown
         self._clear_shown = shown.cache_clear
-        self._chosen: LRUCache[tuple[int, Fields], ChosenFields] = LRUCache(
+        self._chosen: LRUCache[tuple[int, Fields, bytes | None], ChosenFields] = LRUCache(
             CHOSEN_BYTES, getsizeof=lambda one: len(one.in_list) + ENTRY_BYTES
         )
+        self._records: Mapping[int, bytes] = {}  # of items that are new or have changed
+        self._unchanged = shown
+        self._changed: dict[int, tuple[bytes, ShownItem]] = {}  # with the record that each was rendered from
+
+    def over(self, bundle: Bundle, records: Mapping[int, bytes]) -> "ItemMetadata":
+        """The metadata of the bundle's items, of which those with records here are new or have changed.
+
+        Shares what is cached; the bundle has these records.
+        """
+        after = copy.copy(self)
+        after._bundle, after._records = bundle, records
+        render = partial(_shown, bundle, self._image_urls)
+        after.shown = partial(_shown_of_changed, render, records, self._changed, self._unchanged)
+        return after
 
     def clear_cache(self) -> None:
         self._clear_shown()
@@ -83,11 +98,12 @@ class ItemMetadata:
         return orjson.Fragment(b"[%b]" % b",".join(items))
 
     def _with_fields(self, row: int, fields: Fields) -> ChosenFields:
-        chosen = self._chosen.get((row, fields))
+        key = row, fields, self._records.get(row)
+        chosen = self._chosen.get(key)
         if chosen is None:
             chosen = render_fields(self.full_record(row), fields)
             if len(chosen.in_list) + ENTRY_BYTES <= CHOSEN_BYTES:
-                self._chosen[row, fields] = chosen
+                self._chosen[key] = chosen
         return chosen
 
     async def warnings(self, fields: Fields | None, rows: Sequence[int], facet_store: FacetStore) -> list[str]:
@@ -112,6 +128,22 @@ def _full_record(bundle: Bundle, image_urls: ImageUrls, row: int) -> dict[str, A
     record = {"item_id": bundle.item_ids[row], **orjson.loads(bundle.item_json(row))}
     record["image"] = image_urls(record["image"])
     return record
+
+
+def _shown_of_changed(
+    render: Callable[[int], ShownItem],
+    records: Mapping[int, bytes],
+    rendered: dict[int, tuple[bytes, ShownItem]],
+    unchanged: Callable[[int], ShownItem],
+    row: int,
+) -> ShownItem:
+    record = records.get(row)
+    if record is None:
+        return unchanged(row)
+    found = rendered.get(row)
+    if found is None or found[0] is not record:
+        rendered[row] = found = record, render(row)
+    return found[1]
 
 
 def _shown(bundle: Bundle, image_urls: ImageUrls, row: int) -> ShownItem:

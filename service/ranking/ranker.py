@@ -50,6 +50,19 @@ class Ranker:
         self._pool = pool
         self._at_once = at_once or max(1, min(VECTORS_AT_ONCE, ITEMS_AT_ONCE // len(scoring)))
 
+    def over(
+        self,
+        scoring: Scoring,
+        by_popularity: Array,
+        search: ItemSearch,
+        similar_items: SimilarItems,
+        facet_store: FacetStore,
+    ) -> "Ranker":
+        """The same ranking of other items."""
+        return Ranker(
+            scoring, by_popularity, search, similar_items, facet_store, pool=self._pool, at_once=self._at_once
+        )
+
     async def rank(
         self,
         profiles: Sequence[Profile | None],

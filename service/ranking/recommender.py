@@ -1,5 +1,6 @@
 """Ranks items for one profile without constraints, and explains any ranking."""
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -54,6 +55,18 @@ class BundleRecommender:
         self.popularity = trend if trend.any() else count  # (n_items,)
         self.by_popularity = np.argsort(-self.popularity, kind="stable")  # (n_items,) rows
         self.scoring = Scoring(bundle.item_embeddings, self.popularity)
+
+    def over(self, bundle: Bundle, items: ItemMetadata, search: ItemSearch) -> "BundleRecommender":
+        """The same ranking over a bundle that has these items and newer ones, which no user has had yet."""
+        extended = copy.copy(self)
+        extended._bundle, extended._items, extended._search = bundle, items, search
+        n, n_before = len(bundle.item_ids), len(self.popularity)
+        if n > n_before:
+            none = np.zeros(n - n_before, self.popularity.dtype)
+            extended.popularity = np.concatenate([self.popularity, none])
+            extended.by_popularity = np.concatenate([self.by_popularity, np.arange(n_before, n)])
+        extended.scoring = self.scoring.over(bundle.item_embeddings, extended.popularity)
+        return extended
 
     async def recommend(self, profile: Profile | None, k: int, *, exclude_seen: bool) -> Ranking:
         """The k best items for the profile; fewer where the bundle has fewer that are not excluded.
@@ -147,6 +160,7 @@ class BundleRecommender:
             pinned=pinned,
             explored=explored,
             user_counts=self.user_counts(ranking.rows),
+            new=(ranking.rows >= self._bundle.manifest.n_items).tolist(),
         )
 
     def _counterfactual_ranks(

@@ -53,6 +53,26 @@ class UserMetrics(TaskMetrics):
         self.hidden_items = Gauge("reco_hidden_items", "Hidden items.", registry=r)
 
 
+class CatalogueMetrics(TaskMetrics):
+    """Stored items in the bundle that serves."""
+
+    def __init__(self, r: CollectorRegistry) -> None:
+        super().__init__(r)
+        self.living_items = Gauge(
+            "reco_living_items",
+            "Stored items: new (ranked by content), changed (trained), closed (deleted, unavailable or not ranked), "
+            "waiting (for the encoder), not_ranked (no usable features).",
+            ["state"],
+            registry=r,
+        )
+        self.living_seconds = Histogram(
+            "reco_living_seconds",
+            "Duration of applying gathered changes of items to the bundle that serves.",
+            registry=r,
+            buckets=LATENCY_BUCKETS,
+        )
+
+
 class RankingMetrics(TaskMetrics):
     """Search and rules."""
 
@@ -181,6 +201,37 @@ class EventMetrics(TaskMetrics):
         )
 
 
+class ItemMetrics(TaskMetrics):
+    """The item store."""
+
+    def __init__(self, r: CollectorRegistry) -> None:
+        super().__init__(r)
+        self.items_stored = Gauge("reco_items_stored", "Items in the store, without deleted ones.", registry=r)
+        self.items_untrained = Gauge(
+            "reco_items_untrained", "Stored items that the training of the bundle has not seen.", registry=r
+        )
+        self.items_waiting = Gauge("reco_items_waiting", "Items waiting to be written.", registry=r)
+        self.item_changes = counter_from_zero(
+            r, "reco_item_changes", "Items put, patched or deleted, those that changed nothing left out.",
+            kind=("put", "patch", "delete"),
+        )  # fmt: skip
+        self.items_refused = counter_from_zero(
+            r,
+            "reco_items_refused",
+            "Items refused: overloaded, item_store_unavailable, too_many_items.",
+            reason=("overloaded", "item_store_unavailable", "too_many_items"),
+        )
+        self.item_write_seconds = Histogram(
+            "reco_item_write_seconds",
+            "Duration of one write to the item store (a group commit).",
+            registry=r,
+            buckets=LATENCY_BUCKETS,
+        )
+        self.item_polls = counter_from_zero(
+            r, "reco_item_polls", "Polls of the item store for changes: done, error.", outcome=("done", "error")
+        )
+
+
 class BundleMetrics(TaskMetrics):
     """The bundle that serves, swaps, rollbacks and the gate."""
 
@@ -288,11 +339,13 @@ class ProcessMetrics(TaskMetrics):
 class Metrics(
     HttpMetrics,
     UserMetrics,
+    CatalogueMetrics,
     RankingMetrics,
     EncodingMetrics,
     RedisMetrics,
     SecurityMetrics,
     EventMetrics,
+    ItemMetrics,
     BundleMetrics,
     RetrainMetrics,
     ProcessMetrics,
