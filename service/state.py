@@ -16,6 +16,8 @@ from service.bundles.living_catalogue import LivingCatalogue
 from service.bundles.loader import BundleLoader
 from service.bundles.open_published import OpenedBundle
 from service.bundles.warmup import RecentRequests, RecordedRequest
+from service.encoding.encoder import encoder_of
+from service.encoding.encoding import open_encoding
 from service.events.intake import EventIntake
 from service.events.open_log import open_intake
 from service.items.store import ItemStore
@@ -89,13 +91,19 @@ async def open_service(
         open_cache(settings, metrics, rng) as cache,
         open_intake(settings, metrics, list_bundles=opened.registry.ids) as feedback,
         open_live(settings, metrics, feedback, responses.clear, siblings=siblings) as live,
+        open_encoding(settings, settings.images, opened.registry, metrics) as encoding,
         open_retraining(settings, opened.registry, metrics, feedback.log, gate.run) as retraining,
     ):
         rules = RulesFile(settings.rules_file, metrics, on_change=responses.clear)
         sampler = RecallSampler(settings.recall_sample, metrics, rng)
         lookup_for = partial(live.lookup_for, cache=cache)
         catalogue = LivingCatalogue(
-            metrics, attach=live.attach, detach=live.detach, on_change=responses.clear, store=item_store
+            metrics,
+            attach=live.attach,
+            detach=live.detach,
+            on_change=responses.clear,
+            store=item_store,
+            encoder_for=partial(encoder_of, encoding),
         )
         loader = BundleLoader(settings, metrics, lookup_for, live.attach, catalogue, rules, recent, sampler)
         feedback.known_bundles.add(opened.bundle.bundle_id)

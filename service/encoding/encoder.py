@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from index.bundle import Bundle
 from index.manifest import EncoderInfo, Modality
 from service.encoding.content_encoder import ContentEncoder, Failure
 from service.encoding.encoding import Encoding
@@ -17,6 +18,13 @@ RETRIES = 5  # of an item that failed for a reason that may pass, by the caller 
 FIRST_RETRY_S = 10.0  # doubled at each further one
 
 Made = dict[Modality, list[float]]
+
+
+def encoder_of(encoding: Encoding, bundle: Bundle) -> "ItemEncoder | None":
+    """The encoder of the bundle's items; None where the bundle names none, or nothing can be encoded here."""
+    if not bundle.manifest.encoders or encoding.unusable is not None:
+        return None
+    return ItemEncoder(encoding, bundle.manifest.encoders)
 
 
 @dataclass(frozen=True)
