@@ -4,10 +4,11 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AwareDatetime, Field, ValidationError
 
+from index import modality
 from index.attribute_types import AttributeType
 from index.errors import BundleError
 from index.frozen_model import FrozenModel
@@ -31,7 +32,7 @@ BUNDLE_ID = re.compile(r"\d{8}T\d{6}Z-[a-z0-9][a-z0-9_-]{0,63}-[0-9a-f]{8}")
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Part = Literal["id", "text", "image", "multimodal", "anchor"]
-Modality = Literal["text", "image", "multimodal"]
+Modality: TypeAlias = modality.Modality
 Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]  # what JSON readers other than Python's can hold
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Size = Annotated[int, Field(ge=1, lt=2**63)]

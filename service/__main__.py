@@ -29,6 +29,8 @@ from service.events.open_log import check_log
 from service.hidden.sqlite_store import SqliteHiddenItems
 from service.http.security.keys import new_key as make_key
 from service.http.server import make_server, worker_listeners
+from service.items.export import export_all as export_all_items
+from service.items.open_store import check_store
 from service.live import CONTROL_FILE
 from service.principal import Role
 from service.ranking.constraints import Filters
@@ -66,6 +68,7 @@ def run(
     faulthandler.enable()  # a truncated memory-mapped file kills the process: this prints where
     check_redis(settings)
     check_log(settings)
+    check_store(settings)
     SqliteHiddenItems(settings.data_folder / CONTROL_FILE)  # InputError where the file is wrong
     if n_workers == 1:
         _serve(settings)
@@ -173,6 +176,19 @@ def batch(
     with shown_progress() as show:
         made = asyncio.run(make_lists(settings, request, show))
     typer.echo(json.dumps({**made._asdict(), "seconds": round(time.monotonic() - started, 1)}))
+
+
+@app.command()
+def export_items(out: Annotated[Path, typer.Option(help="Parquet file to write; it is created atomically")]) -> None:
+    """Export the stored items as Parquet, for training, whether or not a service is running.
+
+    Each item is one row; of a deleted one only its id, and `deleted` is true. The line on standard output has the
+    numbers of both, and the position of the last change.
+    """
+    settings = load_settings()
+    configure_logging(settings.log_level)
+    exported = asyncio.run(export_all_items(settings, out))
+    typer.echo(json.dumps({"file": str(out), **exported._asdict()}))
 
 
 @app.command()

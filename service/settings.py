@@ -223,14 +223,14 @@ class EventSettings(RedisSettings, ProcessSettings):
 
     event_log: Literal["sqlite", "redis"] = Field(
         "sqlite",
-        description="where events are stored: a file in the data folder, or a Redis Stream for several replicas",
+        description="where events and items are stored: files in the data folder, or Redis for several replicas",
     )
     event_log_safe: bool = Field(
         True,
-        description="event_log=redis: respond once the append-only file is synced; refuse a Redis that may lose events",
+        description="event_log=redis: respond once the append-only file is synced; refuse a Redis that may lose data",
     )
     event_log_replicas: Annotated[int, Field(ge=0)] = Field(
-        0, description="event_log=redis: number of Redis replicas that must also have synced an event"
+        0, description="event_log=redis: number of Redis replicas that must also have synced an event or an item"
     )
     event_log_timeout_s: Seconds = Field(5.0, description="event_log=redis: timeout of a write (503)")
     events_max_batch: Count = Field(1_000, description="maximum number of events in one POST /events")
@@ -256,6 +256,16 @@ class EventSettings(RedisSettings, ProcessSettings):
     event_weight_purchase: Weight = Field(1.0, description="weight of a purchase")
     log_impressions: bool = Field(
         False, description="log an impression for every response of /recommend except batches"
+    )
+
+
+class ItemSettings(EventSettings):
+    """Items that callers put (docs/items.md); they are stored where events are."""
+
+    items_max_batch: Count = Field(1_000, description="maximum number of items in one POST /items")
+    live_items_max: Count = Field(
+        50_000,
+        description="maximum number of stored items that training has not seen; further ones are refused (507)",
     )
 
 
@@ -575,6 +585,7 @@ GROUPS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("Security", SecuritySettings),
     ("Redis", RedisSettings),
     ("Events", EventSettings),
+    ("Items", ItemSettings),
     ("Users and trending", UserSettings),
     ("Ranking", RankingSettings),
     ("Milvus", MilvusSettings),
@@ -590,6 +601,7 @@ class Settings(
     BundleSettings,
     RankingSettings,
     UserSettings,
+    ItemSettings,
     SecuritySettings,
     HttpSettings,
     BaseSettings,

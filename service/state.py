@@ -20,7 +20,8 @@ from service.encoding.encoder import encoder_of
 from service.encoding.encoding import open_encoding
 from service.events.intake import EventIntake
 from service.events.open_log import open_intake
-from service.items.store import ItemStore
+from service.items.intake import ItemIntake
+from service.items.open_items import following, open_items
 from service.live import LiveUpdates, open_live
 from service.ranking.recall_sampling import RecallSampler
 from service.ranking.rules_file import RulesFile, reload_rules
@@ -52,6 +53,7 @@ class Service:
     cache: VectorCache | None
     responses: ResponseCache
     feedback: EventIntake
+    items: ItemIntake
     live: LiveUpdates
     rules: RulesFile
     retraining: Retraining | None  # None where no data to train on is configured
@@ -74,8 +76,6 @@ async def open_service(
     opened: OpenedBundle,
     start_requests: Callable[[Service], Sequence[RecordedRequest]] = lambda _: (),
     worker: Worker | None = None,
-    *,
-    item_store: ItemStore | None = None,
 ) -> AsyncIterator[Service]:
     """Open everything that a request needs, warm it up with the start requests, and close it at the end.
 
@@ -91,8 +91,9 @@ async def open_service(
         open_cache(settings, metrics, rng) as cache,
         open_intake(settings, metrics, list_bundles=opened.registry.ids) as feedback,
         open_live(settings, metrics, feedback, responses.clear, siblings=siblings) as live,
+        open_items(settings, metrics, lambda: current.loaded.bundle, pubsub=live.pubsub, siblings=siblings) as items,
         open_encoding(settings, settings.images, opened.registry, metrics) as encoding,
-        open_retraining(settings, opened.registry, metrics, feedback.log, gate.run) as retraining,
+        open_retraining(settings, opened.registry, metrics, feedback.log, gate.run, items=items.store) as retraining,
     ):
         rules = RulesFile(settings.rules_file, metrics, on_change=responses.clear)
         sampler = RecallSampler(settings.recall_sample, metrics, rng)
@@ -102,28 +103,33 @@ async def open_service(
             attach=live.attach,
             detach=live.detach,
             on_change=responses.clear,
-            store=item_store,
+            store=items.store,
             encoder_for=partial(encoder_of, encoding),
         )
+        items.feature_problem = catalogue.feature_problem
+        items.follower.listeners.append(catalogue.follow)
+        items.follower.on_reset.append(catalogue.reset)
         loader = BundleLoader(settings, metrics, lookup_for, live.attach, catalogue, rules, recent, sampler)
         feedback.known_bundles.add(opened.bundle.bundle_id)
 
         def on_replace() -> None:
             feedback.known_bundles.add(current.bundle_id)
             sampler.serve(current.bundle_id)
+            items.untrained.recount_soon()
             responses.clear()
 
         current = CurrentBundle(await loader.load(opened.bundle), on_replace, catalogue.complete)
         catalogue.current = current
         service = Service(
-            settings, metrics, cache, responses, feedback, live, rules, retraining, recent, current, catalogue,
+            settings, metrics, cache, responses, feedback, items, live, rules, retraining, recent, current, catalogue,
             siblings, scrape=None if siblings is None else WorkersScrape(siblings, metrics.registry),
         )  # fmt: skip
         await _warm_up(service, loader, start_requests(service))
         sampler.serve(current.bundle_id)
         async with (
             supervised(metrics, {"recall_sampler": sampler.run} if settings.recall_sample else {}),
-            supervised(metrics, {} if item_store is None else catalogue.work),
+            supervised(metrics, catalogue.work),
+            following(items, metrics),
             reload_rules(rules, lambda: (current.loaded.bundle, current.loaded.facet_store), settings, metrics),
             bundle_lifecycle(
                 current, opened, loader, gate=gate, pubsub=live.pubsub, siblings=siblings

@@ -3,7 +3,8 @@
 dataset.json          DatasetInfo: source, recipe, counts of everything dropped, sizes, attribute types, fingerprint
 interactions.parquet  user_row, item_row, rating, timestamp (unix seconds), split (0 train, 1 valid, 2 test)
 users.parquet         user_id, in row order
-items.parquet         item_id, title, category, text, image (absolute path), attributes (JSON), in row order
+items.parquet         item_id, title, category, text, image, attributes (JSON), in row order
+                      image is an absolute path, or what a stored item names where no file is on this machine
 features/<name>.npy   float32 or float16 (n_items, width); name in text, image, multimodal; any may be absent
 """
 

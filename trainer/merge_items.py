@@ -1,5 +1,6 @@
 """Merges the stored items of a service into a prepared dataset: new ones, changed ones, deleted ones."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from index.attribute_types import AttributeType, fits
+from index.attribute_types import AttributeType, fits, inferred_types
 from trainer.data import ITEM_COLUMNS, MODALITIES, Dataset, read_info
 from trainer.datasets.attributes import as_attributes
 from trainer.datasets.encoding import AUTO, fused_step
@@ -80,20 +81,22 @@ class _Typed:
 
 def _typed_attributes(old: Dataset, stored: StoredItems) -> _Typed:
     """The attributes of the stored items without values of other types than the data's, which are named."""
+    # A folder that an older version prepared records no types.
+    known = old.attribute_types or inferred_types(map(json.loads, old.items["attributes"]))
     item_ids, records, strange = stored.items["item_id"].to_list(), [], []
     for item_id, record, categories in zip(item_ids, stored.attributes, stored.items["categories"], strict=True):
         whole = record | ({CATEGORIES: categories.to_list()} if len(categories) > 1 else {})
-        wrong = [name for name, value in whole.items() if _is_of_another_type(value, old.attribute_types.get(name))]
+        wrong = [name for name, value in whole.items() if _is_of_another_type(value, known.get(name))]
         strange += [(item_id, name, whole[name]) for name in wrong]
         records.append({name: value for name, value in whole.items() if name not in wrong})
     made = as_attributes(item_ids, records, "stored items")
-    types = dict(made.types) | dict(old.attribute_types)
+    types = {**made.types, **known}
     if not strange:
         return _Typed(made.column, types, made.counts, made.notes)
     item_id, name, value = strange[0]
     note = (
         f"stored items: {len(strange):,} attribute values of another type than the data's were left out; first {name}"
-        f" of item {item_id[:SHOWN]!r}: {str(value)[:SHOWN]!r}, expected {old.attribute_types[name]}"
+        f" of item {item_id[:SHOWN]!r}: {str(value)[:SHOWN]!r}, expected {known[name]}"
     )
     counts = {"attribute_values_of_another_type": len(strange)}
     return _Typed(made.column, types, {**counts, **made.counts}, (note, *made.notes))

@@ -8,17 +8,20 @@ from urllib.parse import quote
 
 from pydantic import BaseModel
 
+from index.attribute_types import AttributeType
 from service.events.event import GivenEvent
 from service.http.responses import (
     Alive,
     BatchAnswer,
     BundlesAnswer,
     By,
+    CatalogueAnswer,
     EventsAnswer,
     FullJobAnswer,
     HiddenAnswer,
     HiddenList,
     ItemAnswer,
+    ItemsAnswer,
     JobAnswer,
     JobsAnswer,
     PopularAnswer,
@@ -27,14 +30,17 @@ from service.http.responses import (
     RankAnswer,
     Ready,
     RecommendAnswer,
+    SchemaAnswer,
     SessionAnswer,
     SimilarAnswer,
     TrendingAnswer,
     UserAnswer,
 )
+from service.items.item import GivenItem
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
+SCHEMA = "schema"
 SWAP_TIMEOUT_S = 900.0  # for the gate, and for opening and warming up a bundle
 
 
@@ -149,8 +155,52 @@ def similar(
 
 
 def item(item_id: str) -> ClientRequest[ItemAnswer]:
-    """An item's metadata, popularity and embedding norms; NotFound where the bundle lacks it."""
+    """An item's metadata, popularity, embedding norms and what is stored of it; NotFound where there is none."""
     return ClientRequest("GET", _path("items", item_id), ItemAnswer, {})
+
+
+class CatalogueOptions(FilterOptions, total=False):
+    """Which page of the catalogue."""
+
+    after: str | None  # `next` of the page before
+    title: str  # the beginning, in upper or lower case
+
+
+def items(**options: Unpack[CatalogueOptions]) -> ClientRequest[CatalogueAnswer]:
+    """A page of all items that the service knows."""
+    return ClientRequest("GET", "/items", CatalogueAnswer, _without_none(options))
+
+
+def put_item(item_id: str, item: GivenItem) -> ClientRequest[ItemsAnswer]:
+    """Create or replace an item (write); it is durable when this returns."""
+    return ClientRequest("PUT", _path("items", item_id), ItemsAnswer, {}, _json(item))
+
+
+def patch_item(item_id: str, changes: Mapping[str, Any]) -> ClientRequest[ItemsAnswer]:
+    """Change some fields of an item (write); None empties a field and removes an attribute."""
+    return ClientRequest("PATCH", _path("items", item_id), ItemsAnswer, {}, dict(changes))
+
+
+def delete_item(item_id: str) -> ClientRequest[ItemsAnswer]:
+    """Delete an item (write); NotFound where there is none."""
+    return ClientRequest("DELETE", _path("items", item_id), ItemsAnswer, {})
+
+
+def put_items(items: Mapping[str, GivenItem]) -> ClientRequest[ItemsAnswer]:
+    """Create or replace items by id, all or none (write)."""
+    return ClientRequest(
+        "POST", "/items", ItemsAnswer, {}, [{"item_id": item_id, **_json(item)} for item_id, item in items.items()]
+    )
+
+
+def item_schema() -> ClientRequest[SchemaAnswer]:
+    """The type of each attribute."""
+    return ClientRequest("GET", "/items/schema", SchemaAnswer, {})
+
+
+def declare_attributes(types: Mapping[str, AttributeType]) -> ClientRequest[SchemaAnswer]:
+    """Declare types of attributes before their first values (write)."""
+    return ClientRequest("PUT", "/items/schema", SchemaAnswer, {}, {"attributes": dict(types)})
 
 
 def popular(**options: Unpack[FilterOptions]) -> ClientRequest[PopularAnswer]:
@@ -255,7 +305,14 @@ def metrics() -> ClientRequest[str]:
 
 def _path(prefix: str, resource_id: str, suffix: str = "") -> str:
     """A path with the id percent-encoded, dots too: an HTTP client would resolve `..`."""
-    return f"/{prefix}/{quote(resource_id, safe='').replace('.', '%2E')}{suffix}"
+    encoded = quote(resource_id, safe="").replace(".", "%2E")
+    if (prefix, encoded) == ("items", SCHEMA):  # the path of another route
+        encoded = f"%{ord(SCHEMA[0]):X}{SCHEMA[1:]}"
+    return f"/{prefix}/{encoded}{suffix}"
+
+
+def _json(item: GivenItem) -> dict[str, Any]:
+    return item.model_dump(mode="json", exclude_defaults=True)
 
 
 def _without_none(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -53,10 +53,8 @@ class ContentEncoder:
         folder = await self._open()
         if folder is None:
             return dict.fromkeys(contents, Failure(f"its encoder cannot be opened: {self.problem}", may_pass=True))
-        async with (
-            self._of.turn,
-            _alone(self._of.lock_file),
-        ):  # what another process has encoded meanwhile is in the cache
+        async with self._of.turn, _alone(self._of.lock_file):
+            # What another process has encoded meanwhile is in the cache.
             found: dict[bytes, Row | Failure] = dict(await self.cached(contents))
             pending = sorted(contents.keys() - found.keys(), key=lambda key: len(contents[key]))
             most = MOST_AT_ONCE[self.kind]
@@ -128,13 +126,20 @@ def _with_failures(outcomes: Sequence[Outcome]) -> list[Row | Failure]:
 @asynccontextmanager
 async def _alone(file: Path) -> AsyncIterator[None]:
     """Hold the lock that one process of this machine encodes under at a time."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.touch()
     with ExitStack() as stack:
-        while True:
-            try:
-                stack.enter_context(locked(file, wait=False))
-                break
-            except BlockingIOError:
-                await asyncio.sleep(LOCK_POLL_S)
+        while not _entered(stack, file):
+            await asyncio.sleep(LOCK_POLL_S)
         yield
+
+
+def _entered(stack: ExitStack, file: Path) -> bool:
+    """Whether no other process holds the lock; also true where there can be no lock, which only costs time."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+        stack.enter_context(locked(file, wait=False))
+    except BlockingIOError:
+        return False
+    except OSError as error:  # a full or read-only disk
+        log.warning("several processes may encode the same content", path=str(file), error=str(error))
+    return True

@@ -49,6 +49,12 @@ class ItemEncoder:
         self.problems: dict[str, ItemProblem] = {}
 
     @property
+    def modalities(self) -> frozenset[Modality]:
+        """What it can make features of here; empty where the extra `encode` is missing."""
+        pairs: list[tuple[Modality, ContentEncoder | None]] = [("text", self._text), ("image", self._image)]
+        return frozenset(kind for kind, one in pairs if one is not None and self._of.unusable is None)
+
+    @property
     def problem(self) -> str | None:
         """Why words or pictures of items cannot be encoded now; None while they can."""
         encoders = [one for one in (self._text, self._image) if one is not None]
@@ -149,3 +155,9 @@ class ItemEncoder:
         found: dict[bytes, Row | Failure] = dict(await encoder.cached(contents))
         missing = {key: content for key, content in contents.items() if key not in found}
         return found | await encoder.encode(missing) if missing else found
+
+
+def encoder_of(encoding: Encoding, bundle: Bundle) -> ItemEncoder | None:
+    """What makes features for the bundle; None where it names no encoders, or nothing can be encoded here."""
+    encoder = ItemEncoder(encoding, bundle.manifest.encoders)
+    return encoder if encoder.modalities else None

@@ -5,7 +5,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from index.errors import InputError
-from index.reading import open_file
+from index.reading import open_file, reason
 from service.encoding.feature_cache import FeatureCache, content_key
 from service.encoding.fetching import PictureFetcher
 from service.encoding.picture_error import PictureError
@@ -55,7 +55,7 @@ def read_below(folder: Path, name: str, max_bytes: int) -> bytes:
     except FileNotFoundError:
         raise PictureError(f"there is no file {name[:120]!r} below RECO_IMAGES", may_pass=True) from None
     except (OSError, InputError, ValueError, RuntimeError) as error:  # ValueError: a name that no file system takes
-        raise PictureError(f"{name[:120]!r} cannot be read below RECO_IMAGES: {error}") from error
+        raise PictureError(f"{name[:120]!r} cannot be read below RECO_IMAGES: {reason(error)}") from error
     if len(content) > max_bytes:
         raise PictureError(f"{name[:120]!r} has more than {max_bytes:,} bytes (RECO_IMAGE_MAX_BYTES)")
     return content

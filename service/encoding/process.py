@@ -17,6 +17,7 @@ from service.settings import EncodingSettings
 from service.telemetry.metrics import EncodingMetrics
 
 COMMAND = (sys.executable, "-m", "service.encoding.worker")
+START_S = 60.0  # until a new process has imported what it needs
 IDLE_S = 300.0  # without work, after which the process is stopped: its memory is worth more than half a second
 FIRST_S, MAX_S = 0.5, 60.0  # backoff from the second failure in a row on
 LONGEST_WAIT_S = 2.0  # a longer backoff refuses work in place of waiting
@@ -59,6 +60,7 @@ class EncodingProcess:
         async with self._lock:
             await self._rest()
             try:
+                await self._start()
                 async with asyncio.timeout(self._settings.encode_timeout_s):
                     outcomes = await self._exchange(encoder, width, contents)
             except asyncio.CancelledError:
@@ -70,7 +72,8 @@ class EncodingProcess:
         return outcomes
 
     async def _exchange(self, encoder: Path, width: int, contents: Sequence[bytes]) -> list[Outcome]:
-        process = self._process or await self._start()
+        process = self._process
+        assert process is not None
         assert process.stdin is not None
         assert process.stdout is not None
         header = {"encoder": str(encoder), "sizes": [len(content) for content in contents]}
@@ -80,7 +83,14 @@ class EncodingProcess:
         self._stop_when_idle()
         return _outcomes(header.get("problems"), body, len(contents), width)
 
-    async def _start(self) -> asyncio.subprocess.Process:
+    async def _start(self) -> None:
+        if self._process is None:
+            async with asyncio.timeout(START_S):
+                process = await self._begin()
+                assert process.stdout is not None
+                await receive_frame(process.stdout, 0)  # it is ready
+
+    async def _begin(self) -> asyncio.subprocess.Process:
         settings, pipe = self._settings, asyncio.subprocess.PIPE
         environment = {name: value for name, value in os.environ.items() if not name.startswith(SETTINGS_PREFIX)}
         self._process = process = await asyncio.create_subprocess_exec(
@@ -119,7 +129,10 @@ class EncodingProcess:
         if isinstance(error, TimeoutError):
             await self._stop()
             return f"it took longer than {self._settings.encode_timeout_s:g} s (RECO_ENCODE_TIMEOUT_S)"
-        status = await self._stop(grace_s=1.0 if isinstance(error, EOFError | OSError) else 0.0)
+        if isinstance(error, ValueError):
+            await self._stop()
+            return f"it sent {error}"
+        status = await self._stop(grace_s=1.0)
         last = next((line for line in reversed(self._stderr) if line), "")
         if status is not None and status < 0:
             return f"it was ended by signal {-status}" + (f": {last}" if last else "")

@@ -55,6 +55,8 @@ def limit_process(megabytes: int) -> None:
 def serve(requests: BinaryIO, answers: BinaryIO, threads: int) -> None:
     """Answer messages until the stream ends."""
     networks = Networks(threads)
+    answers.write(pack({}, b""))  # ready
+    answers.flush()
     while (frame := read_frame(requests)) is not None:
         answers.write(pack(*networks.answer(*frame)))
         answers.flush()

@@ -78,11 +78,11 @@ class Event(GivenEvent):
 
     @property
     def paid(self) -> int:
-        """Value times quantity in thousandths; 0 where the caller gave no value."""
+        """Value times quantity in thousandths, at most MOST_PAID; 0 where the caller gave no value."""
         if "value" not in self.model_fields_set:
             return 0
-        quantity = 1.0 if self.quantity is None else self.quantity
-        return round(self.value * quantity * THOUSAND)
+        amount = self.value * (1.0 if self.quantity is None else self.quantity)
+        return round(min(max(amount, -MOST_PAID), MOST_PAID) * THOUSAND)
 
 
 def forgotten_event(event_id: str, timestamp: float) -> Event:

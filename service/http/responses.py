@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
+from index.attribute_types import AttributeType
 from index.gate_report import GateCheck, GateReport
 from service.retrain.job import Stage, State, Trigger
 
@@ -197,13 +198,67 @@ class UserAnswer(Answer):
     bundle_age_s: float
 
 
+ItemState = Literal["listed", "hidden", "unavailable", "waiting"]
+"""Whether lists show an item; waiting: the bundle that serves has no embedding for it yet."""
+
+
+class StoredFields(BaseModel):
+    """What the item store holds of an item beside its metadata."""
+
+    position: int = Field(description="of its newest change in the order of all changes")
+    categories: list[str]
+    text: str
+    features: dict[str, int] = Field(description="widths of its ready features, by modality")
+    available: bool
+    created_at: float = Field(description="unix seconds")
+    updated_at: float
+
+
 class ItemAnswer(Answer):
-    """Response of /items."""
+    """Response of GET /items/{item_id}; source is `bundle` or, where the item was put, `stored`."""
 
     item: Annotated[dict[str, Any], Field(description="item_id, title, category, image, attributes")]
     users: int
-    part_norms: dict[str, float] = Field(description="norm of each part of the item's embedding")
+    part_norms: dict[str, float] = Field(
+        description="norm of each part of the item's embedding; none where it has none yet"
+    )
     hidden: bool = Field(description="whether the item is hidden from every list")
+    trained: bool = Field(True, description="whether the training of this bundle saw the item")
+    state: ItemState = "listed"
+    reason: str | None = Field(None, description="why no list ranks an item that waits")
+    stored: StoredFields | None = Field(None, description="null where the item was never put, or its store is down")
+
+
+class CatalogueItem(Item):
+    """An item of the catalogue."""
+
+    attributes: dict[str, Any]
+    trained: bool
+    stored: bool = Field(description="whether it was put or patched")
+    state: ItemState
+
+
+class CatalogueAnswer(Answer):
+    """Response of GET /items: trained items in the bundle's order, then stored ones, the latest change last."""
+
+    items: list[CatalogueItem]
+    next: str | None = Field(
+        description="`after` of the next page, which may have items even where this one has fewer than k; null: the end"
+    )
+
+
+class ItemsAnswer(Answer):
+    """Response to a change of items: all of it is durable."""
+
+    position: int = Field(description="of the newest change of these items in the order of all changes")
+    changed: int
+    unchanged: int = Field(description="items that were already as given, and keep their positions")
+
+
+class SchemaAnswer(Answer):
+    """Response of /items/schema."""
+
+    attributes: dict[str, AttributeType] = Field(description="types by name, declared or of the first value")
 
 
 class EventsAnswer(Answer):
@@ -294,6 +349,7 @@ class Ready(Answer):
         description="background tasks that ended unexpectedly and have not run for some seconds again, with the error"
     )
     events: str = Field(description="accepted, or why the event log refused the last ones")
+    items: str = Field("accepted", description="accepted, or why the item store refused the last ones")
     control_file: str = Field(description="usable, or why the file of hidden items cannot be read or written")
     hidden_items: Literal["current", "last known", "unknown"] = Field(
         description="last known while Redis, which shares them, cannot be read; unknown where they were never read here"

@@ -34,7 +34,7 @@ from service.errors import (
     describe,
     overload,
 )
-from service.http.content_encoding import decoded, encoding_of
+from service.http.content_encoding import NDJSON, content_type_of, decoded, encoding_of
 from service.http.json_body import BodyParser
 from service.http.parameters import Query, documented_signature, parse_query, read_body
 from service.http.responses import Refusal
@@ -54,6 +54,7 @@ QUERY_CACHE_SIZE = 1_024  # parsed queries: the same query strings come again an
 PARSE_INLINE_BYTES = 16_384  # a longer body is parsed in a thread, as a compressed one is
 MAX_CACHED_QUERY_BYTES = 256  # a long query string is specific to one caller and seldom comes again
 
+NDJSON_BODY = {"requestBody": {"content": {NDJSON: {"schema": {"type": "string"}}}}}  # documented beside JSON
 COMMON_ERRORS = (401, 403, 408, 414, 422, 429, 431, 503, 504)  # statuses that any route may refuse with
 BODY_ERRORS = (413, 415)
 ID_ERRORS = (404,)
@@ -71,7 +72,7 @@ BUNDLE_ROUTES = (
 KEPT = "kept"  # the stage of a cached response
 FAULTS = (500, 504)  # statuses of failures that the canary counts
 
-Method = Literal["GET", "POST", "PUT", "DELETE"]
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
 @dataclass(slots=True)
@@ -142,6 +143,7 @@ def route(
     method: Method = "GET",
     query: type[Query] = Query,
     body: Any = None,
+    lines: bool = False,
     response: type[BaseModel] | None,
     status: int = 200,
     role: Role = "read",
@@ -165,6 +167,7 @@ def route(
     Args:
         path: fixed, or with one segment that is an id: `/items/{item_id}`, `/items/{item_id}/hidden`.
         body: a model, or any type that pydantic can read from JSON; None where the route takes no body.
+        lines: whether the body, a list, may also come as NDJSON.
         response: the model that documents the response; None for `media_type`.
         role: the lowest role that a caller's key must have.
         user_of: the id of the user whose profile the endpoint needs as `request.profile`.
@@ -187,7 +190,7 @@ def route(
         status_code=status,
         response_model=response,
         response_class=JSONResponse if response else type("Media", (Response,), {"media_type": media_type}),
-        openapi_extra={"x-role": role},
+        openapi_extra={"x-role": role, **(NDJSON_BODY if lines else {})},
         responses=_documented_errors(COMMON_ERRORS)
         | _documented_errors(ID_ERRORS if "{" in path else ())
         | _documented_errors(body_errors)
@@ -199,7 +202,7 @@ def route(
         path,
         next(iter(api_route.param_convertors), None),
         query,
-        None if body is None else BodyParser(body),
+        None if body is None else BodyParser(body, takes_lines=lines),
         status,
         role,
         user_of,
@@ -406,9 +409,11 @@ async def _read_body(service: Service, scope: Scope, receive: Receive, parser: B
     if OVERLOADED in scope:  # when the last of the body arrived
         raise overload(scope)
 
+    lines = parser.takes_lines and content_type_of(scope["headers"]) == NDJSON
+
     def parse() -> tuple[bytes, Any]:
         body = decoded(received, encoding, limit)
-        return body, parser(body)
+        return body, parser(body, lines=lines)
 
     if encoding == "identity" and len(received) <= PARSE_INLINE_BYTES:
         return parse()

@@ -1,6 +1,7 @@
-"""The event log as Parquet files: what training reads, and what remains when the log removes old events.
+"""What training reads as Parquet files: the event log, which remains when the log removes old events, and the items.
 
-Each file is named after the position that precedes its first event, and is complete before the log may remove them.
+Each file of events is named after the position that precedes its first one, and is complete before the log may remove
+them.
 """
 
 import asyncio
@@ -9,6 +10,8 @@ from pathlib import Path
 from index.storage import remove_leftovers
 from service.events.export import export_events
 from service.events.log import EventLog
+from service.items.export import export_items
+from service.items.store import ItemStore
 
 
 async def extend_archive(folder: Path, log: EventLog) -> int:
@@ -32,3 +35,9 @@ def archived_position(folder: Path) -> int:
     with files[-1].open("rb") as file:  # Arrow reads more into a path than its name
         positions = pq.ParquetFile(file).read(columns=["position"])["position"]
     return int(positions[-1].as_py()) if len(positions) else int(files[-1].stem)
+
+
+async def archive_items(file: Path, store: ItemStore) -> None:
+    """Export the stored items; no file where none was ever stored."""
+    if await store.last_position():
+        await export_items(store, file)

@@ -17,6 +17,7 @@ from service.background import supervised
 from service.errors import ServiceError
 from service.events.kinds import trainer_arguments
 from service.events.log import EventLog
+from service.items.store import ItemStore
 from service.redis.client import connect
 from service.retrain.job_runner import JobRunner, RetrainPaths, RunGate
 from service.retrain.job_store import JobStore, OnUnreadable
@@ -42,6 +43,7 @@ async def open_retraining(
     events: EventLog,
     run_gate: RunGate,
     *,
+    items: ItemStore | None = None,
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Retraining | None]:
     """Retraining with its background task; None where no training data is configured."""
@@ -68,7 +70,7 @@ async def open_retraining(
         warm_start=settings.retrain_warm_start,
         secret=None if secret is None else secret.get_secret_value(),
     )
-    supervisor = _make_supervisor(settings, metrics, retraining, run_gate)
+    supervisor = _make_supervisor(settings, metrics, retraining, run_gate, items)
     try:
         async with supervised(metrics, {"retraining": supervisor.run}):
             yield retraining
@@ -79,7 +81,11 @@ async def open_retraining(
 
 
 def _make_supervisor(
-    settings: RetrainSettings, metrics: RetrainMetrics, retraining: Retraining, run_gate: RunGate
+    settings: RetrainSettings,
+    metrics: RetrainMetrics,
+    retraining: Retraining,
+    run_gate: RunGate,
+    items: ItemStore | None,
 ) -> Supervisor:
     def make_runner(token: int) -> JobRunner:
         return JobRunner(
@@ -87,6 +93,7 @@ def _make_supervisor(
             token=token,
             launcher=retraining.launcher,
             events=retraining.events,
+            items=items,
             paths=retraining.paths,
             run_gate=run_gate,
             clock=retraining.clock,

@@ -201,6 +201,37 @@ class EventMetrics(TaskMetrics):
         )
 
 
+class ItemMetrics(TaskMetrics):
+    """The item store."""
+
+    def __init__(self, r: CollectorRegistry) -> None:
+        super().__init__(r)
+        self.items_stored = Gauge("reco_items_stored", "Items in the store, without deleted ones.", registry=r)
+        self.items_untrained = Gauge(
+            "reco_items_untrained", "Stored items that the training of the bundle has not seen.", registry=r
+        )
+        self.items_waiting = Gauge("reco_items_waiting", "Items waiting to be written.", registry=r)
+        self.item_changes = counter_from_zero(
+            r, "reco_item_changes", "Items put, patched or deleted, those that changed nothing left out.",
+            kind=("put", "patch", "delete"),
+        )  # fmt: skip
+        self.items_refused = counter_from_zero(
+            r,
+            "reco_items_refused",
+            "Items refused: overloaded, item_store_unavailable, too_many_items.",
+            reason=("overloaded", "item_store_unavailable", "too_many_items"),
+        )
+        self.item_write_seconds = Histogram(
+            "reco_item_write_seconds",
+            "Duration of one write to the item store (a group commit).",
+            registry=r,
+            buckets=LATENCY_BUCKETS,
+        )
+        self.item_polls = counter_from_zero(
+            r, "reco_item_polls", "Polls of the item store for changes: done, error.", outcome=("done", "error")
+        )
+
+
 class BundleMetrics(TaskMetrics):
     """The bundle that serves, swaps, rollbacks and the gate."""
 
@@ -314,6 +345,7 @@ class Metrics(
     RedisMetrics,
     SecurityMetrics,
     EventMetrics,
+    ItemMetrics,
     BundleMetrics,
     RetrainMetrics,
     ProcessMetrics,

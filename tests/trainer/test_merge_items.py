@@ -123,8 +123,15 @@ def test_types_stay_and_a_value_of_another_type_is_left_out_and_named(tmp_path):
     data = merged(load_dataset(tmp_path / "old"), tmp_path, new)
     assert data.attribute_types == {"size": "string", "price": "number", "new": "boolean"}
     assert json.loads(row(data, "c")["attributes"]) == {"price": 2.5, "new": True}
-    (note,) = read_info(data.path).notes[:1]
+    note = read_info(data.path).notes[0]
     assert "1 attribute values of another type than the data's were left out; first size of item 'c': '39'" in note
+
+
+def test_the_types_of_a_folder_that_records_none_are_those_of_its_values(old, tmp_path):
+    assert old.attribute_types == {}
+    data = merged(old, tmp_path, stored("new", attributes={"shelf": "three", "sale": True}))
+    assert data.attribute_types == {"shelf": "number", "sale": "boolean"}
+    assert json.loads(row(data, "new")["attributes"]) == {"sale": True}
 
 
 def test_features_of_another_width_are_refused_and_those_that_no_model_reads_are_told(old, tmp_path):

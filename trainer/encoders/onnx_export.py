@@ -4,6 +4,7 @@ The service, which has no torch, encodes texts and pictures of new items with th
 """
 
 import logging
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ from trainer.encoders.text import MINILM, text_encoder
 from trainer.progress import print_status
 
 EXPORTED: dict[Literal["text", "image"], str] = {"text": MINILM, "image": EFFICIENTNET}
+ALIKE = 0.999  # least cosine of the features of both
 SHORTEST_SUM = 1e-9  # of a mask, as sentence-transformers has it
 
 
@@ -74,16 +76,22 @@ def export_text(encoder: Any, registry: Registry) -> EncoderInfo:
     kinds = [type(module).__name__ for module in encoder.model]
     if kinds != ["Transformer", "Pooling", "Normalize"]:
         raise InputError(f"{encoder.name} consists of {', '.join(kinds)}; expected Transformer, Pooling, Normalize")
-    tokens = torch.ones(2, 7, dtype=torch.long)
-    card = _card("text", encoder, text=TextInput(max_tokens=encoder.model.max_seq_length))
+    most = int(encoder.model.max_seq_length)
+    card = _card("text", encoder, text=TextInput(max_tokens=most))
+
+    def example(n: int, length: int) -> dict[str, torch.Tensor]:
+        tokens = torch.randint(1, len(encoder.model.tokenizer), (n, length), generator=torch.Generator().manual_seed(0))
+        mask = torch.ones_like(tokens)
+        mask[0, length // 2 :] = 0
+        return {"input_ids": tokens, "attention_mask": mask}
 
     def fill(folder: Path) -> None:
-        network = _MeanOfTokens(encoder.model[0].auto_model)
-        dynamic = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", min=2, max=card_tokens)}
-        _save(network, {"input_ids": tokens, "attention_mask": tokens}, dynamic, folder / MODEL)
+        network = _MeanOfTokens(encoder.model[0].auto_model).eval()
+        dynamic = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length", min=2, max=most)}
+        _save(network, example(2, 7), dynamic, folder / MODEL)
+        _check(network, example(3, 11), folder / MODEL)
         (folder / TOKENIZER).write_text(encoder.model.tokenizer.backend_tokenizer.to_str(), encoding="utf-8")
 
-    card_tokens = int(encoder.model.max_seq_length)
     return registry.encoders.add(card, fill)
 
 
@@ -93,9 +101,10 @@ def export_image(encoder: Any, registry: Registry) -> EncoderInfo:
     card = _card("image", encoder, picture=PictureInput(size=SIZE, mean=mean, std=std, reading=READING))
 
     def fill(folder: Path) -> None:
-        pixels = torch.zeros(2, 3, SIZE, SIZE)
-        network = _PooledMaps(encoder.network.net)
-        _save(network, {"pixels": pixels}, {0: torch.export.Dim("batch")}, folder / MODEL)
+        network = _PooledMaps(encoder.network.net).eval()
+        pixels = torch.randn(3, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0))
+        _save(network, {"pixels": pixels[:2]}, {0: torch.export.Dim("batch")}, folder / MODEL)
+        _check(network, {"pixels": pixels}, folder / MODEL)
 
     return registry.encoders.add(card, fill)
 
@@ -138,7 +147,7 @@ def _save(network: nn.Module, inputs: Mapping[str, torch.Tensor], dynamic: Any, 
 
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
-            network.eval(),
+            network,
             tuple(inputs.values()),
             dynamo=True,
             verbose=False,
@@ -157,13 +166,34 @@ def _save(network: nn.Module, inputs: Mapping[str, torch.Tensor], dynamic: Any, 
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
+def _check(network: nn.Module, inputs: Mapping[str, torch.Tensor], path: Path) -> None:
+    """InputError unless the file gives the network's features, of a batch of another shape than it was exported with.
+
+    A new version of torch or of its exporter may break what an older one did right.
+    """
+    import onnxruntime  # noqa: PLC0415
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    with torch.inference_mode():
+        expected = network(*inputs.values())
+    found = torch.from_numpy(session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})[0])
+    alike = float(nn.functional.cosine_similarity(found, expected).min())
+    if not alike >= ALIKE:
+        raise InputError(
+            f"the exported network gives other features than the trainer's: cosine {alike:.4f}, expected {ALIKE} or "
+            "more; --encoders none writes the bundle without it"
+        )
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter warns of every optional package that is not installed."""
+    """Without the exporter's warnings: of optional packages that are not installed, and of its own old calls."""
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         log.setLevel(level)

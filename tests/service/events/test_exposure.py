@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from made_events import NOON, made
 
-from service.events.event import CLICK, EXPLORED_ID, IMPRESSION, Event
+from service.events.event import EXPLORED_ID, IMPRESSION, Event
 from service.events.exposure import Exposure
 from service.events.kinds import BUILT_IN
 
@@ -32,7 +32,7 @@ def shown(request: str | None, *items: str, explored: bool = False, ago: float =
 
 
 def clicked(request: str | None, item: str) -> Event:
-    return made(f"click-{next(number)}", kind=CLICK, item_id=item, request_id=request)
+    return made(f"click-{next(number)}", kind="click", item_id=item, request_id=request)
 
 
 def counts(found: Exposure, *items: str, now: float = NOON) -> list[tuple[float, float]]:

@@ -68,6 +68,7 @@ law = settings(max_examples=EXAMPLES, database=None, suppress_health_check=list(
 def document() -> dict[str, Any]:
     """What callers are told, made stricter: an answer has the fields that are told and no other."""
     told = create_app(Settings(registry=Path("nowhere"))).openapi()
+    del told["paths"]["/items"]["post"]["requestBody"]["content"]["application/x-ndjson"]  # test_items.py draws lines
     for schema in told["components"]["schemas"].values():
         if "properties" in schema:
             schema.setdefault("additionalProperties", False)

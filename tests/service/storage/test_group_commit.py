@@ -5,8 +5,9 @@ import pytest
 from made_events import made, several
 
 from service.events.event import Event
-from service.events.group_commit import MOST_TOGETHER, GroupCommit
 from service.events.log import LogUnavailable
+from service.events.writes import EventWrites
+from service.storage.group_commit import MOST_TOGETHER
 from service.telemetry.metrics import Metrics
 
 
@@ -29,12 +30,12 @@ class Disk:
         pass
 
 
-def use(steps: Callable[[Disk, GroupCommit], Awaitable[None]]) -> Metrics:
+def use(steps: Callable[[Disk, EventWrites], Awaitable[None]]) -> Metrics:
     metrics = Metrics()
 
     async def run() -> None:
         disk = Disk()
-        await steps(disk, GroupCommit(disk.write, disk.tidy, metrics, most_waiting=100_000))
+        await steps(disk, EventWrites(disk.write, disk.tidy, metrics, most_waiting=100_000))
 
     asyncio.run(run())
     return metrics
@@ -46,7 +47,7 @@ async def turns(n: int = 5) -> None:
 
 
 def test_what_comes_while_a_write_is_under_way_is_written_together_and_nobody_is_answered_before() -> None:
-    async def steps(disk: Disk, commits: GroupCommit) -> None:
+    async def steps(disk: Disk, commits: EventWrites) -> None:
         waiting = [asyncio.ensure_future(commits.append([made("0")]))]
         await turns()
         waiting += [asyncio.ensure_future(commits.append([made(str(i))])) for i in range(1, 40)]
@@ -64,7 +65,7 @@ def test_what_comes_while_a_write_is_under_way_is_written_together_and_nobody_is
 
 
 def test_a_write_is_bounded_and_a_call_is_never_torn() -> None:
-    async def steps(disk: Disk, commits: GroupCommit) -> None:
+    async def steps(disk: Disk, commits: EventWrites) -> None:
         disk.may_end.set()
         await asyncio.gather(*(commits.append(several(1_000, start=1_000 * i)) for i in range(10)))
         assert {len(batch) for batch in disk.batches} <= {i * 1_000 for i in range(1, MOST_TOGETHER // 1_000 + 1)}
@@ -74,7 +75,7 @@ def test_a_write_is_bounded_and_a_call_is_never_torn() -> None:
 
 
 def test_a_failed_write_fails_all_that_were_in_it_and_the_next_one_is_tried() -> None:
-    async def steps(disk: Disk, commits: GroupCommit) -> None:
+    async def steps(disk: Disk, commits: EventWrites) -> None:
         disk.may_end.set()
         disk.error = LogUnavailable("the disk is full")
         found = await asyncio.gather(*(commits.append([made(str(i))]) for i in range(3)), return_exceptions=True)
@@ -86,7 +87,7 @@ def test_a_failed_write_fails_all_that_were_in_it_and_the_next_one_is_tried() ->
 
 
 def test_a_caller_who_goes_takes_nobody_along() -> None:
-    async def steps(disk: Disk, commits: GroupCommit) -> None:
+    async def steps(disk: Disk, commits: EventWrites) -> None:
         gone, stays = (asyncio.ensure_future(commits.append([made(name)])) for name in ("gone", "stays"))
         await turns()
         gone.cancel()
@@ -98,7 +99,7 @@ def test_a_caller_who_goes_takes_nobody_along() -> None:
 
 
 def test_a_writer_that_is_stopped_leaves_nobody_waiting() -> None:
-    async def steps(disk: Disk, commits: GroupCommit) -> None:
+    async def steps(disk: Disk, commits: EventWrites) -> None:
         waiting = [asyncio.ensure_future(commits.append([made(str(i))])) for i in range(2)]
         await turns()
         waiting.append(asyncio.ensure_future(commits.append([made("queued")])))
@@ -114,7 +115,7 @@ def test_a_writer_that_is_stopped_leaves_nobody_waiting() -> None:
 
 
 def test_no_events_are_no_write() -> None:
-    async def steps(disk: Disk, commits: GroupCommit) -> None:
+    async def steps(disk: Disk, commits: EventWrites) -> None:
         assert (await commits.append([])).n_new == 0
         assert disk.batches == []
 
