@@ -14,6 +14,7 @@ from service.bundles.loader import BundleLoader
 from service.bundles.warmup import RecentRequests
 from service.events.log import EventLog, LogUnavailable
 from service.events.open_log import open_intake
+from service.items.open_store import open_store
 from service.live import open_live
 from service.ranking.recall_sampling import RecallSampler
 from service.ranking.rules_file import RulesFile
@@ -35,21 +36,27 @@ class Opened:
 
 @asynccontextmanager
 async def opened_lists(settings: Settings, bundle: Bundle) -> AsyncIterator[Opened]:
-    """Everything opened for this bundle, which is searched on the CPU. InputError where hidden items are unknown."""
+    """Everything opened for this bundle, with the stored items, searched on the CPU.
+
+    InputError where hidden items are unknown, or stored ones cannot be read. Items without features are in no list.
+    """
     metrics, rng = Metrics(), random.Random(0)
     settings = settings.model_copy(update={"milvus_uri": None, "gpu": "off", "recall_sample": 0})
     async with (
         open_intake(settings, metrics) as feedback,
         open_live(settings, metrics, feedback, lambda: None) as live,
+        open_store(settings, metrics) as store,
     ):
         if live.hidden.state == "unknown":
             raise InputError("the hidden items are unknown: Redis, which shares them, cannot be reached")
         rules = RulesFile(settings.rules_file, metrics, on_change=lambda: None)
         sampler = RecallSampler(0, metrics, rng)
         lookup_for = partial(live.lookup_for, cache=None)
-        catalogue = LivingCatalogue(metrics, attach=live.attach, detach=live.detach, on_change=lambda: None)
+        catalogue = LivingCatalogue(
+            metrics, attach=live.attach, detach=live.detach, on_change=lambda: None, store=store
+        )
         loader = BundleLoader(settings, metrics, lookup_for, live.attach, catalogue, rules, RecentRequests(0), sampler)
-        yield Opened(await loader.load(bundle), rules, feedback.log, live.hidden.state)
+        yield Opened(await loader.load(bundle, required=True), rules, feedback.log, live.hidden.state)
 
 
 async def users_with_events(log: EventLog) -> frozenset[str]:

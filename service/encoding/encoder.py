@@ -20,13 +20,6 @@ FIRST_RETRY_S = 10.0  # doubled at each further one
 Made = dict[Modality, list[float]]
 
 
-def encoder_of(encoding: Encoding, bundle: Bundle) -> "ItemEncoder | None":
-    """The encoder of the bundle's items; None where the bundle names none, or nothing can be encoded here."""
-    if not bundle.manifest.encoders or encoding.unusable is not None:
-        return None
-    return ItemEncoder(encoding, bundle.manifest.encoders)
-
-
 @dataclass(frozen=True)
 class ItemProblem:
     """Why an item lacks features. `due_at`, by the monotonic clock: when to try again; None where that cannot help."""

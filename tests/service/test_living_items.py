@@ -1,5 +1,6 @@
 """Items that are put over HTTP are in lists, explained, filtered, swapped and hidden like any other."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 from asking import ids, post
 from bundles import make_features, make_living_content
 from duos import two_workers
-from servers import publish, serving, wait_until
+from servers import counted, publish, serving, wait_until
 
 from index.bundle import Bundle
 from index.content_path import ContentPath
@@ -61,9 +62,9 @@ def test_an_item_that_is_put_is_recommended_and_explained_and_new(client, bundle
     assert told["parts"]["id"] == 0
     assert "; new: no user has had it yet; " in told["sentence"]
     item = client.get("/items/mint-lamp").json()
-    assert (item["new"], item["users"], item["item"]["title"]) == (True, 0, "Mint lamp")
+    assert (item["trained"], item["users"], item["item"]["title"]) == (False, 0, "Mint lamp")
     assert item["part_norms"]["text"] > 0
-    assert client.get("/items/item-1").json()["new"] is False
+    assert client.get("/items/item-1").json()["trained"]
     similar = client.get("/similar/mint-lamp?by=image&k=3&explain=true").json()
     assert len(similar["items"]) == 3
     assert {one["explanation"]["users_in_common"] for one in similar["items"]} == {0}
@@ -134,15 +135,16 @@ def test_after_a_swap_new_items_are_embedded_by_the_new_bundle_and_shown_once(cl
     second = make_living_content(seed=5, n_items=41)
     put(client, "item-40", title="Trained by then", features=make_features(1, seed=1)[0])
     put(client, "stays", title="Stays", features=make_features(1, seed=2)[0])
-    wait_until(lambda: client.get("/items/item-40").json()["new"] and client.get("/items/stays").json()["new"])
+    for item_id in ("item-40", "stays"):
+        wait_until(lambda item_id=item_id: client.get(f"/items/{item_id}").json()["state"] == "listed")
     written = publish(registry, second)
     wait_until(lambda: client.get("/readyz").json()["bundle"] == written.bundle_id)
     everything = listed(client, k=60, exclude_seen=False)
     assert len(set(everything)) == len(everything)
     assert {"stays", "item-40"} <= set(everything)
-    assert client.get("/items/stays").json()["new"] is True
+    assert client.get("/items/stays").json()["trained"] is False
     trained = client.get("/items/item-40").json()
-    assert (trained["new"], trained["item"]["title"]) == (False, "Trained by then")
+    assert (trained["trained"], trained["item"]["title"]) == (True, "Trained by then")
     found = ContentPath.of(written).rows([make_features(1, seed=2)[0]]).embeddings[0]
     answer = client.get(f"/recommend/user-{USER}?k=60&exclude_seen=false").json()
     score = next(item["score"] for item in answer["items"] if item["item_id"] == "stays")
@@ -164,3 +166,27 @@ def test_an_item_that_one_worker_takes_in_is_in_the_lists_of_the_other(tmp_path)
         put(first, "shared", title="Shared", features=make_features(1, seed=3)[0])
         for client in (first, second):
             wait_until(lambda client=client: "shared" in listed(client, k=60, exclude_seen=False))
+
+
+def test_of_items_put_while_bundles_swap_none_is_lost_and_none_is_shown_twice(tmp_path):
+    registry = tmp_path / "registry"
+    contents = [make_living_content(seed=seed) for seed in (0, 1)]
+    publish(registry, contents[0])
+    n, rounds = 120, 4
+    with serving(registry=registry, data=tmp_path / "data", bundle_poll_s=0.02, watch_s=0) as client:
+
+        def put_all() -> None:
+            with httpx.Client(base_url=client.base_url, timeout=60) as mine:
+                for i in range(n):
+                    put(mine, f"put-{i}", title=f"Put {i}", features=make_features(1, seed=i)[0])
+
+        putting = threading.Thread(target=put_all)
+        putting.start()
+        for i in range(rounds):
+            written = publish(registry, contents[(i + 1) % 2])
+            wait_until(lambda written=written: client.get("/readyz").json()["bundle"] == written.bundle_id)
+        putting.join()
+        wait_until(lambda: f"put-{n - 1}" in listed(client, k=200, exclude_seen=False))
+        everything = listed(client, k=200, exclude_seen=False)
+        assert sorted(everything) == sorted({*(f"item-{i}" for i in range(40)), *(f"put-{i}" for i in range(n))})
+        wait_until(lambda: counted(client, "reco_bundles_open") == 1)
