@@ -41,7 +41,7 @@ class Ranker:
         pool: int,
         at_once: int | None = None,
     ) -> None:
-        """`at_once`: how many profiles to rank in one step, where nobody waits for its end."""
+        """`at_once`: how many profiles to rank in one step, where no request waits for its end."""
         self._scoring = scoring
         self._by_popularity = by_popularity  # (n_items,) rows, the most popular first
         self._search = search
@@ -93,6 +93,8 @@ class Ranker:
             await turn.pause()
             if candidates is None:
                 best = await self._best_candidates(contexts, n, constraints)
+                if len(contexts) == 1:  # the wait for a search that several requests share is no computing of this one
+                    await turn.begin()
             else:
                 best = [context.score_allowed(candidates) for context in contexts]
             for i, (context, found) in enumerate(zip(contexts, best, strict=True), start):
