@@ -1,6 +1,7 @@
 """A data set and stored items in, a data set with them out: rows, words, pictures, features, attributes."""
 
 import json
+import shutil
 from datetime import UTC, datetime
 
 import numpy as np
@@ -245,10 +246,31 @@ def test_where_nothing_changes_all_features_are_those_of_before(encoded, tmp_pat
     assert data.items.sort("item_id").equals(encoded.items.sort("item_id"))
 
 
+def test_the_same_items_merged_again_into_the_merged_data_change_nothing(encoded, tmp_path):
+    rows = [
+        stored("new", title="Bowl", image=str(encoded.path.parent / "8.png"), attributes={"price": 3}),
+        stored("m1", title="Cup", categories=["cup", "glass"]),
+        stored("m3", title="Mug 3", image="https://shop.example/3.png"),
+        deleted("m7"),
+    ]
+    once = merged(encoded, tmp_path, *rows)
+    (tmp_path / "again").mkdir()
+    again = merged(once, tmp_path / "again", *rows)
+    assert again.items.sort("item_id").equals(once.items.sort("item_id"))
+    assert again.attribute_types == once.attribute_types == {"price": "number", "categories": "list"}
+    assert pairs(again) == pairs(once)
+    for name in once.features:
+        for item_id in once.item_ids:
+            np.testing.assert_array_equal(vector(again, name, item_id), vector(once, name, item_id))
+    counts = read_info(again.path).counts
+    assert (counts["new_items"], counts["changed_items"], counts["deleted_items"]) == (0, 0, 0)
+
+
 def test_another_version_of_an_encoder_makes_nothing_and_says_so(encoded, tmp_path):
-    info = json.loads((encoded.path / "dataset.json").read_text())
+    copy = shutil.copytree(encoded.path, tmp_path / "copy")
+    info = json.loads((copy / "dataset.json").read_text())
     for made_by in info["encoders"].values():
         made_by["version"] = "another"
-    (encoded.path / "dataset.json").write_text(json.dumps(info))
-    data = merged(load_dataset(encoded.path), tmp_path, stored("new", title="Bowl"))
+    (copy / "dataset.json").write_text(json.dumps(info))
+    data = merged(load_dataset(copy), tmp_path, stored("new", title="Bowl"))
     assert "minilm of version another made the others, and " in " ".join(read_info(data.path).notes)
