@@ -230,15 +230,15 @@ class ItemAnswer(Answer):
 
 
 class CatalogueItem(Item):
-    """An item of the catalogue."""
+    """An item of the catalogue, with all of its attributes unless the request names fields."""
 
-    attributes: dict[str, Any]
     trained: bool
     stored: bool = Field(description="whether it was put or patched")
     state: ItemState
+    reason: str | None = Field(None, description="why no list ranks it, where it waits")
 
 
-class CatalogueAnswer(Answer):
+class CatalogueAnswer(WarnedAnswer):
     """Response of GET /items: trained items in the bundle's order, then stored ones, the latest change last."""
 
     items: list[CatalogueItem]

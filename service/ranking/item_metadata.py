@@ -73,6 +73,10 @@ class ItemMetadata:
         """All metadata of the item in the bundle."""
         return _full_record(self._bundle, self._image_urls, row)
 
+    def record_of(self, item_id: str, record: Mapping[str, Any]) -> dict[str, Any]:
+        """The same of an item whose metadata are given, with or without a row."""
+        return {"item_id": item_id, **record, "image": self._image_urls(record["image"])}
+
     def ranked(
         self,
         rows: Sequence[int],
