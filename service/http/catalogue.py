@@ -1,17 +1,20 @@
 """The items that the service knows, trained and stored ones together, for the routes that show them."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from index.attribute_types import AttributeType
 from service.bundles.loaded import LoadedBundle
 from service.errors import InvalidRequestError
 from service.items.item import ItemChange, bundle_record
 from service.items.store import ItemsUnavailable
 from service.ranking.constraints import Filters, filter_constraints
-from service.ranking.facets import as_text
+from service.ranking.facets import as_text, select_among
+from service.ranking.filters.parsing import Filter
 from service.state import Service
 
 Matches = Callable[[str, Mapping[str, Any]], bool]  # of an item id and its record
@@ -91,6 +94,31 @@ def _texts(value: Any) -> set[str | None]:
     return {as_text(one) for one in values if one is not None}
 
 
+async def stored_types(service: Service, loaded: LoadedBundle) -> dict[str, AttributeType]:
+    """The types of attributes by which a filter of stored items is evaluated: those of lists, and of new attributes."""
+    columns = (await loaded.facet_store.facets()).columns
+    return {**await service.items.types(), **{name: column.type for name, column in columns.items()}}
+
+
+async def filtered(
+    service: Service, chosen: Filter | None, types: Mapping[str, AttributeType], changes: Sequence[ItemChange]
+) -> Sequence[ItemChange]:
+    """Those of the stored items that match a filter, whatever their state; deleted ones match none."""
+    if chosen is None:
+        return changes
+    items = {
+        change.item_id: {
+            **bundle_record(change.item), "available": change.item.available, "created_at": change.item.created_at
+        }
+        for change in changes
+        if change.item is not None
+    }  # fmt: skip
+    selection = await asyncio.to_thread(select_among, chosen, items, types, service.live.now())
+    ids = list(items)
+    matching = {ids[place] for place in selection.rows.tolist()}
+    return [change for change in changes if change.item_id in matching]
+
+
 async def trained_rows(service: Service, loaded: LoadedBundle, filters: Filters, after: int) -> Sequence[int]:
     """The rows of trained items after one, ascending, that pass the filters.
 
@@ -98,7 +126,9 @@ async def trained_rows(service: Service, loaded: LoadedBundle, filters: Filters,
     """
     mask = np.ones(loaded.bundle.manifest.n_items, np.bool_)
     try:
-        constraints = await filter_constraints(filters, loaded.bundle.item_ids, loaded.facet_store)
+        constraints = await filter_constraints(
+            filters, loaded.bundle.item_ids, loaded.facet_store, now=service.live.now()
+        )
         mask &= constraints.allowed_mask(len(loaded.bundle.item_ids))[: len(mask)]
     except InvalidRequestError:
         stored = await service.items.types()

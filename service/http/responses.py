@@ -238,7 +238,7 @@ class CatalogueItem(Item):
     state: ItemState
 
 
-class CatalogueAnswer(Answer):
+class CatalogueAnswer(WarnedAnswer):
     """Response of GET /items: trained items in the bundle's order, then stored ones, the latest change last."""
 
     items: list[CatalogueItem]

@@ -27,6 +27,7 @@ from service.ranking.filters.parsing import Filter
 from service.ranking.filters.selection_cache import Key, SelectionCache
 from service.ranking.filters.text_columns import TextColumn, as_text
 from service.ranking.filters.titles import TitleColumn
+from service.ranking.turns import done
 
 __all__ = ["CATEGORY", "FacetStore", "Facets", "as_text", "build_facets", "intersect", "union"]
 
@@ -229,6 +230,14 @@ def build_facets(items: PackedStrings, types: Mapping[str, AttributeType] = _NO_
         OwnFields.of_bundle(len(items), own),
         types,
     )
+
+
+def select_among(
+    chosen: Filter, items: Mapping[str, Mapping[str, Any]], types: Mapping[str, AttributeType], now: float
+) -> Selection:
+    """Which of a few items match a filter, by their places; items are records by id, as for `with_items`."""
+    packed = PackedStrings.pack([orjson.dumps(dict(record)) for record in items.values()])
+    return done(build_facets(packed, types).select(chosen, IdTable.build(list(items)), now))
 
 
 def _title(record: Mapping[str, Any] | None) -> str:

@@ -8,10 +8,12 @@ from fastapi.routing import APIRoute
 from pydantic import Field
 
 from service.bundles.loaded import LoadedBundle
-from service.http.catalogue import Known, known, matcher, trained_rows
+from service.http.catalogue import Known, filtered, known, matcher, stored_types, trained_rows
 from service.http.requests import PagedQuery, with_limits
 from service.http.responses import CatalogueAnswer
 from service.http.route import Request, route
+from service.http.routes.filtering import warnings_of
+from service.ranking.constraints import Filters, filter_constraints
 from service.settings import Settings
 from service.state import Service
 
@@ -83,7 +85,15 @@ async def catalogue(service: Service, request: Request[CatalogueQuery]) -> dict[
         "source": "catalogue",
         "items": [_shown(one) for one in found],
         "next": None if walk.ended else str(walk.place),
+        **await _warnings(service, request),
     }
+
+
+async def _warnings(service: Service, request: Request[CatalogueQuery]) -> dict[str, list[str]]:
+    """The response's field `warnings`, where the filter names what no listed item has."""
+    loaded, only = request.loaded, Filters(chosen=request.query.parsed_filter)
+    now = service.live.now()
+    return warnings_of((await filter_constraints(only, loaded.bundle.item_ids, loaded.facet_store, now=now)).warnings)
 
 
 def _shown(one: Known) -> dict[str, Any]:
@@ -137,14 +147,17 @@ class _Walk:
         return [row for row in rows if self._matches(ids[row], items.full_record(row))]
 
     async def _stored(self) -> AsyncIterator[Known]:
+        types = {} if self._query.parsed_filter is None else await stored_types(self._service, self._loaded)
         for _ in range(MOST_STORED // PAGE):
             page = await self._store.changes(self.place.number, PAGE)
-            for change in page:
+            for change in await filtered(self._service, self._query.parsed_filter, types, page):
                 self.place = _Place("s", change.position)
                 row = self._loaded.items.row(change.item_id)
                 one = known(self._service, self._loaded, change.item_id, row, change)
                 if one is not None and self._matches(one.item_id, one.record):
                     yield one
+            if page:
+                self.place = _Place("s", page[-1].position)
             if len(page) < PAGE:
                 self.ended = True
                 return
