@@ -54,7 +54,7 @@ def known(
         return None
     trained = row is not None and row < loaded.bundle.manifest.n_items
     if item is not None:
-        record = bundle_record(item)
+        record = bundle_record(item) | {"image": loaded.items.image_url(item.image)}
     else:
         assert row is not None
         record = loaded.items.full_record(row)
