@@ -69,6 +69,10 @@ class ItemMetadata:
         """The row of an item, or None."""
         return self._bundle.item_ids.row(item_id)
 
+    def image_url(self, reference: str | None) -> str | None:
+        """What answers have for this reference to a picture."""
+        return self._image_urls(reference)
+
     def full_record(self, row: int) -> dict[str, Any]:
         """All metadata of the item in the bundle."""
         return _full_record(self._bundle, self._image_urls, row)
