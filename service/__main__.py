@@ -34,6 +34,7 @@ from service.items.open_store import check_store
 from service.live import CONTROL_FILE
 from service.principal import Role
 from service.ranking.constraints import Filters
+from service.ranking.filters.parsing import parse_filter
 from service.ranking.rules import requirements
 from service.ranking.rules_file import check_rules
 from service.redis.check import check_redis
@@ -155,6 +156,9 @@ def batch(
     category: Annotated[list[str] | None, typer.Option(help="only these categories; may be repeated")] = None,
     require: Annotated[list[str] | None, typer.Option(help="only items with name:value; may be repeated")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="item ids to leave out; may be repeated")] = None,
+    chosen: Annotated[
+        str, typer.Option("--filter", help="only items that match, in the language of docs/filters.md")
+    ] = "",
     workers: Annotated[
         int | None, typer.Option(min=1, max=256, help="processes [default: as many as usable cores]")
     ] = None,
@@ -167,11 +171,12 @@ def batch(
     settings = load_settings()
     configure_logging(settings.log_level)
     try:
-        filters = Filters(tuple(category or ()), tuple(requirements(require or ())), tuple(exclude or ()))
+        parsed = parse_filter(chosen) if chosen else None
+        filters = Filters(tuple(category or ()), tuple(requirements(require or ())), tuple(exclude or ()), parsed)
     except InvalidRequestError as error:
         raise InputError(error.detail) from None
     options = ListOptions(k, exclude_seen, filters)
-    request = RunRequest(users, out, options, workers or len(os.sched_getaffinity(0)))
+    request = RunRequest(users, out, options, workers or len(os.sched_getaffinity(0)), time.time())
     started = time.monotonic()
     with shown_progress() as show:
         made = asyncio.run(make_lists(settings, request, show))

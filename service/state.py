@@ -126,18 +126,21 @@ async def open_service(
         )  # fmt: skip
         await _warm_up(service, loader, start_requests(service))
         sampler.serve(current.bundle_id)
-        async with (
-            supervised(metrics, {"recall_sampler": sampler.run} if settings.recall_sample else {}),
-            supervised(metrics, catalogue.work),
-            following(items, metrics),
-            reload_rules(rules, lambda: (current.loaded.bundle, current.loaded.facet_store), settings, metrics),
-            bundle_lifecycle(
-                current, opened, loader, gate=gate, pubsub=live.pubsub, siblings=siblings
-            ) as service.bundles,
-            nullcontext() if siblings is None else siblings.connected(),  # once all of its handlers are there
-        ):
-            del opened  # a reference from here would keep the first bundle open after a swap
-            yield service
+        try:
+            async with (
+                supervised(metrics, {"recall_sampler": sampler.run} if settings.recall_sample else {}),
+                supervised(metrics, catalogue.work),
+                following(items, metrics),
+                reload_rules(rules, lambda: (current.loaded.bundle, current.loaded.facet_store), settings, metrics),
+                bundle_lifecycle(
+                    current, opened, loader, gate=gate, pubsub=live.pubsub, siblings=siblings
+                ) as service.bundles,
+                nullcontext() if siblings is None else siblings.connected(),  # once all of its handlers are there
+            ):
+                del opened  # a reference from here would keep the first bundle open after a swap
+                yield service
+        finally:
+            catalogue.current = None  # a cycle with the current bundle, which it would keep open
 
 
 async def _warm_up(service: Service, loader: BundleLoader, requests: Sequence[RecordedRequest]) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
+import structlog
 
 from index.errors import InputError
 from index.ids import IdTable
@@ -26,6 +27,8 @@ Array = np.ndarray[Any, Any]
 USERS_AT_ONCE = 512  # in one search
 NO_FILTERS = Filters()
 
+log = structlog.get_logger()
+
 
 @dataclass(frozen=True)
 class ListOptions:
@@ -45,12 +48,14 @@ class UserList(NamedTuple):
     scores: Array  # (<= k,)
 
 
-async def run_constraints(loaded: LoadedBundle, rules: RulesFile, filters: Filters) -> Constraints:
+async def run_constraints(loaded: LoadedBundle, rules: RulesFile, filters: Filters, now: float = 0.0) -> Constraints:
     """The constraints on every list of a run: filters, the rules file, and hidden items, all as rows to show or not.
 
-    InputError where no item is left.
+    InputError where no item is left. now: of the filter, in unix seconds.
     """
-    chosen = await filter_constraints(filters, loaded.bundle.item_ids, loaded.facet_store)
+    chosen = await filter_constraints(filters, loaded.bundle.item_ids, loaded.facet_store, now=now)
+    for warning in chosen.warnings:
+        log.warning("filter", warning=warning)
     both = chosen.merged_with(await rules.constraints(loaded.bundle, loaded.facet_store))
     mask = both.allowed_mask(len(loaded.bundle.item_ids))
     mask[loaded.hidden] = False
@@ -63,7 +68,7 @@ class ListMaker:
     """Makes lists under the constraints of one run."""
 
     def __init__(self, loaded: LoadedBundle, constraints: Constraints, options: ListOptions, *, pool: int) -> None:
-        vectors, allowed = loaded.bundle.item_embeddings, constraints.within
+        vectors, allowed = np.asarray(loaded.bundle.item_embeddings), constraints.within  # copied with new items
         self._loaded = loaded
         self._constraints = constraints
         self._options = options

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +34,7 @@ class RunRequest:
     out: Path
     options: ListOptions
     workers: int
+    now: float = 0.0  # in unix seconds, for filters
 
 
 class Made(NamedTuple):
@@ -56,10 +57,10 @@ async def make_lists(settings: Settings, request: RunRequest, on_progress: OnPro
     async with opened_lists(settings, bundle) as opened:
         users = users_of(request.users, bundle.user_ids, settings.id_max_chars)
         try:
-            constraints = await run_constraints(opened.loaded, opened.rules, request.options.filters)
+            constraints = await run_constraints(opened.loaded, opened.rules, request.options.filters, request.now)
         except ServiceError as error:
             raise InputError(error.detail) from error
-        plan = RunPlan(settings, bundle.bundle_id, constraints, request.options)
+        plan = RunPlan(settings, bundle.bundle_id, constraints, request.options, opened.items)
         about = _about(plan, await asyncio.to_thread(users.digest, PART_USERS))
         n_parts = -(-len(users) // PART_USERS)
         with open_parts(request.out, about, n_parts) as parts:
@@ -72,12 +73,14 @@ async def make_lists(settings: Settings, request: RunRequest, on_progress: OnPro
 
 def _about(plan: RunPlan, users: str) -> dict[str, Any]:
     """What the lists depend on, beside the events; parts of a run of another kind are of no use."""
+    filters = plan.options.filters
     return {
         "bundle": plan.bundle_id,
         "users": users,
         "k": plan.options.k,
         "exclude_seen": plan.options.exclude_seen,
-        "filters": asdict(plan.options.filters),
+        "filters": asdict(replace(filters, chosen=None)),
+        "filter": "" if filters.chosen is None else filters.chosen.text,
         "constraints": _digest(plan.constraints),
         "part_users": PART_USERS,
     }

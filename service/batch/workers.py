@@ -19,6 +19,7 @@ from service.batch.lists import ListMaker, ListOptions
 from service.batch.opening import opened_lists
 from service.batch.parts import write_part, writing
 from service.bundles.open_published import open_verified
+from service.items.item import ItemChange
 from service.ranking.constraints import Constraints
 from service.settings import Settings
 
@@ -33,6 +34,7 @@ class RunPlan:
     bundle_id: str
     constraints: Constraints
     options: ListOptions
+    items: Sequence[ItemChange] = ()  # the stored ones: a process that read them later would number them in another way
 
 
 class Part(NamedTuple):
@@ -116,7 +118,7 @@ async def _answer(connection: "Connection[str | None, Part]", plan: RunPlan) -> 
     one_thread()
     registry = plan.settings.open_registry()
     opened = open_verified(registry, plan.bundle_id, plan.settings, verify=False)
-    async with opened_lists(plan.settings, opened.bundle) as source:
+    async with opened_lists(plan.settings, opened.bundle, plan.items) as source:
         maker = InProcess(ListMaker(source.loaded, plan.constraints, plan.options, pool=plan.settings.diversity_pool))
         while True:
             try:

@@ -9,8 +9,10 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
-from weakref import WeakKeyDictionary
+from typing import Protocol
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import structlog
 
@@ -22,7 +24,7 @@ from service.bundles.loaded import Lifetime, LoadedBundle
 from service.catalogue.item_encoder import Encoder, EncoderFor, no_encoder
 from service.catalogue.living_state import LivingState
 from service.items.item import ItemChange
-from service.items.store import ItemStore, ItemsUnavailable
+from service.items.store import ItemsUnavailable
 from service.telemetry.metrics import CatalogueMetrics
 
 GATHER_S = 0.02
@@ -34,6 +36,14 @@ RETRY_S = 5.0  # between looks for items to be encoded again
 STATES = ("new", "changed", "closed", "waiting", "not_ranked")
 
 log = structlog.get_logger()
+
+
+class StoredChanges(Protocol):
+    """What is read of the item store."""
+
+    async def changes(self, after: int, limit: int) -> Sequence[ItemChange]:
+        """The newest change of each item that changed after the position, ascending; fewer than `limit` at the end."""
+        ...
 
 
 @dataclass
@@ -62,7 +72,7 @@ class LivingCatalogue:
         attach: Callable[[LoadedBundle], None],
         detach: Callable[[LoadedBundle], None],
         on_change: Callable[[], None],
-        store: ItemStore | None = None,
+        store: StoredChanges | None = None,
         encoder_for: EncoderFor = no_encoder,
     ) -> None:
         self.current: CurrentBundle | None = None  # until the first bundle is loaded
@@ -76,7 +86,7 @@ class LivingCatalogue:
         self._arrived, self._wanted = asyncio.Event(), asyncio.Event()
         self._changing = asyncio.Lock()  # held while the living items of the current bundle are changed
         for state in STATES:
-            metrics.living_items.labels(state).set_function(lambda state=state: self.counts.get(state, 0))  # type: ignore[misc]
+            metrics.living_items.labels(state).set_function(partial(_count, ref(self), state))
 
     @property
     def work(self) -> dict[str, Work]:
@@ -125,7 +135,7 @@ class LivingCatalogue:
         await self._encode_first(loaded)
         return self._refreshed(loaded)
 
-    async def _read_all(self, store: ItemStore, loaded: LoadedBundle) -> None:
+    async def _read_all(self, store: StoredChanges, loaded: LoadedBundle) -> None:
         position, more = 0, True
         while more:
             page = await store.changes(position, PAGE)
@@ -221,3 +231,9 @@ class LivingCatalogue:
     def _current(self) -> CurrentBundle:
         assert self.current is not None  # set before any task runs
         return self.current
+
+
+def _count(catalogue: ReferenceType[LivingCatalogue], state: str) -> int:
+    """Metrics outlive the service: a reference from them would keep its bundle open."""
+    living = catalogue()
+    return 0 if living is None else living.counts.get(state, 0)

@@ -93,6 +93,8 @@ class Ranker:
             await turn.pause()
             if candidates is None:
                 best = await self._best_candidates(contexts, n, constraints)
+                if len(contexts) == 1:  # the wait for a search that several requests share is no computing of this one
+                    await turn.begin()
             else:
                 best = [context.score_allowed(candidates) for context in contexts]
             for i, (context, found) in enumerate(zip(contexts, best, strict=True), start):
