@@ -1,6 +1,7 @@
 """Opens what lists are made from as a service would: bundle, event log, hidden items, rules; and serves nobody."""
 
 import random
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -75,7 +76,8 @@ class _Read:
 
     async def changes(self, after: int, limit: int) -> Sequence[ItemChange]:
         """As of the store."""
-        return [one for one in self.items if one.position > after][:limit]
+        start = bisect_right(self.items, after, key=lambda one: one.position)
+        return self.items[start : start + limit]
 
 
 async def _stored_items(settings: Settings, metrics: Metrics) -> list[ItemChange]:
