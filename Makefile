@@ -24,7 +24,7 @@ BUNDLES := $(DEMO)/$(MODEL)/bundles
 # The resolver for requirements/. TORCH_LINKS is the index of the CPU build of torch.
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-annotate \
           --custom-compile-command 'make lock'
-SERVICE_EXTRAS := --extra service --extra tracing --extra kubernetes --extra bucket
+SERVICE_EXTRAS := --extra service --extra encode --extra tracing --extra kubernetes --extra bucket
 TORCH_LINKS ?= $(or $(PIP_FIND_LINKS),https://download.pytorch.org/whl/cpu/torch/)
 
 DATA_CODE  := $(wildcard trainer/data.py trainer/prepare.py trainer/features.py trainer/splits.py trainer/datasets/*.py \

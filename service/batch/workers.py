@@ -15,12 +15,10 @@ import faiss
 from threadpoolctl import threadpool_limits
 
 from index.errors import InputError
-from service.batch.lists import ListMaker, ListOptions
+from service.batch.lists import ListMaker, ListOptions, run_constraints
 from service.batch.opening import opened_lists
 from service.batch.parts import write_part, writing
 from service.bundles.open_published import open_verified
-from service.items.item import ItemChange
-from service.ranking.constraints import Constraints
 from service.settings import Settings
 
 STOP_S = 5.0
@@ -32,9 +30,8 @@ class RunPlan:
 
     settings: Settings
     bundle_id: str
-    constraints: Constraints
     options: ListOptions
-    items: Sequence[ItemChange] = ()  # the stored ones: a process that read them later would number them in another way
+    now: float  # in unix seconds, for filters
 
 
 class Part(NamedTuple):
@@ -118,8 +115,10 @@ async def _answer(connection: "Connection[str | None, Part]", plan: RunPlan) -> 
     one_thread()
     registry = plan.settings.open_registry()
     opened = open_verified(registry, plan.bundle_id, plan.settings, verify=False)
-    async with opened_lists(plan.settings, opened.bundle, plan.items) as source:
-        maker = InProcess(ListMaker(source.loaded, plan.constraints, plan.options, pool=plan.settings.diversity_pool))
+    async with opened_lists(plan.settings, opened) as source:
+        # Not the parent's: rows of stored items may be others here.
+        constraints = await run_constraints(source.loaded, source.rules, plan.options.filters, plan.now)
+        maker = InProcess(ListMaker(source.loaded, constraints, plan.options, pool=plan.settings.diversity_pool))
         while True:
             try:
                 part = connection.recv()  # nothing else waits for this loop

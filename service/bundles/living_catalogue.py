@@ -11,7 +11,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from typing import Protocol
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import structlog
@@ -24,7 +23,7 @@ from service.bundles.loaded import Lifetime, LoadedBundle
 from service.catalogue.item_encoder import Encoder, EncoderFor, no_encoder
 from service.catalogue.living_state import LivingState
 from service.items.item import ItemChange
-from service.items.store import ItemsUnavailable
+from service.items.store import ItemStore, ItemsUnavailable
 from service.telemetry.metrics import CatalogueMetrics
 
 GATHER_S = 0.02
@@ -36,14 +35,6 @@ RETRY_S = 5.0  # between looks for items to be encoded again
 STATES = ("new", "changed", "closed", "waiting", "not_ranked")
 
 log = structlog.get_logger()
-
-
-class StoredChanges(Protocol):
-    """What is read of the item store."""
-
-    async def changes(self, after: int, limit: int) -> Sequence[ItemChange]:
-        """The newest change of each item that changed after the position, ascending; fewer than `limit` at the end."""
-        ...
 
 
 @dataclass
@@ -72,7 +63,7 @@ class LivingCatalogue:
         attach: Callable[[LoadedBundle], None],
         detach: Callable[[LoadedBundle], None],
         on_change: Callable[[], None],
-        store: StoredChanges | None = None,
+        store: ItemStore | None = None,
         encoder_for: EncoderFor = no_encoder,
     ) -> None:
         self.current: CurrentBundle | None = None  # until the first bundle is loaded
@@ -135,7 +126,7 @@ class LivingCatalogue:
         await self._encode_first(loaded)
         return self._refreshed(loaded)
 
-    async def _read_all(self, store: StoredChanges, loaded: LoadedBundle) -> None:
+    async def _read_all(self, store: ItemStore, loaded: LoadedBundle) -> None:
         position, more = 0, True
         while more:
             page = await store.changes(position, PAGE)

@@ -29,6 +29,11 @@ class ItemProblem:
     due_at: float | None
 
 
+def bundle_encoder(encoding: Encoding, bundle: Bundle) -> "ItemEncoder":
+    """The encoder of items for a bundle."""
+    return ItemEncoder(encoding, bundle.manifest.encoders)
+
+
 class ItemEncoder:
     """Makes features of items by the encoders of one bundle.
 
@@ -72,6 +77,8 @@ class ItemEncoder:
         A modality with ready features is left out, and so is one that fails.
         """
         if self._of.unusable is not None:
+            for item in items:
+                self.problems[item.item_id] = ItemProblem(self._of.unusable, 1, None)
             return [{} for _ in items]
         made: list[Made] = []
         queue = self._of.metrics.encoding_queue

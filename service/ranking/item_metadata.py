@@ -126,7 +126,8 @@ def json_numbers(values: Array) -> list[bytes]:
 
 def _full_record(bundle: Bundle, image_urls: ImageUrls, row: int) -> dict[str, Any]:
     record = {"item_id": bundle.item_ids[row], **orjson.loads(bundle.item_json(row))}
-    record["image"] = image_urls(record["image"])
+    if image_urls is not AS_REFERRED:
+        record["image"] = image_urls(record["image"])
     return record
 
 

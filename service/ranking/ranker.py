@@ -41,7 +41,7 @@ class Ranker:
         pool: int,
         at_once: int | None = None,
     ) -> None:
-        """`at_once`: how many profiles to rank in one step, where nobody waits for its end."""
+        """`at_once`: how many profiles to rank in one step, where no request waits for its end."""
         self._scoring = scoring
         self._by_popularity = by_popularity  # (n_items,) rows, the most popular first
         self._search = search
