@@ -23,7 +23,8 @@ from service.events.open_log import check_log
 from service.hidden.sqlite_store import SqliteHiddenItems
 from service.http.security.keys import new_key as make_key
 from service.http.server import make_server, worker_listeners
-from service.live import CONTROL_FILE
+from service.live import CONTROL_FILE, PEOPLE_FILE
+from service.people.forgotten_set import TABLE
 from service.principal import Role
 from service.ranking.rules_file import check_rules
 from service.redis.check import check_redis
@@ -59,6 +60,7 @@ def run(
     check_redis(settings)
     check_log(settings)
     SqliteHiddenItems(settings.data_folder / CONTROL_FILE)  # InputError where the file is wrong
+    SqliteHiddenItems(settings.data_folder / PEOPLE_FILE, TABLE)
     if n_workers == 1:
         _serve(settings)
         return

@@ -18,6 +18,8 @@ from service.bundles.warmup import RecentRequests, RecordedRequest
 from service.events.intake import EventIntake
 from service.events.open_log import open_intake
 from service.live import LiveUpdates, open_live
+from service.open_people import open_people
+from service.people.forgetting import Forgetting
 from service.ranking.recall_sampling import RecallSampler
 from service.ranking.rules_file import RulesFile, reload_rules
 from service.ranking.turns import Lane
@@ -49,6 +51,7 @@ class Service:
     responses: ResponseCache
     feedback: EventIntake
     live: LiveUpdates
+    people: Forgetting
     rules: RulesFile
     retraining: Retraining | None  # None where no data to train on is configured
     recent: RecentRequests
@@ -84,8 +87,25 @@ async def open_service(
         open_cache(settings, metrics, rng) as cache,
         open_intake(settings, metrics, list_bundles=opened.registry.ids) as feedback,
         open_live(settings, metrics, feedback, responses.clear, siblings=siblings) as live,
-        open_retraining(settings, opened.registry, metrics, feedback.log, gate.run) as retraining,
+        open_retraining(
+            settings,
+            opened.registry,
+            metrics,
+            feedback.log,
+            gate.run,
+            forgotten=lambda: live.forgotten.elements,
+        ) as retraining,
+        open_people(
+            settings,
+            metrics,
+            feedback=feedback,
+            live=live,
+            cache=cache,
+            registry=opened.registry,
+            retraining=retraining,
+        ) as people,
     ):
+        live.on_forgotten.append(lambda forgotten: recent.drop(forgotten.times))
         rules = RulesFile(settings.rules_file, metrics, on_change=responses.clear)
         sampler = RecallSampler(settings.recall_sample, metrics, rng)
         lookup_for = partial(live.lookup_for, cache=cache)
@@ -99,7 +119,7 @@ async def open_service(
 
         current = CurrentBundle(await loader.load(opened.bundle), on_replace)
         service = Service(
-            settings, metrics, cache, responses, feedback, live, rules, retraining, recent, current, siblings,
+            settings, metrics, cache, responses, feedback, live, people, rules, retraining, recent, current, siblings,
             scrape=None if siblings is None else WorkersScrape(siblings, metrics.registry),
         )  # fmt: skip
         await _warm_up(service, loader, start_requests(service))
@@ -126,6 +146,7 @@ async def _warm_up(service: Service, loader: BundleLoader, requests: Sequence[Re
         freshness=live.freshness,
         settings=service.settings,
         metrics=Metrics(),
+        forgotten=live.forgotten.times,
     )
     await loader.warm_up(replace(loaded, users=users), requests)
     loaded.items.clear_cache()

@@ -1,7 +1,7 @@
 """Takes a fitted model apart into a bundle (docs/bundle.md)."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -51,6 +51,7 @@ def export_run(
     trend_half_life_days: float = 30.0,
     metrics: Mapping[str, Mapping[str, float]] | None = None,
     events_position: int | None = None,
+    forgotten: Collection[str] = (),
 ) -> Path:
     """Write the best state of a finished run as a bundle, with its index, into a registry; it is not published.
 
@@ -66,6 +67,7 @@ def export_run(
         trend_half_life_days: age at which an interaction counts half in the popularity trend.
         metrics: figures by the name of the data they were measured on, stored beside `valid` and `test`.
         events_position: of the last event in the log that the data include.
+        forgotten: receipts of the people whom the data leave out on request.
 
     Returns:
         The bundle's folder on this machine.
@@ -80,7 +82,8 @@ def export_run(
     content = bundle_content(folder, folder.config(), dataset, result, trend_half_life_days)
     _tell_what_is_lost(result)
     content = rotated_onto(content, registry)
-    content = replace(content, metrics={**content.metrics, **(metrics or {})}, events_position=events_position)
+    metrics = {**content.metrics, **(metrics or {})}
+    content = replace(content, metrics=metrics, events_position=events_position, forgotten=tuple(forgotten))
     with built_kinds() as tell:
         path = write_bundle(
             registry.folder,

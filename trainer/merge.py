@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from index.forgotten import ForgottenPeople
 from trainer.data import SPLIT_NAMES, Dataset, DatasetInfo, Recipe, Source, read_info
 from trainer.datasets.event_log import UserFeedback
 from trainer.parquet import read_parquet
@@ -24,22 +25,30 @@ class MergeOptions:
     seed: int = 0
 
 
-def merge_feedback(old: Dataset, feedback: UserFeedback, merging: MergeOptions, out: Path) -> DatasetInfo:
+def merge_feedback(
+    old: Dataset,
+    feedback: UserFeedback,
+    merging: MergeOptions,
+    out: Path,
+    forgotten: ForgottenPeople | None = None,
+) -> DatasetInfo:
     """Write the dataset `out`, whole or not at all: the old interactions with their labels, then the new ones.
 
     The rules (docs/retraining.md): a pair of user and item in the old data keeps its label; a pair whose
     latest event is a dislike is removed from every split; of the other new pairs of a user, a seeded share goes to
     validation and the rest to training, the first of a user without training among them. Items that the old data do
-    not have are skipped. Texts, pictures and features are the old ones.
+    not have are skipped. Texts, pictures and features are the old ones. Old interactions of forgotten people are left
+    out; of their events `read_feedback` leaves out the earlier ones.
     """
-    interactions, counts = merge_interactions(_named(old), feedback.pairs, old.item_ids, merging)
+    named, left_out = _without(_named(old), forgotten or ForgottenPeople())
+    interactions, counts = merge_interactions(named, feedback.pairs, old.item_ids, merging)
     source = Source(
         name=old.name,
         interactions=interactions,
         items=old.items,
         features=old.features,
         options=_origin(old, feedback, merging),
-        counts=feedback.counts | counts,
+        counts=feedback.counts | counts | left_out,
     )
     return prepare_dataset(source, out, Recipe(split="given", seed=merging.seed))
 
@@ -80,6 +89,13 @@ def _share(seed: int, user_id: str, item_id: str) -> float:
     text = f"{seed} {len(user_id)} {user_id} {item_id}".encode(errors="surrogatepass")
     drawn = hashlib.blake2b(text, digest_size=HASH_BYTES).digest()
     return int.from_bytes(drawn) / float(256**HASH_BYTES)
+
+
+def _without(interactions: pl.DataFrame, forgotten: ForgottenPeople) -> tuple[pl.DataFrame, dict[str, int]]:
+    """The interactions without those of forgotten people, and how many these are."""
+    people = forgotten.positions(interactions["user_id"].unique().to_list())
+    kept = interactions.filter(~pl.col("user_id").is_in(list(people)))
+    return kept, {"old_interactions_of_forgotten_people": len(interactions) - len(kept)}
 
 
 def _named(dataset: Dataset) -> pl.DataFrame:

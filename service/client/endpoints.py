@@ -15,12 +15,14 @@ from service.http.responses import (
     BundlesAnswer,
     By,
     EventsAnswer,
+    ForgottenAnswer,
     FullJobAnswer,
     HiddenAnswer,
     HiddenList,
     ItemAnswer,
     JobAnswer,
     JobsAnswer,
+    PersonalDataAnswer,
     PopularAnswer,
     PublishAnswer,
     QualityAnswer,
@@ -34,6 +36,7 @@ from service.http.responses import (
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
+FORGET_TIMEOUT_S = 60.0  # a long event log is read whole
 SWAP_TIMEOUT_S = 900.0  # for the gate, and for opening and warming up a bundle
 
 
@@ -145,6 +148,17 @@ def trending(half_life_hours: float | None = None, **options: Unpack[FilterOptio
 def user(user_id: str) -> ClientRequest[UserAnswer]:
     """What is known of a user, and how fresh it is."""
     return ClientRequest("GET", _path("users", user_id), UserAnswer, {})
+
+
+def forget_user(user_id: str) -> ClientRequest[ForgottenAnswer]:
+    """Forget a person everywhere (write); the receipt."""
+    return ClientRequest("DELETE", _path("users", user_id), ForgottenAnswer, {}, timeout_s=FORGET_TIMEOUT_S)
+
+
+def export_user(user_id: str) -> ClientRequest[PersonalDataAnswer]:
+    """Everything that is kept of a person (write)."""
+    path = _path("users", user_id, "/export")
+    return ClientRequest("GET", path, PersonalDataAnswer, {}, timeout_s=FORGET_TIMEOUT_S)
 
 
 def hide_item(item_id: str) -> ClientRequest[HiddenAnswer]:

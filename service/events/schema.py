@@ -56,14 +56,12 @@ CREATE TABLE counts (
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = 1;
 """
-# `wiped`: whether bytes of removed rows are overwritten; those that version 1 removed may still be in free space.
 VERSION_2 = f"""
 {REVENUE_AND_ROLES}
 DROP INDEX events_by_user;
 CREATE INDEX events_by_user ON events (user_id, position) WHERE {OF_PROFILES};
 ALTER TABLE events ADD COLUMN quantity REAL;
 ALTER TABLE events ADD COLUMN portion REAL;
-ALTER TABLE state ADD COLUMN wiped INTEGER NOT NULL DEFAULT 0;
 PRAGMA user_version = {VERSION};
 """
 
@@ -129,7 +127,6 @@ def _prepare(connection: sqlite3.Connection, path: Path, counted_s: float) -> No
         _execute_all(connection, COUNTING)  # a new file, or one of a release that counted without items
     if is_new or version < VERSION:
         _execute_all(connection, VERSION_2)
-        connection.execute("UPDATE state SET wiped = ?", (is_new,))
     connection.execute("UPDATE state SET counted_s = ?", (counted_s,))  # fails where the file is read-only
     connection.execute("COMMIT")
 

@@ -21,7 +21,7 @@ from service.events.log import Appended, EventCount, Forgotten, LogUnavailable
 from service.events.quality import bucket_of
 from service.events.schema import COLUMNS, OF_PROFILES, open_connection, prepare
 from service.settings import EventSettings
-from service.sqlite_files import SQLITE_ERRORS, truncate_wal
+from service.sqlite_files import SQLITE_ERRORS, holds, truncate_wal
 from service.telemetry.metrics import EventMetrics
 
 T = TypeVar("T")
@@ -155,16 +155,16 @@ class SqliteLog:
         # The scan, which has no index, runs beside the writer; what it misses are newer events, of a new person.
         find = "SELECT position FROM events WHERE user_id = ? AND position <= ?"
         places = await self._read(lambda connection: [p for (p,) in connection.execute(find, (user_id, until))])
-        forgotten = await self._transaction(lambda connection: _forget(connection, places))
-        await self._in_thread(self._wipe)
-        return forgotten
+        return await self._transaction(lambda connection: _forget(connection, places))
 
-    def _wipe(self, connection: sqlite3.Connection) -> None:
-        """Remove what the file and its WAL still have of removed rows."""
-        if not connection.execute("SELECT wiped FROM state").fetchone()[0]:
-            connection.execute("VACUUM")
-            connection.execute("UPDATE state SET wiped = 1")
-        truncate_wal(connection)
+    async def wipe(self, text: str) -> None:
+        def wipe(connection: sqlite3.Connection) -> None:
+            truncate_wal(connection)
+            if holds(self._path, text):  # free space of pages, from rows that moved or that a release left there
+                connection.execute("VACUUM")
+                truncate_wal(connection)
+
+        await self._in_thread(wipe)
 
     async def close(self) -> None:
         """Write the queued events, then close the file."""
@@ -218,7 +218,7 @@ class SqliteLog:
                 self._prepare()
                 self._writes = open_connection(self._path)
             return work(self._writes)
-        except (*SQLITE_ERRORS, InputError) as error:
+        except (*SQLITE_ERRORS, InputError, OSError) as error:
             self._discard_connection()
             log.error("event log cannot be written", error=repr(error))
             raise LogUnavailable(f"the event log cannot be written: {error}") from error

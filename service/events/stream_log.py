@@ -186,6 +186,9 @@ class StreamLog:
             events, answers = events + n_events, answers + n_answers
         return Forgotten(events, answers)
 
+    async def wipe(self, text: str) -> None:
+        """Nothing of it is on this machine; docs/people.md says what Redis still has of a removed entry."""
+
     async def check(self) -> None:
         """InputError where Redis may lose events, or refuses us; only a warning where it is unavailable.
 

@@ -44,6 +44,11 @@ class TrainingTask:
         return self.folder / "out"
 
     @property
+    def forget(self) -> Path:
+        """The people to leave out (index/forgotten.py); there is no file where there are none."""
+        return self.folder / "forget.json"
+
+    @property
     def log(self) -> Path:
         """The trainer's output, where it runs beside the service."""
         return self.folder / "log"
@@ -53,7 +58,8 @@ class TrainingTask:
         """The arguments of `python -m trainer`."""
         fixed = ["--events", self.events, "--registry", self.registry, "--out", self.out]
         copies = ["--copies", self.folder / "copies"] if self.registry.is_remote else []
-        return ["retrain", str(self.data), *map(str, [*fixed, *copies]), *self.job.arguments]
+        forget = ["--forget", self.forget] if self.forget.is_file() else []
+        return ["retrain", str(self.data), *map(str, [*fixed, *copies, *forget]), *self.job.arguments]
 
     def read_result(self) -> dict[str, Any] | None:
         """The result file of a finished training; None where there is no file yet. InputError where it is none."""

@@ -1,12 +1,13 @@
 """Looks up a user's profile by user id: in memory, else from the log's events, from Redis or from the bundle."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import Context
 from functools import partial
 from typing import Literal, NamedTuple, get_args
 
 from index.bundle import Bundle
+from index.forgotten import Forgetting
 from service.errors import UnknownUserError
 from service.events.event import Event
 from service.events.freshness import EventFreshness
@@ -49,8 +50,12 @@ class UserLookup:
         freshness: EventFreshness,
         settings: UserSettings,
         metrics: UserMetrics,
+        forgotten: Callable[[str], Sequence[Forgetting]] = lambda _: (),
     ) -> None:
         self._bundle = bundle
+        self._forgotten = forgotten
+        self._left_out = frozenset(bundle.manifest.forgotten)
+        self._clearings = 0
         self._cache = cache
         self._log = log
         self._freshness = freshness
@@ -107,14 +112,26 @@ class UserLookup:
         if profile is self.unknown_profile and self._settings.unknown_user == "404":
             raise UnknownUserError(f"user_id: nothing is known of {user_id[:80]!r}")
 
+    def is_cached(self, user_id: str) -> bool:
+        """Whether this process has a profile of the user in memory that it may serve."""
+        return self._profiles.get(user_id) is not None
+
     def invalidate(self, user_ids: Iterable[str]) -> None:
         """Mark the profiles of users with new events as outdated, those that are being loaded included."""
         for user_id in user_ids:
             self._profiles.invalidate(user_id)
             self._loading.pop(user_id, None)
 
+    def row(self, user_id: str) -> int | None:
+        """The user's row in the bundle; None for an unknown user, and for one whom training did not yet leave out."""
+        row = self._bundle.user_ids.row(user_id)
+        if row is not None and any(one.receipt not in self._left_out for one in self._forgotten(user_id)):
+            return None
+        return row
+
     def clear(self) -> None:
-        """Remove all users from the cache."""
+        """Remove all users from the cache, also those that are being loaded."""
+        self._clearings += 1
         self._profiles.clear()
         self._loading.clear()
 
@@ -134,7 +151,7 @@ class UserLookup:
     async def _load(self, user_id: str, stamp: int) -> _Loaded:
         """Build the profile and cache it, as outdated if an event arrived meanwhile."""
         at, task = self._freshness.clock(), asyncio.current_task()
-        row, trained = self._bundle.user_ids.row(user_id), None
+        row, trained, clearings = self.row(user_id), None, self._clearings
         if row is not None and self._events_in_redis:  # both in the time of one round trip
             events, trained = await asyncio.gather(self._readable_events(user_id), self._trained(user_id, row))
         else:
@@ -148,7 +165,7 @@ class UserLookup:
         if loaded is None and row is not None:
             loaded = trained or await self._trained(user_id, row)
         loaded = loaded or _Loaded(self.unknown_profile, "none")
-        if events is not None:
+        if events is not None and clearings == self._clearings:
             self._profiles.put(user_id, loaded.profile, at if self._is_latest(user_id, task) else OUTDATED, stamp)
         return loaded
 
