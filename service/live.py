@@ -109,7 +109,7 @@ class LiveUpdates:
             freshness=self.freshness,
             settings=self._settings,
             metrics=self._metrics,
-            forgotten=self.forgotten.times,
+            forgotten=self.forgotten,
         )
         self._lookups.add(lookup)
         return lookup

@@ -146,7 +146,7 @@ async def _warm_up(service: Service, loader: BundleLoader, requests: Sequence[Re
         freshness=live.freshness,
         settings=service.settings,
         metrics=Metrics(),
-        forgotten=live.forgotten.times,
+        forgotten=live.forgotten,
     )
     await loader.warm_up(replace(loaded, users=users), requests)
     loaded.items.clear_cache()

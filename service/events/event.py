@@ -81,7 +81,7 @@ class Event(GivenEvent):
         if "value" not in self.model_fields_set:
             return 0
         quantity = 1.0 if self.quantity is None else self.quantity
-        return round(self.value * quantity * THOUSAND)
+        return round(max(-MOST_PAID, min(MOST_PAID, self.value * quantity)) * THOUSAND)
 
 
 def forgotten_event(event_id: str, timestamp: float) -> Event:

@@ -12,16 +12,17 @@ import orjson
 import structlog
 
 from index.errors import InputError
-from service.events.counting import COUNTING_TABLE, COUNTS_SINCE, remove_old_counts
-from service.events.event import AS_BOUGHT, FORGOTTEN, Event
+from service.events.counting import COUNTS_SINCE, remove_old_counts
+from service.events.event import AS_BOUGHT, Event
 from service.events.group_commit import GroupCommit
 from service.events.kinds import BUILT_IN, EventKinds
 from service.events.known_bundles import any_bundle
 from service.events.log import Appended, EventCount, Forgotten, LogUnavailable
 from service.events.quality import bucket_of
 from service.events.schema import COLUMNS, OF_PROFILES, open_connection, prepare
+from service.events.sqlite_forgetting import empty_rows, places_of, wipe
 from service.settings import EventSettings
-from service.sqlite_files import SQLITE_ERRORS, holds, truncate_wal
+from service.sqlite_files import SQLITE_ERRORS
 from service.telemetry.metrics import EventMetrics
 
 T = TypeVar("T")
@@ -152,19 +153,12 @@ class SqliteLog:
         return await self._read(read)
 
     async def forget(self, user_id: str, until: int) -> Forgotten:
-        # The scan, which has no index, runs beside the writer; what it misses are newer events, of a new person.
-        find = "SELECT position FROM events WHERE user_id = ? AND position <= ?"
-        places = await self._read(lambda connection: [p for (p,) in connection.execute(find, (user_id, until))])
-        return await self._transaction(lambda connection: _forget(connection, places))
+        # The search, which has no index, runs beside the writer; what it misses are newer events, of a new person.
+        places = await self._read(lambda connection: places_of(connection, user_id, until))
+        return await self._transaction(lambda connection: empty_rows(connection, places))
 
     async def wipe(self, text: str) -> None:
-        def wipe(connection: sqlite3.Connection) -> None:
-            truncate_wal(connection)
-            if holds(self._path, text):  # free space of pages, from rows that moved or that a release left there
-                connection.execute("VACUUM")
-                truncate_wal(connection)
-
-        await self._in_thread(wipe)
+        await self._in_thread(lambda connection: wipe(connection, self._path, text))
 
     async def close(self) -> None:
         """Write the queued events, then close the file."""
@@ -286,24 +280,6 @@ def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> 
     new = connection.execute("SELECT json_group_array(event_id) FROM events WHERE position > ?", (before,))
     ids: list[str] = orjson.loads(new.fetchone()[0])
     return ids
-
-
-def _forget(connection: sqlite3.Connection, places: Sequence[int]) -> Forgotten:
-    """Empty these rows, which keep their positions, and remove the answers that their events belong to.
-
-    What was counted stays counted, as sums in which no person is left.
-    """
-    of_events = "(SELECT request_id FROM events WHERE position IN (SELECT value FROM json_each(?)))"
-    chosen = orjson.dumps(list(places)).decode()
-    connection.execute(f"DELETE FROM {COUNTING_TABLE} WHERE request_id IN {of_events}", (chosen,))
-    answers = connection.execute(f"DELETE FROM answers WHERE request_id IN {of_events}", (chosen,)).rowcount
-    events = connection.execute(
-        f"""UPDATE events SET event_id = '{FORGOTTEN}:' || lower(hex(randomblob(16))), user_id = '', item_id = '',
-        kind = '{FORGOTTEN}', value = 0, request_id = NULL, bundle = NULL, quantity = NULL, portion = NULL,
-        items = NULL, role = NULL, paid = 0 WHERE position IN (SELECT value FROM json_each(?))""",
-        (chosen,),
-    ).rowcount
-    return Forgotten(events, answers)
 
 
 def _in_powers_of_two(rows: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -1,13 +1,13 @@
 """Looks up a user's profile by user id: in memory, else from the log's events, from Redis or from the bundle."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextvars import Context
 from functools import partial
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, Protocol, get_args
 
 from index.bundle import Bundle
-from index.forgotten import Forgetting
+from index.forgotten import ForgottenPeople
 from service.errors import UnknownUserError
 from service.events.event import Event
 from service.events.freshness import EventFreshness
@@ -34,6 +34,17 @@ class _Loading(NamedTuple):
     stamp: int  # the user's when it began
 
 
+class KnowsForgotten(Protocol):
+    """The forgotten people, who may be others at any time."""
+
+    @property
+    def people(self) -> ForgottenPeople: ...
+
+
+class _NoOneForgotten:
+    people = ForgottenPeople()
+
+
 class UserLookup:
     """The profiles of one bundle's users, which are never used with another bundle's index.
 
@@ -50,10 +61,10 @@ class UserLookup:
         freshness: EventFreshness,
         settings: UserSettings,
         metrics: UserMetrics,
-        forgotten: Callable[[str], Sequence[Forgetting]] = lambda _: (),
+        forgotten: KnowsForgotten | None = None,
     ) -> None:
         self._bundle = bundle
-        self._forgotten = forgotten
+        self._forgotten = forgotten or _NoOneForgotten()
         self._left_out = frozenset(bundle.manifest.forgotten)
         self._clearings = 0
         self._cache = cache
@@ -125,7 +136,7 @@ class UserLookup:
     def row(self, user_id: str) -> int | None:
         """The user's row in the bundle; None for an unknown user, and for one whom training did not yet leave out."""
         row = self._bundle.user_ids.row(user_id)
-        if row is not None and any(one.receipt not in self._left_out for one in self._forgotten(user_id)):
+        if row is not None and any(one.receipt not in self._left_out for one in self._forgotten.people.times(user_id)):
             return None
         return row
 

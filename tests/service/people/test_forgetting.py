@@ -1,5 +1,6 @@
 """Forgetting over HTTP: what a person's id was in is without it, and the person is unknown."""
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -10,11 +11,13 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 import stand_in_trainer
+from bundles import make_content
 from duos import two_workers
 from processes import process
 from retrainings import ended, in_training, let_go, retraining, started
-from servers import Valkey, counted, publish, serving, wait_until
+from servers import CREATED, Valkey, counted, publish, serving, wait_until
 
+from index.bundle import write_bundle
 from service.events.open_log import FILE
 
 PERSON = "user-2"  # trained, in the bundle
@@ -194,6 +197,26 @@ def test_the_archive_and_folders_of_ended_trainings_are_rewritten(where: dict[st
         assert "--forget" in (folder / job / "log").read_text()
 
 
+def test_a_bundle_whose_training_left_the_person_out_may_have_a_vector_of_the_new_one(tmp_path: Path) -> None:
+    registry = tmp_path / "registry"
+    publish(registry)
+    with serving(registry=registry, data=tmp_path / "data") as client:
+
+        def published(**changes: Any) -> None:
+            path = write_bundle(registry, make_content(**changes), created_at=CREATED)
+            assert client.post(f"/bundles/{path.name}/publish?force=true").status_code == 200
+
+        first, second = (forget(client, PERSON)["receipt"] for _ in range(2))
+        published(seed=1)
+        assert source(client, PERSON) == "popular"  # made by hand, from data that have the person
+        published(seed=2, forgotten=[first])
+        assert source(client, PERSON) == "popular"
+        published(seed=3, forgotten=[first, second])
+        assert source(client, PERSON) == "user"
+        forget(client, PERSON)
+        assert source(client, PERSON) == "popular"
+
+
 def test_the_folder_of_a_running_training_goes_when_it_has_ended(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr("service.people.forgetting.RETRY_S", 0.05)
     publish(tmp_path / "registry")
@@ -296,3 +319,43 @@ def test_a_service_that_was_killed_in_the_middle_goes_on_at_its_start(tmp_path: 
         wait_until(lambda: files_with(data, PERSON) == [])
         wait_until(lambda: counted(client, "reco_forgettings_pending") == 0)
         assert source(client, PERSON) == "popular"
+
+
+def test_what_cannot_be_forgotten_now_is_repeated_until_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.people.forgetting.RETRY_S", 0.1)
+    monkeypatch.setattr("service.people.forgetting.UNTOUCHED_S", 0.0)
+    publish(tmp_path / "registry")
+    server = Valkey(tmp_path, config={"appendonly": "yes", "appendfsync": "always"}).start()
+    chosen = {"event_log": "redis", "redis_url": server.url, "event_log_timeout_s": 0.5}
+    with serving(registry=tmp_path / "registry", data=tmp_path / "data", **chosen) as client:
+        server.kill()
+        refused = client.delete(f"/users/{PERSON}")
+        assert (refused.status_code, refused.json()["error"]) == (503, "people_unavailable")
+        assert "the service repeats it until it succeeds" in refused.json()["detail"]
+        server.start()
+        wait_until(lambda: counted(client, 'reco_forgettings_total{outcome="done"}') == 1)
+        assert source(client, PERSON) == "popular"
+        assert files_with(tmp_path / "data", PERSON) == []
+    server.kill()
+
+
+def test_where_nothing_can_be_noted_nothing_is_begun(tmp_path: Path) -> None:
+    publish(tmp_path / "registry")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "forgetting").write_text("in its place")
+    with serving(registry=tmp_path / "registry", data=tmp_path / "data") as client:
+        refused = client.delete(f"/users/{PERSON}")
+        assert (refused.status_code, refused.json()["error"]) == (503, "people_unavailable")
+        assert "nothing was begun" in refused.json()["detail"]
+        assert source(client, PERSON) == "user"
+        assert client.get("/readyz").json()["degraded"] == []
+
+
+def test_the_page_shows_the_receipt_as_it_is(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "people.md").read_text()
+    shown = json.loads(page.split("```json")[1].split("```")[0])
+    publish(tmp_path / "registry")
+    with serving(registry=tmp_path / "registry", data=tmp_path / "data") as client:
+        found = forget(client, PERSON)
+        assert shown.keys() == found.keys()
+        assert all(shown[part].keys() == found[part].keys() for part in ("removed", "pending"))
