@@ -34,7 +34,7 @@ TRAIN_CODE := $(wildcard trainer/*.py trainer/models/*.py trainer/model_settings
 INDEX_CODE := $(wildcard trainer/export.py index/*.py)
 
 .PHONY: help install demo demo-check test lint lock format docs check-python fuzz rehearsal check-deploy check-alerts check-azure check-gpu check-image check-dependencies audit clean
-.PHONY: bench-train bench-serve bench-index bench-workers bench-events bench-fairness bench-peers bench-scale bench-pipeline soak loadtest slo
+.PHONY: bench-train bench-batch bench-serve bench-index bench-workers bench-events bench-fairness bench-peers bench-scale bench-pipeline soak loadtest slo
 
 ##@ Run it
 
@@ -44,10 +44,10 @@ help:                  ## this list
 install: $(VENV)/.installed   ## create .venv with all dependencies
 
 demo: $(BUNDLES)/current.json    ## make data, train, publish, and serve with explanations on PORT (8000)
-	$(BIN)/python -m deploy.demo --registry $(BUNDLES) --figures $(RUNS)/comparison.json --model $(MODEL) --port $(PORT)
+	$(BIN)/python -m deploy.demo --registry $(BUNDLES) --figures $(RUNS)/comparison.json --images $(SHOP)-images --model $(MODEL) --port $(PORT)
 
 demo-check: $(BUNDLES)/current.json  ## the same on a free port: check the responses and stop
-	$(BIN)/python -m deploy.demo --registry $(BUNDLES) --figures $(RUNS)/comparison.json --model $(MODEL) --check
+	$(BIN)/python -m deploy.demo --registry $(BUNDLES) --figures $(RUNS)/comparison.json --images $(SHOP)-images --model $(MODEL) --check
 
 ##@ Check a change
 
@@ -143,6 +143,9 @@ bench-events: install  ## events: number per second that POST /events stores
 
 bench-fairness: install  ## cheap requests alone, and beside four callers of the most expensive legal requests
 	$(BIN)/python -m loadtests.fairness
+
+bench-batch: install   ## everybody's lists offline: 100,000 users x 100,000 items, and a line to a million; FULL=1 runs all
+	$(BIN)/python -m loadtests.bench_batch $(if $(FULL),--full)
 
 bench-peers: install   ## other frameworks (LitServe, BentoML, mosec, Ray Serve, ...) with the same items; installs them first
 	$(BIN)/python -m benchmarks.peers --venvs .venv-peers

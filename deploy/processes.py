@@ -37,13 +37,15 @@ class Child:
 
 
 @contextmanager
-def stack(registry: Path, port: int) -> Iterator[httpx.Client]:
+def stack(registry: Path, port: int, images: Path | None = None) -> Iterator[httpx.Client]:
     """Run Redis on a free port and the service on `port`, and yield a client once the service is ready.
 
+    images: the folder of the items' pictures, which the service then serves.
     InputError where the port is in use, or with the last line of the log where the service does not start.
     """
     _check_free(port)
-    with redis_server() as redis, server(SERVICE, registry, port, redis.connection_url) as service:
+    settings = {} if images is None else {"RECO_IMAGES": str(images)}
+    with redis_server() as redis, server(SERVICE, registry, port, redis.connection_url, settings=settings) as service:
         yield service.client
 
 

@@ -133,12 +133,15 @@ def inspect(
     Examples: python -m index inspect bundles; python -m index inspect bundles/20260101T120000Z-anchorrec-1a2b3c4d
     """
     if _names_bundle(place):
-        path = _fetch(place, copies)
+        registry, bundle_id = find_bundle(place, copies, progress=True)
+        path = registry.fetch(bundle_id)
         bundle = open_bundle(path, verify=verify)
         if verify:
             bundle.index()  # is refused where it is not sound
         manifest = bundle.manifest
-        typer.echo(manifest.model_dump_json(indent=2)) if as_json else print_table(bundle_summary(path, manifest))
+        typer.echo(manifest.model_dump_json(indent=2)) if as_json else print_table(
+            bundle_summary(path, manifest, registry.encoders)
+        )
         return
     registry = open_registry(place, copies)
     known = {"bundle": registry.current_id(), "history": registry.history(), "bundles": registry.ids()}
@@ -214,7 +217,7 @@ def prune(
     keep: Annotated[int, typer.Option(min=0, help="Number of newest bundles to keep.")] = 5,
     copies: Copies = COPIES,
 ) -> None:
-    """Remove old bundles and unfinished files of killed writers.
+    """Remove old bundles, encoders that no bundle has named for a day, and unfinished files of killed writers.
 
     The bundle that serves and the one that a rollback would go to always stay.
 

@@ -8,9 +8,12 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, get_args
+
+from index.json_values import LARGEST, SMALLEST
 
 AttributeType = Literal["string", "list", "number", "boolean", "time"]
+ATTRIBUTE_TYPES: tuple[AttributeType, ...] = get_args(AttributeType)
 
 _TIME = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:?\d{2})?)?", re.ASCII)
 
@@ -30,7 +33,9 @@ def type_of(value: Any) -> AttributeType | None:
     """The type of one value; None for null, nested values, lists of other than texts, and numbers that JSON lacks."""
     if isinstance(value, bool):
         return "boolean"
-    if isinstance(value, int | float):
+    if isinstance(value, int):
+        return "number" if SMALLEST <= value <= LARGEST else None
+    if isinstance(value, float):
         return "number" if math.isfinite(value) else None
     if isinstance(value, str):
         return "string" if parse_time(value) is None else "time"

@@ -12,7 +12,7 @@ the machine or pod).
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime, timedelta
@@ -27,9 +27,9 @@ from obstore.store import AzureStore, GCSStore, S3Store, from_url
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from index.bundle_store import StoredFile, StoreUnavailableError, WriteConflictError
+from index.bundle_store import CARD, ENCODERS, StoredFile, StoreUnavailableError, WriteConflictError
 from index.errors import BundleError, InputError
-from index.manifest import BUNDLE_ID, MANIFEST, Manifest, check_file_names, parse_manifest
+from index.manifest import BUNDLE_ID, MANIFEST, Manifest, check_file_names, parse_manifest, read_manifest
 from index.ranges import check_size
 from index.reading import MAX_DOCUMENT
 from index.storage import (
@@ -147,28 +147,38 @@ class BucketStore:
         text = self._manifest_bytes(bundle_id)
         manifest = parse_manifest(text, self.location(bundle_id))
         check_file_names(manifest, self.location(bundle_id))  # they become paths
-        sizes = self._object_sizes(f"{bundle_id}/")
-        lacking = sorted(name for name in manifest.files if f"{bundle_id}/{name}" not in sizes)
-        if lacking:
-            raise BundleError(f"{self.location(bundle_id)} lacks {', '.join(lacking)}; expected the manifest's files")
+        sizes = self._sizes_of(bundle_id, manifest.files)
         for name in manifest.files:
             check_size(f"{self.location(bundle_id)}/{name}", sizes[f"{bundle_id}/{name}"], manifest.sizes)
+        self._download_folder(path, bundle_id, manifest.files, sizes, (MANIFEST, text))
+
+    def _sizes_of(self, place: str, sums: Mapping[str, str]) -> dict[str, int]:
+        sizes = self._object_sizes(f"{place}/")
+        if lacking := sorted(name for name in sums if f"{place}/{name}" not in sizes):
+            raise BundleError(f"{self.url}/{place} lacks {', '.join(lacking)}; expected the manifest's files")
+        return sizes
+
+    def _download_folder(
+        self, path: Path, place: str, sums: Mapping[str, str], sizes: Mapping[str, int], last: tuple[str, bytes]
+    ) -> None:
+        """Download the files of these sums and write the last one; BundleError where a sum is another one."""
         with temporary_folder(self.folder) as folder, self._progress("fetching", sum(sizes.values())) as transferred:
 
             def download(name: str) -> None:
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                key = f"{bundle_id}/{name}"
+                key = f"{place}/{name}"
                 found = self._download(key, sizes[key], folder / name, transferred)
-                if found != manifest.files[name]:
-                    expected = f"expected {manifest.files[name]}: it is damaged or edited"
+                if found != sums[name]:
+                    expected = f"expected {sums[name]}: it is damaged or edited"
                     raise BundleError(f"{self.url}/{key} has sha256 {found}; {expected}")
 
-            _each(download, manifest.files)
-            (folder / MANIFEST).write_bytes(text)
+            _each(download, sums)
+            (folder / last[0]).write_bytes(last[1])
             sync_tree(folder)
-            self._remove_copy(path)  # a copy without a manifest is damaged
+            self._remove_copy(path)  # a copy without its last file is damaged
+            path.parent.mkdir(exist_ok=True)
             folder.rename(path)
-            sync(self.folder)
+            sync(path.parent)
 
     def _download(self, key: str, size: int, path: Path, transferred: OnBytes) -> str:
         """Write an object into a new file; returns its sha256."""
@@ -184,36 +194,75 @@ class BucketStore:
 
     def add_bundle(self, path: Path) -> str:
         """Upload the files, the manifest last; `remove_leftovers` removes the rest of an unfinished upload."""
+        self._upload_folder(path, path.name, MANIFEST)
+        return self.location(path.name)
+
+    def _upload_folder(self, path: Path, place: str, last: str) -> None:
         files = files_under(path)
         with self._progress("sending", sum(file.stat().st_size for file in files.values())) as transferred:
 
             def upload(name: str) -> None:
                 with self._store_errors():
-                    obstore.put(self._transfer_store, f"{path.name}/{name}", files[name])
+                    obstore.put(self._transfer_store, f"{place}/{name}", files[name])
                 transferred(files[name].stat().st_size)
 
-            _each(upload, files.keys() - {MANIFEST})
-            upload(MANIFEST)
-        return self.location(path.name)
+            _each(upload, files.keys() - {last})
+            upload(last)
 
     def discard(self, bundle_id: str) -> None:
+        self._discard(bundle_id, MANIFEST)
+
+    def _discard(self, place: str, first: str) -> None:
         with self._store_errors():
-            obstore.delete(self._store, f"{bundle_id}/{MANIFEST}")
-            obstore.delete(self._store, list(self._object_sizes(f"{bundle_id}/")))
+            obstore.delete(self._store, f"{place}/{first}")
+            if rest := list(self._object_sizes(f"{place}/")):
+                obstore.delete(self._store, rest)
+
+    def encoders(self) -> dict[str, datetime]:
+        found = ((one["path"].split("/"), one["last_modified"]) for one in self._list_objects(f"{ENCODERS}/"))
+        return {parts[1]: at for parts, at in found if parts[2:] == [CARD]}
+
+    def add_encoder(self, path: Path, digest: str) -> None:
+        """Upload it unless it is there, its card last, and keep the files as the copy."""
+        if digest not in self.encoders():
+            self._upload_folder(path, f"{ENCODERS}/{digest}", CARD)
+        with self._fetching:
+            copy = self.folder / ENCODERS / digest
+            if not (copy / CARD).is_file():
+                self._remove_copy(copy)
+                copy.parent.mkdir(exist_ok=True)
+                path.rename(copy)
+
+    def fetch_encoder(self, digest: str, sums: Mapping[str, str]) -> Path:
+        """Download the encoder once; BundleError where a file's sum is another one."""
+        path, place = self.folder / ENCODERS / digest, f"{ENCODERS}/{digest}"
+        with self._fetching:
+            if not (path / CARD).is_file():
+                card = self.read(f"{place}/{CARD}")
+                if card is None:
+                    raise BundleError(f"{self.url} has no {place}; `python -m trainer export` writes it")
+                self._download_folder(path, place, sums, self._sizes_of(place, sums), (CARD, card.data))
+        return path
+
+    def discard_encoder(self, digest: str) -> None:
+        self._discard(f"{ENCODERS}/{digest}", CARD)
 
     def remove_leftovers(self) -> None:
         """Remove uploads that did not finish and made no progress for a day."""
         whole, newest = set[str](), dict[str, datetime]()
         names: list[str] = []
         for found in self._list_objects(""):
-            bundle_id, _, rest = found["path"].partition("/")
-            if rest and BUNDLE_ID.fullmatch(bundle_id):
-                names.append(found["path"])
-                newest[bundle_id] = max(newest.get(bundle_id, found["last_modified"]), found["last_modified"])
-                if rest == MANIFEST:
-                    whole.add(bundle_id)
+            place, _, name = found["path"].rpartition("/")
+            if BUNDLE_ID.fullmatch(place.partition("/")[0]):
+                place, _, name = found["path"].partition("/")
+            elif not place.startswith(f"{ENCODERS}/"):
+                continue
+            names.append(found["path"])
+            newest[place] = max(newest.get(place, found["last_modified"]), found["last_modified"])
+            if name in (MANIFEST, CARD):
+                whole.add(place)
         old = {one for one, last in newest.items() if datetime.now(UTC) - last > ABANDONED_AFTER} - whole
-        doomed = [name for name in names if name.partition("/")[0] in old]
+        doomed = [name for name in names if any(name.startswith(f"{one}/") for one in old)]
         if doomed:
             with self._store_errors():
                 obstore.delete(self._store, doomed)
@@ -235,6 +284,10 @@ class BucketStore:
             for copy in copies:
                 if copy.name not in kept:
                     self._remove_copy(copy)
+            named = _encoders_of(copy for copy in copies if copy.name in kept)
+            for encoder in (self.folder / ENCODERS).glob("*"):
+                if encoder.name not in named:
+                    self._remove_copy(encoder)
 
     def drop_copy(self, bundle_id: str) -> bool:
         with self._fetching:
@@ -302,6 +355,15 @@ class BucketStore:
                 if NO_BUCKET.search(str(error)):
                     raise
                 return None
+
+
+def _encoders_of(copies: Iterable[Path]) -> set[str]:
+    """The digests of the encoders that the manifests of these bundles name."""
+    named = set[str]()
+    for copy in copies:
+        with suppress(BundleError):  # a damaged copy names none
+            named |= {encoder.digest for encoder in read_manifest(copy).encoders.values()}
+    return named
 
 
 def _open_store(url: str, client: "ClientConfig", retries: "RetryConfig") -> Store:

@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from index.errors import BundleError, InputError
 from index.flat import FLAT, flat_file_size
 from index.ids import IdTable, PackedStrings
 from index.item_index import ItemIndex
-from index.layout import BundleSizes, layout
+from index.layout import PROJECTION, BundleSizes, check_projections, layout
 from index.manifest import INDEX, MANIFEST, AnchorInfo, Manifest, check_file_names, read_manifest
 from index.probing.probed_indexes import NO_RECORD, ProbedIndexes
 from index.ranges import check_ranges, check_size
@@ -60,6 +60,7 @@ class Bundle:
     items: PackedStrings
     recency: Recency | None = None  # None: all past items count alike
     anchor: AnchorContent | None = None
+    projections: Mapping[str, Array] = field(default_factory=dict)  # by modality, from raw features to neighbours
     verified: bool = False  # whether all sums were checked
     mapped: bool = True  # False: the arrays are in memory
     probed: ProbedIndexes = NO_RECORD  # the index files that are known to be sound
@@ -152,6 +153,7 @@ class Bundle:
             "seen/item_offsets.npy": self.seen_item_offsets,
             "seen/item_users.npy": self.seen_item_users,
             **(dict(anchor_arrays(self.anchor)) if self.anchor is not None else {}),
+            **{f"{PROJECTION}/{name}.npy": rows for name, rows in self.projections.items()},
         }
 
 
@@ -230,6 +232,7 @@ def _check_layout(path: Path, manifest: Manifest, arrays: dict[str, Array]) -> N
         if not spec.matches(arrays[name]):
             found = f"{arrays[name].dtype} {arrays[name].shape}"
             raise BundleError(f"{path / name} is {found}; expected {spec}")
+    check_projections(manifest.sizes, arrays)
 
 
 def _in_memory(mapped: Array) -> Array:
@@ -263,6 +266,7 @@ def _bundle(path: Path, manifest: Manifest, arrays: dict[str, Array], *, verifie
         items=PackedStrings(items["bytes"], items["offsets"]),
         recency=manifest.recency,
         anchor=None if manifest.anchor is None else _anchor(manifest.anchor, below("anchor")),
+        projections=below(PROJECTION),
         verified=verified,
         mapped=mapped,
     )
@@ -280,4 +284,7 @@ def _anchor(info: AnchorInfo, arrays: dict[str, Array]) -> AnchorContent:
         centers={modality: arrays[f"{modality}_center"] for modality in info.widths},
         kappa=info.kappa,
         rho=info.rho,
+        shortest={modality: info.shortest.get(modality, 0.0) for modality in info.widths},
+        fold_in_mean=arrays["fold_in_mean"] if info.fold_in else None,
+        fold_in_weights={m: arrays[f"fold_in_{m}_weights"] for m in info.widths} if info.fold_in else {},
     )

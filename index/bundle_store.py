@@ -1,17 +1,19 @@
 """Storage of a registry's bundles and small files: the interface, and its implementation by a folder."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from index.errors import InputError
 from index.manifest import BUNDLE_ID, MANIFEST, Manifest, read_manifest
 from index.reading import read_document
-from index.storage import TEMPORARY_PREFIX, locked, remove_leftovers, remove_tree, replace_file, sync
+from index.storage import TEMPORARY_PREFIX, locked, remove_leftovers, remove_tree, replace_file, sync, sync_tree
 
 LOCK = ".lock"
+ENCODERS, CARD = "encoders", "encoder.json"  # an encoder exists once its card does (index/encoders.py)
 
 
 class StoreUnavailableError(InputError):
@@ -89,6 +91,22 @@ class BundleStore(Protocol):
         """Remove the local copy of a bundle, which is damaged; False where there are no copies."""
         ...
 
+    def encoders(self) -> dict[str, datetime]:
+        """When each whole encoder was exported last, by its digest."""
+        ...
+
+    def add_encoder(self, path: Path, digest: str) -> None:
+        """Store an encoder that was written into a temporary folder of `folder`; nothing where it is there already."""
+        ...
+
+    def fetch_encoder(self, digest: str, sums: Mapping[str, str]) -> Path:
+        """The encoder's local folder, downloaded if need be; `sums` are those of its files but the card."""
+        ...
+
+    def discard_encoder(self, digest: str) -> None:
+        """Remove an encoder; `encoders` stops listing it before its first file is removed."""
+        ...
+
     def read(self, name: str) -> StoredFile | None:
         """A small file; None where it does not exist."""
         ...
@@ -143,10 +161,13 @@ class FolderStore:
         return str(path)  # it was written where it belongs
 
     def discard(self, bundle_id: str) -> None:
+        self._discard(self.folder / bundle_id)
+
+    def _discard(self, path: Path) -> None:
         # Renamed first: a half-removed bundle must not carry a bundle's name.
-        doomed = self.folder / f"{TEMPORARY_PREFIX}removed-{bundle_id}"
-        (self.folder / bundle_id).rename(doomed)
-        sync(self.folder)
+        doomed = self.folder / f"{TEMPORARY_PREFIX}removed-{path.name}"
+        path.rename(doomed)
+        sync(path.parent)
         remove_tree(doomed)
 
     def remove_leftovers(self) -> None:
@@ -160,6 +181,27 @@ class FolderStore:
 
     def drop_copy(self, bundle_id: str) -> bool:
         return False
+
+    def encoders(self) -> dict[str, datetime]:
+        cards = (self.folder / ENCODERS).glob(f"*/{CARD}")
+        return {card.parent.name: datetime.fromtimestamp(card.stat().st_mtime, UTC) for card in cards}
+
+    def add_encoder(self, path: Path, digest: str) -> None:
+        sync_tree(path)
+        target = self.folder / ENCODERS / digest
+        target.parent.mkdir(exist_ok=True)
+        try:
+            path.rename(target)
+        except OSError:
+            if not (target / CARD).is_file():  # else another export was faster
+                raise
+        sync(target.parent)
+
+    def fetch_encoder(self, digest: str, sums: Mapping[str, str]) -> Path:
+        return self.folder / ENCODERS / digest
+
+    def discard_encoder(self, digest: str) -> None:
+        self._discard(self.folder / ENCODERS / digest)
 
     def read(self, name: str) -> StoredFile | None:
         try:

@@ -6,7 +6,8 @@ from pathlib import Path
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
-from index.errors import BundleError
+from index.encoders import Encoders
+from index.errors import BundleError, InputError
 from index.manifest import AnchorInfo, IndexInfo, Manifest, TablesInfo
 from index.recency import Recency
 from index.registry import Registry
@@ -24,10 +25,10 @@ def print_table(table: RenderableType) -> None:
     Console(markup=False, width=width).print(table)  # a name with brackets is no markup
 
 
-def bundle_summary(path: Path, manifest: Manifest) -> Group:
-    """A bundle's model, data, sizes, index, bytes by kind of file, and metrics."""
+def bundle_summary(path: Path, manifest: Manifest, encoders: Encoders) -> Group:
+    """A bundle's model, data, sizes, encoders, index, bytes by kind of file, and metrics."""
     facts = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
-    for name, value in _facts(path, manifest).items():
+    for name, value in (_facts(path, manifest) | _encoders(manifest, encoders)).items():
         facts.add_row(name, value)
     splits = manifest.metrics.values()
     metrics = Table("metric", *manifest.metrics, title="metrics", title_justify="left")
@@ -55,10 +56,29 @@ def _facts(path: Path, manifest: Manifest) -> dict[str, str]:
         "anchor": _anchor(manifest.anchor),
         "tables": _tables(manifest.tables),
         "neighbours": ", ".join(manifest.neighbours) or "none",
+        "attributes": ", ".join(f"{name} ({kind})" for name, kind in manifest.attribute_types.items()) or "no types",
         "index": f"{index_line(index)}; {recall} against exact search",
         "promise": _promise(index),
         "files": f"{len(manifest.files)}, {size / 1e6:,.1f} MB",
     }
+
+
+def _encoders(manifest: Manifest, encoders: Encoders) -> dict[str, str]:
+    """What encodes raw content of new items, and whether its files are beside the bundles."""
+    if not manifest.encoders:
+        return {"encoders": "none: new items need ready features"}
+    return {
+        f"{modality} encoder": f"{one.name} {one.version}, {one.width:,} wide; {_presence(one.digest, encoders)}"
+        for modality, one in manifest.encoders.items()
+    }
+
+
+def _presence(digest: str, encoders: Encoders) -> str:
+    try:
+        encoders.card(digest)
+    except (InputError, OSError) as error:
+        return f"not usable: {error}"
+    return f"encoders/{digest}"
 
 
 def index_line(index: IndexInfo) -> str:

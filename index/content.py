@@ -15,7 +15,7 @@ from index.gate_report import TOLERANCE
 from index.ids import IdTable, PackedStrings
 from index.invariants import fold_in_error, part_sum_error
 from index.json_values import json_flaw
-from index.layout import BundleSizes, check_array, layout
+from index.layout import PROJECTION, BundleSizes, check_array, check_projections, layout
 from index.manifest import MODALITIES, PARTS, AnchorInfo, EncoderInfo
 from index.recency import Recency
 from index.validation import explained, problem
@@ -31,13 +31,17 @@ class AnchorContent:
 
     anchor = mean + sum over modalities m of unit(features_m - centers[m]) @ weights[m]; a row of zeros stays zero.
     item = (1 - l) · parts + l · rho · anchor,   l = kappa / (kappa + n_i)
+    fold_in = fold_in_mean + sum of unit(features_m - centers[m]) @ fold_in_weights[m], for an item without interactions
     """
 
     mean: Array  # (d,) float32
     weights: Mapping[str, Array]  # each (width, d) float32
     centers: Mapping[str, Array]  # each (width,) float32: the mean of the features' columns
-    kappa: float
+    kappa: float  # 0: no trained item is moved
     rho: float
+    shortest: Mapping[str, float] = field(default_factory=dict)  # centred features up to this length are zero
+    fold_in_mean: Array | None = None  # (d,) float32
+    fold_in_weights: Mapping[str, Array] = field(default_factory=dict)  # each (width, d) float32, or none at all
 
     @property
     def widths(self) -> dict[str, int]:
@@ -47,7 +51,8 @@ class AnchorContent:
     @property
     def info(self) -> AnchorInfo:
         """Its record in the manifest; ValidationError where it is invalid."""
-        return AnchorInfo.model_validate({"kappa": self.kappa, "rho": self.rho, "widths": self.widths})
+        fields = {name: getattr(self, name) for name in ("kappa", "rho", "widths", "shortest")}
+        return AnchorInfo.model_validate({**fields, "fold_in": self.fold_in_mean is not None})
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,6 +83,7 @@ class BundleContent:
     items: Sequence[Mapping[str, Any]]
     recency: Recency | None = None  # None: all past items count alike
     anchor: AnchorContent | None = None
+    projections: Mapping[str, Array] = field(default_factory=dict)  # (width, that of the neighbours) float32
     fold_in_exact: bool = True  # whether fold-in gives a user the vector that the model itself would give
     events_position: int | None = None  # of the last event of the service's log that training included
     attribute_types: Mapping[str, AttributeType] = field(default_factory=dict)
@@ -96,6 +102,8 @@ class BundleContent:
             neighbours=tuple(modality for modality in MODALITIES if modality in self.neighbours),
             user_own=self.user_own is not None,
             anchor_widths=None if self.anchor is None else tuple(self.anchor.widths.items()),
+            anchor_fold_in=self.anchor is not None and self.anchor.fold_in_mean is not None,
+            projections=tuple((name, len(array)) for name, array in self.projections.items()),
         )
 
     def seen(self, user_row: int) -> Array:
@@ -118,6 +126,7 @@ def checked_arrays(content: BundleContent) -> dict[str, Array]:
     """Validate the content and return every array of the bundle by file name; InputError where it is invalid."""
     _check_names("item_parts", content.item_parts, PARTS)
     _check_names("neighbours", content.neighbours, MODALITIES)
+    _check_names("projections", content.projections, MODALITIES)
     if content.anchor is not None:
         _check_anchor(content.anchor, content.item_parts)
     sizes = content.sizes
@@ -126,6 +135,7 @@ def checked_arrays(content: BundleContent) -> dict[str, Array]:
     expected = layout(sizes)
     for name, array in arrays.items():
         check_array(name, array, expected[name])
+    check_projections(sizes, arrays)
     _check_seen(content, sizes)
     _check_invariants(content)
     return arrays | _derived_arrays(content, sizes)
@@ -140,6 +150,7 @@ def _given_arrays(content: BundleContent) -> Iterator[tuple[str, Array]]:
         yield from anchor_arrays(content.anchor)
     yield from ((f"item_parts/{part}.npy", array) for part, array in content.item_parts.items())
     yield from ((f"neighbours/{modality}.npy", array) for modality, array in content.neighbours.items())
+    yield from ((f"{PROJECTION}/{modality}.npy", array) for modality, array in content.projections.items())
     yield "seen/user_offsets.npy", content.seen_offsets
     yield "seen/user_items.npy", content.seen_items
     yield "popularity/count.npy", content.popularity_count
@@ -151,6 +162,9 @@ def anchor_arrays(anchor: AnchorContent) -> Iterator[tuple[str, Array]]:
     yield "anchor/mean.npy", anchor.mean
     yield from ((f"anchor/{modality}_weights.npy", array) for modality, array in anchor.weights.items())
     yield from ((f"anchor/{modality}_center.npy", array) for modality, array in anchor.centers.items())
+    if anchor.fold_in_mean is not None:
+        yield "anchor/fold_in_mean.npy", anchor.fold_in_mean
+    yield from ((f"anchor/fold_in_{modality}_weights.npy", rows) for modality, rows in anchor.fold_in_weights.items())
 
 
 def _derived_arrays(content: BundleContent, sizes: BundleSizes) -> dict[str, Array]:
@@ -205,8 +219,11 @@ def _check_anchor(anchor: AnchorContent, parts: Mapping[str, Array]) -> None:
     if anchor.weights.keys() != anchor.centers.keys():
         found = f"weights of {', '.join(anchor.weights)} and centers of {', '.join(anchor.centers)}"
         raise InputError(f"anchor has {found}; expected both of the same modalities")
-    if "anchor" not in parts:
-        raise InputError("item_parts has no anchor; expected that part in a bundle with the arrays of an anchor")
+    if anchor.fold_in_weights.keys() != (set() if anchor.fold_in_mean is None else anchor.weights.keys()):
+        found = f"fold_in_weights of {', '.join(anchor.fold_in_weights) or 'nothing'}"
+        raise InputError(f"anchor has {found}; expected those of {', '.join(anchor.weights)}, with fold_in_mean")
+    if anchor.kappa > 0 and "anchor" not in parts:
+        raise InputError("item_parts has no anchor; expected that part in a bundle whose items move towards an anchor")
     try:
         _ = anchor.info
     except ValidationError as error:

@@ -1,5 +1,6 @@
 """The array files of a bundle of given sizes, with the dtype and shape of each."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from index.tables import Precision
 Array = np.ndarray[Any, Any]
 
 MAX_NEIGHBOUR_WIDTH = 256
+PROJECTION = "neighbours_projection"  # the folder
 _CHUNK = 65_536
 
 
@@ -26,6 +28,8 @@ class BundleSizes:
     neighbours: tuple[str, ...]
     user_own: bool = True  # whether users have an own term
     anchor_widths: tuple[tuple[str, int], ...] | None = None  # by modality, of the features that predict an anchor
+    anchor_fold_in: bool = False  # whether they predict fold_in, too
+    projections: tuple[tuple[str, int], ...] = ()  # by modality, of the features that neighbours are projections of
     precision: Precision = "float32"  # of the tables that need not be exact: all vectors but item_embeddings
 
     @property
@@ -68,6 +72,9 @@ def layout(sizes: BundleSizes) -> dict[str, ArraySpec]:
         "popularity/count.npy": ArraySpec("int64", (items,)),
         "popularity/trend.npy": ArraySpec("float32", (items,)),
         **_anchor(sizes),
+        **{
+            f"{PROJECTION}/{modality}.npy": ArraySpec("float32", (width, None)) for modality, width in sizes.projections
+        },
         **_id_table("user_ids", users),
         **_id_table("item_ids", items),
         **_strings("items", items),
@@ -92,7 +99,22 @@ def _anchor(sizes: BundleSizes) -> dict[str, ArraySpec]:
     for modality, width in sizes.anchor_widths:
         specs[f"anchor/{modality}_weights.npy"] = ArraySpec("float32", (width, d))
         specs[f"anchor/{modality}_center.npy"] = ArraySpec("float32", (width,))
+        if sizes.anchor_fold_in:
+            specs[f"anchor/fold_in_{modality}_weights.npy"] = ArraySpec("float32", (width, d))
+    if sizes.anchor_fold_in:
+        specs["anchor/fold_in_mean.npy"] = ArraySpec("float32", (d,))
     return specs
+
+
+def check_projections(sizes: BundleSizes, arrays: Mapping[str, Array]) -> None:
+    """InputError where a projection has another width than the neighbours that it gives."""
+    for modality, _ in sizes.projections:
+        name = f"{PROJECTION}/{modality}.npy"
+        if modality not in sizes.neighbours:
+            raise InputError(f"{name} has no neighbours/{modality}.npy; expected the neighbours that it gives")
+        found, expected = arrays[name].shape[1], arrays[f"neighbours/{modality}.npy"].shape[1]
+        if found != expected:
+            raise InputError(f"{name} gives rows of {found}; expected {expected}, the width of the neighbours")
 
 
 def check_array(name: str, array: Array, spec: ArraySpec) -> None:

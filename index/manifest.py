@@ -4,10 +4,11 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import AwareDatetime, Field, ValidationError
 
+from index import modality
 from index.attribute_types import AttributeType
 from index.errors import BundleError
 from index.frozen_model import FrozenModel
@@ -18,8 +19,9 @@ from index.tables import Precision
 from index.validation import explained
 
 FORMAT = 4
-# 3: attributes have no declared types, encoders no files, no people were left out. 2: also, all tables are float32.
-# 1: also, every user has an own term, all past items count alike, there is no anchor.
+# 3: attributes have no declared types, encoders no files, no people were left out, and nothing predicts fold-in or
+# neighbours of an item that training never saw. 2: also, all tables are float32. 1: also, every user has an own term,
+# all past items count alike, there is no anchor.
 READABLE = (1, 2, 3, 4)
 MANIFEST = "manifest.json"
 INDEX = "index/item.faiss"
@@ -28,8 +30,9 @@ MODALITIES = ("text", "image", "multimodal")
 BUNDLE_ID = re.compile(r"\d{8}T\d{6}Z-[a-z0-9][a-z0-9_-]{0,63}-[0-9a-f]{8}")
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Part = Literal["id", "text", "image", "multimodal", "anchor"]
-Modality = Literal["text", "image", "multimodal"]
+Modality: TypeAlias = modality.Modality
 Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]  # what JSON readers other than Python's can hold
 Count = Annotated[int, Field(ge=0, lt=2**63)]
 Size = Annotated[int, Field(ge=1, lt=2**63)]
@@ -80,12 +83,15 @@ class TablesInfo(FrozenModel):
 class AnchorInfo(FrozenModel):
     """How much an item is moved towards its anchor, and the widths of the features that predict the anchor.
 
-    item = (1 - l) · parts + l · rho · anchor,   l = kappa / (kappa + n_i) for an item of n_i training interactions
+    item = (1 - l) · parts + l · rho · anchor,   l = kappa / (kappa + n_i) for an item of n_i training interactions;
+    with a kappa of 0 no trained item is moved, and the anchor is for items that training never saw.
     """
 
-    kappa: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    kappa: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     rho: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     widths: Annotated[dict[Modality, Size], Field(min_length=1)]
+    shortest: dict[Modality, NotNegative] = Field(default_factory=dict)  # centred features up to this length are zero
+    fold_in: bool = False  # whether there are arrays that predict what an interaction with the item adds to a user
 
 
 class EncoderInfo(FrozenModel):
@@ -123,6 +129,7 @@ class Manifest(FrozenModel):
     embedding_size: Size
     parts: Annotated[tuple[Part, ...], Field(min_length=1)]
     neighbours: tuple[Modality, ...]
+    projections: dict[Modality, Size] = Field(default_factory=dict)  # width of the features that each one projects
     index: IndexInfo
     files: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]]
 
@@ -138,6 +145,8 @@ class Manifest(FrozenModel):
             neighbours=self.neighbours,
             user_own=self.user_own,
             anchor_widths=None if self.anchor is None else tuple(self.anchor.widths.items()),
+            anchor_fold_in=self.anchor is not None and self.anchor.fold_in,
+            projections=tuple(self.projections.items()),
             precision=self.tables.precision,
         )
 

@@ -22,7 +22,8 @@ def check_size(file: str, n_bytes: int, sizes: BundleSizes) -> None:
 
     The files of /proc are said to be empty, and reading some of them waits for ever.
     """
-    rows = sizes.n_users + sizes.n_items + sum(width for _, width in sizes.anchor_widths or ())
+    widths = sum(width for _, width in (*(sizes.anchor_widths or ()), *sizes.projections))
+    rows = sizes.n_users + sizes.n_items + widths
     most = MOST_BYTES + rows * (MOST_BYTES_A_ROW + 8 * sizes.embedding_size) + 8 * sizes.n_interactions
     if not 0 < n_bytes <= most:
         raise BundleError(f"{file} has {n_bytes:,} bytes; expected 1 to {most:,}: the file is damaged")

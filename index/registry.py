@@ -16,7 +16,8 @@ from urllib.parse import unquote
 from pydantic import BaseModel, ConfigDict
 
 from index.bundle import Manifest, open_bundle
-from index.bundle_store import BundleStore, FolderStore, StoredFile, StoreUnavailableError, WriteConflictError
+from index.bundle_store import ENCODERS, BundleStore, FolderStore, StoredFile, StoreUnavailableError, WriteConflictError
+from index.encoders import Encoders
 from index.errors import BundleError, InputError
 from index.manifest import BUNDLE_ID
 from index.reading import reason
@@ -51,6 +52,7 @@ class Registry:
 
     def __init__(self, store: BundleStore | Path) -> None:
         self._store: BundleStore = FolderStore(store) if isinstance(store, Path) else store
+        self.encoders = Encoders(self._store)
 
     def __str__(self) -> str:
         return str(self._store)
@@ -238,7 +240,8 @@ class Registry:
     def prune(self, keep: int) -> list[str]:
         """Remove all but the `keep` newest bundles, the one that serves and the rollback target; returns their ids.
 
-        Also removes unfinished files of killed writers. A process that has a removed bundle open keeps its memory maps.
+        Also removes encoders that no bundle names, which it returns as `encoders/<digest>`, and unfinished files of
+        killed writers. A process that has a removed bundle open keeps its memory maps.
         """
         if keep < 0:
             raise InputError(f"keep is {keep}; expected 0 or more")
@@ -253,7 +256,17 @@ class Registry:
         for bundle_id in removed:
             self._store.discard(bundle_id)
             self._store.remove(record_name(bundle_id))
-        return removed
+        return removed + [f"{ENCODERS}/{digest}" for digest in self._prune_encoders()]
+
+    def _prune_encoders(self) -> list[str]:
+        """Nothing is removed where a manifest cannot be read, since it may name any of them."""
+        if not self.encoders.digests():
+            return []
+        try:
+            manifests = [self._store.manifest(bundle_id) for bundle_id in self.ids()]
+        except BundleError:
+            return []
+        return self.encoders.prune({one.digest for manifest in manifests for one in manifest.encoders.values()})
 
     def _forget(self, removed: set[str], pointer: Pointer | None, found: StoredFile | None) -> None:
         """Remove ids from the history before their bundles, so that a crash leaves no id of a missing bundle there."""

@@ -129,6 +129,7 @@ def _record(content: BundleContent, created_at: datetime) -> dict[str, Any]:
         "embedding_size": sizes.embedding_size,
         "parts": list(sizes.parts),
         "neighbours": list(sizes.neighbours),
+        "projections": dict(sizes.projections),
     }
     return _checked_record(record)
 

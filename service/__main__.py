@@ -4,6 +4,7 @@ import asyncio
 import faulthandler
 import gc
 import json
+import os
 import socket
 import sys
 import time
@@ -16,16 +17,25 @@ import typer
 from fastapi import FastAPI
 
 from index.cli import command_line, run_cli
+from index.errors import InputError
 from service.app import create_app
+from service.batch.lists import ListOptions
+from service.batch.progress import shown_progress
+from service.batch.run import RunRequest, make_lists
 from service.bundles.open_published import open_published
+from service.errors import InvalidRequestError
 from service.events.export import export_all
 from service.events.open_log import check_log
 from service.hidden.sqlite_store import SqliteHiddenItems
 from service.http.security.keys import new_key as make_key
 from service.http.server import make_server, worker_listeners
+from service.items.export import export_all as export_all_items
+from service.items.open_store import check_store
 from service.live import CONTROL_FILE, PEOPLE_FILE
 from service.people.forgotten_set import TABLE
 from service.principal import Role
+from service.ranking.constraints import Filters
+from service.ranking.rules import requirements
 from service.ranking.rules_file import check_rules
 from service.redis.check import check_redis
 from service.retrain.open_retraining import check_launcher
@@ -59,6 +69,7 @@ def run(
     faulthandler.enable()  # a truncated memory-mapped file kills the process: this prints where
     check_redis(settings)
     check_log(settings)
+    check_store(settings)
     SqliteHiddenItems(settings.data_folder / CONTROL_FILE)  # InputError where the file is wrong
     SqliteHiddenItems(settings.data_folder / PEOPLE_FILE, TABLE)
     if n_workers == 1:
@@ -133,6 +144,52 @@ def export_events(
     exported = asyncio.run(export_all(settings, out, after))
     if exported.unreadable:
         typer.echo(f"warning: skipped {exported.unreadable} entries of the log that are no events", err=True)
+    typer.echo(json.dumps({"file": str(out), **exported._asdict()}))
+
+
+@app.command()
+def batch(
+    *,
+    users: Annotated[str, typer.Option(help="Parquet file with a column user_id, or `all`: every trained user")],
+    out: Annotated[Path, typer.Option(help="Parquet file to write; it is created atomically")],
+    k: Annotated[int, typer.Option(help="items of each list")] = 20,
+    exclude_seen: Annotated[bool, typer.Option(help="leave out what the user has interacted with")] = True,
+    category: Annotated[list[str] | None, typer.Option(help="only these categories; may be repeated")] = None,
+    require: Annotated[list[str] | None, typer.Option(help="only items with name:value; may be repeated")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="item ids to leave out; may be repeated")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=256, help="processes [default: as many as usable cores]")
+    ] = None,
+) -> None:
+    """Write everybody's lists, as GET /recommend would answer them, into one Parquet file (docs/batch.md).
+
+    Rules, hidden items and events are those of the service with the same settings, whether or not it is running. A run
+    that was interrupted goes on from the parts beside the file when the same command is given again.
+    """
+    settings = load_settings()
+    configure_logging(settings.log_level)
+    try:
+        filters = Filters(tuple(category or ()), tuple(requirements(require or ())), tuple(exclude or ()))
+    except InvalidRequestError as error:
+        raise InputError(error.detail) from None
+    options = ListOptions(k, exclude_seen, filters)
+    request = RunRequest(users, out, options, workers or len(os.sched_getaffinity(0)))
+    started = time.monotonic()
+    with shown_progress() as show:
+        made = asyncio.run(make_lists(settings, request, show))
+    typer.echo(json.dumps({**made._asdict(), "seconds": round(time.monotonic() - started, 1)}))
+
+
+@app.command()
+def export_items(out: Annotated[Path, typer.Option(help="Parquet file to write; it is created atomically")]) -> None:
+    """Export the stored items as Parquet, for training, whether or not a service is running.
+
+    Each item is one row; of a deleted one only its id, and `deleted` is true. The line on standard output has the
+    numbers of both, and the position of the last change.
+    """
+    settings = load_settings()
+    configure_logging(settings.log_level)
+    exported = asyncio.run(export_all_items(settings, out))
     typer.echo(json.dumps({"file": str(out), **exported._asdict()}))
 
 

@@ -24,7 +24,20 @@ from service.http.docs_page import docs_routes
 from service.http.middleware import ObservabilityMiddleware
 from service.http.openapi import DocumentedApp
 from service.http.route import DispatchMiddleware
-from service.http.routes import bundles, events, health, items, popular, recommend, retrain, similar, users
+from service.http.routes import (
+    bundles,
+    events,
+    health,
+    images,
+    item_changes,
+    item_list,
+    items,
+    popular,
+    recommend,
+    retrain,
+    similar,
+    users,
+)
 from service.http.security.admission import AdmissionMiddleware
 from service.http.security.assembly import Security
 from service.http.start_requests import start_requests
@@ -41,7 +54,7 @@ DESCRIPTION = "Recommendations that explain themselves: every score splits into 
 # Incremented when a response loses a field or a request needs a new one.
 API_VERSION = "1"
 CORS: Mapping[str, Any] = {
-    "allow_methods": ("GET", "HEAD", "POST", "PUT", "DELETE"),
+    "allow_methods": ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"),
     "allow_headers": ("Authorization", "X-API-Key", "X-Request-Id", "Content-Type", "traceparent"),
     "expose_headers": ("X-Request-Id", "Server-Timing", "Retry-After", "RateLimit", "RateLimit-Policy"),
 }
@@ -88,6 +101,9 @@ def _routes(settings: Settings) -> list[APIRoute]:
         *recommend.routes(settings),
         *similar.routes(settings),
         *items.routes(settings),
+        *images.routes(settings),
+        *item_list.routes(settings),
+        *item_changes.routes(settings),
         *popular.routes(settings),
         *users.routes(settings),
         *events.routes(settings),

@@ -46,6 +46,13 @@ class UnknownItemError(ServiceError):
     code = "unknown_item"
 
 
+class UnknownImageError(ServiceError):
+    """There is no such picture."""
+
+    status = 404
+    code = "unknown_image"
+
+
 class UnknownUserError(ServiceError):
     """The user is unknown, and the operator chose this error over popular items."""
 

@@ -15,6 +15,7 @@ from index.forgotten import ForgottenPeople
 from service.background import Work, supervised
 from service.bundles.loaded import LoadedBundle
 from service.events.event import Event
+from service.events.exposure import Exposure
 from service.events.follower import EventFollower
 from service.events.freshness import EventFreshness
 from service.events.intake import EventIntake
@@ -31,6 +32,7 @@ from service.users.lookup import UserLookup
 from service.users.vector_cache import VectorCache
 from service.workers.siblings import Siblings
 
+DAY_S = 86_400.0
 CONTROL_FILE = "control.sqlite"
 PEOPLE_FILE = "people.sqlite"
 WORKERS_S = 2.0  # a change waits so long until the other workers have applied it
@@ -61,7 +63,7 @@ class LiveUpdates:
         self._clock = clock
         self._lookups: WeakSet[UserLookup] = WeakSet()
         self._bundles: WeakSet[LoadedBundle] = WeakSet()
-        metrics.kept_bytes.labels("profiles").set_function(lambda: sum(lookup.n_bytes for lookup in self._lookups))
+        metrics.kept_bytes.labels("profiles").set_function(lambda: self._profile_bytes)
         self._siblings = siblings
         stamps = None if siblings is None else siblings.worker.memory.stamps
         self.freshness = EventFreshness(time.monotonic, settings.lru_stale_s, stamps)
@@ -69,6 +71,14 @@ class LiveUpdates:
             feedback.kinds,
             most_hours=settings.trending_hours,
             most_counts=settings.trending_counts,
+        )
+        self.exposure = Exposure(
+            feedback.kinds,
+            half_life_s=settings.exploration_half_life_days * DAY_S,
+            refresh_s=settings.exploration_refresh_s,
+            most_items=settings.exploration_items,
+            most_places=settings.exploration_places,
+            label=feedback.known_bundles.label,
         )
         self.pubsub, shared, shared_people = None, None, None
         if redis is not None:
@@ -117,8 +127,17 @@ class LiveUpdates:
     def attach(self, loaded: LoadedBundle) -> None:
         """Hide the hidden items in a bundle before it serves, and apply later changes while it is loaded."""
         self._bundles.add(loaded)
-        if self.hidden.ids:
-            loaded.hide(known_rows(self.hidden.ids, loaded.bundle.item_ids))
+        self._lookups.add(loaded.users)
+        loaded.hide(known_rows(self.hidden.ids, loaded.bundle.item_ids))
+
+    def detach(self, loaded: LoadedBundle) -> None:
+        """Another state of the same bundle takes its place."""
+        self._bundles.discard(loaded)
+
+    @property
+    def _profile_bytes(self) -> int:
+        """The cached profiles' memory; several lookups of one bundle share a cache."""
+        return sum(cache.n_bytes for cache in {lookup.profiles for lookup in self._lookups})
 
     def _hide(self, ids: frozenset[str]) -> None:
         for loaded in self._bundles:
@@ -138,6 +157,7 @@ class LiveUpdates:
         """Called with new events of the log, from all replicas."""
         self._drop_profiles(self._users_in(events))
         self.trending.add(events, self._clock())
+        self.exposure.add(events, self._clock())
 
     def _users_in(self, events: Sequence[Event]) -> list[str]:
         return list({event.user_id for event in events if event.kind in self._feedback.kinds.in_profile})

@@ -25,6 +25,7 @@ class CachedResponse(NamedTuple):
     rendered: bytes  # its JSON after the opening brace
     source: str
     item_ids: tuple[str, ...] = ()  # of an answer whose impressions are logged
+    explored_ids: tuple[str, ...] = ()  # those of them that are shown to learn about them
 
 
 class _Entry(NamedTuple):

@@ -33,6 +33,7 @@ from index.errors import InputError
 from index.gate_report import GateLimits
 from index.registry import Registry, absolute_place, open_registry
 from index.validation import expectation
+from service.image_hosts import parse_host
 from service.redis_url import parse_redis_url
 from service.settings_types import Burst, PerSecond
 
@@ -222,14 +223,14 @@ class EventSettings(RedisSettings, ProcessSettings):
 
     event_log: Literal["sqlite", "redis"] = Field(
         "sqlite",
-        description="where events are stored: a file in the data folder, or a Redis Stream for several replicas",
+        description="where events and items are stored: files in the data folder, or Redis for several replicas",
     )
     event_log_safe: bool = Field(
         True,
-        description="event_log=redis: respond once the append-only file is synced; refuse a Redis that may lose events",
+        description="event_log=redis: respond once the append-only file is synced; refuse a Redis that may lose data",
     )
     event_log_replicas: Annotated[int, Field(ge=0)] = Field(
-        0, description="event_log=redis: number of Redis replicas that must also have synced an event"
+        0, description="event_log=redis: number of Redis replicas that must also have synced an event or an item"
     )
     event_log_timeout_s: Seconds = Field(5.0, description="event_log=redis: timeout of a write (503)")
     events_max_batch: Count = Field(1_000, description="maximum number of events in one POST /events")
@@ -258,6 +259,16 @@ class EventSettings(RedisSettings, ProcessSettings):
     )
 
 
+class ItemSettings(EventSettings):
+    """Items that callers put (docs/items.md); they are stored where events are."""
+
+    items_max_batch: Count = Field(1_000, description="maximum number of items in one POST /items")
+    live_items_max: Count = Field(
+        50_000,
+        description="maximum number of stored items that training has not seen; further ones are refused (507)",
+    )
+
+
 class UserSettings(EventSettings):
     """User profiles between trainings, and trending items."""
 
@@ -279,6 +290,21 @@ class UserSettings(EventSettings):
     trending_hours: Count = Field(720, description="age in hours up to which events count in /trending")
     trending_counts: Count = Field(
         100_000, description="maximum number of counts by item and hour; the oldest hours are evicted"
+    )
+
+    exploration_half_life_days: Seconds = Field(
+        7.0, description="half-life of the impressions and clicks that exploration knows items by"
+    )
+    exploration_refresh_s: Seconds = Field(
+        60.0, description="interval at which explored lists take in new impressions and clicks"
+    )
+    exploration_items: Count = Field(
+        200_000,
+        description="maximum number of items whose impressions and clicks are counted; the least shown are evicted",
+    )
+    exploration_places: Count = Field(
+        500_000,
+        description="maximum number of shown items held in memory until they are clicked; the oldest are evicted",
     )
 
     @property
@@ -321,6 +347,7 @@ class RankingSettings(MilvusSettings):
     k_max: Count = Field(500, description="maximum number of items in a response")
     depth_max: Count = Field(1_000, description="maximum of offset + k")
     batch_max: Count = Field(100, description="maximum number of users in one POST /recommend/batch")
+    rank_max: Count = Field(1_000, description="maximum number of candidates in one POST /rank")
     entries_max: Count = Field(
         500,
         description="maximum number of entries in each list of a request: session items, filters, rules of a kind",
@@ -328,6 +355,15 @@ class RankingSettings(MilvusSettings):
     diversity_pool: Count = Field(
         200,
         description="number of best-scored candidates that diversity and a seed may reorder",
+    )
+    exploration: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="share of the places of /recommend given to items that few have seen, unless a request says"
+    )
+    exploration_few: Count = Field(
+        100, description="number of people who have seen an item above which it is not explored"
+    )
+    exploration_pool: Count = Field(
+        200, description="number of a user's best-scored items from which explored items are drawn"
     )
     session_like_weight: Annotated[float, Field(gt=0, le=1_000)] = Field(
         2.0, description="weight of a liked item of a session, relative to a viewed one"
@@ -341,6 +377,11 @@ class RankingSettings(MilvusSettings):
     rules_reload_s: Seconds = Field(1.0, description="interval between reloads of the file of rules")
     past_items: Annotated[int, Field(ge=0)] = Field(3, description="number of past items named in an explanation")
     item_cache: Count = Field(100_000, description="number of items whose decoded metadata is cached")
+    images: str | None = Field(
+        None,
+        description="URL prefix of the items' pictures, or a folder of them, which is then served at /images "
+        "(docs/answers.md); unset: answers have the references as they were given",
+    )
     recall_sample: Annotated[int, Field(ge=0)] = Field(
         100,
         description="one in so many searches of an approximate index is repeated exactly, in a thread that gives way, "
@@ -355,6 +396,18 @@ class RankingSettings(MilvusSettings):
         0.0, description="how long a search on a GPU may wait for others to be searched with it"
     )
 
+    @field_validator("images")
+    @classmethod
+    def _prefix_or_folder(cls, images: str | None) -> str | None:
+        if images is None or Path(images).is_dir():
+            return images
+        if not images.startswith(("https://", "http://")):
+            raise ValueError("expected a folder that exists, or a prefix that begins with https:// or http://")
+        prefix = TypeAdapter(HttpUrl).validate_python(images)
+        if prefix.query is not None or prefix.fragment is not None:
+            raise ValueError("expected a URL prefix without ? and #: the names of pictures are put behind it")
+        return images
+
     @model_validator(mode="after")
     def _default_within_max(self) -> Self:
         if self.k_default > self.k_max:
@@ -362,6 +415,36 @@ class RankingSettings(MilvusSettings):
         if self.k_max > self.depth_max:
             raise ValueError(f"k_max is {self.k_max}, above depth_max {self.depth_max}")
         return self
+
+
+class EncodingSettings(ProcessSettings):
+    """Texts and pictures of new items (docs/encoding.md)."""
+
+    encode: bool = Field(
+        True, description="encode texts and pictures of items, by the extra `encode`; false: ready features only"
+    )
+    encode_memory_mb: Annotated[int, Field(ge=256)] = Field(
+        2_048, description="memory limit of the process that encodes, in megabytes"
+    )
+    encode_timeout_s: Seconds = Field(20.0, description="timeout of one batch: 16 texts or 8 pictures")
+    encode_threads: Annotated[int, Field(ge=1, le=64)] = Field(1, description="threads of the process that encodes")
+    encoded_max_mb: Count = Field(
+        1_000, description="size of the cache of features, `encoded.sqlite` in the data folder; the oldest are evicted"
+    )
+    image_hosts: Names = Field(
+        (),
+        description="comma-separated hosts that pictures are fetched from, https unless written http://HOST; one with "
+        "a private address needs its port; none: no URL is fetched",
+    )
+    image_max_bytes: Count = Field(10_000_000, description="maximum size of a picture's file")
+    image_timeout_s: Seconds = Field(5.0, description="timeout of fetching one picture")
+
+    @field_validator("image_hosts")
+    @classmethod
+    def _hosts(cls, entries: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in entries:
+            parse_host(entry)  # ValueError
+        return entries
 
 
 class BundleSettings(ProcessSettings):
@@ -502,16 +585,26 @@ GROUPS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("Security", SecuritySettings),
     ("Redis", RedisSettings),
     ("Events", EventSettings),
+    ("Items", ItemSettings),
     ("Users and trending", UserSettings),
     ("Ranking", RankingSettings),
     ("Milvus", MilvusSettings),
+    ("Encoding", EncodingSettings),
     ("Bundles", BundleSettings),
     ("Retraining", RetrainSettings),
 )
 
 
 class Settings(
-    RetrainSettings, BundleSettings, RankingSettings, UserSettings, SecuritySettings, HttpSettings, BaseSettings
+    RetrainSettings,
+    EncodingSettings,
+    BundleSettings,
+    RankingSettings,
+    UserSettings,
+    ItemSettings,
+    SecuritySettings,
+    HttpSettings,
+    BaseSettings,
 ):
     """All settings of one service process; each field is the environment variable RECO_<FIELD>."""
 

@@ -12,11 +12,16 @@ from service.background import supervised
 from service.bundles.current import CurrentBundle
 from service.bundles.gate_process import GateRunner
 from service.bundles.lifecycle import BundleLifecycle, bundle_lifecycle
+from service.bundles.living_catalogue import LivingCatalogue
 from service.bundles.loader import BundleLoader
 from service.bundles.open_published import OpenedBundle
 from service.bundles.warmup import RecentRequests, RecordedRequest
+from service.encoding.encoder import encoder_of
+from service.encoding.encoding import open_encoding
 from service.events.intake import EventIntake
 from service.events.open_log import open_intake
+from service.items.intake import ItemIntake
+from service.items.open_items import following, open_items
 from service.live import LiveUpdates, open_live
 from service.open_people import open_people
 from service.people.forgetting import Forgetting
@@ -50,12 +55,14 @@ class Service:
     cache: VectorCache | None
     responses: ResponseCache
     feedback: EventIntake
+    items: ItemIntake
     live: LiveUpdates
     people: Forgetting
     rules: RulesFile
     retraining: Retraining | None  # None where no data to train on is configured
     recent: RecentRequests
     current: CurrentBundle
+    catalogue: LivingCatalogue
     siblings: Siblings | None = None  # the other workers of this machine; None where this is the only process
     scrape: WorkersScrape | None = None  # answers /metrics for all workers
     lane: Lane = field(default_factory=Lane)  # of requests that compute for long
@@ -87,12 +94,15 @@ async def open_service(
         open_cache(settings, metrics, rng) as cache,
         open_intake(settings, metrics, list_bundles=opened.registry.ids) as feedback,
         open_live(settings, metrics, feedback, responses.clear, siblings=siblings) as live,
+        open_items(settings, metrics, lambda: current.loaded.bundle, pubsub=live.pubsub, siblings=siblings) as items,
+        open_encoding(settings, settings.images, opened.registry, metrics) as encoding,
         open_retraining(
             settings,
             opened.registry,
             metrics,
             feedback.log,
             gate.run,
+            items=items.store,
             forgotten=lambda: live.forgotten.elements,
         ) as retraining,
         open_people(
@@ -109,23 +119,38 @@ async def open_service(
         rules = RulesFile(settings.rules_file, metrics, on_change=responses.clear)
         sampler = RecallSampler(settings.recall_sample, metrics, rng)
         lookup_for = partial(live.lookup_for, cache=cache)
-        loader = BundleLoader(settings, metrics, lookup_for, live.attach, rules, recent, sampler)
+        catalogue = LivingCatalogue(
+            metrics,
+            attach=live.attach,
+            detach=live.detach,
+            on_change=responses.clear,
+            store=items.store,
+            encoder_for=partial(encoder_of, encoding),
+        )
+        items.feature_problem = catalogue.feature_problem
+        items.follower.listeners.append(catalogue.follow)
+        items.follower.on_reset.append(catalogue.reset)
+        loader = BundleLoader(settings, metrics, lookup_for, live.attach, catalogue, rules, recent, sampler)
         feedback.known_bundles.add(opened.bundle.bundle_id)
 
         def on_replace() -> None:
             feedback.known_bundles.add(current.bundle_id)
             sampler.serve(current.bundle_id)
+            items.untrained.recount_soon()
             responses.clear()
 
-        current = CurrentBundle(await loader.load(opened.bundle), on_replace)
+        current = CurrentBundle(await loader.load(opened.bundle), on_replace, catalogue.complete)
+        catalogue.current = current
         service = Service(
-            settings, metrics, cache, responses, feedback, live, people, rules, retraining, recent, current, siblings,
-            scrape=None if siblings is None else WorkersScrape(siblings, metrics.registry),
+            settings, metrics, cache, responses, feedback, items, live, people, rules, retraining, recent, current,
+            catalogue, siblings, scrape=None if siblings is None else WorkersScrape(siblings, metrics.registry),
         )  # fmt: skip
         await _warm_up(service, loader, start_requests(service))
         sampler.serve(current.bundle_id)
         async with (
             supervised(metrics, {"recall_sampler": sampler.run} if settings.recall_sample else {}),
+            supervised(metrics, catalogue.work),
+            following(items, metrics),
             reload_rules(rules, lambda: (current.loaded.bundle, current.loaded.facet_store), settings, metrics),
             bundle_lifecycle(
                 current, opened, loader, gate=gate, pubsub=live.pubsub, siblings=siblings

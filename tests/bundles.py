@@ -6,6 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -134,6 +135,24 @@ def make_content(
     return BundleContent(**(fields | changes))
 
 
+def make_living_content(*, seed: int = 0, **changes: Any) -> BundleContent:
+    """As make_content, and able to take in items that training never saw: by features as `make_anchor` says.
+
+    Texts are their own neighbours, pictures are projected onto 6 directions.
+    """
+    rng = np.random.default_rng(seed + 1)
+    content = make_content(seed=seed, **{"anchor": make_anchor(changes.get("embedding_size", 8), seed=seed), **changes})
+    texts = {"text": _unit(_normal(rng, len(content.item_ids), 5))}
+    return replace(content, neighbours={**content.neighbours, **texts}, projections={"image": _normal(rng, 7, 6)})
+
+
+def make_features(n: int, *, seed: int = 0) -> list[dict[str, list[float]]]:
+    """The features of n items, as wide as `make_anchor` says."""
+    rng = np.random.default_rng(seed)
+    rows = {"text": _normal(rng, n, 5), "image": _normal(rng, n, 7)}
+    return [{modality: rows[modality][i].tolist() for modality in rows} for i in range(n)]
+
+
 def make_anchor(embedding_size: int = 8, *, seed: int = 0, **changes: Any) -> AnchorContent:
     """An anchor that is predicted from text features of width 5 and image features of width 7."""
     rng = np.random.default_rng(seed)
@@ -144,6 +163,9 @@ def make_anchor(embedding_size: int = 8, *, seed: int = 0, **changes: Any) -> An
         "centers": {modality: _normal(rng, 1, width)[0] for modality, width in widths.items()},
         "kappa": 2.0,
         "rho": 1.25,
+        "shortest": dict.fromkeys(widths, 1e-05),
+        "fold_in_mean": _normal(rng, 1, embedding_size)[0],
+        "fold_in_weights": {modality: _normal(rng, width, embedding_size) for modality, width in widths.items()},
     }
     return AnchorContent(**(fields | changes))
 

@@ -20,7 +20,8 @@ def test_the_settings_that_the_page_names_exist():
 
 def test_the_options_that_the_page_names_exist():
     known = CliRunner().invoke(app, ["retrain", "--help"], env={"COLUMNS": "200"}).output
-    for option in ("--events", "--registry", "--out", "--positive", "--valid-share", "--warm-start"):
+    inputs = ("--events", "--items", "--images", "--cache", "--warm-start")
+    for option in (*inputs, "--registry", "--out", "--positive", "--valid-share"):
         assert option in PAGE
         assert option in known
 

@@ -40,6 +40,10 @@ app.add_typer(prepare_app, name="prepare")
 
 Data = Annotated[Path, typer.Argument(metavar="DATA", help="Folder made by `prepare`.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="Run folder made by `fit`.")]
+Encoders = Annotated[
+    Literal["auto", "none"],
+    typer.Option(help="auto: export the data's encoders beside the bundles, for texts and pictures of new items."),
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override one setting, e.g. --set training.epochs=50. Repeatable."),
@@ -332,6 +336,7 @@ def export(
         Precision,
         typer.Option(help="Of users' vectors, parts and fold-in: float16 halves, int8 quarters them; items are exact."),
     ] = "float32",
+    encoders: Encoders = "auto",
     copies: Copies = COPIES,
 ) -> None:
     """Write a finished run as a bundle with its search index. It goes live with `python -m index publish`."""
@@ -361,6 +366,14 @@ def retrain(
         Path, typer.Option(metavar="PATH", help="Parquet of `python -m service export-events`, or a folder of it.")
     ],
     registry: RegistryPlace,
+    items: Annotated[
+        Path | None,
+        typer.Option(metavar="PATH", help="Parquet of `python -m service export-items`, or a folder of it."),
+    ] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of pictures that stored items name by path.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of encoded features  [default: .feature-cache beside DATA]")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder of this retraining; an interrupted one in it is resumed.")],
     config: Annotated[
         str | None, typer.Option(help=CONFIG_HELP + " [default: that of the bundle which serves, else anchorease]")
@@ -390,9 +403,10 @@ def retrain(
         Precision,
         typer.Option(help="Of users' vectors, parts and fold-in: float16 halves, int8 quarters them; items are exact."),
     ] = "float32",
+    encoders: Encoders = "auto",
     copies: Copies = COPIES,
 ) -> None:
-    """Merge the service's event log into the data, train, and write a bundle. It is not published.
+    """Merge the service's event log and items into the data, train, and write a bundle. It is not published.
 
     The last line on standard output is one JSON object with the bundle's id. Old interactions keep their split.
 
@@ -420,6 +434,10 @@ def retrain(
         limits=AutoLimits(recall_floor, index_memory, index_seconds, exact_below),
         precision=precision,
         trend_half_life_days=trend_half_life_days,
+        encoders=encoders,
+        items=items,
+        images=images,
+        cache=cache,
     )
     result = retraining.retrain(options, out, now=datetime.now(UTC))
     options.registry.evict_copies(result.bundle)

@@ -1,9 +1,10 @@
 """The canonical dataset folder: ids learned once, rows everywhere else, and the train, valid and test splits.
 
-dataset.json          DatasetInfo: source, recipe, counts of everything dropped, sizes, fingerprint
+dataset.json          DatasetInfo: source, recipe, counts of everything dropped, sizes, attribute types, fingerprint
 interactions.parquet  user_row, item_row, rating, timestamp (unix seconds), split (0 train, 1 valid, 2 test)
 users.parquet         user_id, in row order
-items.parquet         item_id, title, category, text, image (absolute path), attributes (JSON), in row order
+items.parquet         item_id, title, category, text, image, attributes (JSON), in row order
+                      image is an absolute path, or what a stored item names where no file is on this machine
 features/<name>.npy   float32 or float16 (n_items, width); name in text, image, multimodal; any may be absent
 """
 
@@ -16,8 +17,9 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from index.attribute_types import AttributeType
 from index.errors import InputError
 from index.reading import open_array, read_document
 from index.storage import sha256_of
@@ -60,9 +62,10 @@ class Source:
 
     `interactions` has user_id and item_id, and may have rating, timestamp (unix seconds) and split; `items`
     has item_id and any of ITEM_COLUMNS; rows of `features` belong to rows of `items`, all-zero rows meaning
-    "missing". With `user_ids`, users and items keep exactly the rows given here; without, both are numbered
-    by first appearance. `options` and `counts` (what was read, what was dropped, why) and `notes` (what
-    a person should know, such as guessed columns) go into dataset.json.
+    "missing". `attribute_types` are of the attributes of `items`. `encoders` made the given features, where they are
+    known. With `user_ids`, users and items keep exactly the rows given here; without, both are numbered by first
+    appearance. `options` and `counts` (what was read, what was dropped, why) and `notes` (what a person should know,
+    such as guessed columns) go into dataset.json.
     """
 
     name: str
@@ -73,6 +76,17 @@ class Source:
     options: Mapping[str, Any] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    attribute_types: Mapping[str, AttributeType] = field(default_factory=dict)
+    encoders: "Mapping[str, EncoderName]" = field(default_factory=dict)
+
+
+class EncoderName(BaseModel):
+    """Which of the trainer's encoders made features, as `--text-encoder` and `--image-encoder` name it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    version: str  # of its weights and preprocessing
 
 
 class Recipe(BaseModel):
@@ -112,7 +126,9 @@ class DatasetInfo(BaseModel):
     n_items: int
     n_interactions: int
     features: dict[str, int]  # name -> width
+    attribute_types: dict[str, AttributeType] = Field(default_factory=dict)  # of an older folder: not known
     fingerprint: str
+    encoders: dict[str, EncoderName] = Field(default_factory=dict)  # of features that an encoder made here
 
 
 @dataclass(frozen=True)
@@ -146,8 +162,10 @@ class Dataset:
     features: dict[str, np.ndarray]  # (n_items, width) memory-mapped, float32 or float16
     fingerprint: str
     path: Path
+    encoders: Mapping[str, EncoderName] = field(default_factory=dict)
     recipe: Recipe = field(default_factory=Recipe)
     labels: Labels = field(default_factory=Labels)
+    attribute_types: Mapping[str, AttributeType] = field(default_factory=dict)
     prepared: "Dataset | None" = field(default=None, repr=False)
     """As the folder has it, where `labels` are others."""
     rank: int = 0
@@ -229,7 +247,9 @@ def load_dataset(path: Path, *, verify: bool = True) -> Dataset:
         features={name: _open_features(path, name, info, item_ids, verify) for name in info.features},
         fingerprint=info.fingerprint,
         path=path,
+        encoders=info.encoders,
         recipe=info.recipe,
+        attribute_types=info.attribute_types,
     )
 
 

@@ -1,11 +1,11 @@
 """Takes a fitted model apart into a bundle (docs/bundle.md)."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,25 +13,27 @@ import torch
 from index.auto.choice import AUTO, AutoLimits
 from index.bundle import BundleContent, write_bundle
 from index.console_tables import index_line
-from index.content import AnchorContent
 from index.errors import InputError
-from index.manifest import TablesInfo, read_manifest
+from index.manifest import EncoderInfo, TablesInfo, read_manifest
 from index.progress import built_kinds
 from index.ranking import unit_rows
 from index.registry import Registry
 from index.tables import Precision
 from trainer.config import RunConfig
+from trainer.content_path import content_anchor
 from trainer.data import Dataset
 from trainer.features import forget_pages
 from trainer.fit import make_model
 from trainer.histories import Histories, decayed_counts
-from trainer.models.base import Anchor, Factors, RecommenderModel
+from trainer.item_pictures import picture_reference
+from trainer.models.base import Factors, RecommenderModel
 from trainer.progress import print_status
 from trainer.result_tables import usual_metrics
 from trainer.rotation import rotated_onto
 from trainer.run_folder import RunFolder, RunResult
 
 Array = np.ndarray[Any, np.dtype[Any]]
+EncoderChoice = Literal["auto", "none"]
 
 NEIGHBOUR_WIDTH = 256
 """Widest feature row that a bundle keeps per item and modality."""
@@ -52,6 +54,7 @@ def export_run(
     metrics: Mapping[str, Mapping[str, float]] | None = None,
     events_position: int | None = None,
     forgotten: Collection[str] = (),
+    encoders: EncoderChoice = "auto",
 ) -> Path:
     """Write the best state of a finished run as a bundle, with its index, into a registry; it is not published.
 
@@ -68,6 +71,7 @@ def export_run(
         metrics: figures by the name of the data they were measured on, stored beside `valid` and `test`.
         events_position: of the last event in the log that the data include.
         forgotten: receipts of the people whom the data leave out on request.
+        encoders: `auto` puts the encoders of the data's features beside the bundle, once for all bundles.
 
     Returns:
         The bundle's folder on this machine.
@@ -82,8 +86,13 @@ def export_run(
     content = bundle_content(folder, folder.config(), dataset, result, trend_half_life_days)
     _tell_what_is_lost(result)
     content = rotated_onto(content, registry)
-    metrics = {**content.metrics, **(metrics or {})}
-    content = replace(content, metrics=metrics, events_position=events_position, forgotten=tuple(forgotten))
+    content = replace(
+        content,
+        metrics={**content.metrics, **(metrics or {})},
+        events_position=events_position,
+        forgotten=tuple(forgotten),
+        encoders=_encoders(dataset, registry, encoders),
+    )
     with built_kinds() as tell:
         path = write_bundle(
             registry.folder,
@@ -100,6 +109,15 @@ def export_run(
         print_status(f"index: {index_line(manifest.index)}")
     registry.add_bundle(path)
     return path
+
+
+def _encoders(dataset: Dataset, registry: Registry, choice: EncoderChoice) -> Mapping[str, EncoderInfo]:
+    if choice == "none" or not dataset.features:
+        return {}
+    # Imported here because its libraries take seconds.
+    from trainer.encoders.onnx_export import export_encoders  # noqa: PLC0415
+
+    return export_encoders(dataset.encoders, dataset.features, registry)
 
 
 def bundle_content(
@@ -132,6 +150,10 @@ def content_of(
         item_embeddings = factors.item_embeddings
     seen = Histories.of(dataset.split("train"), dataset.n_users, dataset.n_items)
     count, trend = popularity(dataset, trend_half_life_days)
+    degrees = np.bincount(seen.items, minlength=dataset.n_items)
+    with torch.no_grad():
+        anchor = content_anchor(factors, dataset.features, degrees)
+    projections = {name: projection_of(rows) for name, rows in dataset.features.items() if is_projected(rows)}
     return BundleContent(
         model=config.model.name,
         config=config.model_dump(mode="json"),
@@ -150,20 +172,12 @@ def content_of(
         seen_items=seen.items,
         popularity_count=count,
         popularity_trend=trend,
-        neighbours={name: compact(features) for name, features in dataset.features.items()},
+        neighbours={name: compact(rows, projections.get(name)) for name, rows in dataset.features.items()},
+        projections=projections,
         items=item_metadata(dataset),
         recency=factors.recency,
-        anchor=None if factors.anchor is None else _anchor(factors.anchor),
-    )
-
-
-def _anchor(anchor: Anchor) -> AnchorContent:
-    return AnchorContent(
-        mean=_array(anchor.mean),
-        weights={name: _array(weights) for name, weights in anchor.weights.items()},
-        centers={name: _array(center) for name, center in anchor.centers.items()},
-        kappa=anchor.kappa,
-        rho=anchor.rho,
+        anchor=anchor,
+        attribute_types=dataset.attribute_types,
     )
 
 
@@ -175,29 +189,35 @@ def popularity(dataset: Dataset, half_life_days: float) -> tuple[Array, Array]:
     return count, trend.astype(np.float32)
 
 
-def compact(features: Array) -> Array:
-    """Unit rows on the leading singular directions, at most NEIGHBOUR_WIDTH wide, float16.
+def is_projected(features: Array) -> bool:
+    """Whether the features are wider than what a bundle keeps of them."""
+    return bool(features.shape[1] > NEIGHBOUR_WIDTH)
+
+
+def projection_of(features: Array) -> Array:
+    """The leading singular directions of the features' unit rows (width, NEIGHBOUR_WIDTH) float32."""
+    crossed = sum(block.T @ block for _, block in _unit_blocks(features, np.float64))
+    _, directions = np.linalg.eigh(crossed)  # ascending eigenvalues
+    return np.ascontiguousarray(directions[:, -NEIGHBOUR_WIDTH:], np.float32)
+
+
+def compact(features: Array, projection: Array | None = None) -> Array:
+    """Unit rows (n_items, at most NEIGHBOUR_WIDTH) float16 of the features, or of their projection.
 
     Inner products of the result are the cosines of the features, up to the variance left out and half precision.
     Features of any precision, memory-mapped ones too, are read some rows at a time.
     """
-    blocks = range(0, len(features), _ROWS_AT_ONCE)
-
-    def rows(start: int) -> Array:
-        return unit_rows(np.asarray(features[start : start + _ROWS_AT_ONCE], dtype=np.float32))
-
-    kept = np.empty((len(features), min(features.shape[1], NEIGHBOUR_WIDTH)), np.float16)
-    if features.shape[1] <= NEIGHBOUR_WIDTH:
-        for start in blocks:
-            kept[start : start + _ROWS_AT_ONCE] = rows(start)
-        return kept
-    crossed = sum(block.T @ block for block in (rows(start).astype(np.float64) for start in blocks))
-    _, directions = np.linalg.eigh(crossed)  # ascending eigenvalues
-    leading = directions[:, -NEIGHBOUR_WIDTH:].astype(np.float32)
-    for start in blocks:
-        kept[start : start + _ROWS_AT_ONCE] = unit_rows(rows(start) @ leading)
+    kept = np.empty((len(features), features.shape[1] if projection is None else projection.shape[1]), np.float16)
+    for part, block in _unit_blocks(features, np.float32):
+        kept[part] = block if projection is None else unit_rows(block @ projection)
     forget_pages(features)
     return kept
+
+
+def _unit_blocks(features: Array, precision: type[np.floating[Any]]) -> Iterator[tuple[slice, Array]]:
+    for start in range(0, len(features), _ROWS_AT_ONCE):
+        part = slice(start, start + _ROWS_AT_ONCE)
+        yield part, unit_rows(np.asarray(features[part], dtype=np.float32)).astype(precision)
 
 
 def bundle_metrics(result: RunResult) -> dict[str, dict[str, float]]:
@@ -233,7 +253,7 @@ def item_metadata(dataset: Dataset) -> list[dict[str, Any]]:
             "title": row["title"],
             "category": row["category"],
             "attributes": json.loads(row["attributes"]),
-            "image": Path(row["image"]).name if row["image"] else None,
+            "image": picture_reference(row["image"]),
         }
         for row in columns
     ]

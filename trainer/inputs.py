@@ -93,14 +93,14 @@ def make_inputs(
         item_degrees=sum_over_ranks(share, item_degrees.to(device)),
         histories=histories,
         timed=all_agree(share, histories.timed),
-        features={modality: _tensor(table).to(device) for modality, table in features.items()},
+        features={modality: as_tensor(table).to(device) for modality, table in features.items()},
         item_graphs={name: SparseMatrix(graph, device) for name, graph in graphs.items()},
         graph_recall=recall,
         share=share,
     )
 
 
-def _tensor(table: Array) -> torch.Tensor:
+def as_tensor(table: Array) -> torch.Tensor:
     """The table without a copy; of memory-mapped features, which nothing writes to, torch would warn of that."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")

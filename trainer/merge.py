@@ -10,6 +10,7 @@ import polars as pl
 from index.forgotten import ForgottenPeople
 from trainer.data import SPLIT_NAMES, Dataset, DatasetInfo, Recipe, Source, read_info
 from trainer.datasets.event_log import UserFeedback
+from trainer.merge_items import MergedItems
 from trainer.parquet import read_parquet
 from trainer.prepare import prepare_dataset
 from trainer.splits import TRAIN, VALID
@@ -30,27 +31,36 @@ def merge_feedback(
     feedback: UserFeedback,
     merging: MergeOptions,
     out: Path,
+    *,
+    items: MergedItems | None = None,
     forgotten: ForgottenPeople | None = None,
 ) -> DatasetInfo:
     """Write the dataset `out`, whole or not at all: the old interactions with their labels, then the new ones.
 
     The rules (docs/retraining.md): a pair of user and item in the old data keeps its label; a pair whose
     latest event is a dislike is removed from every split; of the other new pairs of a user, a seeded share goes to
-    validation and the rest to training, the first of a user without training among them. Items that the old data do
-    not have are skipped. Texts, pictures and features are the old ones. Old interactions of forgotten people are left
-    out; of their events `read_feedback` leaves out the earlier ones.
+    validation and the rest to training, the first of a user without training among them. Events of items that are
+    neither in the old data nor in `items` are skipped; interactions with deleted items are dropped.
+    Old interactions of forgotten people are left out; of their events `read_feedback` leaves out the earlier ones.
     """
     named, left_out = _without(_named(old), forgotten or ForgottenPeople())
-    interactions, counts = merge_interactions(named, feedback.pairs, old.item_ids, merging)
+    if items is None:
+        items = MergedItems(old.items, old.features, {}, old.attribute_types, frozenset(), {}, ())
+    kept = named.filter(~pl.col("item_id").is_in(list(items.deleted)))
+    interactions, counts = merge_interactions(kept, feedback.pairs, items.items["item_id"].to_list(), merging)
+    dropped = {"interactions_of_deleted_items_dropped": len(named) - len(kept)} if items.deleted else {}
     source = Source(
         name=old.name,
         interactions=interactions,
-        items=old.items,
-        features=old.features,
+        items=items.items,
+        features=items.features,
         options=_origin(old, feedback, merging),
-        counts=feedback.counts | counts | left_out,
+        counts={**feedback.counts, **items.counts, **dropped, **counts, **left_out},
+        notes=items.notes,
+        attribute_types=items.attribute_types,
+        encoders=old.encoders,
     )
-    return prepare_dataset(source, out, Recipe(split="given", seed=merging.seed))
+    return prepare_dataset(source, out, Recipe(split="given", seed=merging.seed), feature_steps=items.steps)
 
 
 def merge_interactions(

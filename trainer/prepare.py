@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -19,6 +20,7 @@ from trainer.data import (
     ROW_SCHEMA,
     SPLIT_NAMES,
     DatasetInfo,
+    EncoderName,
     Recipe,
     Source,
     fingerprint,
@@ -27,9 +29,17 @@ from trainer.features import FeatureArray, checked_features, forget_pages, row_b
 from trainer.interaction_filters import k_core, pair_codes, unknown_item_ids, without_missing_ids
 from trainer.splits import TEST, TRAIN, VALID, split_labels
 
-FeatureStep = Callable[[pl.DataFrame, Mapping[str, FeatureArray]], "tuple[NDArray[np.floating], int] | None"]
-"""Makes one modality's features (n_items, width), and counts the items that had no input, out of the items in row
-order and the features made so far; None where it has no input."""
+
+class MadeFeatures(NamedTuple):
+    """Features (n_items, width), how many items had no input, and the encoder that made them, if one did."""
+
+    features: NDArray[np.floating]
+    n_without_input: int
+    encoder: EncoderName | None = None
+
+
+FeatureStep = Callable[[pl.DataFrame, Mapping[str, FeatureArray]], MadeFeatures | None]
+"""Makes one modality's features out of the items in row order and the features made so far; None without input."""
 
 FEWEST_STEPS, SUSPICIOUS_SHARE = 100, 0.99
 """Of a user's next interactions that are of a later item row, from which on the times are doubted."""
@@ -62,10 +72,12 @@ def prepare_dataset(
     refuse_occupied(out, overwrite)
     counts = dict(source.counts)
     numbered = _numbered(source, recipe, counts)
-    features = _ready_features(source, numbered.items, counts)
+    features, encoders = _ready_features(source, numbered.items, counts), dict(source.encoders)
     for modality, step in (feature_steps or {}).items():
         if modality not in features and (made := step(numbered.items, features)) is not None:
             _add_features(features, modality, made, numbered.items, counts)
+            if made.encoder is not None:
+                encoders[modality] = made.encoder
     with _atomic_folder(out.absolute()) as folder:
         _write_content(folder, numbered, features)
         info = DatasetInfo(
@@ -79,7 +91,9 @@ def prepare_dataset(
             n_items=len(numbered.items),
             n_interactions=len(numbered.rows),
             features={name: array.shape[1] for name, array in features.items()},
+            attribute_types=dict(source.attribute_types),
             fingerprint=fingerprint(folder, features),
+            encoders={modality: encoders[modality] for modality in features if modality in encoders},
         )
         (folder / "dataset.json").write_text(info.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return info
@@ -206,7 +220,8 @@ def _ready_features(source: Source, items: pl.DataFrame, counts: dict[str, int])
     source_item_ids = source.items["item_id"].to_list()
     for modality, given in source.features.items():
         array = checked_features(modality, given, source_item_ids)
-        _add_features(features, modality, (_in_row_order(array, items["source_row"]), 0), items, counts)
+        ordered = _in_row_order(array, items["source_row"])
+        _add_features(features, modality, MadeFeatures(ordered, 0), items, counts)
     return features
 
 
@@ -224,16 +239,15 @@ def _in_row_order(features: FeatureArray, source_rows: pl.Series) -> FeatureArra
 def _add_features(
     features: dict[str, FeatureArray],
     modality: str,
-    made: tuple[NDArray[np.floating], int],
+    made: MadeFeatures,
     items: pl.DataFrame,
     counts: dict[str, int],
 ) -> None:
     if modality not in MODALITIES:
         raise InputError(f"features are of {', '.join(MODALITIES)}; found {modality!r}")
-    array, n_without_input = made
-    checked = checked_features(modality, array, items["item_id"].to_list())
+    checked = checked_features(modality, made.features, items["item_id"].to_list())
     features[modality], n_zero = with_mean_for_zero_rows(modality, checked)
-    counts[f"items_with_the_mean_{modality}_vector"] = n_without_input + n_zero
+    counts[f"items_with_the_mean_{modality}_vector"] = made.n_without_input + n_zero
 
 
 def _sizes(numbered: _Numbered) -> dict[str, int]:

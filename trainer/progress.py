@@ -33,7 +33,7 @@ def track(
 
 def print_status(line: str) -> None:
     """Print one line on standard error, beside the progress bars."""
-    Console(stderr=True).print(line, highlight=False, soft_wrap=True)
+    Console(stderr=True).print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _with_plain_lines(iterable: Iterable[T], description: str, total: int | None, console: Console) -> Iterator[T]:

@@ -1,12 +1,13 @@
-"""Retraining: merges the service's event log into the data, trains, and writes a new bundle.
+"""Retraining: merges the service's event log and stored items into the data, trains, and writes a new bundle.
 
 OUT/retrain.json  the options that the folder was started with; later calls on it must have the same
-OUT/data          the merged dataset (trainer/merge.py)
+OUT/data          the merged dataset (trainer/merge.py, trainer/merge_items.py)
 OUT/run           the run folder (trainer/run_folder.py)
 OUT/result.json   written last: the bundle's id
 """
 
 import json
+import os
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
@@ -28,13 +29,16 @@ from index.registry import Registry
 from index.storage import TEMPORARY_PREFIX, locked, remove_leftovers, replace_file, sha256_of
 from index.tables import Precision
 from trainer.config import DEFAULT_CONFIG, RunConfig, load_config, parse_config
-from trainer.data import Dataset, load_dataset
+from trainer.data import Dataset, load_dataset, read_info
+from trainer.datasets.encoding import FEATURE_CACHE
 from trainer.datasets.event_log import DEFAULT_NEGATIVE, DEFAULT_POSITIVE, UserFeedback, event_files, read_feedback
+from trainer.datasets.stored_items import item_files, read_stored_items
 from trainer.evaluator import list_lengths
-from trainer.export import export_run
+from trainer.export import EncoderChoice, export_run
 from trainer.fit import fit
 from trainer.incumbent import evaluate_bundle
 from trainer.merge import MergeOptions, merge_feedback
+from trainer.merge_items import ITEM_COUNTS, MergedItems, merge_items
 from trainer.progress import print_status
 from trainer.run_folder import RunFolder
 from trainer.warm_start import WarmStart
@@ -59,11 +63,15 @@ class RetrainOptions:
     limits: AutoLimits = field(default_factory=AutoLimits)
     precision: Precision = "float32"
     trend_half_life_days: float = 30.0
+    encoders: EncoderChoice = "auto"
+    items: Path | None = None  # stored items, a file or a folder
+    images: Path | None = None  # folder of pictures that stored items name
+    cache: Path | None = None  # of encoded features; no result depends on it
 
 
 @dataclass(frozen=True)
 class Retrained:
-    """The result: the new bundle, and counts of the merged events."""
+    """The result: the new bundle, and counts of the merged events and items."""
 
     bundle: str
     path: str
@@ -135,8 +143,11 @@ def _run_steps(options: RetrainOptions, old: Dataset, out: Path, created_at: dat
         metrics=_incumbent_metrics(options, dataset),
         events_position=feedback.last_position,
         forgotten=options.forgotten.receipts,
+        encoders=options.encoders,
     )
-    retrained = Retrained(path.name, options.registry.location(path.name), feedback.last_position, feedback.counts)
+    merged = read_info(out / "data").counts
+    counts = feedback.counts | {name: merged[name] for name in ITEM_COUNTS if name in merged}
+    retrained = Retrained(path.name, options.registry.location(path.name), feedback.last_position, counts)
     replace_file(out / RESULT, json.dumps(asdict(retrained), indent=1).encode())
     return retrained
 
@@ -181,6 +192,9 @@ def _record(options: RetrainOptions, old: Dataset) -> dict[str, Any]:
         "index limits": asdict(options.limits),
         "precision": options.precision,
         "half-life": options.trend_half_life_days,
+        "encoders": options.encoders,
+        "items": options.items and [sha256_of(file) for file in item_files(options.items)],
+        "images": options.images and str(options.images.resolve()),
     }
     plain: dict[str, Any] = json.loads(json.dumps(record))
     return plain
@@ -199,10 +213,25 @@ def _merged(options: RetrainOptions, old: Dataset, folder: Path) -> tuple[Datase
     print_status(f"reading {options.events}")
     feedback = read_feedback(options.events, options.positive, options.negative, options.forgotten)
     if not (folder / "dataset.json").is_file():
-        info = merge_feedback(old, feedback, options.merging, folder, options.forgotten)
+        items = _merged_items(options, old, folder)
+        info = merge_feedback(old, feedback, options.merging, folder, items=items, forgotten=options.forgotten)
         counts = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in info.counts.items() if count)
-        print_status(f"{folder}: {counts}")
+        print_status("\n".join((f"{folder}: {counts}", *info.notes)))
     return load_dataset(folder), feedback
+
+
+def _merged_items(options: RetrainOptions, old: Dataset, folder: Path) -> MergedItems | None:
+    if options.items is None:
+        return None
+    print_status(f"reading {options.items}")
+    stored = read_stored_items(options.items)
+    return merge_items(old, stored, options.images, options.cache or _usual_cache(old, folder))
+
+
+def _usual_cache(old: Dataset, folder: Path) -> Path:
+    """Where `prepare` put encoded features, or beside the merged data where that is not writable."""
+    beside = old.path.absolute().parent
+    return (beside if os.access(beside, os.W_OK) else folder.absolute().parent) / FEATURE_CACHE
 
 
 def _incumbent_metrics(options: RetrainOptions, dataset: Dataset) -> Mapping[str, Mapping[str, float]]:

@@ -72,5 +72,13 @@ def rotated(content: BundleContent, rotation: Array) -> BundleContent:
 
 
 def _turned_anchor(anchor: AnchorContent, rotation: Array) -> AnchorContent:
-    weights = {modality: (rows @ rotation).astype(np.float32) for modality, rows in anchor.weights.items()}
-    return replace(anchor, mean=(anchor.mean @ rotation).astype(np.float32), weights=weights)
+    def turn(rows: Array) -> Array:
+        return (rows @ rotation).astype(np.float32)
+
+    return replace(
+        anchor,
+        mean=turn(anchor.mean),
+        weights={modality: turn(rows) for modality, rows in anchor.weights.items()},
+        fold_in_mean=None if anchor.fold_in_mean is None else turn(anchor.fold_in_mean),
+        fold_in_weights={modality: turn(rows) for modality, rows in anchor.fold_in_weights.items()},
+    )

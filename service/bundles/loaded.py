@@ -1,23 +1,33 @@
-"""A loaded bundle: everything that answers from one bundle, closed automatically after its last request."""
+"""A loaded bundle: everything that answers from one bundle, closed automatically after its last request.
+
+Its living items change while it serves: each change makes another loaded bundle that shares what stayed the same. What
+was opened for the bundle is closed when the last of them goes.
+"""
 
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from index.bundle import Bundle
 from service.bundles.traffic import Traffic
+from service.catalogue.living_search import LivingSearch
+from service.catalogue.living_similar import LivingSimilarItems
+from service.catalogue.living_state import LivingState
+from service.items.image_urls import image_urls
 from service.ranking.chosen_search import open_chosen_search
 from service.ranking.facets import FacetStore
 from service.ranking.item_metadata import ItemMetadata
+from service.ranking.profile import NO_ROWS
 from service.ranking.ranker import Ranker
 from service.ranking.recall_sampling import RecallSampler
 from service.ranking.recommender import BundleRecommender
+from service.ranking.search import ItemSearch
 from service.ranking.similar import SimilarItems
 from service.settings import RankingSettings
 from service.telemetry.metrics import Metrics
@@ -26,6 +36,18 @@ from service.users.lookup import UserLookup
 Array = np.ndarray[Any, Any]
 
 GRACE_S = 0.05  # from the last reference to the bundle until it closes: others may still use a part of it
+
+
+class Lifetime:
+    """Ends with the last loaded bundle of one open bundle."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedParts:
+    """What searches the items that a bundle was written with; all states of its living items share it."""
+
+    search: ItemSearch
+    similar_items: SimilarItems
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +65,10 @@ class LoadedBundle:
     facet_store: FacetStore
     ranker: Ranker
     device: str  # cpu, gpu or milvus
+    trained: TrainedParts  # of the bundle as it was written
+    living: LivingState  # the items that came or changed since
+    closed: Array  # ascending rows of living items that no list may show
+    lifetime: Lifetime  # of what was opened for the bundle
     traffic: Traffic = field(default_factory=Traffic)  # its answers while it serves
 
     @property
@@ -51,32 +77,80 @@ class LoadedBundle:
         return self.recommender.hidden
 
     def hide(self, rows: Array) -> None:
-        """Hide exactly these item rows from every list. The caller must clear the response cache."""
-        self.recommender.hide(rows)
-        self.similar_items.hide(rows)
+        """Hide exactly these item rows, and closed ones, from every list. The caller must clear the response cache."""
+        hidden = np.union1d(rows, self.closed).astype(np.int64)
+        self.recommender.hide(hidden)
+        self.similar_items.hide(hidden)
+
+    def refreshed(self) -> "LoadedBundle":
+        """The same bundle with its living items as they are now; the caller must `hide` what is hidden in it.
+
+        This one answers on as before, but no row may be hidden in it any more: both share one search.
+        """
+        living = self.living.snapshot()
+        bundle, search = living.bundle, LivingSearch(self.trained.search, living.n_trained, living.delta())
+        items = self.items.over(bundle, living.records)
+        recommender = self.recommender.over(bundle, items, search)
+        similar_items = LivingSimilarItems(self.trained.similar_items, living)
+        facet_store = self.facet_store.with_items(len(bundle.items), living.changed_records)
+        ranker = self.ranker.over(recommender.scoring, recommender.by_popularity, search, similar_items, facet_store)
+        return replace(
+            self,
+            bundle=bundle,
+            items=items,
+            users=self.users.over(bundle, living.changed_ids),
+            recommender=recommender,
+            similar_items=similar_items,
+            facet_store=facet_store,
+            ranker=ranker,
+            closed=living.closed,
+        )
 
 
 def load_bundle(
-    bundle: Bundle, users: UserLookup, settings: RankingSettings, metrics: Metrics, sampler: RecallSampler | None = None
+    bundle: Bundle,
+    users: UserLookup,
+    settings: RankingSettings,
+    metrics: Metrics,
+    sampler: RecallSampler | None = None,
+    *,
+    encodes: Collection[str] = (),
 ) -> LoadedBundle:
-    """Build the parts. This reads much of the bundle, so run it in a thread while requests are answered."""
+    """Build the parts. This reads much of the bundle, so run it in a thread while requests are answered.
+
+    encodes: the modalities that an encoder makes features of, for items that have none.
+    """
     search, device, close = open_chosen_search(settings, metrics, bundle, sampler)
-    items, similar_items = ItemMetadata(bundle, settings.item_cache), SimilarItems(bundle)
-    facet_store = FacetStore(bundle)
+    items = ItemMetadata(bundle, settings.item_cache, image_urls(settings.images))
+    similar_items, facet_store = SimilarItems(bundle), FacetStore(bundle)
     recommender = BundleRecommender(bundle, items, search)
     ranker = Ranker(
         recommender.scoring, recommender.by_popularity, search, similar_items, facet_store, pool=settings.diversity_pool
     )
-    loaded = LoadedBundle(bundle, items, users, recommender, similar_items, facet_store, ranker, device)
+    loaded = LoadedBundle(
+        bundle,
+        items,
+        users,
+        recommender,
+        similar_items,
+        facet_store,
+        ranker,
+        device,
+        trained=TrainedParts(search, similar_items),
+        living=LivingState(bundle, encodes),
+        closed=NO_ROWS,
+        lifetime=Lifetime(),
+    )
     metrics.bundles_open.inc()
     _close_after_last_reference(loaded, close, metrics.bundles_open.dec)
     return loaded
 
 
 def _close_after_last_reference(loaded: LoadedBundle, *steps: Callable[[], None]) -> None:
-    parts = list(vars(loaded).values())
+    """Close after the last loaded bundle of this one's lifetime."""
+    parts = [part for part in vars(loaded).values() if part is not loaded.lifetime]
     # At the end of the process nothing needs to be closed, and no thread can be started.
-    weakref.finalize(loaded, _close_in_thread, parts, steps).atexit = False
+    weakref.finalize(loaded.lifetime, _close_in_thread, parts, steps).atexit = False
 
 
 def _close_in_thread(parts: list[Any], steps: tuple[Callable[[], None], ...]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from index.bundle import Bundle
 from index.errors import InputError
 from index.paging import page_in
+from service.bundles.living_catalogue import LivingCatalogue
 from service.bundles.loaded import LoadedBundle, load_bundle
 from service.bundles.warmup import RecentRequests, RecordedRequest, WarmUpResult, warm_up
 from service.ranking.chosen_search import require_index
@@ -26,22 +27,30 @@ class BundleLoader:
     metrics: Metrics
     lookup_for: Callable[[Bundle], UserLookup]
     attach: Callable[[LoadedBundle], None]  # hides the hidden items in it, now and when they change
+    catalogue: LivingCatalogue
     rules: RulesFile
     recent: RecentRequests
     sampler: RecallSampler
 
-    async def load(self, bundle: Bundle) -> LoadedBundle:
-        """The loaded bundle, not warmed up. InputError where the rules file names an attribute that it lacks."""
-        users = self.lookup_for(bundle)
-        loaded = await asyncio.to_thread(load_bundle, bundle, users, self.settings, self.metrics, self.sampler)
+    async def load(self, bundle: Bundle, *, required: bool = False) -> LoadedBundle:
+        """The loaded bundle with the stored items, not warmed up.
+
+        InputError where the rules file names an attribute that it lacks, or the items are `required` and unreadable.
+        """
+        users, encoder = self.lookup_for(bundle), self.catalogue.encoder_for(bundle)
+        encodes = () if encoder is None else tuple(bundle.manifest.encoders)
+        loaded = await asyncio.to_thread(
+            load_bundle, bundle, users, self.settings, self.metrics, self.sampler, encodes=encodes
+        )
         self.attach(loaded)
-        await self.rules.constraints(bundle, loaded.facet_store)
+        loaded = await self.catalogue.catch_up(loaded, encoder, required=required)
+        await self.rules.constraints(loaded.bundle, loaded.facet_store)
         return loaded
 
     async def load_warm(self, bundle: Bundle) -> LoadedBundle:
         """The loaded bundle, read into memory and warmed up with recent requests; InputError if they fail or lag."""
         await require_index(self.settings, bundle)
-        loaded = await self.load(bundle)
+        loaded = await self.load(bundle, required=True)
         result = await self.warm_up(loaded, self.recent.sample())
         if reason := result.refusal_reason(self.settings.warm_up_p99_ms):
             raise InputError(reason)

@@ -2,6 +2,7 @@
 
 from service.client.client import (
     AsyncClient,
+    CatalogueFull,
     Client,
     ClientError,
     Conflict,
@@ -17,14 +18,17 @@ from service.client.client import (
     Unreachable,
 )
 from service.events.event import GivenEvent
+from service.items.item import GivenItem
 
 __all__ = [
     "AsyncClient",
+    "CatalogueFull",
     "Client",
     "ClientError",
     "Conflict",
     "Forbidden",
     "GivenEvent",
+    "GivenItem",
     "InvalidRequest",
     "NotFound",
     "RateLimited",

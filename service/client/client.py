@@ -89,6 +89,10 @@ class RateLimited(Refused):
     """The key's rate limit is exceeded; retry after `retry_after` seconds."""
 
 
+class CatalogueFull(Refused):
+    """More items would be stored than the service holds beside those of training: retrain, or delete some."""
+
+
 class ServiceUnavailable(Refused):
     """The service is overloaded, shutting down, or lacks something that it needs, such as its event log."""
 
@@ -107,6 +111,7 @@ ERROR_BY_STATUS: dict[int, type[Refused]] = {
     502: ServiceUnavailable,
     503: ServiceUnavailable,
     504: ServiceUnavailable,
+    507: CatalogueFull,
 }
 
 ERROR_BY_CODE: dict[str, type[Refused]] = {"too_costly": TooCostly}
@@ -142,8 +147,16 @@ class _Endpoints:
     recommend = _EndpointMethod(endpoints.recommend)
     recommend_session = _EndpointMethod(endpoints.recommend_session)
     recommend_batch = _EndpointMethod(endpoints.recommend_batch)
+    rank = _EndpointMethod(endpoints.rank)
     similar = _EndpointMethod(endpoints.similar)
     item = _EndpointMethod(endpoints.item)
+    items = _EndpointMethod(endpoints.items)
+    put_item = _EndpointMethod(endpoints.put_item)
+    patch_item = _EndpointMethod(endpoints.patch_item)
+    delete_item = _EndpointMethod(endpoints.delete_item)
+    put_items = _EndpointMethod(endpoints.put_items)
+    item_schema = _EndpointMethod(endpoints.item_schema)
+    declare_attributes = _EndpointMethod(endpoints.declare_attributes)
     popular = _EndpointMethod(endpoints.popular)
     trending = _EndpointMethod(endpoints.trending)
     user = _EndpointMethod(endpoints.user)

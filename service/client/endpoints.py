@@ -8,35 +8,42 @@ from urllib.parse import quote
 
 from pydantic import BaseModel
 
+from index.attribute_types import AttributeType
 from service.events.event import GivenEvent
 from service.http.responses import (
     Alive,
     BatchAnswer,
     BundlesAnswer,
     By,
+    CatalogueAnswer,
     EventsAnswer,
     ForgottenAnswer,
     FullJobAnswer,
     HiddenAnswer,
     HiddenList,
     ItemAnswer,
+    ItemsAnswer,
     JobAnswer,
     JobsAnswer,
     PersonalDataAnswer,
     PopularAnswer,
     PublishAnswer,
     QualityAnswer,
+    RankAnswer,
     Ready,
     RecommendAnswer,
+    SchemaAnswer,
     SessionAnswer,
     SimilarAnswer,
     TrendingAnswer,
     UserAnswer,
 )
+from service.items.item import GivenItem
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 FORGET_TIMEOUT_S = 60.0  # a long event log is read whole
+SCHEMA = "schema"
 SWAP_TIMEOUT_S = 900.0  # for the gate, and for opening and warming up a bundle
 
 
@@ -72,6 +79,8 @@ class FilterOptions(PageOptions, total=False):
     category: Sequence[str]
     require: Sequence[str]  # name:value
     exclude: Sequence[str]
+    filter: str  # such as: price < 30 and available = true
+    fields: Sequence[str]  # what items carry: title, category, categories, image, names of attributes, attributes
 
 
 class RecommendOptions(FilterOptions, total=False):
@@ -84,6 +93,7 @@ class RecommendOptions(FilterOptions, total=False):
     diversity_by: str
     category_cap: int
     seed: int
+    exploration: float
 
 
 def recommend(user_id: str, **options: Unpack[RecommendOptions]) -> ClientRequest[RecommendAnswer]:
@@ -101,9 +111,28 @@ def recommend_session(
     **options: Unpack[RecommendOptions],
 ) -> ClientRequest[SessionAnswer]:
     """The best items for a session: viewed items, oldest first, each an id or an id with a weight."""
-    viewed = [{"item_id": item} if isinstance(item, str) else {"item_id": item[0], "weight": item[1]} for item in items]
-    body = {"items": viewed, "liked": liked, "disliked": disliked, "user_id": user_id, "rules": rules, **options}
-    return ClientRequest("POST", "/recommend", SessionAnswer, {}, _without_none(body))
+    body = {"liked": liked, "disliked": disliked, "user_id": user_id, "rules": rules, **options}
+    return ClientRequest("POST", "/recommend", SessionAnswer, {}, _without_none({"items": _viewed(items), **body}))
+
+
+def rank(
+    candidates: Sequence[str],
+    items: Iterable[str | tuple[str, float]] = (),
+    *,
+    liked: Sequence[str] = (),
+    disliked: Sequence[str] = (),
+    user_id: str | None = None,
+    rules: Mapping[str, Any] | None = None,
+    **options: Unpack[RecommendOptions],
+) -> ClientRequest[RankAnswer]:
+    """The candidates in order for a user or a session of viewed items, given as to `recommend_session`."""
+    body = {"liked": liked, "disliked": disliked, "user_id": user_id, "rules": rules, **options}
+    given = {"candidates": candidates, "items": _viewed(items)}
+    return ClientRequest("POST", "/rank", RankAnswer, {}, _without_none({**given, **body}))
+
+
+def _viewed(items: Iterable[str | tuple[str, float]]) -> list[dict[str, Any]]:
+    return [{"item_id": item} if isinstance(item, str) else {"item_id": item[0], "weight": item[1]} for item in items]
 
 
 def recommend_batch(
@@ -129,8 +158,52 @@ def similar(
 
 
 def item(item_id: str) -> ClientRequest[ItemAnswer]:
-    """An item's metadata, popularity and embedding norms; NotFound where the bundle lacks it."""
+    """An item's metadata, popularity, embedding norms and what is stored of it; NotFound where there is none."""
     return ClientRequest("GET", _path("items", item_id), ItemAnswer, {})
+
+
+class CatalogueOptions(FilterOptions, total=False):
+    """Which page of the catalogue."""
+
+    after: str | None  # `next` of the page before
+    title: str  # the beginning, in upper or lower case
+
+
+def items(**options: Unpack[CatalogueOptions]) -> ClientRequest[CatalogueAnswer]:
+    """A page of all items that the service knows."""
+    return ClientRequest("GET", "/items", CatalogueAnswer, _without_none(options))
+
+
+def put_item(item_id: str, item: GivenItem) -> ClientRequest[ItemsAnswer]:
+    """Create or replace an item (write); it is durable when this returns."""
+    return ClientRequest("PUT", _path("items", item_id), ItemsAnswer, {}, _json(item))
+
+
+def patch_item(item_id: str, changes: Mapping[str, Any]) -> ClientRequest[ItemsAnswer]:
+    """Change some fields of an item (write); None empties a field and removes an attribute."""
+    return ClientRequest("PATCH", _path("items", item_id), ItemsAnswer, {}, dict(changes))
+
+
+def delete_item(item_id: str) -> ClientRequest[ItemsAnswer]:
+    """Delete an item (write); NotFound where there is none."""
+    return ClientRequest("DELETE", _path("items", item_id), ItemsAnswer, {})
+
+
+def put_items(items: Mapping[str, GivenItem]) -> ClientRequest[ItemsAnswer]:
+    """Create or replace items by id, all or none (write)."""
+    return ClientRequest(
+        "POST", "/items", ItemsAnswer, {}, [{"item_id": item_id, **_json(item)} for item_id, item in items.items()]
+    )
+
+
+def item_schema() -> ClientRequest[SchemaAnswer]:
+    """The type of each attribute."""
+    return ClientRequest("GET", "/items/schema", SchemaAnswer, {})
+
+
+def declare_attributes(types: Mapping[str, AttributeType]) -> ClientRequest[SchemaAnswer]:
+    """Declare types of attributes before their first values (write)."""
+    return ClientRequest("PUT", "/items/schema", SchemaAnswer, {}, {"attributes": dict(types)})
 
 
 def popular(**options: Unpack[FilterOptions]) -> ClientRequest[PopularAnswer]:
@@ -246,7 +319,14 @@ def metrics() -> ClientRequest[str]:
 
 def _path(prefix: str, resource_id: str, suffix: str = "") -> str:
     """A path with the id percent-encoded, dots too: an HTTP client would resolve `..`."""
-    return f"/{prefix}/{quote(resource_id, safe='').replace('.', '%2E')}{suffix}"
+    encoded = quote(resource_id, safe="").replace(".", "%2E")
+    if (prefix, encoded) == ("items", SCHEMA):  # the path of another route
+        encoded = f"%{ord(SCHEMA[0]):X}{SCHEMA[1:]}"
+    return f"/{prefix}/{encoded}{suffix}"
+
+
+def _json(item: GivenItem) -> dict[str, Any]:
+    return item.model_dump(mode="json", exclude_defaults=True)
 
 
 def _without_none(fields: Mapping[str, Any]) -> dict[str, Any]:

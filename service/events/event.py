@@ -7,6 +7,7 @@ from pydantic.config import JsonDict
 
 DISLIKE = "dislike"  # removes the item from the profile; it is not shown to the user again
 IMPRESSION = "impression"  # items were shown; counts for /quality only
+EXPLORED_ID = "explored:"  # begins the event id of an impression of items that were shown to learn about them
 FORGOTTEN = "forgotten"  # stands in the log for an event of a person who was forgotten; it holds no ids
 OTHER = "other"  # the label under which /quality counted kinds without a meaning
 
@@ -77,11 +78,11 @@ class Event(GivenEvent):
 
     @property
     def paid(self) -> int:
-        """Value times quantity in thousandths; 0 where the caller gave no value."""
+        """Value times quantity in thousandths, at most MOST_PAID; 0 where the caller gave no value."""
         if "value" not in self.model_fields_set:
             return 0
-        quantity = 1.0 if self.quantity is None else self.quantity
-        return round(max(-MOST_PAID, min(MOST_PAID, self.value * quantity)) * THOUSAND)
+        amount = self.value * (1.0 if self.quantity is None else self.quantity)
+        return round(min(max(amount, -MOST_PAID), MOST_PAID) * THOUSAND)
 
 
 def forgotten_event(event_id: str, timestamp: float) -> Event:

@@ -10,7 +10,7 @@ import structlog
 
 from service.background import start_worker
 from service.errors import InvalidRequestError, ServiceError
-from service.events.event import AS_BOUGHT, IMPRESSION, MOST_PAID, Event, GivenEvent, completed
+from service.events.event import AS_BOUGHT, EXPLORED_ID, IMPRESSION, MOST_PAID, Event, GivenEvent, completed
 from service.events.kinds import event_kinds
 from service.events.known_bundles import KnownBundles
 from service.events.log import Appended, EventLog
@@ -71,18 +71,25 @@ class EventIntake:
             listener(appended.new)
         return appended
 
-    def record_impression(self, request_id: str, user_id: str, bundle: str, items: Sequence[str]) -> None:
-        """Queue an impression of a response with these items, for which the request does not wait.
+    def record_impression(
+        self, request_id: str, user_id: str, bundle: str, items: Sequence[str], explored: Sequence[str] = ()
+    ) -> None:
+        """Queue an impression of a response with these items, and one of those explored; the request waits for none.
 
-        It is less durable than a caller's event: where too many wait it is dropped and counted.
+        They are less durable than a caller's event: where too many wait they are dropped and counted.
         """
-        if not items:
-            return
+        for id_prefix, shown in (("shown:", items), (EXPLORED_ID, explored)):
+            if shown:
+                self._queue_impression(id_prefix, request_id, user_id, bundle, shown)
+
+    def _queue_impression(
+        self, id_prefix: str, request_id: str, user_id: str, bundle: str, items: Sequence[str]
+    ) -> None:
         if len(self._impressions) >= self._settings.events_waiting:
             self._metrics.impressions_dropped.inc()
             return
         shown = Event(
-            event_id=f"shown:{request_id}:{_digest(items)}",  # a caller may use one request id for several requests
+            event_id=f"{id_prefix}{request_id}:{_digest(items)}",  # several requests may have one request id
             user_id=user_id,
             request_id=request_id,
             bundle=bundle,

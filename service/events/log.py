@@ -4,28 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from service.errors import ServiceError
 from service.events.event import Event
+from service.storage.unavailable import StoreUnavailable
 
 
-class Overloaded(ServiceError):  # noqa: N818 - named by the condition
-    """Too many events wait to be written; the caller should retry after a delay."""
-
-    status = 429
-    code = "overloaded"
-
-    def __init__(self, detail: str, *, retry_after_s: int = 1) -> None:
-        super().__init__(detail, headers={"Retry-After": str(retry_after_s)})
-
-
-class LogUnavailable(ServiceError):  # noqa: N818
+class LogUnavailable(StoreUnavailable):
     """The log cannot be written or read now (disk full, Redis unavailable); nothing was acknowledged."""
 
-    status = 503
     code = "event_log_unavailable"
-
-    def __init__(self, detail: str, *, retry_after_s: int = 5) -> None:
-        super().__init__(detail, headers={"Retry-After": str(retry_after_s)})
 
 
 @dataclass(frozen=True)

@@ -42,12 +42,13 @@ def quality(counts: Iterable[EventCount]) -> dict[str, Any]:
     for count in counts:
         by_bundle[count.bundle][count.name] += count.n
         overall[count.name] += count.n
-    bundles = [{"bundle": _shown_name(label), **_rates(by_name)} for label, by_name in by_bundle.items()]
+    bundles = [{"bundle": shown_name(label), **_rates(by_name)} for label, by_name in by_bundle.items()]
     bundles.sort(key=lambda entry: (-entry["answers"], entry["bundle"] or ""))
     return {"overall": _rates(overall), "bundles": bundles}
 
 
-def _shown_name(label: str) -> str | None:
+def shown_name(label: str) -> str | None:
+    """The name of a bundle in the body, by the label of its counts."""
     return OTHER if label == UNKNOWN_BUNDLE else label or None
 
 

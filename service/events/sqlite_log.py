@@ -1,31 +1,25 @@
 """The event log of a single replica: a SQLite file in WAL mode with every acknowledged event on disk."""
 
-import asyncio
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
-import structlog
 
-from index.errors import InputError
 from service.events.counting import COUNTS_SINCE, remove_old_counts
 from service.events.event import AS_BOUGHT, Event
-from service.events.group_commit import GroupCommit
 from service.events.kinds import BUILT_IN, EventKinds
 from service.events.known_bundles import any_bundle
 from service.events.log import Appended, EventCount, Forgotten, LogUnavailable
 from service.events.quality import bucket_of
-from service.events.schema import COLUMNS, OF_PROFILES, open_connection, prepare
+from service.events.schema import COLUMNS, FORMAT, OF_PROFILES, upgrade
 from service.events.sqlite_forgetting import empty_rows, places_of, wipe
+from service.events.writes import EventWrites
 from service.settings import EventSettings
-from service.sqlite_files import SQLITE_ERRORS
+from service.storage.sqlite_database import SqliteDatabase
 from service.telemetry.metrics import EventMetrics
-
-T = TypeVar("T")
 
 DAY_S = 86_400.0
 TIDY_EVERY_S = 60.0
@@ -37,8 +31,6 @@ _WRITTEN = f"{_NAMES}, role, paid, accepted_at"
 _ROW = f"({', '.join('?' * (len(COLUMNS) + 3))})"
 _EVENTS_OF = f"SELECT position, {_NAMES} FROM events WHERE user_id = ? ORDER BY position"
 _READ = f"SELECT position, {_NAMES} FROM events WHERE position > ? ORDER BY position LIMIT ?"
-
-log = structlog.get_logger()
 
 
 class SqliteLog:
@@ -69,52 +61,24 @@ class SqliteLog:
         self._unreadable = metrics.unreadable
         self._clock = clock
         self._label = label
-        self._writes: sqlite3.Connection | None = None
-        self._reads: sqlite3.Connection | None = None
-        self._is_prepared = False
-        self._thread = ThreadPoolExecutor(1, "event-log")
         self._tidy_at = 0.0
-        self._commits = GroupCommit(self._write, self._tidy, metrics, most_waiting=settings.events_waiting)
-        try:
-            self._prepare()
-        except LogUnavailable as error:  # until a write succeeds, events are refused and what can be read is read
-            self._commits.problem = error.detail
-            log.error("event log cannot be written", error=error.detail)
-
-    def _prepare(self) -> None:
-        if not self._is_prepared:
-            prepare(self._path, counted_s=self._settings.event_retention_days * DAY_S)
-            self._is_prepared = True
+        self._database = SqliteDatabase(path, FORMAT, partial(upgrade, counted_s=settings.event_retention_days * DAY_S))
+        self._transaction, self._read = self._database.transaction, self._database.read
+        self._writes = EventWrites(self._write, self._tidy, metrics, most_waiting=settings.events_waiting)
+        self._writes.problem = self._database.problem
 
     @property
     def problem(self) -> str | None:
-        return self._commits.problem
+        return self._writes.problem
 
     async def append(self, events: Sequence[Event]) -> Appended:
-        return await self._commits.append(events)
+        return await self._writes.append(events)
 
     async def user_events(self, user_id: str) -> list[Event]:
-        try:  # in the event loop: an index lookup costs less than handing it to a thread
-            with self._reader() as connection:
-                limits = (user_id, *self._kinds.in_profile, self._settings.events_per_user)
-                rows = connection.execute(self._user_events, limits).fetchall()
-        except SQLITE_ERRORS as error:
-            raise LogUnavailable(f"the event log cannot be read: {error}") from error
+        with self._database.reader() as connection:
+            limits = (user_id, *self._kinds.in_profile, self._settings.events_per_user)
+            rows = connection.execute(self._user_events, limits).fetchall()
         return [event for row in reversed(rows) if (event := self._decode(row)) is not None]
-
-    @contextmanager
-    def _reader(self) -> Iterator[sqlite3.Connection]:
-        """The event loop's connection; while the log cannot be written, one that is closed after each read.
-
-        An open one that may only read would keep a writer of this process from the file.
-        """
-        if not self._is_prepared:
-            with closing(open_connection(self._path, read_only=True, busy_ms=0)) as connection:
-                yield connection
-            return
-        if self._reads is None:
-            self._reads = open_connection(self._path, read_only=True, busy_ms=0)  # the loop must not wait for a lock
-        yield self._reads
 
     async def last_position(self) -> int:
         return await self._read(_last_position)
@@ -131,11 +95,11 @@ class SqliteLog:
         def read(connection: sqlite3.Connection) -> list[tuple[int, Event | None]]:
             return [(position, self._decode(row)) for position, *row in connection.execute(_READ, (after, limit))]
 
-        return await self._read(read)
+        return await self._database.read(read)
 
     async def counts_since(self, since: float) -> list[EventCount]:
         window = {"first": bucket_of(since)}
-        rows = await self._read(lambda connection: connection.execute(COUNTS_SINCE, window).fetchall())
+        rows = await self._database.read(lambda connection: connection.execute(COUNTS_SINCE, window).fetchall())
         return [EventCount(*row) for row in rows]
 
     async def mark_exported(self, position: int) -> None:
@@ -150,23 +114,20 @@ class SqliteLog:
             rows = connection.execute(_EVENTS_OF, (user_id,))
             return [(position, event) for position, *row in rows if (event := self._decode(row)) is not None]
 
-        return await self._read(read)
+        return await self._database.read(read)
 
     async def forget(self, user_id: str, until: int) -> Forgotten:
         # The search, which has no index, runs beside the writer; what it misses are newer events, of a new person.
-        places = await self._read(lambda connection: places_of(connection, user_id, until))
-        return await self._transaction(lambda connection: empty_rows(connection, places))
+        places = await self._database.read(lambda connection: places_of(connection, user_id, until))
+        return await self._database.transaction(lambda connection: empty_rows(connection, places))
 
     async def wipe(self, text: str) -> None:
-        await self._in_thread(lambda connection: wipe(connection, self._path, text))
+        await self._database.maintain(lambda connection: wipe(connection, self._path, text))
 
     async def close(self) -> None:
         """Write the queued events, then close the file."""
-        await self._commits.close()
-        self._thread.shutdown()
-        if self._reads is not None:
-            self._reads.close()
-        self._discard_connection()
+        await self._writes.close()
+        self._database.close()
 
     async def _write(self, events: list[Event]) -> list[str]:
         accepted_at = self._clock()
@@ -186,57 +147,11 @@ class SqliteLog:
             return
         oldest, most = now - self._settings.event_retention_days * DAY_S, self._settings.events_kept
         try:
-            removed = await self._transaction(lambda connection: _remove_old(connection, oldest, most))
+            removed = await self._database.transaction(lambda connection: _remove_old(connection, oldest, most))
         except LogUnavailable:
             return  # logged already
         if removed < TIDY_ROWS:
             self._tidy_at = now
-
-    async def _transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Run the work as one transaction in the writer's thread."""
-
-        def transact(connection: sqlite3.Connection) -> T:
-            connection.execute("BEGIN IMMEDIATE")
-            result = work(connection)
-            connection.execute("COMMIT")
-            return result
-
-        return await self._in_thread(transact)
-
-    async def _in_thread(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._use_writer, work)
-
-    def _use_writer(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        try:
-            if self._writes is None:
-                self._prepare()
-                self._writes = open_connection(self._path)
-            return work(self._writes)
-        except (*SQLITE_ERRORS, InputError, OSError) as error:
-            self._discard_connection()
-            log.error("event log cannot be written", error=repr(error))
-            raise LogUnavailable(f"the event log cannot be written: {error}") from error
-        except BaseException:  # must not leave a transaction open
-            self._discard_connection()
-            raise
-
-    def _discard_connection(self) -> None:
-        """Close the writer's connection, which rolls back; the next write opens a new one."""
-        if self._writes is not None:
-            self._writes.close()
-            self._writes = None
-
-    async def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        """Run a query that may take long, on a connection and in a thread of its own."""
-
-        def run() -> T:
-            with closing(open_connection(self._path, read_only=True)) as connection:
-                return query(connection)
-
-        try:
-            return await asyncio.to_thread(run)
-        except SQLITE_ERRORS as error:
-            raise LogUnavailable(f"the event log cannot be read: {error}") from error
 
     def _row(self, event: Event, accepted_at: float) -> tuple[Any, ...]:
         *fields, items = (getattr(event, name) for name in COLUMNS)
@@ -282,7 +197,7 @@ def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> 
     return ids
 
 
-def _in_powers_of_two(rows: Sequence[T]) -> Iterator[Sequence[T]]:
+def _in_powers_of_two(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
     start = 0
     while start < len(rows):
         size = min(MOST_ROWS, 1 << (len(rows) - start).bit_length() - 1)

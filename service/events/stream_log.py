@@ -8,24 +8,20 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import orjson
-import structlog
 from pydantic import TypeAdapter
 
-from index.errors import InputError
 from service.background import start_worker
 from service.events.event import AS_BOUGHT, AS_CLICKED, AS_SHOWN, FORGOTTEN, Event, forgotten_event
-from service.events.group_commit import GroupCommit
 from service.events.kinds import BUILT_IN, EventKinds
 from service.events.known_bundles import any_bundle
 from service.events.log import Appended, EventCount, Forgotten, LogUnavailable
 from service.events.quality import bucket_of
-from service.events.stream_client import StreamClient
 from service.events.stream_forgetting import forget_arguments
-from service.events.stream_scripts import APPEND, ENDS, FORGET, MARK_EXPORTED, READ, REQUIRE_SAFE, TIDY
-from service.redis.check import is_refusal
+from service.events.stream_scripts import APPEND, ENDS, FORGET, MARK_EXPORTED, READ, TIDY
+from service.events.writes import NAMES, EventWrites
 from service.redis.circuit_breaker import CircuitBreaker
-from service.redis.client import connect
 from service.settings import EventSettings
+from service.storage.redis_server import RedisServer, open_server
 from service.telemetry.metrics import EventMetrics
 
 T = TypeVar("T")
@@ -37,7 +33,6 @@ DAY_DIGITS = 7  # of a day's number; a longer one is none of ours
 MOST_COUNTED = 2**53  # of one name in a bucket or a day; JSON holds the sum of hundreds of them
 TIDY_EVERY_S = 60.0
 TIDY_ENTRIES = 1_000  # removed in one script, which blocks Redis
-RETRY_S = 0.1  # between two attempts of a write, and the least time of the last one
 SCRIPT_EVENTS = 256  # added by one script, which blocks Redis for some milliseconds
 PAGE = 5_000  # entries read together in a search for one user's
 SCRIPT_ENTRIES = 500  # read by one script, for the same reason
@@ -45,10 +40,6 @@ EVENT_BYTES = 4 * 2**20  # a longer entry is none of ours, and is not sent to us
 READ_BYTES = 16 * 2**20  # of the entries that one script returns, roughly
 LAST_POSITION = 2**64 - 1  # of any stream
 ROLES = {AS_SHOWN: "s", AS_CLICKED: "c", AS_BOUGHT: "b"}  # of an item in its answer, as it is stored
-SAFE_POLICY = "noeviction"  # any other may evict the stream, or an id by which a duplicate is recognized
-UNSAFE = "UNSAFE"  # in the error of REQUIRE_SAFE
-
-log = structlog.get_logger()
 
 
 class StreamLog:
@@ -60,7 +51,7 @@ class StreamLog:
 
     def __init__(
         self,
-        redis: StreamClient,
+        redis: RedisServer,
         settings: EventSettings,
         metrics: EventMetrics,
         clock: Callable[[], float],
@@ -76,7 +67,7 @@ class StreamLog:
         self._label = label  # the name under which events that name a bundle are counted
         self._prefix = _prefix(settings)
         self._stream = stream_key(settings)
-        self._append = REQUIRE_SAFE + APPEND if settings.event_log_safe else APPEND
+        self._append = redis.safely(APPEND)
         self._ttl = max(1, round(settings.event_retention_days * DAY_S))
         self._circuit = CircuitBreaker(
             failures=settings.redis_failures,
@@ -88,15 +79,14 @@ class StreamLog:
         self._pending_reads: dict[str, asyncio.Future[list[Event]]] = {}
         self._reader: asyncio.Task[None] | None = None
         self._tidy_at = 0.0
-        self._failing_since: float | None = None  # by the monotonic clock; None while writes succeed
-        self._commits = GroupCommit(self._write, self._tidy, metrics, most_waiting=settings.events_waiting)
+        self._writes = EventWrites(self._write, self._tidy, metrics, most_waiting=settings.events_waiting)
 
     @property
     def problem(self) -> str | None:
-        return self._commits.problem
+        return self._writes.problem
 
     async def append(self, events: Sequence[Event]) -> Appended:
-        return await self._commits.append(events)
+        return await self._writes.append(events)
 
     async def user_events(self, user_id: str) -> list[Event]:
         if user_id not in self._pending_reads:
@@ -152,7 +142,7 @@ class StreamLog:
 
     async def mark_exported(self, position: int) -> None:
         command = ("EVAL", MARK_EXPORTED, 1, self._stream, self._prefix, position)
-        await self._redis.execute(command, *self._sync_commands())
+        await self._redis.execute_durably(command)
 
     async def events_of(self, user_id: str) -> list[tuple[int, Event]]:
         found: list[tuple[int, Event]] = []
@@ -173,7 +163,7 @@ class StreamLog:
         events = answers = 0
         for arguments in forget_arguments(of_user, entries, until, most=SCRIPT_EVENTS):
             script = ("EVAL", FORGET, 1, self._stream, self._prefix, in_place, user_id, self._clock(), *arguments)
-            ((n_events, n_answers), *_) = await self._execute_durably(script, *self._sync_commands())
+            ((n_events, n_answers), *_) = await self._redis.execute_durably(script)
             events, answers = events + n_events, answers + n_answers
         return Forgotten(events, answers)
 
@@ -181,28 +171,12 @@ class StreamLog:
         """Nothing of it is on this machine; docs/people.md says what Redis still has of a removed entry."""
 
     async def check(self) -> None:
-        """InputError where Redis may lose events, or refuses us; only a warning where it is unavailable.
-
-        Every write checks this again (REQUIRE_SAFE), so that no reconnect and no new master is taken on trust.
-        """
-        try:
-            await self._redis.execute(("EVAL", REQUIRE_SAFE, 1, self._stream), quiet=True)
-        except LogUnavailable as error:
-            unsafe = UNSAFE in error.detail
-            if self._settings.event_log_safe and (unsafe or is_refusal(error.__cause__)):
-                raise InputError(
-                    f"RECO_EVENT_LOG=redis: {error.detail}; expected appendonly yes, {SAFE_POLICY} and a user that "
-                    "may read INFO, or RECO_EVENT_LOG_SAFE=false"
-                ) from None
-            if unsafe:
-                log.error("THE EVENT LOG MAY LOSE EVENTS", found=error.detail)
-                return
-            self._commits.problem = error.detail
-            log.warning("the event log's Redis is unavailable", error=error.detail)
+        """InputError where Redis may lose events, or refuses us; only a problem where it is unavailable."""
+        self._writes.problem = await self._redis.check()
 
     async def close(self) -> None:
         """Write the queued events, then close the connections."""
-        await self._commits.close()
+        await self._writes.close()
         if self._reader is not None:
             await asyncio.wait((self._reader,))
         await self._redis.close()
@@ -215,7 +189,7 @@ class StreamLog:
             ("EVAL", self._append, 1, *head, *(value for event in chunk for value in self._arguments(event, oldest)))
             for chunk in _chunks(events, SCRIPT_EVENTS)
         ]
-        replies = await self._execute_durably(*scripts, *self._sync_commands())
+        replies = await self._redis.execute_durably(*scripts)
         places = [start * SCRIPT_EVENTS + place for start, new in enumerate(replies) for place in new]
         return [events[place].event_id for place in places]
 
@@ -226,7 +200,7 @@ class StreamLog:
         """
         known = self._kinds.role(event.kind)
         role = "" if known is None else ROLES[known]
-        amount = int(event.value) if known == AS_SHOWN else event.paid if known == AS_BOUGHT else 0
+        amount = {AS_SHOWN: int(event.value), AS_BOUGHT: event.paid}.get(known or "", 0)
         items = dict.fromkeys((event.item_id, *event.items) if event.item_id else event.items) if role else ()
         return (
             event.event_id,
@@ -241,42 +215,6 @@ class StreamLog:
             len(items),
             *items,
         )
-
-    async def _execute_durably(self, *commands: tuple[Any, ...]) -> list[Any]:
-        """The scripts' replies, once their writes are durable; retries for event_log_timeout_s, as during a failover.
-
-        A retry is safe, since event ids are unique; a server that may lose events is not asked again. Once Redis has
-        failed for that long, a write gets one attempt, so that waiting writes do not hold places of requests in flight.
-        """
-        timeout_s = left_s = self._settings.event_log_timeout_s
-        while True:
-            now = time.monotonic()
-            try:
-                replies = await self._redis.execute(*commands, timeout_s=left_s)
-            except LogUnavailable as error:
-                self._failing_since = self._failing_since or now
-                await self._redis.disconnect_idle()
-                left_s = self._failing_since + timeout_s - time.monotonic() - RETRY_S
-                if UNSAFE in error.detail or left_s < RETRY_S:
-                    raise
-                await asyncio.sleep(RETRY_S)
-                continue
-            self._failing_since = None
-            if self._sync_commands():
-                await self._require_synced(replies.pop())
-            return replies
-
-    def _sync_commands(self) -> list[tuple[Any, ...]]:
-        """The command that waits until earlier writes are durable; none where the settings do without."""
-        local, replicas = int(self._settings.event_log_safe), self._settings.event_log_replicas
-        wait_ms = round(self._settings.event_log_timeout_s * 900)  # below the timeout, so that its reply arrives
-        return [("WAITAOF", local, replicas, wait_ms)] if local or replicas else []
-
-    async def _require_synced(self, synced: Sequence[int]) -> None:
-        expected = [int(self._settings.event_log_safe), self._settings.event_log_replicas]
-        if any(n < least for n, least in zip(synced, expected, strict=True)):
-            await self._redis.disconnect_idle()  # a deposed master without replicas would never acknowledge
-            raise LogUnavailable(f"events were synced by {list(synced)} (local, replicas), expected {expected}")
 
     async def _tidy(self) -> None:
         """Remove some old exported events every TIDY_EVERY_S, and again after the next write while more remain."""
@@ -412,8 +350,5 @@ def open_stream(
     kinds: EventKinds = BUILT_IN,
 ) -> StreamLog:
     """The log on the Redis that the settings name; InputError where they name none."""
-    if settings.redis_url is None:
-        raise InputError("RECO_EVENT_LOG=redis: expected RECO_REDIS_URL to be set")
-    client = connect(settings.redis_url.get_secret_value())
-    redis = StreamClient(client, stream_key(settings), settings.event_log_timeout_s, metrics)
+    redis = open_server(settings, stream_key(settings), NAMES, metrics)
     return StreamLog(redis, settings, metrics, clock, label, kinds=kinds)

@@ -4,28 +4,6 @@ All keys carry one hash tag, so that in a cluster one node holds them and a scri
 a key may be any bytes, since no script parses it.
 """
 
-# Stands before a script and ends it with an error where this server may lose events, or where that cannot be seen: the
-# server that is asked is the one that writes, whatever was connected, elected or configured meanwhile.
-REQUIRE_SAFE = """
-local function risks()
-    local found = ''
-    for _, expected in ipairs({
-        {'persistence', 'aof_enabled:(%w+)', '1', 'appendonly is off'},
-        {'memory', 'maxmemory_policy:([%w-]+)', 'noeviction', 'maxmemory-policy is '},
-    }) do
-        local info = redis.pcall('INFO', expected[1])
-        if type(info) == 'table' then return ', this cannot be checked: ' .. info.err end
-        local value = string.match(info, expected[2]) or 'unknown'
-        if value ~= expected[3] then
-            found = found .. ', ' .. expected[4] .. (expected[1] == 'memory' and value or '')
-        end
-    end
-    return found
-end
-local unsafe = risks()
-if unsafe ~= '' then return redis.error_reply('UNSAFE this Redis may lose events' .. unsafe) end
-"""
-
 # Appends the events that are not in the log yet and returns their places in the arguments. The stream entry and the id
 # are written first, so an event with an id has its entry. Users' lists and counts are derived data: a key of the wrong
 # type is deleted. Every call writes something, so that a WAITAOF after it waits for earlier events too.

@@ -1,4 +1,4 @@
-"""Decodes bodies by their Content-Encoding, never to more than the limit of a body."""
+"""Decodes bodies by their Content-Encoding, never to more than the limit of a body; tells their media type."""
 
 import zlib
 from collections.abc import Iterable
@@ -8,6 +8,7 @@ from service.errors import BodyTooLargeError, InvalidRequestError, UnsupportedEn
 GZIP, ZLIB, RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS  # what zlib calls these formats
 MOST_MEMBERS = 16  # of a gzip body: the rest is copied at the end of each
 READ = ("gzip", "deflate", "identity")
+NDJSON = "application/x-ndjson"  # a list, one entry a line
 
 
 def encoding_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
@@ -20,6 +21,12 @@ def encoding_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
             headers={"Accept-Encoding": ", ".join(READ)},
         )
     return encoding
+
+
+def content_type_of(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """The body's media type without parameters, in lower case; empty where none is named."""
+    named = next((value for name, value in headers if name == b"content-type"), b"")
+    return named.decode("latin-1").partition(";")[0].strip().lower()
 
 
 def decoded(body: bytes, encoding: str, limit: int) -> bytes:

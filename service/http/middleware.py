@@ -22,8 +22,8 @@ if TYPE_CHECKING:  # comes with an extra
 
 VALID_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 MAX_LOGGED_PATH_CHARS = 200
-SECURE_HEADERS = (  # responses are personal, and no pages
-    (b"cache-control", b"no-store"),
+NO_STORE = (b"cache-control", b"no-store")  # responses are personal
+SECURE_HEADERS = (  # and no pages
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
@@ -109,8 +109,10 @@ class _Exchange:
         if message["type"] == "http.response.start":
             self._started = True
             self.status = message["status"]
+            headers = message["headers"]
             message["headers"] = [
-                *message["headers"],
+                *headers,
+                *(() if any(name == NO_STORE[0] for name, _ in headers) else (NO_STORE,)),
                 *SECURE_HEADERS,
                 (b"x-request-id", self._request_id.encode()),
                 (b"server-timing", self.timings.header()),

@@ -27,8 +27,18 @@ class Query(BaseModel):
         return ""
 
     @property
+    def explores(self) -> bool:
+        """Whether the answer depends on what was shown and clicked until now."""
+        return False
+
+    @property
     def cheap(self) -> bool:
         """Whether it is known to cost one token whatever else the request is."""
+        return False
+
+    @property
+    def depends_on_time(self) -> bool:
+        """Whether the answer to the same query is another one in another minute."""
         return False
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
+from index.attribute_types import AttributeType
 from index.gate_report import GateCheck, GateReport
 from service.retrain.job import Stage, State, Trigger
 
@@ -27,12 +28,16 @@ class Answer(Reply):
 
 
 class Item(BaseModel):
-    """An item's metadata."""
+    """An item's metadata: title, category and image, or what the request's `fields` name; the rest is left out."""
 
     item_id: str
-    title: str
-    category: str
-    image: str | None
+    title: str = ""
+    category: str = Field("", description="the first of its categories")
+    image: str | None = Field(None, description="URL of its picture, or the reference that was given (RECO_IMAGES)")
+    categories: list[str] | None = Field(None, description="all of its categories, where `fields` names them")
+    attributes: dict[str, Any] | None = Field(
+        None, description="the attributes that `fields` names, or all; one that the item lacks is left out"
+    )
 
 
 class RankedItem(Item):
@@ -70,9 +75,16 @@ class RecommendedItem(RankedItem):
 
     explanation: Explanation | None = None
     pinned: bool | None = Field(None, description="true where a rule fixed the item's rank")
+    exploration: bool | None = Field(None, description="true where the item is shown to learn about it")
 
 
-class ListAnswer(Answer):
+class WarnedAnswer(Answer):
+    """A response to a request that may name what no item has."""
+
+    warnings: list[str] = Field([], description="what in the request had no effect, such as names that no item has")
+
+
+class ListAnswer(WarnedAnswer):
     """A response with one list of items, which may have fewer than k."""
 
     missing: int = Field(description="how many items fewer than k the list has, as no more match the request")
@@ -93,6 +105,12 @@ class SessionAnswer(ListAnswer):
     items: list[RecommendedItem]
 
 
+class RankAnswer(SessionAnswer):
+    """Response of POST /rank: the candidates in order, without those that may not be shown."""
+
+    unknown_items: list[str] = Field(description="ids of the candidates, the session and its rules that are unknown")
+
+
 class BatchEntry(BaseModel):
     """The list of one user of a batch, or the error in its place."""
 
@@ -104,7 +122,7 @@ class BatchEntry(BaseModel):
     detail: str | None = None
 
 
-class BatchAnswer(Answer):
+class BatchAnswer(WarnedAnswer):
     """Response of POST /recommend/batch, in the order of the requested users."""
 
     unknown_items: list[str] = Field(description="ids of the rules that this bundle lacks")
@@ -139,7 +157,7 @@ class PopularItem(RankedItem):
     users: int = Field(description="how many users interacted with it in the training data")
 
 
-class PopularAnswer(Answer):
+class PopularAnswer(WarnedAnswer):
     """Response of /popular."""
 
     missing: int = Field(description="how many items fewer than k the list has, as no more match")
@@ -252,13 +270,67 @@ class PersonalDataAnswer(Answer):
     about: dict[str, str] = Field(description="what each part is")
 
 
+ItemState = Literal["listed", "hidden", "unavailable", "waiting"]
+"""Whether lists show an item; waiting: the bundle that serves has no embedding for it yet."""
+
+
+class StoredFields(BaseModel):
+    """What the item store holds of an item beside its metadata."""
+
+    position: int = Field(description="of its newest change in the order of all changes")
+    categories: list[str]
+    text: str
+    features: dict[str, int] = Field(description="widths of its ready features, by modality")
+    available: bool
+    created_at: float = Field(description="unix seconds")
+    updated_at: float
+
+
 class ItemAnswer(Answer):
-    """Response of /items."""
+    """Response of GET /items/{item_id}; source is `bundle` or, where the item was put, `stored`."""
 
     item: Annotated[dict[str, Any], Field(description="item_id, title, category, image, attributes")]
     users: int
-    part_norms: dict[str, float] = Field(description="norm of each part of the item's embedding")
+    part_norms: dict[str, float] = Field(
+        description="norm of each part of the item's embedding; none where it has none yet"
+    )
     hidden: bool = Field(description="whether the item is hidden from every list")
+    trained: bool = Field(True, description="whether the training of this bundle saw the item")
+    state: ItemState = "listed"
+    reason: str | None = Field(None, description="why no list ranks an item that waits")
+    stored: StoredFields | None = Field(None, description="null where the item was never put, or its store is down")
+
+
+class CatalogueItem(Item):
+    """An item of the catalogue."""
+
+    attributes: dict[str, Any]
+    trained: bool
+    stored: bool = Field(description="whether it was put or patched")
+    state: ItemState
+
+
+class CatalogueAnswer(Answer):
+    """Response of GET /items: trained items in the bundle's order, then stored ones, the latest change last."""
+
+    items: list[CatalogueItem]
+    next: str | None = Field(
+        description="`after` of the next page, which may have items even where this one has fewer than k; null: the end"
+    )
+
+
+class ItemsAnswer(Answer):
+    """Response to a change of items: all of it is durable."""
+
+    position: int = Field(description="of the newest change of these items in the order of all changes")
+    changed: int
+    unchanged: int = Field(description="items that were already as given, and keep their positions")
+
+
+class SchemaAnswer(Answer):
+    """Response of /items/schema."""
+
+    attributes: dict[str, AttributeType] = Field(description="types by name, declared or of the first value")
 
 
 class EventsAnswer(Answer):
@@ -272,6 +344,22 @@ class EventsAnswer(Answer):
 Interval = Annotated[
     tuple[float, float] | None, Field(description="Wilson's 95% interval of the rate above; null where that is null")
 ]
+
+
+class PlaceFigures(BaseModel):
+    """Impressions and clicks of some places of responses."""
+
+    items_shown: int
+    clicks: int
+    click_through_rate: float | None
+    click_through_interval: Interval = None
+
+
+class ExplorationFigures(BaseModel):
+    """How explored items do beside the other items of the same responses."""
+
+    explored: PlaceFigures
+    others: PlaceFigures
 
 
 class Figures(BaseModel):
@@ -290,6 +378,7 @@ class Figures(BaseModel):
     revenue: float = Field(0.0, description="value times quantity of these conversions, in the caller's currency")
     revenue_per_answer: float | None = Field(None, description="null where nothing was shown; without an interval")
     events: dict[str, int] = Field(description="all events by kind, with or without a request id")
+    exploration: ExplorationFigures | None = Field(None, description="of responses with explored items, where any were")
 
 
 class BundleFigures(Figures):
@@ -332,9 +421,13 @@ class Ready(Answer):
         description="background tasks that ended unexpectedly and have not run for some seconds again, with the error"
     )
     events: str = Field(description="accepted, or why the event log refused the last ones")
+    items: str = Field("accepted", description="accepted, or why the item store refused the last ones")
     control_file: str = Field(description="usable, or why the file of hidden items cannot be read or written")
     hidden_items: Literal["current", "last known", "unknown"] = Field(
         description="last known while Redis, which shares them, cannot be read; unknown where they were never read here"
+    )
+    forgotten_people: Literal["current", "last known", "unknown"] = Field(
+        "current", description="as hidden_items; unknown: vectors of forgotten people may be in use"
     )
 
 

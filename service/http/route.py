@@ -6,16 +6,17 @@ cost more per request than the search.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
+from http import HTTPStatus
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 from urllib.parse import unquote_to_bytes
 
 import orjson
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
-from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.bundles.loaded import LoadedBundle
@@ -33,12 +34,13 @@ from service.errors import (
     describe,
     overload,
 )
-from service.http.content_encoding import decoded, encoding_of
+from service.http.content_encoding import NDJSON, content_type_of, decoded, encoding_of
 from service.http.json_body import BodyParser
 from service.http.parameters import Query, documented_signature, parse_query, read_body
 from service.http.responses import Refusal
 from service.http.sending import JSON, send_body
 from service.principal import ANONYMOUS, CALLER, LOWEST_ROLE, PRINCIPAL, Principal, Role, require
+from service.ranking.facets import MINUTE_S
 from service.ranking.profile import Profile
 from service.ranking.turns import Turn
 from service.response_cache import CachedResponse, Key
@@ -52,16 +54,25 @@ QUERY_CACHE_SIZE = 1_024  # parsed queries: the same query strings come again an
 PARSE_INLINE_BYTES = 16_384  # a longer body is parsed in a thread, as a compressed one is
 MAX_CACHED_QUERY_BYTES = 256  # a long query string is specific to one caller and seldom comes again
 
+NDJSON_BODY = {"requestBody": {"content": {NDJSON: {"schema": {"type": "string"}}}}}  # documented beside JSON
 COMMON_ERRORS = (401, 403, 408, 414, 422, 429, 431, 503, 504)  # statuses that any route may refuse with
 BODY_ERRORS = (413, 415)
 ID_ERRORS = (404,)
 RETRY_AFTER = {"description": "seconds after which to retry, where known", "schema": {"type": "integer"}}
 
-BUNDLE_ROUTES = ("/recommend", "/similar", "/popular", "/items", "/users", "/trending")  # answered from a bundle
+BUNDLE_ROUTES = (
+    "/recommend",
+    "/similar",
+    "/popular",
+    "/items",
+    "/users",
+    "/trending",
+    "/rank",
+)  # answered from a bundle
 KEPT = "kept"  # the stage of a cached response
 FAULTS = (500, 504)  # statuses of failures that the canary counts
 
-Method = Literal["GET", "POST", "PUT", "DELETE"]
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
 @dataclass(slots=True)
@@ -81,6 +92,7 @@ class Request(Generic[Q]):
     turn: Turn = field(init=False)  # at computing, of requests that take long
     raw_body: bytes = b""  # before parsing, after Content-Encoding: signatures are computed over it
     shown: Sequence[int] = ()  # the items' rows in the response of a route with `impressions`, set by the endpoint
+    explored: Collection[int] = ()  # those of them that are shown to learn about them
     computed_from: float = 0.0  # by the clock of durations, once the request and its user's profile are there
 
 
@@ -92,8 +104,10 @@ class TextResponse:
     content_type: str
 
 
+Answered = CachedResponse | TextResponse | Response
 Endpoint = Callable[[Service, Request[Any]], Awaitable[Any]]
 UserOf = Callable[[Request[Any]], str | None]
+CacheVariant = Callable[[Service, Request[Any]], bytes]
 IsKnown = Callable[[Service, str], Awaitable[bool]]
 CostOf = Callable[[Service, Request[Any]], int]  # in tokens of rate limits
 
@@ -112,6 +126,11 @@ async def unknown(_: Service, __: str) -> bool:
     return False
 
 
+def same_for_all(_: Service, __: Request[Any]) -> bytes:
+    """The `cache_variant` of a route whose responses depend on nothing else."""
+    return b""
+
+
 def user_in_path(request: Request[Any]) -> str:
     """The `user_of` of a route whose path holds a user id."""
     return request.id
@@ -124,37 +143,44 @@ def route(
     method: Method = "GET",
     query: type[Query] = Query,
     body: Any = None,
+    lines: bool = False,
     response: type[BaseModel] | None,
     status: int = 200,
     role: Role = "read",
     user_of: UserOf = no_user,
     cost_of: CostOf = one_token,
     cacheable: bool = False,
+    cache_variant: CacheVariant = same_for_all,
     user_field: str | None = None,
     impressions: bool = False,
     is_known: IsKnown = unknown,
     errors: Sequence[int] = (),
     error_model: type[Refusal] = Refusal,
+    media_type: str = PlainTextResponse.media_type,
+    empty: Sequence[int] = (),
 ) -> APIRoute:
     """A route of the application.
 
     The endpoint's result is sent as JSON, with the request id (and `user_field`) in front, or as it is if it is a
-    TextResponse.
+    TextResponse or one of Starlette's.
 
     Args:
         path: fixed, or with one segment that is an id: `/items/{item_id}`, `/items/{item_id}/hidden`.
         body: a model, or any type that pydantic can read from JSON; None where the route takes no body.
-        response: the model that documents the response; None for plain text.
+        lines: whether the body, a list, may also come as NDJSON.
+        response: the model that documents the response; None for `media_type`.
         role: the lowest role that a caller's key must have.
         user_of: the id of the user whose profile the endpoint needs as `request.profile`.
         cost_of: what a request costs.
         cacheable: whether a response depends only on path, query, profile and what clears the response cache.
+        cache_variant: what else the cached response to a query that explores depends on.
         user_field: the response's field for the user id in the path, where everything else depends on the profile
             alone. It is added when a response is sent, so that all unknown users share one cached response.
         impressions: whether the items of `request.shown` are shown to a user who may click: they may be logged.
         is_known: whether there is an id that was sent with bare slashes, as proxies do that decode `%2F`. Otherwise
             the path is one that no route has.
         errors: statuses that this route may refuse with beside COMMON_ERRORS, in the shape of `error_model`.
+        empty: statuses of further responses, which have no body.
     """
     body_errors = () if body is None else BODY_ERRORS
     api_route = APIRoute(
@@ -163,24 +189,26 @@ def route(
         methods=[method],
         status_code=status,
         response_model=response,
-        response_class=JSONResponse if response else PlainTextResponse,
-        openapi_extra={"x-role": role},
+        response_class=JSONResponse if response else type("Media", (Response,), {"media_type": media_type}),
+        openapi_extra={"x-role": role, **(NDJSON_BODY if lines else {})},
         responses=_documented_errors(COMMON_ERRORS)
         | _documented_errors(ID_ERRORS if "{" in path else ())
         | _documented_errors(body_errors)
-        | _documented_errors(errors, error_model),
+        | _documented_errors(errors, error_model)
+        | {one: {"description": HTTPStatus(one).phrase} for one in empty},
     )
     api_route.app = _DirectEndpoint(
         endpoint,
         path,
         next(iter(api_route.param_convertors), None),
         query,
-        None if body is None else BodyParser(body),
+        None if body is None else BodyParser(body, takes_lines=lines),
         status,
         role,
         user_of,
         cost_of,
         cacheable,
+        cache_variant,
         user_field,
         impressions,
         is_known,
@@ -223,6 +251,7 @@ class _DirectEndpoint:
     user_of: UserOf
     cost_of: CostOf
     cacheable: bool
+    cache_variant: CacheVariant
     user_field: str | None
     impressions: bool
     is_known: IsKnown
@@ -248,10 +277,15 @@ class _DirectEndpoint:
         if isinstance(response, TextResponse):
             await send_body(send, self.status, response.body, response.content_type.encode())
             return
+        if isinstance(response, Response):
+            await response(scope, receive, send)
+            return
         service.metrics.count_answer(response.source)
         if response.item_ids and scope["method"] != "HEAD":
             user_id, bundle_id = self.user_of(request) or "", request.loaded.bundle.bundle_id
-            service.feedback.record_impression(request.request_id, user_id, bundle_id, response.item_ids)
+            service.feedback.record_impression(
+                request.request_id, user_id, bundle_id, response.item_ids, response.explored_ids
+            )
         first_fields = {"request_id": request.request_id}
         if self.user_field is not None:
             first_fields[self.user_field] = request.id
@@ -282,9 +316,7 @@ class _DirectEndpoint:
             headers=scope["headers"], raw_body=raw_body,
         )  # fmt: skip
 
-    async def _answer_watched(
-        self, service: Service, request: Request[Any], scope: Scope, epoch: int
-    ) -> CachedResponse | TextResponse:
+    async def _answer_watched(self, service: Service, request: Request[Any], scope: Scope, epoch: int) -> Answered:
         """The answer, counted for the canary of its bundle, unless it is cached: that says nothing new about it."""
         try:
             response = await self._answer(service, request, scope["query_string"], epoch)
@@ -308,9 +340,7 @@ class _DirectEndpoint:
         shape = getattr(request.query if request.body is None else request.body, "shape", "")
         request.loaded.traffic.record(self.path, shape, scope[CALLER], seconds, fault=fault)
 
-    async def _answer(
-        self, service: Service, request: Request[Any], query_string: bytes, epoch: int
-    ) -> CachedResponse | TextResponse:
+    async def _answer(self, service: Service, request: Request[Any], query_string: bytes, epoch: int) -> Answered:
         """The response, with the profile of the request's user."""
         user_id = self.user_of(request)
         if user_id is not None:
@@ -335,11 +365,13 @@ class _DirectEndpoint:
             request.profile = await loaded.users.find_for_replay(user_id)
         await self._respond(service, request)
 
-    async def _respond_from_cache(
-        self, service: Service, request: Request[Any], query: bytes, epoch: int
-    ) -> CachedResponse | TextResponse:
+    async def _respond_from_cache(self, service: Service, request: Request[Any], query: bytes, epoch: int) -> Answered:
         """The cached response; on a miss a computed one, which is then cached."""
         unknown_user = self.user_field is not None and request.profile is request.loaded.users.unknown_profile
+        if request.query.explores:
+            query += self.cache_variant(service, request)
+        if request.query.depends_on_time:
+            query += b" %d" % (service.live.now() // MINUTE_S)  # a space is in no query string
         key: Key = self.path, "" if unknown_user else request.id, query
         cached = service.responses.get(key, request.profile)
         if cached is not None:
@@ -350,7 +382,7 @@ class _DirectEndpoint:
             service.responses.put(key, response, epoch)
         return response
 
-    async def _respond(self, service: Service, request: Request[Any]) -> CachedResponse | TextResponse:
+    async def _respond(self, service: Service, request: Request[Any]) -> Answered:
         """The endpoint's response, rendered."""
         request.turn = Turn(service.lane, long=request.cost > 1)
         try:
@@ -358,15 +390,16 @@ class _DirectEndpoint:
         finally:
             request.turn.end()
 
-    async def _compute(self, service: Service, request: Request[Any]) -> CachedResponse | TextResponse:
+    async def _compute(self, service: Service, request: Request[Any]) -> Answered:
         result = await self.endpoint(service, request)
-        if isinstance(result, TextResponse):
+        if isinstance(result, TextResponse | Response):
             return result
         rendered = orjson.dumps(result, option=orjson.OPT_SERIALIZE_NUMPY)[1:]
         request.timings.mark("render")
         logged = self.impressions and service.settings.log_impressions
         item_ids = tuple(request.loaded.items.shown(row).item_id for row in request.shown) if logged else ()
-        return CachedResponse(request.profile, rendered, result.get("source", ""), item_ids)
+        explored_ids = tuple(item_ids[i] for i, row in enumerate(request.shown) if logged and row in request.explored)
+        return CachedResponse(request.profile, rendered, result.get("source", ""), item_ids, explored_ids)
 
 
 async def _read_body(service: Service, scope: Scope, receive: Receive, parser: BodyParser) -> tuple[bytes, Any]:
@@ -376,9 +409,11 @@ async def _read_body(service: Service, scope: Scope, receive: Receive, parser: B
     if OVERLOADED in scope:  # when the last of the body arrived
         raise overload(scope)
 
+    lines = parser.takes_lines and content_type_of(scope["headers"]) == NDJSON
+
     def parse() -> tuple[bytes, Any]:
         body = decoded(received, encoding, limit)
-        return body, parser(body)
+        return body, parser(body, lines=lines)
 
     if encoding == "identity" and len(received) <= PARSE_INLINE_BYTES:
         return parse()

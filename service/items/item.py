@@ -4,7 +4,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from index.manifest import Modality
+from index.modality import Modality
 
 LONGEST_TEXT = 100_000  # characters; encoders read some hundred words
 MOST_CATEGORIES = 64

@@ -43,6 +43,11 @@ class ForgottenSet:
         """What the file of a retraining holds (index/forgotten.py)."""
         return self._store.ids
 
+    @property
+    def state(self) -> str:
+        """How current the set is, as of hidden items."""
+        return self._store.state
+
     def times(self, user_id: str) -> list[Forgetting]:
         """When this person was forgotten; empty for one who was not."""
         return self.people.times(user_id)

@@ -63,6 +63,11 @@ class RankingContext:
         mask[self.excluded] = False
         return mask
 
+    def score_allowed(self, rows: Array) -> Candidates:
+        """Those of the rows that are ranked by score, best first; equal scores in the order of the rows."""
+        scored = self._score(rows[self.candidate_mask()[rows]])
+        return scored[np.argsort(-scored.scores, kind="stable")]
+
     def merge_boosted(self, rows: Array, scores: Array, n: int) -> Candidates:
         """The n best of the unboosted rows (r,) that a search found and of all boosted rows."""
         unboosted = Candidates(rows, scores.astype(np.float32), np.zeros(len(rows), np.float32))
@@ -76,7 +81,9 @@ class RankingContext:
         shares = self._scoring.boost_shares(self.constraints, self.vector)[rows]
         return Candidates(rows, self._scoring.score(self.vector, rows) + shares, shares)
 
-    def to_ranking(self, chosen: Candidates, offset: int, depth: int) -> Ranking:
+    def to_ranking(
+        self, chosen: Candidates, offset: int, depth: int, explored: frozenset[int] = frozenset()
+    ) -> Ranking:
         """Insert the pins into the chosen candidates and return places offset + 1 to depth."""
         if self._pins:
             merged = chosen.followed_by(self._score(np.array([row for _, row in self._pins], np.int64)))
@@ -84,7 +91,8 @@ class RankingContext:
             chosen = merged[insert_pins(range(len(chosen)), pins, depth)]
         page = chosen[offset:depth]
         pinned = frozenset(row for _, row in self._pins)
-        return Ranking(page.rows, page.scores, self._source, page.shares if self.constraints.boosts else None, pinned)
+        shares = page.shares if self.constraints.boosts else None
+        return Ranking(page.rows, page.scores, self._source, shares, pinned, explored & frozenset(page.rows.tolist()))
 
 
 def _allowed_pins(constraints: Constraints, forbidden: Array) -> list[tuple[int, int]]:
@@ -94,5 +102,13 @@ def _allowed_pins(constraints: Constraints, forbidden: Array) -> list[tuple[int,
     rows = np.array([row for _, row in constraints.pins], np.int64)
     allowed = ~np.isin(rows, forbidden)
     if constraints.within is not None:
-        allowed &= np.isin(rows, constraints.within)
+        allowed &= _among(rows, constraints.within)
     return [pin for pin, may_show in zip(constraints.pins, allowed.tolist(), strict=True) if may_show]
+
+
+def _among(rows: Array, ascending: Array) -> Array:
+    """Mask of the rows that are in an ascending array: np.isin would sort that for each profile."""
+    if not len(ascending):
+        return np.zeros(len(rows), np.bool_)
+    mask: Array = ascending.take(np.searchsorted(ascending, rows), mode="clip") == rows
+    return mask

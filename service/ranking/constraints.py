@@ -9,8 +9,10 @@ import numpy as np
 
 from index.ids import IdTable
 from service.ranking.facets import CATEGORY, Facets, FacetStore, intersect, union
+from service.ranking.filters.parsing import Filter
 from service.ranking.profile import NO_ROWS
 from service.ranking.rules import Choice, Pin, Rules
+from service.ranking.turns import Turn, done
 
 Array = np.ndarray[Any, Any]
 
@@ -23,6 +25,7 @@ class Constraints:
     excluded: Array = field(default_factory=lambda: NO_ROWS)  # rows that may not be shown
     boosts: tuple[tuple[Array, float], ...] = ()  # ascending rows, and the amount in units of Scoring.boost_unit
     pins: tuple[tuple[int, int], ...] = ()  # position from 1, and row; an earlier pin takes precedence
+    warnings: tuple[str, ...] = ()  # what a caller may have misspelt in a filter
 
     def merged_with(self, others: "Constraints") -> "Constraints":
         """Both constraints at once; pins of `self` take precedence."""
@@ -33,6 +36,7 @@ class Constraints:
             np.concatenate([self.excluded, others.excluded]),
             self.boosts + others.boosts,
             self.pins + tuple(pin for pin in others.pins if pin[1] not in pinned),
+            self.warnings + others.warnings,
         )
 
     @cached_property
@@ -68,21 +72,31 @@ class Filters:
     categories: Sequence[str] = ()
     required: Sequence[tuple[str, str]] = ()  # attribute and value
     exclude: Sequence[str] = ()  # item ids; unknown ones have no effect
+    chosen: Filter | None = None  # in the filter language
 
 
-async def filter_constraints(filters: Filters, item_ids: IdTable, facet_store: FacetStore) -> Constraints:
+async def filter_constraints(
+    filters: Filters, item_ids: IdTable, facet_store: FacetStore, *, now: float = 0.0, turn: Turn | None = None
+) -> Constraints:
     """The constraints that filters set: categories are alternatives, and so are the values of one attribute.
 
-    InvalidRequestError where a filter names an attribute that no item has.
+    InvalidRequestError where `required` names an attribute that no item has, or `chosen` compares different types.
+    now: in unix seconds. turn: pauses between the comparisons of a filter.
     """
     excluded = known_rows(filters.exclude, item_ids)
-    if not (filters.categories or filters.required):
+    if not (filters.categories or filters.required or filters.chosen):
         return Constraints(None, excluded)
     facets = await facet_store.facets()
+    warnings: tuple[str, ...] = ()
     groups = _matching_rows(filters.required, facets)
     if filters.categories:
         groups.append(facets.rows_with(CATEGORY, filters.categories))
-    return Constraints(intersect(groups), excluded)
+    if filters.chosen is not None:
+        steps = facets.select(filters.chosen, item_ids, now)
+        selection = done(steps) if turn is None else await turn.run(steps)
+        groups.append(selection.rows)
+        warnings = selection.warnings
+    return Constraints(intersect(groups), excluded, warnings=warnings)
 
 
 async def rule_constraints(rules: Rules, item_ids: IdTable, facet_store: FacetStore) -> Constraints:

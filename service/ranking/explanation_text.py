@@ -33,6 +33,9 @@ PART_PHRASES = {
 }
 REST_FIELDS = (b'"other_past_items"', b'"user_own"', b'"rules"')
 HAD_BY_NO_USER = {"id": "what was learned of the item itself"}  # in place of the phrase above
+OF_NEW_ITEM = {"anchor": "what all items have in common"}  # likewise, of an item that training never saw
+NEW = "; new: no user has had it yet"
+EXPLORED_SENTENCE = " Shown to learn about it: few have seen it yet."
 OWN_TASTE = "it fits your own long-term taste"
 OWN_REST = "it fits what was learned of you beyond your past items"
 
@@ -57,19 +60,24 @@ def render_explanations(
     *,
     shares: Array | None = None,
     pinned: Sequence[bool] = (),
+    explored: Sequence[bool] = (),
     user_counts: Sequence[int] = (),
+    new: Sequence[bool] = (),
 ) -> list[bytes]:
     """The explanation of each of the k items as JSON.
 
     ranks (n, k) are the counterfactual ranks; shown gives the texts of an item row; shares (k,) are what boosts add to
-    the scores, None where there are no boosts; pinned (k,) marks the items that a rule pinned; user_counts (k,) are the
-    users who had each item.
+    the scores, None where there are no boosts; pinned (k,) marks the items that a rule pinned, explored (k,) those that
+    are shown to learn about them, new (k,) those that training never saw; user_counts (k,) are the users who had each
+    item.
     """
     of_all = RoundedShares.of(explanation, shares)
     weights = None if (past.weights == 1).all() else rounded(past.weights)
     items = [[shown(row) for row in rows] for rows in past.rows.tolist()]  # n lists of k
     titles = [[item.name for item in named] for named in items[:MOST_NAMED]]
-    said = explanation_sentences(of_all, titles, past, weights=weights, pinned=pinned, user_counts=user_counts)
+    said = explanation_sentences(
+        of_all, titles, past, weights=weights, pinned=pinned, explored=explored, user_counts=user_counts, new=new
+    )
     k, numbers = of_all.units.shape[1], json_numbers((of_all.units / UNITS).ravel())
     shares_json = [numbers[start : start + k] for start in range(0, len(numbers), k)]  # one list of k for each share
     # One by one they take twice as long; no string in JSON has three such characters in a row.
@@ -126,26 +134,28 @@ def explanation_sentences(
     *,
     weights: Sequence[Sequence[float]] | None = None,
     pinned: Sequence[bool] = (),
+    explored: Sequence[bool] = (),
     user_counts: Sequence[int] = (),
+    new: Sequence[bool] = (),
 ) -> Iterator[str]:
     """Yield the sentence of each of the k items.
 
     titles (at least MOST_NAMED lists of k, or n) and weights (n lists of k, None: all 1) are those of its past items;
-    pinned and user_counts as above.
+    pinned, explored, user_counts and new as above.
     """
     positive = np.maximum(shares.units, 0)
     sums, raising = shares.sums(shares.units), shares.sums(positive)  # (2, k): of the parts, of all else
     reasons = _reasons(shares, titles, past, weights, score=sums[1], raising=raising[1])
-    clauses = _part_clauses(shares, user_counts, score=sums[0], raising=raising[0])
-    for (how, reason), clause, rule, is_pinned in zip(
-        reasons, clauses, shares.rules.tolist(), pinned or repeat(False), strict=False
+    clauses = _part_clauses(shares, user_counts, new, score=sums[0], raising=raising[0])
+    for (how, reason), clause, rule, is_pinned, is_explored in zip(
+        reasons, clauses, shares.rules.tolist(), pinned or repeat(False), explored or repeat(False), strict=False
     ):
         if not reason:
             said = "Nothing that is known of you speaks for it"
         else:
-            lead = reason if is_pinned else how + reason  # a pinned item is in the list because of the rule
+            lead = reason if is_pinned or is_explored else how + reason  # then this is not why it is in the list
             said = lead[0].upper() + lead[1:] + clause
-        yield f"{said}.{rules_sentence(rule, pinned=is_pinned)}"
+        yield f"{said}.{rules_sentence(rule, pinned=is_pinned)}{EXPLORED_SENTENCE if is_explored else ''}"
 
 
 def _reasons(
@@ -194,15 +204,20 @@ def had(titles: Sequence[str], source: str, disliked: Sequence[bool] = ()) -> st
     return " and ".join(phrases)
 
 
-def _part_clauses(shares: RoundedShares, user_counts: Sequence[int], *, score: Array, raising: Array) -> Iterator[str]:
-    """Which part of each item weighs most; empty where no part raises its score."""
+def _part_clauses(
+    shares: RoundedShares, user_counts: Sequence[int], new: Sequence[bool], *, score: Array, raising: Array
+) -> Iterator[str]:
+    """Which part of each item weighs most, and whether the item is new; no part where none raises its score."""
     best = shares.parts.argmax(axis=0).tolist()
     is_most = ((shares.parts.max(axis=0) > MOST * raising) & (score > 0)).tolist()
     counts = user_counts or repeat(1)
-    for place, raises, most, count in zip(best, (raising > 0).tolist(), is_most, counts, strict=False):
+    columns = zip(best, (raising > 0).tolist(), is_most, counts, new or repeat(False), strict=False)
+    for place, raises, most, count, is_new in columns:
         name = shares.names[place]
-        phrase = PART_PHRASES.get(name, name) if count else (PART_PHRASES | HAD_BY_NO_USER).get(name, name)
-        yield f"; {'mostly' if most else 'above all'} {phrase}" if raises else ""
+        others = OF_NEW_ITEM if is_new else {} if count else HAD_BY_NO_USER
+        phrase = others.get(name) or PART_PHRASES.get(name, name)
+        clause = f"; {'mostly' if most else 'above all'} {phrase}" if raises else ""
+        yield NEW + clause if is_new else clause
 
 
 def rules_sentence(share: float, *, pinned: bool) -> str:

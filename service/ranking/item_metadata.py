@@ -1,17 +1,24 @@
 """Renders items as JSON: what never changes of an item once, into a bounded cache."""
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
+from cachetools import LRUCache
 
 from index.bundle import Bundle
+from service.items.image_urls import AS_REFERRED, ImageUrls
+from service.ranking.facets import FacetStore
+from service.ranking.item_fields import ChosenFields, Fields, render_fields, unknown_fields
 
 Array = np.ndarray[Any, Any]
 
 SUMMARY_FIELDS = ("title", "category", "image")
+CHOSEN_BYTES = 32_000_000  # of cached items whose fields requests chose
+ENTRY_BYTES = 300  # of one of them beside its JSON
 
 
 class ShownItem(NamedTuple):
@@ -24,17 +31,39 @@ class ShownItem(NamedTuple):
 
 
 class ItemMetadata:
-    """Metadata by item row; `shown(row)` is cached."""
+    """Metadata by item row; `shown(row)` is cached, and so are the fields that requests chose."""
 
-    def __init__(self, bundle: Bundle, cache_size: int) -> None:
+    def __init__(self, bundle: Bundle, cache_size: int, image_urls: ImageUrls = AS_REFERRED) -> None:
         self._bundle = bundle
+        self._image_urls = image_urls
         # Cached over a function and not over a method: a reference cycle would keep a replaced bundle open until the
         # next garbage collection.
         # All items fit: no order of use has to be maintained, which costs half of a lookup.
         limit = None if cache_size >= len(bundle.item_ids) else cache_size
-        shown = lru_cache(limit)(partial(_shown, bundle))
+        shown = lru_cache(limit)(partial(_shown, bundle, image_urls))
         self.shown: Callable[[int], ShownItem] = shown
-        self.clear_cache = shown.cache_clear
+        self._clear_shown = shown.cache_clear
+        self._chosen: LRUCache[tuple[int, Fields, bytes | None], ChosenFields] = LRUCache(
+            CHOSEN_BYTES, getsizeof=lambda one: len(one.in_list) + ENTRY_BYTES
+        )
+        self._records: Mapping[int, bytes] = {}  # of items that are new or have changed
+        self._unchanged = shown
+        self._changed: dict[int, tuple[bytes, ShownItem]] = {}  # with the record that each was rendered from
+
+    def over(self, bundle: Bundle, records: Mapping[int, bytes]) -> "ItemMetadata":
+        """The metadata of the bundle's items, of which those with records here are new or have changed.
+
+        Shares what is cached; the bundle has these records.
+        """
+        after = copy.copy(self)
+        after._bundle, after._records = bundle, records
+        render = partial(_shown, bundle, self._image_urls)
+        after.shown = partial(_shown_of_changed, render, records, self._changed, self._unchanged)
+        return after
+
+    def clear_cache(self) -> None:
+        self._clear_shown()
+        self._chosen.clear()
 
     def row(self, item_id: str) -> int | None:
         """The row of an item, or None."""
@@ -42,23 +71,52 @@ class ItemMetadata:
 
     def full_record(self, row: int) -> dict[str, Any]:
         """All metadata of the item in the bundle."""
-        return _full_record(self._bundle, row)
+        return _full_record(self._bundle, self._image_urls, row)
 
     def ranked(
-        self, rows: Sequence[int], scores: Array, first: int = 1, *, more: Sequence[bytes] | None = None
+        self,
+        rows: Sequence[int],
+        scores: Array,
+        first: int = 1,
+        *,
+        more: Sequence[bytes] | None = None,
+        fields: Fields | None = None,
     ) -> orjson.Fragment:
         """The JSON array of a response's items, best first, with ranks from `first`.
 
-        `more` are further fields of each item, with a comma in front: `,"users":3`.
+        `more` are further fields of each item, with a comma in front: `,"users":3`. Without `fields` an item has its
+        title, category and image.
         """
         if not len(rows):
             return orjson.Fragment(b"[]")
         ranks, ends = range(first, first + len(rows)), [b""] * len(rows) if more is None else more
+        starts = [(self.shown(row) if fields is None else self._with_fields(row, fields)).in_list for row in rows]
         items = [
-            b'%b,"rank":%d,"score":%b%b}' % (self.shown(row).in_list, rank, score, end)
-            for row, rank, score, end in zip(rows, ranks, json_numbers(scores), ends, strict=True)
+            b'%b,"rank":%d,"score":%b%b}' % (start, rank, score, end)
+            for start, rank, score, end in zip(starts, ranks, json_numbers(scores), ends, strict=True)
         ]
         return orjson.Fragment(b"[%b]" % b",".join(items))
+
+    def _with_fields(self, row: int, fields: Fields) -> ChosenFields:
+        key = row, fields, self._records.get(row)
+        chosen = self._chosen.get(key)
+        if chosen is None:
+            chosen = render_fields(self.full_record(row), fields)
+            if len(chosen.in_list) + ENTRY_BYTES <= CHOSEN_BYTES:
+                self._chosen[key] = chosen
+        return chosen
+
+    async def warnings(self, fields: Fields | None, rows: Sequence[int], facet_store: FacetStore) -> list[str]:
+        """What is wrong with the fields of a list of these rows: names of attributes that no item has."""
+        if fields is None or not fields.attributes:
+            return []
+        shown = frozenset().union(*(self._with_fields(row, fields).has for row in rows))
+        unseen = [name for name in fields.attributes if name not in shown]
+        if not unseen:
+            return []
+        known = {*self._bundle.manifest.attribute_types, *(await facet_store.facets()).columns}
+        unknown = [name for name in unseen if name not in known]
+        return [unknown_fields(unknown, known)] if unknown else []
 
 
 def json_numbers(values: Array) -> list[bytes]:
@@ -66,12 +124,30 @@ def json_numbers(values: Array) -> list[bytes]:
     return orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
 
 
-def _full_record(bundle: Bundle, row: int) -> dict[str, Any]:
-    return {"item_id": bundle.item_ids[row], **orjson.loads(bundle.item_json(row))}
+def _full_record(bundle: Bundle, image_urls: ImageUrls, row: int) -> dict[str, Any]:
+    record = {"item_id": bundle.item_ids[row], **orjson.loads(bundle.item_json(row))}
+    record["image"] = image_urls(record["image"])
+    return record
 
 
-def _shown(bundle: Bundle, row: int) -> ShownItem:
-    record = _full_record(bundle, row)
+def _shown_of_changed(
+    render: Callable[[int], ShownItem],
+    records: Mapping[int, bytes],
+    rendered: dict[int, tuple[bytes, ShownItem]],
+    unchanged: Callable[[int], ShownItem],
+    row: int,
+) -> ShownItem:
+    record = records.get(row)
+    if record is None:
+        return unchanged(row)
+    found = rendered.get(row)
+    if found is None or found[0] is not record:
+        rendered[row] = found = record, render(row)
+    return found[1]
+
+
+def _shown(bundle: Bundle, image_urls: ImageUrls, row: int) -> ShownItem:
+    record = _full_record(bundle, image_urls, row)
     item_id, title = record["item_id"], record["title"]
     name = title or item_id
     in_list = orjson.dumps({"item_id": item_id, **{field: record[field] for field in SUMMARY_FIELDS}})

@@ -1,4 +1,4 @@
-"""Ranks items under constraints and in any order: filters, boosts, pins, category caps, diversity, seeded jitter."""
+"""Ranks items under constraints and in any order: filters, boosts, pins, caps, diversity, jitter, exploration."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,6 +8,7 @@ import numpy as np
 from service.ranking.candidates import Candidates, RankingContext
 from service.ranking.constraints import Constraints
 from service.ranking.diversity import Caps, ListOrder, arrange, jittered
+from service.ranking.exploration import Exploration, mix
 from service.ranking.facets import CATEGORY, Facets, FacetStore
 from service.ranking.profile import Profile
 from service.ranking.recommender import Ranking
@@ -20,6 +21,7 @@ Array = np.ndarray[Any, Any]
 
 VECTORS_AT_ONCE = 8  # searched in one step
 ITEMS_AT_ONCE = 400_000  # scored in one step, where that is fewer vectors
+NOTHING_EXPLORED: frozenset[int] = frozenset()
 
 
 class Ranker:
@@ -37,13 +39,29 @@ class Ranker:
         facet_store: FacetStore,
         *,
         pool: int,
+        at_once: int | None = None,
     ) -> None:
+        """`at_once`: how many profiles to rank in one step, where nobody waits for its end."""
         self._scoring = scoring
         self._by_popularity = by_popularity  # (n_items,) rows, the most popular first
         self._search = search
         self._similar_items = similar_items
         self._facet_store = facet_store
         self._pool = pool
+        self._at_once = at_once or max(1, min(VECTORS_AT_ONCE, ITEMS_AT_ONCE // len(scoring)))
+
+    def over(
+        self,
+        scoring: Scoring,
+        by_popularity: Array,
+        search: ItemSearch,
+        similar_items: SimilarItems,
+        facet_store: FacetStore,
+    ) -> "Ranker":
+        """The same ranking of other items."""
+        return Ranker(
+            scoring, by_popularity, search, similar_items, facet_store, pool=self._pool, at_once=self._at_once
+        )
 
     async def rank(
         self,
@@ -55,25 +73,38 @@ class Ranker:
         constraints: Constraints,
         order: ListOrder,
         turn: Turn,
+        candidates: Array | None = None,
+        explorations: Sequence[Exploration] = (),
     ) -> list[Ranking]:
-        """The ranking of each profile, at most k items from place offset + 1 on; one search serves several profiles."""
+        """The ranking of each profile, at most k items from place offset + 1 on; one search serves several profiles.
+
+        `candidates` are the only rows to rank, each once; of equal scores the one given first comes first.
+        `explorations` are those of each profile's list; without any the lists explore nothing.
+        """
         depth = offset + k
         hidden, facets = self._search.hidden, await self._category_facets(order)
-        n = depth if order.plain else max(depth, self._pool)
-        at_once = max(1, min(VECTORS_AT_ONCE, ITEMS_AT_ONCE // len(self._scoring)))
+        n = max(depth, 0 if order.plain else self._pool, *(exploration.pool for exploration in explorations[:1]))
         rankings = []
-        for start in range(0, len(profiles), at_once):
+        for start in range(0, len(profiles), self._at_once):
             contexts = [
                 RankingContext(profile, constraints, self._scoring, hidden=hidden, exclude_seen=exclude_seen)
-                for profile in profiles[start : start + at_once]
+                for profile in profiles[start : start + self._at_once]
             ]
             await turn.pause()
-            best = await self._best_candidates(contexts, n, constraints)
-            for context, candidates in zip(contexts, best, strict=True):
+            if candidates is None:
+                best = await self._best_candidates(contexts, n, constraints)
+            else:
+                best = [context.score_allowed(candidates) for context in contexts]
+            for i, (context, found) in enumerate(zip(contexts, best, strict=True), start):
                 await turn.pause()
+                chosen, explored = found, NOTHING_EXPLORED
                 if not order.plain:
-                    candidates = await self._reorder(context, candidates, depth, order, facets, turn=turn)  # noqa: PLW2901
-                rankings.append(context.to_ranking(candidates, offset, depth))
+                    chosen = await self._reorder(context, found, depth, order, facets, turn=turn)
+                if explorations:
+                    chosen, explored = _explore(
+                        explorations[i], chosen, found, depth, caps=Caps(order.category_cap), facets=facets
+                    )
+                rankings.append(context.to_ranking(chosen, offset, depth, explored))
         return rankings
 
     async def _category_facets(self, order: ListOrder) -> Facets | None:
@@ -124,8 +155,8 @@ class Ranker:
         caps = Caps(order.category_cap)
         chosen = self._arrange_pool(candidates, depth, caps, order, facets)
         while facets is not None and len(chosen) < depth and len(candidates):
-            full = map(facets.rows_of_category, caps.full_categories())
-            context.exclude(np.concatenate([candidates.rows, *full]))
+            full = facets.rows_of_categories(list(caps.full_categories()))
+            context.exclude(np.concatenate([candidates.rows, full]))
             await turn.pause()
             (candidates,) = await self._best_candidates([context], depth, context.constraints)
             chosen = chosen.followed_by(_by_score(candidates, depth - len(chosen), caps, facets))
@@ -145,6 +176,33 @@ class Ranker:
             vectors=self._similar_items.vectors(order.by, pool.rows) if order.diversity else None,
         )
         return pool[places].followed_by(_by_score(rest, depth - len(places), caps, facets))
+
+
+def _explore(
+    exploration: Exploration,
+    chosen: Candidates,
+    candidates: Candidates,
+    depth: int,
+    *,
+    caps: Caps,
+    facets: Facets | None,
+) -> tuple[Candidates, frozenset[int]]:
+    """The chosen items mixed with what the exploration draws from the candidates, and the rows explored."""
+    pool = candidates[: exploration.pool]
+    pool = pool[pool.shares >= 0]  # without what a rule moves down
+    drawn = pool[exploration.drawn(pool.rows)]
+    both = chosen.followed_by(drawn)
+    place_of = {row: place for place, row in reversed(list(enumerate(both.rows.tolist())))}
+    categories = dict(zip(place_of, _categories(np.array(list(place_of), np.int64), facets).tolist(), strict=True))
+    rows, explored = mix(
+        chosen.rows.tolist(),
+        drawn.rows.tolist(),
+        exploration.share,
+        depth,
+        caps=caps,
+        category_of=categories.__getitem__,
+    )
+    return both[[place_of[row] for row in rows]], frozenset(explored)
 
 
 def _by_score(candidates: Candidates, n: int, caps: Caps, facets: Facets | None) -> Candidates:

@@ -1,5 +1,6 @@
 """Ranks items for one profile without constraints, and explains any ranking."""
 
+import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from index.bundle import Bundle
 from service.ranking.attribution import ScoreShares, attribute_score, chunks_of, counterfactual_ranks, rounded
 from service.ranking.constraints import NO_CONSTRAINTS, Constraints
 from service.ranking.explanation_text import (
+    EXPLORED_SENTENCE,
     PastItems,
     popular_sentence,
     render_explanations,
@@ -34,6 +36,7 @@ class Ranking:
     source: Source | Literal["popular"]
     shares: Array | None = None  # (<= k,) what boosts add to each score; None without boosts
     pinned: frozenset[int] = frozenset()  # rows that a rule pinned
+    explored: frozenset[int] = frozenset()  # rows that are shown to learn about them
 
     def part(self, places: slice) -> "Ranking":
         """The items at these places."""
@@ -52,6 +55,18 @@ class BundleRecommender:
         self.popularity = trend if trend.any() else count  # (n_items,)
         self.by_popularity = np.argsort(-self.popularity, kind="stable")  # (n_items,) rows
         self.scoring = Scoring(bundle.item_embeddings, self.popularity)
+
+    def over(self, bundle: Bundle, items: ItemMetadata, search: ItemSearch) -> "BundleRecommender":
+        """The same ranking over a bundle that has these items and newer ones, which no user has had yet."""
+        extended = copy.copy(self)
+        extended._bundle, extended._items, extended._search = bundle, items, search
+        n, n_before = len(bundle.item_ids), len(self.popularity)
+        if n > n_before:
+            none = np.zeros(n - n_before, self.popularity.dtype)
+            extended.popularity = np.concatenate([self.popularity, none])
+            extended.by_popularity = np.concatenate([self.by_popularity, np.arange(n_before, n)])
+        extended.scoring = self.scoring.over(bundle.item_embeddings, extended.popularity)
+        return extended
 
     async def recommend(self, profile: Profile | None, k: int, *, exclude_seen: bool) -> Ranking:
         """The k best items for the profile; fewer where the bundle has fewer that are not excluded.
@@ -132,7 +147,10 @@ class BundleRecommender:
             count=len(profile.past),
             has_taste=self._bundle.manifest.fold_in == "exact",
         )
-        pinned = [row in ranking.pinned for row in ranking.rows.tolist()] if ranking.pinned else ()
+        pinned, explored = (
+            [row in marked for row in ranking.rows.tolist()] if marked else ()
+            for marked in (ranking.pinned, ranking.explored)
+        )
         return render_explanations(
             shares,
             past,
@@ -140,7 +158,9 @@ class BundleRecommender:
             ranks,
             shares=ranking.shares,
             pinned=pinned,
+            explored=explored,
             user_counts=self.user_counts(ranking.rows),
+            new=(ranking.rows >= self._bundle.manifest.n_items).tolist(),
         )
 
     def _counterfactual_ranks(
@@ -178,6 +198,8 @@ class BundleRecommender:
         shares = [None] * len(ranking.rows) if ranking.shares is None else rounded(ranking.shares)
         for row, count, share in zip(ranking.rows.tolist(), self.user_counts(ranking.rows), shares, strict=True):
             sentence = popular_sentence(count) + rules_sentence(share or 0.0, pinned=row in ranking.pinned)
+            if row in ranking.explored:
+                sentence += EXPLORED_SENTENCE
             yield orjson.dumps({"sentence": sentence} | ({} if share is None else {"rules": share}))
 
 

@@ -16,9 +16,11 @@ SAMPLE = 4_096  # items; enough to estimate the deviation of scores to about 1 %
 class Scoring:
     """Scores a bundle's items for a user vector, or without one by popularity."""
 
-    def __init__(self, embeddings: Array, popularity: Array) -> None:
+    def __init__(self, embeddings: Array, popularity: Array, units: "Scoring | None" = None) -> None:
+        """`units`: whose units of boosts are used, over nearly the same items."""
         self.embeddings = embeddings  # (n_items, d)
         self.popularity = popularity  # (n_items,)
+        self._units = units
 
     def __len__(self) -> int:
         return len(self.embeddings)
@@ -32,10 +34,16 @@ class Scoring:
 
     def boost_unit(self, vector: Array | None) -> float:
         """The unit of boosts: the standard deviation of the scores of all items."""
+        if self._units is not None:
+            return self._units.boost_unit(vector)
         if vector is None:
             return float(self.popularity.std())
         variance = float(vector @ self._covariance @ vector)
         return math.sqrt(max(0.0, variance))
+
+    def over(self, embeddings: Array, popularity: Array) -> "Scoring":
+        """The same scoring over other items besides; boosts keep their unit."""
+        return Scoring(embeddings, popularity, self._units or self)
 
     def boost_shares(self, constraints: Constraints, vector: Array | None) -> Array:
         """What boosts add to the score of every item, (n_items,) float32."""

@@ -70,7 +70,7 @@ class SimilarItems:
         Rows in `without` are excluded, and with `within` (ascending) all rows outside it. InvalidRequestError where the
         bundle lacks the space.
         """
-        space = await self._built_space(by)
+        space = await self.space(by)
         (vector,) = self.vectors(by, np.array([row]))
         if not vector.any():
             return None
@@ -83,7 +83,7 @@ class SimilarItems:
     async def build(self) -> None:
         """Build every small space that is not built yet, one after another; a large one waits for its first request."""
         for by in self.copied_spaces:
-            await self._built_space(by)
+            await self.space(by)
 
     def hide(self, rows: Array) -> None:
         """Hide exactly these rows in every space."""
@@ -92,7 +92,8 @@ class SimilarItems:
             if building.done() and not building.cancelled() and building.exception() is None:
                 building.result().hide(rows)
 
-    async def _built_space(self, by: str) -> VectorSpace:
+    async def space(self, by: str) -> VectorSpace:
+        """The space, built if need be. InvalidRequestError where the bundle lacks it."""
         vectors = self._vectors_of(by)
         building = self._building.get(by)
         if building is None or (building.done() and (building.cancelled() or building.exception() is not None)):

@@ -82,3 +82,13 @@ class Turn:
         if self._holds:
             self._holds, self._lane.left_at = False, self._clock()
             self._lane.release()
+
+
+def done(steps: Steps[T]) -> T:
+    """The result of all the steps, without pauses."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: T = end.value
+            return result

@@ -35,6 +35,9 @@ EVENTS: Mapping[str, str] = {
     "{{{}:events}}:stream": "XADD XRANGE XREVRANGE XTRIM EXISTS SET RPUSH LTRIM LRANGE EXPIRE DEL HINCRBY HGET HSET "
     "HMGET HGETALL HDEL TYPE XLEN XDEL LREM ZADD ZRANGEBYSCORE ZREMRANGEBYSCORE",
 }
+ITEMS: Mapping[str, str] = {
+    "{{{}:items}}:order": "ZADD ZREVRANGE ZRANGEBYSCORE ZSCORE HSET HGET HDEL HLEN HGETALL HINCRBY",
+}
 JOBS: Mapping[str, str] = {
     "{{{}:retrain}}:jobs": "EXISTS INCR GET SET PEXPIRE PTTL DEL HGET HSET HSETNX HDEL HEXISTS HMGET ZADD ZRANGE "
     "ZREVRANGE ZREM",
@@ -76,7 +79,7 @@ def needed_commands(settings: RetrainSettings) -> list[tuple[str, str]]:
     tables = [CACHE]
     if settings.event_log == "redis":
         synced = settings.event_log_safe or settings.event_log_replicas
-        tables += [EVENTS, {"": "WAITAOF"} if synced else {}, JOBS if settings.retrain_data else {}]
+        tables += [EVENTS, ITEMS, {"": "WAITAOF"} if synced else {}, JOBS if settings.retrain_data else {}]
     return [
         (command, key.format(settings.namespace))
         for table in tables

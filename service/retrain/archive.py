@@ -1,6 +1,7 @@
-"""The event log as Parquet files: what training reads, and what remains when the log removes old events.
+"""What training reads as Parquet files: the event log, which remains when the log removes old events, and the items.
 
-Each file is named after the position that precedes its first event, and is complete before the log may remove them.
+Each file of events is named after the position that precedes its first one, and is complete before the log may remove
+them.
 Where a person is forgotten, an event without ids takes the place of each of theirs, so that positions keep their law.
 """
 
@@ -14,6 +15,8 @@ from index.storage import atomic_writer, locked, remove_leftovers
 from service.events.event import FORGOTTEN, Event
 from service.events.export import export_events
 from service.events.log import EventLog
+from service.items.export import export_items
+from service.items.store import ItemStore
 
 BATCH_ROWS = 50_000  # read and written at once: bounds memory at any size of a file
 
@@ -51,6 +54,12 @@ def archived_position(folder: Path) -> int:
     with files[-1].open("rb") as file:  # Arrow reads more into a path than its name
         positions = pq.ParquetFile(file).read(columns=["position"])["position"]
     return int(positions[-1].as_py()) if len(positions) else int(files[-1].stem)
+
+
+async def archive_items(file: Path, store: ItemStore) -> None:
+    """Export the stored items; no file where none was ever stored."""
+    if await store.last_position():
+        await export_items(store, file)
 
 
 def forget_in_archive(folder: Path, find: FindForgotten) -> Rewritten:

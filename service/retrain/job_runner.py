@@ -16,7 +16,8 @@ from index.registry import Registry
 from index.storage import replace_file
 from service.errors import ServiceError
 from service.events.log import EventLog
-from service.retrain.archive import extend_archive, forget_in_archive
+from service.items.store import ItemStore
+from service.retrain.archive import archive_items, extend_archive, forget_in_archive
 from service.retrain.job import Handle, Job, StageName, State
 from service.retrain.job_store import JobStore, JobStoreUnavailableError
 from service.retrain.launcher import Launcher, LauncherError, LauncherUnavailableError, TrainingOutcome, TrainingTask
@@ -61,6 +62,7 @@ class JobRunner:
     token: int
     launcher: Launcher
     events: EventLog
+    items: ItemStore | None
     paths: RetrainPaths
     run_gate: RunGate
     clock: Callable[[], float]
@@ -127,6 +129,8 @@ class JobRunner:
         await asyncio.to_thread(task.folder.mkdir, parents=True, exist_ok=True)
         position = await extend_archive(task.events, self.events)
         await self._leave_out_forgotten(task)
+        if self.items is not None:
+            await archive_items(task.items, self.items)
         before = tuple(await asyncio.to_thread(self.paths.registry.ids))
         job = job.model_copy(update={"events_position": position, "bundles_before": before})
         return await self._enter_stage(job, "running", "training")

@@ -49,6 +49,11 @@ class TrainingTask:
         return self.folder / "forget.json"
 
     @property
+    def items(self) -> Path:
+        """The stored items, as `export-items` writes them; there is no such file where none was ever stored."""
+        return self.folder / "items.parquet"
+
+    @property
     def log(self) -> Path:
         """The trainer's output, where it runs beside the service."""
         return self.folder / "log"
@@ -59,7 +64,8 @@ class TrainingTask:
         fixed = ["--events", self.events, "--registry", self.registry, "--out", self.out]
         copies = ["--copies", self.folder / "copies"] if self.registry.is_remote else []
         forget = ["--forget", self.forget] if self.forget.is_file() else []
-        return ["retrain", str(self.data), *map(str, [*fixed, *copies, *forget]), *self.job.arguments]
+        items = ["--items", self.items] if self.items.is_file() else []
+        return ["retrain", str(self.data), *map(str, [*fixed, *items, *copies, *forget]), *self.job.arguments]
 
     def read_result(self) -> dict[str, Any] | None:
         """The result file of a finished training; None where there is no file yet. InputError where it is none."""

@@ -17,6 +17,7 @@ from service.background import supervised
 from service.errors import ServiceError
 from service.events.kinds import trainer_arguments
 from service.events.log import EventLog
+from service.items.store import ItemStore
 from service.redis.client import connect
 from service.retrain.job_runner import JobRunner, RetrainPaths, RunGate
 from service.retrain.job_store import JobStore, OnUnreadable
@@ -43,6 +44,7 @@ async def open_retraining(
     events: EventLog,
     run_gate: RunGate,
     *,
+    items: ItemStore | None = None,
     clock: Callable[[], float] = time.time,
     forgotten: Callable[[], Collection[str]] = tuple,
 ) -> AsyncIterator[Retraining | None]:
@@ -70,7 +72,7 @@ async def open_retraining(
         warm_start=settings.retrain_warm_start,
         secret=None if secret is None else secret.get_secret_value(),
     )
-    supervisor = _make_supervisor(settings, metrics, retraining, run_gate, forgotten)
+    supervisor = _make_supervisor(settings, metrics, retraining, run_gate, items=items, forgotten=forgotten)
     try:
         async with supervised(metrics, {"retraining": supervisor.run}):
             yield retraining
@@ -85,6 +87,8 @@ def _make_supervisor(
     metrics: RetrainMetrics,
     retraining: Retraining,
     run_gate: RunGate,
+    *,
+    items: ItemStore | None,
     forgotten: Callable[[], Collection[str]],
 ) -> Supervisor:
     def make_runner(token: int) -> JobRunner:
@@ -93,6 +97,7 @@ def _make_supervisor(
             token=token,
             launcher=retraining.launcher,
             events=retraining.events,
+            items=items,
             paths=retraining.paths,
             run_gate=run_gate,
             clock=retraining.clock,

@@ -122,6 +122,7 @@ def _message(event: str, task: TrainingTask) -> dict[str, Any]:
         "events_position": task.job.events_position,
         "data": str(task.data),
         "events": str(task.events),
+        "items": str(task.items) if task.items.is_file() else None,
         "registry": str(task.registry),
         "out": str(task.out),
         "arguments": task.arguments,

@@ -19,6 +19,8 @@ from service.telemetry.resources import anonymous_bytes, memory_limit_bytes
 from service.telemetry.task_metrics import TaskMetrics
 
 CIRCUIT_STATES = ("closed", "open", "half_open")
+ENCODED_KINDS = ("text", "image")
+ENCODING_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 SWAP_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
 
@@ -57,6 +59,26 @@ class UserMetrics(TaskMetrics):
         )
         self.forgettings_pending = Gauge(
             "reco_forgettings_pending", "Forgettings that this service has begun and not ended.", registry=r
+        )
+
+
+class CatalogueMetrics(TaskMetrics):
+    """Stored items in the bundle that serves."""
+
+    def __init__(self, r: CollectorRegistry) -> None:
+        super().__init__(r)
+        self.living_items = Gauge(
+            "reco_living_items",
+            "Stored items: new (ranked by content), changed (trained), closed (deleted, unavailable or not ranked), "
+            "waiting (for the encoder), not_ranked (no usable features).",
+            ["state"],
+            registry=r,
+        )
+        self.living_seconds = Histogram(
+            "reco_living_seconds",
+            "Duration of applying gathered changes of items to the bundle that serves.",
+            registry=r,
+            buckets=LATENCY_BUCKETS,
         )
 
 
@@ -100,6 +122,27 @@ class RankingMetrics(TaskMetrics):
         """Set the gauge of the circuit's state: closed, open or half_open."""
         for other in CIRCUIT_STATES:
             self.milvus_circuit.labels(other).set(other == state)
+
+
+class EncodingMetrics(TaskMetrics):
+    """Texts and pictures of new items."""
+
+    def __init__(self, r: CollectorRegistry) -> None:
+        super().__init__(r)
+        self.encoded = counter_from_zero(
+            r, "reco_encoded", "Contents of items that were encoded: text, image.", kind=ENCODED_KINDS
+        )
+        self.encoding_failures = counter_from_zero(
+            r, "reco_encoding_failures", "Items whose text or image could not be encoded.", kind=ENCODED_KINDS
+        )
+        self.encoding_seconds = Histogram(
+            "reco_encoding_seconds", "Duration of one batch.", ["kind"], registry=r, buckets=ENCODING_BUCKETS
+        )
+        self.encoding_queue = Gauge("reco_encoding_queue", "Items that wait for their features.", registry=r)
+        self.encoder_starts = Counter("reco_encoder_starts", "Starts of the encoding process.", registry=r)
+        self.encoder_failures = Counter(
+            "reco_encoder_failures", "Unexpected ends and timeouts of the encoding process.", registry=r
+        )
 
 
 class RedisMetrics(TaskMetrics):
@@ -164,6 +207,37 @@ class EventMetrics(TaskMetrics):
         )
         self.impressions_dropped = Counter(
             "reco_impressions_dropped", "Impressions logged by the service that the log could not write.", registry=r
+        )
+
+
+class ItemMetrics(TaskMetrics):
+    """The item store."""
+
+    def __init__(self, r: CollectorRegistry) -> None:
+        super().__init__(r)
+        self.items_stored = Gauge("reco_items_stored", "Items in the store, without deleted ones.", registry=r)
+        self.items_untrained = Gauge(
+            "reco_items_untrained", "Stored items that the training of the bundle has not seen.", registry=r
+        )
+        self.items_waiting = Gauge("reco_items_waiting", "Items waiting to be written.", registry=r)
+        self.item_changes = counter_from_zero(
+            r, "reco_item_changes", "Items put, patched or deleted, those that changed nothing left out.",
+            kind=("put", "patch", "delete"),
+        )  # fmt: skip
+        self.items_refused = counter_from_zero(
+            r,
+            "reco_items_refused",
+            "Items refused: overloaded, item_store_unavailable, too_many_items.",
+            reason=("overloaded", "item_store_unavailable", "too_many_items"),
+        )
+        self.item_write_seconds = Histogram(
+            "reco_item_write_seconds",
+            "Duration of one write to the item store (a group commit).",
+            registry=r,
+            buckets=LATENCY_BUCKETS,
+        )
+        self.item_polls = counter_from_zero(
+            r, "reco_item_polls", "Polls of the item store for changes: done, error.", outcome=("done", "error")
         )
 
 
@@ -274,10 +348,13 @@ class ProcessMetrics(TaskMetrics):
 class Metrics(
     HttpMetrics,
     UserMetrics,
+    CatalogueMetrics,
     RankingMetrics,
+    EncodingMetrics,
     RedisMetrics,
     SecurityMetrics,
     EventMetrics,
+    ItemMetrics,
     BundleMetrics,
     RetrainMetrics,
     ProcessMetrics,

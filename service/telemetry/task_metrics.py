@@ -7,9 +7,10 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from pydantic import ValidationError
 
-SOURCES = ("events", "messages", "jobs", "rates")  # what other programs may also write to
+SOURCES = ("events", "items", "messages", "jobs", "rates")  # what other programs may also write to
 WORKERS = (  # tasks that end when their work is done, and are started again for more
-    "event_writer", "event_reader", "event_log_discovery", "impressions", "message_sender",
+    "event_writer", "event_reader", "event_writer_discovery", "impressions", "message_sender",
+    "item_writer", "item_writer_discovery",
     "vector_reader", "vector_writer", "redis_discovery", "known_bundles",
 )  # fmt: skip
 MOST_KINDS = 1_000  # logged; more are only counted

@@ -17,8 +17,9 @@ TOTALS = ("counter", "histogram", "summary")  # kinds that only grow
 BORN = "_created"  # the suffix of the time at which a series began
 SUMMED = frozenset({
     "process_open_fds", "process_max_fds", "process_resident_memory_bytes", "process_virtual_memory_bytes",
-    "reco_connections", "reco_events_waiting", "reco_kept_bytes", "reco_limit", "reco_memory_anonymous_bytes",
-    "reco_requests_in_flight",
+    "reco_connections", "reco_encoding_queue", "reco_events_waiting", "reco_items_waiting", "reco_kept_bytes",
+    "reco_limit",
+    "reco_memory_anonymous_bytes", "reco_requests_in_flight",
 })  # fmt: skip
 SMALLEST = frozenset({
     "process_start_time_seconds", "reco_background_task_up", "reco_bundle_created_timestamp_seconds",

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bundles import make_anchor, write_small_bundle
+from bundles import MADE_AT, make_anchor, make_living_content, write_small_bundle
 
-from index.bundle import open_bundle
+from index.bundle import open_bundle, write_bundle
 from index.gate_report import limits_table
 from index.recency import Recency
 
@@ -45,7 +45,8 @@ def test_an_item_that_nobody_has_had_has_the_embedding_of_its_features(tmp_path)
 
 
 def test_every_file_of_a_bundle_is_on_the_page(tmp_path):
-    for name in open_bundle(write_small_bundle(tmp_path, anchor=make_anchor(), precision="int8")).manifest.files:
+    written = write_bundle(tmp_path, make_living_content(), created_at=MADE_AT, factory="Flat", precision="int8")
+    for name in open_bundle(written).manifest.files:
         folder = name.partition("/")[0]
         named = re.sub("text|image", "<m>", name)
         assert f"`{name}`" in PAGE or f"`{named}`" in PAGE or f"`{folder}/<" in PAGE or f"`{folder}/`" in PAGE, name

@@ -4,9 +4,11 @@ import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from index.bundle import Bundle, open_bundle
+from index.content_path import ContentPath
 from index.gate import check_bundle
 from index.manifest import FORMAT, READABLE
 from index.recency import Recency
@@ -51,6 +53,19 @@ def test_a_bundle_of_format_3_answers_as_on_its_first_day():
     assert bundle.manifest.tables.precision == "int8"
     assert bundle.seen(1).tolist() == [6, 0, 4, 1, 5, 2]
     assert best_two(bundle, 1) == [(3, 2.785470485687256), (7, -0.48902058601379395)]
+
+
+def test_a_bundle_of_format_4_answers_as_on_its_first_day():
+    bundle = open_bundle(WRITTEN[4])
+    assert bundle.seen(3).tolist() == [5, 1, 4, 7, 0, 3, 6]
+    assert best_two(bundle, 3)[0] == (2, 11.794596672058105)
+    assert bundle.manifest.attribute_types == {"material": "string"}
+    assert bundle.manifest.encoders["text"].digest == "ab" * 32
+    assert bundle.manifest.projections == {"image": 7}
+    rows = ContentPath.of(bundle).rows([{"text": [1, 0, 0, 0, 0], "image": [0, 0, 0, 0, 0, 0, 1]}])
+    np.testing.assert_allclose(rows.embeddings[0], [0.652109, -3.677341, -2.530547, -1.263605], rtol=1e-5)
+    np.testing.assert_allclose(rows.fold_in[0], [-2.976512, 1.857604, 0.073722, -0.799891], rtol=1e-5)
+    assert rows.neighbours["image"].shape == (1, 6)
 
 
 def test_a_sibling_of_an_old_bundle_is_of_the_newest_format(tmp_path):

@@ -95,9 +95,19 @@ BAD_ANCHORS = [
     (anchor_with("image", "centers", lambda a: a[:, None]), r"image_center.npy is float32 \(7, 1\); expected float32"),
     (anchor_with("text", "centers", lambda a: a * np.inf), "text_center.npy has a value in row"),
     ({"anchor": make_anchor(weights={})}, "anchor has weights of  and centers of text, image; expected both"),
-    ({"anchor": make_anchor(weights={}, centers={})}, "anchor: widths: "),
+    ({"anchor": make_anchor(weights={}, centers={}, fold_in_weights={}, fold_in_mean=None)}, "anchor: widths: "),
     ({"anchor": make_anchor(weights={"id": 0}, centers={"id": 0})}, "anchor.weights has id; expected names among text"),
-    ({"anchor": make_anchor(kappa=0.0)}, "anchor: kappa: "),
+    ({"anchor": make_anchor(kappa=-1.0)}, "anchor: kappa: "),
+    (
+        {"anchor": make_anchor(fold_in_weights={})},
+        "anchor has fold_in_weights of nothing; expected those of text, image",
+    ),
+    ({"anchor": make_anchor(shortest={"text": -1.0})}, "anchor: shortest.text: "),
+    ({"projections": {"id": 0}}, "projections has id; expected names among text"),
+    (
+        {"projections": {"text": np.ones((9, 4), np.float32)}},
+        "neighbours_projection/text.npy gives rows of 4; expected 6",
+    ),
     ({"anchor": make_anchor(rho=float("nan"))}, "anchor: rho: "),
 ]
 
@@ -134,6 +144,16 @@ def test_the_arrays_of_an_anchor_need_the_anchors_part():
     parts = {name: part for name, part in content.item_parts.items() if name != "anchor"}
     with pytest.raises(InputError, match="item_parts has no anchor"):
         checked_arrays(replace(content, item_parts=parts, anchor=make_anchor()))
+
+
+def test_an_anchor_that_moves_no_trained_item_needs_no_part():
+    content = make_content()
+    parts = {name: part for name, part in content.item_parts.items() if name != "anchor"}
+    embeddings = sum(parts.values()).astype(np.float32)
+    arrays = checked_arrays(
+        replace(content, item_parts=parts, item_embeddings=embeddings, anchor=make_anchor(kappa=0.0))
+    )
+    assert "item_parts/anchor.npy" not in arrays
 
 
 def test_users_that_do_not_follow_the_recency_are_refused():

@@ -198,7 +198,7 @@ WRONG_VALUES = [
     {"user_own": None},
     {"anchor": {"kappa": 2.0, "rho": 1.0, "widths": {"text": 0}}},
     {"anchor": {"kappa": 2.0, "rho": 1.0, "widths": {}}},
-    {"anchor": {"kappa": 0.0, "rho": 1.0, "widths": {"text": 5}}},
+    {"anchor": {"kappa": -1.0, "rho": 1.0, "widths": {"text": 5}}},
     {"format": 1.5},
 ]
 

@@ -126,17 +126,24 @@ def test_a_bundle_is_shown_to_people_and_to_programs(bundle):
     assert json.loads(run("inspect", bundle, "--json"))["bundle_id"] == bundle.name
 
 
-def test_recency_and_anchor_are_shown(bundle):
+def test_recency_anchor_and_attribute_types_are_shown(bundle):
     said = run("inspect", bundle)
     assert "none: all past items count alike" in said
+    assert "no types" in said
     newest = write_small_bundle(
-        bundle.parent, after_seconds=1, recency=Recency(tau=10, floor=0.1), anchor=make_anchor(), has_own=False
+        bundle.parent,
+        after_seconds=1,
+        recency=Recency(tau=10, floor=0.1),
+        anchor=make_anchor(),
+        has_own=False,
+        attribute_types={"material": "string", "price": "number"},
     )
     said = run("inspect", newest)
     for fact in (
         "exact; no user has an own term",
         "tau 10 events, floor 0.1; a weight halves every 6.9 events",
         "kappa 2, rho 1.25; image 7 wide, text 5 wide",
+        "material (string), price (number)",
     ):
         assert fact in said
 

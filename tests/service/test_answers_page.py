@@ -2,11 +2,13 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from servers import serving
 
 from service.ranking.rules_file import read_rules
 
@@ -25,6 +27,13 @@ def shown_in(part: Any, whole: Any) -> bool:
     return bool(part == whole)
 
 
+@pytest.fixture(scope="module")
+def client(registry: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A service that logs impressions, without which nothing is explored."""
+    with serving(registry=registry, data=tmp_path_factory.mktemp("answers"), log_impressions=True) as client:
+        yield client
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: f"{example[0]} {example[1]}")
 def test_an_example_is_answered_as_the_page_says(client: httpx.Client, example: tuple[str, str, str, str]) -> None:
     method, path, body, answer = example
@@ -34,7 +43,7 @@ def test_an_example_is_answered_as_the_page_says(client: httpx.Client, example: 
 
 
 def test_the_page_has_examples_and_every_kind_of_call(tmp_path: Path) -> None:
-    assert PAGE.count("```http") == len(EXAMPLES) == 6
+    assert PAGE.count("```http") == len(EXAMPLES) == 7
     (rules,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
     (tmp_path / "rules.toml").write_text(rules)
     assert read_rules(tmp_path / "rules.toml").entry_counts() == {"pin": 1, "boost": 0, "block": 1, "require": 0}

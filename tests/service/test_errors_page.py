@@ -23,7 +23,8 @@ def test_every_code_stands_on_the_page_beside_its_status() -> None:
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     told = [line for line in PAGE.splitlines() if line.startswith("| ")]
-    codes = {(kind.status, kind.code) for kind in kinds() if kind.__module__.startswith("service.")}
+    ours = [kind for kind in kinds() if kind.__module__.startswith("service.") and "code" in vars(kind)]
+    codes = {(kind.status, kind.code) for kind in ours}
     assert len(codes) > 20
     for status, code in sorted(codes):
         if code in OF_JOBS:

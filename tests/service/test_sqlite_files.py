@@ -1,16 +1,18 @@
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
 from disks import full_disk
 
 from index.errors import InputError
-from service.events.schema import prepare
+from service.events.schema import FORMAT, upgrade
 from service.hidden.sqlite_store import SqliteHiddenItems
 from service.retrain.sqlite_job_store import SqliteJobStore
 from service.sqlite_files import connect_to_read, is_unwritten, is_wrong
+from service.storage.sqlite_database import prepare
 
 
 def write(path: Path, values: str = "(1)") -> None:
@@ -70,7 +72,7 @@ def test_a_wrong_file_or_path_is_told_from_a_disk_that_refuses(tmp_path: Path) -
 
 
 OPENED_BY: list[Callable[[Path], object]] = [
-    lambda path: prepare(path, counted_s=1.0),
+    lambda path: prepare(path, FORMAT, partial(upgrade, counted_s=1.0)),
     SqliteHiddenItems,
     lambda path: SqliteJobStore(path, lambda: 0.0),
 ]

@@ -12,6 +12,7 @@ from trainer.datasets.attributes import as_attributes
 from trainer.datasets.columns import as_numbers
 from trainer.datasets.item_table import ItemTableOptions, read_item_table
 from trainer.datasets.table import InteractionOptions, read
+from trainer.datasets.table_attributes import AttributeOptions
 
 HUGE = 2**70
 
@@ -43,18 +44,21 @@ def test_a_parquet_column_of_any_type_becomes_plain_json(tmp_path):
         "is_new": [True],
     }
     pl.DataFrame({"id": ["a"], **columns}).write_parquet(tmp_path / "items.parquet")
-    table = read_item_table(ItemTableOptions(tmp_path / "items.parquet", attribute_columns=[*columns, "rate"]))
+    chosen = AttributeOptions([*columns, "rate"])
+    table = read_item_table(ItemTableOptions(tmp_path / "items.parquet", attributes=chosen))
     assert json.loads(table.items["attributes"][0]) == {
-        "when": "2019-10-01 00:00:00+00:00",
+        "when": "2019-10-01T00:00:00Z",
         "day": "2019-10-01",
         "at": "10:00:00",
         "long": "0:00:05",
-        "price": "1.50",
+        "price": 1.5,
         "sizes": [1, None, 3],
         "maker": {"name": "x", "since": None},
         "is_new": True,
     }
     assert table.counts["attribute_values_left_out"] == 2
+    types = {"when": "time", "day": "time", "at": "string", "long": "string", "price": "number", "is_new": "boolean"}
+    assert table.attribute_types == types  # nested values are shown, and no filter can use them
 
 
 def test_metadata_of_amazon_that_json_cannot_hold_is_left_out_and_named(tmp_path):
@@ -84,7 +88,7 @@ def test_a_threshold_that_is_not_finite_is_refused(tmp_path, limit):
 def test_infinite_values_inside_lists_and_records_are_left_out_too(tmp_path):
     lines = ['{"item_id": "a", "d": {"size": [Infinity, 1.5], "x": "y"}}', '{"item_id": "b", "d": {"size": [2.5]}}']
     (tmp_path / "items.jsonl").write_text("\n".join(lines))
-    table = read_item_table(ItemTableOptions(tmp_path / "items.jsonl", attribute_columns=["d"]))
+    table = read_item_table(ItemTableOptions(tmp_path / "items.jsonl", attributes=AttributeOptions(["d"])))
     assert table.items["attributes"].to_list() == ["{}", '{"d": {"size": [2.5], "x": null}}']
     assert "first d of item 'a', which is not finite" in table.notes[-1]
 

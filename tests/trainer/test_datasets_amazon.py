@@ -103,6 +103,9 @@ def test_metadata_becomes_text_in_the_papers_order_and_bad_lines_are_named(revie
     }
     assert described[ASINS[1]]["text"] == 'Owl Toys Owls Gifts A "soft" owl'
     assert described[ASINS[1]]["category"] == "Toys > Owls"
+    assert json.loads(described[ASINS[1]]["attributes"])["categories"] == ["Toys", "Owls", "Gifts"]
+    types = {"brand": "string", "price": "number", "image_url": "string", "categories": "list"}
+    assert source.attribute_types == types
     assert described[ASINS[2]]["text"] == ""
     assert source.counts["bad_metadata_lines"] == source.counts["items_without_metadata"] == 2
     assert source.notes == ("meta_Toys.json.gz: lines that are no Python literal with an asin were left out: 2, 4",)

@@ -96,6 +96,7 @@ def test_every_command_of_the_page_works(here, monkeypatch):
         "plain": {},
         "films": {"text": 384, "image": 1280, "multimodal": 392},  # eight films have no more than eight components
         "likes": {"text": 384},
+        "typed": {},
         "ready": {"text": 4, "image": 6, "multimodal": 5},
         "baby": {"image": 3, "multimodal": 3},
         "toys": {"text": 384, "image": 4096, "multimodal": 9},

@@ -11,6 +11,7 @@ from index.errors import InputError
 from trainer.data import Recipe, load_dataset
 from trainer.datasets.item_table import ItemTableOptions
 from trainer.datasets.table import InteractionOptions, read
+from trainer.datasets.table_attributes import AttributeOptions
 from trainer.prepare import prepare_dataset
 
 RATINGS = """userId,movieId,rating,timestamp
@@ -139,12 +140,12 @@ def test_items_bring_words_attributes_and_pictures(ratings, films, tmp_path):
     (tmp_path / "posters").mkdir()
     for name in ("x.PNG", "y.jpg", "y.webp", "elsewhere.jpg", "notes.txt"):
         (tmp_path / "posters" / name).touch()
-    options = ItemTableOptions(films, attribute_columns=["year"], images=tmp_path / "posters")
+    options = ItemTableOptions(films, attributes=AttributeOptions(["year"]), images=tmp_path / "posters")
     source = read(InteractionOptions(ratings), options)
     posters = tmp_path / "posters"
     assert source.items.rows() == [
-        ("x", "Heat", "Crime", "Heat Crime A thief, a detective", '{"year": "1995"}', str(posters / "x.PNG")),
-        ("y", "Alien", "", "Alien", '{"year": "1979"}', str(posters / "y.jpg")),
+        ("x", "Heat", "Crime", "Heat Crime A thief, a detective", '{"year": 1995}', str(posters / "x.PNG")),
+        ("y", "Alien", "", "Alien", '{"year": 1979}', str(posters / "y.jpg")),
         ("z", "Jaws", "Thriller", "Jaws Thriller A shark", "{}", ""),
     ]
     assert source.counts["pictures_without_an_item"] == 1
@@ -191,7 +192,7 @@ def test_attributes_leave_out_what_is_unknown(tmp_path):
     table = pl.DataFrame({"id": ["x", "y"], "price": [1.5, float("nan")], "since": [None, datetime(2014, 3, 1).date()]})
     table.write_parquet(tmp_path / "items.parquet")
     (tmp_path / "log.csv").write_bytes(b"\xef\xbb\xbfuser,item\r\nu,x\r\n")  # as spreadsheets write it
-    options = ItemTableOptions(tmp_path / "items.parquet", attribute_columns=["price", "since"])
+    options = ItemTableOptions(tmp_path / "items.parquet", attributes=AttributeOptions(["price", "since"]))
     source = read(InteractionOptions(tmp_path / "log.csv"), options)
     assert source.items["attributes"].to_list() == ['{"price": 1.5}', '{"since": "2014-03-01"}']
 
@@ -252,7 +253,7 @@ def test_tables_that_cannot_be_read_are_refused(tmp_path, name, content, message
         ({"time_column": "never"}, {}, "no column 'never' \\(--time-column"),
         ({}, {"id_column": "asin"}, "no column 'asin'.*it has: id, name, genres, overview, year, poster"),
         ({}, {"text_columns": ["plot"]}, "no column 'plot' \\(--text-columns"),
-        ({}, {"attribute_columns": ["price"]}, "no column 'price'"),
+        ({}, {"attributes": AttributeOptions(["price"])}, "no column 'price'"),
         ({}, {"id_column": "genres"}, "1 of 3 items have no id in column 'genres'"),
         ({}, {"images": Path("nowhere")}, "no such folder of images: nowhere"),
     ],

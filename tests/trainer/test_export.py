@@ -12,7 +12,7 @@ from index.errors import InputError
 from index.registry import Registry
 from trainer import export
 from trainer.config import load_config
-from trainer.export import compact, export_run, popularity
+from trainer.export import compact, export_run, popularity, projection_of
 from trainer.fit import fit
 from trainer.histories import Histories
 from trainer.ranking_metrics import Truth, ranking_metrics
@@ -113,7 +113,7 @@ def test_neighbours_keep_the_cosines_of_the_features(world):
 def test_wide_features_are_compacted_with_little_loss():
     rng = np.random.default_rng(0)
     features = rng.normal(size=(400, 40)) @ rng.normal(size=(40, 700)) + 0.05 * rng.normal(size=(400, 700))
-    kept = compact(features).astype(np.float32)
+    kept = compact(features, projection_of(features)).astype(np.float32)
     unit = features / np.linalg.norm(features, axis=1, keepdims=True)
     assert kept.shape == (400, 256)
     assert np.abs(kept @ kept.T - unit @ unit.T).max() < 0.01
@@ -122,9 +122,12 @@ def test_wide_features_are_compacted_with_little_loss():
 def test_features_read_some_rows_at_a_time_are_compacted_alike(monkeypatch):
     features = np.random.default_rng(0).normal(size=(90, 300)).astype(np.float16)
     for width in (300, 40):
-        whole = compact(features[:, :width]).astype(np.float32)
+        rows = features[:, :width]
+        projection = projection_of(rows) if width > 256 else None
+        whole = compact(rows, projection).astype(np.float32)
         monkeypatch.setattr(export, "_ROWS_AT_ONCE", 16)
-        parts = compact(features[:, :width]).astype(np.float32)
+        projection = projection_of(rows) if width > 256 else None
+        parts = compact(rows, projection).astype(np.float32)
         monkeypatch.undo()
         np.testing.assert_allclose(parts @ parts.T, whole @ whole.T, atol=3e-3)
 

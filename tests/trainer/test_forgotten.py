@@ -42,7 +42,7 @@ def merged(old: Dataset, folder: Path, *users: str) -> Dataset:
     (folder / "forget.json").write_bytes(forgotten_file(ELEMENTS))
     people = read_forgotten(folder / "forget.json")
     feedback = read_feedback(folder / "events.parquet", forgotten=people)
-    merge_feedback(old, feedback, MergeOptions(), folder / "new", people)
+    merge_feedback(old, feedback, MergeOptions(), folder / "new", forgotten=people)
     return load_dataset(folder / "new")
 
 

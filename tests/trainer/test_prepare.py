@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from index.errors import InputError
-from trainer.data import Recipe, Source, load_dataset
-from trainer.prepare import prepare_dataset
+from trainer.data import EncoderName, Recipe, Source, load_dataset
+from trainer.prepare import MadeFeatures, prepare_dataset
 
 EVERYTHING = Recipe(split="given")
 STRANGE_IDS = ["a/b/../c", "two words", "\N{PARTY POPPER}\N{ZERO WIDTH JOINER}", "x" * 10_000, "per%20cent", "007", "7"]
@@ -101,10 +101,11 @@ def test_what_cannot_be_used_is_refused_and_nothing_is_written(tmp_path, found, 
 
 def test_steps_make_the_features_that_the_source_does_not_bring(tmp_path):
     def widths(items, features):
-        return np.array([[len(text), 1] for text in items["text"]], np.float32), 0
+        lengths = np.array([[len(text), 1] for text in items["text"]], np.float32)
+        return MadeFeatures(lengths, 0, EncoderName(name="lengths", version="1"))
 
     def doubled(items, features):
-        return 2 * features["text"], 3
+        return MadeFeatures(2 * features["text"], 3)
 
     found = source(("u", "y"), ("u", "x"), features={"image": np.array([[7.0], [8.0]])}, items="xy")
     found.items.insert_column(1, pl.Series("text", ["long", "no"]))
@@ -115,6 +116,7 @@ def test_steps_make_the_features_that_the_source_does_not_bring(tmp_path):
     assert data.features["multimodal"].tolist() == [[4, 2], [8, 2]]
     assert info.counts["items_with_the_mean_multimodal_vector"] == 3
     assert info.features == {"text": 2, "image": 1, "multimodal": 2}
+    assert info.encoders == data.encoders == {"text": EncoderName(name="lengths", version="1")}
 
 
 def test_a_step_with_nothing_to_work_on_makes_no_features(tmp_path):

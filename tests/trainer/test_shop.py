@@ -5,13 +5,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from index.attribute_types import ATTRIBUTE_TYPES, inferred_types
 from index.errors import InputError
 from trainer.datasets.shop import generate, read
+from trainer.datasets.shop.offers import OFFER_TYPES
 from trainer.datasets.shop.paints import PATTERNS, TEXTURES
 from trainer.datasets.shop.pen import Pen, Role
 from trainer.datasets.shop.people import DAY, NEW_SHARE, NEW_STOCK, OPENING
 from trainer.datasets.shop.pictures import SIDE, draw_product
-from trainer.datasets.shop.vocabulary import CATEGORIES, FACETS, MATERIALS, PALETTES, STYLES, USES
+from trainer.datasets.shop.vocabulary import CATEGORIES, FACETS, MATERIALS, PALETTES, PRICES, STYLES, USES
 from trainer.encoders import encode_features, image_encoder, text_encoder
 
 MUG = {
@@ -92,10 +94,22 @@ def test_every_product_has_an_id_a_title_a_text_a_picture_and_all_attributes(sma
     assert set(items["category"]) <= set(FACETS["category"])
     for row in items.iter_rows(named=True):
         assert row["text"].startswith(row["title"] + ". ")
-        assert set(json.loads(row["attributes"])) == set(FACETS) - {"category"}
+        assert set(json.loads(row["attributes"])) == set(FACETS) - {"category"} | set(OFFER_TYPES)
         assert Path(row["image"]).is_absolute()
         with Image.open(row["image"]) as picture:
             assert picture.size == (SIDE, SIDE)
+
+
+def test_offers_have_the_types_that_are_recorded_and_vary(small):
+    records = [json.loads(text) for text in small.items["attributes"]]
+    assert small.attribute_types == inferred_types(records)
+    assert set(small.attribute_types.values()) == set(ATTRIBUTE_TYPES)
+    assert all(record["price"] > 0 and record["stock"] >= 0 for record in records)
+    assert all(record["colours"][0] == record["colour"] for record in records)
+    for name in OFFER_TYPES:
+        assert len({str(record[name]) for record in records}) > 1, name
+    days = [record["released"] for record in records]
+    assert days == sorted(days)  # rows are in the order of arrival
 
 
 def test_every_value_of_every_facet_can_be_drawn_and_said():
@@ -106,6 +120,7 @@ def test_every_value_of_every_facet_can_be_drawn_and_said():
     assert all(hasattr(Pen, method) and role in Role.__members__ for method, role, *_ in strokes)
     assert all(wording.adjectives and wording.sentences for wording in (*STYLES.values(), *USES.values()))
     assert all(style.names for style in STYLES.values())
+    assert set(PRICES) == set(CATEGORIES)
 
 
 def test_things_are_made_of_what_such_things_are_made_of(shop):

@@ -4,7 +4,7 @@ import base64
 import io
 from pathlib import Path
 
-from trainer.encoders.picture import UNREADABLE, open_picture
+from index.pictures import UNREADABLE, open_picture
 
 LONGEST_SIDE = 160
 """Pixels: twice what the page shows, for dense screens."""

@@ -18,6 +18,7 @@ from trainer.datasets.attributes import as_attributes
 from trainer.datasets.charset import as_utf8
 from trainer.datasets.input_bytes import read_content
 from trainer.datasets.item_table import ItemTable, with_pictures_from
+from trainer.datasets.table_attributes import CATEGORIES
 from trainer.datasets.times import TimeOptions, read_times
 from trainer.interaction_filters import k_core
 from trainer.parquet import PARSER_ERRORS, first_line
@@ -78,6 +79,7 @@ def read(
         },
         counts=counts | pictured.counts | attributes.counts,
         notes=times.notes + pictured.notes + attributes.notes + _note_on_bad_lines(metadata, bad_lines),
+        attribute_types=attributes.types,
     )
 
 
@@ -156,7 +158,12 @@ def _description(record: dict[str, Any]) -> dict[str, Any]:
         "title": _text(record.get("title") or ""),
         "category": " > ".join(_flat(paths[:1])),
         "text": " ".join(_text(word).strip() for word in words if word),
-        "attributes": {"brand": record.get("brand"), "price": record.get("price"), "image_url": record.get("imUrl")},
+        "attributes": {
+            "brand": record.get("brand"),
+            "price": record.get("price"),
+            "image_url": record.get("imUrl"),
+            CATEGORIES: list(dict.fromkeys(_flat(paths))) or None,
+        },
     }
 
 

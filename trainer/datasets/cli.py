@@ -8,19 +8,23 @@ from typing import Annotated, Any, Literal
 import typer
 from rich.console import Console
 
+from index.attribute_types import ATTRIBUTE_TYPES, AttributeType
 from index.cli import command_line
 from index.errors import InputError
 from trainer.data import Recipe, Source
 from trainer.datasets import amazon as amazon_dumps
 from trainer.datasets import mmrec as mmrec_layout
 from trainer.datasets import table as any_table
-from trainer.datasets.encoding import AUTO, NONE, EncodingOptions, feature_steps
+from trainer.datasets.attribute_summary import print_attributes
+from trainer.datasets.encoding import AUTO, FEATURE_CACHE, NONE, EncodingOptions, feature_steps
 from trainer.datasets.item_table import ItemTableOptions
 from trainer.datasets.separated import TextFormat
 from trainer.datasets.summary import print_summary
+from trainer.datasets.table_attributes import EVERY_ATTRIBUTE, SEPARATOR, AttributeOptions
 from trainer.datasets.times import TimeOptions, TimeUnit
 from trainer.features import load_features
 from trainer.interaction_filters import Repeated, UnknownItems
+from trainer.parquet import read_parquet
 from trainer.prepare import prepare_dataset, refuse_occupied
 from trainer.splits import SplitKind
 
@@ -63,6 +67,17 @@ TimeFormat = Annotated[
     str | None, typer.Option(help="Of times that are text, as strptime takes it, e.g. %d/%m/%Y  [default: ISO 8601]")
 ]
 Columns = Annotated[list[str] | None, typer.Option(help="Separated by commas, or the option repeated.")]
+AttributeColumns = Annotated[
+    list[str] | None, typer.Option(help="These alone are attributes, or none.  [default: all that are nothing else]")
+]
+ListColumns = Annotated[list[str] | None, typer.Option(help="Columns with several values in one, as red|blue.")]
+ListSeparator = Annotated[str, typer.Option(help="Between the values of --list-columns.")]
+AttributeTypes = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=TYPE,...", help=f"Of {', '.join(ATTRIBUTE_TYPES)}; told by the values where not declared."
+    ),
+]
 
 
 @prepare_app.command()
@@ -92,7 +107,10 @@ def table(
     title_column: Column = None,
     category_column: Column = None,
     text_columns: Columns = None,
-    attribute_columns: Columns = None,
+    attribute_columns: AttributeColumns = None,
+    list_columns: ListColumns = None,
+    list_separator: ListSeparator = SEPARATOR,
+    attribute_types: AttributeTypes = None,
     items_delimiter: Delimiter = None,
     items_encoding: Encoding = None,
     items_columns: Header = None,
@@ -125,7 +143,7 @@ def table(
         title_column=title_column,
         category_column=category_column,
         text_columns=_names(text_columns),
-        attribute_columns=_names(attribute_columns),
+        attributes=_attributes(attribute_columns, list_columns, list_separator, attribute_types),
         image_column=image_column,
         images=images,
         exact_ids=ids == "exact",
@@ -178,7 +196,10 @@ def mmrec(
     title_column: Column = None,
     category_column: Column = None,
     text_columns: Columns = None,
-    attribute_columns: Columns = None,
+    attribute_columns: AttributeColumns = None,
+    list_columns: ListColumns = None,
+    list_separator: ListSeparator = SEPARATOR,
+    attribute_types: AttributeTypes = None,
     images: Images = None,
     time_unit: TimeUnitOption = "auto",
     time_format: TimeFormat = None,
@@ -196,7 +217,7 @@ def mmrec(
         title_column=title_column,
         category_column=category_column,
         text_columns=_names(text_columns),
-        attribute_columns=_names(attribute_columns),
+        attributes=_attributes(attribute_columns, list_columns, list_separator, attribute_types),
         images=images,
         written=_items_text(items_delimiter, items_encoding, items_columns, items_quotes, encoding),
     )
@@ -301,16 +322,36 @@ def _prepare(
         made_by = {name: getattr(encoding, name) for name in ("text_encoder", "image_encoder", "fused")}
         source = replace(source, options={**source.options, **made_by})
     info = prepare_dataset(source, out, recipe, feature_steps=steps, overwrite=overwrite)
-    print_summary(info, Console())
+    console = Console()
+    print_summary(info, console)
+    print_attributes(read_parquet(out / "items.parquet", ["attributes"])["attributes"], info.attribute_types, console)
 
 
 def _described(items: Path | None, **options: Any) -> ItemTableOptions | None:
     if items:
         return ItemTableOptions(file=items, **options)
     given = [name for name, value in options.items() if value and name.endswith(("_column", "_columns"))]
+    given += ["attribute_columns"] if options["attributes"] != EVERY_ATTRIBUTE else []
     if given:
         raise InputError(f"--{given[0].replace('_', '-')} is of an item table; name the table with --items")
     return None
+
+
+def _attributes(
+    columns: list[str] | None, lists: list[str] | None, separator: str, types: list[str] | None
+) -> AttributeOptions:
+    if not separator:
+        raise InputError("--list-separator is empty; expected the text between two values of a list, such as |")
+    named = None if columns is None else () if columns == [NONE] else _names(columns)
+    return AttributeOptions(named, _names(lists), separator, dict(map(_typed, _names(types))))
+
+
+def _typed(declaration: str) -> tuple[str, AttributeType]:
+    name, _, written = declaration.rpartition("=")
+    kind = next((kind for kind in ATTRIBUTE_TYPES if kind == written.strip()), None)
+    if kind is None or not name.strip():
+        raise InputError(f"--attribute-types {declaration!r}: expected NAME=TYPE, TYPE of {', '.join(ATTRIBUTE_TYPES)}")
+    return name.strip(), kind
 
 
 def _items_text(
@@ -325,4 +366,4 @@ def _names(values: list[str] | None) -> tuple[str, ...]:
 
 
 def _cache(cache: Path | None, out: Path) -> Path:
-    return cache or out.absolute().parent / ".feature-cache"
+    return cache or out.absolute().parent / FEATURE_CACHE

@@ -8,11 +8,14 @@ from typing import Literal
 
 import polars as pl
 
+from trainer.data import EncoderName
 from trainer.features import FeatureArray, load_features
-from trainer.prepare import FeatureStep
+from trainer.prepare import FeatureStep, MadeFeatures
 
 NONE = "none"
 AUTO = "auto"
+FEATURE_CACHE = ".feature-cache"
+"""Folder beside a dataset with all that was ever encoded for it."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +38,10 @@ def feature_steps(options: EncodingOptions) -> dict[str, FeatureStep]:
     if options.image_encoder != NONE:
         steps["image"] = partial(_encoded, "image", options)
     if options.fused == AUTO:
-        steps["multimodal"] = _fused
+        steps["multimodal"] = fused_step
     elif options.fused != NONE:
         fused = load_features(Path(options.fused))
-        steps["multimodal"] = lambda items, features: (fused, 0)
+        steps["multimodal"] = lambda items, features: MadeFeatures(fused, 0)
     return steps
 
 
@@ -47,7 +50,7 @@ def _encoded(
     options: EncodingOptions,
     items: pl.DataFrame,
     features: Mapping[str, FeatureArray],
-) -> tuple[FeatureArray, int] | None:
+) -> MadeFeatures | None:
     inputs = items[modality].to_list()
     if not any(inputs):
         return None
@@ -61,12 +64,14 @@ def _encoded(
         if modality == "text"
         else image_encoder(options.image_encoder, device)
     )
-    return encode_features(inputs, encoder, cache=options.cache, batch_size=options.batch_size)
+    made, missing = encode_features(inputs, encoder, cache=options.cache, batch_size=options.batch_size)
+    return MadeFeatures(made, missing, EncoderName(name=encoder.name, version=encoder.version))
 
 
-def _fused(items: pl.DataFrame, features: Mapping[str, FeatureArray]) -> tuple[FeatureArray, int] | None:
+def fused_step(items: pl.DataFrame, features: Mapping[str, FeatureArray]) -> MadeFeatures | None:
+    """Multimodal features out of text and image features; None where one of them is lacking."""
     if not {"text", "image"} <= features.keys():
         return None
     from trainer.encoders import fuse  # noqa: PLC0415
 
-    return fuse(features["text"], features["image"]), 0
+    return MadeFeatures(fuse(features["text"], features["image"]), 0)

@@ -1,13 +1,13 @@
 """Reads item metadata: a table with titles, categories and texts, and pictures in a folder or by path."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
+from index.attribute_types import AttributeType
 from index.errors import InputError
-from trainer.datasets.attributes import as_attributes, attribute_records
 from trainer.datasets.columns import (
     BRAND,
     CATEGORY,
@@ -23,9 +23,17 @@ from trainer.datasets.ids import read_ids
 from trainer.datasets.joining import meeting_note, without_point
 from trainer.datasets.reading import TableFile, read_table
 from trainer.datasets.separated import TextFormat
+from trainer.datasets.table_attributes import (
+    EVERY_ATTRIBUTE,
+    AttributeOptions,
+    ItemColumns,
+    first_categories,
+    read_attributes,
+)
 
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 ITEMS_TEXT = TextFormat(options="--items-")
+IMAGE = ColumnRole("image", "--image-column", ())
 TEXT_ROLES = (TITLE, BRAND, CATEGORY, DESCRIPTION)  # the order of the published text features
 
 
@@ -40,7 +48,7 @@ class ItemTableOptions:
     title_column: str | None = None
     category_column: str | None = None
     text_columns: Sequence[str] = ()
-    attribute_columns: Sequence[str] = ()
+    attributes: AttributeOptions = EVERY_ATTRIBUTE
     image_column: str | None = None
     images: Path | None = None
 
@@ -52,6 +60,7 @@ class ItemTable:
     items: pl.DataFrame
     counts: dict[str, int]
     notes: tuple[str, ...]
+    attribute_types: Mapping[str, AttributeType] = field(default_factory=dict)
 
 
 def read_item_table(options: ItemTableOptions) -> ItemTable:
@@ -60,28 +69,30 @@ def read_item_table(options: ItemTableOptions) -> ItemTable:
     item_id = need_column(table, ITEM_ID, options.id_column)
     title = find_column(table, TITLE, options.title_column)
     category = find_column(table, CATEGORY, options.category_column)
-    listed = ColumnRole("", "--text-columns or --attribute-columns", ())
+    image = need_column(table, IMAGE, options.image_column) if options.image_column else None
+    listed = ColumnRole("", "--text-columns", ())
     text_columns = [need_column(table, listed, name) for name in options.text_columns]
     text_columns = text_columns or _usual_text_columns(table, options)
-    attribute_columns = [need_column(table, listed, name) for name in options.attribute_columns]
     ids = read_ids(table.frame[item_id], exact=options.exact_ids)
     item_ids = _whole_ids(file, ids.values)
-    attributes = as_attributes(item_ids, attribute_records(table.frame, attribute_columns), file.name)
+    columns = ItemColumns(item_id, title, category, image, text_columns)
+    attributes = read_attributes(table, item_ids, columns, options.attributes)
     items = pl.DataFrame(
         {
             "item_id": item_ids,
             "title": _text_of(table.frame, title),
-            "category": _text_of(table.frame, category),
+            "category": _categories(table, category, options.attributes),
             "text": _joined(table.frame, text_columns),
             "attributes": attributes.column,
         }
     )
-    pictured = _with_pictures(items, table, options)
+    pictured = _with_pictures(items, table, image, options)
     chosen = f"item id: {item_id} (--id-column), {ids.kind} (--ids), title: {title or 'none'} (--title-column)"
     text = " + ".join(text_columns) or "none"
     note = f"{file.name}: {chosen}, category: {category or 'none'} (--category-column), text: {text} (--text-columns)"
     counts = {"items_in_the_item_table": len(items)} | pictured.counts | attributes.counts
-    return ItemTable(pictured.items, counts, (table.note, note, *pictured.notes, *attributes.notes))
+    notes = (table.note, note, *pictured.notes, *attributes.notes)
+    return ItemTable(pictured.items, counts, notes, attributes.types)
 
 
 def items_of(item_ids: pl.Series, images: Path | None) -> ItemTable:
@@ -133,6 +144,13 @@ def _whole_ids(file: Path, ids: pl.Series) -> pl.Series:
     return ids
 
 
+def _categories(table: TableFile, category: str | None, options: AttributeOptions) -> pl.Series:
+    lists = [find_column(table, CATEGORY, name) for name in options.list_columns]
+    if category is not None and category in lists:
+        return first_categories(table, category, options.separator)
+    return _text_of(table.frame, category)
+
+
 def _text_of(table: pl.DataFrame, column: str | None) -> pl.Series:
     return as_text(table[column]) if column else pl.Series([""], dtype=pl.String).new_from_index(0, len(table))
 
@@ -144,17 +162,16 @@ def _joined(table: pl.DataFrame, columns: Sequence[str]) -> pl.Series:
     return texts.select(pl.concat_str(pl.all(), separator=" ", ignore_nulls=True).fill_null("")).to_series()
 
 
-def _with_pictures(items: pl.DataFrame, table: TableFile, options: ItemTableOptions) -> ItemTable:
-    if options.image_column is None:
+def _with_pictures(items: pl.DataFrame, table: TableFile, image: str | None, options: ItemTableOptions) -> ItemTable:
+    if image is None:
         return with_pictures_from(items, options.images) if options.images else ItemTable(items, {}, ())
-    role = ColumnRole("image", "--image-column", ())
-    named = as_text(table.frame[need_column(table, role, options.image_column)])
+    named = as_text(table.frame[image])
     base = options.images or options.file.parent
     paths = [_existing(base / path) if path else "" for path in named]
     missing = [path for path, found in zip(named, paths, strict=True) if path and not found]
     if missing and not any(paths):
         raise InputError(
-            f"{options.file}: none of the {len(missing):,} pictures named in column {options.image_column!r} is there,"
+            f"{options.file}: none of the {len(missing):,} pictures named in column {image!r} is there,"
             f" first {str(base / missing[0])!r}; --images names the folder that the paths start from"
         )
     pictured = items.with_columns(pl.Series("image", paths, dtype=pl.String))

@@ -63,6 +63,7 @@ def read(
         },
         counts={"interactions_read": len(table)} | described.counts,
         notes=read.notes + described.notes,
+        attribute_types=described.attribute_types,
     )
 
 
@@ -122,7 +123,7 @@ def _described(item_ids: pl.Series, table: ItemTable) -> ItemTable:
     }
     note = meeting_note("items of the layout", item_ids, table.items["item_id"], "in the item table")
     items = rows.join(table.items, on="item_id", how="left", maintain_order="left")
-    return ItemTable(items, table.counts | counts, (*table.notes, note))
+    return ItemTable(items, table.counts | counts, (*table.notes, note), table.attribute_types)
 
 
 def _features(folder: Path, multimodal: Path | None) -> dict[str, NDArray[np.floating]]:

@@ -30,6 +30,8 @@ class TableFile:
     """How the file was read, with the options that override what was guessed."""
     advice: str = ""
     """What to try when the columns are not those that were expected."""
+    values_are_text: bool = False
+    """All values are strings, numbers too, because the file has no types."""
 
     @property
     def columns(self) -> list[str]:
@@ -63,6 +65,7 @@ def read_table(file: Path, form: TextFormat = FOUND_OUT) -> TableFile:
         read.frame,
         f"{file.name}: separated by {separator} ({form.options}delimiter), {decoded}",
         _advice(read.frame.columns, separator, form),
+        values_are_text=True,
     )
 
 

@@ -81,6 +81,7 @@ def read(
         },
         counts=counts | table.counts,
         notes=notes + table.notes,
+        attribute_types=table.attribute_types,
     )
 
 

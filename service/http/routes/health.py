@@ -47,15 +47,16 @@ async def readyz(service: Service, request: Request[Query]) -> dict[str, Any]:
         "spaces": loaded.similar_items.spaces,
         "files": _files(service),
         "degraded": [f"{task}: {why}" for task, why in sorted(service.metrics.failing_tasks.items())],
-        "events": _events(service),
+        "events": _accepted(service.feedback.log.problem),
+        "items": _accepted(service.items.store.problem),
         "control_file": service.live.hidden.problem or "usable",
         "hidden_items": service.live.hidden.state,
+        "forgotten_people": service.live.forgotten.state,
     }
 
 
-def _events(service: Service) -> str:
-    """Whether the event log takes events; without it everything else is answered."""
-    problem = service.feedback.log.problem
+def _accepted(problem: str | None) -> str:
+    """Whether a store takes events or items; without it everything else is answered."""
     return "accepted" if problem is None else f"refused: {problem}"
 
 

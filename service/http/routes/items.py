@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from fastapi.routing import APIRoute
 
+from service.errors import UnknownItemError
+from service.http.catalogue import Known, known_items
 from service.http.known_ids import is_known_item
 from service.http.parameters import Query
 from service.http.requests import HiddenQuery, with_k_limit
@@ -27,17 +29,39 @@ def routes(settings: RankingSettings) -> list[APIRoute]:
 
 
 async def item(service: Service, request: Request[Query]) -> dict[str, Any]:
-    """One item's metadata, popularity and embedding norms."""
+    """One item's metadata, popularity and embedding norms, and what is stored of it."""
     loaded, bundle = request.loaded, request.loaded.bundle
-    row = known_row(loaded, request.id)
-    norms = {name: np.linalg.norm(part[row]) for name, part in bundle.item_parts.items()}
+    (known,) = await known_items(service, loaded, [request.id])
+    if known is None:
+        known_row(loaded, request.id)  # UnknownItemError, unless the bundle has it
+        raise UnknownItemError(f"item_id: item {request.id[:80]!r} was deleted")
+    parts = {} if known.row is None else bundle.item_parts
     return {
         "bundle": bundle.bundle_id,
-        "source": "bundle",
-        "item": loaded.items.full_record(row),
-        "users": len(bundle.users_of(row)),
-        "part_norms": norms,
+        "source": "bundle" if known.entry is None else "stored",
+        "item": {"item_id": request.id, **known.record},
+        "users": 0 if known.row is None else len(bundle.users_of(known.row)),
+        "part_norms": {name: np.linalg.norm(part[known.row]) for name, part in parts.items()},
         "hidden": request.id in service.live.hidden.ids,
+        "trained": known.trained,
+        "state": known.state,
+        "reason": known.reason,
+        "stored": _stored_fields(known),
+    }
+
+
+def _stored_fields(known: Known) -> dict[str, Any] | None:
+    if known.entry is None or known.entry.item is None:
+        return None
+    item = known.entry.item
+    return {
+        "position": known.entry.position,
+        "categories": item.categories,
+        "text": item.text,
+        "features": {modality: len(values) for modality, values in item.features.items()},
+        "available": item.available,
+        "created_at": item.created_at,
+        "updated_at": item.updated_at,
     }
 
 

@@ -11,11 +11,13 @@ from fastapi.routing import APIRoute
 
 from service.bundles.loaded import LoadedBundle
 from service.events.trending import HOUR_S
+from service.http.item_fields import field_warnings
 from service.http.request_cost import list_cost
 from service.http.requests import PagedQuery, TrendingQuery, with_limits
 from service.http.responses import PopularAnswer, TrendingAnswer
 from service.http.route import Request, route
-from service.ranking.constraints import Constraints, filter_constraints
+from service.http.routes.filtering import query_constraints, warnings_of
+from service.ranking.constraints import Constraints
 from service.ranking.diversity import BY_SCORE
 from service.ranking.turns import Turn
 from service.settings import Settings
@@ -51,13 +53,18 @@ async def popular(service: Service, request: Request[PagedQuery]) -> dict[str, A
     """The most popular items; recent interactions count more where the bundle has times."""
     loaded, query = request.loaded, request.query
     await request.turn.begin()
-    constraints = await filter_constraints(query.filters, loaded.bundle.item_ids, loaded.facet_store)
+    constraints = await query_constraints(service, request, query)
     (ranking,) = await loaded.ranker.rank(
         [None], query.k, query.offset, exclude_seen=False, constraints=constraints, order=BY_SCORE, turn=request.turn
     )
     rows: list[int] = ranking.rows.tolist()
-    items = _render(loaded, rows, ranking.scores, query.offset)
-    return {"bundle": loaded.bundle.bundle_id, "source": "popular", "missing": query.k - len(rows), "items": items}
+    return {
+        "bundle": loaded.bundle.bundle_id,
+        "source": "popular",
+        "missing": query.k - len(rows),
+        "items": _render(loaded, rows, ranking.scores, query),
+        **warnings_of(constraints.warnings, await field_warnings(loaded, query, rows)),
+    }
 
 
 async def trending(service: Service, request: Request[TrendingQuery]) -> dict[str, Any]:
@@ -68,7 +75,7 @@ async def trending(service: Service, request: Request[TrendingQuery]) -> dict[st
     loaded, query, live = request.loaded, request.query, service.live
     await request.turn.begin()
     hours = query.half_life_hours or service.settings.trending_half_life_hours
-    constraints = await filter_constraints(query.filters, loaded.bundle.item_ids, loaded.facet_store)
+    constraints = await query_constraints(service, request, query)
     mask = constraints.allowed_mask(len(loaded.bundle.item_ids))
     mask[loaded.hidden] = False
     depth = query.offset + query.k
@@ -83,7 +90,8 @@ async def trending(service: Service, request: Request[TrendingQuery]) -> dict[st
         "source": "trending" if scored else "popular",
         "half_life_hours": hours,
         "missing": query.k - len(rows),
-        "items": _render(loaded, rows, np.array(scores, np.float64), query.offset),
+        "items": _render(loaded, rows, np.array(scores, np.float64), query),
+        **warnings_of(constraints.warnings, await field_warnings(loaded, query, rows)),
     }
 
 
@@ -109,6 +117,6 @@ async def _popular_rows(
     return rows
 
 
-def _render(loaded: LoadedBundle, rows: list[int], scores: Array, offset: int) -> orjson.Fragment:
-    counts = loaded.recommender.user_counts(np.array(rows, np.int64))
-    return loaded.items.ranked(rows, scores, first=offset + 1, more=[b',"users":%d' % count for count in counts])
+def _render(loaded: LoadedBundle, rows: list[int], scores: Array, query: PagedQuery) -> orjson.Fragment:
+    counts = [b',"users":%d' % count for count in loaded.recommender.user_counts(np.array(rows, np.int64))]
+    return loaded.items.ranked(rows, scores, first=query.offset + 1, more=counts, fields=query.chosen_fields)

@@ -1,24 +1,28 @@
-"""GET /recommend/{user_id}, POST /recommend and /recommend/batch: items for a user, a session, several users."""
+"""GET /recommend/{user_id}, POST /recommend, /recommend/batch and /rank: items for a user, a session, several users."""
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import orjson
 from fastapi.routing import APIRoute
 
 from service.bundles.loaded import LoadedBundle
 from service.errors import ServiceError
+from service.http.exploring import exploration_warnings, explorations, explored_version
+from service.http.item_fields import field_warnings
 from service.http.known_ids import is_known_user
 from service.http.parameters import Query
 from service.http.request_cost import list_cost
-from service.http.requests import BatchBody, RecommendQuery, SessionBody, with_limits
-from service.http.responses import BatchAnswer, RecommendAnswer, SessionAnswer
+from service.http.requests import BatchBody, RankBody, RecommendQuery, SessionBody, rank_body, with_limits
+from service.http.responses import BatchAnswer, RankAnswer, RecommendAnswer, SessionAnswer
 from service.http.route import Request, check_id, route, user_in_path
-from service.ranking.constraints import NO_CONSTRAINTS, Constraints, filter_constraints, rule_constraints
+from service.http.routes.filtering import query_constraints, warnings_of
+from service.ranking.constraints import NO_CONSTRAINTS, Constraints, rule_constraints
 from service.ranking.diversity import BY_SCORE, ListOrder
-from service.ranking.profile import Profile
+from service.ranking.profile import NO_ROWS, Profile
 from service.ranking.recommender import Ranking
 from service.ranking.rules import Rules
 from service.ranking.session import Session, SessionWeights, session_profile, unknown_items
@@ -26,9 +30,11 @@ from service.ranking.turns import Steps, Turn
 from service.settings import HttpSettings, Settings
 from service.state import Service
 
+Array = np.ndarray[Any, Any]
+
 
 def routes(settings: Settings) -> list[APIRoute]:
-    """The three routes of /recommend."""
+    """The three routes of /recommend, and /rank."""
     return [
         route(
             "/recommend/{user_id}",
@@ -39,6 +45,7 @@ def routes(settings: Settings) -> list[APIRoute]:
             user_of=user_in_path,
             cost_of=list_cost,
             cacheable=True,
+            cache_variant=explored_version,
             user_field="user_id",
             impressions=True,
             is_known=is_known_user,
@@ -62,6 +69,16 @@ def routes(settings: Settings) -> list[APIRoute]:
             response=BatchAnswer,
             cost_of=list_cost,
         ),
+        route(
+            "/rank",
+            rank,
+            method="POST",
+            body=rank_body(settings),
+            response=RankAnswer,
+            user_of=lambda request: request.body.user_id,
+            cost_of=list_cost,
+            errors=settings.unknown_user_statuses,
+        ),
     ]
 
 
@@ -74,14 +91,16 @@ async def recommend(service: Service, request: Request[RecommendQuery]) -> dict[
         ranking = await loaded.recommender.recommend(profile, query.k, exclude_seen=query.exclude_seen)
         await request.turn.begin()  # the wait for a search that several requests share is no computing of this one
     else:
-        listing = await _list_request(service, loaded, request.turn, query)
-        (ranking,) = await _rank(loaded, [profile], listing)
+        listing = await _list_request(service, request, query)
+        unknown = profile is loaded.users.unknown_profile  # whose response is one for all unknown users
+        (ranking,) = await _rank(service, loaded, [profile], ["" if unknown else request.id], listing)
     request.timings.mark("search")
-    request.shown = ranking.rows.tolist()
+    request.shown, request.explored = ranking.rows.tolist(), ranking.explored
     fields = await _render_list(loaded, service.settings.past_items, profile, ranking, listing)
     if query.explain:
         request.timings.mark("explain")
-    return {"bundle": loaded.bundle.bundle_id, **fields}
+    warnings = warnings_of(listing.warnings, await field_warnings(loaded, query, request.shown))
+    return {"bundle": loaded.bundle.bundle_id, **fields, **warnings}
 
 
 async def session(service: Service, request: Request[Query]) -> dict[str, Any]:
@@ -89,6 +108,22 @@ async def session(service: Service, request: Request[Query]) -> dict[str, Any]:
 
     Where the bundle knows none of the session's items, the response is the user's, or the popular items.
     """
+    return await _session_answer(service, request, None)
+
+
+async def rank(service: Service, request: Request[Query]) -> dict[str, Any]:
+    """Candidates in the order of their scores for a user, a session, or both; without any of these by popularity.
+
+    Each candidate is scored, and explained, as it would be in a list of /recommend.
+    """
+    body: RankBody = request.body
+    return await _session_answer(service, request, list(dict.fromkeys(body.candidates)))
+
+
+async def _session_answer(
+    service: Service, request: Request[Query], candidates: Sequence[str] | None
+) -> dict[str, Any]:
+    """The response for a session: of all items, or of the candidates."""
     loaded, settings = request.loaded, service.settings
     body: SessionBody = request.body
     session_items = Session([(item.item_id, item.weight) for item in body.items], body.liked, body.disliked)
@@ -96,15 +131,20 @@ async def session(service: Service, request: Request[Query]) -> dict[str, Any]:
     weights = SessionWeights(settings.session_like_weight, settings.session_dislike_weight)
     profile = session_profile(loaded.bundle, request.profile, session_items, weights)
     await request.turn.pause()
-    listing = await _list_request(service, loaded, request.turn, body, body.rules)
-    (ranking,) = await _rank(loaded, [profile], listing)
+    listing = await _list_request(service, request, body, body.rules)
+    if candidates is not None:
+        listing = listing.among(loaded.bundle.item_ids.rows(candidates))
+    (ranking,) = await _rank(service, loaded, [profile], [body.user_id or "\0".join(session_items.ids)], listing)
     request.timings.mark("search")
-    request.shown = ranking.rows.tolist()
+    request.shown, request.explored = ranking.rows.tolist(), ranking.explored
     return {
         "bundle": loaded.bundle.bundle_id,
         "user_id": body.user_id,
-        "unknown_items": unknown_items(loaded.bundle, [*session_items.ids, *_item_ids(body.rules)]),
+        "unknown_items": unknown_items(
+            loaded.bundle, [*(candidates or ()), *session_items.ids, *_item_ids(body.rules)]
+        ),
         **await _render_list(loaded, settings.past_items, profile, ranking, listing),
+        **warnings_of(listing.warnings, await field_warnings(loaded, body, request.shown)),
     }
 
 
@@ -119,8 +159,10 @@ async def batch(service: Service, request: Request[Query]) -> dict[str, Any]:
     errors = {user_id: error for user_id, error in by_user.items() if not isinstance(error, Profile)}
     request.timings.mark("user")
     await request.turn.begin()
-    listing = await _list_request(service, loaded, request.turn, body, body.rules)
-    rankings = await _rank(loaded, list(profiles.values()), listing)
+    listing = await _list_request(service, request, body, body.rules)
+    unknown = loaded.users.unknown_profile
+    names = ["" if profile is unknown else user_id for user_id, profile in profiles.items()]
+    rankings = await _rank(service, loaded, list(profiles.values()), names, listing)
     request.timings.mark("search")
     answers = {
         user_id: orjson.Fragment(orjson.dumps({"user_id": user_id, **error})) for user_id, error in errors.items()
@@ -131,11 +173,13 @@ async def batch(service: Service, request: Request[Query]) -> dict[str, Any]:
         answer = orjson.dumps({"user_id": user_id, **fields}, option=orjson.OPT_SERIALIZE_NUMPY)
         answers[user_id] = orjson.Fragment(answer)
         await request.turn.pause()
+    shown = np.concatenate([NO_ROWS, *(ranking.rows for ranking in rankings)]).tolist()
     return {
         "bundle": loaded.bundle.bundle_id,
         "source": "batch",
         "unknown_items": unknown_items(loaded.bundle, _item_ids(body.rules)),
         "answers": [answers[user_id] for user_id in body.user_ids],
+        **warnings_of(listing.warnings, await field_warnings(loaded, body, shown)),
     }
 
 
@@ -161,21 +205,48 @@ class _ListRequest:
     turn: Turn
     constraints: Constraints = NO_CONSTRAINTS
     order: ListOrder = BY_SCORE
+    candidates: Array | None = None  # rows in the order given, among which alone items are ranked; None: all items
+    warnings: Sequence[str] = ()  # what in the request had no effect
+
+    def among(self, rows: Array) -> "_ListRequest":
+        """The list of these rows only; rows of -1 are of no item."""
+        known = rows[rows >= 0]
+        within = Constraints(np.sort(known))
+        return replace(self, constraints=self.constraints.merged_with(within), candidates=known)
+
+    @property
+    def explores(self) -> bool:
+        """Whether places go to items that few users have seen; given candidates are only ordered."""
+        return self.query.explores and self.candidates is None
 
 
 async def _list_request(
-    service: Service, loaded: LoadedBundle, turn: Turn, query: RecommendQuery, rules: Rules | None = None
+    service: Service, request: Request[Any], query: RecommendQuery, rules: Rules | None = None
 ) -> _ListRequest:
     """Combine the request's filters and rules with the rules file; the request's pins win over those of the file."""
+    loaded = request.loaded
     file_constraints = await service.rules.constraints(loaded.bundle, loaded.facet_store)
-    constraints = await filter_constraints(query.filters, loaded.bundle.item_ids, loaded.facet_store)
+    constraints = await query_constraints(service, request, query)
     if rules is not None:
         constraints = constraints.merged_with(await rule_constraints(rules, loaded.bundle.item_ids, loaded.facet_store))
-    return _ListRequest(query, turn, constraints.merged_with(file_constraints), query.order)
+    explored = exploration_warnings(service) if query.explores else ()
+    return _ListRequest(
+        query,
+        request.turn,
+        constraints.merged_with(file_constraints),
+        query.order,
+        warnings=[*constraints.warnings, *explored],
+    )
 
 
-async def _rank(loaded: LoadedBundle, profiles: Sequence[Profile | None], listing: _ListRequest) -> list[Ranking]:
-    """A ranking for each profile."""
+async def _rank(
+    service: Service,
+    loaded: LoadedBundle,
+    profiles: Sequence[Profile | None],
+    names: Sequence[str],
+    listing: _ListRequest,
+) -> list[Ranking]:
+    """A ranking for each profile; the names tell the draws of their explorations apart."""
     query = listing.query
     return await loaded.ranker.rank(
         profiles,
@@ -185,6 +256,8 @@ async def _rank(loaded: LoadedBundle, profiles: Sequence[Profile | None], listin
         constraints=listing.constraints,
         order=listing.order,
         turn=listing.turn,
+        candidates=listing.candidates,
+        explorations=explorations(service, loaded, query, names) if listing.explores else (),
     )
 
 
@@ -197,14 +270,18 @@ async def _render_list(
 ) -> dict[str, Any]:
     """The fields of a response that hold one ranking; an explanation names at most `max_past_items`."""
     query, rows, turn = listing.query, ranking.rows.tolist(), listing.turn
-    more = (
-        [b',"pinned":true' if row in ranking.pinned else b"" for row in rows] if ranking.pinned else [b""] * len(rows)
-    )
+    marked = ranking.pinned or ranking.explored
+    more = [_marks(ranking, row) for row in rows] if marked else [b""] * len(rows)
     if query.explain:
         explanations = await turn.run(_explain(loaded, max_past_items, profile, ranking, listing))
         more = [b'%b,"explanation":%b' % pair for pair in zip(more, explanations, strict=True)]
-    items = loaded.items.ranked(rows, ranking.scores, first=query.offset + 1, more=more)
+    items = loaded.items.ranked(rows, ranking.scores, first=query.offset + 1, more=more, fields=query.chosen_fields)
     return {"source": ranking.source, "missing": query.k - len(rows), "items": items}
+
+
+def _marks(ranking: Ranking, row: int) -> bytes:
+    pinned = b',"pinned":true' if row in ranking.pinned else b""
+    return pinned + (b',"exploration":true' if row in ranking.explored else b"")
 
 
 def _explain(

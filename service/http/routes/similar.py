@@ -8,12 +8,13 @@ from fastapi.routing import APIRoute
 
 from service.bundles.loaded import LoadedBundle
 from service.errors import UnknownItemError
+from service.http.item_fields import field_warnings
 from service.http.known_ids import is_known_item
 from service.http.request_cost import list_cost
 from service.http.requests import SimilarQuery, with_limits
 from service.http.responses import SimilarAnswer
 from service.http.route import Request, route
-from service.ranking.constraints import NO_CONSTRAINTS, filter_constraints
+from service.http.routes.filtering import query_constraints, warnings_of
 from service.ranking.profile import NO_ROWS
 from service.ranking.recommender import excluded_rows
 from service.ranking.turns import Turn
@@ -45,11 +46,7 @@ async def similar(service: Service, request: Request[SimilarQuery]) -> dict[str,
     loaded, query = request.loaded, request.query
     row = known_row(loaded, request.id)
     await request.turn.begin()
-    constraints = (
-        await filter_constraints(query.filters, loaded.bundle.item_ids, loaded.facet_store)
-        if query.has_filters
-        else NO_CONSTRAINTS
-    )
+    constraints = await query_constraints(service, request, query)
     without = np.concatenate([constraints.excluded, excluded_rows(request.profile, exclude_seen=True)])
     nearest = await loaded.similar_items.nearest(
         row, query.offset + query.k, query.by, without=without, within=constraints.within
@@ -69,7 +66,10 @@ async def similar(service: Service, request: Request[SimilarQuery]) -> dict[str,
         "item_id": request.id,
         "by": query.by,
         "missing": query.k - len(rows),
-        "items": loaded.items.ranked(rows.tolist(), scores, first=query.offset + 1, more=more),
+        "items": loaded.items.ranked(
+            rows.tolist(), scores, first=query.offset + 1, more=more, fields=query.chosen_fields
+        ),
+        **warnings_of(constraints.warnings, await field_warnings(loaded, query, rows.tolist())),
     }
     if nearest is None:
         answer["reason"] = f"this item has no vector in the space {query.by}"

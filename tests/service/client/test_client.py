@@ -18,11 +18,13 @@ from servers import publish, serving
 from service.app import create_app
 from service.client import (
     AsyncClient,
+    CatalogueFull,
     Client,
     ClientError,
     Conflict,
     Forbidden,
     GivenEvent,
+    GivenItem,
     InvalidRequest,
     NotFound,
     RateLimited,
@@ -105,6 +107,32 @@ def test_an_item_is_hidden_and_shown_again(client: Client) -> None:
     assert client.popular(k=1).items[0].item_id != item
     assert not client.show_item(item).hidden
     assert client.hidden_items(k=1, offset=0).total == 0
+
+
+def test_items_are_put_patched_found_and_deleted(client: Client) -> None:
+    chair = GivenItem(title="Settle", categories=("seat",), attributes={"price": 20.0}, features={"text": (0.5,)})
+    assert client.put_item("schema", chair).changed == 1  # an id that is a path of its own
+    assert client.put_items({"schema": chair, "new/2": GivenItem(title="Lamp")}).unchanged == 1
+    assert client.patch_item("new/2", {"attributes": {"price": 3.5}}).changed == 1
+    assert client.item_schema().attributes == {"price": "number"}
+    assert client.declare_attributes({"stock": "number"}).attributes == {"price": "number", "stock": "number"}
+    found = client.items(title="SET")
+    assert [(one.item_id, one.state, one.trained) for one in found.items] == [("schema", "waiting", False)]
+    assert client.items(k=5, after=client.items(k=5).next).items[0].item_id == "item-5"
+    assert client.item("new/2").item["attributes"] == {"price": 3.5}
+    for item_id in ("schema", "new/2"):
+        assert client.delete_item(item_id).changed == 1
+        with pytest.raises(NotFound):
+            client.item(item_id)
+    with pytest.raises(InvalidRequest, match=r"attributes\.price: found string, expected number"):
+        client.put_item("new/2", GivenItem(attributes={"price": "dear"}))
+
+
+def test_more_items_than_are_allowed_are_told_apart(registry: Path, tmp_path: Path) -> None:
+    with serving(registry=registry, data=tmp_path, live_items_max=1) as http, Client(str(http.base_url)) as client:
+        client.put_item("a", GivenItem())
+        with pytest.raises(CatalogueFull, match="retrain"):
+            client.put_item("b", GivenItem())
 
 
 def test_users_and_what_is_on_the_rise_are_asked_for(client: Client) -> None:

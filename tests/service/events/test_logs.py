@@ -14,10 +14,11 @@ from made_events import NOON, made, several
 from servers import Valkey
 
 from service.events.event import Event
-from service.events.log import EventCount, EventLog, Overloaded
+from service.events.log import EventCount, EventLog
 from service.events.open_log import open_log
 from service.events.quality import quality
 from service.settings import Settings
+from service.storage.unavailable import Overloaded
 from service.telemetry.metrics import Metrics
 
 EXAMPLES = itertools.count(1)

@@ -14,9 +14,10 @@ from service.events.counting import COUNTING
 from service.events.event import Event
 from service.events.log import LogUnavailable
 from service.events.open_log import FILE
-from service.events.schema import BUSY_MS, EVENTS
+from service.events.schema import EVENTS
 from service.events.sqlite_log import SqliteLog
 from service.settings import Settings
+from service.sqlite_files import BUSY_MS
 from service.telemetry.metrics import Metrics
 
 
@@ -191,9 +192,9 @@ def test_two_processes_may_open_one_log_at_once_and_number_its_events_together(t
 def test_a_full_disk_refuses_events_and_keeps_none_of_them_until_there_is_room_again(tmp_path: Path) -> None:
     async def steps(log: SqliteLog) -> None:
         await write(log, several(100))
-        assert log._writes is not None
-        (pages,) = log._writes.execute("PRAGMA page_count").fetchone()
-        log._writes.execute(f"PRAGMA max_page_count = {pages}")
+        assert log._database._writes is not None
+        (pages,) = log._database._writes.execute("PRAGMA page_count").fetchone()
+        log._database._writes.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(LogUnavailable, match="cannot be written: database or disk is full") as refused:
             await log.append(several(1_000, start=100))
         assert refused.value.headers == {"Retry-After": "5"}
@@ -207,7 +208,7 @@ def test_a_full_disk_refuses_events_and_keeps_none_of_them_until_there_is_room_a
 def test_a_log_that_another_process_holds_for_long_refuses_and_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.events.schema.BUSY_MS", BUSY_MS // 100)
+    monkeypatch.setattr("service.storage.sqlite_database.BUSY_MS", BUSY_MS // 100)
 
     async def steps(log: SqliteLog) -> None:
         with closing(sqlite3.connect(tmp_path / FILE, isolation_level=None)) as other:

@@ -17,8 +17,8 @@ from servers import Valkey, wait_until
 from index.errors import InputError
 from service.events.log import EventLog, LogUnavailable
 from service.events.open_log import open_log
-from service.events.stream_client import StreamClient
 from service.settings import Settings
+from service.storage.redis_server import RedisServer
 from service.telemetry.metrics import Metrics
 
 SAFE = {"appendonly": "yes", "appendfsync": "always"}
@@ -228,13 +228,13 @@ def test_events_that_come_while_a_new_master_is_made_wait_for_it_and_are_refused
 def test_a_log_that_stays_away_is_waited_for_once_and_then_tried_once_a_write(
     safe: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tries, disconnect_idle = [0], StreamClient.disconnect_idle
+    tries, disconnect_idle = [0], RedisServer.disconnect_idle
 
-    async def counted(client: StreamClient) -> None:  # what follows every try that failed
+    async def counted(client: RedisServer) -> None:  # what follows every try that failed
         tries[-1] += 1
         await disconnect_idle(client)
 
-    monkeypatch.setattr(StreamClient, "disconnect_idle", counted)
+    monkeypatch.setattr(RedisServer, "disconnect_idle", counted)
 
     async def steps(log: EventLog) -> None:
         safe.kill()

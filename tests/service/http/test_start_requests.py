@@ -44,7 +44,7 @@ def test_what_first_requests_would_build_is_built_when_the_service_is_ready(regi
 def test_a_large_bundle_is_ready_before_what_only_some_requests_need_is_built(registry, monkeypatch):
     """Its facets are being built by then, since that may take longer than a request may wait."""
     may_build = threading.Event()
-    monkeypatch.setattr(facets, "build_facets", lambda items: (may_build.wait(), build_facets(items))[1])
+    monkeypatch.setattr(facets, "build_facets", lambda *given: (may_build.wait(), build_facets(*given))[1])
     monkeypatch.setattr("service.http.start_requests.MOST_ITEMS", 10)
     monkeypatch.setattr("service.ranking.similar.MOST_COPIED", 0)
 

@@ -19,7 +19,7 @@ def neighbours(bundle: Bundle, kind: type) -> list[tuple[list[int], np.ndarray]]
         items = SimilarItems(bundle)
         for hidden in (np.array([1, 2, 5]), np.array([], np.int64)):
             for by in items.spaces:
-                assert isinstance((await items._built_space(by)).search, kind)
+                assert isinstance((await items.space(by)).search, kind)
                 items.hide(hidden)
                 for given in ({}, {"without": np.array([3, 4])}, {"within": np.arange(2, 30)}):
                     nearest = await items.nearest(7, 12, by, **given)  # type: ignore[arg-type]

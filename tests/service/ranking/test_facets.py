@@ -12,7 +12,9 @@ from index.bundle import Bundle
 from index.ids import PackedStrings
 from service.errors import InvalidRequestError
 from service.ranking import facets as catalogue
-from service.ranking.facets import CATEGORY, CHUNK, Facet, Facets, FacetStore, build_facets, intersect
+from service.ranking.facets import CATEGORY, CHUNK, Facets, FacetStore, build_facets, intersect
+from service.ranking.filters import building, text_columns
+from service.ranking.filters.text_columns import TextColumn
 from service.ranking.similar import SimilarItems
 
 
@@ -46,14 +48,17 @@ def test_an_item_is_found_by_every_value_that_it_has() -> None:
     assert (found("maker", "x"), found("colour", "green"), found("colour")) == ([], [], [])
     assert (found(CATEGORY, "lamp"), found(CATEGORY, "")) == ([0, 2], [])
     assert three.categories.tolist() == [0, -1, 0]
-    assert three.rows_of_category(0).tolist() == [0, 2]
+    assert three.rows_of_categories([0]).tolist() == [0, 2]
+    assert three.rows_of_categories([-1]).tolist() == []
 
 
 def test_a_value_that_is_repeated_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    read: list[str] = []
+    read: list[Any] = []
     two = facets([{"material": "oak"}, {"material": "wool"}])
-    rows_of = Facet.rows_of
-    monkeypatch.setattr(Facet, "rows_of", lambda facet, value: (read.append(value), rows_of(facet, value))[1])
+    with_text = TextColumn.with_text
+    monkeypatch.setattr(
+        TextColumn, "with_text", lambda column, texts: (read.extend(texts), with_text(column, texts))[1]
+    )
     assert two.rows_with("material", ["wool", "oak"] * 250).tolist() == [0, 1]
     assert read == ["wool", "oak"]
 
@@ -63,15 +68,21 @@ def test_an_attribute_called_category_does_not_stand_in_for_the_category() -> No
     assert two.rows_with(CATEGORY, ["rug"]).tolist() == [1]
 
 
-def test_free_text_and_numbers_of_each_item_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(catalogue, "MOST_VALUES", 3)
-    monkeypatch.setattr(catalogue, "MOST_FACETS", 3)
-    attributes = [{"sku": f"s{i}", "text": "x" * (255 + i), "colour": "red", "late": 1} for i in range(5)]
+def test_free_text_is_not_held_and_further_attributes_are_by_number_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (building, text_columns):
+        monkeypatch.setattr(module, "MOST_VALUES", 3)
+    monkeypatch.setattr(building, "MOST_TEXT_COLUMNS", 3)
+    attributes = [
+        {"sku": f"s{i}", "text": "x" * (255 + i), "colour": "red", "late": "a", "price": i, "at": f"2026-01-0{i + 1}"}
+        for i in range(5)
+    ]
     found = facets(attributes)
-    assert sorted(found.by_name) == ["category", "colour", "text"]
-    assert len(found.by_name["text"].rows) == 2  # those of 255 and 256 characters
+    assert found.unheld == {"late"}
+    assert len(found.rows_with("text", ["x" * 255, "x" * 256, "x" * 257])) == 2
+    assert found.rows_with("price", ["3"]).tolist() == [3]
+    assert found.rows_with("at", ["2026-01-05"]).tolist() == [4]
     for name in ("sku", "late"):
-        with pytest.raises(InvalidRequestError, match=f"by '{name}'; known are category, colour, text"):
+        with pytest.raises(InvalidRequestError, match=f"by '{name}'; known are at, category, colour, price, text"):
             found.rows_with(name, ["s1"])
 
 
@@ -110,7 +121,7 @@ def test_a_hundred_thousand_items_are_parsed_a_chunk_a_call(monkeypatch: pytest.
 
 
 def test_a_build_that_failed_once_is_done_again(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(_: Any) -> None:
+    def fail(*_: Any) -> None:
         raise MemoryError
 
     async def run() -> None:

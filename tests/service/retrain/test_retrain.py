@@ -62,6 +62,21 @@ def test_the_archive_holds_every_event_once_however_often_is_retrained(registry:
     assert len(list(archive.iterdir())) == 3
 
 
+def test_stored_items_are_exported_for_the_training_where_there_are_any(registry: Path) -> None:
+    with serving(**retraining(GOOD, registry)) as client:
+        assert ended(client, started(client))["log"] == ["begun with []"]
+        client.put("/items/new", json={"title": "New", "attributes": {"price": 3}})
+        client.delete("/items/item-1")
+        job = ended(client, started(client))
+    items = registry.parent / "kept" / "retrain" / job["id"] / "items.parquet"
+    assert job["log"] == [f"begun with ['--items', '{items}']"]
+    rows = pq.read_table(items).to_pylist()
+    assert [(row["item_id"], row["title"], row["deleted"]) for row in rows] == [
+        ("new", "New", False),
+        ("item-1", None, True),
+    ]
+
+
 def test_a_trainer_that_fails_changes_nothing_and_its_last_line_is_the_reason(registry: Path) -> None:
     before = Registry(registry).current_id(), Registry(registry).ids()
     with serving(**retraining(FAILS, registry)) as client:

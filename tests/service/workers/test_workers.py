@@ -157,3 +157,14 @@ def test_a_worker_that_crashes_again_and_again_ends_the_service(tmp_path: Path) 
         os.kill(duo.pids()[0], signal.SIGKILL)
         assert duo.running.wait(60) == 1
         assert "ended 5 times within 60 s" in duo.log.read_text()
+
+
+def test_an_item_is_known_to_the_other_worker_once_its_put_is_answered(duo: Duo) -> None:
+    one, other = duo.clients()
+    for number in range(5):
+        before = counted(other, "reco_items_untrained")
+        one.put(f"/items/new-{number}", json={"title": "New"}).raise_for_status()
+        assert counted(other, "reco_items_untrained") == before + 1
+        assert other.get(f"/items/new-{number}").json()["item"]["title"] == "New"
+    other.delete("/items/new-0").raise_for_status()
+    assert one.get("/items/new-0").status_code == 404

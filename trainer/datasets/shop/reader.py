@@ -4,16 +4,20 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 from numpy.random import Generator
 
+from index.attribute_types import AttributeType
 from index.errors import InputError
 from trainer.data import Source
 from trainer.datasets.shop.catalogue import ShopCatalogue, draw_catalogue
+from trainer.datasets.shop.offers import OFFER_TYPES, offer
 from trainer.datasets.shop.people import Assortment, People, Purchases, buy, draw_assortment, draw_people
 from trainer.datasets.shop.pictures import draw_product
+from trainer.datasets.shop.vocabulary import FACETS
 from trainer.datasets.shop.words import title_and_description
 from trainer.progress import track
 
@@ -56,7 +60,7 @@ def read(
     shop = generate(seed, n_items, n_users, n_interactions)
     item_ids = _item_ids(shop.catalogue)
     images = _draw(seed, shop.catalogue, item_ids, image_folder)
-    items = _items(seed, shop.catalogue, item_ids, images)
+    items = _items(seed, shop, item_ids, images)
     purchases = shop.purchases
     interactions = pl.DataFrame(
         {
@@ -67,7 +71,15 @@ def read(
     )
     n_new = int((np.bincount(purchases.item_rows, minlength=n_items) < LEAST_PURCHASES).sum())
     options = {"seed": seed, "n_items": n_items, "n_users": n_users, "n_interactions": n_interactions}
-    return Source("shop", interactions, items, options=options, counts={"items_with_few_interactions": n_new})
+    types: dict[str, AttributeType] = {facet: "string" for facet in FACETS if facet != "category"}
+    return Source(
+        "shop",
+        interactions,
+        items,
+        options=options,
+        counts={"items_with_few_interactions": n_new},
+        attribute_types=types | OFFER_TYPES,
+    )
 
 
 def _check(n_items: int, n_users: int, n_interactions: int) -> None:
@@ -105,8 +117,8 @@ def _draw(seed: int, catalogue: ShopCatalogue, item_ids: list[str], image_folder
         return list(track(painters.map(draw, range(len(paths))), "drawing products", total=len(paths)))
 
 
-def _items(seed: int, catalogue: ShopCatalogue, item_ids: list[str], images: list[str]) -> pl.DataFrame:
-    products = [catalogue.product(row) for row in range(len(catalogue))]
+def _items(seed: int, shop: GeneratedShop, item_ids: list[str], images: list[str]) -> pl.DataFrame:
+    products = [shop.catalogue.product(row) for row in range(len(shop.catalogue))]
     worded = [title_and_description(product, _own_random(seed, 1, row)) for row, product in enumerate(products)]
     return pl.DataFrame(
         {
@@ -115,10 +127,11 @@ def _items(seed: int, catalogue: ShopCatalogue, item_ids: list[str], images: lis
             "category": [product["category"] for product in products],
             "text": [f"{title}. {description}" for title, description in worded],
             "image": images,
-            "attributes": [json.dumps(_attributes(product)) for product in products],
+            "attributes": [json.dumps(_attributes(seed, shop, row, product)) for row, product in enumerate(products)],
         }
     )
 
 
-def _attributes(product: dict[str, str]) -> dict[str, str]:
-    return {facet: value for facet, value in product.items() if facet != "category"}
+def _attributes(seed: int, shop: GeneratedShop, row: int, product: dict[str, str]) -> dict[str, Any]:
+    facets = {facet: value for facet, value in product.items() if facet != "category"}
+    return facets | offer(product, float(shop.assortment.arrived[row]), _own_random(seed, 2, row))

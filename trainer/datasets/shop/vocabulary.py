@@ -48,6 +48,8 @@ STYLES = {name: Wording(**entry) for name, entry in _FILE["styles"].items()}
 USES = {name: Wording(**entry) for name, entry in _FILE["uses"].items()}
 PALETTES: Mapping[str, tuple[Colour, Colour, Colour]] = _FILE["colours"]
 """Main, second and light colour of each colour family."""
+PRICES: Mapping[str, float] = _FILE["prices"]
+"""A usual price of each category."""
 PROPORTIONS: Mapping[str, tuple[float, float]] = _FILE["shapes"]
 """Relative width and height of each shape."""
 FACETS: Mapping[str, tuple[str, ...]] = {

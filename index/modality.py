@@ -1,0 +1,5 @@
+"""The modalities of items, of which bundles and callers have features."""
+
+from typing import Literal
+
+Modality = Literal["text", "image", "multimodal"]

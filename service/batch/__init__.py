@@ -1,0 +1,1 @@
+"""Everybody's lists offline: `python -m service batch`."""

@@ -1,0 +1,144 @@
+"""A run that makes the lists of many users and writes them into one Parquet file."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from index.errors import InputError
+from service.batch.lists import ListMaker, ListOptions, run_constraints
+from service.batch.opening import Opened, opened_lists, users_with_events
+from service.batch.parts import Parts, open_parts
+from service.batch.users_file import Users, users_of
+from service.batch.workers import InProcess, Maker, Part, RunPlan, children, one_thread
+from service.bundles.open_published import open_published
+from service.errors import ServiceError
+from service.ranking.constraints import Constraints
+from service.settings import Settings
+
+PART_USERS = 10_000
+
+OnProgress = Callable[[int, int], None]  # users done, of how many
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What to make, and where to write it."""
+
+    users: str  # a Parquet file, or `all`
+    out: Path
+    options: ListOptions
+    workers: int
+
+
+class Made(NamedTuple):
+    """The outcome of a run."""
+
+    file: str
+    bundle: str
+    users: int
+    rows: int
+    kept_parts: int  # of an earlier run that was interrupted
+    hidden_items: str  # how current they were known
+
+
+async def make_lists(settings: Settings, request: RunRequest, on_progress: OnProgress) -> Made:
+    """Make and write all lists. InputError, with nothing written, where a user, filter or rule is wrong."""
+    one_thread()
+    if not 1 <= request.options.k <= settings.depth_max:
+        raise InputError(f"k is {request.options.k}; expected 1 to {settings.depth_max} (RECO_DEPTH_MAX)")
+    bundle = open_published(settings).bundle
+    async with opened_lists(settings, bundle) as opened:
+        users = users_of(request.users, bundle.user_ids, settings.id_max_chars)
+        try:
+            constraints = await run_constraints(opened.loaded, opened.rules, request.options.filters)
+        except ServiceError as error:
+            raise InputError(error.detail) from error
+        plan = RunPlan(settings, bundle.bundle_id, constraints, request.options)
+        about = _about(plan, await asyncio.to_thread(users.digest, PART_USERS))
+        n_parts = -(-len(users) // PART_USERS)
+        with open_parts(request.out, about, n_parts) as parts:
+            missing = parts.missing()
+            run = _Run(plan, users, parts, missing, on_progress)
+            await run.make_missing(opened, request.workers)
+            rows = await asyncio.to_thread(parts.join, about)
+    return Made(str(request.out), bundle.bundle_id, len(users), rows, n_parts - len(missing), opened.hidden)
+
+
+def _about(plan: RunPlan, users: str) -> dict[str, Any]:
+    """What the lists depend on, beside the events; parts of a run of another kind are of no use."""
+    return {
+        "bundle": plan.bundle_id,
+        "users": users,
+        "k": plan.options.k,
+        "exclude_seen": plan.options.exclude_seen,
+        "filters": asdict(plan.options.filters),
+        "constraints": _digest(plan.constraints),
+        "part_users": PART_USERS,
+    }
+
+
+def _digest(constraints: Constraints) -> str:
+    digest = hashlib.sha256(repr((constraints.pins, [by for _, by in constraints.boosts])).encode())
+    for rows in (constraints.within, *(rows for rows, _ in constraints.boosts)):
+        digest.update(b"all" if rows is None else np.ascontiguousarray(rows, np.int64).tobytes())
+    return digest.hexdigest()
+
+
+class _Run:
+    """The parts that are still to be made, and how many users are done."""
+
+    def __init__(
+        self, plan: RunPlan, users: Users, parts: Parts, missing: frozenset[int], on_progress: OnProgress
+    ) -> None:
+        self._plan = plan
+        self._users = users
+        self._parts = parts
+        self._missing = missing
+        self._on_progress = on_progress
+        self._total = len(users)
+        self._done = self._total - sum(min(PART_USERS, self._total - number * PART_USERS) for number in missing)
+
+    async def make_missing(self, opened: Opened, workers: int) -> None:
+        """Make them in so many processes; one is this process."""
+        self._on_progress(self._done, self._total)
+        if not self._missing:
+            return
+        todo = self._todo(await users_with_events(opened.log))
+        async with _makers(self._plan, opened, min(workers, len(self._missing))) as makers:
+            await _together([self._work_off(maker, todo) for maker in makers])
+
+    def _todo(self, with_events: frozenset[str]) -> Iterator[Part]:
+        for number, ids in enumerate(self._users.batches(PART_USERS)):
+            if number in self._missing:
+                yield Part(self._parts.path(number), self._parts.out, ids, with_events.intersection(ids))
+
+    async def _work_off(self, maker: Maker, todo: Iterator[Part]) -> None:
+        for part in todo:  # all makers take from it: the faster one makes more
+            await maker.make(part)
+            self._done += len(part.user_ids)
+            self._on_progress(self._done, self._total)
+
+
+@asynccontextmanager
+async def _makers(plan: RunPlan, opened: Opened, n: int) -> AsyncIterator[Sequence[Maker]]:
+    if n == 1:
+        yield [InProcess(ListMaker(opened.loaded, plan.constraints, plan.options, pool=plan.settings.diversity_pool))]
+    else:
+        async with children(plan, n) as makers:
+            yield makers
+
+
+async def _together(work: Sequence[Any]) -> None:
+    """Do all of it at once; the first error ends the rest and is raised."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()

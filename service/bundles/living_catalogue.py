@@ -1,0 +1,207 @@
+"""Keeps the bundle that serves, and each that is about to, up to date with the stored items.
+
+Changes are gathered for a moment: each new state of the bundle serves all that came meanwhile. A bundle that is being
+prepared reads the whole store, and what is announced during that time waits for the swap, so that no change is lost.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import islice
+from weakref import WeakKeyDictionary
+
+import structlog
+
+from index.content_path import Features
+from index.errors import InputError
+from service.background import Work
+from service.bundles.current import CurrentBundle
+from service.bundles.loaded import Lifetime, LoadedBundle
+from service.catalogue.item_encoder import Encoder, EncoderFor, no_encoder
+from service.items.item import ItemChange
+from service.items.store import ItemStore, ItemsUnavailable
+from service.telemetry.metrics import CatalogueMetrics
+
+GATHER_S = 0.02
+PAGE = 1_000  # changes read at once
+AT_ONCE = 64  # items encoded in one call
+ENCODE_WAIT_S = 30.0  # a bundle waits so long for features of its items before it serves
+RETRY_S = 5.0  # between looks for items to be encoded again
+
+STATES = ("new", "changed", "closed", "waiting", "not_ranked")
+
+log = structlog.get_logger()
+
+
+class LivingCatalogue:
+    """Applies changes of items to loaded bundles. All methods are for the event loop's thread.
+
+    attach, detach: begin and end to hide the hidden items in a loaded bundle. on_change: responses are outdated.
+    """
+
+    def __init__(
+        self,
+        metrics: CatalogueMetrics,
+        *,
+        attach: Callable[[LoadedBundle], None],
+        detach: Callable[[LoadedBundle], None],
+        on_change: Callable[[], None],
+        store: ItemStore | None = None,
+        encoder_for: EncoderFor = no_encoder,
+    ) -> None:
+        self.current: CurrentBundle | None = None  # until the first bundle is loaded
+        self.encoder_for = encoder_for
+        self._store = store
+        self._metrics = metrics
+        self._attach, self._detach, self._on_change = attach, detach, on_change
+        self._waiting: list[ItemChange] = []
+        self._preparing: WeakKeyDictionary[Lifetime, list[ItemChange]] = WeakKeyDictionary()
+        self._encoders: WeakKeyDictionary[Lifetime, Encoder] = WeakKeyDictionary()
+        self._arrived, self._wanted = asyncio.Event(), asyncio.Event()
+        self._changing = asyncio.Lock()  # held while the living items of the current bundle are changed
+        for state in STATES:
+            metrics.living_items.labels(state).set_function(lambda state=state: self.counts.get(state, 0))  # type: ignore[misc]
+
+    @property
+    def work(self) -> dict[str, Work]:
+        """The background tasks."""
+        return {"living_items": self.run, "encoded_items": self.encode}
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many living items of the current bundle there are, by state."""
+        return {} if self.current is None else self.current.loaded.living.counts
+
+    def feature_problem(self, features: Features) -> str | None:
+        """What is wrong with an item's features, for the bundle that serves; None where nothing is."""
+        path = self._current.loaded.living.path
+        return None if path is None else path.problem(features)
+
+    def follow(self, changes: Sequence[ItemChange]) -> None:
+        """A listener of changes that are durable; they are applied shortly."""
+        self._waiting += changes
+        for before_swap in self._preparing.values():
+            before_swap.extend(changes)
+        self._arrived.set()
+
+    def reset(self) -> None:
+        """The store lost changes: all of its items come again."""
+        self._waiting.clear()
+        if self.current is not None:
+            self.current.loaded.living.reset()
+            self._arrived.set()
+
+    async def catch_up(self, loaded: LoadedBundle, encoder: Encoder | None, *, required: bool) -> LoadedBundle:
+        """The bundle with all stored items, before it serves; what it needs encoded, this encoder encodes.
+
+        InputError where the items are `required` and cannot be read; else they follow when they can be.
+        """
+        if self._store is None:
+            return loaded
+        self._preparing[loaded.lifetime] = []
+        if encoder is not None:
+            self._encoders[loaded.lifetime] = encoder
+        try:
+            await self._read_all(self._store, loaded)
+        except ItemsUnavailable as error:
+            if required:
+                raise InputError(f"the stored items cannot be read: {error.detail}") from error
+            log.warning("the stored items cannot be read; serving without them", error=error.detail)
+        await self._encode_first(loaded)
+        return self._refreshed(loaded)
+
+    async def _read_all(self, store: ItemStore, loaded: LoadedBundle) -> None:
+        position, more = 0, True
+        while more:
+            page = await store.changes(position, PAGE)
+            await asyncio.to_thread(loaded.living.read, page)
+            more = len(page) == PAGE
+            position = page[-1].position if page else position
+
+    async def _encode_first(self, loaded: LoadedBundle) -> None:
+        try:
+            async with asyncio.timeout(ENCODE_WAIT_S):
+                while loaded.living.wanted:
+                    await self._encode_some(loaded)
+        except TimeoutError:
+            log.warning("items are not encoded yet; serving without them", items=len(loaded.living.wanted))
+
+    def complete(self, loaded: LoadedBundle) -> LoadedBundle:
+        """The bundle with what was announced since it caught up. The caller makes it the current one at once."""
+        late = self._preparing.pop(loaded.lifetime, [])
+        self._waiting.clear()  # they are among those, or were read
+        if loaded.living.wanted:
+            self._wanted.set()
+        if not late:
+            return loaded
+        loaded.living.apply(late)
+        return self._refreshed(loaded)
+
+    async def run(self) -> None:
+        """Apply what is announced, until cancelled."""
+        while True:
+            await self._arrived.wait()
+            await asyncio.sleep(GATHER_S)
+            self._arrived.clear()
+            async with self._changing:
+                await self._apply_waiting()
+
+    async def _apply_waiting(self) -> None:
+        current, start = self._current, time.perf_counter()
+        loaded, changes = current.loaded, self._waiting
+        self._waiting = []
+        await asyncio.to_thread(loaded.living.apply, changes)
+        self._replace(loaded)
+        self._metrics.living_seconds.observe(time.perf_counter() - start)
+
+    async def encode(self) -> None:
+        """Let the encoder make the features of items that have none, until cancelled."""
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), RETRY_S)
+            self._wanted.clear()
+            await self._encode_wanted()
+
+    async def _encode_wanted(self) -> None:
+        loaded = self._current.loaded
+        encoder = self._encoders.get(loaded.lifetime)
+        if encoder is None:
+            return
+        async with self._changing:
+            loaded.living.encode_again(encoder.due())
+        while loaded.living.wanted and loaded.lifetime is self._current.loaded.lifetime:
+            await self._encode_some(loaded)
+            async with self._changing:
+                self._replace(loaded)
+
+    async def _encode_some(self, loaded: LoadedBundle) -> None:
+        async with self._changing:
+            items = list(islice(loaded.living.wanted.values(), AT_ONCE))
+        encoder = self._encoders[loaded.lifetime]  # items wait only where there is one
+        made = await encoder.encode(items)
+        problems = {
+            item.item_id: encoder.problems[item.item_id].reason for item in items if item.item_id in encoder.problems
+        }
+        async with self._changing:
+            await asyncio.to_thread(loaded.living.encoded, list(zip(items, made, strict=True)), problems)
+
+    def _replace(self, loaded: LoadedBundle) -> None:
+        """Serve the newest state of the bundle, unless another bundle serves by now."""
+        if loaded.lifetime is not self._current.loaded.lifetime:
+            return
+        self._current.refresh(self._refreshed(self._current.loaded))
+        if loaded.living.wanted:
+            self._wanted.set()
+        self._on_change()
+
+    def _refreshed(self, loaded: LoadedBundle) -> LoadedBundle:
+        refreshed = loaded.refreshed()
+        self._detach(loaded)
+        self._attach(refreshed)
+        return refreshed
+
+    @property
+    def _current(self) -> CurrentBundle:
+        assert self.current is not None  # set before any task runs
+        return self.current

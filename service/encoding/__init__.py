@@ -1,0 +1,1 @@
+"""Encodes texts and pictures of new items by the trainer's encoders, in a process of its own (docs/encoding.md)."""

@@ -1,0 +1,109 @@
+"""The items that the service knows, trained and stored ones together, for the routes that show them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from service.bundles.loaded import LoadedBundle
+from service.errors import InvalidRequestError
+from service.items.item import ItemChange, bundle_record
+from service.items.store import ItemsUnavailable
+from service.ranking.constraints import Filters, filter_constraints
+from service.ranking.facets import as_text
+from service.state import Service
+
+Matches = Callable[[str, Mapping[str, Any]], bool]  # of an item id and its record
+
+
+@dataclass(frozen=True)
+class Known:
+    """One item: its record as a bundle holds it, and where that is from."""
+
+    item_id: str
+    record: Mapping[str, Any]  # title, category, image, attributes
+    row: int | None  # in the bundle that answers
+    entry: ItemChange | None  # in the item store
+    trained: bool
+    state: str  # listed, waiting, unavailable or hidden
+    reason: str | None  # why no list ranks it, of an item that waits
+
+
+async def known_items(service: Service, loaded: LoadedBundle, item_ids: Sequence[str]) -> list[Known | None]:
+    """The items with these ids; None for one that nobody knows or that was deleted.
+
+    While the store cannot be read, trained items are as the bundle has them; ItemsUnavailable for any other.
+    """
+    rows = [loaded.items.row(item_id) for item_id in item_ids]
+    try:
+        entries = await service.items.store.entries(item_ids)
+    except ItemsUnavailable:
+        if None in rows:
+            raise
+        entries = [None] * len(item_ids)
+    return [known(service, loaded, *one) for one in zip(item_ids, rows, entries, strict=True)]
+
+
+def known(
+    service: Service, loaded: LoadedBundle, item_id: str, row: int | None, entry: ItemChange | None
+) -> Known | None:
+    """One item, given its row and what is stored of it; None for one that nobody knows or that was deleted."""
+    item = None if entry is None else entry.item
+    if item is None and (row is None or entry is not None):
+        return None
+    trained = row is not None and row < loaded.bundle.manifest.n_items
+    if item is not None:
+        record = bundle_record(item)
+    else:
+        assert row is not None
+        record = loaded.items.full_record(row)
+    reason = loaded.living.not_ranked.get(item_id)
+    if item_id in service.live.hidden.ids:
+        state = "hidden"
+    elif item is not None and not item.available:
+        state = "unavailable"
+    else:
+        state = "listed" if row is not None and reason is None else "waiting"
+    return Known(item_id, record, row, entry, trained, state, reason)
+
+
+def matcher(filters: Filters, title: str) -> Matches:
+    """Whether a record passes the filters and its title begins so, whatever the case."""
+    prefix, excluded = title.casefold(), set(filters.exclude)
+    wanted: dict[str, set[str]] = {}
+    for name, value in filters.required:
+        wanted.setdefault(name, set()).add(value)
+
+    def matches(item_id: str, record: Mapping[str, Any]) -> bool:
+        return (
+            item_id not in excluded
+            and (not filters.categories or record["category"] in filters.categories)
+            and record["title"].casefold().startswith(prefix)
+            and all(_texts(record["attributes"].get(name)) & values for name, values in wanted.items())
+        )
+
+    return matches
+
+
+def _texts(value: Any) -> set[str | None]:
+    values = value if isinstance(value, list | tuple) else [value]
+    return {as_text(one) for one in values if one is not None}
+
+
+async def trained_rows(service: Service, loaded: LoadedBundle, filters: Filters, after: int) -> Sequence[int]:
+    """The rows of trained items after one, ascending, that pass the filters.
+
+    InvalidRequestError where a filter names an attribute that no item has.
+    """
+    mask = np.ones(loaded.bundle.manifest.n_items, np.bool_)
+    try:
+        constraints = await filter_constraints(filters, loaded.bundle.item_ids, loaded.facet_store)
+        mask &= constraints.allowed_mask(len(loaded.bundle.item_ids))[: len(mask)]
+    except InvalidRequestError:
+        stored = await service.items.types()
+        if not all(name in stored for name, _ in filters.required):
+            raise
+        mask[:] = False  # an attribute of stored items alone
+    rows: Sequence[int] = (np.flatnonzero(mask[after:]) + after).tolist()
+    return rows

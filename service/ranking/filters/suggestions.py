@@ -1,0 +1,36 @@
+"""The known names or values most like one that no item has."""
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+import numpy as np
+
+from service.ranking.filters.text_columns import ListColumn, TextColumn
+
+MOST = 3  # suggested
+LIKENESS = 0.6  # of get_close_matches
+COMPARED = 1_000  # values compared with the one that was sought: the most frequent ones of about its length
+_SLACK = 3  # characters by which a value's length may differ, beside a third of it
+SHOWN = 80  # characters of a value
+
+
+def nearest(sought: str, known: Sequence[str]) -> list[str]:
+    """The most alike of the known texts, best first, upper and lower case alike."""
+    by_folded = {text.casefold(): text for text in reversed(known)}
+    return [by_folded[folded] for folded in get_close_matches(sought.casefold(), by_folded, MOST, LIKENESS)]
+
+
+def nearest_values(sought: str, column: TextColumn | ListColumn) -> list[str]:
+    """The values that some row has most like the sought one."""
+    counts, slack = column.counts(), _SLACK + len(sought) // 3
+    texts = column.dictionary.texts
+    lengths = np.fromiter(map(len, texts), np.int64, len(texts))
+    alike = np.flatnonzero((counts > 0) & (np.abs(lengths - len(sought)) <= slack))
+    frequent = alike[np.argsort(-counts[alike], kind="stable")[:COMPARED]]
+    return nearest(sought, [texts[code] for code in frequent.tolist()])
+
+
+def listed(texts: Sequence[str]) -> str:
+    """Some texts as a sentence names them: 'red', 'blue' or 'grey'."""
+    shown = [repr(text[:SHOWN]) for text in texts]
+    return " or ".join([", ".join(shown[:-1]), shown[-1]] if len(shown) > 1 else shown)
