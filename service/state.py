@@ -23,6 +23,8 @@ from service.events.open_log import open_intake
 from service.items.intake import ItemIntake
 from service.items.open_items import following, open_items
 from service.live import LiveUpdates, open_live
+from service.open_people import open_people
+from service.people.forgetting import Forgetting
 from service.ranking.recall_sampling import RecallSampler
 from service.ranking.rules_file import RulesFile, reload_rules
 from service.ranking.turns import Lane
@@ -56,6 +58,7 @@ class Service:
     feedback: EventIntake
     items: ItemIntake
     live: LiveUpdates
+    people: Forgetting
     rules: RulesFile
     retraining: Retraining | None  # None where no data to train on is configured
     recent: RecentRequests
@@ -102,8 +105,19 @@ async def open_service(
             gate.run,
             items=items.store,
             pictures=ItemPictures(encoding, opened.registry, settings.images),
+            forgotten=lambda: live.forgotten.elements,
         ) as retraining,
+        open_people(
+            settings,
+            metrics,
+            feedback=feedback,
+            live=live,
+            cache=cache,
+            registry=opened.registry,
+            retraining=retraining,
+        ) as people,
     ):
+        live.on_forgotten.append(lambda forgotten: recent.drop(forgotten.times))
         rules = RulesFile(settings.rules_file, metrics, on_change=responses.clear)
         sampler = RecallSampler(settings.recall_sample, metrics, rng)
         lookup_for = partial(live.lookup_for, cache=cache)
@@ -130,8 +144,8 @@ async def open_service(
         current = CurrentBundle(await loader.load(opened.bundle), on_replace, catalogue.complete)
         catalogue.current = current
         service = Service(
-            settings, metrics, cache, responses, feedback, items, live, rules, retraining, recent, current, catalogue,
-            siblings, scrape=None if siblings is None else WorkersScrape(siblings, metrics.registry),
+            settings, metrics, cache, responses, feedback, items, live, people, rules, retraining, recent, current,
+            catalogue, siblings, scrape=None if siblings is None else WorkersScrape(siblings, metrics.registry),
         )  # fmt: skip
         await _warm_up(service, loader, start_requests(service))
         sampler.serve(current.bundle_id)
@@ -162,6 +176,7 @@ async def _warm_up(service: Service, loader: BundleLoader, requests: Sequence[Re
         freshness=live.freshness,
         settings=service.settings,
         metrics=Metrics(),
+        forgotten=live.forgotten,
     )
     await loader.warm_up(replace(loaded, users=users), requests)
     loaded.items.clear_cache()

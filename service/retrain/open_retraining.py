@@ -5,7 +5,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from importlib import import_module
@@ -33,6 +33,7 @@ from service.settings import RetrainSettings
 from service.telemetry.metrics import RetrainMetrics
 
 CONTROL_FILE = "control.sqlite"
+FOLDER = "retrain"  # in the data folder
 OWN_TRAINER = (sys.executable, "-m", "trainer")
 
 
@@ -47,6 +48,7 @@ async def open_retraining(
     items: ItemStore | None = None,
     pictures: ItemPictures | None = None,
     clock: Callable[[], float] = time.time,
+    forgotten: Callable[[], Collection[str]] = tuple,
 ) -> AsyncIterator[Retraining | None]:
     """Retraining with its background task; None where no training data is configured."""
     if settings.retrain_data is None:
@@ -56,7 +58,7 @@ async def open_retraining(
     paths = RetrainPaths(
         data=settings.retrain_data.absolute(),
         registry=registry,
-        folder=settings.data_folder.absolute() / "retrain",
+        folder=settings.data_folder.absolute() / FOLDER,
     )
     store = open_job_store(settings, clock, partial(metrics.unreadable.skip, "jobs"))
     launcher = open_launcher(settings, clock)
@@ -73,7 +75,9 @@ async def open_retraining(
         warm_start=settings.retrain_warm_start,
         secret=None if secret is None else secret.get_secret_value(),
     )
-    supervisor = _make_supervisor(settings, metrics, retraining, run_gate, items=items, pictures=pictures)
+    supervisor = _make_supervisor(
+        settings, metrics, retraining, run_gate, items=items, pictures=pictures, forgotten=forgotten
+    )
     try:
         async with supervised(metrics, {"retraining": supervisor.run}):
             yield retraining
@@ -91,6 +95,7 @@ def _make_supervisor(
     *,
     items: ItemStore | None,
     pictures: ItemPictures | None,
+    forgotten: Callable[[], Collection[str]],
 ) -> Supervisor:
     def make_runner(token: int) -> JobRunner:
         return JobRunner(
@@ -105,6 +110,7 @@ def _make_supervisor(
             clock=retraining.clock,
             poll_s=settings.retrain_poll_s,
             timeout_s=settings.retrain_timeout_s,
+            forgotten=forgotten,
         )
 
     return Supervisor(

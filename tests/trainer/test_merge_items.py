@@ -33,7 +33,7 @@ def feedback(*likes):
 def merged(old, folder, *rows, likes=(), images=None):
     """The data set of old data, these stored items and these likes."""
     items = merge_items(old, read_stored_items(write_items(folder / "items.parquet", *rows)), images, folder / "cache")
-    merge_feedback(old, feedback(*likes), MergeOptions(valid_share=0.0), folder / "new", items)
+    merge_feedback(old, feedback(*likes), MergeOptions(valid_share=0.0), folder / "new", items=items)
     return load_dataset(folder / "new")
 
 
