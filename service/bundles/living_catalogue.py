@@ -172,6 +172,12 @@ class LivingCatalogue:
         self._replace(loaded)
         self._metrics.living_seconds.observe(time.perf_counter() - start)
 
+    def encoding_problem(self, item_id: str) -> str | None:
+        """Why the encoder could not make all features of an item; None where it could, or was not asked."""
+        encoder = self._encoders.get(self._current.loaded.lifetime)
+        problem = None if encoder is None else encoder.problems.get(item_id)
+        return None if problem is None else problem.reason
+
     async def encode(self) -> None:
         """Let the encoder make the features of items that have none, until cancelled."""
         while True:

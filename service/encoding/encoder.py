@@ -5,6 +5,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import structlog
+
 from index.bundle import Bundle
 from index.manifest import EncoderInfo, Modality
 from service.encoding.content_encoder import ContentEncoder, Failure
@@ -19,6 +21,8 @@ FIRST_RETRY_S = 10.0  # doubled at each further one
 
 Made = dict[Modality, list[float]]
 
+log = structlog.get_logger()
+
 
 @dataclass(frozen=True)
 class ItemProblem:
@@ -27,11 +31,6 @@ class ItemProblem:
     reason: str
     attempts: int
     due_at: float | None
-
-
-def bundle_encoder(encoding: Encoding, bundle: Bundle) -> "ItemEncoder":
-    """The encoder of items for a bundle."""
-    return ItemEncoder(encoding, bundle.manifest.encoders)
 
 
 class ItemEncoder:
@@ -158,6 +157,12 @@ class ItemEncoder:
 
 
 def encoder_of(encoding: Encoding, bundle: Bundle) -> ItemEncoder | None:
-    """What makes features for the bundle; None where it names no encoders, or nothing can be encoded here."""
-    encoder = ItemEncoder(encoding, bundle.manifest.encoders)
-    return encoder if encoder.modalities else None
+    """What makes features for the bundle; None where it names no encoders.
+
+    Where nothing can be encoded here, the encoder says so of each item.
+    """
+    if not bundle.manifest.encoders:
+        return None
+    if encoding.unusable is not None:
+        log.warning("items count by ready features only", bundle=bundle.bundle_id, reason=encoding.unusable)
+    return ItemEncoder(encoding, bundle.manifest.encoders)
