@@ -359,11 +359,9 @@ class RankingSettings(MilvusSettings):
     exploration: Annotated[float, Field(ge=0, le=1)] = Field(
         0.0, description="share of the places of /recommend given to items that few have seen, unless a request says"
     )
-    exploration_few: Count = Field(
-        100, description="number of people who have seen an item above which it is not explored"
-    )
+    exploration_few: Count = Field(100, description="impressions from which on an item is not explored")
     exploration_pool: Count = Field(
-        200, description="number of a user's best-scored items from which explored items are drawn"
+        200, description="number of a user's best-scored items with few impressions from which explored ones are drawn"
     )
     session_like_weight: Annotated[float, Field(gt=0, le=1_000)] = Field(
         2.0, description="weight of a liked item of a session, relative to a viewed one"
@@ -379,8 +377,8 @@ class RankingSettings(MilvusSettings):
     item_cache: Count = Field(100_000, description="number of items whose decoded metadata is cached")
     images: str | None = Field(
         None,
-        description="URL prefix of the items' pictures, or a folder of them, which is then served at /images "
-        "(docs/answers.md); unset: answers have the references as they were given",
+        description="URL prefix of pictures, or a folder, which /images then serves (docs/answers.md); unset: "
+        "references stay as given",
     )
     recall_sample: Annotated[int, Field(ge=0)] = Field(
         100,

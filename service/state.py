@@ -27,6 +27,7 @@ from service.ranking.recall_sampling import RecallSampler
 from service.ranking.rules_file import RulesFile, reload_rules
 from service.ranking.turns import Lane
 from service.response_cache import ResponseCache
+from service.retrain.item_pictures import ItemPictures
 from service.retrain.open_retraining import open_retraining
 from service.retrain.retraining import Retraining
 from service.settings import MEGABYTE, Settings
@@ -93,7 +94,15 @@ async def open_service(
         open_live(settings, metrics, feedback, responses.clear, siblings=siblings) as live,
         open_items(settings, metrics, lambda: current.loaded.bundle, pubsub=live.pubsub, siblings=siblings) as items,
         open_encoding(settings, settings.images, opened.registry, metrics) as encoding,
-        open_retraining(settings, opened.registry, metrics, feedback.log, gate.run, items=items.store) as retraining,
+        open_retraining(
+            settings,
+            opened.registry,
+            metrics,
+            feedback.log,
+            gate.run,
+            items=items.store,
+            pictures=ItemPictures(encoding, opened.registry, settings.images),
+        ) as retraining,
     ):
         rules = RulesFile(settings.rules_file, metrics, on_change=responses.clear)
         sampler = RecallSampler(settings.recall_sample, metrics, rng)
@@ -126,18 +135,21 @@ async def open_service(
         )  # fmt: skip
         await _warm_up(service, loader, start_requests(service))
         sampler.serve(current.bundle_id)
-        async with (
-            supervised(metrics, {"recall_sampler": sampler.run} if settings.recall_sample else {}),
-            supervised(metrics, catalogue.work),
-            following(items, metrics),
-            reload_rules(rules, lambda: (current.loaded.bundle, current.loaded.facet_store), settings, metrics),
-            bundle_lifecycle(
-                current, opened, loader, gate=gate, pubsub=live.pubsub, siblings=siblings
-            ) as service.bundles,
-            nullcontext() if siblings is None else siblings.connected(),  # once all of its handlers are there
-        ):
-            del opened  # a reference from here would keep the first bundle open after a swap
-            yield service
+        try:
+            async with (
+                supervised(metrics, {"recall_sampler": sampler.run} if settings.recall_sample else {}),
+                supervised(metrics, catalogue.work),
+                following(items, metrics),
+                reload_rules(rules, lambda: (current.loaded.bundle, current.loaded.facet_store), settings, metrics),
+                bundle_lifecycle(
+                    current, opened, loader, gate=gate, pubsub=live.pubsub, siblings=siblings
+                ) as service.bundles,
+                nullcontext() if siblings is None else siblings.connected(),  # once all of its handlers are there
+            ):
+                del opened  # a reference from here would keep the first bundle open after a swap
+                yield service
+        finally:
+            catalogue.current = None  # a cycle with the current bundle, which it would keep open
 
 
 async def _warm_up(service: Service, loader: BundleLoader, requests: Sequence[RecordedRequest]) -> None:

@@ -353,6 +353,7 @@ def export(
         limits=AutoLimits(recall_floor, index_memory, index_seconds, exact_below),
         precision=precision,
         trend_half_life_days=trend_half_life_days,
+        encoders=encoders,
     )
     bundles.evict_copies(path.name)
     print(bundles.location(path.name))

@@ -10,10 +10,11 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks.cold_items.hiding import hidden_rows, open_prepared, write_without
-from benchmarks.cold_items.measuring import DrawResult, measure_draw
-from benchmarks.cold_items.report import summary, table
+from benchmarks.cold_items.draw import Draw, Drawing
+from benchmarks.cold_items.hiding import open_prepared
+from benchmarks.cold_items.report import summary, tables
 from benchmarks.cold_items.training import trained_bundle
+from deploy.processes import end_by_signals
 from index.cli import command_line, run_cli
 from index.storage import replace_file
 
@@ -30,33 +31,34 @@ def cold_items(
     share: Annotated[float, typer.Option(min=0.001, max=0.5, help="Of the items that is hidden.")] = 0.05,
     config: Annotated[str, typer.Option(help="Of the model; it must have a content path.")] = "anchorease",
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="As for fit.")] = None,
+    served: Annotated[bool, typer.Option("--served/--offline", help="Also put the items to a running service.")] = True,
 ) -> None:
     """Print recall@20 of hidden items and of the others; write result.json.
 
+    Hidden items get their vectors from ready features; where the bundle has encoders, also from raw text and picture.
+
     Example: python -m benchmarks.cold_items data/films --out runs/cold
     """
-    prepared, overrides = open_prepared(data), settings or ()
-    results: list[DrawResult] = []
+    end_by_signals()
+    prepared, overrides, found = open_prepared(data), settings or (), []
     with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task("train on all items", total=draws + 1)
+        task = progress.add_task("train on all items", total=2 * draws + 1)
         full = trained_bundle(data, out / "full", config, overrides)
         for seed in range(first_seed, first_seed + draws):
-            progress.update(task, advance=1, description=f"draw {seed}")
-            hidden = hidden_rows(prepared.n_items, share, seed)
-            folder = out / f"draw-{seed}"
-            if not (folder / "data").exists():
-                folder.mkdir(parents=True, exist_ok=True)
-                write_without(prepared, hidden, folder / "data")
-            without = trained_bundle(folder / "data", folder, config, overrides)
-            results.append(measure_draw(prepared, hidden, seed, without, full))
+            progress.update(task, advance=1, description=f"draw {seed}: train on the others")
+            drawing = Drawing.of(prepared, out / f"draw-{seed}", share, seed)
+            without = trained_bundle(drawing.visible_data(), drawing.folder, config, overrides)
+            progress.update(task, advance=1, description=f"draw {seed}: measure")
+            found.append(Draw(drawing.offline(without, full), drawing.served(without) if served else []))
         progress.update(task, advance=1)
-    _tell(results, out)
+    _tell(found, out)
 
 
-def _tell(results: Sequence[DrawResult], out: Path) -> None:
-    record = {"draws": [asdict(result) for result in results], "summary": summary(results)}
+def _tell(found: Sequence[Draw], out: Path) -> None:
+    record = {"draws": [asdict(draw) for draw in found], "summary": summary(found)}
     replace_file(out / "result.json", json.dumps(record, indent=2).encode())
-    Console().print(table(results))
+    for table in tables(found):
+        Console().print(table)
     typer.echo(json.dumps(record["summary"]))
 
 

@@ -1,4 +1,4 @@
-"""One draw of hidden items: recall@20 of every method on cold and on warm items."""
+"""Recall@20 of every method on the cold and on the warm items of one draw, by the arrays of bundles."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ MODEL, TRAINED, CONTENT, POPULAR, RANDOM = "content path", "had they been traine
 
 
 @dataclass(frozen=True)
-class DrawResult:
+class OfflineResult:
     """Recall by method: of cold items among cold and among all items; of warm items without and with the cold ones."""
 
     seed: int
@@ -36,13 +36,19 @@ class DrawResult:
     warm_beside_cold: float
 
 
-def measure_draw(data: PreparedData, hidden: Array, seed: int, without: Path, full: Path) -> DrawResult:
-    """Compare the bundle trained without the hidden items with baselines, and with the one trained on all."""
-    rng = np.random.default_rng(seed)
+def targets(data: PreparedData, hidden: Array) -> tuple[Target, Target]:
+    """The held-out interactions with the hidden items, and with the others, of users who have a visible past."""
     users, _ = visible_past(data, hidden)
     active = np.bincount(users, minlength=len(data.user_ids)) > 0
+    warm = np.setdiff1d(np.arange(data.n_items), hidden)
+    return Target(data, hidden, active), Target(data, warm, active)
+
+
+def measure_offline(data: PreparedData, hidden: Array, seed: int, without: Path, full: Path) -> OfflineResult:
+    """Compare the bundle trained without the hidden items with baselines, and with the one trained on all."""
+    rng = np.random.default_rng(seed)
     everything, warm = np.arange(data.n_items), np.setdiff1d(np.arange(data.n_items), hidden)
-    cold_target, warm_target = Target(data, hidden, active), Target(data, warm, active)
+    cold_target, warm_target = targets(data, hidden)
     model = bundle_scores(open_bundle(without), data)
     scores = {
         MODEL: model,
@@ -51,7 +57,7 @@ def measure_draw(data: PreparedData, hidden: Array, seed: int, without: Path, fu
         RANDOM: random_scores(data, rng),
         TRAINED: bundle_scores(open_bundle(full), data),
     }
-    return DrawResult(
+    return OfflineResult(
         seed=seed,
         n_hidden=len(hidden),
         n_users=len(cold_target.users),

@@ -150,6 +150,7 @@ class _Endpoints:
     rank = _EndpointMethod(endpoints.rank)
     similar = _EndpointMethod(endpoints.similar)
     item = _EndpointMethod(endpoints.item)
+    image = _EndpointMethod(endpoints.image)
     items = _EndpointMethod(endpoints.items)
     put_item = _EndpointMethod(endpoints.put_item)
     patch_item = _EndpointMethod(endpoints.patch_item)

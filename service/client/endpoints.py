@@ -50,7 +50,7 @@ class ClientRequest(Generic[T]):
 
     method: str
     path: str
-    response: type[T]  # a model, or str for plain text
+    response: type[T]  # a model, str for plain text, or bytes
     query: Mapping[str, Any]
     body: Any = None
     idempotent: bool = True  # only then may the client retry it
@@ -60,6 +60,8 @@ class ClientRequest(Generic[T]):
         """The typed response; pydantic's ValidationError where the content does not fit the type."""
         if issubclass(self.response, BaseModel):
             return self.response.model_validate_json(content)
+        if issubclass(self.response, bytes):
+            return self.response(content)
         return self.response(content.decode())  # type: ignore[call-arg]  # str is the only other type
 
 
@@ -157,6 +159,11 @@ def similar(
 def item(item_id: str) -> ClientRequest[ItemAnswer]:
     """An item's metadata, popularity, embedding norms and what is stored of it; NotFound where there is none."""
     return ClientRequest("GET", _path("items", item_id), ItemAnswer, {})
+
+
+def image(name: str) -> ClientRequest[bytes]:
+    """A picture of the folder that the service serves; NotFound where it has none of this name."""
+    return ClientRequest("GET", _path("images", name), bytes, {})
 
 
 class CatalogueOptions(FilterOptions, total=False):

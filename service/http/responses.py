@@ -225,7 +225,9 @@ class ItemAnswer(Answer):
     hidden: bool = Field(description="whether the item is hidden from every list")
     trained: bool = Field(True, description="whether the training of this bundle saw the item")
     state: ItemState = "listed"
-    reason: str | None = Field(None, description="why no list ranks an item that waits")
+    reason: str | None = Field(
+        None, description="why no list ranks an item that waits, or why its text or picture could not be encoded"
+    )
     stored: StoredFields | None = Field(None, description="null where the item was never put, or its store is down")
 
 

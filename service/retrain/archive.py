@@ -10,7 +10,7 @@ from pathlib import Path
 from index.storage import remove_leftovers
 from service.events.export import export_events
 from service.events.log import EventLog
-from service.items.export import export_items
+from service.items.export import EncodedPictures, export_items
 from service.items.store import ItemStore
 
 
@@ -37,7 +37,7 @@ def archived_position(folder: Path) -> int:
     return int(positions[-1].as_py()) if len(positions) else int(files[-1].stem)
 
 
-async def archive_items(file: Path, store: ItemStore) -> None:
+async def archive_items(file: Path, store: ItemStore, pictures: EncodedPictures | None) -> None:
     """Export the stored items; no file where none was ever stored."""
     if await store.last_position():
-        await export_items(store, file)
+        await export_items(store, file, pictures=pictures)

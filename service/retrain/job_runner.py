@@ -14,6 +14,7 @@ from index.records import PointerMove
 from index.registry import Registry
 from service.errors import ServiceError
 from service.events.log import EventLog
+from service.items.export import EncodedPictures
 from service.items.store import ItemStore
 from service.retrain.archive import archive_items, extend_archive
 from service.retrain.job import Handle, Job, StageName, State
@@ -61,6 +62,7 @@ class JobRunner:
     launcher: Launcher
     events: EventLog
     items: ItemStore | None
+    pictures: EncodedPictures | None
     paths: RetrainPaths
     run_gate: RunGate
     clock: Callable[[], float]
@@ -126,7 +128,7 @@ class JobRunner:
         await asyncio.to_thread(task.folder.mkdir, parents=True, exist_ok=True)
         position = await extend_archive(task.events, self.events)
         if self.items is not None:
-            await archive_items(task.items, self.items)
+            await archive_items(task.items, self.items, self.pictures)
         before = tuple(await asyncio.to_thread(self.paths.registry.ids))
         job = job.model_copy(update={"events_position": position, "bundles_before": before})
         return await self._enter_stage(job, "running", "training")

@@ -19,6 +19,7 @@ from service.events.kinds import trainer_arguments
 from service.events.log import EventLog
 from service.items.store import ItemStore
 from service.redis.client import connect
+from service.retrain.item_pictures import ItemPictures
 from service.retrain.job_runner import JobRunner, RetrainPaths, RunGate
 from service.retrain.job_store import JobStore, OnUnreadable
 from service.retrain.launcher import Launcher
@@ -44,6 +45,7 @@ async def open_retraining(
     run_gate: RunGate,
     *,
     items: ItemStore | None = None,
+    pictures: ItemPictures | None = None,
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Retraining | None]:
     """Retraining with its background task; None where no training data is configured."""
@@ -59,6 +61,7 @@ async def open_retraining(
     store = open_job_store(settings, clock, partial(metrics.unreadable.skip, "jobs"))
     launcher = open_launcher(settings, clock)
     secret = settings.retrain_webhook_secret if settings.retrain_launcher == "webhook" else None
+    folder = pictures.arguments if pictures else []
     retraining = Retraining(
         store=store,
         launcher=launcher,
@@ -66,11 +69,11 @@ async def open_retraining(
         paths=paths,
         clock=clock,
         wake=asyncio.Event(),
-        arguments=(*trainer_arguments(settings), *shlex.split(settings.retrain_arguments)),
+        arguments=(*trainer_arguments(settings), *folder, *shlex.split(settings.retrain_arguments)),
         warm_start=settings.retrain_warm_start,
         secret=None if secret is None else secret.get_secret_value(),
     )
-    supervisor = _make_supervisor(settings, metrics, retraining, run_gate, items)
+    supervisor = _make_supervisor(settings, metrics, retraining, run_gate, items=items, pictures=pictures)
     try:
         async with supervised(metrics, {"retraining": supervisor.run}):
             yield retraining
@@ -85,7 +88,9 @@ def _make_supervisor(
     metrics: RetrainMetrics,
     retraining: Retraining,
     run_gate: RunGate,
+    *,
     items: ItemStore | None,
+    pictures: ItemPictures | None,
 ) -> Supervisor:
     def make_runner(token: int) -> JobRunner:
         return JobRunner(
@@ -94,6 +99,7 @@ def _make_supervisor(
             launcher=retraining.launcher,
             events=retraining.events,
             items=items,
+            pictures=pictures,
             paths=retraining.paths,
             run_gate=run_gate,
             clock=retraining.clock,

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from worlds import topics_dataset
 
+from benchmarks.cold_items.draw import Draw
 from benchmarks.cold_items.hiding import PreparedData, hidden_rows, open_prepared, write_without
-from benchmarks.cold_items.measuring import CONTENT, MODEL, POPULAR, RANDOM, TRAINED, DrawResult, measure_draw
+from benchmarks.cold_items.measuring import CONTENT, MODEL, POPULAR, RANDOM, TRAINED, OfflineResult, measure_offline
 from benchmarks.cold_items.recall import K, Target
 from benchmarks.cold_items.report import summary
 from index.errors import InputError
@@ -29,19 +30,19 @@ def trained(dataset: Dataset, folder: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreparedData, np.ndarray, Dataset, DrawResult]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreparedData, np.ndarray, Dataset, OfflineResult]:
     """160 items of 4 topics, 32 of them hidden; each user likes one topic, which the features of an item tell."""
     root = tmp_path_factory.mktemp("cold")
     full = topics_dataset(root / "full", n_users=80, n_items=160, per_user=12)
     data, hidden = open_prepared(root / "full"), hidden_rows(160, 0.2, seed=1)
     write_without(data, hidden, root / "without")
     without = load_dataset(root / "without")
-    result = measure_draw(data, hidden, 1, trained(without, root / "a"), trained(full, root / "b"))
+    result = measure_offline(data, hidden, 1, trained(without, root / "a"), trained(full, root / "b"))
     return data, hidden, without, result
 
 
 def test_what_trains_has_every_user_and_split_and_nothing_of_the_hidden_items(
-    world: tuple[PreparedData, np.ndarray, Dataset, DrawResult],
+    world: tuple[PreparedData, np.ndarray, Dataset, OfflineResult],
 ) -> None:
     data, hidden, without, _ = world
     assert without.user_ids == data.user_ids
@@ -57,7 +58,7 @@ def test_what_trains_has_every_user_and_split_and_nothing_of_the_hidden_items(
 
 
 def test_items_whose_content_tells_everything_are_found_and_others_are_not(
-    world: tuple[PreparedData, np.ndarray, Dataset, DrawResult],
+    world: tuple[PreparedData, np.ndarray, Dataset, OfflineResult],
 ) -> None:
     *_, result = world
     assert result.n_hidden == 32
@@ -67,15 +68,15 @@ def test_items_whose_content_tells_everything_are_found_and_others_are_not(
     assert result.among_all[MODEL] > 2 * result.among_all[RANDOM]
 
 
-def test_the_summary_is_the_mean_of_the_draws(world: tuple[PreparedData, np.ndarray, Dataset, DrawResult]) -> None:
+def test_the_summary_is_the_mean_of_the_draws(world: tuple[PreparedData, np.ndarray, Dataset, OfflineResult]) -> None:
     *_, result = world
-    found = summary([result, result])
+    found = summary([Draw(result, []), Draw(result, [])])
     assert found["among_cold"] == pytest.approx(result.among_cold)
     assert found["times_the_content_baseline"] == 1.0
 
 
 def test_recall_is_the_share_of_wanted_items_in_the_list_without_the_past(
-    world: tuple[PreparedData, np.ndarray, Dataset, DrawResult],
+    world: tuple[PreparedData, np.ndarray, Dataset, OfflineResult],
 ) -> None:
     data, hidden, *_ = world
     target = Target(data, hidden, np.ones(80, np.bool_))

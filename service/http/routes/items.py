@@ -45,7 +45,7 @@ async def item(service: Service, request: Request[Query]) -> dict[str, Any]:
         "hidden": request.id in service.live.hidden.ids,
         "trained": known.trained,
         "state": known.state,
-        "reason": known.reason,
+        "reason": known.reason or service.catalogue.encoding_problem(request.id),
         "stored": _stored_fields(known),
     }
 

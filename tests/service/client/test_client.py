@@ -80,6 +80,23 @@ def test_sessions_and_batches_are_asked_for(client: Client) -> None:
     assert [one.source for one in batch.answers] == ["user", "user", "popular"]
 
 
+def test_candidates_are_ranked_with_the_fields_that_are_asked_for(client: Client) -> None:
+    given = [item.item_id for item in client.popular(k=5).items]
+    answer = client.rank([*given, "nothing"], [given[0]], user_id="user-1", fields=["material"], explain=True)
+    assert ({item.item_id for item in answer.items}, answer.unknown_items) == ({*given}, ["nothing"])
+    assert all(item.attributes and not item.title for item in answer.items)
+    assert client.popular(k=1, fields=["weight"]).warnings == ["fields: no item has 'weight'"]
+
+
+def test_a_picture_is_fetched_as_bytes(registry: Path, tmp_path: Path) -> None:
+    picture = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
+    (tmp_path / "7.png").write_bytes(picture)
+    with serving(registry=registry, images=str(tmp_path)) as served, Client(str(served.base_url)) as client:
+        assert client.image("7.png") == picture
+        with pytest.raises(NotFound):
+            client.image("../7.png")
+
+
 def test_neighbours_items_and_lists_are_asked_for(client: Client) -> None:
     first, second = (item.item_id for item in client.popular(k=2).items)
     assert client.item(first).item["item_id"] == first

@@ -14,6 +14,8 @@ from made_events import NOON, made, several
 from servers import Valkey
 
 from service.events.event import Event
+from service.events.exposure import Exposure
+from service.events.kinds import BUILT_IN
 from service.events.log import EventCount, EventLog
 from service.events.open_log import open_log
 from service.events.quality import quality
@@ -419,5 +421,25 @@ def test_ids_of_any_script_and_numbers_come_back_as_they_went_in(use: Use, ids: 
         assert [event for _, event in await log.read(before, 100)] == given
         for event in given:
             assert (await log.user_events(event.user_id))[-1] == event
+
+    use(steps)
+
+
+def test_explored_items_are_known_from_what_is_read_back_and_count_once(use: Use) -> None:
+    impression = {"kind": "impression", "item_id": "", "request_id": "r1", "bundle": "b1"}
+
+    async def steps(log: EventLog) -> None:
+        shown = made("shown:r1:1", **impression, items=["a", "b", "c"], value=3)
+        explored = made("explored:r1:2", **impression, items=["c"], value=1)
+        await log.append([shown, explored, made("click", item_id="c", request_id="r1")])
+        exposure = Exposure(
+            BUILT_IN, half_life_s=1e6, refresh_s=0, most_items=10, most_places=10, label=lambda name: name or ""
+        )
+        exposure.add(await everything(log), NOON)
+        told = exposure.explored_places.added_to(quality(await log.counts_since(0)), 0)["overall"]
+        assert (told["answers"], told["items_shown"], told["clicks"]) == (1, 3, 1)
+        found = told["exploration"]
+        assert (found["explored"]["items_shown"], found["others"]["items_shown"]) == (1, 2)
+        assert (found["explored"]["clicks"], found["others"]["clicks"]) == (1, 0)
 
     use(steps)
