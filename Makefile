@@ -34,7 +34,7 @@ TRAIN_CODE := $(wildcard trainer/*.py trainer/models/*.py trainer/model_settings
 INDEX_CODE := $(wildcard trainer/export.py index/*.py)
 
 .PHONY: help install demo demo-check test lint lock format docs check-python fuzz rehearsal check-deploy check-alerts check-azure check-gpu check-image check-dependencies audit clean
-.PHONY: bench-train bench-batch bench-serve bench-index bench-workers bench-events bench-fairness bench-peers bench-scale bench-pipeline soak loadtest slo
+.PHONY: bench-train bench-batch bench-serve bench-index bench-workers bench-events bench-filters bench-fairness bench-peers bench-scale bench-pipeline soak loadtest slo
 
 ##@ Run it
 
@@ -140,6 +140,9 @@ bench-index: install    ## kinds of index: build time, memory, latency, recall a
 
 bench-events: install  ## events: number per second that POST /events stores
 	$(BIN)/python -m loadtests.bench_events
+
+bench-filters: install  ## what filters add to a whole request at 100,000 items, as a ratio to the same request without
+	$(BIN)/python -m loadtests.bench_filters
 
 bench-fairness: install  ## cheap requests alone, and beside four callers of the most expensive legal requests
 	$(BIN)/python -m loadtests.fairness

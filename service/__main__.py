@@ -31,7 +31,8 @@ from service.http.security.keys import new_key as make_key
 from service.http.server import make_server, worker_listeners
 from service.items.export import export_all as export_all_items
 from service.items.open_store import check_store
-from service.live import CONTROL_FILE
+from service.live import CONTROL_FILE, PEOPLE_FILE
+from service.people.forgotten_set import TABLE
 from service.principal import Role
 from service.ranking.constraints import Filters
 from service.ranking.filters.parsing import parse_filter
@@ -71,6 +72,7 @@ def run(
     check_log(settings)
     check_store(settings)
     SqliteHiddenItems(settings.data_folder / CONTROL_FILE)  # InputError where the file is wrong
+    SqliteHiddenItems(settings.data_folder / PEOPLE_FILE, TABLE)
     if n_workers == 1:
         _serve(settings)
         return
@@ -154,7 +156,7 @@ def batch(
     k: Annotated[int, typer.Option(help="items of each list")] = 20,
     exclude_seen: Annotated[bool, typer.Option(help="leave out what the user has interacted with")] = True,
     filter_text: Annotated[
-        str | None, typer.Option("--filter", help="only items that pass: 'price < 50 and stock > 0' (docs/filters.md)")
+        str | None, typer.Option("--filter", help="only items that pass: 'price < 50 and stock > 0' (docs/answers.md)")
     ] = None,
     category: Annotated[list[str] | None, typer.Option(help="only these categories; may be repeated")] = None,
     require: Annotated[list[str] | None, typer.Option(help="only items with name:value; may be repeated")] = None,

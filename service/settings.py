@@ -359,11 +359,9 @@ class RankingSettings(MilvusSettings):
     exploration: Annotated[float, Field(ge=0, le=1)] = Field(
         0.0, description="share of the places of /recommend given to items that few have seen, unless a request says"
     )
-    exploration_few: Count = Field(
-        100, description="number of people who have seen an item above which it is not explored"
-    )
+    exploration_few: Count = Field(100, description="impressions from which on an item is not explored")
     exploration_pool: Count = Field(
-        200, description="number of a user's best-scored items from which explored items are drawn"
+        200, description="number of a user's best-scored items with few impressions from which explored ones are drawn"
     )
     session_like_weight: Annotated[float, Field(gt=0, le=1_000)] = Field(
         2.0, description="weight of a liked item of a session, relative to a viewed one"

@@ -45,6 +45,8 @@ def _served(results: Sequence[ServedResult]) -> dict[str, float]:
         "among_all": _mean(result.among_all for result in results),
         "warm_before": _mean(result.warm_before for result in results),
         "warm_after": _mean(result.warm_after for result in results),
+        "explored_among_all": _mean(result.explored_among_all for result in results),
+        "explored_warm": _mean(result.explored_warm for result in results),
         "first_s": max(result.first_s for result in results),
         "median_s": _mean(result.median_s for result in results),
         "longest_s": max(result.longest_s for result in results),

@@ -24,6 +24,7 @@ Array = np.ndarray[Any, Any]
 Given = Literal["features", "raw"]
 
 COLD = "cold_item"  # the attribute by which lists among cold items are asked for
+EXPLORATION = 0.1  # the 10th and the 20th place
 POLL_S = 0.005
 LONGEST_S = 60.0  # from PUT to the first appearance
 SETTINGS = {
@@ -31,6 +32,7 @@ SETTINGS = {
     "RECO_BODY_MAX_BYTES": "4000000",
     "RECO_REDIS_URL": "",
     "RECO_ANSWER_CACHE_MB": "0",
+    "RECO_LOG_IMPRESSIONS": "true",  # nothing is explored without
 }
 
 
@@ -43,6 +45,8 @@ class ServedResult:
     among_all: float
     warm_before: float
     warm_after: float
+    explored_among_all: float  # of cold items, with EXPLORATION
+    explored_warm: float
     first_s: float  # of the first item, for which encoders start
     median_s: float
     longest_s: float  # of all but the first
@@ -65,6 +69,8 @@ def measure_served(
             among_all=cold.recall_of_lists(lists.of(cold.users)),
             warm_before=warm_before,
             warm_after=warm.recall_of_lists(lists.of(warm.users)),
+            explored_among_all=cold.recall_of_lists(lists.of(cold.users, exploration=EXPLORATION)),
+            explored_warm=warm.recall_of_lists(lists.of(warm.users, exploration=EXPLORATION)),
             first_s=seconds[0],
             median_s=statistics.median(seconds),
             longest_s=max(seconds[1:]),

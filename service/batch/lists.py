@@ -106,7 +106,8 @@ class ListMaker:
             if user_id in with_events:
                 profiles.append(await self._looked_up(user_id))
             else:
-                profiles.append(trained_profile(bundle, row) if row >= 0 else users.unknown_profile)
+                known = row >= 0 and not users.is_forgotten(user_id)
+                profiles.append(trained_profile(bundle, row) if known else users.unknown_profile)
         return profiles
 
     async def _looked_up(self, user_id: str) -> Profile:

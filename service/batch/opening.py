@@ -50,8 +50,10 @@ async def opened_lists(settings: Settings, opened: OpenedBundle) -> AsyncIterato
         open_store(settings, metrics) as items,
         open_encoding(settings, settings.images, opened.registry, metrics) as encoding,
     ):
-        if live.hidden.state == "unknown":
-            raise InputError("the hidden items are unknown: Redis, which shares them, cannot be reached")
+        if "unknown" in (live.hidden.state, live.forgotten.state):
+            raise InputError(
+                "hidden items and forgotten people are unknown: Redis, which shares them, cannot be reached"
+            )
         rules = RulesFile(settings.rules_file, metrics, on_change=lambda: None)
         sampler = RecallSampler(0, metrics, rng)
         lookup_for = partial(live.lookup_for, cache=None)

@@ -161,6 +161,8 @@ class _Endpoints:
     popular = _EndpointMethod(endpoints.popular)
     trending = _EndpointMethod(endpoints.trending)
     user = _EndpointMethod(endpoints.user)
+    forget_user = _EndpointMethod(endpoints.forget_user)
+    export_user = _EndpointMethod(endpoints.export_user)
     hide_item = _EndpointMethod(endpoints.hide_item)
     show_item = _EndpointMethod(endpoints.show_item)
     hidden_items = _EndpointMethod(endpoints.hidden_items)

@@ -17,6 +17,7 @@ from service.http.responses import (
     By,
     CatalogueAnswer,
     EventsAnswer,
+    ForgottenAnswer,
     FullJobAnswer,
     HiddenAnswer,
     HiddenList,
@@ -24,6 +25,7 @@ from service.http.responses import (
     ItemsAnswer,
     JobAnswer,
     JobsAnswer,
+    PersonalDataAnswer,
     PopularAnswer,
     PublishAnswer,
     QualityAnswer,
@@ -40,6 +42,7 @@ from service.items.item import GivenItem
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
+FORGET_TIMEOUT_S = 60.0  # a long event log is read whole
 SCHEMA = "schema"
 SWAP_TIMEOUT_S = 900.0  # for the gate, and for opening and warming up a bundle
 
@@ -225,6 +228,17 @@ def trending(half_life_hours: float | None = None, **options: Unpack[FilterOptio
 def user(user_id: str) -> ClientRequest[UserAnswer]:
     """What is known of a user, and how fresh it is."""
     return ClientRequest("GET", _path("users", user_id), UserAnswer, {})
+
+
+def forget_user(user_id: str) -> ClientRequest[ForgottenAnswer]:
+    """Forget a person everywhere (write); the receipt."""
+    return ClientRequest("DELETE", _path("users", user_id), ForgottenAnswer, {}, timeout_s=FORGET_TIMEOUT_S)
+
+
+def export_user(user_id: str) -> ClientRequest[PersonalDataAnswer]:
+    """Everything that is kept of a person (write)."""
+    path = _path("users", user_id, "/export")
+    return ClientRequest("GET", path, PersonalDataAnswer, {}, timeout_s=FORGET_TIMEOUT_S)
 
 
 def hide_item(item_id: str) -> ClientRequest[HiddenAnswer]:

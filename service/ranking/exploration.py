@@ -41,17 +41,28 @@ class Exploration:
     bundle: Bundle
     exposures: Exposures
     share: float  # 0 to 1, of the list's places
-    few: int  # items that fewer people have seen are candidates
-    pool: int  # best-scored items that candidates are among
+    few: int  # items with fewer impressions are candidates
+    pool: int  # of the best-scored candidates, from which items are drawn
     seed: int
 
-    def drawn(self, rows: Array) -> Array:
-        """The places in rows (n,) of the candidates to show, best draw first.
+    def rarely_had(self) -> Array:
+        """The rows of the items that so few users had in training that few can have seen them, ascending.
 
-        An item counts as seen by everyone it was shown to and by every user who had it in training.
+        Every user of an item stands for as many impressions as one click takes, since most of them were never logged.
         """
+        return np.flatnonzero(self.bundle.popularity_count < self.few * self.exposures.rate)
+
+    def sample(self, rows: Array) -> Array:
+        """At most `pool` of the rows, by chance: for a user of whom nothing is known to rank by."""
+        if len(rows) <= self.pool:
+            return rows
+        chosen: Array = np.random.default_rng(self.seed).choice(rows, self.pool, replace=False)
+        return chosen
+
+    def drawn(self, rows: Array) -> Array:
+        """The places in rows (n,) of the candidates to show, best draw first."""
         impressions, clicks = self.exposures.counts([self.bundle.item_ids[row] for row in rows.tolist()])
-        few = np.flatnonzero(np.maximum(impressions, self.bundle.popularity_count[rows]) < self.few)
+        few = np.flatnonzero(impressions < self.few)
         few = few[np.argsort(rows[few], kind="stable")]  # the same items get the same draws whatever their scores
         rng = np.random.default_rng(self.seed)
         return few[thompson_order(impressions[few], clicks[few], self.exposures.rate, rng)]

@@ -83,12 +83,13 @@ class Ranker:
         """
         depth = offset + k
         hidden, facets = self._search.hidden, await self._category_facets(order)
-        n = max(depth, 0 if order.plain else self._pool, *(exploration.pool for exploration in explorations[:1]))
+        n = depth if order.plain else max(depth, self._pool)
         rankings = []
         for start in range(0, len(profiles), self._at_once):
+            part = slice(start, start + self._at_once)
             contexts = [
                 RankingContext(profile, constraints, self._scoring, hidden=hidden, exclude_seen=exclude_seen)
-                for profile in profiles[start : start + self._at_once]
+                for profile in profiles[part]
             ]
             await turn.pause()
             if candidates is None:
@@ -97,17 +98,51 @@ class Ranker:
                     await turn.begin()
             else:
                 best = [context.score_allowed(candidates) for context in contexts]
-            for i, (context, found) in enumerate(zip(contexts, best, strict=True), start):
+            little_seen = await self._little_seen(
+                profiles[part], explorations[part], constraints, exclude_seen=exclude_seen
+            )
+            for i, (context, found) in enumerate(zip(contexts, best, strict=True)):
                 await turn.pause()
                 chosen, explored = found, NOTHING_EXPLORED
                 if not order.plain:
                     chosen = await self._reorder(context, found, depth, order, facets, turn=turn)
                 if explorations:
                     chosen, explored = _explore(
-                        explorations[i], chosen, found, depth, caps=Caps(order.category_cap), facets=facets
+                        explorations[start + i],
+                        chosen,
+                        little_seen[i],
+                        depth,
+                        caps=Caps(order.category_cap),
+                        facets=facets,
                     )
                 rankings.append(context.to_ranking(chosen, offset, depth, explored))
         return rankings
+
+    async def _little_seen(
+        self,
+        profiles: Sequence[Profile | None],
+        explorations: Sequence[Exploration],
+        constraints: Constraints,
+        *,
+        exclude_seen: bool,
+    ) -> list[Candidates]:
+        """For each exploration the best-scored of the items that few can have seen, as many as it draws from."""
+        if not explorations:
+            return []
+        rare = constraints.merged_with(Constraints(explorations[0].rarely_had()))
+        hidden = self._search.hidden
+        contexts = [
+            RankingContext(profile, rare, self._scoring, hidden=hidden, exclude_seen=exclude_seen)
+            for profile in profiles
+        ]
+        ranked = [context for context in contexts if context.vector is not None]
+        found = iter(await self._best_candidates(ranked, explorations[0].pool, rare))
+        return [
+            context.score_allowed(exploration.sample(np.flatnonzero(context.candidate_mask())))
+            if context.vector is None
+            else next(found)
+            for context, exploration in zip(contexts, explorations, strict=True)
+        ]
 
     async def _category_facets(self, order: ListOrder) -> Facets | None:
         """The facets, where a category cap needs them."""
@@ -183,14 +218,13 @@ class Ranker:
 def _explore(
     exploration: Exploration,
     chosen: Candidates,
-    candidates: Candidates,
+    pool: Candidates,
     depth: int,
     *,
     caps: Caps,
     facets: Facets | None,
 ) -> tuple[Candidates, frozenset[int]]:
-    """The chosen items mixed with what the exploration draws from the candidates, and the rows explored."""
-    pool = candidates[: exploration.pool]
+    """The chosen items mixed with what the exploration draws from the pool, and the rows explored."""
     pool = pool[pool.shares >= 0]  # without what a rule moves down
     drawn = pool[exploration.drawn(pool.rows)]
     both = chosen.followed_by(drawn)

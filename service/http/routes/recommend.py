@@ -99,8 +99,10 @@ async def recommend(service: Service, request: Request[RecommendQuery]) -> dict[
     fields = await _render_list(loaded, service.settings.past_items, profile, ranking, listing)
     if query.explain:
         request.timings.mark("explain")
-    warnings = warnings_of(listing.warnings, await field_warnings(loaded, query, request.shown))
-    return {"bundle": loaded.bundle.bundle_id, **fields, **warnings}
+    answer = {"bundle": loaded.bundle.bundle_id, **fields}
+    if listing.warnings or query.fields:
+        answer |= warnings_of(listing.warnings, await field_warnings(loaded, query, request.shown))
+    return answer
 
 
 async def session(service: Service, request: Request[Query]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ def nearest(sought: str, known: Sequence[str]) -> list[str]:
 
 def nearest_values(sought: str, column: TextColumn | ListColumn) -> list[str]:
     """The values that some row has most like the sought one."""
-    dictionary, held = column.dictionary, column.counts() > 0
+    dictionary, held = column.dictionary, column.held
     differences = np.abs(dictionary.letters - letter_counts([sought.casefold()])).sum(axis=1)  # (n,)
     differences[~held] = np.iinfo(differences.dtype).max
     order = np.argsort(differences, kind="stable")[:COMPARED]

@@ -112,9 +112,10 @@ class TextColumn:
     def with_text(self, texts: Sequence[str]) -> Array:
         return self.among(texts)
 
-    def counts(self) -> Array:
-        """How many rows have each code."""
-        return np.bincount(self.codes[self.codes >= 0], minlength=len(self.dictionary))
+    @cached_property
+    def held(self) -> Array:
+        """Whether some row has the text of each code."""
+        return held_codes(self.codes, len(self.dictionary))
 
     def replaced(self, n_rows: int, changes: Changes) -> "TextColumn":
         texts = {row: as_text(value) or "" for row, value in changes.items()}
@@ -160,9 +161,10 @@ class ListColumn:
         mask[rows] = True
         return mask
 
-    def counts(self) -> Array:
-        """How many rows have each code."""
-        return np.bincount(self.codes[self.codes >= 0], minlength=len(self.dictionary))
+    @cached_property
+    def held(self) -> Array:
+        """Whether some row has the text of each code."""
+        return held_codes(self.codes, len(self.dictionary))
 
     def replaced(self, n_rows: int, changes: Changes) -> "ListColumn":
         texts = {row: texts_of(value) for row, value in sorted(changes.items())}
@@ -188,6 +190,13 @@ class ListColumn:
             tuple(texts[code] if code >= 0 else None for code in self.codes[start:end].tolist())
             for start, end in zip(starts, ends, strict=True)
         ]
+
+
+def held_codes(codes: Array, n: int) -> Array:
+    """Whether each of n codes is among the codes."""
+    held = np.zeros(n + 2, np.bool_)
+    held[codes] = True
+    return held[:n]
 
 
 def letter_counts(texts: Sequence[str]) -> Array:

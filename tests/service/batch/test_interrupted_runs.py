@@ -17,6 +17,7 @@ from index.errors import InputError
 from index.storage import TEMPORARY_PREFIX, locked
 from service.batch.lists import ListOptions
 from service.batch.run import Made, RunRequest, make_lists
+from service.batch.workers import Part, RunPlan, children
 from service.settings import Settings
 
 KILLED = """
@@ -103,6 +104,20 @@ def test_two_runs_do_not_write_into_one_file(registry: Path, tmp_path: Path) -> 
     folder.mkdir()
     with locked(folder), pytest.raises(InputError, match="another run writes there"):
         made(registry, tmp_path / "lists.parquet")
+
+
+def test_a_process_that_fails_or_ends_is_said_to(registry: Path, tmp_path: Path) -> None:
+    settings = Settings(registry=registry, data=tmp_path)
+    part = Part(tmp_path / "part", tmp_path / "lists.parquet", ["user-1"], frozenset())
+
+    async def use() -> None:
+        async with children(RunPlan(settings, "no-bundle", ListOptions(5), 0.0), 1) as (child,):
+            with pytest.raises(InputError, match="no-bundle"):
+                await child.make(part)
+            with pytest.raises(InputError, match="a process that made lists ended with 0; the same command goes on"):
+                await child.make(part)
+
+    asyncio.run(use())
 
 
 def test_a_folder_is_no_file_to_write(registry: Path, tmp_path: Path) -> None:

@@ -157,6 +157,16 @@ def test_users_and_what_is_on_the_rise_are_asked_for(client: Client) -> None:
     assert client.trending(half_life_hours=2, k=2).half_life_hours == 2
 
 
+def test_a_person_is_exported_and_forgotten(client: Client) -> None:
+    client.send_events(GivenEvent(user_id="user-9", item_id="item-2", kind="purchase", value=9.5, quantity=2))
+    client.send_events(GivenEvent(user_id="user-9", item_id="item-2", kind="purchase"))
+    assert [(event.value, event.quantity) for event in client.export_user("user-9").events] == [(9.5, 2), (1.0, None)]
+    receipt = client.forget_user("user-9")
+    assert (receipt.removed.events, receipt.user_id) == (2, "user-9")
+    assert client.export_user("user-9").forgotten == [receipt.receipt]
+    assert client.user("user-9").source == "popular"
+
+
 def test_bundles_are_listed_published_and_rolled_back(tmp_path: Path) -> None:
     first = publish(tmp_path, make_content(seed=1)).bundle_id
     second = publish(tmp_path, make_content(seed=2)).bundle_id

@@ -137,16 +137,24 @@ def test_a_good_new_item_is_found_and_a_bad_one_stops_being_shown(exposure: Expo
 def test_items_that_many_had_or_saw_are_no_candidates(exposure: Exposure, bundle: Bundle) -> None:
     most_had = int(bundle.popularity_count.argmax())
     show(exposure, 1, ["item-3"], [])
-    few = int(bundle.popularity_count[most_had])
-    rows = np.arange(40)
+    show(exposure, 2, ["item-3"], [])
+    few = round(bundle.popularity_count[most_had] / exposure.rate)  # a click takes 1 / rate impressions
+    assert most_had not in Exploration(bundle, exposure, 0.5, few=few - 1, pool=40, seed=0).rarely_had()
+    assert len(Exploration(bundle, exposure, 0.5, few=few + 1, pool=40, seed=0).rarely_had()) == 40
     found: set[int] = set()
     for seed in range(200):
-        found |= set(Exploration(bundle, exposure, 0.5, few=few, pool=40, seed=seed).drawn(rows).tolist())
-    assert found == set(np.flatnonzero(bundle.popularity_count < few).tolist())
-    found = set()
-    for seed in range(200):
-        found |= set(Exploration(bundle, exposure, 0.5, few=1, pool=40, seed=seed).drawn(rows).tolist())
-    assert found == set(np.flatnonzero(bundle.popularity_count == 0).tolist()) - {3}
+        found |= set(Exploration(bundle, exposure, 0.5, few=1, pool=40, seed=seed).drawn(np.arange(40)).tolist())
+    assert found == set(range(40)) - {3}
+
+
+def test_of_more_rows_than_the_pool_a_sample_is_drawn_by_the_seed(exposure: Exposure, bundle: Bundle) -> None:
+    samples = [
+        Exploration(bundle, exposure, 0.5, few=1, pool=5, seed=seed).sample(np.arange(10, 30)).tolist()
+        for seed in (1, 1, 2)
+    ]
+    assert samples[0] == samples[1] != samples[2]
+    assert len(set(samples[0])) == 5
+    assert Exploration(bundle, exposure, 0.5, few=1, pool=5, seed=1).sample(np.arange(3)).tolist() == [0, 1, 2]
 
 
 def test_the_order_of_candidates_does_not_change_their_draws(exposure: Exposure, bundle: Bundle) -> None:

@@ -15,7 +15,7 @@ SHOWN_TO_LEARN = "Shown to learn about it: few have seen it yet."
 @pytest.fixture(scope="module")
 def exploring(registry: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     folder = tmp_path_factory.mktemp("exploring")
-    changes = {"exploration_refresh_s": 1e-6, "live_poll_s": 0.05, "answer_cache_mb": 0}
+    changes = {"exploration_refresh_s": 1e-6, "live_poll_s": 0.05, "answer_cache_mb": 0, "exploration_few": 10**6}
     with serving(registry=registry, data=folder, log_impressions=True, **changes) as client:
         yield client
 
@@ -121,17 +121,25 @@ def test_quality_tells_explored_places_beside_the_others(registry: Path, tmp_pat
         assert (found["others"]["items_shown"], found["others"]["clicks"]) == (of_others, 0)
 
 
-def test_what_many_have_seen_is_explored_no_more(registry: Path, tmp_path: Path) -> None:
-    changes = {"exploration_refresh_s": 1e-6, "live_poll_s": 0.05, "exploration_few": 12, "answer_cache_mb": 0}
+def test_what_many_have_seen_is_explored_no_more(registry: Path, bundle: Bundle, tmp_path: Path) -> None:
+    changes = {"exploration_refresh_s": 1e-6, "live_poll_s": 0.05, "exploration_few": 30, "answer_cache_mb": 0}
     with serving(registry=registry, data=tmp_path, exploration=0.5, **changes) as client:
         first = ask(client, k=40, seed=1)
         assert "RECO_LOG_IMPRESSIONS" in first["warnings"][0]
         assert not explored(first)
-        shown = [{"user_id": "x", "kind": "impression", "item_id": item} for item in ids(first) for _ in range(13)]
-        client.post("/events", json=shown[:13])
+        event = {"user_id": "x", "item_id": "item-1"}
+        requests = [f"r{i}" for i in range(13)]
+        clicks = [event | {"kind": kind, "request_id": r} for r in requests for kind in ("impression", "click")]
+        client.post("/events", json=clicks)
         wait_until(lambda: "warnings" not in ask(client, k=40, seed=1))
         assert any(explored(ask(client, k=40, seed=seed)) for seed in range(5))
-        client.post("/events", json=shown[13:])
+        shown = [
+            event | {"kind": "impression", "item_id": item}
+            for item in map(bundle.item_ids.__getitem__, range(40))
+            for _ in range(31)
+        ]
+        for start in (0, 1_000):
+            client.post("/events", json=shown[start : start + 1_000])
         wait_until(lambda: not any(explored(ask(client, k=40, seed=seed)) for seed in range(5)))
 
 

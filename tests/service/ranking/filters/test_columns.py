@@ -1,4 +1,6 @@
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import numpy as np
@@ -110,6 +112,16 @@ def test_selections_are_cached_until_one_of_their_columns_changes() -> None:
     third = second.with_items(3, {2: item(colour="red")})
     assert rows(third, "colour = red") == [0, 2]
     assert rows(third, "not colour = blue") == [0, 2]
+
+
+def test_the_cache_keeps_no_column_alive_that_was_replaced() -> None:
+    found = facets(item(price=1), item(price=2))
+    replaced = weakref.ref(found.columns["price"])
+    assert rows(found, "price < 2 and weight = 1 or price = 2") == [1]
+    found = found.with_items(2, {0: item(price=3)})
+    gc.collect()
+    assert replaced() is None
+    assert rows(found, "price < 2 and weight = 1 or price = 2") == [1]
 
 
 def test_the_cache_is_bounded_and_now_counts_by_the_minute(monkeypatch: pytest.MonkeyPatch) -> None:
