@@ -37,11 +37,12 @@ ARG DEVICE
 COPY requirements/service-${DEVICE}.lock /opt/service.lock
 RUN /opt/tools/bin/pip --python /opt/anchorrec/bin/python install \
     --no-cache-dir --only-binary :all: --require-hashes --requirement /opt/service.lock
-# Files that the service never opens: a second, asynchronous Kubernetes client, and all of Arrow except local Parquet.
-# They are a fifth of the packages. A name that no longer exists fails the build.
+# Files that the service never opens: a second, asynchronous Kubernetes client, all of Arrow except local Parquet,
+# onnxruntime's tools, and what downloads models. They are a fifth of the packages. A name that no longer exists fails the build.
 WORKDIR /opt/anchorrec/lib/python3.11/site-packages
 RUN rm -r kubernetes/aio numpy/*/tests pyarrow/tests pyarrow/include \
-    pyarrow/*_flight.* pyarrow/*arrow_s3.* pyarrow/_s3fs.*
+    pyarrow/*_flight.* pyarrow/*arrow_s3.* pyarrow/_s3fs.* \
+    onnxruntime/transformers onnxruntime/quantization onnxruntime/tools hf_xet
 COPY index /opt/anchorrec/app/index
 COPY service /opt/anchorrec/app/service
 RUN python -m compileall -q /opt/anchorrec/app

@@ -24,7 +24,7 @@ BUNDLES := $(DEMO)/$(MODEL)/bundles
 # The resolver for requirements/. TORCH_LINKS is the index of the CPU build of torch.
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-annotate \
           --custom-compile-command 'make lock'
-SERVICE_EXTRAS := --extra service --extra tracing --extra kubernetes --extra bucket
+SERVICE_EXTRAS := --extra service --extra encode --extra tracing --extra kubernetes --extra bucket
 TORCH_LINKS ?= $(or $(PIP_FIND_LINKS),https://download.pytorch.org/whl/cpu/torch/)
 
 DATA_CODE  := $(wildcard trainer/data.py trainer/prepare.py trainer/features.py trainer/splits.py trainer/datasets/*.py \
@@ -34,7 +34,7 @@ TRAIN_CODE := $(wildcard trainer/*.py trainer/models/*.py trainer/model_settings
 INDEX_CODE := $(wildcard trainer/export.py index/*.py)
 
 .PHONY: help install demo demo-check test lint lock format docs check-python fuzz rehearsal check-deploy check-alerts check-azure check-gpu check-image check-dependencies audit clean
-.PHONY: bench-train bench-batch bench-serve bench-index bench-workers bench-events bench-fairness bench-peers bench-scale bench-pipeline bench-cold soak loadtest slo
+.PHONY: bench-train bench-batch bench-serve bench-index bench-workers bench-events bench-filters bench-fairness bench-peers bench-scale bench-pipeline bench-cold soak loadtest slo
 
 ##@ Run it
 
@@ -140,6 +140,9 @@ bench-index: install    ## kinds of index: build time, memory, latency, recall a
 
 bench-events: install  ## events: number per second that POST /events stores
 	$(BIN)/python -m loadtests.bench_events
+
+bench-filters: install  ## what filters add to a whole request at 100,000 items, as a ratio to the same request without
+	$(BIN)/python -m loadtests.bench_filters
 
 bench-fairness: install  ## cheap requests alone, and beside four callers of the most expensive legal requests
 	$(BIN)/python -m loadtests.fairness

@@ -18,7 +18,12 @@ MORE_CANDIDATES = 64  # than k, whose vectors are read together; a query with mo
 
 def scans_blocks(engine: Engine, n: int, k: int) -> bool:
     """Whether this search scores every row anyway, and has as many groups as it is to return rows."""
-    return engine.plain and engine.device == "cpu" and k <= _n_groups(n)
+    return engine.plain and engine.device == "cpu" and has_groups(n, k)
+
+
+def has_groups(n: int, k: int) -> bool:
+    """Whether n rows have as many groups as a search is to return rows."""
+    return k <= _n_groups(n)
 
 
 def scan_blocks(

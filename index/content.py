@@ -88,6 +88,7 @@ class BundleContent:
     events_position: int | None = None  # of the last event of the service's log that training included
     attribute_types: Mapping[str, AttributeType] = field(default_factory=dict)
     encoders: Mapping[str, EncoderInfo] = field(default_factory=dict)  # by modality, of the raw content of items
+    forgotten: Sequence[str] = ()  # receipts of the people whom training left out on request
 
     @property
     def sizes(self) -> BundleSizes:

@@ -82,7 +82,10 @@ class ContentPath:
         return None
 
     def rows(self, items: Sequence[Features]) -> ContentRows:
-        """The rows of items, of each of which the features are known and without a problem; else InputError."""
+        """The rows of items, of each of which the features are known and without a problem; else InputError.
+
+        One item and many get the same rows, to the bit: replicas that take items in at other times agree.
+        """
         for features in items:
             if problem := self.problem(features):
                 raise InputError(problem)
@@ -98,17 +101,16 @@ class ContentPath:
     def _parts(self, unit: Mapping[str, Array], n: int) -> dict[str, Array]:
         """What each modality adds, and the mean."""
         rho, anchor = np.float32(self._anchor.rho), self._anchor
-        parts = {modality: rho * (rows @ anchor.weights[modality]) for modality, rows in unit.items()}
+        parts = {modality: rho * _times(rows, anchor.weights[modality]) for modality, rows in unit.items()}
         return parts | {_MEAN_PART: np.repeat(rho * anchor.mean[None], n, axis=0)}
 
     def _fold_in(self, unit: Mapping[str, Array], embeddings: Array) -> Array:
         anchor = self._anchor
         if anchor.fold_in_mean is None:
-            fitted: Array = embeddings @ self._fold_in_of_embeddings
-            return fitted
+            return _times(embeddings, self._fold_in_of_embeddings)
         total = np.repeat(anchor.fold_in_mean[None], len(embeddings), axis=0)
         for modality, rows in unit.items():
-            total += rows @ anchor.fold_in_weights[modality]
+            total += _times(rows, anchor.fold_in_weights[modality])
         return total
 
     @cached_property
@@ -137,7 +139,7 @@ class ContentPath:
                 continue
             projection = self._projections[modality]
             rows = unit_rows(_stacked(modality, items, self.widths[modality])[0])
-            found[modality] = (rows if projection is None else unit_rows(rows @ projection)).astype(np.float16)
+            found[modality] = (rows if projection is None else unit_rows(_times(rows, projection))).astype(np.float16)
         return found
 
 
@@ -149,6 +151,14 @@ def _is_reproducible(bundle: Bundle, modality: str) -> bool:
     if bundle.anchor is not None and modality in bundle.anchor.widths:
         return bundle.anchor.widths[modality] == width
     return width < MAX_NEIGHBOUR_WIDTH or bundle.manifest.format >= 4  # older formats do not say what was projected
+
+
+def _times(rows: Array, weights: Array) -> Array:
+    """The product (n, d), a row at a time: BLAS rounds a product of matrices differently with the number of rows."""
+    product = np.empty((len(rows), weights.shape[1]), np.float32)
+    for place, row in enumerate(rows):
+        np.matmul(row, weights, out=product[place])
+    return product
 
 
 def _stacked(modality: str, items: Sequence[Features], width: int) -> tuple[Array, Array]:

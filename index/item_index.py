@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from index.block_scan import scan_blocks, scans_blocks
+from index.block_scan import has_groups, scan_blocks, scans_blocks
 from index.building import Progress
 from index.engine import Engine, build_engine, read_engine, stored_vectors, write_engine
 from index.errors import InputError
@@ -31,7 +31,7 @@ from index.ranking import (
     largest_norm,
     rounding_error,
 )
-from index.search_plan import SCORE, Plan, fetches_more, is_scored, plan_search
+from index.search_plan import SCORE, SCORED_SHARE, Plan, fetches_more, is_scored, plan_search
 
 __all__ = ["ItemIndex", "exact_search"]
 
@@ -148,10 +148,13 @@ class ItemIndex:
         queries = checked_queries(queries, self.vectors.shape[1])  # (m, d)
         excluded = checked_exclude(exclude, len(queries), len(self))
         error, k = rounding_error(queries, self.norm), checked_k(k, len(self))
-        if within is None and scans_blocks(self.engine, len(self), k):
-            return scan_blocks(self.vectors, queries, k, excluded=excluded, hidden=self.hidden, error=error)
+        scored = within is not None and self._scored(len(checked_rows(within, len(self))))
+        if self._scans_blocks(k, within, scored=scored):
+            others = NO_ROWS if within is None else np.flatnonzero(~self._mask(within))
+            hidden = np.concatenate([self.hidden, others]) if len(others) else self.hidden
+            return scan_blocks(self.vectors, queries, k, excluded=excluded, hidden=hidden, error=error)
         rows, scores = empty_result(len(queries), k)
-        if within is not None and self._scored(len(checked_rows(within, len(self)))):
+        if within is not None and scored:
             self._score(queries, excluded, within, rows, scores)
             return rows, scores
         if within is not None and self.overflow is not None and not self.engine.takes_selector:  # a GPU engine
@@ -161,6 +164,15 @@ class ItemIndex:
         for plan, places in self._plans(batch, None if within is None else len(within)):
             self._search(batch, places, plan)
         return rows, scores
+
+    def _scans_blocks(self, k: int, within: Array | None, *, scored: bool) -> bool:
+        """Whether all rows are scored by matrix products, and those outside `within` left out afterwards.
+
+        Each of many rows costs more where it is copied first.
+        """
+        if within is None or not scored:
+            return scans_blocks(self.engine, len(self), k)
+        return len(within) * SCORED_SHARE > len(self) and has_groups(len(self), k)
 
     def _scored(self, n: int) -> bool:
         """Whether a search within n rows is better done by scoring each of them."""

@@ -19,9 +19,9 @@ from index.tables import Precision
 from index.validation import explained
 
 FORMAT = 4
-# 3: attributes have no declared types, encoders no files, nothing predicts fold-in or neighbours of an item that
-# training never saw. 2: also, all tables are float32. 1: also, every user has an own term, all past items count alike,
-# there is no anchor.
+# 3: attributes have no declared types, encoders no files, no people were left out, and nothing predicts fold-in or
+# neighbours of an item that training never saw. 2: also, all tables are float32. 1: also, every user has an own term,
+# all past items count alike, there is no anchor.
 READABLE = (1, 2, 3, 4)
 MANIFEST = "manifest.json"
 INDEX = "index/item.faiss"
@@ -122,6 +122,7 @@ class Manifest(FrozenModel):
     tables: TablesInfo = TablesInfo()
     attribute_types: dict[str, AttributeType] = Field(default_factory=dict)
     encoders: dict[Modality, EncoderInfo] = Field(default_factory=dict)
+    forgotten: tuple[Annotated[str, Field(pattern="^[A-Za-z0-9-]{1,64}$")], ...] = ()  # receipts of people left out
     n_users: Size
     n_items: Size
     n_interactions: Count

@@ -122,6 +122,7 @@ def _record(content: BundleContent, created_at: datetime) -> dict[str, Any]:
         "anchor": None if content.anchor is None else content.anchor.info.model_dump(),
         "attribute_types": dict(content.attribute_types),
         "encoders": {modality: encoder.model_dump() for modality, encoder in content.encoders.items()},
+        "forgotten": sorted(content.forgotten),
         "n_users": sizes.n_users,
         "n_items": sizes.n_items,
         "n_interactions": sizes.n_interactions,

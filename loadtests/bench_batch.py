@@ -32,14 +32,17 @@ app = command_line()
 @app.command()
 def bench_batch(
     *,
-    full: Annotated[bool, typer.Option("--full", help="All users; without, a tenth and a straight line.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="A million users; without, a tenth and a straight line.")
+    ] = False,
+    users: Annotated[int | None, typer.Option(min=CHECKED, help="Users [default: a tenth of a million].")] = None,
     items: Annotated[int, typer.Option(min=100, help="Items of the bundle.")] = 100_000,
     size: Annotated[int, typer.Option(min=2, help="Dimensions of its embeddings.")] = 64,
     k: Annotated[int, typer.Option(min=1, help="Items of each list.")] = 20,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes [default: usable cores].")] = None,
 ) -> None:
     """Make the lists of all users of a random bundle, 30 seen items each; print what it took as a line of JSON."""
-    n_users, n_workers = USERS if full else TENTH, workers or len(os.sched_getaffinity(0))
+    n_users, n_workers = USERS if full else users or TENTH, workers or len(os.sched_getaffinity(0))
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="anchorrec-bench-") as folder:
         registry, out = Path(folder) / "bundles", Path(folder) / "lists.parquet"

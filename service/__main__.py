@@ -31,9 +31,11 @@ from service.http.security.keys import new_key as make_key
 from service.http.server import make_server, worker_listeners
 from service.items.export import export_all as export_all_items
 from service.items.open_store import check_store
-from service.live import CONTROL_FILE
+from service.live import CONTROL_FILE, PEOPLE_FILE
+from service.people.forgotten_set import TABLE
 from service.principal import Role
 from service.ranking.constraints import Filters
+from service.ranking.filters.parsing import parse_filter
 from service.ranking.rules import requirements
 from service.ranking.rules_file import check_rules
 from service.redis.check import check_redis
@@ -70,6 +72,7 @@ def run(
     check_log(settings)
     check_store(settings)
     SqliteHiddenItems(settings.data_folder / CONTROL_FILE)  # InputError where the file is wrong
+    SqliteHiddenItems(settings.data_folder / PEOPLE_FILE, TABLE)
     if n_workers == 1:
         _serve(settings)
         return
@@ -152,6 +155,9 @@ def batch(
     out: Annotated[Path, typer.Option(help="Parquet file to write; it is created atomically")],
     k: Annotated[int, typer.Option(help="items of each list")] = 20,
     exclude_seen: Annotated[bool, typer.Option(help="leave out what the user has interacted with")] = True,
+    filter_text: Annotated[
+        str | None, typer.Option("--filter", help="only items that pass: 'price < 50 and stock > 0' (docs/filters.md)")
+    ] = None,
     category: Annotated[list[str] | None, typer.Option(help="only these categories; may be repeated")] = None,
     require: Annotated[list[str] | None, typer.Option(help="only items with name:value; may be repeated")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="item ids to leave out; may be repeated")] = None,
@@ -167,14 +173,16 @@ def batch(
     settings = load_settings()
     configure_logging(settings.log_level)
     try:
-        filters = Filters(tuple(category or ()), tuple(requirements(require or ())), tuple(exclude or ()))
+        required, chosen = tuple(requirements(require or ())), parse_filter(filter_text) if filter_text else None
     except InvalidRequestError as error:
         raise InputError(error.detail) from None
-    options = ListOptions(k, exclude_seen, filters)
+    options = ListOptions(k, exclude_seen, Filters(tuple(category or ()), required, tuple(exclude or ()), chosen))
     request = RunRequest(users, out, options, workers or len(os.sched_getaffinity(0)))
     started = time.monotonic()
     with shown_progress() as show:
-        made = asyncio.run(make_lists(settings, request, show))
+        made = asyncio.run(make_lists(settings, request, show, now=time.time()))
+    for warning in made.warnings:
+        typer.echo(f"warning: {warning}", err=True)
     typer.echo(json.dumps({**made._asdict(), "seconds": round(time.monotonic() - started, 1)}))
 
 

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from weakref import WeakSet
 
 from index.bundle import Bundle
+from index.forgotten import ForgottenPeople
 from service.background import Work, supervised
 from service.bundles.loaded import LoadedBundle
 from service.events.event import Event
@@ -21,6 +22,7 @@ from service.events.intake import EventIntake
 from service.events.trending import HOUR_S, Trending
 from service.hidden.hidden_items import HiddenItems
 from service.hidden.redis_store import HIDDEN_CHANGED, RedisHiddenItems
+from service.people.forgotten_set import FORGOTTEN_CHANGED, ForgottenSet
 from service.ranking.constraints import known_rows
 from service.redis.client import CLOSE_S, FAILURES, RedisClient, connect, within
 from service.redis.pubsub import PubSub
@@ -32,6 +34,7 @@ from service.workers.siblings import Siblings
 
 DAY_S = 86_400.0
 CONTROL_FILE = "control.sqlite"
+PEOPLE_FILE = "people.sqlite"
 WORKERS_S = 2.0  # a change waits so long until the other workers have applied it
 USERS_CHANGED = "users"  # the kind of message that names users with new events
 
@@ -77,16 +80,21 @@ class LiveUpdates:
             most_places=settings.exploration_places,
             label=feedback.known_bundles.label,
         )
-        self.pubsub, shared = None, None
+        self.pubsub, shared, shared_people = None, None, None
         if redis is not None:
             self.pubsub = PubSub(redis, settings.namespace, secrets.token_hex(8), metrics)
             self.pubsub.handlers[USERS_CHANGED] = self._drop_profiles
             self.pubsub.handlers[HIDDEN_CHANGED] = lambda _: self._poll_hidden_now.set()
+            self.pubsub.handlers[FORGOTTEN_CHANGED] = lambda _: self._poll_hidden_now.set()
             shared = RedisHiddenItems(redis, settings.namespace, self.pubsub)
-        self.hidden = HiddenItems(settings.data_folder / CONTROL_FILE, shared, metrics, self._hide)
+            shared_people = RedisHiddenItems(redis, settings.namespace, self.pubsub, FORGOTTEN_CHANGED)
+        self.hidden = HiddenItems(settings.data_folder / CONTROL_FILE, shared, metrics.hidden_items, self._hide)
         self._poll_hidden_now = asyncio.Event()
+        self.on_forgotten: list[Callable[[ForgottenPeople], None]] = [self._forget]
+        self.forgotten = ForgottenSet(settings.data_folder / PEOPLE_FILE, shared_people, metrics, self._tell_forgotten)
         if siblings is not None:
             siblings.handlers[HIDDEN_CHANGED] = self._apply_hidden
+            siblings.handlers[FORGOTTEN_CHANGED] = self._apply_forgotten
         self.follower = EventFollower(
             feedback.log,
             self.freshness,
@@ -105,7 +113,13 @@ class LiveUpdates:
     def lookup_for(self, bundle: Bundle, cache: VectorCache | None) -> UserLookup:
         """A user lookup for the bundle; new events invalidate its cached profiles while it exists."""
         lookup = UserLookup(
-            bundle, cache, self._feedback.log, freshness=self.freshness, settings=self._settings, metrics=self._metrics
+            bundle,
+            cache,
+            self._feedback.log,
+            freshness=self.freshness,
+            settings=self._settings,
+            metrics=self._metrics,
+            forgotten=self.forgotten,
         )
         self._lookups.add(lookup)
         return lookup
@@ -163,6 +177,38 @@ class LiveUpdates:
         if self._siblings is not None:
             await self._siblings.ask(HIDDEN_CHANGED, within_s=WORKERS_S)
 
+    async def forget(self, user_id: str, until: int, receipt: str) -> None:
+        """Leave the person out of every bundle, as ForgottenSet.add; the other workers do, too, or WORKERS_S are over.
+
+        Their events must be gone from the log: caches are cleared here, and filled again at once.
+        """
+        await self.forgotten.add(user_id, until, receipt)
+        if self._siblings is not None:
+            await self._siblings.ask(FORGOTTEN_CHANGED, within_s=WORKERS_S)
+
+    def drop_cached(self, user_id: str) -> None:
+        """Drop what is cached of a user, here, in other workers and, by a message, on other replicas."""
+        self._drop_profiles([user_id])
+        if self.freshness.stamps is not None:
+            self.freshness.stamps.replace([user_id])
+        if self.pubsub is not None:
+            self.pubsub.send(USERS_CHANGED, [user_id])
+
+    def _tell_forgotten(self, people: ForgottenPeople) -> None:
+        for listener in self.on_forgotten:
+            listener(people)
+
+    def _forget(self, people: ForgottenPeople) -> None:
+        for lookup in self._lookups:
+            lookup.clear()
+        self._feedback.drop_impressions(lambda user_id: bool(people.times(user_id)))
+        self._on_change()
+
+    async def _apply_forgotten(self, _: list[str]) -> bytes:
+        """Called by a worker that has forgotten a person."""
+        await self.forgotten.read(shared=self.pubsub is not None)
+        return b""
+
     async def _apply_hidden(self, _: list[str]) -> bytes:
         """Called by a worker that has hidden or shown an item."""
         await self._poll_hidden()
@@ -181,6 +227,7 @@ class LiveUpdates:
                 await asyncio.wait_for(self._poll_hidden_now.wait(), self._settings.live_poll_s)
             self._poll_hidden_now.clear()
             await self._poll_hidden()
+            await self.forgotten.read(shared=self.pubsub is not None)
 
 
 @asynccontextmanager
@@ -203,6 +250,7 @@ async def open_live(
             settings, metrics, feedback, redis=redis, siblings=siblings, on_change=on_change, clock=clock
         )
         await live.hidden.poll()
+        await live.forgotten.read(shared=True)
         work: dict[str, Work] = {"event_follower": live.follower.run}  # does not delay the service's start
         if live.pubsub is not None:
             stack.push_async_callback(live.pubsub.close)

@@ -377,8 +377,8 @@ class RankingSettings(MilvusSettings):
     item_cache: Count = Field(100_000, description="number of items whose decoded metadata is cached")
     images: str | None = Field(
         None,
-        description="URL prefix of the items' pictures, or a folder of them, which is then served at /images "
-        "(docs/answers.md); unset: answers have the references as they were given",
+        description="URL prefix of pictures, or a folder, which /images then serves (docs/answers.md); unset: "
+        "references stay as given",
     )
     recall_sample: Annotated[int, Field(ge=0)] = Field(
         100,

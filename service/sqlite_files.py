@@ -1,6 +1,7 @@
 """Reads SQLite files where nothing can be written, and tells a wrong file from a disk that refuses for a while."""
 
 import errno
+import mmap
 import sqlite3
 from pathlib import Path
 
@@ -48,6 +49,12 @@ def truncate_wal(connection: sqlite3.Connection) -> None:
     busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     if busy:
         raise sqlite3.OperationalError("a reader holds the WAL, which has removed rows")
+
+
+def holds(path: Path, text: str) -> bool:
+    """Whether the file has the text anywhere, in its free space too."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(text.encode()) >= 0
 
 
 def stored_text(stored: bytes) -> str | bytes:

@@ -23,10 +23,13 @@ from service.events.open_log import open_intake
 from service.items.intake import ItemIntake
 from service.items.open_items import following, open_items
 from service.live import LiveUpdates, open_live
+from service.open_people import open_people
+from service.people.forgetting import Forgetting
 from service.ranking.recall_sampling import RecallSampler
 from service.ranking.rules_file import RulesFile, reload_rules
 from service.ranking.turns import Lane
 from service.response_cache import ResponseCache
+from service.retrain.item_pictures import ItemPictures
 from service.retrain.open_retraining import open_retraining
 from service.retrain.retraining import Retraining
 from service.settings import MEGABYTE, Settings
@@ -55,6 +58,7 @@ class Service:
     feedback: EventIntake
     items: ItemIntake
     live: LiveUpdates
+    people: Forgetting
     rules: RulesFile
     retraining: Retraining | None  # None where no data to train on is configured
     recent: RecentRequests
@@ -93,8 +97,27 @@ async def open_service(
         open_live(settings, metrics, feedback, responses.clear, siblings=siblings) as live,
         open_items(settings, metrics, lambda: current.loaded.bundle, pubsub=live.pubsub, siblings=siblings) as items,
         open_encoding(settings, settings.images, opened.registry, metrics) as encoding,
-        open_retraining(settings, opened.registry, metrics, feedback.log, gate.run, items=items.store) as retraining,
+        open_retraining(
+            settings,
+            opened.registry,
+            metrics,
+            feedback.log,
+            gate.run,
+            items=items.store,
+            pictures=ItemPictures(encoding, opened.registry, settings.images),
+            forgotten=lambda: live.forgotten.elements,
+        ) as retraining,
+        open_people(
+            settings,
+            metrics,
+            feedback=feedback,
+            live=live,
+            cache=cache,
+            registry=opened.registry,
+            retraining=retraining,
+        ) as people,
     ):
+        live.on_forgotten.append(lambda forgotten: recent.drop(forgotten.times))
         rules = RulesFile(settings.rules_file, metrics, on_change=responses.clear)
         sampler = RecallSampler(settings.recall_sample, metrics, rng)
         lookup_for = partial(live.lookup_for, cache=cache)
@@ -121,23 +144,26 @@ async def open_service(
         current = CurrentBundle(await loader.load(opened.bundle), on_replace, catalogue.complete)
         catalogue.current = current
         service = Service(
-            settings, metrics, cache, responses, feedback, items, live, rules, retraining, recent, current, catalogue,
-            siblings, scrape=None if siblings is None else WorkersScrape(siblings, metrics.registry),
+            settings, metrics, cache, responses, feedback, items, live, people, rules, retraining, recent, current,
+            catalogue, siblings, scrape=None if siblings is None else WorkersScrape(siblings, metrics.registry),
         )  # fmt: skip
         await _warm_up(service, loader, start_requests(service))
         sampler.serve(current.bundle_id)
-        async with (
-            supervised(metrics, {"recall_sampler": sampler.run} if settings.recall_sample else {}),
-            supervised(metrics, catalogue.work),
-            following(items, metrics),
-            reload_rules(rules, lambda: (current.loaded.bundle, current.loaded.facet_store), settings, metrics),
-            bundle_lifecycle(
-                current, opened, loader, gate=gate, pubsub=live.pubsub, siblings=siblings
-            ) as service.bundles,
-            nullcontext() if siblings is None else siblings.connected(),  # once all of its handlers are there
-        ):
-            del opened  # a reference from here would keep the first bundle open after a swap
-            yield service
+        try:
+            async with (
+                supervised(metrics, {"recall_sampler": sampler.run} if settings.recall_sample else {}),
+                supervised(metrics, catalogue.work),
+                following(items, metrics),
+                reload_rules(rules, lambda: (current.loaded.bundle, current.loaded.facet_store), settings, metrics),
+                bundle_lifecycle(
+                    current, opened, loader, gate=gate, pubsub=live.pubsub, siblings=siblings
+                ) as service.bundles,
+                nullcontext() if siblings is None else siblings.connected(),  # once all of its handlers are there
+            ):
+                del opened  # a reference from here would keep the first bundle open after a swap
+                yield service
+        finally:
+            catalogue.current = None  # a cycle with the current bundle, which it would keep open
 
 
 async def _warm_up(service: Service, loader: BundleLoader, requests: Sequence[RecordedRequest]) -> None:
@@ -150,6 +176,7 @@ async def _warm_up(service: Service, loader: BundleLoader, requests: Sequence[Re
         freshness=live.freshness,
         settings=service.settings,
         metrics=Metrics(),
+        forgotten=live.forgotten,
     )
     await loader.warm_up(replace(loaded, users=users), requests)
     loaded.items.clear_cache()

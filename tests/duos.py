@@ -53,9 +53,9 @@ class Duo:
 
 
 @contextmanager
-def two_workers(folder: Path, **settings: Any) -> Iterator[Duo]:
+def two_workers(folder: Path, content: Any = None, **settings: Any) -> Iterator[Duo]:
     registry, log = folder / "registry", folder / "log"
-    publish(registry)
+    publish(registry, content)
     fields = {"admin_open": True, "workers": N, "data": folder / "data", **settings}
     with process(registry, log, **fields) as (running, client), ExitStack() as stack:
         duo = Duo(running, client, registry, log, stack)

@@ -14,6 +14,8 @@ SCHEMA: dict[str, Any] = {
     "created_at": pl.Float64,
     "updated_at": pl.Float64,
     **dict.fromkeys(("features_text", "features_image", "features_multimodal"), pl.List(pl.Float32)),
+    "encoded_image": pl.List(pl.Float32),
+    "image_encoder": pl.String,
     "deleted": pl.Boolean,
 }
 

@@ -11,6 +11,8 @@ from PIL import Image
 from servers import Valkey, counted, serving, wait_until
 from worlds import topic_of, topics_source
 
+from index.manifest import read_manifest
+
 COLOURS = ((200, 40, 40), (40, 160, 60), (40, 60, 200), (220, 190, 40))
 WORDS = ("a warm woollen blanket", "a garden watering can", "a blue enamel teapot", "a brass reading lamp")
 OWN_CONFIG = """
@@ -112,5 +114,10 @@ def test_a_second_training_is_published_and_rolled_back_without_touching_the_fir
     second = Path(run("trainer", "export", line / "second", "--registry", line / "bundles").strip())
     run("index", "publish", second, "--limit", "metric_margin=1.0", "--limit", "overlap_floor=0")
     assert json.loads((line / "bundles" / "current.json").read_text())["bundle"] == second.name
+    encoders = [read_manifest(line / "bundles" / bundle).encoders for bundle in (first, second.name)]
+    assert encoders[0] == encoders[1]
+    assert {modality: one.width for modality, one in encoders[0].items()} == {"text": 384, "image": 1280}
+    beside = {path.name for path in (line / "bundles" / "encoders").iterdir()}
+    assert beside == {one.digest for one in encoders[0].values()}, "both bundles share them"
     run("index", "rollback", line / "bundles")
     assert json.loads((line / "bundles" / "current.json").read_text())["bundle"] == first

@@ -68,3 +68,29 @@ def pairs(folder: Path) -> set[tuple[str, str]]:
     return {
         (data.user_ids[user], data.item_ids[item]) for user, item in zip(rows.user_rows, rows.item_rows, strict=True)
     }
+
+
+def test_what_was_put_and_deleted_over_http_is_in_the_next_bundle_and_gone_from_it(tmp_path: Path) -> None:
+    registry = first_bundle(tmp_path)
+    old = load_dataset(tmp_path / "dataset")
+    features = {modality: table[old.item_ids.index("item/0")].tolist() for modality, table in old.features.items()}
+    lamp = {"title": "Lamp", "categories": ["lamp"], "attributes": {"shelf": 2, "new": True}, "features": features}
+    fans = [f"user {user}" for user in range(0, 24, 4)]  # of topic 0, as the lamp
+    limits = retraining("unused", registry, retrain_command=None, retrain_arguments=ARGUMENTS, retrain_lease_s=15)
+    with serving(**limits) as client:
+        assert client.put("/items/lamp", json=lamp).status_code == 202
+        assert client.delete("/items/item%2F8").status_code == 202
+        likes = [{"user_id": user, "item_id": "lamp", "kind": "like"} for user in fans]
+        assert client.post("/events", json=likes).status_code == 202
+        job = ended(client, started(client))
+        assert job["state"] == "published", (job["reason"], job["log"])
+    bundle = open_bundle(Registry(registry).current())
+    assert bundle.item_ids.row("item/8") is None
+    row = bundle.item_ids.row("lamp")
+    assert row is not None
+    assert bundle.item(row)["attributes"] == {"shelf": 2, "new": True}
+    assert dict(bundle.manifest.attribute_types) == {"shelf": "number", "new": "boolean"}
+    assert ("user 0", "lamp") in pairs(tmp_path / "kept" / "retrain" / job["id"] / "out" / "data")
+    with serving(registry=registry) as client:
+        answer = client.get("/recommend/user 28?k=10").json()
+        assert "lamp" in {item["item_id"] for item in answer["items"]}

@@ -353,6 +353,7 @@ def export(
         limits=AutoLimits(recall_floor, index_memory, index_seconds, exact_below),
         precision=precision,
         trend_half_life_days=trend_half_life_days,
+        encoders=encoders,
     )
     bundles.evict_copies(path.name)
     print(bundles.location(path.name))
@@ -385,6 +386,9 @@ def retrain(
     negative: Annotated[
         str, typer.Option(metavar="KIND,KIND...", help="Kinds of events that take an interaction back.")
     ] = "dislike",
+    forget: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="People to leave out, as the service writes them.")
+    ] = None,
     valid_share: Annotated[float, typer.Option(min=0, max=1, help="Of new interactions, for validation.")] = 0.1,
     split_seed: Annotated[int, typer.Option(min=0, help="Decides which of them; keep it from call to call.")] = 0,
     warm_start: Annotated[
@@ -411,6 +415,7 @@ def retrain(
     """
     from dataclasses import asdict
 
+    from index.forgotten import ForgottenPeople, read_forgotten
     from trainer import retrain as retraining
     from trainer.merge import MergeOptions
 
@@ -424,6 +429,7 @@ def retrain(
         positive=tuple(positive.split(",")),
         negative=tuple(filter(None, negative.split(","))),
         merging=MergeOptions(valid_share=valid_share, seed=split_seed),
+        forgotten=read_forgotten(forget) if forget else ForgottenPeople(),
         warm_start=warm_start,
         factory=factory,
         limits=AutoLimits(recall_floor, index_memory, index_seconds, exact_below),

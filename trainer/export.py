@@ -1,7 +1,7 @@
 """Takes a fitted model apart into a bundle (docs/bundle.md)."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -53,6 +53,7 @@ def export_run(
     trend_half_life_days: float = 30.0,
     metrics: Mapping[str, Mapping[str, float]] | None = None,
     events_position: int | None = None,
+    forgotten: Collection[str] = (),
     encoders: EncoderChoice = "auto",
 ) -> Path:
     """Write the best state of a finished run as a bundle, with its index, into a registry; it is not published.
@@ -69,6 +70,7 @@ def export_run(
         trend_half_life_days: age at which an interaction counts half in the popularity trend.
         metrics: figures by the name of the data they were measured on, stored beside `valid` and `test`.
         events_position: of the last event in the log that the data include.
+        forgotten: receipts of the people whom the data leave out on request.
         encoders: `auto` puts the encoders of the data's features beside the bundle, once for all bundles.
 
     Returns:
@@ -88,6 +90,7 @@ def export_run(
         content,
         metrics={**content.metrics, **(metrics or {})},
         events_position=events_position,
+        forgotten=tuple(forgotten),
         encoders=_encoders(dataset, registry, encoders),
     )
     with built_kinds() as tell:

@@ -88,6 +88,9 @@ class ItemFeatures:
         rows = np.flatnonzero(changed & ~is_blank)
         if not len(rows):
             return
+        rows = self._take_encoded(features, modality, rows)
+        if not len(rows):
+            return
         encoder = cast(Literal["text", "image"], modality)
         encoded = _encoded(encoder, self.old.encoders.get(modality), inputs.gather(rows).to_list(), self.cache)
         if isinstance(encoded, str):
@@ -98,6 +101,20 @@ class ItemFeatures:
         self.told.counts[f"{modality}_features_encoded"] = int(present.sum())
         lacking = self.merged["item_id"].gather(rows[~present]).to_list()
         self.told.missing(modality, "what they name is no file that can be read here; URLs are not fetched", lacking)
+
+    def _take_encoded(self, features: FeatureArray, modality: str, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Set what the service has encoded as this data set's encoder would; returns the other rows."""
+        made_by = self.old.encoders.get(modality)
+        if modality != "image" or made_by is None:
+            return rows
+        ready = self.stored.encoded_pictures(f"{made_by.name} {made_by.version}", features.shape[1])
+        stored_rows = self._rows("stored_row")[rows]
+        has = np.array([row in ready for row in stored_rows.tolist()], np.bool_)
+        for row, stored_row in zip(rows[has], stored_rows[has].tolist(), strict=True):
+            features[row] = ready[stored_row]
+        if has.any():
+            self.told.counts["image_features_encoded_by_the_service"] = int(has.sum())
+        return rows[~has]
 
 
 def _encoded(

@@ -7,6 +7,7 @@ from typing import Any
 
 import polars as pl
 
+from index.forgotten import ForgottenPeople
 from trainer.data import SPLIT_NAMES, Dataset, DatasetInfo, Recipe, Source, read_info
 from trainer.datasets.event_log import UserFeedback
 from trainer.merge_items import MergedItems
@@ -26,7 +27,13 @@ class MergeOptions:
 
 
 def merge_feedback(
-    old: Dataset, feedback: UserFeedback, merging: MergeOptions, out: Path, items: MergedItems | None = None
+    old: Dataset,
+    feedback: UserFeedback,
+    merging: MergeOptions,
+    out: Path,
+    *,
+    items: MergedItems | None = None,
+    forgotten: ForgottenPeople | None = None,
 ) -> DatasetInfo:
     """Write the dataset `out`, whole or not at all: the old interactions with their labels, then the new ones.
 
@@ -34,8 +41,9 @@ def merge_feedback(
     latest event is a dislike is removed from every split; of the other new pairs of a user, a seeded share goes to
     validation and the rest to training, the first of a user without training among them. Events of items that are
     neither in the old data nor in `items` are skipped; interactions with deleted items are dropped.
+    Old interactions of forgotten people are left out; of their events `read_feedback` leaves out the earlier ones.
     """
-    named = _named(old)
+    named, left_out = _without(_named(old), forgotten or ForgottenPeople())
     if items is None:
         items = MergedItems(old.items, old.features, {}, old.attribute_types, frozenset(), {}, ())
     kept = named.filter(~pl.col("item_id").is_in(list(items.deleted)))
@@ -47,7 +55,7 @@ def merge_feedback(
         items=items.items,
         features=items.features,
         options=_origin(old, feedback, merging),
-        counts={**feedback.counts, **items.counts, **dropped, **counts},
+        counts={**feedback.counts, **items.counts, **dropped, **counts, **left_out},
         notes=items.notes,
         attribute_types=items.attribute_types,
         encoders=old.encoders,
@@ -91,6 +99,13 @@ def _share(seed: int, user_id: str, item_id: str) -> float:
     text = f"{seed} {len(user_id)} {user_id} {item_id}".encode(errors="surrogatepass")
     drawn = hashlib.blake2b(text, digest_size=HASH_BYTES).digest()
     return int.from_bytes(drawn) / float(256**HASH_BYTES)
+
+
+def _without(interactions: pl.DataFrame, forgotten: ForgottenPeople) -> tuple[pl.DataFrame, dict[str, int]]:
+    """The interactions without those of forgotten people, and how many these are."""
+    people = forgotten.positions(interactions["user_id"].unique().to_list())
+    kept = interactions.filter(~pl.col("user_id").is_in(list(people)))
+    return kept, {"old_interactions_of_forgotten_people": len(interactions) - len(kept)}
 
 
 def _named(dataset: Dataset) -> pl.DataFrame:

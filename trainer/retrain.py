@@ -22,6 +22,7 @@ from index.auto.choice import AUTO, AutoLimits
 from index.bundle import open_bundle, read_manifest
 from index.bundle_store import StoreUnavailableError
 from index.errors import InputError
+from index.forgotten import ForgottenPeople
 from index.gate import incumbent_split
 from index.reading import read_json
 from index.registry import Registry
@@ -56,6 +57,7 @@ class RetrainOptions:
     positive: tuple[str, ...] = DEFAULT_POSITIVE
     negative: tuple[str, ...] = DEFAULT_NEGATIVE
     merging: MergeOptions = field(default_factory=MergeOptions)
+    forgotten: ForgottenPeople = field(default_factory=ForgottenPeople)
     warm_start: Path | None = None  # a finished run folder
     factory: str = AUTO
     limits: AutoLimits = field(default_factory=AutoLimits)
@@ -140,6 +142,7 @@ def _run_steps(options: RetrainOptions, old: Dataset, out: Path, created_at: dat
         trend_half_life_days=options.trend_half_life_days,
         metrics=_incumbent_metrics(options, dataset),
         events_position=feedback.last_position,
+        forgotten=options.forgotten.receipts,
         encoders=options.encoders,
     )
     merged = read_info(out / "data").counts
@@ -183,6 +186,7 @@ def _record(options: RetrainOptions, old: Dataset) -> dict[str, Any]:
         "negative kinds": list(options.negative),
         "validation share": options.merging.valid_share,
         "split seed": options.merging.seed,
+        "forgotten people": sorted(options.forgotten.receipts),
         "warm start": options.warm_start and str(options.warm_start.resolve()),
         "factory": options.factory,
         "index limits": asdict(options.limits),
@@ -207,9 +211,10 @@ def _done(out: Path, registry: Registry) -> Retrained | None:
 
 def _merged(options: RetrainOptions, old: Dataset, folder: Path) -> tuple[Dataset, UserFeedback]:
     print_status(f"reading {options.events}")
-    feedback = read_feedback(options.events, options.positive, options.negative)
+    feedback = read_feedback(options.events, options.positive, options.negative, options.forgotten)
     if not (folder / "dataset.json").is_file():
-        info = merge_feedback(old, feedback, options.merging, folder, _merged_items(options, old, folder))
+        items = _merged_items(options, old, folder)
+        info = merge_feedback(old, feedback, options.merging, folder, items=items, forgotten=options.forgotten)
         counts = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in info.counts.items() if count)
         print_status("\n".join((f"{folder}: {counts}", *info.notes)))
     return load_dataset(folder), feedback

@@ -14,7 +14,7 @@ Array = np.ndarray[Any, Any]
 class AllowedSearch(InlineSearch):
     """Searches among the ascending rows `allowed` (r,) of vectors (n, d), by products of large matrices.
 
-    Its results are those of a search of the whole within these rows, which would select them for each query anew.
+    Its results are those of a search of the whole within these rows, which would select them again for each query.
     """
 
     def __init__(self, vectors: Array, allowed: Array) -> None:

@@ -45,18 +45,20 @@ class UserList(NamedTuple):
     scores: Array  # (<= k,)
 
 
-async def run_constraints(loaded: LoadedBundle, rules: RulesFile, filters: Filters) -> Constraints:
+async def run_constraints(loaded: LoadedBundle, rules: RulesFile, filters: Filters, now: float) -> Constraints:
     """The constraints on every list of a run: filters, the rules file, and hidden items, all as rows to show or not.
 
-    InputError where no item is left.
+    InputError where no item is left. now: in unix seconds, for filters.
     """
-    chosen = await filter_constraints(filters, loaded.bundle.item_ids, loaded.facet_store)
+    chosen = await filter_constraints(filters, loaded.bundle.item_ids, loaded.facet_store, now=now)
     both = chosen.merged_with(await rules.constraints(loaded.bundle, loaded.facet_store))
     mask = both.allowed_mask(len(loaded.bundle.item_ids))
     mask[loaded.hidden] = False
     if not mask.any():
-        raise InputError("no item may be shown: the filters, rules and hidden items leave none of the bundle's")
-    return Constraints(None if mask.all() else np.flatnonzero(mask), boosts=both.boosts, pins=both.pins)
+        why = f" ({'; '.join(chosen.warnings)})" if chosen.warnings else ""
+        raise InputError(f"no item may be shown: the filters, rules and hidden items leave none of the bundle's{why}")
+    allowed = None if mask.all() else np.flatnonzero(mask)
+    return Constraints(allowed, boosts=both.boosts, pins=both.pins, warnings=chosen.warnings)
 
 
 class ListMaker:
@@ -67,11 +69,13 @@ class ListMaker:
         self._loaded = loaded
         self._constraints = constraints
         self._options = options
-        self._turn = Turn(Lane(), clock=lambda: 0.0)  # nobody waits for this process: it never pauses
+        self._turn = Turn(Lane(), clock=lambda: 0.0)  # no request waits for this process: it never pauses
         self._ranker = Ranker(
             loaded.recommender.scoring,
             loaded.recommender.by_popularity,
-            InlineSearch(ItemIndex.flat(vectors)) if allowed is None else AllowedSearch(vectors, allowed),
+            InlineSearch(ItemIndex.flat(np.ascontiguousarray(vectors)))
+            if allowed is None
+            else AllowedSearch(vectors, allowed),
             loaded.similar_items,
             loaded.facet_store,
             pool=pool,
@@ -102,7 +106,8 @@ class ListMaker:
             if user_id in with_events:
                 profiles.append(await self._looked_up(user_id))
             else:
-                profiles.append(trained_profile(bundle, row) if row >= 0 else users.unknown_profile)
+                known = row >= 0 and not users.is_forgotten(user_id)
+                profiles.append(trained_profile(bundle, row) if known else users.unknown_profile)
         return profiles
 
     async def _looked_up(self, user_id: str) -> Profile:

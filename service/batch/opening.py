@@ -1,4 +1,4 @@
-"""Opens what lists are made from as a service would: bundle, event log, hidden items, rules; and serves nobody."""
+"""Opens what lists are made from as a service would: bundle, stored items, event log, hidden items, rules."""
 
 import random
 from collections.abc import AsyncIterator
@@ -6,14 +6,17 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from index.bundle import Bundle
 from index.errors import InputError
 from service.bundles.living_catalogue import LivingCatalogue
 from service.bundles.loaded import LoadedBundle
 from service.bundles.loader import BundleLoader
+from service.bundles.open_published import OpenedBundle
 from service.bundles.warmup import RecentRequests
+from service.encoding.encoder import encoder_of
+from service.encoding.encoding import open_encoding
 from service.events.log import EventLog, LogUnavailable
 from service.events.open_log import open_intake
+from service.items.open_store import open_store
 from service.live import open_live
 from service.ranking.recall_sampling import RecallSampler
 from service.ranking.rules_file import RulesFile
@@ -25,7 +28,7 @@ EVENTS_AT_ONCE = 10_000
 
 @dataclass(frozen=True)
 class Opened:
-    """A loaded bundle with the state that changes between trainings."""
+    """A loaded bundle with the items stored since, and the state that changes between trainings."""
 
     loaded: LoadedBundle
     rules: RulesFile
@@ -34,22 +37,37 @@ class Opened:
 
 
 @asynccontextmanager
-async def opened_lists(settings: Settings, bundle: Bundle) -> AsyncIterator[Opened]:
-    """Everything opened for this bundle, which is searched on the CPU. InputError where hidden items are unknown."""
+async def opened_lists(settings: Settings, opened: OpenedBundle) -> AsyncIterator[Opened]:
+    """Everything opened for this bundle, which is searched on the CPU.
+
+    InputError where hidden items are unknown, or the stored items cannot be read.
+    """
     metrics, rng = Metrics(), random.Random(0)
     settings = settings.model_copy(update={"milvus_uri": None, "gpu": "off", "recall_sample": 0})
     async with (
         open_intake(settings, metrics) as feedback,
         open_live(settings, metrics, feedback, lambda: None) as live,
+        open_store(settings, metrics) as items,
+        open_encoding(settings, settings.images, opened.registry, metrics) as encoding,
     ):
-        if live.hidden.state == "unknown":
-            raise InputError("the hidden items are unknown: Redis, which shares them, cannot be reached")
+        if "unknown" in (live.hidden.state, live.forgotten.state):
+            raise InputError(
+                "hidden items and forgotten people are unknown: Redis, which shares them, cannot be reached"
+            )
         rules = RulesFile(settings.rules_file, metrics, on_change=lambda: None)
         sampler = RecallSampler(0, metrics, rng)
         lookup_for = partial(live.lookup_for, cache=None)
-        catalogue = LivingCatalogue(metrics, attach=live.attach, detach=live.detach, on_change=lambda: None)
+        catalogue = LivingCatalogue(
+            metrics,
+            attach=live.attach,
+            detach=live.detach,
+            on_change=lambda: None,
+            store=items,
+            encoder_for=partial(encoder_of, encoding),
+        )
         loader = BundleLoader(settings, metrics, lookup_for, live.attach, catalogue, rules, RecentRequests(0), sampler)
-        yield Opened(await loader.load(bundle), rules, feedback.log, live.hidden.state)
+        loaded = await loader.load(opened.bundle, required=True)
+        yield Opened(loaded, rules, feedback.log, live.hidden.state)
 
 
 async def users_with_events(log: EventLog) -> frozenset[str]:

@@ -2,22 +2,24 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from index.bundle import Bundle
 from index.errors import InputError
 from service.batch.lists import ListMaker, ListOptions, run_constraints
-from service.batch.opening import Opened, opened_lists, users_with_events
+from service.batch.opening import opened_lists, users_with_events
 from service.batch.parts import Parts, open_parts
 from service.batch.users_file import Users, users_of
 from service.batch.workers import InProcess, Maker, Part, RunPlan, children, one_thread
 from service.bundles.open_published import open_published
 from service.errors import ServiceError
+from service.events.log import EventLog
 from service.ranking.constraints import Constraints
 from service.settings import Settings
 
@@ -45,46 +47,61 @@ class Made(NamedTuple):
     rows: int
     kept_parts: int  # of an earlier run that was interrupted
     hidden_items: str  # how current they were known
+    warnings: Sequence[str]  # what in the filter had no effect
 
 
-async def make_lists(settings: Settings, request: RunRequest, on_progress: OnProgress) -> Made:
-    """Make and write all lists. InputError, with nothing written, where a user, filter or rule is wrong."""
+async def make_lists(settings: Settings, request: RunRequest, on_progress: OnProgress, *, now: float) -> Made:
+    """Make and write all lists. InputError, with nothing written, where a user, filter or rule is wrong.
+
+    now: in unix seconds, for filters.
+    """
     one_thread()
     if not 1 <= request.options.k <= settings.depth_max:
         raise InputError(f"k is {request.options.k}; expected 1 to {settings.depth_max} (RECO_DEPTH_MAX)")
-    bundle = open_published(settings).bundle
-    async with opened_lists(settings, bundle) as opened:
+    published = open_published(settings)
+    async with opened_lists(settings, published) as opened:
+        bundle = opened.loaded.bundle
         users = users_of(request.users, bundle.user_ids, settings.id_max_chars)
         try:
-            constraints = await run_constraints(opened.loaded, opened.rules, request.options.filters)
+            constraints = await run_constraints(opened.loaded, opened.rules, request.options.filters, now)
         except ServiceError as error:
             raise InputError(error.detail) from error
-        plan = RunPlan(settings, bundle.bundle_id, constraints, request.options)
-        about = _about(plan, await asyncio.to_thread(users.digest, PART_USERS))
+        plan = RunPlan(settings, bundle.bundle_id, request.options, now)
+        about = _about(plan, await asyncio.to_thread(users.digest, PART_USERS), _digest(constraints, bundle))
         n_parts = -(-len(users) // PART_USERS)
         with open_parts(request.out, about, n_parts) as parts:
             missing = parts.missing()
             run = _Run(plan, users, parts, missing, on_progress)
-            await run.make_missing(opened, request.workers)
+            lists_of = partial(ListMaker, opened.loaded, constraints, request.options, pool=settings.diversity_pool)
+            await run.make_missing(lists_of, opened.log, request.workers)
             rows = await asyncio.to_thread(parts.join, about)
-    return Made(str(request.out), bundle.bundle_id, len(users), rows, n_parts - len(missing), opened.hidden)
+    return Made(
+        str(request.out),
+        bundle.bundle_id,
+        len(users),
+        rows,
+        n_parts - len(missing),
+        opened.hidden,
+        constraints.warnings,
+    )
 
 
-def _about(plan: RunPlan, users: str) -> dict[str, Any]:
+def _about(plan: RunPlan, users: str, items: str) -> dict[str, Any]:
     """What the lists depend on, beside the events; parts of a run of another kind are of no use."""
     return {
         "bundle": plan.bundle_id,
         "users": users,
         "k": plan.options.k,
         "exclude_seen": plan.options.exclude_seen,
-        "filters": asdict(plan.options.filters),
-        "constraints": _digest(plan.constraints),
+        "items": items,
         "part_users": PART_USERS,
     }
 
 
-def _digest(constraints: Constraints) -> str:
-    digest = hashlib.sha256(repr((constraints.pins, [by for _, by in constraints.boosts])).encode())
+def _digest(constraints: Constraints, bundle: Bundle) -> str:
+    """What identifies the items that may be shown, and what rules do to them."""
+    stored = [bundle.item_ids[row] for row in range(bundle.manifest.n_items, len(bundle.item_ids))]
+    digest = hashlib.sha256(repr((stored, constraints.pins, [by for _, by in constraints.boosts])).encode())
     for rows in (constraints.within, *(rows for rows, _ in constraints.boosts)):
         digest.update(b"all" if rows is None else np.ascontiguousarray(rows, np.int64).tobytes())
     return digest.hexdigest()
@@ -104,13 +121,16 @@ class _Run:
         self._total = len(users)
         self._done = self._total - sum(min(PART_USERS, self._total - number * PART_USERS) for number in missing)
 
-    async def make_missing(self, opened: Opened, workers: int) -> None:
-        """Make them in so many processes; one is this process."""
+    async def make_missing(self, lists_of: Callable[[], ListMaker], log: EventLog, workers: int) -> None:
+        """Make them in so many processes; one is this process, which makes lists by `lists_of`."""
         self._on_progress(self._done, self._total)
         if not self._missing:
             return
-        todo = self._todo(await users_with_events(opened.log))
-        async with _makers(self._plan, opened, min(workers, len(self._missing))) as makers:
+        todo, n = self._todo(await users_with_events(log)), min(workers, len(self._missing))
+        if n == 1:
+            await self._work_off(InProcess(lists_of()), todo)
+            return
+        async with children(self._plan, n) as makers:
             await _together([self._work_off(maker, todo) for maker in makers])
 
     def _todo(self, with_events: frozenset[str]) -> Iterator[Part]:
@@ -123,15 +143,6 @@ class _Run:
             await maker.make(part)
             self._done += len(part.user_ids)
             self._on_progress(self._done, self._total)
-
-
-@asynccontextmanager
-async def _makers(plan: RunPlan, opened: Opened, n: int) -> AsyncIterator[Sequence[Maker]]:
-    if n == 1:
-        yield [InProcess(ListMaker(opened.loaded, plan.constraints, plan.options, pool=plan.settings.diversity_pool))]
-    else:
-        async with children(plan, n) as makers:
-            yield makers
 
 
 async def _together(work: Sequence[Any]) -> None:

@@ -17,7 +17,7 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Users:
-    """User ids, in an order that stays; they are read from the file, or the bundle, each time anew."""
+    """User ids, in an order that stays; they are read from the file, or the bundle, each time."""
 
     path: Path | None  # None: all users of the bundle
     known: IdTable

@@ -4,7 +4,7 @@ import asyncio
 import multiprocessing
 import signal
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -15,11 +15,10 @@ import faiss
 from threadpoolctl import threadpool_limits
 
 from index.errors import InputError
-from service.batch.lists import ListMaker, ListOptions
+from service.batch.lists import ListMaker, ListOptions, run_constraints
 from service.batch.opening import opened_lists
 from service.batch.parts import write_part, writing
 from service.bundles.open_published import open_verified
-from service.ranking.constraints import Constraints
 from service.settings import Settings
 
 STOP_S = 5.0
@@ -31,8 +30,8 @@ class RunPlan:
 
     settings: Settings
     bundle_id: str
-    constraints: Constraints
     options: ListOptions
+    now: float  # in unix seconds, for filters
 
 
 class Part(NamedTuple):
@@ -109,26 +108,33 @@ async def children(plan: RunPlan, n: int) -> AsyncIterator[list[Maker]]:
 
 def _run_child(connection: "Connection[str | None, Part]", plan: RunPlan) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, and that ends this
-    asyncio.run(_answer(connection, plan))
+    try:
+        asyncio.run(_answer(connection, plan))
+    except InputError as error:
+        connection.send(str(error))
 
 
 async def _answer(connection: "Connection[str | None, Part]", plan: RunPlan) -> None:
     one_thread()
     registry = plan.settings.open_registry()
     opened = open_verified(registry, plan.bundle_id, plan.settings, verify=False)
-    async with opened_lists(plan.settings, opened.bundle) as source:
-        maker = InProcess(ListMaker(source.loaded, plan.constraints, plan.options, pool=plan.settings.diversity_pool))
-        while True:
-            try:
+    async with opened_lists(plan.settings, opened) as source:
+        # Not the parent's: rows of stored items may be others here.
+        constraints = await run_constraints(source.loaded, source.rules, plan.options.filters, plan.now)
+        maker = InProcess(ListMaker(source.loaded, constraints, plan.options, pool=plan.settings.diversity_pool))
+        with suppress(EOFError, BrokenPipeError, ConnectionResetError):  # the parent has ended
+            while True:
                 part = connection.recv()  # nothing else waits for this loop
-            except EOFError:  # the parent has ended
-                return
-            try:
-                await maker.make(part)
-            except InputError as error:
-                connection.send(str(error))
-            else:
-                connection.send(None)
+                connection.send(await _problem(maker, part))
+
+
+async def _problem(maker: Maker, part: Part) -> str | None:
+    """Make the part; why it could not be made, or None."""
+    try:
+        await maker.make(part)
+    except (InputError, OSError) as error:
+        return str(error)
+    return None
 
 
 def one_thread() -> None:

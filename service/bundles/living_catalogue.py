@@ -8,8 +8,10 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
-from weakref import WeakKeyDictionary
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import structlog
 
@@ -19,6 +21,7 @@ from service.background import Work
 from service.bundles.current import CurrentBundle
 from service.bundles.loaded import Lifetime, LoadedBundle
 from service.catalogue.item_encoder import Encoder, EncoderFor, no_encoder
+from service.catalogue.living_state import LivingState
 from service.items.item import ItemChange
 from service.items.store import ItemStore, ItemsUnavailable
 from service.telemetry.metrics import CatalogueMetrics
@@ -32,6 +35,19 @@ RETRY_S = 5.0  # between looks for items to be encoded again
 STATES = ("new", "changed", "closed", "waiting", "not_ranked")
 
 log = structlog.get_logger()
+
+
+@dataclass
+class _Announced:
+    """What is to be applied to the living items of a bundle."""
+
+    changes: list[ItemChange] = field(default_factory=list)
+    lost: bool = False  # whether the store lost all changes before these
+
+    def add_to(self, living: LivingState) -> None:
+        if self.lost:
+            living.reset()
+        living.apply(self.changes)
 
 
 class LivingCatalogue:
@@ -55,13 +71,13 @@ class LivingCatalogue:
         self._store = store
         self._metrics = metrics
         self._attach, self._detach, self._on_change = attach, detach, on_change
-        self._waiting: list[ItemChange] = []
-        self._preparing: WeakKeyDictionary[Lifetime, list[ItemChange]] = WeakKeyDictionary()
+        self._waiting = _Announced()  # for the current bundle
+        self._preparing: WeakKeyDictionary[Lifetime, _Announced] = WeakKeyDictionary()
         self._encoders: WeakKeyDictionary[Lifetime, Encoder] = WeakKeyDictionary()
         self._arrived, self._wanted = asyncio.Event(), asyncio.Event()
         self._changing = asyncio.Lock()  # held while the living items of the current bundle are changed
         for state in STATES:
-            metrics.living_items.labels(state).set_function(lambda state=state: self.counts.get(state, 0))  # type: ignore[misc]
+            metrics.living_items.labels(state).set_function(partial(_count, ref(self), state))
 
     @property
     def work(self) -> dict[str, Work]:
@@ -80,17 +96,16 @@ class LivingCatalogue:
 
     def follow(self, changes: Sequence[ItemChange]) -> None:
         """A listener of changes that are durable; they are applied shortly."""
-        self._waiting += changes
-        for before_swap in self._preparing.values():
-            before_swap.extend(changes)
+        for announced in (self._waiting, *self._preparing.values()):
+            announced.changes.extend(changes)
         self._arrived.set()
 
     def reset(self) -> None:
         """The store lost changes: all of its items come again."""
-        self._waiting.clear()
-        if self.current is not None:
-            self.current.loaded.living.reset()
-            self._arrived.set()
+        for announced in (self._waiting, *self._preparing.values()):
+            announced.changes.clear()
+            announced.lost = True
+        self._arrived.set()
 
     async def catch_up(self, loaded: LoadedBundle, encoder: Encoder | None, *, required: bool) -> LoadedBundle:
         """The bundle with all stored items, before it serves; what it needs encoded, this encoder encodes.
@@ -99,7 +114,7 @@ class LivingCatalogue:
         """
         if self._store is None:
             return loaded
-        self._preparing[loaded.lifetime] = []
+        self._preparing[loaded.lifetime] = _Announced()
         if encoder is not None:
             self._encoders[loaded.lifetime] = encoder
         try:
@@ -109,7 +124,7 @@ class LivingCatalogue:
                 raise InputError(f"the stored items cannot be read: {error.detail}") from error
             log.warning("the stored items cannot be read; serving without them", error=error.detail)
         await self._encode_first(loaded)
-        return self._refreshed(loaded)
+        return loaded if loaded.living.is_empty else self._refreshed(loaded)
 
     async def _read_all(self, store: ItemStore, loaded: LoadedBundle) -> None:
         position, more = 0, True
@@ -129,13 +144,13 @@ class LivingCatalogue:
 
     def complete(self, loaded: LoadedBundle) -> LoadedBundle:
         """The bundle with what was announced since it caught up. The caller makes it the current one at once."""
-        late = self._preparing.pop(loaded.lifetime, [])
-        self._waiting.clear()  # they are among those, or were read
+        late = self._preparing.pop(loaded.lifetime, _Announced())
+        self._waiting = _Announced()  # what it had is among those, or was read
         if loaded.living.wanted:
             self._wanted.set()
-        if not late:
+        if not (late.changes or late.lost):
             return loaded
-        loaded.living.apply(late)
+        late.add_to(loaded.living)
         return self._refreshed(loaded)
 
     async def run(self) -> None:
@@ -149,11 +164,19 @@ class LivingCatalogue:
 
     async def _apply_waiting(self) -> None:
         current, start = self._current, time.perf_counter()
-        loaded, changes = current.loaded, self._waiting
-        self._waiting = []
-        await asyncio.to_thread(loaded.living.apply, changes)
+        loaded, announced = current.loaded, self._waiting
+        self._waiting = _Announced()
+        await asyncio.to_thread(announced.add_to, loaded.living)
+        if (encoder := self._encoders.get(loaded.lifetime)) is not None:
+            encoder.forget([change.item_id for change in announced.changes if change.item is None])
         self._replace(loaded)
         self._metrics.living_seconds.observe(time.perf_counter() - start)
+
+    def encoding_problem(self, item_id: str) -> str | None:
+        """Why the encoder could not make all features of an item; None where it could, or was not asked."""
+        encoder = self._encoders.get(self._current.loaded.lifetime)
+        problem = None if encoder is None else encoder.problems.get(item_id)
+        return None if problem is None else problem.reason
 
     async def encode(self) -> None:
         """Let the encoder make the features of items that have none, until cancelled."""
@@ -205,3 +228,9 @@ class LivingCatalogue:
     def _current(self) -> CurrentBundle:
         assert self.current is not None  # set before any task runs
         return self.current
+
+
+def _count(catalogue: ReferenceType[LivingCatalogue], state: str) -> int:
+    """Metrics outlive the service: a reference from them would keep its bundle open."""
+    living = catalogue()
+    return 0 if living is None else living.counts.get(state, 0)

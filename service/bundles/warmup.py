@@ -41,6 +41,12 @@ class RecentRequests:
         """The recorded requests, oldest first."""
         return list(self._requests)
 
+    def drop(self, is_of: Callable[[str], object]) -> None:
+        """Drop the requests of these users."""
+        kept = [request for request in self._requests if not (request.personal and is_of(request.id))]
+        self._requests.clear()
+        self._requests.extend(kept)
+
     def user_ids(self) -> list[str]:
         """The ids of their users, each once, the latest first."""
         return list(dict.fromkeys(request.id for request in reversed(self._requests) if request.personal))

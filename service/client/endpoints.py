@@ -17,6 +17,7 @@ from service.http.responses import (
     By,
     CatalogueAnswer,
     EventsAnswer,
+    ForgottenAnswer,
     FullJobAnswer,
     HiddenAnswer,
     HiddenList,
@@ -24,6 +25,7 @@ from service.http.responses import (
     ItemsAnswer,
     JobAnswer,
     JobsAnswer,
+    PersonalDataAnswer,
     PopularAnswer,
     PublishAnswer,
     QualityAnswer,
@@ -40,6 +42,7 @@ from service.items.item import GivenItem
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
+FORGET_TIMEOUT_S = 60.0  # a long event log is read whole
 SCHEMA = "schema"
 SWAP_TIMEOUT_S = 900.0  # for the gate, and for opening and warming up a bundle
 
@@ -50,7 +53,7 @@ class ClientRequest(Generic[T]):
 
     method: str
     path: str
-    response: type[T]  # a model, or str for plain text
+    response: type[T]  # a model, str for plain text, or bytes
     query: Mapping[str, Any]
     body: Any = None
     idempotent: bool = True  # only then may the client retry it
@@ -60,6 +63,8 @@ class ClientRequest(Generic[T]):
         """The typed response; pydantic's ValidationError where the content does not fit the type."""
         if issubclass(self.response, BaseModel):
             return self.response.model_validate_json(content)
+        if issubclass(self.response, bytes):
+            return self.response(content)
         return self.response(content.decode())  # type: ignore[call-arg]  # str is the only other type
 
 
@@ -159,6 +164,11 @@ def item(item_id: str) -> ClientRequest[ItemAnswer]:
     return ClientRequest("GET", _path("items", item_id), ItemAnswer, {})
 
 
+def image(name: str) -> ClientRequest[bytes]:
+    """A picture of the folder that the service serves; NotFound where it has none of this name."""
+    return ClientRequest("GET", _path("images", name), bytes, {})
+
+
 class CatalogueOptions(FilterOptions, total=False):
     """Which page of the catalogue."""
 
@@ -218,6 +228,17 @@ def trending(half_life_hours: float | None = None, **options: Unpack[FilterOptio
 def user(user_id: str) -> ClientRequest[UserAnswer]:
     """What is known of a user, and how fresh it is."""
     return ClientRequest("GET", _path("users", user_id), UserAnswer, {})
+
+
+def forget_user(user_id: str) -> ClientRequest[ForgottenAnswer]:
+    """Forget a person everywhere (write); the receipt."""
+    return ClientRequest("DELETE", _path("users", user_id), ForgottenAnswer, {}, timeout_s=FORGET_TIMEOUT_S)
+
+
+def export_user(user_id: str) -> ClientRequest[PersonalDataAnswer]:
+    """Everything that is kept of a person (write)."""
+    path = _path("users", user_id, "/export")
+    return ClientRequest("GET", path, PersonalDataAnswer, {}, timeout_s=FORGET_TIMEOUT_S)
 
 
 def hide_item(item_id: str) -> ClientRequest[HiddenAnswer]:

@@ -5,6 +5,8 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import structlog
+
 from index.bundle import Bundle
 from index.manifest import EncoderInfo, Modality
 from service.encoding.content_encoder import ContentEncoder, Failure
@@ -18,6 +20,8 @@ RETRIES = 5  # of an item that failed for a reason that may pass, by the caller 
 FIRST_RETRY_S = 10.0  # doubled at each further one
 
 Made = dict[Modality, list[float]]
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,8 @@ class ItemEncoder:
         A modality with ready features is left out, and so is one that fails.
         """
         if self._of.unusable is not None:
+            for item in items:
+                self.problems[item.item_id] = ItemProblem(self._of.unusable, 1, None)
             return [{} for _ in items]
         made: list[Made] = []
         queue = self._of.metrics.encoding_queue
@@ -151,6 +157,12 @@ class ItemEncoder:
 
 
 def encoder_of(encoding: Encoding, bundle: Bundle) -> ItemEncoder | None:
-    """What makes features for the bundle; None where it names no encoders, or nothing can be encoded here."""
-    encoder = ItemEncoder(encoding, bundle.manifest.encoders)
-    return encoder if encoder.modalities else None
+    """What makes features for the bundle; None where it names no encoders.
+
+    Where nothing can be encoded here, the encoder says so of each item.
+    """
+    if not bundle.manifest.encoders:
+        return None
+    if encoding.unusable is not None:
+        log.warning("items count by ready features only", bundle=bundle.bundle_id, reason=encoding.unusable)
+    return ItemEncoder(encoding, bundle.manifest.encoders)

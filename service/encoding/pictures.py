@@ -2,20 +2,20 @@
 
 import asyncio
 from pathlib import Path
-from urllib.parse import quote
 
 from index.errors import InputError
 from index.reading import open_file, reason
 from service.encoding.feature_cache import FeatureCache, content_key
 from service.encoding.fetching import PictureFetcher
 from service.encoding.picture_error import PictureError
+from service.items.image_urls import image_urls
 
 
 class Pictures:
     """Reads and fetches pictures. `images` is a folder or the prefix of URLs that references without one start from."""
 
     def __init__(self, images: str | None, fetcher: PictureFetcher, cache: FeatureCache, max_bytes: int) -> None:
-        self._images, self._fetcher, self._cache, self._max_bytes = images, fetcher, cache, max_bytes
+        self._urls, self._fetcher, self._cache, self._max_bytes = image_urls(images), fetcher, cache, max_bytes
 
     async def known_key(self, reference: str) -> bytes | None:
         """The key of the picture's content where it is known without fetching it."""
@@ -32,16 +32,15 @@ class Pictures:
         return content
 
     def _url(self, reference: str) -> str | None:
-        if "://" in reference:
+        if "://" in reference or reference.startswith(("//", "data:")):
             return reference
-        if self._images is not None and "://" in self._images:
-            return f"{self._images.rstrip('/')}/{quote(reference)}"
-        return None
+        has_prefix = self._urls.prefix is not None and self._urls.folder is None
+        return self._urls(reference) if has_prefix else None
 
     def _read(self, reference: str) -> bytes:
-        if self._images is None:
+        if self._urls.folder is None:
             raise PictureError(f"{reference[:120]!r} is a file name, and RECO_IMAGES names no folder of pictures")
-        return read_below(Path(self._images), reference, self._max_bytes)
+        return read_below(self._urls.folder, reference.lstrip("/"), self._max_bytes)
 
 
 def read_below(folder: Path, name: str, max_bytes: int) -> bytes:

@@ -92,6 +92,10 @@ class EventLog(Protocol):
         """Remove the user's events up to the position, durably; their sums stay. Repeating it is safe."""
         ...
 
+    async def wipe(self, text: str) -> None:
+        """Overwrite what this machine's files still have of removed events with the text."""
+        ...
+
     async def counts_since(self, since: float) -> list[EventCount]:
         """The counts for /quality over all buckets that begin at or after `since`."""
         ...

@@ -49,14 +49,12 @@ CREATE TABLE counts (
     PRIMARY KEY (bucket, bundle, name)
 ) STRICT, WITHOUT ROWID;
 """
-# `wiped`: whether bytes of removed rows are overwritten; those that version 1 removed may still be in free space.
 VERSION_2 = f"""
 {REVENUE_AND_ROLES}
 DROP INDEX events_by_user;
 CREATE INDEX events_by_user ON events (user_id, position) WHERE {OF_PROFILES};
 ALTER TABLE events ADD COLUMN quantity REAL;
 ALTER TABLE events ADD COLUMN portion REAL;
-ALTER TABLE state ADD COLUMN wiped INTEGER NOT NULL DEFAULT 0;
 PRAGMA user_version = {VERSION};
 """
 FORMAT = SqliteFormat("event log", APPLICATION_ID, VERSION, TABLES, LogUnavailable, upgradable=(1,))
@@ -71,7 +69,5 @@ def upgrade(connection: sqlite3.Connection, *, counted_s: float) -> None:
     if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (COUNTING_TABLE,)).fetchone():
         execute_all(connection, COUNTING)  # a new file, or one of a release that counted without items
     if not connection.execute("SELECT 1 FROM pragma_table_info('events') WHERE name = 'quantity'").fetchone():
-        is_new = connection.execute("PRAGMA user_version").fetchone()[0] == VERSION  # an old one still has its own mark
         execute_all(connection, VERSION_2)
-        connection.execute("UPDATE state SET wiped = ?", (is_new,))
     connection.execute("UPDATE state SET counted_s = ?", (counted_s,))  # fails where the file is read-only

@@ -8,16 +8,16 @@ from typing import Any
 
 import orjson
 
-from service.events.counting import COUNTING_TABLE, COUNTS_SINCE, remove_old_counts
-from service.events.event import AS_BOUGHT, FORGOTTEN, Event
+from service.events.counting import COUNTS_SINCE, remove_old_counts
+from service.events.event import AS_BOUGHT, Event
 from service.events.kinds import BUILT_IN, EventKinds
 from service.events.known_bundles import any_bundle
 from service.events.log import Appended, EventCount, Forgotten, LogUnavailable
 from service.events.quality import bucket_of
 from service.events.schema import COLUMNS, FORMAT, OF_PROFILES, upgrade
+from service.events.sqlite_forgetting import empty_rows, places_of, wipe
 from service.events.writes import EventWrites
 from service.settings import EventSettings
-from service.sqlite_files import truncate_wal
 from service.storage.sqlite_database import SqliteDatabase
 from service.telemetry.metrics import EventMetrics
 
@@ -50,6 +50,7 @@ class SqliteLog:
         *,
         kinds: EventKinds = BUILT_IN,
     ) -> None:
+        self._path = path
         self._kinds = kinds
         marks = ", ".join("?" * len(kinds.in_profile))
         self._user_events = (
@@ -116,21 +117,12 @@ class SqliteLog:
         return await self._database.read(read)
 
     async def forget(self, user_id: str, until: int) -> Forgotten:
-        # The scan, which has no index, runs beside the writer; what it misses are newer events, of a new person.
-        find = "SELECT position FROM events WHERE user_id = ? AND position <= ?"
-        places = await self._database.read(
-            lambda connection: [p for (p,) in connection.execute(find, (user_id, until))]
-        )
-        forgotten = await self._database.transaction(lambda connection: _forget(connection, places))
-        await self._database.maintain(self._wipe)
-        return forgotten
+        # The search, which has no index, runs beside the writer; what it misses are newer events, of a new person.
+        places = await self._database.read(lambda connection: places_of(connection, user_id, until))
+        return await self._database.transaction(lambda connection: empty_rows(connection, places))
 
-    def _wipe(self, connection: sqlite3.Connection) -> None:
-        """Remove what the file and its WAL still have of removed rows."""
-        if not connection.execute("SELECT wiped FROM state").fetchone()[0]:
-            connection.execute("VACUUM")
-            connection.execute("UPDATE state SET wiped = 1")
-        truncate_wal(connection)
+    async def wipe(self, text: str) -> None:
+        await self._database.maintain(lambda connection: wipe(connection, self._path, text))
 
     async def close(self) -> None:
         """Write the queued events, then close the file."""
@@ -203,24 +195,6 @@ def _insert(connection: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> 
     new = connection.execute("SELECT json_group_array(event_id) FROM events WHERE position > ?", (before,))
     ids: list[str] = orjson.loads(new.fetchone()[0])
     return ids
-
-
-def _forget(connection: sqlite3.Connection, places: Sequence[int]) -> Forgotten:
-    """Empty these rows, which keep their positions, and remove the answers that their events belong to.
-
-    What was counted stays counted, as sums in which no person is left.
-    """
-    of_events = "(SELECT request_id FROM events WHERE position IN (SELECT value FROM json_each(?)))"
-    chosen = orjson.dumps(list(places)).decode()
-    connection.execute(f"DELETE FROM {COUNTING_TABLE} WHERE request_id IN {of_events}", (chosen,))
-    answers = connection.execute(f"DELETE FROM answers WHERE request_id IN {of_events}", (chosen,)).rowcount
-    events = connection.execute(
-        f"""UPDATE events SET event_id = '{FORGOTTEN}:' || lower(hex(randomblob(16))), user_id = '', item_id = '',
-        kind = '{FORGOTTEN}', value = 0, request_id = NULL, bundle = NULL, quantity = NULL, portion = NULL,
-        items = NULL, role = NULL, paid = 0 WHERE position IN (SELECT value FROM json_each(?))""",
-        (chosen,),
-    ).rowcount
-    return Forgotten(events, answers)
 
 
 def _in_powers_of_two(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:

@@ -16,6 +16,7 @@ from service.events.kinds import BUILT_IN, EventKinds
 from service.events.known_bundles import any_bundle
 from service.events.log import Appended, EventCount, Forgotten, LogUnavailable
 from service.events.quality import bucket_of
+from service.events.stream_forgetting import forget_arguments
 from service.events.stream_scripts import APPEND, ENDS, FORGET, MARK_EXPORTED, READ, TIDY
 from service.events.writes import NAMES, EventWrites
 from service.redis.circuit_breaker import CircuitBreaker
@@ -156,25 +157,18 @@ class StreamLog:
 
     async def forget(self, user_id: str, until: int) -> Forgotten:
         of_user = await self.events_of(user_id)
-        kept = {event.event_id for position, event in of_user if position > until}
         (listed,) = await self._read_derived(("LRANGE", f"{self._prefix}user:{user_id}", 0, -1))
         entries = [(entry, event) for entry in listed or () if (event := self._decode(entry)) is not None]
-        outdated = [(entry, event) for entry, event in entries if event.event_id not in kept]
-        removed = [(position, event) for position, event in of_user if position <= until]
-        # The list may hold events that the stream has exported and removed already.
-        gone = {event.event_id: event for event in (*(e for _, e in removed), *(e for _, e in outdated))}
-        requests = {event.request_id for event in gone.values() if event.request_id}
         in_place = forgotten_event(f"{FORGOTTEN}:{secrets.token_hex(16)}", self._clock()).model_dump_json()
-        head = ("EVAL", FORGET, 1, self._stream, self._prefix, in_place)
         events = answers = 0
-        for chunk in _forget_chunks(
-            [f"{p}-0" for p, _ in removed], list(gone), list(requests), [e for e, _ in outdated]
-        ):
-            sizes = [len(part) for part in chunk[:3]]
-            arguments = (*head, *sizes, user_id, self._clock(), *(value for part in chunk for value in part))
-            ((n_events, n_answers), *_) = await self._redis.execute_durably(arguments)
+        for arguments in forget_arguments(of_user, entries, until, most=SCRIPT_EVENTS):
+            script = ("EVAL", FORGET, 1, self._stream, self._prefix, in_place, user_id, self._clock(), *arguments)
+            ((n_events, n_answers), *_) = await self._redis.execute_durably(script)
             events, answers = events + n_events, answers + n_answers
         return Forgotten(events, answers)
+
+    async def wipe(self, text: str) -> None:
+        """Nothing of it is on this machine; docs/people.md says what Redis still has of a removed entry."""
 
     async def check(self) -> None:
         """InputError where Redis may lose events, or refuses us; only a problem where it is unavailable."""
@@ -324,12 +318,6 @@ def _fail(future: "asyncio.Future[list[Event]]", error: LogUnavailable) -> None:
 
 def _chunks(events: Sequence[Event], size: int) -> Iterator[Sequence[Event]]:
     return (events[start : start + size] for start in range(0, len(events), size))
-
-
-def _forget_chunks(*parts: Sequence[Any]) -> Iterator[list[Sequence[Any]]]:
-    """The parts in pieces of at most SCRIPT_EVENTS each, together."""
-    for start in range(0, max(map(len, parts)), SCRIPT_EVENTS):
-        yield [part[start : start + SCRIPT_EVENTS] for part in parts]
 
 
 def _position(entry_id: bytes) -> int:

@@ -246,10 +246,10 @@ return 0
 
 # Removes entries and the ids, answers and list entries of their events. The newest entry holds the position of the log:
 # where it goes, ARGV[2], an event without ids, takes the next one. From ARGV[8] on are the ids of entries (as many as
-# ARGV[3]), ids of events (ARGV[4]), request ids (ARGV[5]), and entries of the list of the user ARGV[6].
+# ARGV[5]), ids of events (ARGV[6]), request ids (ARGV[7]), and entries of the list of the user ARGV[3].
 FORGET = """
 local prefix, in_place, stream = ARGV[1], ARGV[2], KEYS[1]
-local user, now = ARGV[6], ARGV[7]
+local user, now = ARGV[3], ARGV[4]
 local i = 8
 local function take(n)
     local found = {}
@@ -258,7 +258,7 @@ local function take(n)
     return found
 end
 local removed = 0
-for _, entry in ipairs(take(tonumber(ARGV[3]))) do
+for _, entry in ipairs(take(tonumber(ARGV[5]))) do
     local newest = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
     if newest and newest[1] == entry then
         local position = tonumber(string.match(entry, '^%d+')) + 1
@@ -266,9 +266,9 @@ for _, entry in ipairs(take(tonumber(ARGV[3]))) do
     end
     removed = removed + redis.call('XDEL', stream, entry)
 end
-for _, id in ipairs(take(tonumber(ARGV[4]))) do redis.call('DEL', prefix .. 'id:' .. id) end
+for _, id in ipairs(take(tonumber(ARGV[6]))) do redis.call('DEL', prefix .. 'id:' .. id) end
 local answers = 0
-for _, request in ipairs(take(tonumber(ARGV[5]))) do
+for _, request in ipairs(take(tonumber(ARGV[7]))) do
     answers = answers + redis.call('DEL', prefix .. 'join:' .. request)
 end
 for j = i, #ARGV do redis.pcall('LREM', prefix .. 'user:' .. user, 0, ARGV[j]) end

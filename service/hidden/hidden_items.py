@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Literal
 
 import structlog
+from prometheus_client import Gauge
 
 from service.errors import ServiceError
 from service.hidden.redis_store import RedisHiddenItems
 from service.hidden.sqlite_store import SqliteHiddenItems
 from service.redis.client import FAILURES, reason_of
-from service.telemetry.metrics import UserMetrics
 
 log = structlog.get_logger()
 
@@ -41,12 +41,14 @@ class HiddenItems:
         self,
         path: Path,
         shared: RedisHiddenItems | None,
-        metrics: UserMetrics,
+        gauge: Gauge,
         on_change: Callable[[frozenset[str]], None],
+        *,
+        table: str = "hidden",
     ) -> None:
-        self._file = SqliteHiddenItems(path)
+        self._file = SqliteHiddenItems(path, table)
         self._shared = shared
-        self._gauge = metrics.hidden_items
+        self._gauge = gauge
         self._on_change = on_change
         self._changing = asyncio.Lock()
         known = self._file.read()

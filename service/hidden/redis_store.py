@@ -1,4 +1,4 @@
-"""Hidden item ids in Redis, shared by several replicas: a set, and a mark that identifies its version.
+"""A set of ids in Redis that replicas share, such as that of hidden items, and a mark that identifies its version.
 
 Every change writes a new random mark, which ends in the size of the set. So a poll reads only the mark, and a Redis
 that lost one of the two keys (flushed, evicted, another type under the key) is distinguished from an empty set.
@@ -49,9 +49,10 @@ return {{found, redis.call('SMEMBERS', KEYS[1])}}
 class RedisHiddenItems:
     """The set that all replicas share. A method may raise FAILURES; Redis may still have applied the change."""
 
-    def __init__(self, redis: RedisClient, namespace: str, pubsub: PubSub) -> None:
+    def __init__(self, redis: RedisClient, namespace: str, pubsub: PubSub, name: str = HIDDEN_CHANGED) -> None:
         self._redis = redis
-        self._keys = (f"{{{namespace}:hidden}}", f"{{{namespace}:hidden}}:mark")
+        self._name = name  # of the keys, and the kind of the message of a change
+        self._keys = (f"{{{namespace}:{name}}}", f"{{{namespace}:{name}}}:mark")
         self._pubsub = pubsub
         self._mark = b""  # of the set that was read last
 
@@ -73,7 +74,7 @@ class RedisHiddenItems:
         return frozenset(member.decode(errors="replace") for member in members[0])
 
     def _mark_and_message(self, *ids: str) -> tuple[str, str, bytes]:
-        return self._pubsub.channel, secrets.token_hex(8), self._pubsub.encode(HIDDEN_CHANGED, ids)
+        return self._pubsub.channel, secrets.token_hex(8), self._pubsub.encode(self._name, ids)
 
     async def _run(self, script: str, *arguments: str | bytes) -> Any:
         return await within(self._redis.eval(script, len(self._keys), *self._keys, *arguments), TIMEOUT_S)

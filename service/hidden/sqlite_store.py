@@ -1,4 +1,4 @@
-"""Hidden item ids in a SQLite file: every change is on disk when it returns."""
+"""A set of ids in a SQLite file, such as that of hidden items: every change is on disk when it returns."""
 
 import sqlite3
 from collections.abc import Iterable
@@ -10,14 +10,15 @@ from service.sqlite_files import BUSY_MS, SQLITE_ERRORS, connect_to_read, is_unw
 
 
 class SqliteHiddenItems:
-    """The table of hidden items in the control file, created where it is missing. Safe from any thread.
+    """A table of ids, those of hidden items by default, created where it is missing. Safe from any thread.
 
     `problem` says why the file cannot be read or written; None where it can.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, table: str = "hidden") -> None:
         """InputError where the file is wrong; a disk that refuses is a problem that may pass."""
         self._path = path
+        self._table = table
         self.problem: str | None = None
         try:
             with closing(self._prepared()):
@@ -36,12 +37,12 @@ class SqliteHiddenItems:
             return frozenset()
         try:
             with closing(connect_to_read(self._path)) as connection:
-                if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'hidden'").fetchone():
+                if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (self._table,)).fetchone():
                     return frozenset()  # the disk had room for the file, but not for its table
-                return frozenset(item_id for (item_id,) in connection.execute("SELECT item_id FROM hidden"))
+                return frozenset(item_id for (item_id,) in connection.execute(f"SELECT item_id FROM {self._table}"))
         except SQLITE_ERRORS as error:
             if is_wrong(error, self._path):
-                raise InputError(f"control file {self._path}: hidden items cannot be read: {error}") from None
+                raise InputError(f"control file {self._path}: {self._table} cannot be read: {error}") from None
             self.problem = f"{self._path}: cannot be read, so what it hides is not known: {error}"
             return None
 
@@ -61,8 +62,12 @@ class SqliteHiddenItems:
         try:
             with closing(self._connect() if self.problem is None else self._prepared()) as connection, connection:
                 connection.execute("BEGIN IMMEDIATE")
-                connection.executemany("INSERT OR IGNORE INTO hidden VALUES (?)", [(item_id,) for item_id in hidden])
-                connection.executemany("DELETE FROM hidden WHERE item_id = ?", [(item_id,) for item_id in shown])
+                connection.executemany(
+                    f"INSERT OR IGNORE INTO {self._table} VALUES (?)", [(item_id,) for item_id in hidden]
+                )
+                connection.executemany(
+                    f"DELETE FROM {self._table} WHERE item_id = ?", [(item_id,) for item_id in shown]
+                )
         except SQLITE_ERRORS as error:
             raise OSError(f"{self._path}: {error}") from error
         self.problem = None
@@ -74,7 +79,9 @@ class SqliteHiddenItems:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("BEGIN IMMEDIATE")  # fails where the file is read-only
-            connection.execute("CREATE TABLE IF NOT EXISTS hidden (item_id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID")
+            connection.execute(
+                f"CREATE TABLE IF NOT EXISTS {self._table} (item_id TEXT PRIMARY KEY) STRICT, WITHOUT ROWID"
+            )
             connection.execute("COMMIT")
         except SQLITE_ERRORS:
             connection.close()

@@ -5,16 +5,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import orjson
 
+from index.attribute_types import AttributeType
+from index.ids import IdTable, PackedStrings
 from service.bundles.loaded import LoadedBundle
 from service.errors import InvalidRequestError
-from service.items.item import ItemChange, bundle_record
+from service.items.item import Item, ItemChange, bundle_record
 from service.items.store import ItemsUnavailable
 from service.ranking.constraints import Filters, filter_constraints
-from service.ranking.facets import as_text
+from service.ranking.facets import as_text, build_facets
+from service.ranking.filters.evaluation import CATEGORIES
+from service.ranking.filters.parsing import Filter
+from service.ranking.turns import done
 from service.state import Service
 
-Matches = Callable[[str, Mapping[str, Any]], bool]  # of an item id and its record
+Matches = Callable[[Mapping[str, Any]], bool]  # of an item's record
+Types = Mapping[str, AttributeType]
 
 
 @dataclass(frozen=True)
@@ -22,7 +29,7 @@ class Known:
     """One item: its record as a bundle holds it, and where that is from."""
 
     item_id: str
-    record: Mapping[str, Any]  # title, category, image, attributes
+    record: Mapping[str, Any]  # item_id, title, category, image (as a URL), attributes
     row: int | None  # in the bundle that answers
     entry: ItemChange | None  # in the item store
     trained: bool
@@ -31,7 +38,7 @@ class Known:
 
 
 async def known_items(service: Service, loaded: LoadedBundle, item_ids: Sequence[str]) -> list[Known | None]:
-    """The items with these ids; None for one that nobody knows or that was deleted.
+    """The items with these ids; None for one that is unknown or was deleted.
 
     While the store cannot be read, trained items are as the bundle has them; ItemsUnavailable for any other.
     """
@@ -48,13 +55,13 @@ async def known_items(service: Service, loaded: LoadedBundle, item_ids: Sequence
 def known(
     service: Service, loaded: LoadedBundle, item_id: str, row: int | None, entry: ItemChange | None
 ) -> Known | None:
-    """One item, given its row and what is stored of it; None for one that nobody knows or that was deleted."""
+    """One item, given its row and what is stored of it; None for one that is unknown or was deleted."""
     item = None if entry is None else entry.item
     if item is None and (row is None or entry is not None):
         return None
     trained = row is not None and row < loaded.bundle.manifest.n_items
     if item is not None:
-        record = bundle_record(item)
+        record = loaded.items.record_of(item_id, bundle_record(item))
     else:
         assert row is not None
         record = loaded.items.full_record(row)
@@ -69,16 +76,16 @@ def known(
 
 
 def matcher(filters: Filters, title: str) -> Matches:
-    """Whether a record passes the filters and its title begins so, whatever the case."""
+    """Whether a record passes the filters, but for the filter language, and its title begins so, whatever the case."""
     prefix, excluded = title.casefold(), set(filters.exclude)
     wanted: dict[str, set[str]] = {}
     for name, value in filters.required:
         wanted.setdefault(name, set()).add(value)
 
-    def matches(item_id: str, record: Mapping[str, Any]) -> bool:
+    def matches(record: Mapping[str, Any]) -> bool:
         return (
-            item_id not in excluded
-            and (not filters.categories or record["category"] in filters.categories)
+            record["item_id"] not in excluded
+            and (not filters.categories or bool(_categories(record) & set(filters.categories)))
             and record["title"].casefold().startswith(prefix)
             and all(_texts(record["attributes"].get(name)) & values for name, values in wanted.items())
         )
@@ -86,24 +93,43 @@ def matcher(filters: Filters, title: str) -> Matches:
     return matches
 
 
+def _categories(record: Mapping[str, Any]) -> set[str | None]:
+    return {record["category"], *_texts(record["attributes"].get(CATEGORIES))}
+
+
 def _texts(value: Any) -> set[str | None]:
     values = value if isinstance(value, list | tuple) else [value]
     return {as_text(one) for one in values if one is not None}
 
 
-async def trained_rows(service: Service, loaded: LoadedBundle, filters: Filters, after: int) -> Sequence[int]:
-    """The rows of trained items after one, ascending, that pass the filters.
+def chosen_among(items: Sequence[Item], chosen: Filter | None, types: Types, now: float) -> Sequence[bool]:
+    """Which of the stored items match a filter; InvalidRequestError where it compares different types."""
+    if chosen is None or not items:
+        return [True] * len(items)
+    own = [{**bundle_record(item), "available": item.available, "created_at": item.created_at} for item in items]
+    facets = build_facets(PackedStrings.pack([orjson.dumps(record) for record in own]), types)
+    selection = done(facets.select(chosen, IdTable.build([item.item_id for item in items]), now))
+    rows = set(selection.rows.tolist())
+    return [row in rows for row in range(len(items))]
+
+
+async def trained_rows(
+    service: Service, loaded: LoadedBundle, filters: Filters, after: int
+) -> tuple[Sequence[int], Sequence[str]]:
+    """The rows of trained items after one, ascending, that pass the filters, and warnings about these.
 
     InvalidRequestError where a filter names an attribute that no item has.
     """
-    mask = np.ones(loaded.bundle.manifest.n_items, np.bool_)
+    n_trained = loaded.bundle.manifest.n_items
     try:
-        constraints = await filter_constraints(filters, loaded.bundle.item_ids, loaded.facet_store)
-        mask &= constraints.allowed_mask(len(loaded.bundle.item_ids))[: len(mask)]
+        constraints = await filter_constraints(
+            filters, loaded.bundle.item_ids, loaded.facet_store, now=service.live.now()
+        )
     except InvalidRequestError:
         stored = await service.items.types()
-        if not all(name in stored for name, _ in filters.required):
+        if not filters.required or not all(name in stored for name, _ in filters.required):
             raise
-        mask[:] = False  # an attribute of stored items alone
+        return [], []  # an attribute of stored items alone
+    mask = constraints.allowed_mask(len(loaded.bundle.item_ids))[:n_trained]
     rows: Sequence[int] = (np.flatnonzero(mask[after:]) + after).tolist()
-    return rows
+    return rows, constraints.warnings

@@ -71,7 +71,7 @@ class PagedQuery(ListQuery):
         "attributes, or attributes for all of these; commas between them; unset: title, category, image",
     )
 
-    @property
+    @cached_property
     def chosen_fields(self) -> Fields | None:
         """The fields that items carry; None for the usual ones."""
         return chosen_fields(self.fields) if self.fields else None

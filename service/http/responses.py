@@ -198,6 +198,78 @@ class UserAnswer(Answer):
     bundle_age_s: float
 
 
+class Removed(BaseModel):
+    """How much of a person was removed."""
+
+    events: int = Field(description="of the event log")
+    answers: int = Field(description="request ids with what was shown, clicked and bought; the sums of /quality stay")
+    archived_events: int = Field(description="of the archive that retraining reads")
+    archive_files: int = Field(description="its files that were rewritten")
+    training_folders: int = Field(description="folders of ended trainings, each with a copy of the data")
+    cached_vectors: int = Field(description="vectors in Redis, of all bundles")
+
+
+class Pending(BaseModel):
+    """What still holds the person."""
+
+    bundles: list[str] = Field(description="bundles of the registry that were trained before; none uses the vector")
+    trainings: list[str] = Field(description="trainings that run now; their folders are removed when they end")
+
+
+class ForgottenAnswer(Answer):
+    """Response of DELETE /users: the receipt."""
+
+    user_id: str
+    receipt: str
+    forgotten_at: float
+    removed: Removed
+    pending: Pending
+
+
+class ExportedEvent(BaseModel):
+    """One event as it is stored."""
+
+    position: int
+    event_id: str
+    user_id: str
+    item_id: str
+    kind: str
+    value: float
+    quantity: float | None
+    portion: float | None
+    timestamp: float
+    request_id: str | None
+    bundle: str | None
+    items: list[str]
+
+
+class TrainedData(BaseModel):
+    """What the bundle that serves holds of a person."""
+
+    bundle: str
+    items: list[str]
+    embedding: list[float]
+
+
+class CachedData(BaseModel):
+    """What is cached of a person."""
+
+    profile: bool = Field(description="whether this process has a profile in memory")
+    vectors: list[str] | None = Field(description="bundles with a vector in Redis; null: it does not respond")
+
+
+class PersonalDataAnswer(Answer):
+    """Response of /users/{user_id}/export."""
+
+    user_id: str
+    vector_source: str
+    events: list[ExportedEvent]
+    trained: TrainedData | None
+    cached: CachedData
+    forgotten: list[str] = Field(description="receipts of earlier forgettings")
+    about: dict[str, str] = Field(description="what each part is")
+
+
 ItemState = Literal["listed", "hidden", "unavailable", "waiting"]
 """Whether lists show an item; waiting: the bundle that serves has no embedding for it yet."""
 
@@ -225,20 +297,22 @@ class ItemAnswer(Answer):
     hidden: bool = Field(description="whether the item is hidden from every list")
     trained: bool = Field(True, description="whether the training of this bundle saw the item")
     state: ItemState = "listed"
-    reason: str | None = Field(None, description="why no list ranks an item that waits")
+    reason: str | None = Field(
+        None, description="why no list ranks an item that waits, or why its text or picture could not be encoded"
+    )
     stored: StoredFields | None = Field(None, description="null where the item was never put, or its store is down")
 
 
 class CatalogueItem(Item):
-    """An item of the catalogue."""
+    """An item of the catalogue, with all of its attributes unless the request names fields."""
 
-    attributes: dict[str, Any]
     trained: bool
     stored: bool = Field(description="whether it was put or patched")
     state: ItemState
+    reason: str | None = Field(None, description="why no list ranks it, where it waits")
 
 
-class CatalogueAnswer(Answer):
+class CatalogueAnswer(WarnedAnswer):
     """Response of GET /items: trained items in the bundle's order, then stored ones, the latest change last."""
 
     items: list[CatalogueItem]
@@ -353,6 +427,9 @@ class Ready(Answer):
     control_file: str = Field(description="usable, or why the file of hidden items cannot be read or written")
     hidden_items: Literal["current", "last known", "unknown"] = Field(
         description="last known while Redis, which shares them, cannot be read; unknown where they were never read here"
+    )
+    forgotten_people: Literal["current", "last known", "unknown"] = Field(
+        "current", description="as hidden_items; unknown: vectors of forgotten people may be in use"
     )
 
 

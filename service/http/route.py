@@ -16,7 +16,7 @@ from urllib.parse import unquote_to_bytes
 import orjson
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.bundles.loaded import LoadedBundle
@@ -156,7 +156,7 @@ def route(
     is_known: IsKnown = unknown,
     errors: Sequence[int] = (),
     error_model: type[Refusal] = Refusal,
-    media_type: str = PlainTextResponse.media_type,
+    media_type: str = "text/plain",
     empty: Sequence[int] = (),
 ) -> APIRoute:
     """A route of the application.
@@ -189,9 +189,10 @@ def route(
         methods=[method],
         status_code=status,
         response_model=response,
-        response_class=JSONResponse if response else type("Media", (Response,), {"media_type": media_type}),
+        response_class=JSONResponse if response else Response,
         openapi_extra={"x-role": role, **(NDJSON_BODY if lines else {})},
-        responses=_documented_errors(COMMON_ERRORS)
+        responses=({} if response else {status: {"content": {media_type: {}}}})
+        | _documented_errors(COMMON_ERRORS)
         | _documented_errors(ID_ERRORS if "{" in path else ())
         | _documented_errors(body_errors)
         | _documented_errors(errors, error_model)

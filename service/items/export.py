@@ -1,7 +1,7 @@
 """Exports the stored items to a Parquet file, for training."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, get_args
 
@@ -22,6 +22,16 @@ CHUNK = 250  # changes read and written at once: bounds memory at any number of 
 FEATURES = tuple(f"features_{modality}" for modality in get_args(Modality))
 
 
+class EncodedPicture(NamedTuple):
+    """Features of an item's picture, and the name and version of the encoder that made them."""
+
+    encoder: str
+    features: list[float]
+
+
+EncodedPictures = Callable[[Sequence[Item]], Awaitable[Sequence[EncodedPicture | None]]]
+
+
 class ExportedItems(NamedTuple):
     """The content of an exported file."""
 
@@ -31,16 +41,21 @@ class ExportedItems(NamedTuple):
 
 
 async def export_items(
-    store: ItemStore, out: Path, *, on_progress: Callable[[int, int], None] = lambda done, total: None
+    store: ItemStore,
+    out: Path,
+    *,
+    pictures: EncodedPictures | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> ExportedItems:
     """Write each item once, and the ids of deleted ones; the file appears atomically once it is complete.
 
-    An item that changes meanwhile has its state before or after the change. InputError where it cannot be written.
+    `pictures` gives features of pictures that the reader of the file cannot read itself. An item that changes meanwhile
+    has its state before or after the change. InputError where it cannot be written.
     """
     try:
         # In threads, so that the event loop of a service that exports does not wait for Parquet.
         with atomic_writer(out) as file:
-            return await _write_all(store, file, on_progress)
+            return await _write_all(store, file, pictures, on_progress)
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error.strerror or error}; nothing was left") from error
 
@@ -59,14 +74,19 @@ async def export_all(settings: ItemSettings, out: Path) -> ExportedItems:
             raise InputError(error.detail) from error
 
 
-async def _write_all(store: ItemStore, file: BinaryIO, on_progress: Callable[[int, int], None]) -> ExportedItems:
+async def _write_all(
+    store: ItemStore, file: BinaryIO, pictures: EncodedPictures | None, on_progress: Callable[[int, int], None]
+) -> ExportedItems:
     # The ids first: read in one pass, an item that changes meanwhile would be met twice.
     ids, position = await _all_ids(store)
     deleted, done = 0, 0
     with await asyncio.to_thread(_open_writer, file) as writer:
         for start in range(0, len(ids), CHUNK):
             changes = [entry for entry in await store.entries(ids[start : start + CHUNK]) if entry is not None]
-            await asyncio.to_thread(_write_chunk, writer, changes)
+            items = [change.item for change in changes if change.item is not None]
+            encoded = zip(items, await pictures(items) if pictures else [None] * len(items), strict=True)
+            by_id = {item.item_id: one for item, one in encoded if one is not None}
+            await asyncio.to_thread(_write_chunk, writer, changes, by_id)
             deleted += sum(change.item is None for change in changes)
             done += len(changes)
             on_progress(done, len(ids))
@@ -100,6 +120,8 @@ def _schema() -> Any:
         "created_at": number,
         "updated_at": number,
         **dict.fromkeys(FEATURES, pa.list_(pa.float32())),
+        "encoded_image": pa.list_(pa.float32()),
+        "image_encoder": text,
     }
     fields = [pa.field(name, kind) for name, kind in columns.items()]
     return pa.schema([*fields, pa.field("deleted", pa.bool_(), nullable=False)])
@@ -111,11 +133,23 @@ def _open_writer(file: Any) -> Any:
     return pq.ParquetWriter(file, _schema(), compression="zstd")
 
 
-def _write_chunk(writer: Any, changes: list[ItemChange]) -> None:
+def _write_chunk(writer: Any, changes: list[ItemChange], encoded: Mapping[str, EncodedPicture]) -> None:
     import pyarrow as pa  # noqa: PLC0415
 
-    rows = [{"item_id": change.item_id, "deleted": change.item is None, **_columns(change.item)} for change in changes]
+    rows = [
+        {
+            "item_id": change.item_id,
+            "deleted": change.item is None,
+            **_columns(change.item),
+            **_encoded_columns(encoded.get(change.item_id)),
+        }
+        for change in changes
+    ]
     writer.write_table(pa.Table.from_pylist(rows, schema=_schema()))
+
+
+def _encoded_columns(picture: EncodedPicture | None) -> dict[str, Any]:
+    return {} if picture is None else {"encoded_image": picture.features, "image_encoder": picture.encoder}
 
 
 def _columns(item: Item | None) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class UntrainedItems:
             )
 
     def recount_soon(self) -> None:
-        """Another bundle serves: count anew which items it lacks."""
+        """Another bundle serves: count again which items it lacks."""
         self._swapped.set()
 
     async def run(self) -> None:

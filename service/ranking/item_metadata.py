@@ -69,9 +69,17 @@ class ItemMetadata:
         """The row of an item, or None."""
         return self._bundle.item_ids.row(item_id)
 
+    def image_url(self, reference: str | None) -> str | None:
+        """What answers have for this reference to a picture."""
+        return self._image_urls(reference)
+
     def full_record(self, row: int) -> dict[str, Any]:
         """All metadata of the item in the bundle."""
         return _full_record(self._bundle, self._image_urls, row)
+
+    def record_of(self, item_id: str, record: Mapping[str, Any]) -> dict[str, Any]:
+        """The same of an item whose metadata are given, with or without a row."""
+        return {"item_id": item_id, **record, "image": self._image_urls(record["image"])}
 
     def ranked(
         self,
@@ -126,7 +134,8 @@ def json_numbers(values: Array) -> list[bytes]:
 
 def _full_record(bundle: Bundle, image_urls: ImageUrls, row: int) -> dict[str, Any]:
     record = {"item_id": bundle.item_ids[row], **orjson.loads(bundle.item_json(row))}
-    record["image"] = image_urls(record["image"])
+    if image_urls is not AS_REFERRED:
+        record["image"] = image_urls(record["image"])
     return record
 
 

@@ -41,7 +41,7 @@ class Ranker:
         pool: int,
         at_once: int | None = None,
     ) -> None:
-        """`at_once`: how many profiles to rank in one step, where nobody waits for its end."""
+        """`at_once`: how many profiles to rank in one step, where no request waits for its end."""
         self._scoring = scoring
         self._by_popularity = by_popularity  # (n_items,) rows, the most popular first
         self._search = search
@@ -91,9 +91,12 @@ class Ranker:
                 RankingContext(profile, constraints, self._scoring, hidden=hidden, exclude_seen=exclude_seen)
                 for profile in profiles[part]
             ]
-            await turn.pause()
+            if start:  # before, a pause would only keep the first search from being shared
+                await turn.pause()
             if candidates is None:
                 best = await self._best_candidates(contexts, n, constraints)
+                if len(contexts) == 1:  # the wait for a search that several requests share is no computing of this one
+                    await turn.begin()
             else:
                 best = [context.score_allowed(candidates) for context in contexts]
             little_seen = await self._little_seen(

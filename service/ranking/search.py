@@ -68,7 +68,8 @@ class _HidingSearch:
 class InlineSearch(_HidingSearch):
     """Searches in the event loop: at usual sizes 0.1 ms, less than handing the search to a thread costs.
 
-    Searches that arrive in one iteration of the loop run as one, since each reads the same item vectors.
+    Searches that arrive in one iteration of the loop, all within the same rows, run as one, since each reads the same
+    item vectors.
     """
 
     def __init__(self, index: ItemIndex, sampling: Sampling | None = None) -> None:
@@ -76,31 +77,36 @@ class InlineSearch(_HidingSearch):
         self._pending: list[_PendingSearch] = []
 
     async def __call__(self, vector: Array, k: int, exclude: Array | None) -> SearchResult:
+        return await self._shared(vector, k, NO_ROWS if exclude is None else exclude, None)
+
+    def _shared(self, vector: Array, k: int, exclude: Array, within: Array | None) -> "asyncio.Future[SearchResult]":
+        """The result of a search that runs with others, soon."""
         loop = asyncio.get_running_loop()
         if not self._pending:
             loop.call_soon(self._search_pending)
-        search = _PendingSearch(vector, k, NO_ROWS if exclude is None else exclude, loop.create_future())
+        search = _PendingSearch(vector, k, exclude, within, loop.create_future())
         self._pending.append(search)
-        return await search.result
+        return search.result
 
     def _search_pending(self) -> None:
         pending, self._pending = self._pending, []
-        by_k: dict[int, list[_PendingSearch]] = {}
+        groups: dict[tuple[int, int, int], list[_PendingSearch]] = {}
         for search in pending:
             if not search.result.done():  # its request may have been cancelled
-                by_k.setdefault(search.k, []).append(search)
-        for k, group in by_k.items():
-            self._search_group(group, k)
+                groups.setdefault((search.k, *_place_of(search.within)), []).append(search)
+        for group in groups.values():
+            self._search_group(group)
 
-    def _search_group(self, group: "list[_PendingSearch]", k: int) -> None:
+    def _search_group(self, group: "list[_PendingSearch]") -> None:
         try:
-            results = self._search([search.vector for search in group], k, [search.exclude for search in group], None)
+            vectors, exclude = [search.vector for search in group], [search.exclude for search in group]
+            results = self._search(vectors, group[0].k, exclude, group[0].within)
         except InputError as error:
             if len(group) == 1:
                 group[0].result.set_exception(error)
             else:  # an invalid search must not fail the others
                 for search in group:
-                    self._search_group([search], k)
+                    self._search_group([search])
             return
         for search, result in zip(group, results, strict=True):
             search.result.set_result(result)
@@ -108,6 +114,8 @@ class InlineSearch(_HidingSearch):
     async def many(
         self, vectors: Sequence[Array], k: int, exclude: Sequence[Array], within: Array | None = None
     ) -> list[SearchResult]:
+        if len(vectors) == 1:
+            return [await self._shared(vectors[0], k, exclude[0], within)]
         return self._search(vectors, k, exclude, within)
 
 
@@ -115,7 +123,16 @@ class _PendingSearch(NamedTuple):
     vector: Array  # (d,)
     k: int
     exclude: Array
+    within: Array | None
     result: "asyncio.Future[SearchResult]"
+
+
+def _place_of(within: Array | None) -> tuple[int, int]:
+    """Where the rows are in memory: requests with the same filter have the same ones, as these are cached."""
+    if within is None:
+        return 0, -1
+    address: int = within.__array_interface__["data"][0]
+    return address, len(within)
 
 
 def search_index(

@@ -24,15 +24,16 @@ WRONG_URL = re.compile(  # in Redis's own words
 # The commands of each key or channel, those inside scripts included; {} is the namespace. Before Redis 7 a script
 # cannot ask, and only EVAL itself is checked.
 CACHE: Mapping[str, str] = {
-    "{}:b:user:u": "MGET SET",
+    "{}:b:user:u": "MGET SET DEL",
     "{}:news": "PUBLISH SUBSCRIBE",
     "{{{}:hidden}}": "TYPE GET SCARD SET SADD SREM DEL SMEMBERS",
+    "{{{}:forgotten}}": "TYPE GET SCARD SET SADD SREM DEL SMEMBERS",
     "{}:rate:a": "HMGET HSET PEXPIRE DEL",
     "": "PING TIME",
 }
 EVENTS: Mapping[str, str] = {
     "{{{}:events}}:stream": "XADD XRANGE XREVRANGE XTRIM EXISTS SET RPUSH LTRIM LRANGE EXPIRE DEL HINCRBY HGET HSET "
-    "HMGET HGETALL HDEL TYPE XLEN ZADD ZRANGEBYSCORE ZREMRANGEBYSCORE",
+    "HMGET HGETALL HDEL TYPE XLEN XDEL LREM ZADD ZRANGEBYSCORE ZREMRANGEBYSCORE",
 }
 ITEMS: Mapping[str, str] = {
     "{{{}:items}}:order": "ZADD ZREVRANGE ZRANGEBYSCORE ZSCORE HSET HGET HDEL HLEN HGETALL HINCRBY",

@@ -1,7 +1,7 @@
 """Runs one job from queued to its end: export events, train, gate, publish. A new leader may repeat any step."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,13 +9,16 @@ from pathlib import Path
 import structlog
 
 from index.errors import InputError
+from index.forgotten import ForgottenPeople, forgotten_file
 from index.gate import GateReport
 from index.records import PointerMove
 from index.registry import Registry
+from index.storage import replace_file
 from service.errors import ServiceError
 from service.events.log import EventLog
+from service.items.export import EncodedPictures
 from service.items.store import ItemStore
-from service.retrain.archive import archive_items, extend_archive
+from service.retrain.archive import archive_items, extend_archive, forget_in_archive
 from service.retrain.job import Handle, Job, StageName, State
 from service.retrain.job_store import JobStore, JobStoreUnavailableError
 from service.retrain.launcher import Launcher, LauncherError, LauncherUnavailableError, TrainingOutcome, TrainingTask
@@ -61,11 +64,13 @@ class JobRunner:
     launcher: Launcher
     events: EventLog
     items: ItemStore | None
+    pictures: EncodedPictures | None
     paths: RetrainPaths
     run_gate: RunGate
     clock: Callable[[], float]
     poll_s: float
     timeout_s: float
+    forgotten: Callable[[], Collection[str]] = tuple  # elements of index/forgotten.py
 
     async def run(self, job: Job) -> Job:
         """Run the job to its end. LeaseLostError where another replica leads meanwhile; the training then goes on."""
@@ -125,11 +130,20 @@ class JobRunner:
         task = self.paths.task_for(job)
         await asyncio.to_thread(task.folder.mkdir, parents=True, exist_ok=True)
         position = await extend_archive(task.events, self.events)
+        await self._leave_out_forgotten(task)
         if self.items is not None:
-            await archive_items(task.items, self.items)
+            await archive_items(task.items, self.items, self.pictures)
         before = tuple(await asyncio.to_thread(self.paths.registry.ids))
         job = job.model_copy(update={"events_position": position, "bundles_before": before})
         return await self._enter_stage(job, "running", "training")
+
+    async def _leave_out_forgotten(self, task: TrainingTask) -> None:
+        """Remove forgotten people from the archive, which may be another replica's, and name them for the trainer."""
+        elements = self.forgotten()
+        if elements:
+            people = ForgottenPeople.of(elements)
+            await asyncio.to_thread(forget_in_archive, task.events, people.positions)
+            await asyncio.to_thread(replace_file, task.forget, forgotten_file(elements))
 
     async def _await_training(self, job: Job) -> TrainingOutcome:
         task, handle = self.paths.task_for(job), job.handle or {}

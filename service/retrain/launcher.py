@@ -44,6 +44,11 @@ class TrainingTask:
         return self.folder / "out"
 
     @property
+    def forget(self) -> Path:
+        """The people to leave out (index/forgotten.py); there is no file where there are none."""
+        return self.folder / "forget.json"
+
+    @property
     def items(self) -> Path:
         """The stored items, as `export-items` writes them; there is no such file where none was ever stored."""
         return self.folder / "items.parquet"
@@ -58,8 +63,9 @@ class TrainingTask:
         """The arguments of `python -m trainer`."""
         fixed = ["--events", self.events, "--registry", self.registry, "--out", self.out]
         copies = ["--copies", self.folder / "copies"] if self.registry.is_remote else []
+        forget = ["--forget", self.forget] if self.forget.is_file() else []
         items = ["--items", self.items] if self.items.is_file() else []
-        return ["retrain", str(self.data), *map(str, [*fixed, *items, *copies]), *self.job.arguments]
+        return ["retrain", str(self.data), *map(str, [*fixed, *items, *copies, *forget]), *self.job.arguments]
 
     def read_result(self) -> dict[str, Any] | None:
         """The result file of a finished training; None where there is no file yet. InputError where it is none."""

@@ -5,7 +5,7 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from importlib import import_module
@@ -19,6 +19,7 @@ from service.events.kinds import trainer_arguments
 from service.events.log import EventLog
 from service.items.store import ItemStore
 from service.redis.client import connect
+from service.retrain.item_pictures import ItemPictures
 from service.retrain.job_runner import JobRunner, RetrainPaths, RunGate
 from service.retrain.job_store import JobStore, OnUnreadable
 from service.retrain.launcher import Launcher
@@ -32,6 +33,7 @@ from service.settings import RetrainSettings
 from service.telemetry.metrics import RetrainMetrics
 
 CONTROL_FILE = "control.sqlite"
+FOLDER = "retrain"  # in the data folder
 OWN_TRAINER = (sys.executable, "-m", "trainer")
 
 
@@ -44,7 +46,9 @@ async def open_retraining(
     run_gate: RunGate,
     *,
     items: ItemStore | None = None,
+    pictures: ItemPictures | None = None,
     clock: Callable[[], float] = time.time,
+    forgotten: Callable[[], Collection[str]] = tuple,
 ) -> AsyncIterator[Retraining | None]:
     """Retraining with its background task; None where no training data is configured."""
     if settings.retrain_data is None:
@@ -54,11 +58,12 @@ async def open_retraining(
     paths = RetrainPaths(
         data=settings.retrain_data.absolute(),
         registry=registry,
-        folder=settings.data_folder.absolute() / "retrain",
+        folder=settings.data_folder.absolute() / FOLDER,
     )
     store = open_job_store(settings, clock, partial(metrics.unreadable.skip, "jobs"))
     launcher = open_launcher(settings, clock)
     secret = settings.retrain_webhook_secret if settings.retrain_launcher == "webhook" else None
+    folder = pictures.arguments if pictures else []
     retraining = Retraining(
         store=store,
         launcher=launcher,
@@ -66,11 +71,13 @@ async def open_retraining(
         paths=paths,
         clock=clock,
         wake=asyncio.Event(),
-        arguments=(*trainer_arguments(settings), *shlex.split(settings.retrain_arguments)),
+        arguments=(*trainer_arguments(settings), *folder, *shlex.split(settings.retrain_arguments)),
         warm_start=settings.retrain_warm_start,
         secret=None if secret is None else secret.get_secret_value(),
     )
-    supervisor = _make_supervisor(settings, metrics, retraining, run_gate, items)
+    supervisor = _make_supervisor(
+        settings, metrics, retraining, run_gate, items=items, pictures=pictures, forgotten=forgotten
+    )
     try:
         async with supervised(metrics, {"retraining": supervisor.run}):
             yield retraining
@@ -85,7 +92,10 @@ def _make_supervisor(
     metrics: RetrainMetrics,
     retraining: Retraining,
     run_gate: RunGate,
+    *,
     items: ItemStore | None,
+    pictures: ItemPictures | None,
+    forgotten: Callable[[], Collection[str]],
 ) -> Supervisor:
     def make_runner(token: int) -> JobRunner:
         return JobRunner(
@@ -94,11 +104,13 @@ def _make_supervisor(
             launcher=retraining.launcher,
             events=retraining.events,
             items=items,
+            pictures=pictures,
             paths=retraining.paths,
             run_gate=run_gate,
             clock=retraining.clock,
             poll_s=settings.retrain_poll_s,
             timeout_s=settings.retrain_timeout_s,
+            forgotten=forgotten,
         )
 
     return Supervisor(

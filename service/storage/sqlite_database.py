@@ -90,7 +90,7 @@ class SqliteDatabase:
                 self._prepare()
                 self._writes = open_to_write(self._path)
             return work(self._writes)
-        except (*SQLITE_ERRORS, InputError) as error:
+        except (*SQLITE_ERRORS, InputError, OSError) as error:
             self._discard_connection()
             log.error(f"{self._form.name} cannot be written", error=repr(error))
             raise self._form.unavailable(f"the {self._form.name} cannot be written: {error}") from error

@@ -51,6 +51,15 @@ class UserMetrics(TaskMetrics):
             registry=r,
         )
         self.hidden_items = Gauge("reco_hidden_items", "Hidden items.", registry=r)
+        self.forgotten_people = Gauge(
+            "reco_forgotten_people", "Entries of the set of forgotten people: one each, and one key.", registry=r
+        )
+        self.forgettings = counter_from_zero(
+            r, "reco_forgettings", "Requests to forget a person: done, failed.", outcome=("done", "failed")
+        )
+        self.forgettings_pending = Gauge(
+            "reco_forgettings_pending", "Forgettings that this service has begun and not ended.", registry=r
+        )
 
 
 class CatalogueMetrics(TaskMetrics):

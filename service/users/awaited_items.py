@@ -24,8 +24,13 @@ class AwaitedItems:
             self._n_pairs += user_id not in users
             users.add(user_id)
         if self._n_pairs > MOST:
-            self._users.clear()
-            self._n_pairs, self._overflown = 0, True
+            self.clear()
+            self._overflown = True
+
+    def clear(self) -> None:
+        """Remember no user: no profile is cached."""
+        self._users.clear()
+        self._n_pairs, self._overflown = 0, False
 
     def users_of(self, item_ids: Iterable[str]) -> set[str] | None:
         """Whose profiles depend on the items, which are then no longer remembered; None: perhaps any user's."""

@@ -5,9 +5,10 @@ import copy
 from collections.abc import Iterable, Sequence
 from contextvars import Context
 from functools import partial
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple, Protocol, get_args
 
 from index.bundle import Bundle
+from index.forgotten import ForgottenPeople
 from service.errors import UnknownUserError
 from service.events.event import Event
 from service.events.freshness import EventFreshness
@@ -35,6 +36,17 @@ class _Loading(NamedTuple):
     stamp: int  # the user's when it began
 
 
+class KnowsForgotten(Protocol):
+    """The forgotten people, who may be others at any time."""
+
+    @property
+    def people(self) -> ForgottenPeople: ...
+
+
+class _NoOneForgotten:
+    people = ForgottenPeople()
+
+
 class UserLookup:
     """The profiles of one bundle's users, which are never used with another bundle's index.
 
@@ -51,8 +63,11 @@ class UserLookup:
         freshness: EventFreshness,
         settings: UserSettings,
         metrics: UserMetrics,
+        forgotten: KnowsForgotten | None = None,
     ) -> None:
         self._bundle = bundle
+        self._forgotten = forgotten or _NoOneForgotten()
+        self._left_out = frozenset(bundle.manifest.forgotten)
         self._cache = cache
         self._log = log
         self._freshness = freshness
@@ -136,15 +151,29 @@ class UserLookup:
         if profile is self.unknown_profile and self._settings.unknown_user == "404":
             raise UnknownUserError(f"user_id: nothing is known of {user_id[:80]!r}")
 
+    def is_cached(self, user_id: str) -> bool:
+        """Whether this process has a profile of the user in memory that it may serve."""
+        return self.profiles.get(user_id) is not None
+
     def invalidate(self, user_ids: Iterable[str]) -> None:
         """Mark the profiles of users with new events as outdated, those that are being loaded included."""
         for user_id in user_ids:
             self.profiles.invalidate(user_id)
             self._loading.pop(user_id, None)
 
+    def row(self, user_id: str) -> int | None:
+        """The user's row in the bundle; None for an unknown user, and for one whom training did not yet leave out."""
+        row = self._bundle.user_ids.row(user_id)
+        return None if row is None or self.is_forgotten(user_id) else row
+
+    def is_forgotten(self, user_id: str) -> bool:
+        """Whether the bundle's training did not leave out what the person had done before they were forgotten."""
+        return any(one.receipt not in self._left_out for one in self._forgotten.people.times(user_id))
+
     def clear(self) -> None:
-        """Remove all users from the cache."""
+        """Remove all users from the cache, also those that are being loaded."""
         self.profiles.clear()
+        self._awaited.clear()
         self._loading.clear()
 
     async def events(self, user_id: str) -> list[Event]:
@@ -163,7 +192,7 @@ class UserLookup:
     async def _load(self, user_id: str, stamp: int) -> _Loaded:
         """Build the profile and cache it, as outdated if an event arrived meanwhile."""
         at, task = self._freshness.clock(), asyncio.current_task()
-        row, trained = self._bundle.user_ids.row(user_id), None
+        row, trained, clearings = self.row(user_id), None, self.profiles.clearings
         if row is not None and self._events_in_redis:  # both in the time of one round trip
             events, trained = await asyncio.gather(self._readable_events(user_id), self._trained(user_id, row))
         else:
@@ -173,13 +202,14 @@ class UserLookup:
             last_known = self.profiles.last_known(user_id)
             if last_known is not None and self._may_use(last_known):
                 return _Loaded(last_known, "memory")
-        awaited = untrained_items(self._bundle, events or ())
-        self._awaited.remember(user_id, awaited)
+        awaited = untrained_items(self._bundle, events) if events else set()
+        if awaited:
+            self._awaited.remember(user_id, awaited)
         loaded = self._folded_in(row, events or ())
         if loaded is None and row is not None:
             loaded = trained or await self._trained(user_id, row)
         loaded = loaded or _Loaded(self.unknown_profile, "none")
-        if events is not None:
+        if events is not None and clearings == self.profiles.clearings:
             is_latest = self._is_latest(user_id, task) and not (awaited and self._awaited.newest is not self._bundle)
             self.profiles.put(user_id, loaded.profile, at if is_latest else OUTDATED, stamp)
         return loaded

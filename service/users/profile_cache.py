@@ -32,6 +32,7 @@ class ProfileCache:
         self._stamps = freshness.stamps
         self._unknown_profile = unknown_profile
         self.n_bytes = 0
+        self.clearings = 0  # what was loaded before the last one must not be put
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
 
     def __len__(self) -> int:
@@ -81,5 +82,6 @@ class ProfileCache:
             self._entries[user_id] = entry._replace(at=OUTDATED)
 
     def clear(self) -> None:
+        self.clearings += 1
         self._entries.clear()
         self.n_bytes = 0

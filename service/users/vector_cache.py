@@ -175,6 +175,16 @@ class VectorCache:
         finally:
             self._refresher = None
 
+    async def held(self, keys: Sequence[bytes]) -> list[bool]:
+        """Which of the keys have a vector; FAILURES where Redis does not respond."""
+        return [value is not None for value in await within(read_many(self._redis, list(keys)), WRITE_S)]
+
+    async def delete(self, keys: Sequence[bytes]) -> int:
+        """Delete vectors, those that wait to be written too; how many there were. FAILURES as for `held`."""
+        for key in keys:
+            self._pending_writes.pop(key, None)
+        return sum([int(await within(self._redis.delete(key), WRITE_S)) for key in keys])
+
     async def check(self) -> None:
         """Ping Redis once, so that the circuit's state is known and the first request finds an open connection."""
         try:

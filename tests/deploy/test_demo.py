@@ -1,3 +1,4 @@
+import re
 import signal
 import socket
 import subprocess
@@ -52,6 +53,21 @@ def test_all_checks_pass_on_a_real_service(registry: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("\nok ") == len(CHECKS)
     assert "vectors written" in done.stdout
+
+
+def test_a_picture_is_shown_and_fetched(registry: Path, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    for row in range(40):
+        (tmp_path / "images" / f"{row}.jpg").write_bytes(b"\xff\xd8\xff")
+    done = run(registry, "--images", str(tmp_path), "--check")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"A picture: http://\S+/images/images/\d+\.jpg", done.stdout)
+    assert re.search(r"\nok The picture of an item is served .*\n +/images/\S+, 3 bytes", done.stdout)
+
+
+def test_a_picture_that_is_not_served_fails_the_check(registry: Path, tmp_path: Path) -> None:
+    done = run(registry, "--images", str(tmp_path), "--check")
+    assert (done.returncode, "FAILED The picture of an item" in done.stdout) == (1, True)
 
 
 def test_responses_that_do_not_fit_the_bundle_fail_the_check(registry: Path, tmp_path: Path) -> None:

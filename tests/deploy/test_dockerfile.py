@@ -17,7 +17,7 @@ from packaging.version import Version
 HERE = Path(__file__).parents[2]
 LOCKS = HERE / "requirements"
 PROJECT = tomllib.loads((HERE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-SERVICE = ("service", "tracing", "kubernetes")
+SERVICE = ("service", "encode", "tracing", "kubernetes")
 EXTRAS = {
     "service-cpu": ("cpu", *SERVICE),
     "service-gpu": ("gpu", *SERVICE),

@@ -52,15 +52,16 @@ given_modalities = st.lists(st.sampled_from([("text",), ("image",), ("text", "im
 
 
 @given(given_modalities, st.integers(0, 99))
-def test_parts_sum_to_the_embedding_and_many_items_get_what_each_gets_alone(path, modalities, seed):
+def test_parts_sum_to_the_embedding_and_many_items_get_to_the_bit_what_each_gets_alone(path, modalities, seed):
     features = make_features(len(modalities), seed=seed)
     items = [{m: one[m] for m in chosen} for one, chosen in zip(features, modalities, strict=True)]
     together = path.rows(items)
     np.testing.assert_allclose(sum(together.parts.values()), together.embeddings, rtol=1e-5, atol=1e-6)
     for place, item in enumerate(items):
         alone = path.rows([item])
-        np.testing.assert_allclose(together.embeddings[place], alone.embeddings[0], rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(together.fold_in[place], alone.fold_in[0], rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(together.embeddings[place], alone.embeddings[0])
+        np.testing.assert_array_equal(together.fold_in[place], alone.fold_in[0])
+        np.testing.assert_array_equal(together.neighbours["image"][place], alone.neighbours["image"][0])
 
 
 def test_what_an_item_lacks_adds_nothing(bundle, path):

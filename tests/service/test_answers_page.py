@@ -43,7 +43,7 @@ def test_an_example_is_answered_as_the_page_says(client: httpx.Client, example: 
 
 
 def test_the_page_has_examples_and_every_kind_of_call(tmp_path: Path) -> None:
-    assert PAGE.count("```http") == len(EXAMPLES) == 7
+    assert PAGE.count("```http") == len(EXAMPLES) == 9
     (rules,) = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
     (tmp_path / "rules.toml").write_text(rules)
     assert read_rules(tmp_path / "rules.toml").entry_counts() == {"pin": 1, "boost": 0, "block": 1, "require": 0}

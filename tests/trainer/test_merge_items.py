@@ -1,6 +1,7 @@
 """A data set and stored items in, a data set with them out: rows, words, pictures, features, attributes."""
 
 import json
+import shutil
 from datetime import UTC, datetime
 
 import numpy as np
@@ -32,7 +33,7 @@ def feedback(*likes):
 def merged(old, folder, *rows, likes=(), images=None):
     """The data set of old data, these stored items and these likes."""
     items = merge_items(old, read_stored_items(write_items(folder / "items.parquet", *rows)), images, folder / "cache")
-    merge_feedback(old, feedback(*likes), MergeOptions(valid_share=0.0), folder / "new", items)
+    merge_feedback(old, feedback(*likes), MergeOptions(valid_share=0.0), folder / "new", items=items)
     return load_dataset(folder / "new")
 
 
@@ -219,6 +220,23 @@ def test_a_picture_that_is_not_here_is_named_and_costs_a_trained_item_no_feature
     assert all(item_id in told for item_id in ("'m3'", "'m5'", "'new'"))
 
 
+def test_a_picture_at_a_url_counts_by_the_features_of_the_service_if_its_encoder_is_that_of_the_data(encoded, tmp_path):
+    made_by, row_of = encoded.encoders["image"], vector(encoded, "image", "m1").tolist()
+    same, url = f"{made_by.name} {made_by.version}", "https://shop.example/9.png"
+    rows = [
+        stored("new", title="Bowl", image=url, encoded_image=row_of, image_encoder=same),
+        stored("m3", title="Mug 3", image=url, encoded_image=row_of, image_encoder=same),
+        stored("other", title="Cup", image=url, encoded_image=row_of, image_encoder=f"{made_by.name} another"),
+        stored("narrow", title="Can", image=url, encoded_image=[1.0], image_encoder=same),
+    ]
+    data = merged(encoded, tmp_path, *rows)
+    for item_id in ("new", "m3"):
+        np.testing.assert_array_equal(vector(data, "image", item_id), np.float32(row_of))
+    counts = read_info(data.path).counts
+    assert counts["image_features_encoded_by_the_service"] == 2
+    assert counts["items_without_new_image_features"] == counts["items_with_the_mean_image_vector"] == 2
+
+
 def test_where_nothing_changes_all_features_are_those_of_before(encoded, tmp_path):
     same = encoded.items.row(0, named=True)
     data = merged(encoded, tmp_path, stored("m0", title=same["title"], text=same["text"], image="0.png"))
@@ -228,10 +246,31 @@ def test_where_nothing_changes_all_features_are_those_of_before(encoded, tmp_pat
     assert data.items.sort("item_id").equals(encoded.items.sort("item_id"))
 
 
+def test_the_same_items_merged_again_into_the_merged_data_change_nothing(encoded, tmp_path):
+    rows = [
+        stored("new", title="Bowl", image=str(encoded.path.parent / "8.png"), attributes={"price": 3}),
+        stored("m1", title="Cup", categories=["cup", "glass"]),
+        stored("m3", title="Mug 3", image="https://shop.example/3.png"),
+        deleted("m7"),
+    ]
+    once = merged(encoded, tmp_path, *rows)
+    (tmp_path / "again").mkdir()
+    again = merged(once, tmp_path / "again", *rows)
+    assert again.items.sort("item_id").equals(once.items.sort("item_id"))
+    assert again.attribute_types == once.attribute_types == {"price": "number", "categories": "list"}
+    assert pairs(again) == pairs(once)
+    for name in once.features:
+        for item_id in once.item_ids:
+            np.testing.assert_array_equal(vector(again, name, item_id), vector(once, name, item_id))
+    counts = read_info(again.path).counts
+    assert (counts["new_items"], counts["changed_items"], counts["deleted_items"]) == (0, 0, 0)
+
+
 def test_another_version_of_an_encoder_makes_nothing_and_says_so(encoded, tmp_path):
-    info = json.loads((encoded.path / "dataset.json").read_text())
+    copy = shutil.copytree(encoded.path, tmp_path / "copy")
+    info = json.loads((copy / "dataset.json").read_text())
     for made_by in info["encoders"].values():
         made_by["version"] = "another"
-    (encoded.path / "dataset.json").write_text(json.dumps(info))
-    data = merged(load_dataset(encoded.path), tmp_path, stored("new", title="Bowl"))
+    (copy / "dataset.json").write_text(json.dumps(info))
+    data = merged(load_dataset(copy), tmp_path, stored("new", title="Bowl"))
     assert "minilm of version another made the others, and " in " ".join(read_info(data.path).notes)

@@ -17,6 +17,7 @@ from worlds import topics_dataset
 from index.auto.choice import AutoLimits
 from index.bundle import open_bundle
 from index.errors import InputError
+from index.forgotten import ForgottenPeople, person_hash
 from index.gate import check_bundle, incumbent_split
 from index.registry import Registry
 from index.storage import locked
@@ -368,6 +369,19 @@ def test_killed_after_the_bundle_stood_it_finds_the_same_bundle_again(old, tmp_p
     (tmp_path / "out" / "result.json").unlink()
     assert retrain(asked, tmp_path / "out", now=datetime.now(UTC)) == first
     assert Registry(tmp_path / "bundles").ids() == [first.bundle]
+
+
+def test_a_bundle_says_whom_its_training_left_out(old, tmp_path):
+    key = bytes(16)
+    people = ForgottenPeople.of([f"key:{key.hex()}", f"{person_hash('user 0', key)}.1.receipt-1"])
+    events = ("user 0", "item/1", "like"), ("ann", "item/2", "like")
+    made = retrain(order(old, tmp_path, *events, forgotten=people), tmp_path / "out", now=NOW)
+    bundle = open_bundle(Registry(tmp_path / "bundles").path(made.bundle))
+    assert bundle.manifest.forgotten == ("receipt-1",)
+    assert (bundle.user_ids.row("user 0"), made.counts["events_of_forgotten_people"]) == (None, 1)
+    assert bundle.user_ids.row("ann") is not None
+    with pytest.raises(InputError, match="was started with another forgotten people"):
+        retrain(order(old, tmp_path, *events), tmp_path / "out", now=NOW)
 
 
 def test_without_a_configuration_the_next_bundle_has_the_settings_of_the_one_that_serves(old, tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from index.errors import InputError
+from index.forgotten import ForgottenPeople
 from index.reading import open_file
 from trainer.datasets.times import TimeOptions, read_times
 from trainer.parquet import PARSER_ERRORS, first_line
@@ -24,7 +25,7 @@ COLUMNS = pl.Schema(
 )
 DEFAULT_POSITIVE = ("click", "like", "purchase")
 DEFAULT_NEGATIVE = ("dislike",)
-KIND = re.compile(r"[a-z][a-z0-9_.-]{0,31}")
+KIND = re.compile(r"(?!(impression|forgotten)$)[a-z][a-z0-9_.-]{0,31}")  # those two are no act of a user
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,14 @@ def event_files(path: Path) -> list[Path]:
 
 
 def read_feedback(
-    path: Path, positive: Collection[str] = DEFAULT_POSITIVE, negative: Collection[str] = DEFAULT_NEGATIVE
+    path: Path,
+    positive: Collection[str] = DEFAULT_POSITIVE,
+    negative: Collection[str] = DEFAULT_NEGATIVE,
+    forgotten: ForgottenPeople | None = None,
 ) -> UserFeedback:
     """Read events of the `positive` kinds, and of `negative` ones, which cancel earlier events on a pair.
+
+    Events of forgotten people are left out up to the position at which they were forgotten.
 
     `path` is one file, or a folder of files that may overlap; events of other kinds are ignored. InputError: no such
     file, no Parquet, a column missing or of another type, a name that no kind can have, an impossible time.
@@ -59,12 +65,15 @@ def read_feedback(
     events = pl.concat([_read(file) for file in event_files(path)])
     last_position = 0 if events.is_empty() else int(events["position"].max())  # type: ignore[arg-type]
     once = events.sort("position").unique("event_id", keep="first", maintain_order=True)
+    n_distinct = len(once)
+    once = _without(once, forgotten or ForgottenPeople())
     relevant = once.filter(pl.col("kind").is_in([*positive, *negative]))
     return UserFeedback(
         pairs=_latest_feedback(relevant, negative),
         counts={
             "events_read": len(events),
-            "events_repeated": len(events) - len(once),
+            "events_repeated": len(events) - n_distinct,
+            "events_of_forgotten_people": n_distinct - len(once),
             "events_of_other_kinds": len(once) - len(relevant),
         },
         last_position=last_position,
@@ -93,10 +102,16 @@ def _read(file: Path) -> pl.DataFrame:
     return events
 
 
+def _without(events: pl.DataFrame, forgotten: ForgottenPeople) -> pl.DataFrame:
+    people = forgotten.positions(events["user_id"].unique().to_list())
+    until = pl.col("user_id").replace_strict(people, default=-1, return_dtype=pl.Int64)
+    return events.filter(pl.col("position") > until) if people else events
+
+
 def _check_kinds(positive: Collection[str], negative: Collection[str]) -> None:
     wrong = [kind for kind in (*positive, *negative) if not KIND.fullmatch(kind)]
     if wrong or not positive:
-        found = f"{wrong[0]!r:.80}" if wrong else "none"
+        found = f"{wrong[0]:.80}" if wrong else "none"
         raise InputError(f"expected kinds of events such as click,like,purchase; found {found}")
     if both := sorted(set(positive) & set(negative)):
         raise InputError(f"kinds are positive or negative; found {', '.join(both)} among both")

@@ -24,6 +24,8 @@ COLUMNS: dict[str, pl.DataType] = {
 }
 DELETED = "deleted"
 FEATURES = {modality: f"features_{modality}" for modality in MODALITIES}
+ENCODED, ENCODER = "encoded_image", "image_encoder"
+"""Features of a picture that the service encoded, and the name and version of its encoder."""
 ROW = pl.List(pl.Float32())
 SHOWN = 80  # characters of an id
 
@@ -56,6 +58,15 @@ class StoredItems:
         if len(bad := np.flatnonzero(~np.isfinite(array).all(axis=1))):
             raise InputError(f"{self._id(rows[bad[0]])} has NaN or infinite values in {FEATURES[modality]}")
         return rows, array
+
+    def encoded_pictures(self, encoder: str, width: int) -> dict[int, list[float]]:
+        """By row, features of this width that the service made by this encoder."""
+        if not {ENCODED, ENCODER} <= set(self.items.columns):
+            return {}
+        made = self.items.with_row_index("row").filter(
+            (pl.col(ENCODER) == encoder) & (pl.col(ENCODED).list.drop_nulls().list.len() == width)
+        )
+        return dict(made.select("row", ENCODED).iter_rows())
 
     def _id(self, row: int) -> str:
         return f"item {self.items['item_id'][int(row)][:SHOWN]!r}"
@@ -92,7 +103,8 @@ def _read(file: Path) -> pl.DataFrame:
             schema = pl.read_parquet_schema(content)
             if missing := [name for name in COLUMNS if name not in schema]:
                 raise InputError(f"it lacks the columns {', '.join(missing)}; found {', '.join(schema)}")
-            types: dict[str, pl.DataType] = COLUMNS | {DELETED: pl.Boolean()} | dict.fromkeys(FEATURES.values(), ROW)
+            types = COLUMNS | {DELETED: pl.Boolean(), ENCODER: pl.String()}
+            types |= dict.fromkeys((*FEATURES.values(), ENCODED), ROW)
             _check_types(schema, types)
             content.seek(0)
             written = pl.read_parquet(content, columns=[name for name in types if name in schema])

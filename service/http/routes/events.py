@@ -1,12 +1,14 @@
 """POST /events writes feedback to the event log. GET /quality reports clicks on recommended items."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Annotated, Any
 
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, create_model
 
-from service.events.event import GivenEvent
+from service.events.event import GivenEvent, Kind
+from service.events.kinds import event_kinds
 from service.events.quality import bucket_of, quality
 from service.http.parameters import Query
 from service.http.responses import EventsAnswer, QualityAnswer
@@ -35,12 +37,14 @@ def _shape(body: Any) -> str:
     return "events" if isinstance(body, dict) and "events" in body else "event"
 
 
-def events_body(most: int) -> Any:
-    """The body of POST /events with at most so many events."""
-    several = Annotated[list[GivenEvent], Field(max_length=most, fail_fast=True)]
+def events_body(most: int, kinds: Sequence[str]) -> Any:
+    """The body of POST /events with at most so many events; the OpenAPI document names their kinds."""
+    documented = Field(description="what happened", json_schema_extra={"enum": list(kinds)})
+    event = create_model("GivenEvent", __base__=GivenEvent, __doc__=GivenEvent.__doc__, kind=(Kind, documented))
+    several = Annotated[list[event], Field(max_length=most, fail_fast=True)]  # type: ignore[valid-type]  # made above
     event_list = create_model("EventList", __base__=EventList, __doc__=EventList.__doc__, events=(several, ...))
     return Annotated[
-        Annotated[GivenEvent, Tag("event")] | Annotated[several, Tag("list")] | Annotated[event_list, Tag("events")],
+        Annotated[event, Tag("event")] | Annotated[several, Tag("list")] | Annotated[event_list, Tag("events")],
         Discriminator(_shape),
     ]
 
@@ -60,7 +64,7 @@ def routes(settings: EventSettings) -> list[APIRoute]:
             "/events",
             events,
             method="POST",
-            body=events_body(settings.events_max_batch),
+            body=events_body(settings.events_max_batch, event_kinds(settings).names),
             response=EventsAnswer,
             status=202,
             role="write",
@@ -100,7 +104,7 @@ def _as_list(body: GivenEvent | list[GivenEvent] | EventList) -> list[GivenEvent
 
 
 async def figures(service: Service, request: Request[QualityQuery]) -> dict[str, Any]:
-    """Click-through and hit rate, overall and by bundle, from impressions joined to clicks by request id."""
+    """Click-through, hit rate, conversions and revenue, overall and by bundle, joined to impressions by request id."""
     now = service.feedback.now()
     since = bucket_of(now - DEFAULT_WINDOW_S if request.query.since is None else request.query.since)
     found = quality(await service.feedback.log.counts_since(since))

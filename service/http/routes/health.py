@@ -51,6 +51,7 @@ async def readyz(service: Service, request: Request[Query]) -> dict[str, Any]:
         "items": _accepted(service.items.store.problem),
         "control_file": service.live.hidden.problem or "usable",
         "hidden_items": service.live.hidden.state,
+        "forgotten_people": service.live.forgotten.state,
     }
 
 

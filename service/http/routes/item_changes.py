@@ -83,7 +83,7 @@ async def put(service: Service, request: Request[Query]) -> dict[str, Any]:
 
 
 async def patch(service: Service, request: Request[Query]) -> dict[str, Any]:
-    """Change some fields of an item. One that training saw and nobody put begins as the bundle has it."""
+    """Change some fields of an item. One that training saw and that was never put begins as the bundle has it."""
     return _answer(request, await service.items.patch(request.id, request.body))
 
 

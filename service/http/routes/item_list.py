@@ -4,14 +4,19 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import orjson
 from fastapi.routing import APIRoute
 from pydantic import Field
 
 from service.bundles.loaded import LoadedBundle
-from service.http.catalogue import Known, known, matcher, trained_rows
+from service.http.catalogue import Known, Types, chosen_among, known, matcher, trained_rows
+from service.http.item_fields import field_warnings
 from service.http.requests import PagedQuery, with_limits
 from service.http.responses import CatalogueAnswer
 from service.http.route import Request, route
+from service.http.routes.filtering import warnings_of
+from service.items.item import ItemChange
+from service.ranking.item_fields import Fields, render_fields
 from service.settings import Settings
 from service.state import Service
 
@@ -68,32 +73,32 @@ async def catalogue(service: Service, request: Request[CatalogueQuery]) -> dict[
     A page that takes long to find ends early, with the place to go on from. Between pages a swap of the bundle or a
     change of an item may move it.
     """
-    walk = _Walk(service, request.loaded, request.query)
+    query, loaded = request.query, request.loaded
+    fields = query.chosen_fields
+    walk = _Walk(service, loaded, query)
     found: list[Known] = []
-    to_skip = request.query.offset
+    to_skip = query.offset
     async for one in walk.items():
         if to_skip:
             to_skip -= 1
         else:
             found.append(one)
-        if len(found) == request.query.k:
+        if len(found) == query.k:
             break
+    rows = [one.row for one in found if one.row is not None]
     return {
-        "bundle": request.loaded.bundle.bundle_id,
+        "bundle": loaded.bundle.bundle_id,
         "source": "catalogue",
-        "items": [_shown(one) for one in found],
+        "items": [_shown(one, fields) for one in found],
         "next": None if walk.ended else str(walk.place),
+        **warnings_of(walk.warnings, await field_warnings(loaded, query, rows)),
     }
 
 
-def _shown(one: Known) -> dict[str, Any]:
-    return {
-        "item_id": one.item_id,
-        **one.record,
-        "trained": one.trained,
-        "stored": one.entry is not None,
-        "state": one.state,
-    }
+def _shown(one: Known, fields: Fields | None) -> dict[str, Any]:
+    chosen = one.record if fields is None else orjson.loads(render_fields(one.record, fields).in_list + b"}")
+    stored = one.entry is not None
+    return {**chosen, "trained": one.trained, "stored": stored, "state": one.state, "reason": one.reason}
 
 
 class _Walk:
@@ -107,6 +112,7 @@ class _Walk:
         self._matches = matcher(query.filters, query.title)
         self.place = _Place(query.after[0], int(query.after[1:])) if query.after else _Place("t", 0)
         self.ended = False
+        self.warnings: Sequence[str] = ()
 
     async def items(self) -> AsyncIterator[Known]:
         """The items that match, until the end or until enough was read."""
@@ -119,7 +125,8 @@ class _Walk:
 
     async def _trained(self) -> AsyncIterator[Known]:
         """Trained items that were never put: those that were come among the stored ones."""
-        rows = await trained_rows(self._service, self._loaded, self._query.filters, self.place.number)
+        after = self.place.number
+        rows, self.warnings = await trained_rows(self._service, self._loaded, self._query.filters, after)
         for chunk in batched(rows[:MOST_SCANNED], PAGE):
             matching = await asyncio.to_thread(self._with_title, chunk) if self._query.title else chunk
             ids = [self._loaded.bundle.item_ids[row] for row in matching]
@@ -133,21 +140,29 @@ class _Walk:
             self.place = _Place("s", 0)
 
     def _with_title(self, rows: Sequence[int]) -> list[int]:
-        items, ids = self._loaded.items, self._loaded.bundle.item_ids
-        return [row for row in rows if self._matches(ids[row], items.full_record(row))]
+        items = self._loaded.items
+        return [row for row in rows if self._matches(items.full_record(row))]
 
     async def _stored(self) -> AsyncIterator[Known]:
+        types = await self._service.items.types()
         for _ in range(MOST_STORED // PAGE):
             page = await self._store.changes(self.place.number, PAGE)
-            for change in page:
+            for change, chosen in zip(page, await self._chosen(page, types), strict=True):
                 self.place = _Place("s", change.position)
                 row = self._loaded.items.row(change.item_id)
                 one = known(self._service, self._loaded, change.item_id, row, change)
-                if one is not None and self._matches(one.item_id, one.record):
+                if chosen and one is not None and self._matches(one.record):
                     yield one
             if len(page) < PAGE:
                 self.ended = True
                 return
+
+    async def _chosen(self, page: Sequence[ItemChange], types: Types) -> Sequence[bool]:
+        """Which of the changes are of items that match the filter."""
+        items = [change.item for change in page if change.item is not None]
+        now = self._service.live.now()
+        chosen = iter(await asyncio.to_thread(chosen_among, items, self._query.parsed_filter, types, now))
+        return [change.item is not None and next(chosen) for change in page]
 
 
 def batched(rows: Sequence[int], size: int) -> Iterator[Sequence[int]]:

@@ -39,13 +39,13 @@ async def item(service: Service, request: Request[Query]) -> dict[str, Any]:
     return {
         "bundle": bundle.bundle_id,
         "source": "bundle" if known.entry is None else "stored",
-        "item": {"item_id": request.id, **known.record},
+        "item": known.record,
         "users": 0 if known.row is None else len(bundle.users_of(known.row)),
         "part_norms": {name: np.linalg.norm(part[known.row]) for name, part in parts.items()},
         "hidden": request.id in service.live.hidden.ids,
         "trained": known.trained,
         "state": known.state,
-        "reason": known.reason,
+        "reason": known.reason or service.catalogue.encoding_problem(request.id),
         "stored": _stored_fields(known),
     }
 

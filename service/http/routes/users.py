@@ -1,4 +1,4 @@
-"""GET /users/{user_id}: what is known of a user."""
+"""GET and DELETE /users/{user_id}, GET /users/{user_id}/export: what is known of a user, all of it, and its end."""
 
 from typing import Any
 
@@ -6,14 +6,18 @@ from fastapi.routing import APIRoute
 
 from service.http.known_ids import is_known_user
 from service.http.parameters import Query
-from service.http.responses import UserAnswer
+from service.http.responses import ForgottenAnswer, PersonalDataAnswer, UserAnswer
 from service.http.route import Request, route
+from service.people.forgetting import receipt_json
+from service.people.personal_data import personal_data
 from service.settings import UserSettings
 from service.state import Service
 
+PERSON_COST = 20  # tokens of reading the whole event log for one person
+
 
 def routes(settings: UserSettings) -> list[APIRoute]:
-    """GET /users."""
+    """The routes of /users."""
     return [
         route(
             "/users/{user_id}",
@@ -21,7 +25,24 @@ def routes(settings: UserSettings) -> list[APIRoute]:
             response=UserAnswer,
             errors=settings.unknown_user_statuses,
             is_known=is_known_user,
-        )
+        ),
+        route(
+            "/users/{user_id}",
+            forget,
+            method="DELETE",
+            response=ForgottenAnswer,
+            role="write",
+            cost_of=lambda _, __: PERSON_COST,
+            is_known=is_known_user,
+        ),
+        route(
+            "/users/{user_id}/export",
+            export,
+            response=PersonalDataAnswer,
+            role="write",
+            cost_of=lambda _, __: PERSON_COST,
+            is_known=is_known_user,
+        ),
     ]
 
 
@@ -37,7 +58,7 @@ async def user(service: Service, request: Request[Query]) -> dict[str, Any]:
         "bundle": loaded.bundle.bundle_id,
         "source": profile.source if profile.known else "popular",
         "user_id": request.id,
-        "trained": loaded.bundle.user_ids.row(request.id) is not None,
+        "trained": loaded.users.row(request.id) is not None,
         "in_memory": cached is not None,
         "seen": len(profile.past),
         "excluded": len(profile.excluded),
@@ -45,4 +66,30 @@ async def user(service: Service, request: Request[Query]) -> dict[str, Any]:
         "events_since_training": sum(event.timestamp > created_at for event in events),
         "last_event_age_s": None if newest is None else max(0.0, now - newest),
         "bundle_age_s": max(0.0, now - created_at),
+    }
+
+
+async def forget(service: Service, request: Request[Query]) -> dict[str, Any]:
+    """Forget the person: events, archive, caches, and in every bundle the vector.
+
+    Durable and in effect when this is answered. After 503 `people_unavailable` that names a receipt, the service
+    repeats what failed until it succeeds. Events that come later are of a new person.
+    """
+    receipt = await service.people.forget(request.id)
+    return {
+        "bundle": request.loaded.bundle.bundle_id,
+        "source": "people",
+        "user_id": request.id,
+        **receipt_json(receipt),
+    }
+
+
+async def export(service: Service, request: Request[Query]) -> dict[str, Any]:
+    """Everything that the service keeps of the person, and what each part is."""
+    loaded = request.loaded
+    return {
+        "bundle": loaded.bundle.bundle_id,
+        "source": "people",
+        "user_id": request.id,
+        **await personal_data(service.people, request.id, loaded.bundle, loaded.users),
     }

@@ -1,6 +1,6 @@
 """Evaluates a filter on typed columns: a mask of the rows that match, and warnings about what no item has."""
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -202,16 +202,12 @@ class Evaluation:
         check_operator(test, CATEGORY)
         values = [self._converted(test, value, CATEGORY) for value in values_of(test)]
 
-        def with_any(wanted: Sequence[str]) -> Array:
-            mask = self._whole(held[0].with_text(wanted))
-            for column in held[1:]:
-                mask = mask | self._whole(column.with_text(wanted))
-            return mask
-
-        mask = with_any(values)
+        mask = self._whole(first.with_text(values))
+        for column in held[1:]:
+            mask = mask | self._whole(column.with_text(values))
         if isinstance(test, Comparison) and test.operator == "!=":
             return exists & ~mask
-        self._warn_of_texts(test.name, held, values, with_any)
+        self._warn_of_texts(test.name, held, values)
         return mask
 
     def _warn_of_values(self, test: Test, column: Column, values: Sequence[Any], mask: Array) -> None:
@@ -220,17 +216,17 @@ class Evaluation:
                 if not mask.any():
                     self._warn(f"no item has {shown_name(test.name)} with {listed(values)} in it")
             else:
-                self._warn_of_texts(test.name, [column], values, column.with_text)
+                self._warn_of_texts(test.name, [column], values)
         elif not mask.any():
             self._warn(f"no item has {shortened(str(test))}{range_of(column)}")
 
-    def _warn_of_texts(
-        self, name: str, columns: Sequence[Column], values: Sequence[str], with_any: Callable[[Sequence[str]], Array]
-    ) -> None:
+    def _warn_of_texts(self, name: str, columns: Sequence[Column], values: Sequence[str]) -> None:
+        texts = [one for one in columns if isinstance(one, TextColumn | ListColumn)]
         for value in values:
-            if len(self._warnings) < MOST_WARNINGS and not with_any([value]).any():
-                texts = [one for one in columns if isinstance(one, TextColumn | ListColumn)]
-                like = dict.fromkeys(text for one in texts for text in nearest_values(value, one))
+            codes = [(column, column.dictionary.codes.get(value)) for column in texts]
+            held = any(code is not None and column.held[code] for column, code in codes)
+            if not held and len(self._warnings) < MOST_WARNINGS:
+                like = dict.fromkeys(text for column in texts for text in nearest_values(value, column))
                 self._warn(f"no item has {shown_name(name)} {value[:SHOWN]!r}{did_you_mean(list(like))}")
 
     def _warn(self, text: str) -> None:

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 Operator = Literal["=", "!=", "<", "<=", ">", ">="]
 
 KEYWORDS = frozenset({"and", "or", "not", "in", "contains", "exists", "true", "false", "now"})
+_UNITS = {"d": 86_400, "h": 3_600, "m": 60, "s": 1}  # in which the normal form gives a duration
 _BARE = re.compile(r"[^\W\d][\w.-]*")
 
 
@@ -65,8 +66,10 @@ class FromNow:
     kind = "a time"
 
     def __str__(self) -> str:
-        sign = "-" if self.seconds < 0 else "+"
-        return f"now {sign} {abs(self.seconds):.0f}s" if self.seconds else "now"
+        if not self.seconds:
+            return "now"
+        unit, seconds = next((unit, s) for unit, s in _UNITS.items() if self.seconds % s == 0)
+        return f"now {'-' if self.seconds < 0 else '+'} {abs(self.seconds) / seconds:.0f}{unit}"
 
 
 Value: TypeAlias = Number | Text | Boolean | Moment | FromNow

@@ -1,7 +1,7 @@
 """Caches the rows that recent filters match, as long as the columns that they were made from stay the same."""
 
-from operator import is_
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from weakref import ref
 
 from cachetools import LRUCache
 
@@ -20,7 +20,7 @@ class Key(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    columns: tuple[object, ...]  # that the selection was made from
+    columns: tuple["ref[Any] | None", ...]  # that the selection was made from; weak, as replaced ones are large
     selection: Selection
 
 
@@ -33,13 +33,14 @@ class SelectionCache:
     def get(self, key: Key, columns: tuple[object, ...]) -> Selection | None:
         """The selection, if it was made from these same objects."""
         entry = self._entries.get(key)
-        if entry is None or not all(map(is_, entry.columns, columns)):
+        if entry is None:
             return None
-        return entry.selection
+        made_from = (None if column is None else column() for column in entry.columns)
+        return entry.selection if all(a is b for a, b in zip(made_from, columns, strict=True)) else None
 
     def put(self, key: Key, columns: tuple[object, ...], selection: Selection) -> None:
         """Cache a selection, unless it is larger than the cache."""
-        entry = _Entry(columns, selection)
+        entry = _Entry(tuple(None if column is None else ref(column) for column in columns), selection)
         if _size(entry) <= self._entries.maxsize:
             self._entries[key] = entry
 

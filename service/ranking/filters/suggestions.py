@@ -5,12 +5,11 @@ from difflib import get_close_matches
 
 import numpy as np
 
-from service.ranking.filters.text_columns import ListColumn, TextColumn
+from service.ranking.filters.text_columns import ListColumn, TextColumn, letter_counts
 
 MOST = 3  # suggested
 LIKENESS = 0.6  # of get_close_matches
-COMPARED = 1_000  # values compared with the one that was sought: the most frequent ones of about its length
-_SLACK = 3  # characters by which a value's length may differ, beside a third of it
+COMPARED = 50  # values compared with the one that was sought: those with most letters in common
 SHOWN = 80  # characters of a value
 
 
@@ -22,12 +21,11 @@ def nearest(sought: str, known: Sequence[str]) -> list[str]:
 
 def nearest_values(sought: str, column: TextColumn | ListColumn) -> list[str]:
     """The values that some row has most like the sought one."""
-    counts, slack = column.counts(), _SLACK + len(sought) // 3
-    texts = column.dictionary.texts
-    lengths = np.fromiter(map(len, texts), np.int64, len(texts))
-    alike = np.flatnonzero((counts > 0) & (np.abs(lengths - len(sought)) <= slack))
-    frequent = alike[np.argsort(-counts[alike], kind="stable")[:COMPARED]]
-    return nearest(sought, [texts[code] for code in frequent.tolist()])
+    dictionary, held = column.dictionary, column.held
+    differences = np.abs(dictionary.letters - letter_counts([sought.casefold()])).sum(axis=1)  # (n,)
+    differences[~held] = np.iinfo(differences.dtype).max
+    order = np.argsort(differences, kind="stable")[:COMPARED]
+    return nearest(sought, [dictionary.texts[code] for code in order.tolist() if held[code]])
 
 
 def listed(texts: Sequence[str]) -> str:

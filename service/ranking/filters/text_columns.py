@@ -16,6 +16,7 @@ MOST_VALUES = 50_000  # distinct texts of one attribute; one with more is free t
 LONGEST_VALUE = 256  # characters; longer texts are free text
 MOST_OF_ONE_ITEM = 64  # values of one attribute of one item
 LEAST_INTEGER, LARGEST_INTEGER = -(2**63), 2**64 - 1  # that orjson reads and writes as integers
+LETTERS = 32
 TOO_LONG = -2  # the code of a text that is longer than LONGEST_VALUE; MISSING is that of none
 
 
@@ -41,6 +42,11 @@ class Dictionary:
     def folded(self) -> list[str]:
         """Every text by its code, upper and lower case alike."""
         return [text.casefold() for text in self.codes]
+
+    @cached_property
+    def letters(self) -> Array:
+        """Each text's `letter_counts`, by which similar ones are found."""
+        return letter_counts(self.folded)
 
     def table(self, texts: Iterable[str]) -> Array:
         """Whether each code is one of the texts; the last two places are for MISSING and TOO_LONG."""
@@ -106,9 +112,10 @@ class TextColumn:
     def with_text(self, texts: Sequence[str]) -> Array:
         return self.among(texts)
 
-    def counts(self) -> Array:
-        """How many rows have each code."""
-        return np.bincount(self.codes[self.codes >= 0], minlength=len(self.dictionary))
+    @cached_property
+    def held(self) -> Array:
+        """Whether some row has the text of each code."""
+        return held_codes(self.codes, len(self.dictionary))
 
     def replaced(self, n_rows: int, changes: Changes) -> "TextColumn":
         texts = {row: as_text(value) or "" for row, value in changes.items()}
@@ -154,29 +161,50 @@ class ListColumn:
         mask[rows] = True
         return mask
 
-    def counts(self) -> Array:
-        """How many rows have each code."""
-        return np.bincount(self.codes[self.codes >= 0], minlength=len(self.dictionary))
+    @cached_property
+    def held(self) -> Array:
+        """Whether some row has the text of each code."""
+        return held_codes(self.codes, len(self.dictionary))
 
     def replaced(self, n_rows: int, changes: Changes) -> "ListColumn":
         texts = {row: texts_of(value) for row, value in sorted(changes.items())}
-        if all(self._texts(row) == some for row, some in texts.items()):
+        changed = np.fromiter(texts, np.int32, len(texts))
+        if self._texts_of(changed) == list(texts.values()):
             return self
         dictionary = self.dictionary
         if not self.too_many:
             dictionary = dictionary.with_texts(text for some in texts.values() for text in some)
         pairs = [(row, dictionary.code(text)) for row, some in texts.items() for text in some]
         new_rows, new_codes = np.array(pairs, np.int32).reshape(-1, 2).T
-        kept = ~np.isin(self.rows, np.fromiter(texts, np.int32, len(texts)))
+        kept = ~np.isin(self.rows, changed)
         rows, codes = self.rows[kept], self.codes[kept]
         places = np.searchsorted(rows, new_rows)
         rows, codes = np.insert(rows, places, new_rows), np.insert(codes, places, new_codes)
         return replace(self, rows=rows, n_rows=max(self.n_rows, n_rows), **bounded(dictionary, codes))
 
-    def _texts(self, row: int) -> tuple[str, ...] | None:
-        """The texts of a row; None where some of them have no code."""
-        codes = self.codes[slice(*np.searchsorted(self.rows, (row, row + 1)))]
-        return None if (codes < 0).any() else tuple(self.dictionary.texts[code] for code in codes)
+    def _texts_of(self, rows: Array) -> list[tuple[str | None, ...]]:
+        """The texts of some rows; None stands for one without a code."""
+        starts, ends = np.searchsorted(self.rows, rows).tolist(), np.searchsorted(self.rows, rows, "right").tolist()
+        texts = self.dictionary.texts
+        return [
+            tuple(texts[code] if code >= 0 else None for code in self.codes[start:end].tolist())
+            for start, end in zip(starts, ends, strict=True)
+        ]
+
+
+def held_codes(codes: Array, n: int) -> Array:
+    """Whether each of n codes is among the codes."""
+    held = np.zeros(n + 2, np.bool_)
+    held[codes] = True
+    return held[:n]
+
+
+def letter_counts(texts: Sequence[str]) -> Array:
+    """How often each text has the bytes of each of LETTERS classes (n, LETTERS) int16."""
+    encoded = [text.encode("utf-8", "replace") for text in texts]
+    lengths = np.fromiter(map(len, encoded), np.int64, len(encoded))
+    classes = np.frombuffer(b"".join(encoded), np.uint8) % LETTERS + np.repeat(np.arange(len(texts)), lengths) * LETTERS
+    return np.bincount(classes, minlength=len(texts) * LETTERS).astype(np.int16).reshape(-1, LETTERS)
 
 
 def bounded(dictionary: Dictionary, codes: Array) -> dict[str, Any]:

@@ -80,6 +80,23 @@ def test_sessions_and_batches_are_asked_for(client: Client) -> None:
     assert [one.source for one in batch.answers] == ["user", "user", "popular"]
 
 
+def test_candidates_are_ranked_with_the_fields_that_are_asked_for(client: Client) -> None:
+    given = [item.item_id for item in client.popular(k=5).items]
+    answer = client.rank([*given, "nothing"], [given[0]], user_id="user-1", fields=["material"], explain=True)
+    assert ({item.item_id for item in answer.items}, answer.unknown_items) == ({*given}, ["nothing"])
+    assert all(item.attributes and not item.title for item in answer.items)
+    assert client.popular(k=1, fields=["weight"]).warnings == ["fields: no item has 'weight'"]
+
+
+def test_a_picture_is_fetched_as_bytes(registry: Path, tmp_path: Path) -> None:
+    picture = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
+    (tmp_path / "7.png").write_bytes(picture)
+    with serving(registry=registry, images=str(tmp_path)) as served, Client(str(served.base_url)) as client:
+        assert client.image("7.png") == picture
+        with pytest.raises(NotFound):
+            client.image("../7.png")
+
+
 def test_neighbours_items_and_lists_are_asked_for(client: Client) -> None:
     first, second = (item.item_id for item in client.popular(k=2).items)
     assert client.item(first).item["item_id"] == first
@@ -138,6 +155,16 @@ def test_more_items_than_are_allowed_are_told_apart(registry: Path, tmp_path: Pa
 def test_users_and_what_is_on_the_rise_are_asked_for(client: Client) -> None:
     assert (client.user("user-2").trained, client.user("nobody").source) == (True, "popular")
     assert client.trending(half_life_hours=2, k=2).half_life_hours == 2
+
+
+def test_a_person_is_exported_and_forgotten(client: Client) -> None:
+    client.send_events(GivenEvent(user_id="user-9", item_id="item-2", kind="purchase", value=9.5, quantity=2))
+    client.send_events(GivenEvent(user_id="user-9", item_id="item-2", kind="purchase"))
+    assert [(event.value, event.quantity) for event in client.export_user("user-9").events] == [(9.5, 2), (1.0, None)]
+    receipt = client.forget_user("user-9")
+    assert (receipt.removed.events, receipt.user_id) == (2, "user-9")
+    assert client.export_user("user-9").forgotten == [receipt.receipt]
+    assert client.user("user-9").source == "popular"
 
 
 def test_bundles_are_listed_published_and_rolled_back(tmp_path: Path) -> None:

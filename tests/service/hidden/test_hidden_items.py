@@ -29,7 +29,9 @@ async def hidden(folder: Path, url: str | None = None, told: list[frozenset[str]
     if redis is not None:
         shared = RedisHiddenItems(redis, "reco", PubSub(redis, "reco", folder.name, metrics))
     try:
-        found = HiddenItems(folder / "control.sqlite", shared, metrics, (told if told is not None else []).append)
+        found = HiddenItems(
+            folder / "control.sqlite", shared, metrics.hidden_items, (told if told is not None else []).append
+        )
         await found.poll()
         yield found
     finally:
@@ -57,7 +59,7 @@ def test_what_is_hidden_is_still_hidden_after_a_restart_and_shown_when_it_is_sho
 def test_a_file_that_is_none_of_ours_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "control.sqlite").write_text("not a database " * 100)
     with pytest.raises(InputError, match=r"control file .*control.sqlite: cannot be used"):
-        HiddenItems(tmp_path / "control.sqlite", None, Metrics(), lambda _: None)
+        HiddenItems(tmp_path / "control.sqlite", None, Metrics().hidden_items, lambda _: None)
 
 
 def test_a_file_that_takes_no_change_is_an_error_and_nothing_changes(tmp_path: Path) -> None:

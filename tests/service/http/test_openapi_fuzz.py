@@ -60,6 +60,7 @@ UNTOLD = (  # reasons to refuse that no schema can tell: they depend on the bund
     "offset + k is",
     "this request costs",
     "ahead of our clock",
+    "value times quantity is beyond",
     "should be a valid integer, found",  # 3.0, which JSON Schema takes for an integer
 )
 law = settings(max_examples=EXAMPLES, database=None, suppress_health_check=list(HealthCheck), print_blob=True)

@@ -59,6 +59,8 @@ def test_each_item_is_a_row_and_of_a_deleted_one_its_id(tmp_path: Path) -> None:
         "features_text": [0.5, 0.25],
         "features_image": None,
         "features_multimodal": None,
+        "encoded_image": None,
+        "image_encoder": None,
         "deleted": False,
     }
     assert (plain["category"], plain["categories"], plain["available"], plain["deleted"]) == ("", [], True, False)

@@ -64,6 +64,20 @@ def test_past_items_that_carry_most_of_the_score_are_the_reason() -> None:
     assert said == "Because you had film 0 and film 1; mostly its looks."
 
 
+def test_a_new_item_is_said_to_be_new_and_what_its_words_and_looks_add() -> None:
+    parts = {"id": 0.0, "text": 0.6, "image": 0.1, "anchor": 0.1}
+    titles = [["film 0"], ["film 1"]]
+
+    def said(new: bool, **changed: float) -> str:
+        shares = shares_of(0.5, 0.3, parts=parts | changed)
+        (sentence,) = explanation_sentences(shares, titles, past_of(2), user_counts=[0], new=[new])
+        return sentence
+
+    assert said(new=True) == ("Because you had film 0 and film 1; new: no user has had it yet; mostly its description.")
+    assert said(new=True, text=0.1, anchor=0.6).endswith("; mostly what all items have in common.")
+    assert said(new=False) == "Because you had film 0 and film 1; mostly its description."
+
+
 def test_past_items_that_carry_little_are_named_among_all_of_them() -> None:
     said = explanation_sentence(shares_of(0.5, 0.2, 0.1, others=3.0), past_of(41))
     assert said == "Among 41 past items, most of all film 0 and film 1; mostly its looks."

@@ -66,6 +66,27 @@ def test_calls_of_one_turn_get_what_each_gets_alone_and_a_wrong_one_spoils_no_ot
     assert isinstance(ended, asyncio.CancelledError)
 
 
+def test_calls_of_one_turn_within_the_same_rows_are_one_search_and_others_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    content = make_content(n_users=6, n_items=50)
+    index = ItemIndex.build(content.item_embeddings)
+    search, vectors, sizes = InlineSearch(index), content.user_embeddings, list[int]()
+    find = ItemIndex.search
+    monkeypatch.setattr(ItemIndex, "search", lambda self, *given: (sizes.append(len(given[0])), find(self, *given))[1])
+    even, odd = np.arange(0, 50, 2), np.arange(1, 50, 2)
+
+    async def ask() -> list[Any]:
+        rows = [even, odd, None, even[:], even, odd]  # a view of the same rows is the same
+        return await asyncio.gather(*(search.many([vectors[i]], 5, [np.arange(i)], rows[i]) for i in range(6)))
+
+    found = asyncio.run(ask())
+    assert sorted(sizes) == [1, 2, 3]
+    for i, rows in enumerate([even, odd, None, even, even, odd]):
+        alone = find(index, vectors[i], 5, np.arange(i), rows)
+        assert found[i][0][0].tolist() == alone[0][0].tolist()
+
+
 @pytest.mark.parametrize("gpu", ["auto", "off"])
 def test_without_a_gpu_the_index_is_searched_on_the_cpu(bundle: Bundle, gpu: str) -> None:
     async def ask() -> tuple[str, list[int]]:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from servers import serving
+from servers import serving, wait_until
 
 from service.http.image_files import type_of
 from service.http.security.keys import new_key
@@ -51,6 +51,18 @@ def test_the_pictures_of_all_lists_can_be_fetched_where_they_say(client: httpx.C
     assert client.get("/items/item-7").json()["item"]["image"] == "/images/images/7.jpg"
     response = client.get("/images/images/7.jpg")
     assert (response.status_code, response.content) == (200, JPEG)
+
+
+def test_stored_items_are_told_with_the_url_of_their_picture(registry: Path, folder: Path, tmp_path: Path) -> None:
+    with serving(registry=registry, images=str(folder), data=tmp_path) as client:
+        assert client.put("/items/item-7", json={"title": "Lamp", "image": "in.jpg"}).status_code == 202
+        assert client.get("/items/item-7").json()["item"]["image"] == "/images/in.jpg"
+
+        def pictures(path: str) -> set[str | None]:
+            return {item["image"] for item in client.get(path).json()["items"]}
+
+        wait_until(lambda: "/images/in.jpg" in pictures("/popular?k=40"))
+        assert {"/images/in.jpg", "/images/images/6.jpg"} <= pictures("/items?k=40")
 
 
 def test_a_picture_comes_with_its_type_and_headers_that_no_page_misuses(client: httpx.Client) -> None:

@@ -247,6 +247,22 @@ def test_the_catalogue_is_searched_by_title_category_and_attributes(fresh: httpx
     assert "after" in refusal(fresh.get("/items", params={"after": "x9"}))
 
 
+def test_the_catalogue_takes_the_filter_language_and_fields_for_trained_and_stored_items(fresh: httpx.Client) -> None:
+    for i in range(4):
+        item = {"attributes": {"price": 10 * i, "day": f"2026-11-0{i + 1}"}, "available": i != 2, "image": "a.jpg"}
+        accepted(fresh.put(f"/items/n{i}", json=item))
+    found = listed(fresh, filter="price >= 10 and day < '2026-11-04'", fields="price")
+    assert [(one["item_id"], one["attributes"]) for one in found] == [("n1", {"price": 10}), ("n2", {"price": 20})]
+    assert "title" not in found[0]
+    assert [one["item_id"] for one in listed(fresh, filter="price > 0 and available = true")] == ["n1", "n3"]
+    oak = listed(fresh, filter="material = 'oak'", k=50)
+    assert {one["item_id"] for one in oak} == {one["item_id"] for one in listed(fresh, require="material:oak")}
+    answer = fresh.get("/items", params={"filter": "materiel = 'oak'"}).json()
+    assert answer["items"] == []
+    assert "material" in answer["warnings"][0]
+    assert "filter" in refusal(fresh.get("/items", params={"filter": "price >"}))
+
+
 @pytest.mark.parametrize("item_id", ["schem%61", "a%2Fb", "%2E%2E", "nul%00", "%F0%9F%AA%91", "hidden"])
 def test_an_id_of_any_shape_is_put_found_and_deleted(client: httpx.Client, item_id: str) -> None:
     accepted(client.put(f"/items/{item_id}", json={"title": item_id}))
