@@ -156,7 +156,7 @@ def batch(
     k: Annotated[int, typer.Option(help="items of each list")] = 20,
     exclude_seen: Annotated[bool, typer.Option(help="leave out what the user has interacted with")] = True,
     filter_text: Annotated[
-        str | None, typer.Option("--filter", help="only items that pass: 'price < 50 and stock > 0' (docs/answers.md)")
+        str | None, typer.Option("--filter", help="only items that pass: 'price < 50 and stock > 0' (docs/filters.md)")
     ] = None,
     category: Annotated[list[str] | None, typer.Option(help="only these categories; may be repeated")] = None,
     require: Annotated[list[str] | None, typer.Option(help="only items with name:value; may be repeated")] = None,
