@@ -43,7 +43,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def client(registry: Path, data: Path) -> Iterator[httpx.Client]:
-    """A service with hidden items, and events of known users, of a new one, and of none of the bundle's items."""
+    """A service with hidden items, a forgotten user, and events of known users, a new one, and none of its items."""
     events = [
         *[{"user_id": "ann", "item_id": f"item-{row}", "kind": kind} for row, kind in ((3, "click"), (9, "purchase"))],
         *[{"user_id": "user-4", "item_id": f"item-{row}", "kind": "click"} for row in (5, 6, 7)],
@@ -54,6 +54,7 @@ def client(registry: Path, data: Path) -> Iterator[httpx.Client]:
         assert client.post("/events", json={"events": events}).status_code == 202
         for row in (1, 16):
             client.put(f"/items/item-{row}/hidden")
+        assert client.delete("/users/user-8").status_code == 200
         yield client
 
 
@@ -103,6 +104,7 @@ def test_each_list_is_the_response_of_recommend(  # noqa: PLR0917
     for user in (*USERS, *OTHERS):
         assert found[user] == answered(client.get(f"/recommend/{user}", params=query).json()), user
     assert {one[0][0] for one in found.values()} == {"user", "fold_in", "popular"}
+    assert found["user-8"][0][0] == "popular"  # forgotten
     assert list(found) == [*USERS, *OTHERS]
     assert (made.users, made.rows) == (33, sum(map(len, found.values())))
 
