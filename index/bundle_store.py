@@ -1,6 +1,6 @@
 """Storage of a registry's bundles and small files: the interface, and its implementation by a folder."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -88,7 +88,7 @@ class BundleStore(Protocol):
         ...
 
     def drop_copy(self, bundle_id: str) -> bool:
-        """Remove the local copy of a bundle, which is damaged; False where there are no copies."""
+        """Remove the damaged local copy of a bundle or of `encoders/<digest>`; False where there are no copies."""
         ...
 
     def encoders(self) -> dict[str, datetime]:
@@ -99,8 +99,8 @@ class BundleStore(Protocol):
         """Store an encoder that was written into a temporary folder of `folder`; nothing where it is there already."""
         ...
 
-    def fetch_encoder(self, digest: str, sums: Mapping[str, str]) -> Path:
-        """The encoder's local folder, downloaded if need be; `sums` are those of its files but the card."""
+    def fetch_encoder(self, digest: str) -> Path | None:
+        """The encoder's local folder, downloaded if need be; None where the store lacks it."""
         ...
 
     def discard_encoder(self, digest: str) -> None:
@@ -197,8 +197,9 @@ class FolderStore:
                 raise
         sync(target.parent)
 
-    def fetch_encoder(self, digest: str, sums: Mapping[str, str]) -> Path:
-        return self.folder / ENCODERS / digest
+    def fetch_encoder(self, digest: str) -> Path | None:
+        path = self.folder / ENCODERS / digest
+        return path if (path / CARD).is_file() else None
 
     def discard_encoder(self, digest: str) -> None:
         self._discard(self.folder / ENCODERS / digest)

@@ -88,7 +88,7 @@ class Encoders:
         """Its encoder.json; BundleError where it is missing or damaged."""
         stored = self._store.read(f"{FOLDER}/{digest}/{CARD}")
         if stored is None:
-            raise BundleError(f"the registry has no {FOLDER}/{digest}; `python -m trainer export` writes it")
+            raise absent(digest)
         return parse_card(stored.data, digest)
 
     def add(self, card: EncoderCard, fill: Callable[[Path], None]) -> EncoderInfo:
@@ -104,7 +104,17 @@ class Encoders:
 
     def fetch(self, digest: str) -> tuple[Path, EncoderCard]:
         """Its local folder, downloaded if need be, and its card; BundleError unless all sums are right."""
-        path = self._store.fetch_encoder(digest, self.card(digest).files)
+        try:
+            return self._fetch(digest)
+        except BundleError:
+            if not self._store.drop_copy(f"{FOLDER}/{digest}"):
+                raise
+            return self._fetch(digest)  # a damaged copy is downloaded again, once
+
+    def _fetch(self, digest: str) -> tuple[Path, EncoderCard]:
+        path = self._store.fetch_encoder(digest)
+        if path is None:
+            raise absent(digest)
         return path, check_encoder(path, digest)
 
     def prune(self, named: Collection[str]) -> list[str]:
@@ -121,6 +131,11 @@ class Encoders:
         if stored is not None:
             with suppress(WriteConflictError):  # another export has just done the same
                 self._store.replace(name, stored.data, stored)
+
+
+def absent(digest: str) -> BundleError:
+    """The error of an encoder that a bundle names and its registry lacks."""
+    return BundleError(f"the registry has no {FOLDER}/{digest}; `python -m trainer export` writes it")
 
 
 def parse_card(data: bytes, digest: str) -> EncoderCard:

@@ -13,7 +13,7 @@ from rich.progress import Progress
 from benchmarks.cold_items.draw import Draw, Drawing
 from benchmarks.cold_items.hiding import open_prepared
 from benchmarks.cold_items.report import summary, tables
-from benchmarks.cold_items.training import trained_bundle
+from benchmarks.cold_items.training import Training
 from deploy.processes import end_by_signals
 from index.cli import command_line, run_cli
 from index.storage import replace_file
@@ -40,14 +40,14 @@ def cold_items(
     Example: python -m benchmarks.cold_items data/films --out runs/cold
     """
     end_by_signals()
-    prepared, overrides, found = open_prepared(data), settings or (), []
+    prepared, training, found = open_prepared(data), Training(out / "bundles", config, settings or ()), []
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("train on all items", total=2 * draws + 1)
-        full = trained_bundle(data, out / "full", config, overrides)
+        full = training.bundle(data, out / "full", encoders=False)
         for seed in range(first_seed, first_seed + draws):
             progress.update(task, advance=1, description=f"draw {seed}: train on the others")
             drawing = Drawing.of(prepared, out / f"draw-{seed}", share, seed)
-            without = trained_bundle(drawing.visible_data(), drawing.folder, config, overrides)
+            without = training.bundle(drawing.visible_data(), drawing.folder, encoders=served)
             progress.update(task, advance=1, description=f"draw {seed}: measure")
             found.append(Draw(drawing.offline(without, full), drawing.served(without) if served else []))
         progress.update(task, advance=1)

@@ -124,7 +124,7 @@ class LivingCatalogue:
                 raise InputError(f"the stored items cannot be read: {error.detail}") from error
             log.warning("the stored items cannot be read; serving without them", error=error.detail)
         await self._encode_first(loaded)
-        return self._refreshed(loaded)
+        return loaded if loaded.living.is_empty else self._refreshed(loaded)
 
     async def _read_all(self, store: ItemStore, loaded: LoadedBundle) -> None:
         position, more = 0, True

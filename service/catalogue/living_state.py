@@ -45,6 +45,13 @@ class LivingState:
         self._changed_ids: dict[str, None] = {}
 
     @property
+    def is_empty(self) -> bool:
+        """Whether the bundle is as it was written."""
+        return not (
+            self._records or self._closed or self._changed_records or (self._new is not None and len(self._new))
+        )
+
+    @property
     def counts(self) -> dict[str, int]:
         """How many items there are of each state."""
         new = 0 if self._new is None else len(self._new)

@@ -41,7 +41,7 @@ class ContentEncoder:
         self.kind, self._of, self._info = kind, of, info
         self._digest = bytes.fromhex(info.digest)
         self._folder: Path | None = None
-        self._reopen_at = 0.0
+        self._reopen_at, self._opening = 0.0, asyncio.Lock()
         self.problem: str | None = None  # why its files cannot be opened
 
     async def cached(self, keys: Iterable[bytes]) -> dict[bytes, Row]:
@@ -95,14 +95,15 @@ class ContentEncoder:
         return Failure(f"the encoding process failed: {error}", may_pass=True)
 
     async def _open(self) -> Path | None:
-        if self._folder is None and time.monotonic() >= self._reopen_at:
-            self._reopen_at = time.monotonic() + REOPEN_S
-            try:
-                self._folder = await asyncio.to_thread(self._fetch)
-                self.problem = None
-            except (InputError, OSError) as error:
-                self.problem = f"{self.kind} encoder {self._info.name}: {error}"
-                log.warning("an encoder of the bundle cannot be opened", kind=self.kind, error=str(error))
+        async with self._opening:
+            if self._folder is None and time.monotonic() >= self._reopen_at:
+                try:
+                    self._folder = await asyncio.to_thread(self._fetch)
+                    self.problem = None
+                except (InputError, OSError) as error:
+                    self._reopen_at = time.monotonic() + REOPEN_S
+                    self.problem = f"{self.kind} encoder {self._info.name}: {error}"
+                    log.warning("an encoder of the bundle cannot be opened", kind=self.kind, error=str(error))
         return self._folder
 
     def _fetch(self) -> Path:

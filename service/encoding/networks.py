@@ -72,9 +72,16 @@ class PictureNetwork:
             with decoded(io.BytesIO(content)) as picture:
                 colours = pixels(picture, self._size)
         except UNREADABLE as error:
-            return f"the picture cannot be read: {error.__cause__ or error}"
+            return f"the picture cannot be read: {_cause(error)}"
         normalised: NDArray[np.float32] = (colours.astype(np.float32) - self._mean) / self._std
         return normalised
+
+
+def _cause(error: Exception) -> str:
+    cause = error.__cause__ or error
+    if isinstance(cause, MemoryError):
+        return "it needs more memory than RECO_ENCODE_MEMORY_MB allows"
+    return str(cause) or type(cause).__name__
 
 
 def _session(model: Path, threads: int) -> Any:

@@ -85,10 +85,12 @@ class EncodingProcess:
 
     async def _start(self) -> None:
         if self._process is None:
-            async with asyncio.timeout(START_S):
-                process = await self._begin()
-                assert process.stdout is not None
-                await receive_frame(process.stdout, 0)  # it is ready
+            process = await self._begin()
+            assert process.stdout is not None
+            try:
+                await asyncio.wait_for(receive_frame(process.stdout, 0), START_S)  # it is ready
+            except TimeoutError:
+                raise TimeoutError(f"it did not start within {START_S:g} s") from None
 
     async def _begin(self) -> asyncio.subprocess.Process:
         settings, pipe = self._settings, asyncio.subprocess.PIPE
@@ -128,7 +130,7 @@ class EncodingProcess:
     async def _reason(self, error: Exception) -> str:
         if isinstance(error, TimeoutError):
             await self._stop()
-            return f"it took longer than {self._settings.encode_timeout_s:g} s (RECO_ENCODE_TIMEOUT_S)"
+            return str(error) or f"it took longer than {self._settings.encode_timeout_s:g} s (RECO_ENCODE_TIMEOUT_S)"
         if isinstance(error, ValueError):
             await self._stop()
             return f"it sent {error}"

@@ -7,6 +7,7 @@ has a problem or null for each, and the features of those without one.
 
 import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -46,7 +47,12 @@ class Networks:
 
 
 def limit_process(megabytes: int) -> None:
-    """Limit the memory of this process, and let it write neither files nor core dumps."""
+    """Limit the memory of this process, and let it write neither files nor core dumps.
+
+    Where the machine or the container is out of memory all the same, the kernel ends this process first.
+    """
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     resource.setrlimit(resource.RLIMIT_AS, (megabytes * MEGABYTE, megabytes * MEGABYTE))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -8,6 +8,7 @@ clicks than impressions. Events change what is read only once `refresh` is calle
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from sys import intern
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ PRIOR_IMPRESSIONS, PRIOR_CLICKS = 20.0, 1.0  # the click rate of all items befor
 MOST_DOUBLINGS = 500.0  # of the weights of new events, before all counts are scaled down
 
 
-@dataclass
+@dataclass(slots=True)
 class _Answer:
     shown_at: float | None = None  # None while only clicks are known
     bundle: str = ""
@@ -131,7 +132,7 @@ class Exposure:
             answer.shown_at, answer.bundle = timestamp, self._label(event.bundle)
             for item_id, known in answer.items.items():  # clicks that arrived before
                 self._change(item_id, answer.shown_at, 0, known)
-        for item_id in item_ids:
+        for item_id in map(intern, item_ids):  # one string for all answers that show the item
             before = answer.items.get(item_id, 0)
             self._n_places += item_id not in answer.items
             answer.items[item_id] = before | flags

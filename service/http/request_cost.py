@@ -26,7 +26,7 @@ def list_cost(service: Service, request: Request[Any]) -> int:
     query: PagedQuery = request.query if request.body is None else request.body
     n_users = len(query.user_ids) if isinstance(query, BatchBody) else 1
     n_items = len(request.loaded.bundle.item_ids)
-    each, once = _cost_of_one(query, n_items), _n_entries(query) / ENTRIES + _n_terms(query) * n_items / FILTERED
+    each, once = _cost_of_one(query, n_items), _n_entries(query) / ENTRIES + _filter_work(query) * n_items / FILTERED
     cost, limit = max(1, int(n_users * each + once)), service.settings.request_cost_max
     if cost > limit:
         raise TooCostlyError(
@@ -77,6 +77,10 @@ def _cost_of_one(query: PagedQuery, n_items: int) -> float:
         if query.explain and query.counterfactual:
             cost += (query.k + SCORED_FOR_ALL) * n_items / SCORED
     return cost
+
+
+def _filter_work(query: PagedQuery) -> int:
+    return 0 if query.parsed_filter is None else query.parsed_filter.work
 
 
 def _n_terms(query: PagedQuery) -> int:

@@ -39,6 +39,7 @@ class ItemFollower:
         self.listeners: list[Listener] = []
         self.on_reset: list[Callable[[], None]] = []
         self.position = 0  # of the last change that was read; all before it are known
+        self.follows = False  # whether the last poll could read the store
         self._store = store
         self._metrics = metrics
         self._poll_s = poll_s
@@ -63,11 +64,12 @@ class ItemFollower:
         for change in changes:
             if change.position > self.position:
                 self._ahead[change.item_id] = max(change.position, self._ahead.get(change.item_id, 0))
-        self._newest = max(self._newest, changes[-1].position)
-        if self._pubsub is not None:
+        newest = max(change.position for change in changes)
+        if self._pubsub is not None and newest > self._newest:  # not of items that were sent again unchanged
             self._pubsub.send(ITEMS_CHANGED, [ITEMS_CHANGED])
+        self._newest = max(self._newest, newest)
         if self._siblings is not None:
-            await self._tell(self._siblings, changes[-1].position)
+            await self._tell(self._siblings, newest)
 
     async def _tell(self, siblings: Siblings, position: int) -> None:
         """Ask the other workers to read the changes; one question is for all that were written before it."""
@@ -97,10 +99,15 @@ class ItemFollower:
                     await asyncio.sleep(0)
                 self._metrics.items_stored.set(await within(self._store.count(), READ_S))
             except (ItemsUnavailable, *FAILURES) as error:
-                log.warning("changes of items cannot be read", error=repr(error)[:200])
-                self._metrics.item_polls.labels("error").inc()
+                if self.follows:
+                    log.warning("changes of items cannot be read", error=repr(error)[:200])
+                self._record_poll(succeeded=False)
                 return
-        self._metrics.item_polls.labels("done").inc()
+        self._record_poll(succeeded=True)
+
+    def _record_poll(self, *, succeeded: bool) -> None:
+        self.follows = succeeded
+        self._metrics.item_polls.labels("done" if succeeded else "error").inc()
 
     async def _read_page(self) -> bool:
         """Read one page, and return whether there may be more."""

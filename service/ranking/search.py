@@ -90,11 +90,10 @@ class InlineSearch(_HidingSearch):
 
     def _search_pending(self) -> None:
         pending, self._pending = self._pending, []
-        groups: dict[tuple[int, int], list[_PendingSearch]] = {}
+        groups: dict[tuple[int, int, int], list[_PendingSearch]] = {}
         for search in pending:
             if not search.result.done():  # its request may have been cancelled
-                # The rows of one filter are cached, so that requests with the same filter have the same object.
-                groups.setdefault((search.k, id(search.within)), []).append(search)
+                groups.setdefault((search.k, *_place_of(search.within)), []).append(search)
         for group in groups.values():
             self._search_group(group)
 
@@ -126,6 +125,14 @@ class _PendingSearch(NamedTuple):
     exclude: Array
     within: Array | None
     result: "asyncio.Future[SearchResult]"
+
+
+def _place_of(within: Array | None) -> tuple[int, int]:
+    """Where the rows are in memory: requests with the same filter have the same ones, as these are cached."""
+    if within is None:
+        return 0, -1
+    address: int = within.__array_interface__["data"][0]
+    return address, len(within)
 
 
 def search_index(

@@ -202,8 +202,9 @@ class UserLookup:
             last_known = self.profiles.last_known(user_id)
             if last_known is not None and self._may_use(last_known):
                 return _Loaded(last_known, "memory")
-        awaited = untrained_items(self._bundle, events or ())
-        self._awaited.remember(user_id, awaited)
+        awaited = untrained_items(self._bundle, events) if events else set()
+        if awaited:
+            self._awaited.remember(user_id, awaited)
         loaded = self._folded_in(row, events or ())
         if loaded is None and row is not None:
             loaded = trained or await self._trained(user_id, row)

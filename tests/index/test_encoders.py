@@ -129,6 +129,18 @@ def test_a_machine_keeps_copies_of_encoders_while_it_keeps_a_bundle_that_names_t
     assert registry.encoders.fetch(other.digest)[0].is_dir(), "it is fetched again"
 
 
+def test_a_damaged_copy_is_downloaded_again_and_a_whole_one_serves_while_the_bucket_is_gone(store, tmp_path):
+    url = f"{store.bucket()}/bundles"
+    digest = open_registry(url, tmp_path / "trainer").encoders.add(PICTURES, fill).digest
+    replica = open_registry(url, tmp_path / "replica")
+    folder, _ = replica.encoders.fetch(digest)
+    (folder / MODEL).write_bytes(b"damaged")
+    assert (replica.encoders.fetch(digest)[0] / MODEL).read_bytes() == b"a network" * 1_000
+    replica._store.read = None
+    replica._store._download = None
+    assert replica.encoders.fetch(digest)[1].name == "eye"
+
+
 @pytest.mark.parametrize("name", [CARD, MODEL])
 def test_a_damaged_encoder_is_refused(tmp_path, name):
     registry = Registry(tmp_path)

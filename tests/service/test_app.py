@@ -261,7 +261,11 @@ def test_the_openapi_document_describes_every_route_with_its_limits_and_answers(
         "/recommend",
         "/recommend/batch",
         "/recommend/{user_id}",
+        "/rank",
         "/similar/{item_id}",
+        "/images/{name}",
+        "/items",
+        "/items/schema",
         "/items/{item_id}",
         "/items/{item_id}/hidden",
         "/hidden",
@@ -282,7 +286,7 @@ def test_the_openapi_document_describes_every_route_with_its_limits_and_answers(
     }
     recommend = paths["/recommend/{user_id}"]["get"]
     limits = {one["name"]: one["schema"] for one in recommend["parameters"]}
-    paging = {"k", "offset", "category", "require", "exclude", "exclude_seen"}
+    paging = {"k", "offset", "category", "require", "exclude", "filter", "fields", "exclude_seen"}
     ordering = {"diversity", "diversity_by", "category_cap", "seed", "exploration"}
     assert set(limits) == {"user_id", "explain", "counterfactual", *paging, *ordering}
     assert (limits["exclude"]["type"], limits["exclude"]["maxItems"]) == ("array", 500)

@@ -129,6 +129,8 @@ def test_an_item_without_features_is_stored_and_says_why_it_is_in_no_list(client
     put(client, "plain", title="Plain")
     wait_until(lambda: client.get("/items/plain").json().get("reason"))
     assert "no features of text or image" in client.get("/items/plain").json()["reason"]
+    similar = client.get("/similar/plain")
+    assert (similar.status_code, "is in no list: it has no features" in similar.json()["detail"]) == (404, True)
 
 
 def test_after_a_swap_new_items_are_embedded_by_the_new_bundle_and_shown_once(client, bundle, registry):

@@ -91,5 +91,9 @@ def known_row(loaded: LoadedBundle, item_id: str) -> int:
     """The item's row; UnknownItemError where the bundle lacks the item."""
     row = loaded.items.row(item_id)
     if row is None:
-        raise UnknownItemError(f"item_id: this bundle has no item {item_id[:80]!r}")
+        reason = loaded.living.not_ranked.get(item_id)
+        why = (
+            f"item {item_id[:80]!r} is in no list: {reason}" if reason else f"this bundle has no item {item_id[:80]!r}"
+        )
+        raise UnknownItemError(f"item_id: {why}")
     return row

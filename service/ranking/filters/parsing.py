@@ -34,6 +34,7 @@ from service.ranking.filters.syntax_errors import syntax_error
 MAX_CHARS = 4_000  # of a filter
 MOST_TERMS = 200  # comparisons, and values in lists
 DEEPEST = 32  # parentheses within each other
+TITLE, TITLE_WORK = "title", 20  # a search in titles takes as long as so many comparisons
 PARSED = 1_024  # filters whose trees are cached
 SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 LONGEST_AGO_S = 9_999_999_999  # some three hundred years
@@ -101,6 +102,12 @@ class Filter:
     def n_terms(self) -> int:
         """Comparisons, and values in lists beyond the first."""
         return sum(max(1, len(values_of(test))) for test in tests_of(self.expression))
+
+    @cached_property
+    def work(self) -> int:
+        """Its terms, where a search in titles counts as the several that take as long."""
+        searches = sum(isinstance(test, Containment) and test.name == TITLE for test in tests_of(self.expression))
+        return self.n_terms + (TITLE_WORK - 1) * searches
 
     @cached_property
     def depends_on_now(self) -> bool:

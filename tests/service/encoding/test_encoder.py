@@ -131,11 +131,12 @@ def test_a_picture_that_needs_more_memory_than_the_limit_fails_alone(run, images
 
     async def scene(world):
         found = await world.encoder.encode([item(name, image=f"{name}.png") for name in ("huge", "red")])
-        return [sorted(one) for one in found], world.encoder.problems.keys()
+        return [sorted(one) for one in found], world.encoder.problems
 
-    made, problems = run(scene, encode_memory_mb=600)
+    made, problems = run(scene, encode_memory_mb=700)
     assert made == [[], ["image"]]
-    assert problems == {"huge"}
+    assert problems.keys() == {"huge"}
+    assert "RECO_ENCODE_MEMORY_MB" in problems["huge"].reason
 
 
 def test_a_text_of_megabytes_is_cut_as_in_training(run):
@@ -240,3 +241,31 @@ def test_without_onnxruntime_the_package_to_install_is_named(tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.startswith("{} texts and pictures of items cannot be encoded without onnxruntime")
     assert "pip install 'anchorrec[encode]'" in done.stdout
+
+
+TWO = """
+import asyncio, sys
+from pathlib import Path
+from encoding_worlds import item, play
+from index.registry import Registry
+from tiny_encoders import add_tiny_encoders
+
+registry = Registry(Path(sys.argv[1]) / "registry")
+
+async def scene(world):
+    for start in range(0, 64, 16):
+        found = await world.encoder.encode([item(str(n), text="blue " + "red " * n) for n in range(start, start + 16)])
+        assert all(one["text"][2] == 1 for one in found)
+    print(int(world.value("reco_encoded_total", kind="text")))
+
+play(registry, add_tiny_encoders(registry), scene, data=Path(sys.argv[1]) / "data")
+"""
+
+
+def test_of_two_processes_that_encode_the_same_items_one_encodes_each(tmp_path, tiny):
+    (tmp_path / "registry").symlink_to(tiny[0].folder)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parents[2])])}
+    command = [sys.executable, "-c", TWO, str(tmp_path)]
+    pair = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    counts = [int(process.communicate(timeout=120)[0]) for process in pair]
+    assert sum(counts) == 64

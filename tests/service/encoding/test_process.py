@@ -146,3 +146,13 @@ def test_it_ends_with_the_service(monkeypatch):
         assert await asyncio.wait_for(child.wait(), 10) == 0
 
     run(scene, monkeypatch)
+
+
+def test_a_process_that_does_not_start_in_time_is_told(monkeypatch):
+    monkeypatch.setattr(processes, "START_S", 0.0)
+
+    async def scene(process):
+        with pytest.raises(ProcessFailedError, match="it did not start within 0 s"):
+            await encode(process, b"one")
+
+    run(scene, monkeypatch)

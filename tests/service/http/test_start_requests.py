@@ -33,7 +33,7 @@ def started(registry: Path, look: Callable[[Service], Any], **settings: object) 
 def test_what_first_requests_would_build_is_built_when_the_service_is_ready(registry):
     def built(service: Service) -> tuple[set[str], bool]:
         loaded = service.current.loaded
-        spaces = {by for by, building in loaded.similar_items._building.items() if building.done()}
+        spaces = {by for by, building in loaded.trained.similar_items._building.items() if building.done()}
         facets = loaded.facet_store._building
         return spaces ^ set(loaded.similar_items.spaces), facets is not None and facets.done()
 
@@ -50,7 +50,7 @@ def test_a_large_bundle_is_ready_before_what_only_some_requests_need_is_built(re
 
     def built(service: Service) -> tuple[bool, bool]:
         loaded = service.current.loaded
-        found = bool(loaded.similar_items._building), loaded.facet_store._building.done()
+        found = bool(loaded.trained.similar_items._building), loaded.facet_store._building.done()
         may_build.set()
         return found
 

@@ -77,7 +77,7 @@ def test_calls_of_one_turn_within_the_same_rows_are_one_search_and_others_are_no
     even, odd = np.arange(0, 50, 2), np.arange(1, 50, 2)
 
     async def ask() -> list[Any]:
-        rows = [even, odd, None, even, even, odd]
+        rows = [even, odd, None, even[:], even, odd]  # a view of the same rows is the same
         return await asyncio.gather(*(search.many([vectors[i]], 5, [np.arange(i)], rows[i]) for i in range(6)))
 
     found = asyncio.run(ask())

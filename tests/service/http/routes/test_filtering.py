@@ -128,6 +128,29 @@ def test_filter_and_the_older_parameters_hold_together(client: httpx.Client) -> 
     assert (refused.status_code, refused.json()["error"]) == (422, "invalid_request")
 
 
+def test_items_that_are_put_are_found_by_their_attributes_whatever_their_state(tmp_path: Path) -> None:
+    publish(tmp_path / "registry", make_content(items=[{**item(row), "title": ""} for row in range(40)]))
+    with serving(registry=tmp_path / "registry", data=tmp_path / "data") as client:
+
+        def found(chosen: str) -> set[str]:
+            return set(shown(client.get("/items", params={"filter": chosen, "k": 100}).json()))
+
+        for item_id, given in (
+            ("new", {"title": "Blue lamp", "attributes": {"price": 5.5, "stock": 3}, "categories": ["c1", "c2"]}),
+            ("item-3", {"attributes": {"price": 5.5}}),
+            ("gone", {"attributes": {"price": 5.5}}),
+        ):
+            assert client.put(f"/items/{item_id}", json=given).status_code in (200, 202)
+        client.delete("/items/gone")
+        client.patch("/items/item-3", json={"available": False})
+        assert found("price = 5.5") == {"new", "item-3"}
+        assert found("price > 5 and price < 7") == {"new", "item-3", "item-6"}
+        assert found("category = c2 and price < 6") == {"new", "item-2"}
+        assert found("title contains LAMP and stock >= 3") == {"new"}
+        assert "item-3" in found("available = false")
+        assert found("created_at > now - 1h") >= {"new", "item-3"}
+
+
 def test_a_filter_by_now_is_evaluated_again_in_another_minute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     items = [{**item(row), "attributes": {"at": f"2026-01-01T00:0{row}:30Z"}} for row in range(8)]
     publish(tmp_path, make_content(n_items=8, items=items))
