@@ -14,12 +14,13 @@ from benchmarks.cold_items.serving import ServedResult
 def summary(draws: Sequence[Draw]) -> dict[str, Any]:
     """The means over the draws, and how many times the content baseline the content path finds."""
     offline = [draw.offline for draw in draws]
+    among_cold = _means(offline, lambda result: result.among_cold)
     return {
         "n_hidden": offline[0].n_hidden,
         "n_wanted": [result.n_wanted for result in offline],
-        "among_cold": _means(offline, lambda result: result.among_cold),
+        "among_cold": among_cold,
         "among_all": _means(offline, lambda result: result.among_all),
-        "times_the_content_baseline": _mean(_times(result) for result in offline),
+        "times_the_content_baseline": among_cold[MODEL] / among_cold[CONTENT],
         "times_by_draw": [_times(result) for result in offline],
         "warm_alone": _mean(result.warm_alone for result in offline),
         "warm_beside_cold": _mean(result.warm_beside_cold for result in offline),

@@ -56,7 +56,8 @@ def test_the_same_seed_gives_the_same_list_and_another_seed_another_one(explorin
 
 
 def test_pages_without_a_seed_are_pages_of_one_list(registry: Path, tmp_path: Path) -> None:
-    with serving(registry=registry, data=tmp_path, log_impressions=True) as client:
+    unread = 600.0  # no new impression is counted meanwhile
+    with serving(registry=registry, data=tmp_path, log_impressions=True, live_poll_s=unread) as client:
         whole = ids(ask(client, k=20, exploration=0.3))
         pages = [ids(ask(client, k=5, offset=offset, exploration=0.3)) for offset in (0, 5, 10, 15)]
         assert [item for page in pages for item in page] == whole
