@@ -53,7 +53,7 @@ async def opened_lists(settings: Settings, opened: OpenedBundle) -> AsyncIterato
     ):
         if "unknown" in (live.hidden.state, live.forgotten.state):
             raise InputError(
-                "hidden items and forgotten people are unknown: Redis, which shares them, cannot be reached"
+                "the hidden items are unknown, or who was forgotten: Redis, which shares both, is unavailable"
             )
         rules = RulesFile(settings.rules_file, metrics, on_change=lambda: None)
         sampler = RecallSampler(0, metrics, rng)
