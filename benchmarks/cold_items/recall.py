@@ -1,6 +1,7 @@
 """Recall@k of held-out interactions with some of the items, among all items or among these alone."""
 
 from collections.abc import Iterable
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,12 @@ class Target:
     def n_wanted(self) -> int:
         """The number of held-out interactions."""
         return int(self._wanted.sum())
+
+    def of_some(self, most: int) -> "Target":
+        """The same of at most so many of the users, evenly spread."""
+        some = copy(self)
+        some.users = self.users[:: max(1, -(-len(self.users) // most))]
+        return some
 
     def recall(self, scores: Array, among: Array) -> float:
         """The mean over users of the share of wanted items in their K best of the rows `among`, without their past."""

@@ -25,6 +25,7 @@ Given = Literal["features", "raw"]
 
 COLD = "cold_item"  # the attribute by which lists among cold items are asked for
 EXPLORATION = 0.1  # the 10th and the 20th place
+MOST_USERS = 400  # whose lists are asked for; more take minutes
 POLL_S = 0.005
 LONGEST_S = 60.0  # from PUT to the first appearance
 SETTINGS = {
@@ -56,7 +57,7 @@ def measure_served(
     data: PreparedData, hidden: Array, bundle: Path, targets: tuple[Target, Target], given: Given
 ) -> ServedResult:
     """Put the hidden items to a service with this bundle; the targets are those of cold and of warm items."""
-    cold, warm = targets
+    cold, warm = (target.of_some(MOST_USERS) for target in targets)
     Registry(bundle.parent).publish(bundle.name)
     rows = {item_id: row for row, item_id in enumerate(data.items["item_id"].to_list())}
     with _running(data, bundle.parent) as client:

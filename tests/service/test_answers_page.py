@@ -29,8 +29,9 @@ def shown_in(part: Any, whole: Any) -> bool:
 
 @pytest.fixture(scope="module")
 def client(registry: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A service that logs impressions, without which nothing is explored."""
-    with serving(registry=registry, data=tmp_path_factory.mktemp("answers"), log_impressions=True) as client:
+    """A service that logs impressions, without which nothing is explored, and counts none of them meanwhile."""
+    folder = tmp_path_factory.mktemp("answers")
+    with serving(registry=registry, data=folder, log_impressions=True, live_poll_s=600.0) as client:
         yield client
 
 

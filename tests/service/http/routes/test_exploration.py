@@ -49,20 +49,26 @@ def test_explored_items_take_the_last_place_of_a_run_say_so_and_keep_their_score
     assert not explored(plain)
 
 
-def test_the_same_seed_gives_the_same_list_and_another_seed_another_one(exploring: httpx.Client) -> None:
-    assert ids(ask(exploring, k=20, exploration=0.5, seed=4)) == ids(ask(exploring, k=20, exploration=0.5, seed=4))
-    lists = {tuple(ids(ask(exploring, k=20, exploration=0.5, seed=seed))) for seed in range(5)}
+@pytest.fixture(scope="module")
+def still(registry: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A service that counts no new impression before the tests are over."""
+    folder = tmp_path_factory.mktemp("still")
+    with serving(registry=registry, data=folder, log_impressions=True, live_poll_s=600.0) as client:
+        yield client
+
+
+def test_the_same_seed_gives_the_same_list_and_another_seed_another_one(still: httpx.Client) -> None:
+    assert ids(ask(still, k=20, exploration=0.5, seed=4)) == ids(ask(still, k=20, exploration=0.5, seed=4))
+    lists = {tuple(ids(ask(still, k=20, exploration=0.5, seed=seed))) for seed in range(5)}
     assert len(lists) > 1
 
 
-def test_pages_without_a_seed_are_pages_of_one_list(registry: Path, tmp_path: Path) -> None:
-    unread = 600.0  # no new impression is counted meanwhile
-    with serving(registry=registry, data=tmp_path, log_impressions=True, live_poll_s=unread) as client:
-        whole = ids(ask(client, k=20, exploration=0.3))
-        pages = [ids(ask(client, k=5, offset=offset, exploration=0.3)) for offset in (0, 5, 10, 15)]
-        assert [item for page in pages for item in page] == whole
-        batch = client.post("/recommend/batch", json={"user_ids": ["user-3"], "k": 20, "exploration": 0.3}).json()
-        assert ids(BatchAnswer.model_validate(batch).model_dump()["answers"][0]) == whole
+def test_pages_without_a_seed_are_pages_of_one_list(still: httpx.Client) -> None:
+    whole = ids(ask(still, k=20, exploration=0.3))
+    pages = [ids(ask(still, k=5, offset=offset, exploration=0.3)) for offset in (0, 5, 10, 15)]
+    assert [item for page in pages for item in page] == whole
+    batch = still.post("/recommend/batch", json={"user_ids": ["user-3"], "k": 20, "exploration": 0.3}).json()
+    assert ids(BatchAnswer.model_validate(batch).model_dump()["answers"][0]) == whole
 
 
 def test_nothing_that_may_not_be_shown_is_explored(exploring: httpx.Client, bundle: Bundle) -> None:
