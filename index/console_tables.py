@@ -131,7 +131,8 @@ def _anchor(anchor: AnchorInfo | None) -> str:
     if anchor is None:
         return "no arrays"
     widths = ", ".join(f"{modality} {width:,} wide" for modality, width in anchor.widths.items())
-    return f"kappa {anchor.kappa:g}, rho {anchor.rho:g}; {widths}"
+    moved = f"kappa {anchor.kappa:g}" if anchor.kappa else "of new items alone"
+    return f"{moved}, rho {anchor.rho:g}; {widths}"
 
 
 def _metric_names(manifest: Manifest) -> list[str]:

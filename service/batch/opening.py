@@ -34,6 +34,7 @@ class Opened:
     rules: RulesFile
     log: EventLog
     hidden: str  # how current the hidden items are known, as /readyz tells
+    forgotten: frozenset[str]  # receipts of the people who were forgotten
 
 
 @asynccontextmanager
@@ -52,7 +53,7 @@ async def opened_lists(settings: Settings, opened: OpenedBundle) -> AsyncIterato
     ):
         if "unknown" in (live.hidden.state, live.forgotten.state):
             raise InputError(
-                "hidden items and forgotten people are unknown: Redis, which shares them, cannot be reached"
+                "the hidden items are unknown, or who was forgotten: Redis, which shares both, is unavailable"
             )
         rules = RulesFile(settings.rules_file, metrics, on_change=lambda: None)
         sampler = RecallSampler(0, metrics, rng)
@@ -67,7 +68,7 @@ async def opened_lists(settings: Settings, opened: OpenedBundle) -> AsyncIterato
         )
         loader = BundleLoader(settings, metrics, lookup_for, live.attach, catalogue, rules, RecentRequests(0), sampler)
         loaded = await loader.load(opened.bundle, required=True)
-        yield Opened(loaded, rules, feedback.log, live.hidden.state)
+        yield Opened(loaded, rules, feedback.log, live.hidden.state, live.forgotten.people.receipts)
 
 
 async def users_with_events(log: EventLog) -> frozenset[str]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -61,13 +61,16 @@ async def make_lists(settings: Settings, request: RunRequest, on_progress: OnPro
     published = open_published(settings)
     async with opened_lists(settings, published) as opened:
         bundle = opened.loaded.bundle
-        users = users_of(request.users, bundle.user_ids, settings.id_max_chars)
+        is_forgotten = opened.loaded.users.is_forgotten
+        users = users_of(request.users, bundle.user_ids, is_forgotten, settings.id_max_chars)
         try:
             constraints = await run_constraints(opened.loaded, opened.rules, request.options.filters, now)
         except ServiceError as error:
             raise InputError(error.detail) from error
         plan = RunPlan(settings, bundle.bundle_id, request.options, now)
-        about = _about(plan, await asyncio.to_thread(users.digest, PART_USERS), _digest(constraints, bundle))
+        about = _about(
+            plan, await asyncio.to_thread(users.digest, PART_USERS), _digest(constraints, bundle, opened.forgotten)
+        )
         n_parts = -(-len(users) // PART_USERS)
         with open_parts(request.out, about, n_parts) as parts:
             missing = parts.missing()
@@ -86,22 +89,24 @@ async def make_lists(settings: Settings, request: RunRequest, on_progress: OnPro
     )
 
 
-def _about(plan: RunPlan, users: str, items: str) -> dict[str, Any]:
+def _about(plan: RunPlan, users: str, changes: str) -> dict[str, Any]:
     """What the lists depend on, beside the events; parts of a run of another kind are of no use."""
     return {
         "bundle": plan.bundle_id,
         "users": users,
         "k": plan.options.k,
         "exclude_seen": plan.options.exclude_seen,
-        "items": items,
+        "changes": changes,
         "part_users": PART_USERS,
     }
 
 
-def _digest(constraints: Constraints, bundle: Bundle) -> str:
-    """What identifies the items that may be shown, and what rules do to them."""
+def _digest(constraints: Constraints, bundle: Bundle, forgotten: Iterable[str]) -> str:
+    """What identifies the items that may be shown, what rules do to them, and the people who were forgotten."""
     stored = [bundle.item_ids[row] for row in range(bundle.manifest.n_items, len(bundle.item_ids))]
-    digest = hashlib.sha256(repr((stored, constraints.pins, [by for _, by in constraints.boosts])).encode())
+    digest = hashlib.sha256(
+        repr((stored, constraints.pins, [by for _, by in constraints.boosts], sorted(forgotten))).encode()
+    )
     for rows in (constraints.within, *(rows for rows, _ in constraints.boosts)):
         digest.update(b"all" if rows is None else np.ascontiguousarray(rows, np.int64).tobytes())
     return digest.hexdigest()

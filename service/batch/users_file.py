@@ -1,7 +1,7 @@
 """The users of a run: a column of a Parquet file, or all users of the bundle."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,19 @@ ALL = "all"
 class Users:
     """User ids, in an order that stays; they are read from the file, or the bundle, each time."""
 
-    path: Path | None  # None: all users of the bundle
+    path: Path | None  # None: these rows of the known users
     known: IdTable
+    rows: Sequence[int]
     id_max_chars: int
 
     def __len__(self) -> int:
-        return len(self.known) if self.path is None else int(_open(self.path).metadata.num_rows)
+        return len(self.rows) if self.path is None else int(_open(self.path).metadata.num_rows)
 
     def batches(self, size: int) -> Iterator[list[str]]:
         """The ids, so many at a time. InputError where the file has no such column, or a value in it that is no id."""
         if self.path is None:
-            for start in range(0, len(self.known), size):
-                yield [self.known[row] for row in range(start, min(start + size, len(self.known)))]
+            for start in range(0, len(self.rows), size):
+                yield [self.known[row] for row in self.rows[start : start + size]]
         else:
             yield from _read(self.path, size, self.id_max_chars)
 
@@ -42,9 +43,13 @@ class Users:
         return digest.hexdigest()
 
 
-def users_of(choice: str, known: IdTable, id_max_chars: int) -> Users:
-    """The users that `--users` chooses: a file, or `all`. InputError where there are none."""
-    users = Users(None if choice == ALL else Path(choice), known, id_max_chars)
+def users_of(choice: str, known: IdTable, is_forgotten: Callable[[str], bool], id_max_chars: int) -> Users:
+    """The users that `--users` chooses: a file, or `all`, without forgotten people. InputError where there are none."""
+    if choice == ALL:
+        rows = [row for row in range(len(known)) if not is_forgotten(known[row])]
+        users = Users(None, known, rows, id_max_chars)
+    else:
+        users = Users(Path(choice), known, (), id_max_chars)
     if not len(users):
         raise InputError(f"{choice}: has no users, expected at least one")
     return users

@@ -27,6 +27,7 @@ from service.items.store import ItemStore, ItemsUnavailable
 from service.telemetry.metrics import CatalogueMetrics
 
 GATHER_S = 0.02
+MOST_APPLIED = 1_000  # changes for one state: requests wait while its parts are made
 PAGE = 1_000  # changes read at once
 AT_ONCE = 64  # items encoded in one call
 ENCODE_WAIT_S = 30.0  # a bundle waits so long for features of its items before it serves
@@ -43,6 +44,12 @@ class _Announced:
 
     changes: list[ItemChange] = field(default_factory=list)
     lost: bool = False  # whether the store lost all changes before these
+
+    def take(self, most: int) -> "_Announced":
+        """Take the first changes out."""
+        taken = _Announced(self.changes[:most], self.lost)
+        self.changes, self.lost = self.changes[most:], False
+        return taken
 
     def add_to(self, living: LivingState) -> None:
         if self.lost:
@@ -164,8 +171,9 @@ class LivingCatalogue:
 
     async def _apply_waiting(self) -> None:
         current, start = self._current, time.perf_counter()
-        loaded, announced = current.loaded, self._waiting
-        self._waiting = _Announced()
+        loaded, announced = current.loaded, self._waiting.take(MOST_APPLIED)
+        if self._waiting.changes:
+            self._arrived.set()
         await asyncio.to_thread(announced.add_to, loaded.living)
         if (encoder := self._encoders.get(loaded.lifetime)) is not None:
             encoder.forget([change.item_id for change in announced.changes if change.item is None])

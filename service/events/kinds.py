@@ -1,22 +1,18 @@
 """The kinds of events that the service takes: those of the settings, or those that the operator's file declares."""
 
-import json
-import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from index.errors import InputError
-from index.validation import explained
+from service.declared_file import read_declared
 from service.events.event import AS_BOUGHT, AS_CLICKED, AS_SHOWN, DISLIKE, FORGOTTEN, IMPRESSION, Event, Kind
 from service.events.quality import FIGURES
 from service.settings import EventSettings, Weight
 
-READERS: dict[str, Callable[[str], Any]] = {".json": json.loads, ".toml": tomllib.loads}
 RESERVED = frozenset({IMPRESSION, FORGOTTEN, *FIGURES})  # names with a meaning of their own in the log and in /quality
 ROLES = {"click": AS_CLICKED, "conversion": AS_BOUGHT}
 
@@ -139,16 +135,4 @@ def trainer_arguments(settings: EventSettings) -> Iterable[str]:
 
 @lru_cache(4)
 def _read_kinds(path: Path) -> EventKinds:
-    reader = READERS.get(path.suffix)
-    if reader is None:
-        raise InputError(f"{path}: expected a file that ends in {' or '.join(READERS)}")
-    try:
-        if path.exists() and not path.is_file():  # reading a pipe or a device may never end
-            raise InputError(f"{path}: expected a file")
-        return EventKinds(_File.model_validate(reader(path.read_text(encoding="utf-8"))).kinds)
-    except ValidationError as error:
-        raise InputError(f"{path}: {explained(error)}; docs/feedback.md has the fields of a kind") from None
-    except InputError:
-        raise
-    except (OSError, ValueError, RecursionError) as error:  # unreadable, neither JSON nor TOML, or nested too deeply
-        raise InputError(f"{path}: {error}") from error
+    return EventKinds(read_declared(path, _File, "docs/feedback.md has the fields of a kind").kinds)

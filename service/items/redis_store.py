@@ -12,9 +12,9 @@ from service.items.item import Item, ItemChange
 from service.items.redis_scripts import CHANGES, ENTRIES, WRITE
 from service.items.store import NAMES, ItemsChangedError, ItemsUnavailable, ItemWrite, items_of, other_type
 from service.items.stored_form import ItemDecoder, encode
+from service.items.writes import ItemWrites
 from service.redis.circuit_breaker import CircuitBreaker
 from service.settings import ItemSettings
-from service.storage.group_commit import GroupCommit
 from service.storage.redis_server import RedisServer, open_server
 from service.telemetry.metrics import ItemMetrics
 
@@ -43,23 +43,15 @@ class RedisItems:
             rng=random.Random(),
             on_change=lambda _: None,
         )
-        self._commits: GroupCommit[ItemWrite, int] = GroupCommit(
-            self._write,
-            _nothing,
-            NAMES,
-            metrics,
-            seconds=metrics.item_write_seconds,
-            waiting=metrics.items_waiting,
-            most_waiting=most_waiting,
-        )
+        self._writes = ItemWrites(self._write, metrics, most_waiting=most_waiting)
 
     @property
     def problem(self) -> str | None:
-        return self._commits.problem
+        return self._writes.problem
 
     async def check(self) -> None:
         """InputError where Redis may lose items, or refuses us; only a problem where it is unavailable."""
-        self._commits.problem = await self._redis.check()
+        self._writes.problem = await self._redis.check()
 
     async def write(
         self,
@@ -69,7 +61,7 @@ class RedisItems:
         expected: Mapping[str, int] | None = None,
         retyped_at: int | None = None,
     ) -> int:
-        return await self._commits.commit(ItemWrite(changes, types, expected or {}, retyped_at))
+        return await self._writes.write(changes, types, expected, retyped_at)
 
     async def get(self, item_ids: Sequence[str]) -> list[Item | None]:
         return items_of(await self.entries(item_ids))
@@ -110,7 +102,7 @@ class RedisItems:
         return {name.decode(): kind.decode() for name, kind in found.items()}
 
     async def close(self) -> None:
-        await self._commits.close()
+        await self._writes.close()
         await self._redis.close()
 
     async def _ask(self, *command: Any) -> Any:
@@ -140,10 +132,6 @@ class RedisItems:
         ]
         retyped_at = "" if write.retyped_at is None else write.retyped_at
         return (self._prefix, len(write.types), *types, retyped_at, *changes)
-
-
-async def _nothing() -> None:
-    """No tidying: nothing is ever removed."""
 
 
 def _outcome(write: ItemWrite, reply: Sequence[Any]) -> int | ServiceError:

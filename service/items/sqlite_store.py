@@ -9,9 +9,9 @@ from index.attribute_types import AttributeType
 from service.errors import InvalidRequestError, ServiceError
 from service.items.item import Item, ItemChange
 from service.items.schema import FORMAT, check_writable
-from service.items.store import NAMES, ItemsChangedError, ItemWrite, items_of
+from service.items.store import ItemsChangedError, ItemWrite, items_of
 from service.items.stored_form import ItemDecoder, encode
-from service.storage.group_commit import GroupCommit
+from service.items.writes import ItemWrites
 from service.storage.sqlite_database import SqliteDatabase
 from service.telemetry.metrics import ItemMetrics
 
@@ -29,20 +29,12 @@ class SqliteItems:
     def __init__(self, path: Path, metrics: ItemMetrics, *, most_waiting: int) -> None:
         self._database = SqliteDatabase(path, FORMAT, check_writable)
         self._decode = ItemDecoder(metrics)
-        self._commits: GroupCommit[ItemWrite, int] = GroupCommit(
-            self._write,
-            _nothing,
-            NAMES,
-            metrics,
-            seconds=metrics.item_write_seconds,
-            waiting=metrics.items_waiting,
-            most_waiting=most_waiting,
-        )
-        self._commits.problem = self._database.problem
+        self._writes = ItemWrites(self._write, metrics, most_waiting=most_waiting)
+        self._writes.problem = self._database.problem
 
     @property
     def problem(self) -> str | None:
-        return self._commits.problem
+        return self._writes.problem
 
     async def write(
         self,
@@ -52,7 +44,7 @@ class SqliteItems:
         expected: Mapping[str, int] | None = None,
         retyped_at: int | None = None,
     ) -> int:
-        return await self._commits.commit(ItemWrite(changes, types, expected or {}, retyped_at))
+        return await self._writes.write(changes, types, expected, retyped_at)
 
     async def get(self, item_ids: Sequence[str]) -> list[Item | None]:
         return items_of(await self.entries(item_ids))
@@ -91,7 +83,7 @@ class SqliteItems:
             return _types(connection)
 
     async def close(self) -> None:
-        await self._commits.close()
+        await self._writes.close()
         self._database.close()
 
     async def _write(self, writes: list[ItemWrite]) -> list[int | ServiceError]:
@@ -99,10 +91,6 @@ class SqliteItems:
             return [_outcome(connection, write) for write in writes]
 
         return await self._database.transaction(apply)
-
-
-async def _nothing() -> None:
-    """No tidying: nothing is ever removed."""
 
 
 def _outcome(connection: sqlite3.Connection, write: ItemWrite) -> int | ServiceError:

@@ -91,8 +91,7 @@ class Ranker:
                 RankingContext(profile, constraints, self._scoring, hidden=hidden, exclude_seen=exclude_seen)
                 for profile in profiles[part]
             ]
-            if start:  # before, a pause would only keep the first search from being shared
-                await turn.pause()
+            await turn.pause()
             if candidates is None:
                 best = await self._best_candidates(contexts, n, constraints)
                 if len(contexts) == 1:  # the wait for a search that several requests share is no computing of this one

@@ -4,29 +4,23 @@ An invalid file at start stops the start; one that becomes invalid later is logg
 """
 
 import asyncio
-import json
-import tomllib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import structlog
-from pydantic import ValidationError
 
 from index.bundle import Bundle
 from index.errors import InputError
-from index.validation import explained
 from service.background import supervised
+from service.declared_file import read_declared
 from service.errors import InvalidRequestError
 from service.ranking.constraints import NO_CONSTRAINTS, Constraints, rule_constraints
 from service.ranking.facets import FacetStore
 from service.ranking.rules import NO_RULES, Rules
 from service.settings import RankingSettings
 from service.telemetry.metrics import Metrics, RankingMetrics
-
-READERS: dict[str, Callable[[str], Any]] = {".json": json.loads, ".toml": tomllib.loads}
 
 CurrentFacets = Callable[[], tuple[Bundle, FacetStore]]  # the bundle that serves now and its facets
 
@@ -35,19 +29,7 @@ log = structlog.get_logger()
 
 def read_rules(path: Path) -> Rules:
     """The rules of a .json or .toml file. InputError where it is invalid."""
-    reader = READERS.get(path.suffix)
-    if reader is None:
-        raise InputError(f"{path}: expected a file that ends in {' or '.join(READERS)}")
-    try:
-        if path.exists() and not path.is_file():  # reading a pipe or a device may never end
-            raise InputError(f"{path}: expected a file")
-        return Rules.model_validate(reader(path.read_text(encoding="utf-8")))
-    except ValidationError as error:
-        raise InputError(f"{path}: {explained(error)}; docs/answers.md has the fields of rules") from None
-    except InputError:
-        raise
-    except (OSError, ValueError, RecursionError) as error:  # unreadable, neither JSON nor TOML, or nested too deeply
-        raise InputError(f"{path}: {error}") from error
+    return read_declared(path, Rules, "docs/answers.md has the fields of rules")
 
 
 def check_rules(settings: RankingSettings, bundle: Bundle) -> None:

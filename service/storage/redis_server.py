@@ -44,7 +44,7 @@ local function risks()
     return found
 end
 local unsafe = risks()
-if unsafe ~= '' then return redis.error_reply('UNSAFE this Redis may lose events' .. unsafe) end
+if unsafe ~= '' then return redis.error_reply('UNSAFE this Redis may lose data' .. unsafe) end
 """
 
 log = structlog.get_logger()
@@ -83,7 +83,7 @@ class RedisServer:
         except FAILURES as error:
             self._start_rediscovery()
             if not quiet:
-                log.warning(f"{self._names.store} failed", error=reason_of(error))
+                log.warning("store failed", store=self._names.store, error=reason_of(error))
             raise self._names.unavailable(f"the {self._names.store}'s Redis failed: {reason_of(error)}") from error
         return replies
 
@@ -144,9 +144,9 @@ class RedisServer:
                     "may read INFO, or RECO_EVENT_LOG_SAFE=false"
                 ) from None
             if unsafe:
-                log.error(f"THE {self._names.store.upper()} MAY LOSE {self._names.entries.upper()}", found=error.detail)
+                log.error("A STORE MAY LOSE WHAT IT IS GIVEN", store=self._names.store, found=error.detail)
                 return None
-            log.warning(f"the {self._names.store}'s Redis is unavailable", error=error.detail)
+            log.warning("the Redis of a store is unavailable", store=self._names.store, error=error.detail)
             return error.detail
         return None
 

@@ -62,7 +62,7 @@ class SqliteDatabase:
             self._prepare()
         except StoreUnavailable as error:  # until a write succeeds, what can be read is read
             self.problem = error.detail
-            log.error(f"{form.name} cannot be written", error=error.detail)
+            log.error("store cannot be written", store=form.name, error=error.detail)
 
     def _prepare(self) -> None:
         if not self._is_prepared:
@@ -92,7 +92,7 @@ class SqliteDatabase:
             return work(self._writes)
         except (*SQLITE_ERRORS, InputError, OSError) as error:
             self._discard_connection()
-            log.error(f"{self._form.name} cannot be written", error=repr(error))
+            log.error("store cannot be written", store=self._form.name, error=repr(error))
             raise self._form.unavailable(f"the {self._form.name} cannot be written: {error}") from error
         except BaseException:  # must not leave a transaction open
             self._discard_connection()

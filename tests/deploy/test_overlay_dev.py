@@ -35,7 +35,7 @@ def test_its_redis_stores_events_as_the_service_requires(tmp_path: Path, changes
         with redis.client() as client:
             assert client.ping()
         if changes:
-            with pytest.raises(InputError, match="may lose events"):
+            with pytest.raises(InputError, match="may lose data"):
                 check_log(settings)
         else:
             check_log(settings)

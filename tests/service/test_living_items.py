@@ -93,6 +93,8 @@ def test_rules_and_filters_see_a_new_item_at_once(client, bundle):
     pin = {"pin": [{"item_id": "rare", "position": 2}]}
     wait_until(lambda: ids(post(client, user_id="user-3", k=3, rules=pin))[1] == "rare")
     assert listed(client, require="finish:matt") == ["rare"]
+    assert listed(client, filter="finish = 'matt' and price < 8 and created_at > now - 1d") == ["rare"]
+    assert listed(client, filter="finish = 'matt' and price > 8") == []
     block = {"block": [{"attribute": "finish", "value": "matt"}]}
     assert "rare" not in ids(post(client, user_id="user-3", k=60, rules=block))
     boost = {"boost": [{"item_id": "rare", "by": 100}]}

@@ -232,6 +232,14 @@ def by_user(dataset, tmp_path_factory):
     return folder
 
 
+def assert_same_figures(found: dict[str, float], expected: dict[str, float]) -> None:
+    """Cosines are of each item's three nearest: of two that are equally near to rounding, either may be the third."""
+    near = {name: value for name, value in expected.items() if "cosine" in name}
+    assert {name: found[name] for name in near} == pytest.approx(near, abs=1e-3)
+    rest = {name: value for name, value in expected.items() if name not in near}
+    assert {name: value for name, value in found.items() if name not in near} == pytest.approx(rest, abs=1e-6)
+
+
 @pytest.mark.parametrize("name", BY_USER)
 def test_ranks_with_half_of_the_users_each_compute_what_one_process_computes(
     dataset, by_user, tmp_path, name, monkeypatch
@@ -242,9 +250,9 @@ def test_ranks_with_half_of_the_users_each_compute_what_one_process_computes(
     together = RunFolder(by_user / name).result()
     assert together is not None
     for measured in ("valid", "test", "test_low"):
-        assert getattr(together, measured) == pytest.approx(getattr(alone, measured), abs=1e-6)
+        assert_same_figures(getattr(together, measured), getattr(alone, measured))
     for split, served in alone.served.items():
-        assert together.served[split] == pytest.approx(served, abs=1e-6)
+        assert_same_figures(together.served[split], served)
     one, two = (scores_between_items(best(run)["_extra_state"]) for run in (tmp_path / "one", by_user / name))
     torch.testing.assert_close(two, one, atol=1e-4 * float(one.abs().max()), rtol=0)
     users = [pl.read_parquet(run / "users.parquet") for run in (tmp_path / "one", by_user / name)]

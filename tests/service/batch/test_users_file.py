@@ -12,9 +12,14 @@ from index.errors import InputError
 from service.batch.users_file import Users, users_of
 
 
+def no_one(_: str) -> bool:
+    """Who was forgotten."""
+    return False
+
+
 def users(path: Path, bundle: Bundle, column: Any) -> Users:
     pq.write_table(pa.table({"user_id": column}), path, row_group_size=3)
-    return users_of(str(path), bundle.user_ids, 5)
+    return users_of(str(path), bundle.user_ids, no_one, 5)
 
 
 @pytest.mark.parametrize(
@@ -37,8 +42,14 @@ def test_the_digest_tells_users_and_their_order(tmp_path: Path, bundle: Bundle) 
 
 
 def test_all_are_the_users_of_the_bundle(bundle: Bundle) -> None:
-    found = users_of("all", bundle.user_ids, 5)
+    found = users_of("all", bundle.user_ids, no_one, 5)
     assert [one for batch in found.batches(7) for one in batch] == [f"user-{row}" for row in range(30)]
+
+
+def test_forgotten_people_are_not_among_all(bundle: Bundle) -> None:
+    found = users_of("all", bundle.user_ids, lambda user_id: user_id in ("user-0", "user-7"), 9)
+    assert len(found) == 28
+    assert not {"user-0", "user-7"} & {one for batch in found.batches(7) for one in batch}
 
 
 @pytest.mark.parametrize(
@@ -60,7 +71,7 @@ def test_a_wrong_column_is_refused_with_its_place(tmp_path: Path, bundle: Bundle
 def test_a_file_without_the_column_says_what_it_has(tmp_path: Path, bundle: Bundle) -> None:
     pq.write_table(pa.table({"id": ["a"], "name": ["b"]}), tmp_path / "users.parquet")
     with pytest.raises(InputError, match="has the columns id, name; expected user_id"):
-        users_of(str(tmp_path / "users.parquet"), bundle.user_ids, 5).digest(3)
+        users_of(str(tmp_path / "users.parquet"), bundle.user_ids, no_one, 5).digest(3)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"user_id\nann\n", b"PAR1" * 9])
@@ -68,7 +79,7 @@ def test_what_is_no_parquet_file_is_refused(tmp_path: Path, bundle: Bundle, cont
     if content is not None:
         (tmp_path / "users.parquet").write_bytes(content)
     with pytest.raises(InputError, match=r"users.parquet: (no such file|cannot be read as Parquet)"):
-        users_of(str(tmp_path / "users.parquet"), bundle.user_ids, 5)
+        users_of(str(tmp_path / "users.parquet"), bundle.user_ids, no_one, 5)
 
 
 def test_a_file_that_is_damaged_behind_its_footer_is_refused(tmp_path: Path, bundle: Bundle) -> None:

@@ -105,7 +105,9 @@ def test_stored_items_are_there_at_the_start_and_announced_ones_within_moments(b
     asyncio.run(go())
 
 
-def test_many_changes_make_few_states_of_the_bundle(bundles, tmp_path):
+def test_many_changes_make_few_states_of_the_bundle_and_none_of_all_too_many(bundles, tmp_path, monkeypatch):
+    monkeypatch.setattr("service.bundles.living_catalogue.MOST_APPLIED", 200)
+
     async def go() -> None:
         async with serving(bundles[0], tmp_path) as one:
             for i in range(300):
@@ -113,7 +115,7 @@ def test_many_changes_make_few_states_of_the_bundle(bundles, tmp_path):
                 if not i % 30:
                     await asyncio.sleep(0)
             await until(lambda: one.row("new-299") is not None)
-            assert len(one.changes) <= 3
+            assert 2 <= len(one.changes) <= 4
             assert len(one.loaded.bundle.item_ids) == N + 300
 
     asyncio.run(go())

@@ -9,9 +9,9 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from disks import FORBIDDEN, full_disk
+from patient_callers import PatientCallers
 from processes import process, run
 from servers import Valkey, serving, wait_until
 
@@ -19,7 +19,7 @@ from deploy.processes import free_port
 from service.events.open_log import check_log
 from service.settings import Settings
 
-EVENTS, BATCH, CALLERS = 10_000, 50, 8
+EVENTS, BATCH = 10_000, 50
 
 
 def batch(number: int) -> list[dict[str, Any]]:
@@ -27,61 +27,29 @@ def batch(number: int) -> list[dict[str, Any]]:
     return [fields | {"event_id": f"{number}-{i}", "user_id": f"user-{number}"} for i in range(BATCH)]
 
 
-class Callers:
-    """Send every batch until it is acknowledged, always with the same ids."""
-
-    def __init__(self, port: int) -> None:
-        self._url = f"http://127.0.0.1:{port}"
-        self._left = list(range(EVENTS // BATCH))
-        self.acknowledged = 0
-        self.known = 0
-        self.failed = 0
-
-    async def run(self) -> None:
-        await asyncio.gather(*(self._caller() for _ in range(CALLERS)))
-
-    async def _caller(self) -> None:
-        async with httpx.AsyncClient(base_url=self._url, timeout=60) as client:
-            while self._left:
-                await self._deliver(client, batch(self._left.pop()))
-
-    async def _deliver(self, client: httpx.AsyncClient, events: list[dict[str, Any]]) -> None:
-        while True:
-            try:
-                response = await client.post("/events", json=events)
-            except httpx.TransportError:
-                self.failed += 1
-                await asyncio.sleep(0.02)
-                continue
-            assert response.status_code == 202, response.text
-            self.known += response.json()["duplicates"]
-            self.acknowledged += len(events)
-            return
-
-
 def test_kill_9_while_events_are_written_loses_none_that_was_acknowledged_and_doubles_none(
     registry: Path, tmp_path: Path
 ) -> None:
     port = free_port()
-    callers = Callers(port)
+    callers = PatientCallers(port, "/events", map(batch, range(EVENTS // BATCH)))
     rng = random.Random(0)
 
     async def killing() -> None:
         sending = asyncio.ensure_future(callers.run())
         for share in (0.3, 0.7):
             with process(registry, tmp_path / "log", port=port, data=tmp_path) as (running, _):
-                while callers.acknowledged < share * EVENTS:
+                while len(callers.acknowledged) < share * EVENTS:
                     assert not sending.done()
                     await asyncio.sleep(0.001)
                 await asyncio.sleep(rng.random() * 0.005)
                 running.kill()
-                at_the_kill = callers.acknowledged
+                at_the_kill = len(callers.acknowledged)
             assert len(on_disk(tmp_path)) >= at_the_kill
         with process(registry, tmp_path / "log", port=port, data=tmp_path):
             await sending
 
     asyncio.run(killing())
-    assert callers.acknowledged == EVENTS
+    assert len(callers.acknowledged) == EVENTS
     assert callers.failed > 0
     assert sorted(on_disk(tmp_path)) == sorted(e["event_id"] for n in range(EVENTS // BATCH) for e in batch(n))
     with closing(sqlite3.connect(tmp_path / "events.sqlite")) as log:

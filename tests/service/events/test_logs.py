@@ -316,6 +316,33 @@ def test_events_older_than_retention_are_not_counted_so_that_their_times_make_no
     use(steps, event_retention_days=1)
 
 
+def test_a_forgotten_person_leaves_positions_and_sums_and_nothing_else(use: Use) -> None:
+    shown = {"request_id": "r1", "bundle": "b1"}
+
+    async def steps(log: EventLog) -> None:
+        await log.append([made("i", kind="impression", value=3, **shown), made("of-bob", user_id="bob", **shown)])
+        await log.append(several(600, **shown))
+        before = await log.counts_since(0)
+        forgotten = await log.forget("ann", 302)
+        assert (forgotten.events, forgotten.answers) == (301, 1)
+        assert await log.counts_since(0) == before
+        assert [event.event_id for event in await log.user_events("ann")] == [f"event-{i}" for i in range(500, 600)]
+        assert [position for position, _ in await log.events_of("ann")] == list(range(303, 603))
+        assert (await log.forget("ann", 602)).events == 300
+        assert (await log.forget("ann", 602)).events == 0
+        assert (await log.user_events("ann"), await log.events_of("ann")) == ([], [])
+        await log.wipe("ann")
+        last = await log.last_position()
+        assert last >= 602  # the newest was hers, and no position is ever given again
+        await log.append([made("event-1")])  # its id is forgotten, too
+        assert await log.last_position() == last + 1
+        left = [event for _, event in await log.read(0, 1_000) if event is not None and event.kind != "forgotten"]
+        assert [event.event_id for event in left] == ["of-bob", "event-1"]
+        assert await log.count_since(last) == 1
+
+    use(steps)
+
+
 def recount(events: list[Event], since: float) -> dict[str, Any]:
     """/quality by its rules, from all events at once."""
     counts = [EventCount(e.bundle or "", e.kind, 1) for e in events if e.timestamp >= since]

@@ -9,51 +9,21 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-import httpx
 import orjson
 import pytest
 from disks import FORBIDDEN, full_disk
 from duos import another_bundle
+from patient_callers import PatientCallers
 from processes import process, run
 from servers import Valkey, publish, serving, wait_until
 
 from deploy.processes import free_port
 
-ITEMS, BATCH, CALLERS = 2_000, 20, 8
+ITEMS, BATCH = 2_000, 20
 
 
 def batch(number: int) -> list[dict[str, Any]]:
     return [{"item_id": f"{number}-{i}", "title": f"T{number}", "text": "w" * 200} for i in range(BATCH)]
-
-
-class Callers:
-    """Put every batch until it is acknowledged."""
-
-    def __init__(self, port: int) -> None:
-        self._url = f"http://127.0.0.1:{port}"
-        self._left = list(range(ITEMS // BATCH))
-        self.acknowledged: list[str] = []
-        self.failed = 0
-
-    async def run(self) -> None:
-        await asyncio.gather(*(self._caller() for _ in range(CALLERS)))
-
-    async def _caller(self) -> None:
-        async with httpx.AsyncClient(base_url=self._url, timeout=60) as client:
-            while self._left:
-                await self._deliver(client, batch(self._left.pop()))
-
-    async def _deliver(self, client: httpx.AsyncClient, items: list[dict[str, Any]]) -> None:
-        while True:
-            try:
-                response = await client.post("/items", json=items)
-            except httpx.TransportError:
-                self.failed += 1
-                await asyncio.sleep(0.02)
-                continue
-            assert response.status_code == 202, response.text
-            self.acknowledged += [item["item_id"] for item in items]
-            return
 
 
 def on_disk(folder: Path) -> list[str]:
@@ -65,7 +35,7 @@ def test_kill_9_while_items_are_put_loses_none_that_was_acknowledged_and_keeps_n
     registry: Path, tmp_path: Path
 ) -> None:
     port = free_port()
-    callers = Callers(port)
+    callers = PatientCallers(port, "/items", map(batch, range(ITEMS // BATCH)))
     rng = random.Random(0)
 
     async def killing() -> None:
@@ -77,7 +47,7 @@ def test_kill_9_while_items_are_put_loses_none_that_was_acknowledged_and_keeps_n
                     await asyncio.sleep(0.001)
                 await asyncio.sleep(rng.random() * 0.005)
                 running.kill()
-                at_the_kill = set(callers.acknowledged)
+                at_the_kill = {item["item_id"] for item in callers.acknowledged}
             stored = on_disk(tmp_path)
             assert at_the_kill <= set(stored)
             assert len(stored) % BATCH == 0  # all or none of each request
