@@ -37,17 +37,21 @@ class ContentRows:
 
 
 class ContentPath:
-    """Predicts the rows of items from features. Safe from several threads at once."""
+    """Predicts the rows of items from features. Safe from several threads at once.
 
-    def __init__(self, bundle: Bundle, anchor: AnchorContent) -> None:
+    `weight` is a factor on embeddings, and so on scores; what an item adds to a user's vector stays as it is.
+    """
+
+    def __init__(self, bundle: Bundle, anchor: AnchorContent, weight: float = 1.0) -> None:
         self._bundle = bundle
         self._anchor = anchor
+        self._weight = np.float32(weight)
         self._projections = {m: bundle.projections.get(m) for m in bundle.neighbours if _is_reproducible(bundle, m)}
 
     @classmethod
-    def of(cls, bundle: Bundle) -> "ContentPath | None":
+    def of(cls, bundle: Bundle, weight: float = 1.0) -> "ContentPath | None":
         """The content path of a bundle; None where the bundle has no arrays that predict embeddings."""
-        return None if bundle.anchor is None else cls(bundle, bundle.anchor)
+        return None if bundle.anchor is None else cls(bundle, bundle.anchor, weight)
 
     @cached_property
     def widths(self) -> dict[str, int]:
@@ -100,14 +104,14 @@ class ContentPath:
 
     def _parts(self, unit: Mapping[str, Array], n: int) -> dict[str, Array]:
         """What each modality adds, and the mean."""
-        rho, anchor = np.float32(self._anchor.rho), self._anchor
+        rho, anchor = np.float32(self._anchor.rho) * self._weight, self._anchor
         parts = {modality: rho * _times(rows, anchor.weights[modality]) for modality, rows in unit.items()}
         return parts | {_MEAN_PART: np.repeat(rho * anchor.mean[None], n, axis=0)}
 
     def _fold_in(self, unit: Mapping[str, Array], embeddings: Array) -> Array:
         anchor = self._anchor
         if anchor.fold_in_mean is None:
-            return _times(embeddings, self._fold_in_of_embeddings)
+            return _times(embeddings / self._weight, self._fold_in_of_embeddings)
         total = np.repeat(anchor.fold_in_mean[None], len(embeddings), axis=0)
         for modality, rows in unit.items():
             total += _times(rows, anchor.fold_in_weights[modality])

@@ -348,6 +348,9 @@ class RankingSettings(MilvusSettings):
     depth_max: Count = Field(1_000, description="maximum of offset + k")
     batch_max: Count = Field(100, description="maximum number of users in one POST /recommend/batch")
     rank_max: Count = Field(1_000, description="maximum number of candidates in one POST /rank")
+    new_item_weight: Annotated[float, Field(gt=0, le=10)] = Field(
+        1.0, description="factor on the scores of items that training has not seen; above 1 lists show more of them"
+    )
     entries_max: Count = Field(
         500,
         description="maximum number of entries in each list of a request: session items, filters, rules of a kind",

@@ -137,7 +137,7 @@ def load_bundle(
         ranker,
         device,
         trained=TrainedParts(search, similar_items),
-        living=LivingState(bundle, encodes),
+        living=LivingState(bundle, encodes, settings.new_item_weight),
         closed=NO_ROWS,
         lifetime=Lifetime(),
     )

@@ -27,10 +27,11 @@ class LivingState:
     """The living items of one bundle. For one thread at a time; snapshots may be read meanwhile.
 
     `encodes`: the modalities that an encoder makes of raw texts and pictures; `wanted` are the items that wait for it.
+    `weight`: a factor on the scores of new items.
     """
 
-    def __init__(self, trained: Bundle, encodes: Collection[str] = ()) -> None:
-        self.path = ContentPath.of(trained)
+    def __init__(self, trained: Bundle, encodes: Collection[str] = (), weight: float = 1.0) -> None:
+        self.path = ContentPath.of(trained, weight)
         self.wanted: dict[str, Item] = {}
         self.not_ranked: dict[str, str] = {}  # why, of stored items without a vector
         self.position = 0  # all changes up to it are applied

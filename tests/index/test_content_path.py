@@ -48,6 +48,18 @@ def test_every_row_follows_the_equations_of_the_page(bundle, path):
     assert not rows.neighbours["multimodal"].any()
 
 
+@pytest.mark.parametrize("has_fold_in", [True, False])
+def test_a_weight_lengthens_embeddings_and_parts_and_nothing_else(bundle, has_fold_in):
+    anchor = bundle.anchor if has_fold_in else replace(bundle.anchor, fold_in_mean=None, fold_in_weights={})
+    items = make_features(3, seed=7)
+    plain, weighted = (ContentPath(bundle, anchor, weight).rows(items) for weight in (1.0, 2.0))
+    np.testing.assert_allclose(weighted.embeddings, 2 * plain.embeddings, rtol=1e-6)
+    np.testing.assert_allclose(sum(weighted.parts.values()), weighted.embeddings, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(weighted.fold_in, plain.fold_in, rtol=1e-5, atol=1e-6)
+    for modality, rows in plain.neighbours.items():
+        np.testing.assert_array_equal(weighted.neighbours[modality], rows)
+
+
 given_modalities = st.lists(st.sampled_from([("text",), ("image",), ("text", "image")]), min_size=1, max_size=6)
 
 
