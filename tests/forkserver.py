@@ -60,11 +60,16 @@ class Program:
         self.send_signal(signal.SIGKILL)
 
     def _ended(self, timeout: float | None) -> int | None:
-        if self.returncode is None and select.select([self._connection], [], [], timeout)[0]:
+        if self.returncode is None and self._can_be_read(timeout):
             told = self._connection.recv(64)
             self.returncode = int(told) if told else -signal.SIGKILL
             self._connection.close()
         return self.returncode
+
+    def _can_be_read(self, timeout: float | None) -> bool:
+        poller = select.poll()  # `select.select` takes only files below 1,024
+        poller.register(self._connection, select.POLLIN)
+        return bool(poller.poll(None if timeout is None else timeout * 1_000))
 
 
 def start(
