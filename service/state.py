@@ -163,7 +163,9 @@ async def open_service(
                 del opened  # a reference from here would keep the first bundle open after a swap
                 yield service
         finally:
-            catalogue.current = None  # a cycle with the current bundle, which it would keep open
+            # Metrics outlive the service and refer to these: they would keep its bundle open.
+            catalogue.current = None
+            live.on_forgotten.clear()
 
 
 async def _warm_up(service: Service, loader: BundleLoader, requests: Sequence[RecordedRequest]) -> None:
