@@ -50,17 +50,27 @@ def serving(**settings: Any) -> Iterator[httpx.Client]:
         yield client
 
 
+_logging_before: list[tuple[list[logging.Handler], int]] = []  # one for each `quiet_logs` that is open
+
+
 @contextmanager
 def quiet_logs(lowest: str = "error") -> Iterator[None]:
-    """The service's logging, and afterwards the one before: pytest's own must outlive a server in its process."""
+    """The service's logging, and afterwards the one before: pytest's own must outlive a server in its process.
+
+    Of several that are open, whatever order they end in, the last one to end brings back what was before all of them.
+    """
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    _logging_before.append((root.handlers[:], root.level))
     configure_logging(lowest)
     try:
         yield
     finally:
-        root.handlers[:] = handlers
-        root.setLevel(level)
+        if len(_logging_before) == 1:
+            root.handlers[:], level = _logging_before[0]
+            root.setLevel(level)
+            _logging_before.clear()
+        else:
+            del _logging_before[1]
 
 
 @contextmanager
