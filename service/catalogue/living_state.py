@@ -77,11 +77,12 @@ class LivingState:
         newest = {one.item_id: one.item for one in changes if one.position > self.position}
         embed: list[tuple[Item, Features]] = []
         for item_id, item in newest.items():
-            for by_id in (self.wanted, self.not_ranked, self._failed):
+            had_failed = self._failed.pop(item_id, None) is not None
+            for by_id in (self.wanted, self.not_ranked):
                 by_id.pop(item_id, None)
             row = self._trained.item_ids.row(item_id)
             if row is None and item is not None:
-                embed += self._take_in(item)
+                embed += self._take_in(item, had_failed=had_failed)
             elif row is None:
                 row = self._row_of_new(item_id)
             if row is not None:
@@ -154,13 +155,18 @@ class LivingState:
     def _row_of_new(self, item_id: str) -> int | None:
         return None if self._new is None else self._new.row(item_id)
 
-    def _take_in(self, item: Item) -> list[tuple[Item, Features]]:
-        """What of a new item is to be embedded; other items are told why not, or wait for the encoder."""
+    def _take_in(self, item: Item, *, had_failed: bool) -> list[tuple[Item, Features]]:
+        """What of a new item is to be embedded; other items are told why not, or wait for the encoder.
+
+        had_failed: whether the encoder could not make all features of it as it was before.
+        """
         if self.path is None:
             self._set_not_ranked(item, NO_PATH)
             return []
         row, content = self._row_of_new(item.item_id), _content_of(item)
         if row is not None and self._content.get(item.item_id) == content:
+            if had_failed:
+                self._failed[item.item_id] = item
             self._put_record(row, item)
             return []
         usable, wanted = self._usable(item), self._is_wanted(item)

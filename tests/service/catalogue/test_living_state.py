@@ -128,6 +128,18 @@ def test_items_without_usable_features_are_not_ranked_and_say_why(bundle, tmp_pa
     assert blind.snapshot().bundle.item(1)["title"] == "Still"
 
 
+def test_an_item_whose_picture_failed_is_tried_again_also_after_a_change_of_its_price(bundle):
+    state = LivingState(bundle, encodes=("text", "image"))
+    shoe = {"text": "red", "image": "red.jpg", "features": {}}
+    state.apply(put(stored("shoe", **shoe)))
+    made = {"text": make_features(1, seed=5)[0]["text"]}
+    state.encoded([(state.wanted["shoe"], made)], {"shoe": "image: timed out"})
+    state.apply(put(stored("shoe", **shoe, attributes={"price": 2})))
+    assert state.wanted == {}
+    state.encode_again(["shoe"])
+    assert state.wanted["shoe"].attributes == {"price": 2}
+
+
 def test_items_wait_for_an_encoder_and_keep_their_vector_meanwhile(bundle):
     state = LivingState(bundle, encodes=("text",))
     state.apply(put(stored("shoe", text="red", features={}), stored("hat", features={}, title="")))
