@@ -20,6 +20,7 @@ COMMAND = (sys.executable, "-m", "service.encoding.worker")
 START_S = 60.0  # until a new process has imported what it needs
 IDLE_S = 300.0  # without work, after which the process is stopped: its memory is worth more than half a second
 FIRST_S, MAX_S = 0.5, 60.0  # backoff from the second failure in a row on
+ENDING_S = 1.0  # for an idle process to end by itself, when the service stops
 LONGEST_WAIT_S = 2.0  # a longer backoff refuses work in place of waiting
 NICENESS = 5
 STDERR_LINES = 20
@@ -43,6 +44,7 @@ class EncodingProcess:
     def __init__(self, settings: EncodingSettings, metrics: EncodingMetrics) -> None:
         self._settings, self._metrics = settings, metrics
         self._process: asyncio.subprocess.Process | None = None
+        self._ending: asyncio.subprocess.Process | None = None  # the last one that was stopped as idle
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
         self._reader: asyncio.Task[None] | None = None
         self._lock = asyncio.Lock()
@@ -154,12 +156,14 @@ class EncodingProcess:
     def _begin_stop(self) -> None:
         if not self._lock.locked() and self._process is not None and self._process.stdin is not None:
             self._process.stdin.close()  # it ends at the end of its input
-            self._process = None
+            self._ending, self._process = self._process, None
 
     async def close(self) -> None:
         """End the process."""
         if self._idle is not None:
             self._idle.cancel()
+        if self._ending is not None:
+            await _ended(self._ending, ENDING_S)
         await self._stop()
 
     async def _stop(self, grace_s: float = 0.0) -> int | None:
@@ -167,15 +171,20 @@ class EncodingProcess:
         process, self._process = self._process, None
         if process is None:
             return None
-        try:
-            await asyncio.wait_for(process.wait(), grace_s)
-        except TimeoutError:
-            with suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+        await _ended(process, grace_s)
         if self._reader is not None:
             await self._reader
         return process.returncode
+
+
+async def _ended(process: asyncio.subprocess.Process, grace_s: float) -> None:
+    """Wait until the process has ended; after `grace_s` it is killed."""
+    try:
+        await asyncio.wait_for(process.wait(), grace_s)
+    except TimeoutError:
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
 
 
 def _outcomes(problems: object, body: bytes, n: int, width: int) -> list[Outcome]:
