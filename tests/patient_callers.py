@@ -1,10 +1,13 @@
 """Callers that send every batch until it is acknowledged, whatever happens to the service meanwhile."""
 
 import asyncio
-from collections.abc import Iterable
+import random
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import httpx
+from processes import Running
 
 CALLERS = 8
 
@@ -41,3 +44,26 @@ class PatientCallers:
             self.answers.append(response.json())
             self.acknowledged += batch
             return
+
+
+async def deliver_through_kills(
+    callers: PatientCallers,
+    total: int,
+    start: Callable[[], AbstractContextManager[tuple[Running, Any]]],
+    check: Callable[[Batch], None],
+) -> None:
+    """Let the callers deliver all they have to a service that is killed twice; `check` gets what was acknowledged."""
+    rng, sending = random.Random(0), asyncio.ensure_future(callers.run())
+    for share in (0.3, 0.7):
+        with start() as (running, _):
+            while len(callers.acknowledged) < share * total:
+                assert not sending.done()
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(rng.random() * 0.005)
+            running.kill()
+            at_the_kill = callers.acknowledged[:]
+        check(at_the_kill)
+    with start():
+        await sending
+    assert callers.failed > 0
+    assert len(callers.acknowledged) == total

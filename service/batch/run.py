@@ -131,20 +131,20 @@ class _Run:
         self._on_progress(self._done, self._total)
         if not self._missing:
             return
-        todo, n = self._todo(await users_with_events(log)), min(workers, len(self._missing))
+        pending, n = self._pending_parts(await users_with_events(log)), min(workers, len(self._missing))
         if n == 1:
-            await self._work_off(InProcess(lists_of()), todo)
+            await self._work_off(InProcess(lists_of()), pending)
             return
         async with children(self._plan, n) as makers:
-            await _together([self._work_off(maker, todo) for maker in makers])
+            await _together([self._work_off(maker, pending) for maker in makers])
 
-    def _todo(self, with_events: frozenset[str]) -> Iterator[Part]:
+    def _pending_parts(self, with_events: frozenset[str]) -> Iterator[Part]:
         for number, ids in enumerate(self._users.batches(PART_USERS)):
             if number in self._missing:
                 yield Part(self._parts.path(number), self._parts.out, ids, with_events.intersection(ids))
 
-    async def _work_off(self, maker: Maker, todo: Iterator[Part]) -> None:
-        for part in todo:  # all makers take from it: the faster one makes more
+    async def _work_off(self, maker: Maker, pending: Iterator[Part]) -> None:
+        for part in pending:  # all makers take from it: the faster one makes more
             await maker.make(part)
             self._done += len(part.user_ids)
             self._on_progress(self._done, self._total)

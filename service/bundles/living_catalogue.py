@@ -15,13 +15,14 @@ from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import structlog
 
+from index.bundle import Bundle
 from index.content_path import Features
 from index.errors import InputError
 from service.background import Work
 from service.bundles.current import CurrentBundle
 from service.bundles.loaded import Lifetime, LoadedBundle
-from service.catalogue.item_encoder import Encoder, EncoderFor, no_encoder
 from service.catalogue.living_state import LivingState
+from service.encoding.encoder import ItemEncoder
 from service.items.item import ItemChange
 from service.items.store import ItemStore, ItemsUnavailable
 from service.telemetry.metrics import CatalogueMetrics
@@ -34,6 +35,8 @@ ENCODE_WAIT_S = 30.0  # a bundle waits so long for features of its items before 
 RETRY_S = 5.0  # between looks for items to be encoded again
 
 STATES = ("new", "changed", "closed", "waiting", "not_ranked")
+
+EncoderFor = Callable[[Bundle], ItemEncoder | None]
 
 log = structlog.get_logger()
 
@@ -71,7 +74,7 @@ class LivingCatalogue:
         detach: Callable[[LoadedBundle], None],
         on_change: Callable[[], None],
         store: ItemStore | None = None,
-        encoder_for: EncoderFor = no_encoder,
+        encoder_for: EncoderFor = lambda _: None,
     ) -> None:
         self.current: CurrentBundle | None = None  # until the first bundle is loaded
         self.encoder_for = encoder_for
@@ -80,7 +83,7 @@ class LivingCatalogue:
         self._attach, self._detach, self._on_change = attach, detach, on_change
         self._waiting = _Announced()  # for the current bundle
         self._preparing: WeakKeyDictionary[Lifetime, _Announced] = WeakKeyDictionary()
-        self._encoders: WeakKeyDictionary[Lifetime, Encoder] = WeakKeyDictionary()
+        self._encoders: WeakKeyDictionary[Lifetime, ItemEncoder] = WeakKeyDictionary()
         self._arrived, self._wanted = asyncio.Event(), asyncio.Event()
         self._changing = asyncio.Lock()  # held while the living items of the current bundle are changed
         for state in STATES:
@@ -114,7 +117,7 @@ class LivingCatalogue:
             announced.lost = True
         self._arrived.set()
 
-    async def catch_up(self, loaded: LoadedBundle, encoder: Encoder | None, *, required: bool) -> LoadedBundle:
+    async def catch_up(self, loaded: LoadedBundle, encoder: ItemEncoder | None, *, required: bool) -> LoadedBundle:
         """The bundle with all stored items, before it serves; what it needs encoded, this encoder encodes.
 
         InputError where the items are `required` and cannot be read; else they follow when they can be.

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from index.attribute_types import AttributeType
@@ -44,6 +44,7 @@ class RedisItems:
             on_change=lambda _: None,
         )
         self._writes = ItemWrites(self._write, metrics, most_waiting=most_waiting)
+        self.write = self._writes.write
 
     @property
     def problem(self) -> str | None:
@@ -52,16 +53,6 @@ class RedisItems:
     async def check(self) -> None:
         """InputError where Redis may lose items, or refuses us; only a problem where it is unavailable."""
         self._writes.problem = await self._redis.check()
-
-    async def write(
-        self,
-        changes: Mapping[str, Item | None],
-        types: Mapping[str, AttributeType],
-        *,
-        expected: Mapping[str, int] | None = None,
-        retyped_at: int | None = None,
-    ) -> int:
-        return await self._writes.write(changes, types, expected, retyped_at)
 
     async def get(self, item_ids: Sequence[str]) -> list[Item | None]:
         return items_of(await self.entries(item_ids))

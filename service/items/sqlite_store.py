@@ -1,7 +1,7 @@
 """The item store of a single replica: a SQLite file in WAL mode with every acknowledged change on disk."""
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,21 +30,12 @@ class SqliteItems:
         self._database = SqliteDatabase(path, FORMAT, check_writable)
         self._decode = ItemDecoder(metrics)
         self._writes = ItemWrites(self._write, metrics, most_waiting=most_waiting)
+        self.write = self._writes.write
         self._writes.problem = self._database.problem
 
     @property
     def problem(self) -> str | None:
         return self._writes.problem
-
-    async def write(
-        self,
-        changes: Mapping[str, Item | None],
-        types: Mapping[str, AttributeType],
-        *,
-        expected: Mapping[str, int] | None = None,
-        retyped_at: int | None = None,
-    ) -> int:
-        return await self._writes.write(changes, types, expected, retyped_at)
 
     async def get(self, item_ids: Sequence[str]) -> list[Item | None]:
         return items_of(await self.entries(item_ids))

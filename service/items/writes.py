@@ -30,8 +30,9 @@ class ItemWrites(GroupCommit[ItemWrite, int]):
         self,
         changes: Mapping[str, Item | None],
         types: Mapping[str, AttributeType],
-        expected: Mapping[str, int] | None,
-        retyped_at: int | None,
+        *,
+        expected: Mapping[str, int] | None = None,
+        retyped_at: int | None = None,
     ) -> int:
         """As ItemStore.write; Overloaded where too many wait."""
         return await self.commit(ItemWrite(changes, types, expected or {}, retyped_at))

@@ -2,16 +2,16 @@
 
 import asyncio
 import os
-import random
 import resource
 import sqlite3
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from disks import FORBIDDEN, full_disk
-from patient_callers import PatientCallers
+from patient_callers import PatientCallers, deliver_through_kills
 from processes import process, run
 from servers import Valkey, serving, wait_until
 
@@ -32,25 +32,12 @@ def test_kill_9_while_events_are_written_loses_none_that_was_acknowledged_and_do
 ) -> None:
     port = free_port()
     callers = PatientCallers(port, "/events", map(batch, range(EVENTS // BATCH)))
-    rng = random.Random(0)
 
-    async def killing() -> None:
-        sending = asyncio.ensure_future(callers.run())
-        for share in (0.3, 0.7):
-            with process(registry, tmp_path / "log", port=port, data=tmp_path) as (running, _):
-                while len(callers.acknowledged) < share * EVENTS:
-                    assert not sending.done()
-                    await asyncio.sleep(0.001)
-                await asyncio.sleep(rng.random() * 0.005)
-                running.kill()
-                at_the_kill = len(callers.acknowledged)
-            assert len(on_disk(tmp_path)) >= at_the_kill
-        with process(registry, tmp_path / "log", port=port, data=tmp_path):
-            await sending
+    def all_there(acknowledged: list[dict[str, Any]]) -> None:
+        assert len(on_disk(tmp_path)) >= len(acknowledged)
 
-    asyncio.run(killing())
-    assert len(callers.acknowledged) == EVENTS
-    assert callers.failed > 0
+    start = partial(process, registry, tmp_path / "log", port=port, data=tmp_path)
+    asyncio.run(deliver_through_kills(callers, EVENTS, start, all_there))
     assert sorted(on_disk(tmp_path)) == sorted(e["event_id"] for n in range(EVENTS // BATCH) for e in batch(n))
     with closing(sqlite3.connect(tmp_path / "events.sqlite")) as log:
         assert log.execute("SELECT sum(n) FROM counts WHERE name = 'click'").fetchone() == (EVENTS,)

@@ -2,10 +2,10 @@
 
 import asyncio
 import os
-import random
 import resource
 import sqlite3
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import orjson
 import pytest
 from disks import FORBIDDEN, full_disk
 from duos import another_bundle
-from patient_callers import PatientCallers
+from patient_callers import PatientCallers, deliver_through_kills
 from processes import process, run
 from servers import Valkey, publish, serving, wait_until
 
@@ -36,26 +36,14 @@ def test_kill_9_while_items_are_put_loses_none_that_was_acknowledged_and_keeps_n
 ) -> None:
     port = free_port()
     callers = PatientCallers(port, "/items", map(batch, range(ITEMS // BATCH)))
-    rng = random.Random(0)
 
-    async def killing() -> None:
-        sending = asyncio.ensure_future(callers.run())
-        for share in (0.3, 0.7):
-            with process(registry, tmp_path / "log", port=port, data=tmp_path) as (running, _):
-                while len(callers.acknowledged) < share * ITEMS:
-                    assert not sending.done()
-                    await asyncio.sleep(0.001)
-                await asyncio.sleep(rng.random() * 0.005)
-                running.kill()
-                at_the_kill = {item["item_id"] for item in callers.acknowledged}
-            stored = on_disk(tmp_path)
-            assert at_the_kill <= set(stored)
-            assert len(stored) % BATCH == 0  # all or none of each request
-        with process(registry, tmp_path / "log", port=port, data=tmp_path):
-            await sending
+    def whole(acknowledged: list[dict[str, Any]]) -> None:
+        stored = on_disk(tmp_path)
+        assert {item["item_id"] for item in acknowledged} <= set(stored)
+        assert len(stored) % BATCH == 0  # all or none of each request
 
-    asyncio.run(killing())
-    assert callers.failed > 0
+    start = partial(process, registry, tmp_path / "log", port=port, data=tmp_path)
+    asyncio.run(deliver_through_kills(callers, ITEMS, start, whole))
     assert sorted(on_disk(tmp_path)) == sorted(one["item_id"] for n in range(ITEMS // BATCH) for one in batch(n))
     with closing(sqlite3.connect(tmp_path / "items.sqlite")) as file:
         (n_items,) = file.execute("SELECT n_items FROM state").fetchone()
