@@ -10,7 +10,7 @@ from service.errors import InvalidRequestError, ServiceError, UnknownItemError
 from service.items.following import ItemFollower
 from service.items.item import AttributeValue, GivenItem, Item, ItemChange
 from service.items.patch import ItemPatch
-from service.items.store import ItemsChangedError, ItemStore, other_type
+from service.items.store import AttributeInUseError, ItemsChangedError, ItemStore, other_type
 from service.items.trained import TrainedItems
 from service.items.untrained import UntrainedItems
 from service.telemetry.metrics import ItemMetrics
@@ -128,7 +128,7 @@ class ItemIntake:
     async def declare(self, types: Types) -> None:
         """Declare types of attributes, before the first value or to correct them.
 
-        InvalidRequestError where a stored item has a value of another type.
+        AttributeInUseError where a stored item has a value of another type.
         """
         for _ in range(MOST_TRIES):
             position = await self.store.last_position()
@@ -236,7 +236,7 @@ def _check_item(change: ItemChange, types: Types) -> None:
     for name, kind in types.items():
         value = None if change.item is None else change.item.attributes.get(name)
         if value is not None and not fits(value, kind):
-            raise InvalidRequestError(
+            raise AttributeInUseError(
                 f"body: {name}: item {change.item_id[:80]!r} has a {type_of(value)}, expected {kind}; "
                 "change its value first"
             )

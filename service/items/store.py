@@ -24,6 +24,13 @@ class ItemsChangedError(ServiceError):
     code = "items_changed"
 
 
+class AttributeInUseError(ServiceError):
+    """A stored item has a value that a declared type contradicts; nothing was declared."""
+
+    status = 409
+    code = "attribute_in_use"
+
+
 NAMES = CommitNames("items", "item store", "item_writer", ItemsUnavailable)
 
 

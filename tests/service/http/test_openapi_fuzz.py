@@ -22,6 +22,7 @@ from schemathesis import checks
 from schemathesis.generation import GenerationMode
 from servers import publish, serving
 
+from index.attribute_types import ATTRIBUTE_TYPES
 from service.app import create_app
 from service.http.security.admission import OPEN_PATHS
 from service.http.security.keys import new_key
@@ -61,6 +62,7 @@ UNTOLD = (  # reasons to refuse that no schema can tell: they depend on the bund
     "this request costs",
     "ahead of our clock",
     "value times quantity is beyond",
+    *(f": found {kind}, expected " for kind in ATTRIBUTE_TYPES),  # the type that an earlier item's value has
     "should be a valid integer, found",  # 3.0, which JSON Schema takes for an integer
 )
 law = settings(max_examples=EXAMPLES, database=None, suppress_health_check=list(HealthCheck), print_blob=True)
