@@ -3,7 +3,8 @@
 `current.json` = {"bundle": id, "history": [ids that served before, oldest first]}. It is replaced atomically, after
 everything else is durable, so it always names a whole bundle. Concurrent changes are serialised: a folder by a lock, a
 bucket by conditional writes that are repeated after a conflict (index/bundle_store.py, index/bucket.py).
-The gate's report and the publishing history of a bundle are in records/ (index/records.py).
+The gate's report and the publishing history of a bundle are in records/ (index/records.py), the experiments in
+`experiments.json` (index/experiments.py).
 """
 
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from index.bundle import Manifest, open_bundle
 from index.bundle_store import ENCODERS, BundleStore, FolderStore, StoredFile, StoreUnavailableError, WriteConflictError
 from index.encoders import Encoders
 from index.errors import BundleError, InputError
+from index.experiments import DOCUMENT, NO_EXPERIMENTS, Change, Experiments, parse_experiments
 from index.manifest import BUNDLE_ID
 from index.reading import reason
 from index.records import BundleRecord, GateResult, PointerMove, parse_record, record_name
@@ -165,6 +167,29 @@ class Registry:
         """Store the gate's report in the bundle's record, in place of an earlier one."""
         self._change(lambda _: self._update_record(bundle_id, gate=result))
 
+    def experiments(self) -> Experiments:
+        """The experiments; InputError where their document is damaged."""
+        return self._parsed_experiments(self._store.read(DOCUMENT))
+
+    def change_experiments(self, change: Change) -> Experiments:
+        """Apply the change to the experiments and return them; it is applied again after a conflict.
+
+        What `change` raises is raised, and nothing is written.
+        """
+
+        def changed(_: StoredFile | None) -> Experiments:
+            found = self._store.read(DOCUMENT)
+            before = self._parsed_experiments(found)
+            after = change(before)
+            if after != before:
+                self._store.replace(DOCUMENT, after.model_dump_json(indent=2).encode(), found)
+            return after
+
+        return self._change(changed)
+
+    def _parsed_experiments(self, stored: StoredFile | None) -> Experiments:
+        return NO_EXPERIMENTS if stored is None else parse_experiments(stored.data, str(self))
+
     def publish(self, bundle_id: str, move: PointerMove | None = None) -> None:
         """Point to the bundle and clear its withdrawal. The caller runs the gate; a bundle that cannot be opened is
         refused here.
@@ -238,8 +263,9 @@ class Registry:
         return Pointer(bundle=history[-1], history=history[:-1])
 
     def prune(self, keep: int) -> list[str]:
-        """Remove all but the `keep` newest bundles, the one that serves and the rollback target; returns their ids.
+        """Remove all but the `keep` newest bundles, and those that serve, also an experiment's; returns their ids.
 
+        The rollback target is kept, too.
         Also removes encoders that no bundle names, which it returns as `encoders/<digest>`, and unfinished files of
         killed writers. A process that has a removed bundle open keeps its memory maps.
         """
@@ -250,7 +276,8 @@ class Registry:
     def _prune(self, keep: int, found: StoredFile | None) -> list[str]:
         self._store.remove_leftovers()
         pointer = self._parsed(found)
-        kept = {*self.ids()[:keep], *self._rollback_targets(pointer)[-1:], None if pointer is None else pointer.bundle}
+        serving = {None if pointer is None else pointer.bundle, *self.experiments().bundles}
+        kept = {*self.ids()[:keep], *self._rollback_targets(pointer)[-1:], *serving}
         removed = [bundle_id for bundle_id in self.ids() if bundle_id not in kept]
         self._forget(set(removed), pointer, found)
         for bundle_id in removed:

@@ -119,7 +119,7 @@ class BundleSwapper:
                 await self._swap(target, rolled_back=last is not None and target.precedes(last))
         if target is not None and self._copies_tidied_for != self.bundle_id:
             self._copies_tidied_for = self.bundle_id
-            with suppress(OSError):  # a copy too many does no harm
+            with suppress(*REGISTRY_ERRORS):  # a copy too many does no harm
                 await asyncio.to_thread(self._tidy_copies, target)
 
     def _published(self) -> Pointer | None:
@@ -137,7 +137,8 @@ class BundleSwapper:
         """Delete local copies of bundles but for those that a start needs while the registry is unavailable."""
         serving = self.bundle_id
         self.registry.save_offline_pointer(target if target.bundle == serving else Pointer(bundle=serving))
-        self.registry.evict_copies(serving, target.bundle, *target.history[-1:])
+        experiments = self.registry.experiments().bundles
+        self.registry.evict_copies(serving, target.bundle, *target.history[-1:], *experiments)
 
     async def _swap(self, target: Pointer, *, rolled_back: bool) -> None:
         async with self.swapping:
