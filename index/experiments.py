@@ -49,7 +49,7 @@ class Guardrails(FrozenModel):
     max_p99_ratio: Annotated[float | None, Field(ge=1, description="its p99 divided by that of the control")] = 2.0
     min_coverage: Annotated[
         Share | None,
-        Field(description="distinct items that it shows, divided by those of the control in as many lists"),
+        Field(description="distinct items that it shows, divided by the control's in as many lists"),
     ] = 0.5
     min_requests: Annotated[int, Field(ge=20, description="of an arm before it is judged")] = 200
 
@@ -57,7 +57,9 @@ class Guardrails(FrozenModel):
 class GivenExperiment(FrozenModel):
     """An experiment as a caller or a file declares it."""
 
-    arms: Annotated[list[GivenArm], Field(min_length=1, max_length=MOST_ARMS, description="the first is the control")]
+    arms: Annotated[
+        tuple[GivenArm, ...], Field(min_length=1, max_length=MOST_ARMS, description="the first is the control")
+    ]
     salt: Annotated[str, Field(max_length=128, description="of the assignment; empty: the experiment's name")] = ""
     metric: Annotated[Metric, Field(description="that decides")] = "click_through"
     expected_lift: Annotated[
@@ -85,7 +87,7 @@ class GivenExperiment(FrozenModel):
 class Arm(GivenArm):
     """An arm of an experiment, and what became of it."""
 
-    history: list[BundleId] = []  # bundles that it had before, oldest first
+    history: tuple[BundleId, ...] = ()  # bundles that it had before, oldest first
     ended: PointerMove | None = None  # its users are served by the control
 
 
@@ -96,7 +98,7 @@ class Experiment(FrozenModel):
     salt: str
     metric: Metric
     expected_lift: float
-    arms: Annotated[list[Arm], Field(min_length=1)]
+    arms: Annotated[tuple[Arm, ...], Field(min_length=1)]
     shadow: Shadow | None = None
     guardrails: Guardrails = Guardrails()
     started: PointerMove
@@ -126,15 +128,15 @@ class Experiment(FrozenModel):
 
     def with_arm(self, arm: Arm) -> "Experiment":
         """The experiment with another state of one arm."""
-        return self.model_copy(update={"arms": [arm if one.name == arm.name else one for one in self.arms]})
+        return self.model_copy(update={"arms": tuple(arm if one.name == arm.name else one for one in self.arms)})
 
 
 class Experiments(FrozenModel):
     """The document of a registry."""
 
     running: Experiment | None = None
-    ended: list[Experiment] = []  # oldest first
-    applied: list[str] = []  # digests of the contents of experiments files that were taken up, oldest first
+    ended: tuple[Experiment, ...] = ()  # oldest first
+    applied: tuple[str, ...] = ()  # digests of the contents of experiments files that were taken up, oldest first
 
     def find(self, name: str) -> Experiment | None:
         """The experiment of that name: the running one, else the one that ended last."""
@@ -149,7 +151,7 @@ class Experiments(FrozenModel):
 
     def with_ended(self, experiment: Experiment) -> "Experiments":
         """The document after the running experiment, in its last state, has ended."""
-        return self.model_copy(update={"running": None, "ended": [*self.ended, experiment][-MOST_ENDED:]})
+        return self.model_copy(update={"running": None, "ended": (*self.ended, experiment)[-MOST_ENDED:]})
 
 
 Change = Callable[[Experiments], Experiments]
