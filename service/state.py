@@ -20,6 +20,7 @@ from service.encoding.encoder import encoder_of
 from service.encoding.encoding import open_encoding
 from service.events.intake import EventIntake
 from service.events.open_log import open_intake
+from service.experiments.arms import Arms
 from service.items.intake import ItemIntake
 from service.items.open_items import following, open_items
 from service.live import LiveUpdates, open_live
@@ -63,6 +64,7 @@ class Service:
     retraining: Retraining | None  # None where no data to train on is configured
     recent: RecentRequests
     current: CurrentBundle
+    arms: Arms
     catalogue: LivingCatalogue
     siblings: Siblings | None = None  # the other workers of this machine; None where this is the only process
     scrape: WorkersScrape | None = None  # answers /metrics for all workers
@@ -145,7 +147,7 @@ async def open_service(
         catalogue.current = current
         service = Service(
             settings, metrics, cache, responses, feedback, items, live, people, rules, retraining, recent, current,
-            catalogue, siblings, scrape=None if siblings is None else WorkersScrape(siblings, metrics.registry),
+            Arms(current), catalogue, siblings, scrape=None if siblings is None else WorkersScrape(siblings, metrics.registry),
         )  # fmt: skip
         await _warm_up(service, loader, start_requests(service))
         sampler.serve(current.bundle_id)

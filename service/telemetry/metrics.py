@@ -82,6 +82,35 @@ class CatalogueMetrics(TaskMetrics):
         )
 
 
+class ExperimentMetrics(TaskMetrics):
+    """Arms of the running experiment. A label `arm` is the name that answers carry."""
+
+    def __init__(self, r: CollectorRegistry) -> None:
+        super().__init__(r)
+        self.arm_answers = Counter(
+            "reco_arm_answers",
+            "Answers to users by the arm that answered: own (the user's arm), diverted (to the control, as the user's "
+            "arm cannot serve), forced (by force_arm).",
+            ["experiment", "arm", "why"],
+            registry=r,
+        )
+        self.arm_unavailable = Gauge(
+            "reco_arm_unavailable",
+            "1 while the arm's bundle cannot serve in this process, and its users get the control.",
+            ["experiment", "arm"],
+            registry=r,
+        )
+        self.arm_ended = Gauge(
+            "reco_arm_ended", "1 while an arm of the running experiment has ended.", ["experiment", "arm"], registry=r
+        )
+        self.experiment_changes = counter_from_zero(
+            r,
+            "reco_experiment_changes",
+            "Changes of experiments that this process took up or refused (of the file): done, refused.",
+            outcome=("done", "refused"),
+        )
+
+
 class RankingMetrics(TaskMetrics):
     """Search and rules."""
 
@@ -349,6 +378,7 @@ class Metrics(
     HttpMetrics,
     UserMetrics,
     CatalogueMetrics,
+    ExperimentMetrics,
     RankingMetrics,
     EncodingMetrics,
     RedisMetrics,
@@ -359,7 +389,7 @@ class Metrics(
     RetrainMetrics,
     ProcessMetrics,
 ):
-    """All groups on one registry. Label values come from fixed sets, except the bundle's labels."""
+    """All groups on one registry. Label values come from fixed sets, except those of bundles, experiments and arms."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
