@@ -149,6 +149,12 @@ class Experiments(FrozenModel):
         """The bundles that the running experiment needs."""
         return set() if self.running is None else self.running.bundles
 
+    def with_applied(self, digest: str) -> "Experiments":
+        """The document after the contents of a file with this digest were taken up."""
+        return self.model_copy(
+            update={"applied": (*(one for one in self.applied if one != digest), digest)[-MOST_ENDED:]}
+        )
+
     def with_ended(self, experiment: Experiment) -> "Experiments":
         """The document after the running experiment, in its last state, has ended."""
         return self.model_copy(update={"running": None, "ended": (*self.ended, experiment)[-MOST_ENDED:]})

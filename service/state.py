@@ -20,7 +20,10 @@ from service.encoding.encoder import encoder_of
 from service.encoding.encoding import open_encoding
 from service.events.intake import EventIntake
 from service.events.open_log import open_intake
+from service.experiments.arm_bundles import ArmBundles
 from service.experiments.arms import Arms
+from service.experiments.control import ExperimentControl
+from service.experiments.opening import open_experiments
 from service.items.intake import ItemIntake
 from service.items.open_items import following, open_items
 from service.live import LiveUpdates, open_live
@@ -73,6 +76,7 @@ class Service:
     long_events: asyncio.Lock = field(default_factory=asyncio.Lock)  # held while a long batch of events is written
     draining: bool = False  # shutting down: answers requests, and reports not ready
     bundles: BundleLifecycle = field(init=False)  # what replaces the current bundle
+    experiments: ExperimentControl = field(init=False)
 
 
 @asynccontextmanager
@@ -147,8 +151,10 @@ async def open_service(
         catalogue.current = current
         service = Service(
             settings, metrics, cache, responses, feedback, items, live, people, rules, retraining, recent, current,
-            Arms(current), catalogue, siblings, scrape=None if siblings is None else WorkersScrape(siblings, metrics.registry),
+            Arms(current), catalogue, siblings,
+            scrape=None if siblings is None else WorkersScrape(siblings, metrics.registry),
         )  # fmt: skip
+        arm_bundles = ArmBundles(service.arms, loader, gate, feedback.known_bundles.add)
         await _warm_up(service, loader, start_requests(service))
         sampler.serve(current.bundle_id)
         try:
@@ -156,17 +162,25 @@ async def open_service(
                 supervised(metrics, {"recall_sampler": sampler.run} if settings.recall_sample else {}),
                 supervised(metrics, catalogue.work),
                 following(items, metrics),
-                reload_rules(rules, lambda: (current.loaded.bundle, current.loaded.facet_store), settings, metrics),
+                reload_rules(
+                    rules,
+                    lambda: [(slot.loaded.bundle, slot.loaded.facet_store) for slot in (current, *arm_bundles.slots())],
+                    settings,
+                    metrics,
+                ),
                 bundle_lifecycle(
                     current, opened, loader, gate=gate, pubsub=live.pubsub, siblings=siblings
                 ) as service.bundles,
+                open_experiments(
+                    arm_bundles, service.arms, service.bundles, pubsub=live.pubsub, siblings=siblings
+                ) as service.experiments,
                 nullcontext() if siblings is None else siblings.connected(),  # once all of its handlers are there
             ):
                 del opened  # a reference from here would keep the first bundle open after a swap
                 yield service
         finally:
             # Metrics outlive the service and refer to these: they would keep its bundle open.
-            catalogue.current = None
+            catalogue.current, catalogue.arms = None, []
             live.on_forgotten.clear()
 
 

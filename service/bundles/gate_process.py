@@ -44,24 +44,24 @@ class GateRunner:
         self._counts = {name: metrics.bundle_gates.labels(name) for name in ("passed", "refused", "forced", "failed")}
         self._recent = recent
         self._clock = clock
-        self._registry = registry
+        self.registry = registry
 
     async def run(self, bundle_id: str, *, force: bool = False) -> GateReport:
         """The gate's report on a bundle of the registry. With `force` a refusal is counted as forced.
 
         GateFailedError where the gate fails; InputError where there is no such bundle or its report cannot be stored.
         """
-        await asyncio.to_thread(self._registry.path, bundle_id)  # refuses an invalid id, fetches a remote bundle
+        await asyncio.to_thread(self.registry.path, bundle_id)  # refuses an invalid id, fetches a remote bundle
         try:
-            with self._registry.in_use(bundle_id):
-                location = self._registry.location(bundle_id)
+            with self.registry.in_use(bundle_id):
+                location = self.registry.location(bundle_id)
                 report = await run_gate_process(location, self._recent.user_ids(), self._settings)
         except GateFailedError:
             self._counts["failed"].inc()
             raise
         self._counts["passed" if report.passed else "forced" if force else "refused"].inc()
         gated = GateResult(at=datetime.fromtimestamp(self._clock(), UTC), report=report)
-        await asyncio.to_thread(self._registry.save_gate_report, bundle_id, gated)
+        await asyncio.to_thread(self.registry.save_gate_report, bundle_id, gated)
         return report
 
 

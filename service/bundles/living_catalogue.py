@@ -1,7 +1,7 @@
-"""Keeps the bundle that serves, and each that is about to, up to date with the stored items.
+"""Keeps the bundles that serve, and each that is about to, up to date with the stored items.
 
-Changes are gathered for a moment: each new state of the bundle serves all that came meanwhile. A bundle that is being
-prepared reads the whole store, and what is announced during that time waits for the swap, so that no change is lost.
+Changes are gathered for a moment: each new state of a bundle serves all that came meanwhile. A bundle that is being
+prepared reads the whole store, and what is announced during that time waits until it serves, so that no change is lost.
 """
 
 import asyncio
@@ -48,10 +48,14 @@ class _Announced:
     changes: list[ItemChange] = field(default_factory=list)
     lost: bool = False  # whether the store lost all changes before these
 
-    def take(self, most: int) -> "_Announced":
-        """Take the first changes out."""
+    @property
+    def is_empty(self) -> bool:
+        return not (self.changes or self.lost)
+
+    def take(self, most: int | None) -> "_Announced":
+        """Take the first changes out, or all."""
         taken = _Announced(self.changes[:most], self.lost)
-        self.changes, self.lost = self.changes[most:], False
+        self.changes, self.lost = [] if most is None else self.changes[most:], False
         return taken
 
     def add_to(self, living: LivingState) -> None:
@@ -76,16 +80,16 @@ class LivingCatalogue:
         store: ItemStore | None = None,
         encoder_for: EncoderFor = lambda _: None,
     ) -> None:
-        self.current: CurrentBundle | None = None  # until the first bundle is loaded
+        self.current: CurrentBundle | None = None  # the published bundle, once it is loaded
+        self.arms: list[CurrentBundle] = []  # bundles that serve beside it
         self.encoder_for = encoder_for
         self._store = store
         self._metrics = metrics
         self._attach, self._detach, self._on_change = attach, detach, on_change
-        self._waiting = _Announced()  # for the current bundle
-        self._preparing: WeakKeyDictionary[Lifetime, _Announced] = WeakKeyDictionary()
+        self._announced: WeakKeyDictionary[Lifetime, _Announced] = WeakKeyDictionary()  # to each bundle that read all
         self._encoders: WeakKeyDictionary[Lifetime, ItemEncoder] = WeakKeyDictionary()
         self._arrived, self._wanted = asyncio.Event(), asyncio.Event()
-        self._changing = asyncio.Lock()  # held while the living items of the current bundle are changed
+        self._changing = asyncio.Lock()  # held while the living items of a bundle that serves are changed
         for state in STATES:
             metrics.living_items.labels(state).set_function(partial(_count, ref(self), state))
 
@@ -96,23 +100,23 @@ class LivingCatalogue:
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many living items of the current bundle there are, by state."""
+        """How many living items of the published bundle there are, by state."""
         return {} if self.current is None else self.current.loaded.living.counts
 
     def feature_problem(self, features: Features) -> str | None:
-        """What is wrong with an item's features, for the bundle that serves; None where nothing is."""
-        path = self._current.loaded.living.path
+        """What is wrong with an item's features, for the published bundle; None where nothing is."""
+        path = self._published.loaded.living.path
         return None if path is None else path.problem(features)
 
     def follow(self, changes: Sequence[ItemChange]) -> None:
         """A listener of changes that are durable; they are applied shortly."""
-        for announced in (self._waiting, *self._preparing.values()):
+        for announced in self._announced.values():
             announced.changes.extend(changes)
         self._arrived.set()
 
     def reset(self) -> None:
         """The store lost changes: all of its items come again."""
-        for announced in (self._waiting, *self._preparing.values()):
+        for announced in self._announced.values():
             announced.changes.clear()
             announced.lost = True
         self._arrived.set()
@@ -124,7 +128,7 @@ class LivingCatalogue:
         """
         if self._store is None:
             return loaded
-        self._preparing[loaded.lifetime] = _Announced()
+        self._announced[loaded.lifetime] = _Announced()
         if encoder is not None:
             self._encoders[loaded.lifetime] = encoder
         try:
@@ -153,12 +157,11 @@ class LivingCatalogue:
             log.warning("items are not encoded yet; serving without them", items=len(loaded.living.wanted))
 
     def complete(self, loaded: LoadedBundle) -> LoadedBundle:
-        """The bundle with what was announced since it caught up. The caller makes it the current one at once."""
-        late = self._preparing.pop(loaded.lifetime, _Announced())
-        self._waiting = _Announced()  # what it had is among those, or was read
+        """The bundle with what was announced since it caught up. The caller lets it serve at once."""
+        late = self._take(loaded, most=None)
         if loaded.living.wanted:
             self._wanted.set()
-        if not (late.changes or late.lost):
+        if late is None:
             return loaded
         late.add_to(loaded.living)
         return self._refreshed(loaded)
@@ -170,44 +173,59 @@ class LivingCatalogue:
             await asyncio.sleep(GATHER_S)
             self._arrived.clear()
             async with self._changing:
-                await self._apply_waiting()
+                await self._apply_to_all()
 
-    async def _apply_waiting(self) -> None:
-        current, start = self._current, time.perf_counter()
-        loaded, announced = current.loaded, self._waiting.take(MOST_APPLIED)
-        if self._waiting.changes:
+    async def _apply_to_all(self) -> None:  # a frame of its own: a task's local variables would keep a bundle open
+        for slot in self._slots:
+            await self._apply_announced(slot)
+
+    async def _apply_announced(self, slot: CurrentBundle) -> None:
+        loaded, start = slot.loaded, time.perf_counter()
+        announced = self._take(loaded, MOST_APPLIED)
+        if announced is None:
+            return
+        if self._announced[loaded.lifetime].changes:
             self._arrived.set()
         await asyncio.to_thread(announced.add_to, loaded.living)
         if (encoder := self._encoders.get(loaded.lifetime)) is not None:
             encoder.forget([change.item_id for change in announced.changes if change.item is None])
-        self._replace(loaded)
+        self._replace(slot, loaded)
         self._metrics.living_seconds.observe(time.perf_counter() - start)
+
+    def _take(self, loaded: LoadedBundle, most: int | None) -> _Announced | None:
+        """Take what was announced to the bundle and is not applied; None where there is nothing."""
+        announced = self._announced.get(loaded.lifetime)
+        return None if announced is None or announced.is_empty else announced.take(most)
 
     def encoding_problem(self, item_id: str) -> str | None:
         """Why the encoder could not make all features of an item; None where it could, or was not asked."""
-        encoder = self._encoders.get(self._current.loaded.lifetime)
+        encoder = self._encoders.get(self._published.loaded.lifetime)
         problem = None if encoder is None else encoder.problems.get(item_id)
         return None if problem is None else problem.reason
 
     async def encode(self) -> None:
-        """Let the encoder make the features of items that have none, until cancelled."""
+        """Let the encoders make the features of items that have none, until cancelled."""
         while True:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wanted.wait(), RETRY_S)
             self._wanted.clear()
-            await self._encode_wanted()
+            await self._encode_for_all()
 
-    async def _encode_wanted(self) -> None:
-        loaded = self._current.loaded
+    async def _encode_for_all(self) -> None:
+        for slot in self._slots:
+            await self._encode_wanted(slot)
+
+    async def _encode_wanted(self, slot: CurrentBundle) -> None:
+        loaded = slot.loaded
         encoder = self._encoders.get(loaded.lifetime)
         if encoder is None:
             return
         async with self._changing:
             loaded.living.encode_again(encoder.due())
-        while loaded.living.wanted and loaded.lifetime is self._current.loaded.lifetime:
+        while loaded.living.wanted and loaded.lifetime is slot.loaded.lifetime:
             await self._encode_some(loaded)
             async with self._changing:
-                self._replace(loaded)
+                self._replace(slot, loaded)
 
     async def _encode_some(self, loaded: LoadedBundle) -> None:
         async with self._changing:
@@ -220,11 +238,11 @@ class LivingCatalogue:
         async with self._changing:
             await asyncio.to_thread(loaded.living.encoded, list(zip(items, made, strict=True)), problems)
 
-    def _replace(self, loaded: LoadedBundle) -> None:
-        """Serve the newest state of the bundle, unless another bundle serves by now."""
-        if loaded.lifetime is not self._current.loaded.lifetime:
+    def _replace(self, slot: CurrentBundle, loaded: LoadedBundle) -> None:
+        """Serve the newest state of the bundle, unless another bundle has its place by now."""
+        if loaded.lifetime is not slot.loaded.lifetime:
             return
-        self._current.refresh(self._refreshed(self._current.loaded))
+        slot.refresh(self._refreshed(slot.loaded))
         if loaded.living.wanted:
             self._wanted.set()
         self._on_change()
@@ -236,7 +254,11 @@ class LivingCatalogue:
         return refreshed
 
     @property
-    def _current(self) -> CurrentBundle:
+    def _slots(self) -> list[CurrentBundle]:
+        return [self._published, *self.arms]
+
+    @property
+    def _published(self) -> CurrentBundle:
         assert self.current is not None  # set before any task runs
         return self.current
 

@@ -49,7 +49,7 @@ class Publishing:
             siblings.handlers[POINTER_MOVED] = self._follow_worker
         self._gate = gate
         self._pubsub = pubsub
-        self._registry = swapper.registry
+        self.registry = swapper.registry
         self._running: tuple[str, asyncio.Task[PublishOutcome]] | None = None
         if pubsub is not None:
             pubsub.handlers[POINTER_MOVED] = lambda _: swapper.poll_now()
@@ -92,11 +92,11 @@ class Publishing:
             task.exception()  # retrieved, as every caller may have disconnected
 
     async def _publish(self, bundle_id: str, by: str, force: bool) -> PublishOutcome:
-        if not await self.with_registry(self._registry.holds, bundle_id):
+        if not await self.with_registry(self.registry.holds, bundle_id):
             raise UnknownBundleError(f"the registry has no bundle {bundle_id[:120]!r}; GET /bundles lists them")
         swapper = self._swapper
-        published = await self.with_registry(self._registry.current_id)
-        record = await self.with_registry(self._registry.record, bundle_id)
+        published = await self.with_registry(self.registry.current_id)
+        record = await self.with_registry(self.registry.record, bundle_id)
         if published == bundle_id == swapper.bundle_id and record.withdrawn is None:
             return PublishOutcome(bundle_id, swapped=False, report=None if record.gate is None else record.gate.report)
         try:
@@ -109,7 +109,7 @@ class Publishing:
             prepared = None if bundle_id == swapper.bundle_id else await swapper.prepare(bundle_id)
             failed = ", ".join(check.name for check in report.failures)
             move = PointerMove(at=swapper.now(), by=by, why=f"forced, though {failed} failed" if failed else "")
-            await self.with_registry(self._registry.publish, bundle_id, move)
+            await self.with_registry(self.registry.publish, bundle_id, move)
             if prepared is not None:
                 swapper.swap_to(prepared, canary=True)
         await self.notify(bundle_id)
@@ -119,7 +119,7 @@ class Publishing:
         swapper, before = self._swapper, self._swapper.bundle_id
         move = PointerMove(at=swapper.now(), by=by, why="rolled back to")
         try:
-            target = await asyncio.to_thread(partial(self._registry.rollback, move, leaving=leaving))
+            target = await asyncio.to_thread(partial(self.registry.rollback, move, leaving=leaving))
         except InputError as error:
             raise RollbackRefusedError(str(error)) from error
         await asyncio.gather(self.notify(target), self._swap_as_published())

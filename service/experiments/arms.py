@@ -37,6 +37,7 @@ class Arms:
     def __init__(self, current: CurrentBundle) -> None:
         self.experiment: Experiment | None = None
         self._current = current
+        self.shadow: CurrentBundle | None = None  # of the bundle that answers too and is not shown
         self._served: dict[str, ServedArm] = {}
         self._assignment = Assignment("", ())
 
@@ -46,7 +47,11 @@ class Arms:
         return self._served
 
     def take_up(
-        self, experiment: Experiment | None, slots: Mapping[str, CurrentBundle], problems: Mapping[str, str]
+        self,
+        experiment: Experiment | None,
+        slots: Mapping[str, CurrentBundle],
+        problems: Mapping[str, str],
+        shadow: CurrentBundle | None = None,
     ) -> None:
         """Answer by this experiment from the next request on.
 
@@ -60,7 +65,7 @@ class Arms:
             slot = None if arm.ended else self._current if arm.bundle is None else slots.get(arm.name)
             served[arm.name] = ServedArm(arm, experiment.label(arm.name), slot, problems.get(arm.name, ""))
         self._assignment = Assignment("" if experiment is None else experiment.salt, arms)
-        self.experiment, self._served = experiment, served
+        self.experiment, self._served, self.shadow = experiment, served, shadow
 
     def choose(self, user_id: str | None, forced: str | None) -> ChosenArm | None:
         """The arm of a request: the `forced` one, else the user's; None where no experiment runs, or for no user.

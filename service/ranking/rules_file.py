@@ -4,7 +4,7 @@ An invalid file at start stops the start; one that becomes invalid later is logg
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -22,7 +22,7 @@ from service.ranking.rules import NO_RULES, Rules
 from service.settings import RankingSettings
 from service.telemetry.metrics import Metrics, RankingMetrics
 
-CurrentFacets = Callable[[], tuple[Bundle, FacetStore]]  # the bundle that serves now and its facets
+CurrentFacets = Callable[[], Sequence[tuple[Bundle, FacetStore]]]  # the bundles that serve now and their facets
 
 log = structlog.get_logger()
 
@@ -80,7 +80,8 @@ class RulesFile:
         self._stamp = stamp
         try:
             rules = await asyncio.to_thread(read_rules, self._path)
-            await self._resolve(rules, *current())
+            for bundle, facet_store in current():
+                await self._resolve(rules, bundle, facet_store)
         except InputError as error:
             self._reloads.labels("refused").inc()
             log.error("rules file refused, the previous rules stay active", error=str(error))

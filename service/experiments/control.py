@@ -1,0 +1,124 @@
+"""Changes experiments: checks the bundles, writes the registry, and lets every process take it up."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+from index.experiments import Change, Experiment, Experiments, GivenExperiment
+from index.records import PointerMove
+from service.bundles.bundle_errors import RegistryError
+from service.bundles.publishing import Publishing, PublishOutcome
+from service.bundles.swapper import REGISTRY_ERRORS
+from service.experiments.arm_bundles import ArmBundles
+from service.experiments.arms import Arms
+from service.experiments.errors import UnknownArmError, UnknownExperimentError
+from service.experiments.transitions import declared, rolled_back, with_arm_ended, with_bundle, with_end
+from service.redis.pubsub import PubSub
+from service.workers.siblings import Siblings
+
+EXPERIMENTS_CHANGED = "experiments"  # the kind of message that makes replicas and workers poll
+WORKERS_S = 60.0  # a change waits so long until the other workers have taken it up
+
+MoveBy = Callable[[str, str], PointerMove]  # by whom and why, now
+
+
+class ExperimentControl:
+    """The operations of experiments. On return they are in effect in all workers of this machine.
+
+    Errors are those of service/experiments/transitions.py; RegistryError where it cannot be read or written.
+    """
+
+    def __init__(
+        self,
+        arms: Arms,
+        bundles: ArmBundles,
+        publishing: Publishing,
+        *,
+        move: MoveBy,
+        pubsub: PubSub | None,
+        siblings: Siblings | None,
+    ) -> None:
+        self.arms = arms
+        self.bundles = bundles
+        self._publishing = publishing
+        self._registry = publishing.registry
+        self._move = move
+        self._pubsub, self._siblings = pubsub, siblings
+        if pubsub is not None:
+            pubsub.handlers[EXPERIMENTS_CHANGED] = lambda _: bundles.poll_now()
+        if siblings is not None:
+            siblings.handlers[EXPERIMENTS_CHANGED] = self._follow_worker
+
+    async def experiments(self) -> Experiments:
+        """All experiments, as the registry has them now."""
+        return await self._publishing.with_registry(self._registry.experiments)
+
+    async def find(self, name: str) -> Experiment:
+        """An experiment, running or ended; UnknownExperimentError where there is none of this name."""
+        found = (await self.experiments()).find(name)
+        if found is None:
+            raise UnknownExperimentError(f"no experiment {name[:80]!r}; GET /experiments lists them")
+        return found
+
+    async def declare(self, name: str, given: GivenExperiment, *, by: str, applied: str = "") -> Experiment:
+        """Start an experiment or change the running one; its bundles are checked and loaded first.
+
+        UnknownBundleError, GateRefusedError, GateFailedError, SwapFailedError where one of them must not or cannot
+        serve. applied: the digest of the file that declares it, which is stored.
+        """
+        change = partial(declared, name=name, given=given, move=self._move(by, ""))
+        change(await self.experiments())  # refuses before anything is loaded
+        named = {arm.bundle for arm in given.arms if arm.bundle} | ({given.shadow.bundle} if given.shadow else set())
+        async with self.bundles.loaded(named):
+            await self._apply(lambda before: change(before).with_applied(applied) if applied else change(before))
+        return await self.find(name)
+
+    async def publish(self, name: str, arm: str, bundle_id: str, *, by: str) -> Experiment:
+        """Give an arm another bundle. Errors of the bundle as in `declare`."""
+        change = partial(with_bundle, name=name, arm=arm, bundle=bundle_id, at=self._move(by, "").at)
+        change(await self.experiments())
+        async with self.bundles.loaded({bundle_id}):
+            await self._apply(change)
+        return await self.find(name)
+
+    async def roll_back(self, name: str, arm: str, *, by: str, why: str, leaving: str | None = None) -> Experiment:
+        """Give an arm its bundle before, or end it where it had none; with `leaving` only while it has that bundle."""
+        await self._apply(partial(rolled_back, name=name, arm=arm, move=self._move(by, why), leaving=leaving))
+        return await self.find(name)
+
+    async def end_arm(self, name: str, arm: str, *, by: str, why: str) -> Experiment:
+        """End an arm: its users get the control."""
+        await self._apply(partial(with_arm_ended, name=name, arm=arm, move=self._move(by, why)))
+        return await self.find(name)
+
+    async def end(self, name: str, *, by: str, winner: str | None = None) -> tuple[Experiment, PublishOutcome | None]:
+        """End the experiment; with a winner, publish that arm's bundle to everybody first.
+
+        Errors as those of Publishing.publish; the experiment then goes on.
+        """
+        experiment, outcome = await self.find(name), None
+        if winner is not None and experiment.ended is None:
+            arm = experiment.arm(winner)
+            if arm is None:
+                names = ", ".join(one.name for one in experiment.arms)
+                raise UnknownArmError(f"experiment {name} has no arm {winner[:80]!r}; expected one of {names}")
+            if arm.bundle is not None:
+                outcome = await self._publishing.publish(arm.bundle, by=by)
+        await self._apply(partial(with_end, name=name, move=self._move(by, ""), winner=winner))
+        return await self.find(name), outcome
+
+    async def _apply(self, change: Change) -> None:
+        try:
+            await asyncio.to_thread(self._registry.change_experiments, change)
+        except REGISTRY_ERRORS as error:
+            raise RegistryError(str(error)) from error
+        await self.bundles.poll()
+        if self._pubsub is not None:
+            self._pubsub.send(EXPERIMENTS_CHANGED, [])
+        if self._siblings is not None:
+            await self._siblings.ask(EXPERIMENTS_CHANGED, within_s=WORKERS_S)
+
+    async def _follow_worker(self, _: list[str]) -> bytes:
+        """Called by a worker that has changed the experiments."""
+        await self.bundles.poll()
+        return b""
