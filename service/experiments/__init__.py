@@ -1,0 +1,1 @@
+"""Experiments on live traffic: arms, their bundles, what is counted and reported of them."""
