@@ -28,6 +28,7 @@ def experiments(
     days: Annotated[int, typer.Option(min=1, help="Over which users arrive; one look a day.")] = 30,
     control: Annotated[float, typer.Option(min=1, max=99, help="Percent of the users in control.")] = 50.0,
     expected_lift: Annotated[float, typer.Option(min=0.001, max=10, help="Of the tests, relative.")] = 0.1,
+    returning: Annotated[bool, typer.Option("--returning/--once", help="Whether users come back.")] = True,
     seed: Annotated[int, typer.Option(min=0, help="Of the simulation.")] = 0,
 ) -> None:
     """Print the share of experiments that daily looks call different, without a difference and with known lifts.
@@ -42,7 +43,7 @@ def experiments(
         task = progress.add_task("", total=sum(count for _, count in plans))
         for number, (lift, count) in enumerate(plans):
             progress.update(task, description=f"true lift {lift:.0%}")
-            traffic = Traffic(users, days, weights, lift)
+            traffic = Traffic(users, days, weights, lift, returning)
             found[lift] = []
             for run in range(count):
                 rng = np.random.default_rng([seed, number, run])
@@ -51,7 +52,8 @@ def experiments(
     record = summary(found)
     for table in tables(record):
         Console().print(table)
-    typer.echo(json.dumps({"users": users, "days": days, "control": control, "expected_lift": expected_lift} | record))
+    plan = {"users": users, "days": days, "returning": returning, "control": control, "expected_lift": expected_lift}
+    typer.echo(json.dumps(plan | record))
 
 
 if __name__ == "__main__":

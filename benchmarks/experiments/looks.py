@@ -16,12 +16,12 @@ ONE_LOOK_Z = 1.96  # of a normal distribution, 95 % lie within
 
 @dataclass(frozen=True)
 class Found:
-    """What daily looks at one metric of one experiment found; days count from 1, None where it was never found."""
+    """What daily looks at one metric of one experiment found."""
 
-    day: int | None  # of the first look at which the interval excludes 0
-    one_look_day: int | None  # the same by a z-test that is made for one look
+    day: int | None  # of the first look whose interval excludes 0, from 1; None where there is none
+    one_look: bool  # whether a z-test that is made for one look ever finds a difference
     wrong_sign: bool  # at `day`
-    missed_day: int | None  # of the first look at which the interval excludes the true lift
+    missed: bool  # whether the interval of any look excludes the true lift
     covered: bool | None  # whether the interval of the last look has the true lift; None without an interval
     half_width: float | None  # of that interval
 
@@ -52,25 +52,21 @@ def _ratio(control: ArmTotals, treatment: ArmTotals, weights: Sequence[float]) -
     # p-value of the sequential test, z of the other.
     users, share = control.users + treatment.users, weights[0]
     result = sample_ratio({"a": control.users, "b": treatment.users}, {"a": share, "b": weights[1]})
-    return result.p_value, (control.users - users * share) / math.sqrt(users * share * (1 - share))
+    return result.p_value, (control.users - users * share) / math.sqrt(max(users, 1) * share * (1 - share))
 
 
 def _found(days: Sequence[tuple[ArmTotals, ArmTotals]], metric: Metric, lift: float, expected_lift: float) -> Found:
     looks = [compare("treatment", *day, metric, expected_lift=expected_lift) for day in days]
     last = looks[-1].interval
-    day = _first([look.verdict is not None for look in looks])
+    day = next((number for number, look in enumerate(looks, 1) if look.verdict), None)
     return Found(
         day=day,
-        one_look_day=_first([_one_look(*day, metric) for day in days]),
-        wrong_sign=day is not None and (looks[day - 1].verdict == "better") != (lift > 0),
-        missed_day=_first([_covers(look, lift) is False for look in looks]),
+        one_look=any(_one_look(*day, metric) for day in days),
+        wrong_sign=bool(lift) and day is not None and (looks[day - 1].verdict == "better") != (lift > 0),
+        missed=any(_covers(look, lift) is False for look in looks),
         covered=_covers(looks[-1], lift),
         half_width=(last.high - last.low) / 2 if last else None,
     )
-
-
-def _first(found: Sequence[bool]) -> int | None:
-    return found.index(True) + 1 if True in found else None
 
 
 def _covers(look: Comparison, lift: float) -> bool | None:

@@ -36,10 +36,10 @@ def _shares(looks: Sequence[Looks], metric: Metric) -> dict[str, float | None]:
     widths = [each.half_width for each in found if each.half_width is not None]
     return {
         "found": len(days) / len(found),
-        "one_look": _share(each.one_look_day is not None for each in found),
+        "one_look": _share(each.one_look for each in found),
         "median_day": median(days) if days else None,
         "wrong_sign": _share(each.wrong_sign for each in found),
-        "missed": _share(each.missed_day is not None for each in found),
+        "missed": _share(each.missed for each in found),
         "covered": _share(covered) if covered else None,
         "measured": len(covered) / len(found),
         "half_width": median(widths) if widths else None,

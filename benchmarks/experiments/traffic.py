@@ -25,6 +25,7 @@ class Traffic:
     days: int = 30
     weights: tuple[float, ...] = (0.5, 0.5)
     lift: float = 0.0
+    returning: bool = True
 
     def totals(self, rng: np.random.Generator) -> list[list[ArmTotals]]:
         """The totals of every arm after each day: `[day][arm]`."""
@@ -32,7 +33,7 @@ class Traffic:
         of_arms = rng.multinomial(n, self.weights)
         more = np.repeat([1.0, *[1 + self.lift] * (len(of_arms) - 1)], of_arms)
         arrived = rng.integers(0, self.days, n)
-        visits = rng.random((self.days, n)) < rng.beta(*RETURNING, n)
+        visits = rng.random((self.days, n)) < self.returning * rng.beta(*RETURNING, n)
         day, user = np.nonzero((visits & (days > arrived)) | (days == arrived))
         shown = LIST_LENGTH * (1 + rng.poisson(1.0, len(user)))
         clicks = rng.binomial(shown, np.minimum(rng.beta(*CLICKED, n) * more, 1.0)[user])
