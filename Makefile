@@ -165,7 +165,7 @@ soak: install          ## memory of the service over a million requests of every
 bench-cold: $(SHOP)/dataset.json   ## items that training never saw: recall@20 beside baselines, on a service; DATA is another prepared folder
 	$(BIN)/python -m benchmarks.cold_items $(or $(DATA),$(SHOP)) --out $(DEMO)/cold
 
-bench-experiments: install  ## statistics of experiments: 1,000 without a difference looked at daily for 30 days; lifts found; 5 minutes
+bench-experiments: install  ## statistics of experiments: 1,000 without a difference looked at daily for 30 days; lifts found; 8 minutes
 	$(BIN)/python -m benchmarks.experiments
 
 bench-scale: install   ## training with up to 200,000 items: time and memory; about half an hour

@@ -24,7 +24,7 @@ def experiments(
     *,
     runs: Annotated[int, typer.Option(min=1, help="Simulated experiments without a difference.")] = 1000,
     power_runs: Annotated[int, typer.Option(min=0, help="Simulated experiments of each true lift.")] = 200,
-    users: Annotated[int, typer.Option(min=200, help="Of one experiment, in both arms.")] = 20_000,
+    users: Annotated[int, typer.Option(min=200, help="Of one experiment, in both arms.")] = 50_000,
     days: Annotated[int, typer.Option(min=1, help="Over which users arrive; one look a day.")] = 30,
     control: Annotated[float, typer.Option(min=1, max=99, help="Percent of the users in control.")] = 50.0,
     expected_lift: Annotated[float, typer.Option(min=0.001, max=10, help="Of the tests, relative.")] = 0.1,

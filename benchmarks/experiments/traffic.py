@@ -21,7 +21,7 @@ class Traffic:
     The lift is relative and raises clicks per impression, the share of buyers, and so the revenue, alike.
     """
 
-    users: int = 20_000
+    users: int = 50_000
     days: int = 30
     weights: tuple[float, ...] = (0.5, 0.5)
     lift: float = 0.0

@@ -153,11 +153,14 @@ def test_totals_of_two_parts_of_the_users_add_up_to_those_of_all() -> None:
 
 
 def test_of_several_arms_each_needs_a_smaller_p_value() -> None:
-    control, treatment = converting(1000, 10_000), converting(1200, 10_000)
+    control, treatment = converting(1000, 10_000), converting(1150, 10_000)
     alone = compare("t", control, treatment, "conversion", expected_lift=0.1)
     one_of_four = compare("t", control, treatment, "conversion", expected_lift=0.1, n_comparisons=4)
     assert alone.p_value is not None
+    assert alone.interval is not None
+    assert one_of_four.interval is not None
     assert one_of_four.p_value == pytest.approx(4 * alone.p_value)
+    assert one_of_four.interval.low < 0 < alone.interval.low
 
 
 def test_a_better_and_a_worse_arm_are_named_with_their_lifts() -> None:
