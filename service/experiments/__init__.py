@@ -1,0 +1,1 @@
+"""Experiments on live traffic: arms, and what their users did."""
