@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from service.experiments.totals import ArmTotals
+from service.events.arm_totals import ArmTotals
 
 LIST_LENGTH = 10
 CLICKED = 1.0, 19.0  # Beta of a user's clicks per impression: 5 % on average, and as much of standard deviation

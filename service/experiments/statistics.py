@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
-from service.experiments.totals import ArmTotals
+from service.events.arm_totals import ArmTotals
 
 Metric = Literal["click_through", "conversion", "revenue"]
 METRICS: tuple[Metric, ...] = get_args(Metric)

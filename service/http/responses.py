@@ -240,6 +240,7 @@ class ExportedEvent(BaseModel):
     timestamp: float
     request_id: str | None
     bundle: str | None
+    arm: str | None = Field(None, description="of an experiment, as experiment/phase/arm")
     items: list[str]
 
 

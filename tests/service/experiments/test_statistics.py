@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from benchmarks.experiments.looks import Looks, look_daily
 from benchmarks.experiments.traffic import Traffic
+from service.events.arm_totals import ArmTotals
 from service.experiments.statistics import (
     ALPHA,
     METRICS,
@@ -22,7 +23,6 @@ from service.experiments.statistics import (
     compare,
     estimate,
 )
-from service.experiments.totals import ArmTotals
 
 
 def totals_of(shown: np.ndarray, clicks: np.ndarray, conversions: np.ndarray, revenue: np.ndarray) -> ArmTotals:
