@@ -71,8 +71,14 @@ class EventIntake:
             listener(appended.new)
         return appended
 
-    def record_impression(
-        self, request_id: str, user_id: str, bundle: str, items: Sequence[str], explored: Sequence[str] = ()
+    def record_impression(  # noqa: PLR0917
+        self,
+        request_id: str,
+        user_id: str,
+        bundle: str,
+        items: Sequence[str],
+        explored: Sequence[str] = (),
+        arm: str | None = None,
     ) -> None:
         """Queue an impression of a response with these items, and one of those explored; the request waits for none.
 
