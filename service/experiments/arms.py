@@ -46,7 +46,7 @@ class Arms:
 
     def __init__(self, current: CurrentBundle) -> None:
         self.experiment: Experiment | None = None
-        self._current = current
+        self.current = current
         self.shadow: CurrentBundle | None = None  # of the bundle that answers too and is not shown
         self._served: dict[str, ServedArm] = {}
         self._assignment = Assignment("", ())
@@ -72,7 +72,7 @@ class Arms:
         served: dict[str, ServedArm] = {}
         for arm in arms:
             assert experiment is not None
-            slot = None if arm.ended else self._current if arm.bundle is None else slots.get(arm.name)
+            slot = None if arm.ended else self.current if arm.bundle is None else slots.get(arm.name)
             served[arm.name] = ServedArm(arm, experiment.label(arm.name), slot, problems.get(arm.name, ""))
         self._assignment = Assignment("" if experiment is None else experiment.salt, arms)
         self.experiment, self._served, self.shadow = experiment, served, shadow
@@ -90,7 +90,7 @@ class Arms:
         if own.slot is not None:
             return ChosenArm(self.experiment.name, own.arm.name, own.label, own.slot.loaded)
         control = self.experiment.control.name
-        return ChosenArm(self.experiment.name, control, None, self._current.loaded, diverted=True)
+        return ChosenArm(self.experiment.name, control, None, self.current.loaded, diverted=True)
 
     def _forced(self, name: str) -> ChosenArm:
         if self.experiment is None:
