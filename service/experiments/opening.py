@@ -37,7 +37,7 @@ async def open_experiments(
 
     control = ExperimentControl(arms, bundles, lifecycle.publishing, move=move, pubsub=pubsub, siblings=siblings)
     await bundles.poll()
-    work: dict[str, Work] = {"experiments": bundles.follow}
+    work: dict[str, Work] = {"experiment_follower": bundles.follow}
     if settings.experiments_file is not None:
         work["experiments_file"] = partial(file.follow, control, settings.rules_reload_s)
     async with supervised(bundles.metrics, work):

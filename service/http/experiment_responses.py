@@ -50,7 +50,7 @@ class ExperimentInfo(BaseModel):
     shadow: ShadowInfo | None
     guardrails: GuardrailInfo
     started: MoveInfo
-    phase: int = Field(description="begins anew with other arms or weights, and with an arm that comes back")
+    phase: int = Field(description="counts up with other arms or weights, and when an arm comes back")
     phase_at: datetime = Field(description="when it began")
     ended: MoveInfo | None
     winner: str | None = Field(description="the arm whose bundle was published at the end")

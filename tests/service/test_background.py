@@ -163,7 +163,8 @@ def test_a_worker_that_fails_is_told_about_until_the_next_one_has_done_its_work(
 ALL = {
     "event_follower", "message_listener", "hidden_items", "bundle_follower", "bundle_files", "bundle_canary",
     "rules_file", "api_keys", "audit", "rate_limits", "retraining", "timeouts", "recall_sampler",
-    "item_follower", "untrained_items", "living_items", "encoded_items", "forgetting", "archive_cleaning", "experiments_file",
+    "item_follower", "untrained_items", "living_items", "encoded_items", "forgetting", "archive_cleaning",
+    "experiment_follower", "experiments_file",
 }  # fmt: skip
 
 

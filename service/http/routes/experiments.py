@@ -18,11 +18,7 @@ from service.http.route import Request, route
 from service.state import Service
 
 NAME: TypeAdapter[str] = TypeAdapter(Name)
-CHANGES: Any = {
-    "role": "admin",
-    "errors": (404, 409, 500),
-    "error_model": GateRefusal,
-}  # what a bundle may be refused by
+CHANGES: Any = {"role": "admin", "errors": (404, 409, 500), "error_model": GateRefusal}
 
 
 class _Body(BaseModel):
@@ -105,10 +101,10 @@ async def publish(service: Service, request: Request[Query]) -> dict[str, Any]:
 async def rollback(service: Service, request: Request[Query]) -> dict[str, Any]:
     """Give an arm its bundle before, or end it where it had none."""
     body, by = request.body, request.principal.name
-    rolled_back = service.experiments.roll_back(
-        request.id, body.arm, by=by, why="rolled back to no bundle", leaving=body.leaving
+    why = "rolled back, and had no bundle before"
+    return _changed(
+        service, await service.experiments.roll_back(request.id, body.arm, by=by, why=why, leaving=body.leaving)
     )
-    return _changed(service, await rolled_back)
 
 
 async def end_arm(service: Service, request: Request[Query]) -> dict[str, Any]:

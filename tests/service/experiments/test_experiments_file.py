@@ -121,7 +121,7 @@ def test_an_invalid_file_is_refused_with_what_is_wrong(tmp_path: Path, text: str
 
 
 def test_a_service_does_not_open_with_an_invalid_file(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="wrong.json: Expecting property name"):
+    with pytest.raises(InputError, match=r"wrong\.json: Expecting property name"):
         ExperimentsFile(write(tmp_path / "wrong.json", "{"), Metrics())
 
 
