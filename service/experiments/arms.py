@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from index.experiments import Arm, Experiment
+from index.records import PointerMove
 from service.bundles.current import CurrentBundle
 from service.bundles.loaded import LoadedBundle
 from service.experiments.assignment import Assignment
@@ -39,6 +40,18 @@ class ServedArm:
     label: str
     slot: CurrentBundle | None  # None: it has ended, or its bundle cannot serve
     problem: str = ""  # why its bundle, or its newest one, does not serve
+
+    @property
+    def not_serving(self) -> str:
+        """Why its users get the control; empty where they do not."""
+        if self.slot is not None:
+            return ""
+        return self.problem if self.arm.ended is None else why_ended(self.arm.ended)
+
+
+def why_ended(move: PointerMove) -> str:
+    """Why an arm or an experiment ended, for people."""
+    return f"ended by {move.by}" + (f": {move.why}" if move.why else "")
 
 
 class Arms:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from index.records import PointerMove
 from service.background import Work, supervised
@@ -9,7 +10,9 @@ from service.bundles.lifecycle import BundleLifecycle
 from service.experiments.arm_bundles import ArmBundles
 from service.experiments.arms import Arms
 from service.experiments.control import ExperimentControl
+from service.experiments.experiments_file import ExperimentsFile
 from service.redis.pubsub import PubSub
+from service.settings import Settings
 from service.workers.siblings import Siblings
 
 
@@ -18,11 +21,15 @@ async def open_experiments(
     bundles: ArmBundles,
     arms: Arms,
     lifecycle: BundleLifecycle,
+    file: ExperimentsFile,
+    settings: Settings,
     *,
     pubsub: PubSub | None,
     siblings: Siblings | None,
 ) -> AsyncIterator[ExperimentControl]:
-    """Follow the registry's experiments until the context ends; those that run are in effect when it begins."""
+    """Follow the registry's experiments and the file until the context ends; those that run are in effect when it
+    begins.
+    """
     swapper = lifecycle.swapper
 
     def move(by: str, why: str) -> PointerMove:
@@ -31,5 +38,7 @@ async def open_experiments(
     control = ExperimentControl(arms, bundles, lifecycle.publishing, move=move, pubsub=pubsub, siblings=siblings)
     await bundles.poll()
     work: dict[str, Work] = {"experiment_follower": bundles.follow}
+    if settings.experiments_file is not None:
+        work["experiments_file"] = partial(file.follow, control, settings.rules_reload_s)
     async with supervised(bundles.metrics, work):
         yield control
