@@ -9,6 +9,7 @@ from service.bundles.lifecycle import BundleLifecycle
 from service.experiments.arm_bundles import ArmBundles
 from service.experiments.arms import Arms
 from service.experiments.control import ExperimentControl
+from service.experiments.shadow import ShadowComparison
 from service.redis.pubsub import PubSub
 from service.workers.siblings import Siblings
 
@@ -17,6 +18,7 @@ from service.workers.siblings import Siblings
 async def open_experiments(
     bundles: ArmBundles,
     arms: Arms,
+    shadow: ShadowComparison,
     lifecycle: BundleLifecycle,
     *,
     pubsub: PubSub | None,
@@ -30,6 +32,6 @@ async def open_experiments(
 
     control = ExperimentControl(arms, bundles, lifecycle.publishing, move=move, pubsub=pubsub, siblings=siblings)
     await bundles.poll()
-    work: dict[str, Work] = {"experiments": bundles.follow}
+    work: dict[str, Work] = {"experiments": bundles.follow, "shadow": shadow.run}
     async with supervised(bundles.metrics, work):
         yield control

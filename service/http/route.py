@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.bundles.loaded import LoadedBundle
-from service.bundles.warmup import RecordedRequest
+from service.bundles.warmup import RecordedRequest, Replayed
 from service.errors import (
     ARRIVING,
     OVERLOADED,
@@ -327,19 +327,29 @@ class _DirectEndpoint:
             raise
         if not (request.timings.marks and request.timings.marks[-1][0] == KEPT):
             self._count(request, scope, fault=False)
+            if self.impressions and service.arms.shadow is not None:
+                self._offer_to_shadow(service, request, response)
         return response
 
-    def _count(self, request: Request[Any], scope: Scope, *, fault: bool) -> None:
-        """Count an answer with the time that it took to compute.
+    def _offer_to_shadow(self, service: Service, request: Request[Any], response: Answered) -> None:
+        """Let the shadow answer its share of what the published bundle answered; explored lists differ by chance."""
+        query = request.query if request.body is None else request.body
+        if (
+            isinstance(response, CachedResponse)
+            and request.loaded is service.current.loaded
+            and not query.explores
+            and service.shadow.takes(request.request_id)
+        ):
+            replay = partial(
+                self.replay, service, path_id=request.id, query=request.query, body=request.body
+            )  # refers to no loaded bundle
+            bundle_id = request.loaded.bundle.bundle_id
+            service.shadow.offer(bundle_id, replay, response.rendered, _computed_s(request))
 
-        Without the waits for the caller's body, the user's profile, its turn at computing and the caller to read:
-        others' load prolongs them.
-        """
-        seconds = 0.0
-        if request.computed_from:
-            seconds = time.perf_counter() - request.computed_from - request.turn.waited_s
+    def _count(self, request: Request[Any], scope: Scope, *, fault: bool) -> None:
+        """Count an answer with the time that it took to compute."""
         shape = getattr(request.query if request.body is None else request.body, "shape", "")
-        request.loaded.traffic.record(self.path, shape, scope[CALLER], seconds, fault=fault)
+        request.loaded.traffic.record(self.path, shape, scope[CALLER], _computed_s(request), fault=fault)
 
     async def _answer(self, service: Service, request: Request[Any], query_string: bytes, epoch: int) -> Answered:
         """The response, with the profile of the request's user."""
@@ -358,13 +368,16 @@ class _DirectEndpoint:
 
     async def replay(
         self, service: Service, loaded: LoadedBundle, path_id: str, query: Query, body: Any = None
-    ) -> None:
-        """Answer a recorded request from a bundle that may not serve yet, and drop the response."""
+    ) -> Replayed:
+        """Answer a recorded request from a bundle that need not serve; neither caches nor counts show it."""
         request = Request(loaded, path_id, query, body, "", Timings(time.perf_counter), ANONYMOUS)
         user_id = self.user_of(request)
         if user_id is not None:
             request.profile = await loaded.users.find_for_replay(user_id)
-        await self._respond(service, request)
+        request.computed_from = time.perf_counter()
+        response = await self._respond(service, request)
+        rendered = response.rendered if isinstance(response, CachedResponse) else b""
+        return Replayed(rendered, _computed_s(request))
 
     async def _respond_from_cache(self, service: Service, request: Request[Any], query: bytes, epoch: int) -> Answered:
         """The cached response; on a miss a computed one, which is then cached."""
@@ -420,6 +433,17 @@ async def _read_body(service: Service, scope: Scope, receive: Receive, parser: B
         return parse()
     async with service.parsing:  # several threads would wait for each other, and the event loop for all of them
         return await asyncio.to_thread(parse)
+
+
+def _computed_s(request: Request[Any]) -> float:
+    """The time since the computing of an answer began; 0 where it has not.
+
+    Without the waits for the caller's body, the user's profile, its turn at computing and the caller to read: others'
+    load prolongs them.
+    """
+    if not request.computed_from:
+        return 0.0
+    return time.perf_counter() - request.computed_from - request.turn.waited_s
 
 
 def _is_fault(error: BaseException, scope: Scope) -> bool:
