@@ -73,10 +73,10 @@ class ArmBundles:
     async def follow(self) -> None:
         """Poll the registry's experiments and take them up, until cancelled."""
         while True:
-            await self.poll()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self._settings.bundle_poll_s)
             self._wake.clear()
+            await self.poll()
 
     async def poll(self) -> None:
         """Take up the experiments as the registry has them; on return they are in effect, as far as bundles load."""

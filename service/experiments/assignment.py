@@ -1,8 +1,8 @@
 """Assigns users to arms by weighted rendezvous hashing (Thaler and Ravishankar 1998; weights after Schindelhauer 2005).
 
 Each arm draws a number u in (0, 1) from the salt, its name and the user id, and the user gets the arm with the largest
--weight / ln(u). So an arm gets the share of its weight, the same user always the same arm, and an arm whose weight
-grows only takes users from others.
+-weight / ln(u). So an arm gets the share of its weight, and the same user always the same arm; an arm whose weight
+grows loses no user, and one whose weight shrinks gets none.
 """
 
 import hashlib

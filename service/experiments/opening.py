@@ -32,6 +32,6 @@ async def open_experiments(
 
     control = ExperimentControl(arms, bundles, lifecycle.publishing, move=move, pubsub=pubsub, siblings=siblings)
     await bundles.poll()
-    work: dict[str, Work] = {"experiments": bundles.follow, "shadow": shadow.run}
+    work: dict[str, Work] = {"experiment_follower": bundles.follow, "shadow": shadow.run}
     async with supervised(bundles.metrics, work):
         yield control

@@ -22,6 +22,7 @@ from index.experiments import NO_EXPERIMENTS, GivenExperiment
 from index.records import PointerMove
 from index.registry import Registry
 from service import state
+from service.bundles.current import CurrentBundle
 from service.experiments import shadow as shadow_module
 from service.experiments.arms import Arms
 from service.experiments.shadow import ShadowComparison
@@ -39,7 +40,7 @@ MOVE = PointerMove(at=datetime(2026, 1, 3, tzinfo=UTC), by="test")
 
 @dataclass
 class Pair:
-    """A registry that publishes the first bundle and has an experiment with the other one as its shadow."""
+    """A registry that publishes the first bundle; the other one is the shadow, and answers where it is forced."""
 
     folder: Path
     shown: Bundle
@@ -95,9 +96,8 @@ def make_pair(folder: Path, share: float = 1.0, **changes: Any) -> Pair:
     shadow = publish(folder, make_content(seed=1, **changes))
     Registry(folder).publish(shadow.bundle_id, MOVE)  # as a person: no gate needs to run
     shown = publish(folder, make_content(seed=0))
-    given = GivenExperiment.model_validate(
-        {"arms": [{"name": "control", "weight": 100}], "shadow": {"bundle": shadow.bundle_id, "share": share}}
-    )
+    arms = [{"name": "control", "weight": 100}, {"name": "candidate", "weight": 0, "bundle": shadow.bundle_id}]
+    given = GivenExperiment.model_validate({"arms": arms, "shadow": {"bundle": shadow.bundle_id, "share": share}})
     Registry(folder).change_experiments(partial(declared, name="bigger", given=given, move=MOVE))
     return Pair(folder, shown, shadow)
 
@@ -142,6 +142,11 @@ def listed(bundle: Bundle, user: str, k: int) -> Listing:
     return Listing([bundle.item_ids[item] for item in rows[0].tolist()], scores[0].tolist(), "user", 0.0)
 
 
+def counted_answers(slot: CurrentBundle) -> int:
+    """What the canary of the slot's bundle compares."""
+    return sum(tally.answers for _, _, tally in slot.loaded.traffic.tallies())
+
+
 def test_the_summary_is_that_of_the_lists_by_the_arrays_of_both_bundles(pair: Pair, service: Serving) -> None:
     expected = ShadowTally()
     for user in USERS:
@@ -177,8 +182,7 @@ def test_the_shadow_is_in_no_answer_no_cache_no_impression_and_no_traffic_of_the
     pair: Pair, service: Serving
 ) -> None:
     assert service.arms.shadow is not None
-    tallies = service.arms._current.loaded.traffic.tallies
-    traffic_before = sum(tally.answers for _, _, tally in tallies())
+    before = [counted_answers(slot) for slot in (service.arms._current, service.arms.shadow)]
     series = ('reco_events_total{kind="impression"}', 'reco_vectors_total{source="bundle"}')
     logged_before, vectors_before = (counted(service.client, one) for one in series)
     service.list_each(["user-10", "user-11"])
@@ -189,8 +193,8 @@ def test_the_shadow_is_in_no_answer_no_cache_no_impression_and_no_traffic_of_the
     wait_until(lambda: counted(service.client, series[0]) >= logged_before + 4)
     assert counted(service.client, series[0]) == logged_before + 4
     assert counted(service.client, series[1]) - vectors_before <= 2  # profiles of what is shown
-    assert not [*service.arms.shadow.loaded.traffic.tallies()]
-    assert sum(tally.answers for _, _, tally in tallies()) == traffic_before + 2  # the cached ones are none
+    assert counted_answers(service.arms._current) == before[0] + 2  # the cached ones are none
+    assert counted_answers(service.arms.shadow) == before[1]
     assert service.requests("compared") == 2  # nor are they compared
 
 
@@ -205,6 +209,12 @@ def test_sessions_are_compared_too_and_lists_that_explore_or_have_no_items_are_n
     service.list_each(["user-2"])
     assert service.requests("compared") == 2
     assert service.requests("error") == 0
+
+
+def test_what_another_arm_shows_is_not_compared(pair: Pair, service: Serving) -> None:
+    assert service.list_for("user-1", "&force_arm=candidate")["bundle"] == pair.shadow.bundle_id
+    service.list_each(["user-2"])
+    assert service.requests("compared") == 1
 
 
 def test_while_requests_are_in_flight_the_shadow_waits_and_then_drops(

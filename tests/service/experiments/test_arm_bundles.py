@@ -1,0 +1,214 @@
+"""The bundles of arms: loaded, followed, replaced and dropped while requests are answered."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bundles import write_small_bundle
+from lively import until
+
+from index.experiments import NO_EXPERIMENTS, GivenExperiment
+from index.gate_report import GateCheck, GateReport
+from index.records import GateResult, PointerMove
+from index.registry import Registry
+from service.app import create_app
+from service.errors import ServiceError
+from service.experiments.errors import ArmUnavailableError, UnknownArmError
+from service.experiments.transitions import declared, with_bundle
+from service.items.item import GivenItem
+from service.settings import Settings
+from service.state import STATE, Service
+
+NOW = datetime(2026, 11, 30, tzinfo=UTC)
+BY = PointerMove(at=NOW, by="test")
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    """Three bundles that the gate let pass, of which the oldest serves."""
+    return registry_of(tmp_path / "registry", 3)
+
+
+def registry_of(folder: Path, n: int) -> Registry:
+    registry = Registry(folder)
+    for i in range(n):
+        bundle_id = write_small_bundle(folder, after_seconds=i, seed=i).name
+        report = GateReport(bundle_id=bundle_id, checks=())
+        registry.save_gate_report(bundle_id, GateResult(at=NOW, report=report))
+    registry.publish(registry.ids()[-1])
+    return registry
+
+
+@asynccontextmanager
+async def running(registry: Registry, **settings: Any) -> AsyncIterator[Service]:
+    app = create_app(Settings(registry=registry.folder, data=registry.folder.parent, gpu="off", **settings))
+    async with app.router.lifespan_context(app) as state:
+        yield state[STATE]
+
+
+def two_arms(bundle: str | None, share: float = 50.0, **more: Any) -> GivenExperiment:
+    arms = [{"name": "control", "weight": 100 - share}, {"name": "candidate", "weight": share, "bundle": bundle}]
+    return GivenExperiment.model_validate({"arms": arms, **more})
+
+
+def serving_bundles(service: Service) -> set[str]:
+    """The bundles that answer many users."""
+    chosen = [service.arms.choose(f"user-{i}", None) for i in range(200)]
+    return {one.loaded.bundle.bundle_id for one in chosen if one is not None}
+
+
+def metric(service: Service, name: str, **labels: str) -> float | None:
+    labels = {"experiment": "trial", **labels} if labels else {}
+    return service.metrics.registry.get_sample_value(name, labels)
+
+
+def test_each_arm_answers_from_its_bundle_and_after_the_end_all_from_the_published_one(registry: Registry) -> None:
+    newest, middle, oldest = registry.ids()
+
+    async def go() -> None:
+        async with running(registry) as service:
+            assert service.arms.choose("user-1", None) is None
+            await service.experiments.declare("trial", two_arms(middle), by="test")
+            assert serving_bundles(service) == {oldest, middle}
+            await service.experiments.publish("trial", "candidate", newest, by="test")
+            assert serving_bundles(service) == {oldest, newest}
+            assert [slot.bundle_id for slot in service.catalogue.arms] == [newest]
+            ended, outcome = await service.experiments.end("trial", by="test", winner="candidate")
+            assert (ended.winner, outcome and outcome.bundle) == ("candidate", newest)
+            assert service.arms.choose("user-1", None) is None
+            assert (service.current.bundle_id, service.catalogue.arms) == (newest, [])
+
+    asyncio.run(go())
+
+
+def test_a_bundle_that_must_not_serve_is_refused_before_anything_is_written(registry: Registry) -> None:
+    newest, middle, _ = registry.ids()
+    failed = GateCheck(name="recall", passed=False, found="0.1", required="0.9")
+    registry.save_gate_report(middle, GateResult(at=NOW, report=GateReport(bundle_id=middle, checks=(failed,))))
+    missing = newest.replace(newest[-8:], "00000000")
+
+    async def go() -> None:
+        async with running(registry) as service:
+            for bundle, code in ((middle, "gate_refused"), (missing, "unknown_bundle")):
+                with pytest.raises(ServiceError) as refused:
+                    await service.experiments.declare("trial", two_arms(bundle), by="test")
+                assert refused.value.code == code
+            assert (registry.experiments(), service.arms.experiment) == (NO_EXPERIMENTS, None)
+
+    asyncio.run(go())
+
+
+def test_an_arm_whose_bundle_is_damaged_gets_no_user_and_its_users_get_the_control(registry: Registry) -> None:
+    newest, _, oldest = registry.ids()
+    (registry.path(newest) / "item_embeddings.npy").write_bytes(b"damaged")
+    registry.change_experiments(lambda before: declared(before, "trial", two_arms(newest), BY))
+
+    async def go() -> None:
+        async with running(registry) as service:
+            assert serving_bundles(service) == {oldest}
+            diverted = [service.arms.choose(f"user-{i}", None) for i in range(200)]
+            labels = Counter(one.label for one in diverted if one is not None and one.diverted)
+            assert (list(labels), labels[None] > 50) == ([None], True)
+            served = service.arms.served["candidate"]
+            assert (served.slot, "item_embeddings.npy" in served.problem) == (None, True)
+            with pytest.raises(ArmUnavailableError):
+                service.arms.choose("user-1", "candidate")
+            assert metric(service, "reco_arm_unavailable", arm="candidate") == 1
+
+    asyncio.run(go())
+
+
+def test_while_an_arms_next_bundle_cannot_serve_its_users_get_the_one_before(registry: Registry) -> None:
+    newest, middle, oldest = registry.ids()
+    registry.change_experiments(lambda before: declared(before, "trial", two_arms(middle), BY))
+
+    async def go() -> None:
+        async with running(registry) as service:
+            (registry.path(newest) / "item_embeddings.npy").write_bytes(b"damaged")
+            registry.change_experiments(lambda before: with_bundle(before, "trial", "candidate", newest, NOW))
+            await service.experiments.bundles.poll()
+            assert serving_bundles(service) == {oldest, middle}
+            assert "item_embeddings.npy" in service.arms.served["candidate"].problem
+
+    asyncio.run(go())
+
+
+def test_an_arm_that_has_ended_gets_no_user_and_other_users_keep_their_arm(registry: Registry) -> None:
+    newest, _, oldest = registry.ids()
+
+    async def go() -> None:
+        async with running(registry) as service:
+            await service.experiments.declare("trial", two_arms(newest), by="test")
+            await service.experiments.end_arm("trial", "candidate", by="test", why="slow")
+            assert serving_bundles(service) == {oldest}
+            assert service.catalogue.arms == []
+            labels = {service.arms.label_of(f"user-{i}") for i in range(200)}
+            assert labels == {"trial/1/control", None}
+
+    asyncio.run(go())
+
+
+def test_a_forced_arm_answers_any_user_and_is_not_counted(registry: Registry) -> None:
+    newest, _, _ = registry.ids()
+
+    async def go() -> None:
+        async with running(registry) as service:
+            with pytest.raises(UnknownArmError, match="no experiment runs"):
+                service.arms.choose("user-1", "candidate")
+            await service.experiments.declare("trial", two_arms(newest, share=0), by="test")
+            chosen = service.arms.choose("user-1", "candidate")
+            assert chosen is not None
+            assert (chosen.loaded.bundle.bundle_id, chosen.label) == (newest, None)
+            with pytest.raises(UnknownArmError, match="expected one of control, candidate"):
+                service.arms.choose("user-1", "other")
+
+    asyncio.run(go())
+
+
+def test_a_bundle_that_no_arm_has_any_more_is_closed(registry: Registry) -> None:
+    newest, middle, _ = registry.ids()
+
+    async def go() -> None:
+        async with running(registry) as service:
+            await service.experiments.declare("trial", two_arms(middle), by="test")
+            assert metric(service, "reco_bundles_open") == 2
+            await service.experiments.publish("trial", "candidate", newest, by="test")
+            await until(lambda: metric(service, "reco_bundles_open") == 2)
+            await service.experiments.end("trial", by="test")
+            await until(lambda: metric(service, "reco_bundles_open") == 1)
+
+    asyncio.run(go())
+
+
+def test_a_stored_item_appears_in_every_arm(registry: Registry) -> None:
+    newest, _, _ = registry.ids()
+
+    async def go() -> None:
+        async with running(registry) as service:
+            await service.experiments.declare("trial", two_arms(newest), by="test")
+            await service.items.put({"item-3": GivenItem(title="Renamed")})
+            slots = (service.current, *service.catalogue.arms)
+            await until(lambda: {slot.loaded.items.shown(3).name for slot in slots} == {"Renamed"})
+            await service.live.set_hidden("item-4", hidden=True)
+            assert [4 in slot.loaded.hidden for slot in slots] == [True, True]
+
+    asyncio.run(go())
+
+
+def test_another_process_takes_up_what_the_registry_says(registry: Registry) -> None:
+    newest, _, oldest = registry.ids()
+
+    async def go() -> None:
+        async with running(registry, bundle_poll_s=0.05) as service:
+            registry.change_experiments(lambda before: declared(before, "trial", two_arms(newest), BY))
+            await until(lambda: serving_bundles(service) == {oldest, newest})
+            (registry.folder / "experiments.json").write_text("{damaged")
+            await until(lambda: service.experiments.bundles.registry_error)
+            assert serving_bundles(service) == {oldest, newest}
+
+    asyncio.run(go())
