@@ -11,6 +11,7 @@ from service.experiments.arm_bundles import ArmBundles
 from service.experiments.arms import Arms
 from service.experiments.control import ExperimentControl
 from service.experiments.experiments_file import ExperimentsFile
+from service.experiments.shadow import ShadowComparison
 from service.redis.pubsub import PubSub
 from service.settings import Settings
 from service.workers.siblings import Siblings
@@ -20,6 +21,7 @@ from service.workers.siblings import Siblings
 async def open_experiments(
     bundles: ArmBundles,
     arms: Arms,
+    shadow: ShadowComparison,
     lifecycle: BundleLifecycle,
     file: ExperimentsFile,
     settings: Settings,
@@ -37,7 +39,7 @@ async def open_experiments(
 
     control = ExperimentControl(arms, bundles, lifecycle.publishing, move=move, pubsub=pubsub, siblings=siblings)
     await bundles.poll()
-    work: dict[str, Work] = {"experiment_follower": bundles.follow}
+    work: dict[str, Work] = {"experiment_follower": bundles.follow, "shadow": shadow.run}
     if settings.experiments_file is not None:
         work["experiments_file"] = partial(file.follow, control, settings.rules_reload_s)
     async with supervised(bundles.metrics, work):
