@@ -172,7 +172,7 @@ async def open_service(
                     current, opened, loader, gate=gate, pubsub=live.pubsub, siblings=siblings
                 ) as service.bundles,
                 open_experiments(
-                    arm_bundles, service.arms, service.bundles, pubsub=live.pubsub, siblings=siblings
+                    arm_bundles, service.arms, service.bundles, settings, pubsub=live.pubsub, siblings=siblings
                 ) as service.experiments,
                 nullcontext() if siblings is None else siblings.connected(),  # once all of its handlers are there
             ):

@@ -112,7 +112,7 @@ class ArmBundles:
             if arm.bundle in self._slots:
                 self._serving[arm.name] = arm.bundle
             serving = self._serving.get(arm.name)
-            if serving is not None:
+            if serving is not None and serving in (arm.bundle, *arm.history):  # else the arm was rolled back from it
                 slots[arm.name] = self._slots[serving]
             problems[arm.name] = self.problem(arm.bundle)
         for name in self._serving.keys() - slots.keys():
@@ -146,25 +146,27 @@ class ArmBundles:
         self._loader.catalogue.arms = self.slots()
 
     @asynccontextmanager
-    async def loaded(self, bundle_ids: Collection[str]) -> AsyncIterator[None]:
+    async def loaded(self, bundle_ids: Collection[str], *, withdrawn: bool = False) -> AsyncIterator[None]:
         """Load bundles before an experiment names them, and keep them until the end of the context.
 
+        With `withdrawn`, also those that were withdrawn.
         UnknownBundleError, GateRefusedError, GateFailedError, SwapFailedError where one must not or cannot serve.
         """
         self._kept.update(bundle_ids)
         try:
             for bundle_id in sorted(bundle_ids):
-                await self._load(bundle_id)
+                await self._load(bundle_id, withdrawn=withdrawn)
             yield
         finally:
             self._kept.subtract(bundle_ids)
 
-    async def _load(self, bundle_id: str) -> None:
+    async def _load(self, bundle_id: str, *, withdrawn: bool = False) -> None:
         async with self._loading:
             if bundle_id in self._slots:
                 return
             self._problems.pop(bundle_id, None)
             try:
+                await self._check(bundle_id, withdrawn=withdrawn)
                 await self._open(bundle_id)
             except ServiceError as error:
                 self._failed(bundle_id, error.detail)
@@ -180,7 +182,6 @@ class ArmBundles:
         log.error("bundle not loaded for an arm", bundle=bundle_id, error=problem)
 
     async def _open(self, bundle_id: str) -> None:
-        await self._check(bundle_id)
         verify = self._settings.verify_bundle != "off"
         opened = await asyncio.to_thread(open_verified, self._registry, bundle_id, self._settings, verify=verify)
         loaded = await self._loader.load_warm(opened.bundle)
@@ -188,12 +189,12 @@ class ArmBundles:
         self._slots[bundle_id] = CurrentBundle(loaded, lambda: None, self._loader.catalogue.complete)
         self._loader.catalogue.arms = self.slots()
 
-    async def _check(self, bundle_id: str) -> None:
+    async def _check(self, bundle_id: str, *, withdrawn: bool) -> None:
         """Whether the bundle may serve: by its record, or by the gate where it has not run."""
         if not await asyncio.to_thread(self._registry.holds, bundle_id):
             raise UnknownBundleError(f"the registry has no bundle {bundle_id[:120]!r}; GET /bundles lists them")
         record = await asyncio.to_thread(self._registry.record, bundle_id)
-        if record.withdrawn is not None:
+        if record.withdrawn is not None and not withdrawn:
             raise SwapFailedError(f"{bundle_id} was withdrawn: {record.withdrawn.why}; publish it first")
         report: GateReport | None = None if record.gate is None else record.gate.report
         if record.published is None and (report is None or not report.passed):  # else a person let it serve before

@@ -327,6 +327,8 @@ class _DirectEndpoint:
             raise
         if not (request.timings.marks and request.timings.marks[-1][0] == KEPT):
             self._count(request, scope, fault=False)
+            if request.shown and service.arms.experiment is not None:
+                request.loaded.traffic.record_list(self.user_of(request) or "", request.shown)
         return response
 
     def _count(self, request: Request[Any], scope: Scope, *, fault: bool) -> None:
