@@ -54,6 +54,19 @@ def _tiny_bundle(after_seconds: int, seed: int) -> Path:
     return write_small_bundle(folder, after_seconds=after_seconds, seed=seed, neighbours={}, **sizes)
 
 
+def write_retrained_bundle(registry: Path, *, after_seconds: int = 0, **changes: Any) -> Path:
+    """The small bundle with all learned vectors twice as long: of the same catalogue and the same interactions."""
+    content = make_content(**changes)
+    vectors = {
+        name: None if rows is None else rows * 2
+        for name in ("user_embeddings", "item_embeddings", "fold_in", "user_own")
+        for rows in [getattr(content, name)]
+    }
+    parts = {part: rows * 2 for part, rows in content.item_parts.items()}
+    again = replace(content, **vectors, item_parts=parts)
+    return write_bundle(registry, again, created_at=MADE_AT + timedelta(seconds=after_seconds))
+
+
 def edited(bundle: Path, name: str, edit: Callable[[np.ndarray], None]) -> Path:
     """The bundle with an array changed and all sums right, as another writer than ours could make it."""
     array = np.load(bundle / name)

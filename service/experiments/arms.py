@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from index.experiments import Arm, Experiment
 from service.bundles.current import CurrentBundle
@@ -19,6 +19,16 @@ class ChosenArm(NamedTuple):
     label: str | None  # under which what is shown is counted; None: it is not
     loaded: LoadedBundle
     diverted: bool = False  # the user's own arm cannot serve, so the control does
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """What answers, traces and logs say of it."""
+        return {"experiment": self.experiment, "arm": self.arm}
+
+    @property
+    def why(self) -> Literal["own", "diverted", "forced"]:
+        """Why this arm answers."""
+        return "diverted" if self.diverted else "forced" if self.label is None else "own"
 
 
 @dataclass(frozen=True, eq=False)
