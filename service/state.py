@@ -178,11 +178,9 @@ async def open_service(
                 ) as service.bundles,
                 open_experiments(
                     arm_bundles,
-                    arms,
-                    service.shadow,
                     service.bundles,
-                    experiments_file,
-                    settings,
+                    shadow=service.shadow,
+                    file=experiments_file,
                     pubsub=live.pubsub,
                     siblings=siblings,
                 ) as service.experiments,
