@@ -220,7 +220,8 @@ def test_an_arm_whose_new_bundle_fails_gets_the_one_before_and_the_bad_one_waits
             await service.experiments.publish("trial", "candidate", newest, by="test")
             gone_back = lambda: registry.record(newest).withdrawn is not None  # noqa: E731
             await asyncio.wait_for(answer(service, failed=50, until_=gone_back), 20)
-            await until(lambda: serving(service) == middle)
+            slot_of = lambda: service.arms.served["candidate"].slot  # noqa: E731
+            await until(lambda: (slot := slot_of()) is not None and slot.bundle_id == middle)
             assert ended(service) is None
             with pytest.raises(SwapFailedError, match=r"was withdrawn: .* requests failed"):
                 await service.experiments.declare("trial", two_arms(newest, 20), by="test")
