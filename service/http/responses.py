@@ -252,6 +252,7 @@ class ExportedEvent(BaseModel):
     timestamp: float
     request_id: str | None
     bundle: str | None
+    arm: str | None = Field(None, description="of an experiment, as experiment/phase/arm")
     items: list[str]
 
 
@@ -442,6 +443,12 @@ class Ready(Answer):
     )
     forgotten_people: Literal["current", "last known", "unknown"] = Field(
         "current", description="as hidden_items; unknown: vectors of forgotten people may be in use"
+    )
+    experiments: str = Field(
+        "current", description="current, or why this process did not take up those of the registry or of the file"
+    )
+    arms_not_serving: dict[str, str] = Field(
+        {}, description="arms of the running experiment whose users get the control, with the reason"
     )
 
 
