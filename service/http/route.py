@@ -385,6 +385,8 @@ class _DirectEndpoint:
             self._count(request, scope, fault=False)
             if self.impressions and service.arms.shadow is not None:
                 self._offer_to_shadow(service, request, response)
+            if request.shown and service.arms.experiment is not None:
+                request.loaded.traffic.record_list(self.user_of(request) or "", request.shown)
         return response
 
     def _offer_to_shadow(self, service: Service, request: Request[Any], response: Answered) -> None:

@@ -128,6 +128,16 @@ class ExperimentMetrics(TaskMetrics):
             registry=r,
             buckets=LATENCY_BUCKETS,
         )
+        self.arm_endings = Counter(
+            "reco_arm_endings",
+            "Arms that this process ended by a guardrail: errors, slow, coverage. Outcomes: ended, rolled_back (to the "
+            "arm's bundle before), done_by_another, failed.",
+            ["reason", "outcome"],
+            registry=r,
+        )
+        for reason in ("errors", "slow", "coverage"):
+            for outcome in ("ended", "rolled_back", "done_by_another", "failed"):
+                self.arm_endings.labels(reason, outcome)
 
 
 class RankingMetrics(TaskMetrics):

@@ -182,7 +182,7 @@ def test_the_shadow_is_in_no_answer_no_cache_no_impression_and_no_traffic_of_the
     pair: Pair, service: Serving
 ) -> None:
     assert service.arms.shadow is not None
-    before = [counted_answers(slot) for slot in (service.arms._current, service.arms.shadow)]
+    before = [counted_answers(slot) for slot in (service.arms.current, service.arms.shadow)]
     series = ('reco_events_total{kind="impression"}', 'reco_vectors_total{source="bundle"}')
     logged_before, vectors_before = (counted(service.client, one) for one in series)
     service.list_each(["user-10", "user-11"])
@@ -193,7 +193,7 @@ def test_the_shadow_is_in_no_answer_no_cache_no_impression_and_no_traffic_of_the
     wait_until(lambda: counted(service.client, series[0]) >= logged_before + 4)
     assert counted(service.client, series[0]) == logged_before + 4
     assert counted(service.client, series[1]) - vectors_before <= 2  # profiles of what is shown
-    assert counted_answers(service.arms._current) == before[0] + 2  # the cached ones are none
+    assert counted_answers(service.arms.current) == before[0] + 2  # the cached ones are none
     assert counted_answers(service.arms.shadow) == before[1]
     assert service.requests("compared") == 2  # nor are they compared
 
