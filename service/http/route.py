@@ -383,7 +383,7 @@ class _DirectEndpoint:
             raise
         if not (request.timings.marks and request.timings.marks[-1][0] == KEPT):
             self._count(request, scope, fault=False)
-            if request.shown and service.arms.experiment is not None:
+            if request.arm is not None and request.arm.label is not None and request.shown:
                 request.loaded.traffic.record_list(self.user_of(request) or "", request.shown)
         return response
 
