@@ -6,6 +6,7 @@ those that ended are kept for their reports.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, Field, ValidationError, model_validator
@@ -19,6 +20,7 @@ from index.records import PointerMove
 DOCUMENT = "experiments.json"
 MOST_ENDED = 100  # experiments that are kept for their reports; the oldest is dropped
 MOST_ARMS = 10
+MOST_PHASES = 100  # earlier ones that are kept for their reports
 ALL = 100.0  # percent
 
 Metric = Literal["click_through", "conversion", "revenue"]
@@ -52,7 +54,7 @@ class Guardrails(FrozenModel):
         Share | None,
         Field(description="distinct items that it shows, divided by the control's in as many lists"),
     ] = 0.5
-    min_requests: Annotated[int, Field(ge=20, description="of an arm before it is judged")] = 200
+    min_requests: Annotated[int, Field(ge=20, le=10**9, description="of an arm before it is judged")] = 200
 
 
 class GivenExperiment(FrozenModel):
@@ -92,6 +94,13 @@ class Arm(GivenArm):
     ended: PointerMove | None = None  # its users are served by the control
 
 
+class Phase(FrozenModel):
+    """A phase: when it began, and the arms as they were at its end, or are now."""
+
+    at: AwareDatetime
+    arms: Annotated[tuple[Arm, ...], Field(min_length=1)]
+
+
 class Experiment(FrozenModel):
     """One experiment. A phase begins whenever the arms or weights change: users of two phases are not compared."""
 
@@ -105,6 +114,7 @@ class Experiment(FrozenModel):
     started: PointerMove
     phase: int = 1
     phase_at: AwareDatetime
+    earlier: tuple[Phase, ...] = ()  # phases, oldest first
     ended: PointerMove | None = None
     winner: Name | None = None  # the arm whose bundle was published at the end
 
@@ -117,9 +127,20 @@ class Experiment(FrozenModel):
         """The arm of that name."""
         return next((arm for arm in self.arms if arm.name == name), None)
 
-    def label(self, arm: str) -> str:
-        """What events and counts of an arm carry in this phase."""
-        return f"{self.name}/{self.phase}/{arm}"
+    def label(self, arm: str, phase: int | None = None) -> str:
+        """What events and counts of an arm carry in a phase; None: the latest."""
+        return f"{self.name}/{phase or self.phase}/{arm}"
+
+    @property
+    def phases(self) -> dict[int, Phase]:
+        """All phases that are kept by number, the latest last."""
+        kept = (*self.earlier, Phase(at=self.phase_at, arms=self.arms))
+        return dict(enumerate(kept, start=self.phase - len(self.earlier)))
+
+    def in_next_phase(self, before: "Experiment", at: datetime) -> "Experiment":
+        """This state of the experiment as the phase that follows the one of `before`."""
+        earlier = (*before.earlier, Phase(at=before.phase_at, arms=before.arms))[-MOST_PHASES:]
+        return self.model_copy(update={"phase": before.phase + 1, "phase_at": at, "earlier": earlier})
 
     @property
     def bundles(self) -> set[str]:

@@ -26,6 +26,7 @@ from service.bundles.open_published import open_published
 from service.errors import InvalidRequestError
 from service.events.export import export_all
 from service.events.open_log import check_log
+from service.experiments.experiments_file import read_experiment
 from service.hidden.sqlite_store import SqliteHiddenItems
 from service.http.security.keys import new_key as make_key
 from service.http.server import make_server, worker_listeners
@@ -109,6 +110,8 @@ def _app(settings: Settings, worker: Worker | None = None) -> FastAPI:
     opened = open_published(settings)
     check_rules(settings, opened.bundle)
     check_launcher(settings)
+    if settings.experiments_file is not None:
+        read_experiment(settings.experiments_file)  # InputError where it is invalid
     return create_app(settings, opened=opened, worker=worker)
 
 

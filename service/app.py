@@ -27,6 +27,7 @@ from service.http.route import DispatchMiddleware
 from service.http.routes import (
     bundles,
     events,
+    experiments,
     health,
     images,
     item_changes,
@@ -109,6 +110,7 @@ def _routes(settings: Settings) -> list[APIRoute]:
         *events.routes(settings),
         *retrain.routes(),
         *bundles.routes(),
+        *experiments.routes(),
         *health.routes(),
     ]
 

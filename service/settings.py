@@ -376,7 +376,7 @@ class RankingSettings(MilvusSettings):
     rules_file: Path | None = Field(
         None, description="file of rules, .json or .toml (docs/answers.md), reloaded when it changes; unset: none"
     )
-    rules_reload_s: Seconds = Field(1.0, description="interval between reloads of the file of rules")
+    rules_reload_s: Seconds = Field(1.0, description="interval between reloads of the files of rules and experiments")
     past_items: Annotated[int, Field(ge=0)] = Field(3, description="number of past items named in an explanation")
     item_cache: Count = Field(100_000, description="number of items whose decoded metadata is cached")
     images: str | None = Field(
@@ -494,6 +494,16 @@ class BundleSettings(ProcessSettings):
     )
 
 
+class ExperimentSettings(_Group):
+    """Experiments on live traffic."""
+
+    experiments_file: Path | None = Field(
+        None,
+        description="file that declares which experiment runs, .json or .toml (docs/experiments.md), taken up when it "
+        "changes; unset: HTTP declares it",
+    )
+
+
 class RetrainSettings(EventSettings):
     """Retraining."""
 
@@ -598,12 +608,14 @@ GROUPS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("Milvus", MilvusSettings),
     ("Encoding", EncodingSettings),
     ("Bundles", BundleSettings),
+    ("Experiments", ExperimentSettings),
     ("Retraining", RetrainSettings),
 )
 
 
 class Settings(
     RetrainSettings,
+    ExperimentSettings,
     EncodingSettings,
     BundleSettings,
     RankingSettings,

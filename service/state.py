@@ -23,8 +23,10 @@ from service.events.open_log import open_intake
 from service.experiments.arm_bundles import ArmBundles
 from service.experiments.arms import Arms
 from service.experiments.control import ExperimentControl
+from service.experiments.experiments_file import ExperimentsFile
 from service.experiments.opening import open_experiments
 from service.experiments.retrained import RetrainedArms
+from service.experiments.shadow import ShadowComparison
 from service.items.intake import ItemIntake
 from service.items.open_items import following, open_items
 from service.live import LiveUpdates, open_live
@@ -69,6 +71,8 @@ class Service:
     recent: RecentRequests
     current: CurrentBundle
     arms: Arms
+    experiments_file: ExperimentsFile
+    shadow: ShadowComparison
     catalogue: LivingCatalogue
     siblings: Siblings | None = None  # the other workers of this machine; None where this is the only process
     scrape: WorkersScrape | None = None  # answers /metrics for all workers
@@ -128,6 +132,7 @@ async def open_service(
     ):
         live.on_forgotten.append(lambda forgotten: recent.drop(forgotten.times))
         rules = RulesFile(settings.rules_file, metrics, on_change=responses.clear)
+        experiments_file = ExperimentsFile(settings.experiments_file, metrics)
         sampler = RecallSampler(settings.recall_sample, metrics, rng)
         lookup_for = partial(live.lookup_for, cache=cache)
         catalogue = LivingCatalogue(
@@ -151,13 +156,13 @@ async def open_service(
             responses.clear()
 
         current = CurrentBundle(await loader.load(opened.bundle), on_replace, catalogue.complete)
-        catalogue.current = current
+        catalogue.current, arms = current, Arms(current)
         service = Service(
             settings, metrics, cache, responses, feedback, items, live, people, rules, retraining, recent, current,
-            Arms(current), catalogue, siblings,
+            arms, experiments_file, ShadowComparison(arms, metrics, siblings), catalogue, siblings,
             scrape=None if siblings is None else WorkersScrape(siblings, metrics.registry),
         )  # fmt: skip
-        arm_bundles = ArmBundles(service.arms, loader, gate, feedback.known_bundles.add)
+        arm_bundles = ArmBundles(arms, loader, gate, feedback.known_bundles.add)
         await _warm_up(service, loader, start_requests(service))
         sampler.serve(current.bundle_id)
         try:
@@ -175,7 +180,12 @@ async def open_service(
                     current, opened, loader, gate=gate, pubsub=live.pubsub, siblings=siblings
                 ) as service.bundles,
                 open_experiments(
-                    arm_bundles, service.arms, service.bundles, settings, pubsub=live.pubsub, siblings=siblings
+                    arm_bundles,
+                    service.bundles,
+                    shadow=service.shadow,
+                    file=experiments_file,
+                    pubsub=live.pubsub,
+                    siblings=siblings,
                 ) as service.experiments,
                 nullcontext() if siblings is None else siblings.connected(),  # once all of its handlers are there
             ):

@@ -20,6 +20,7 @@ from index.manifest import INDEX, MANIFEST, MODALITIES, PARTS, digest_of, manife
 from index.recency import Recency
 from index.storage import sha256_of
 from index.tables import Precision
+from loadtests.random_bundle import retrained
 
 CATEGORIES = ("chair", "lamp", "table", "rug")
 MATERIALS = ("oak", "brass", "wool")
@@ -55,16 +56,9 @@ def _tiny_bundle(after_seconds: int, seed: int) -> Path:
 
 
 def write_retrained_bundle(registry: Path, *, after_seconds: int = 0, **changes: Any) -> Path:
-    """The small bundle with all learned vectors twice as long: of the same catalogue and the same interactions."""
-    content = make_content(**changes)
-    vectors = {
-        name: None if rows is None else rows * 2
-        for name in ("user_embeddings", "item_embeddings", "fold_in", "user_own")
-        for rows in [getattr(content, name)]
-    }
-    parts = {part: rows * 2 for part, rows in content.item_parts.items()}
-    again = replace(content, **vectors, item_parts=parts)
-    return write_bundle(registry, again, created_at=MADE_AT + timedelta(seconds=after_seconds))
+    """The small bundle with other learned vectors: of the same catalogue and the same interactions."""
+    created_at = MADE_AT + timedelta(seconds=after_seconds)
+    return write_bundle(registry, retrained(make_content(**changes)), created_at=created_at)
 
 
 def edited(bundle: Path, name: str, edit: Callable[[np.ndarray], None]) -> Path:

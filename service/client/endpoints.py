@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from index.attribute_types import AttributeType
 from service.events.event import GivenEvent
+from service.http.experiment_responses import EndedAnswer, ExperimentAnswer, ExperimentsAnswer
 from service.http.responses import (
     Alive,
     BatchAnswer,
@@ -323,6 +324,42 @@ def retraining(job: str, *, log_lines: int | None = None) -> ClientRequest[FullJ
 def cancel_retraining(job: str) -> ClientRequest[JobAnswer]:
     """Cancel a retraining; its bundle is not published (admin)."""
     return ClientRequest("DELETE", _path("retrain", job), JobAnswer, {})
+
+
+def experiments() -> ClientRequest[ExperimentsAnswer]:
+    """The experiment that runs, those that ended, and what their arms do in the process that responds."""
+    return ClientRequest("GET", "/experiments", ExperimentsAnswer, {})
+
+
+def declare_experiment(name: str, experiment: Mapping[str, Any]) -> ClientRequest[ExperimentAnswer]:
+    """Start an experiment or change the running one (admin); Conflict where a bundle is refused or another one runs."""
+    path = _path("experiments", name)
+    return ClientRequest("PUT", path, ExperimentAnswer, {}, dict(experiment), timeout_s=SWAP_TIMEOUT_S)
+
+
+def publish_to_arm(name: str, arm: str, bundle_id: str) -> ClientRequest[ExperimentAnswer]:
+    """Give an arm another bundle (admin); Conflict where the gate or the process refuses it."""
+    path, body = _path("experiments", name, "/publish"), {"arm": arm, "bundle": bundle_id}
+    return ClientRequest("POST", path, ExperimentAnswer, {}, body, timeout_s=SWAP_TIMEOUT_S)
+
+
+def rollback_arm(name: str, arm: str, *, leaving: str | None = None) -> ClientRequest[ExperimentAnswer]:
+    """Give an arm its bundle before, or end it (admin); with `leaving`, only while it has that bundle."""
+    path, body = _path("experiments", name, "/rollback"), _without_none({"arm": arm, "leaving": leaving})
+    return ClientRequest(
+        "POST", path, ExperimentAnswer, {}, body, idempotent=leaving is not None, timeout_s=SWAP_TIMEOUT_S
+    )
+
+
+def end_arm(name: str, arm: str) -> ClientRequest[ExperimentAnswer]:
+    """End one arm (admin): its users get the control."""
+    return ClientRequest("POST", _path("experiments", name, "/end-arm"), ExperimentAnswer, {}, {"arm": arm})
+
+
+def end_experiment(name: str, *, winner: str | None = None) -> ClientRequest[EndedAnswer]:
+    """End an experiment (admin); the bundle of a winner is published to everybody first."""
+    path, body = _path("experiments", name, "/end"), _without_none({"winner": winner})
+    return ClientRequest("POST", path, EndedAnswer, {}, body, timeout_s=SWAP_TIMEOUT_S)
 
 
 def healthz() -> ClientRequest[Alive]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from index.experiments import Arm, Experiment
+from index.records import PointerMove
 from service.bundles.current import CurrentBundle
 from service.bundles.loaded import LoadedBundle
 from service.experiments.assignment import Assignment
@@ -40,13 +41,25 @@ class ServedArm:
     slot: CurrentBundle | None  # None: it has ended, or its bundle cannot serve
     problem: str = ""  # why its bundle, or its newest one, does not serve
 
+    @property
+    def not_serving(self) -> str:
+        """Why its users get the control; empty where they do not."""
+        if self.slot is not None:
+            return ""
+        return self.problem if self.arm.ended is None else why_ended(self.arm.ended)
+
+
+def why_ended(move: PointerMove) -> str:
+    """Why an arm or an experiment ended, for people."""
+    return f"ended by {move.by}" + (f": {move.why}" if move.why else "")
+
 
 class Arms:
     """The running experiment. Requests read it; `take_up` replaces it between two requests."""
 
     def __init__(self, current: CurrentBundle) -> None:
         self.experiment: Experiment | None = None
-        self._current = current
+        self.current = current
         self.shadow: CurrentBundle | None = None  # of the bundle that answers too and is not shown
         self._served: dict[str, ServedArm] = {}
         self._assignment = Assignment("", ())
@@ -72,7 +85,7 @@ class Arms:
         served: dict[str, ServedArm] = {}
         for arm in arms:
             assert experiment is not None
-            slot = None if arm.ended else self._current if arm.bundle is None else slots.get(arm.name)
+            slot = None if arm.ended else self.current if arm.bundle is None else slots.get(arm.name)
             served[arm.name] = ServedArm(arm, experiment.label(arm.name), slot, problems.get(arm.name, ""))
         self._assignment = Assignment("" if experiment is None else experiment.salt, arms)
         self.experiment, self._served, self.shadow = experiment, served, shadow
@@ -90,7 +103,7 @@ class Arms:
         if own.slot is not None:
             return ChosenArm(self.experiment.name, own.arm.name, own.label, own.slot.loaded)
         control = self.experiment.control.name
-        return ChosenArm(self.experiment.name, control, None, self._current.loaded, diverted=True)
+        return ChosenArm(self.experiment.name, control, None, self.current.loaded, diverted=True)
 
     def _forced(self, name: str) -> ChosenArm:
         if self.experiment is None:

@@ -14,6 +14,7 @@ from service.experiments.transitions import (
     declared,
     rolled_back,
     taken_out,
+    taken_up,
     with_arm_ended,
     with_bundle,
     with_end,
@@ -70,13 +71,13 @@ class ExperimentControl:
         """Start an experiment or change the running one; its bundles are checked and loaded first.
 
         UnknownBundleError, GateRefusedError, GateFailedError, SwapFailedError where one of them must not or cannot
-        serve. applied: the digest of the file that declares it, which is stored.
+        serve. applied: the digest of the file that declares it, which is stored; nothing changes if it is the newest.
         """
         change = partial(declared, name=name, given=given, move=self._move(by, ""))
         change(await self.experiments())  # refuses before anything is loaded
         named = {arm.bundle for arm in given.arms if arm.bundle} | ({given.shadow.bundle} if given.shadow else set())
         async with self.bundles.loaded(named):
-            await self._apply(lambda before: change(before).with_applied(applied) if applied else change(before))
+            await self._apply(partial(taken_up, digest=applied, change=change) if applied else change)
         return await self.find(name)
 
     async def publish(self, name: str, arm: str, bundle_id: str, *, by: str, readmit: bool = True) -> Experiment:
@@ -138,6 +139,15 @@ class ExperimentControl:
                 outcome = await self._publishing.publish(arm.bundle, by=by)
         await self._apply(partial(with_end, name=name, move=self._move(by, ""), winner=winner))
         return await self.find(name), outcome
+
+    async def end_running(self, *, by: str, applied: str) -> None:
+        """End whichever experiment runs, as the file with this digest declares none; it is stored as in `declare`."""
+        move = self._move(by, "the file declares none")
+
+        def change(before: Experiments) -> Experiments:
+            return before if before.running is None else with_end(before, before.running.name, move)
+
+        await self._apply(partial(taken_up, digest=applied, change=change))
 
     async def _apply(self, change: Change) -> None:
         await self._publishing.with_registry(self._registry.change_experiments, change)

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from index.experiments import Arm, Experiment, Experiments, GivenExperiment, same_split
+from index.experiments import Arm, Change, Experiment, Experiments, GivenExperiment, same_split
 from index.records import PointerMove
 from service.experiments.errors import ExperimentConflictError, UnknownArmError, UnknownExperimentError
 
@@ -58,7 +58,7 @@ def _changed(running: Experiment, given: GivenExperiment, at: datetime) -> Exper
     resumed = any(arm.ended is None and (running.arm(arm.name) or arm).ended is not None for arm in arms)
     if same_split(running.arms, arms) and not resumed:
         return changed
-    return changed.model_copy(update={"phase": running.phase + 1, "phase_at": at})
+    return changed.in_next_phase(running, at)
 
 
 def _arm(before: Arm, weight: float, bundle: str | None) -> Arm:
@@ -66,6 +66,13 @@ def _arm(before: Arm, weight: float, bundle: str | None) -> Arm:
         return before.model_copy(update={"weight": weight})
     history = before.history if before.bundle is None else (*before.history, before.bundle)[-MOST_HISTORY:]
     return before.model_copy(update={"weight": weight, "bundle": bundle, "history": history, "ended": None})
+
+
+def taken_up(experiments: Experiments, digest: str, change: Change) -> Experiments:
+    """Apply what the file with this digest declares, unless it is the one that was taken up last."""
+    if experiments.applied[-1:] == (digest,):
+        return experiments
+    return change(experiments).with_applied(digest)
 
 
 def with_bundle(experiments: Experiments, name: str, arm: str, bundle: str, at: datetime) -> Experiments:
@@ -76,9 +83,9 @@ def with_bundle(experiments: Experiments, name: str, arm: str, bundle: str, at: 
     running, found = _running_arm(experiments, name, arm)
     if arm == running.control.name:
         raise ExperimentConflictError(f"arm {arm} is the control, which serves the published bundle; publish that")
-    changed = running.with_arm(_arm(found, found.weight, bundle))
+    changed = running.with_arm(_arm(found, found.weight, bundle).model_copy(update={"ended": None}))
     if found.ended is not None:
-        changed = changed.model_copy(update={"phase": running.phase + 1, "phase_at": at})
+        changed = changed.in_next_phase(running, at)
     return experiments.model_copy(update={"running": changed})
 
 

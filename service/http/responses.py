@@ -444,6 +444,12 @@ class Ready(Answer):
     forgotten_people: Literal["current", "last known", "unknown"] = Field(
         "current", description="as hidden_items; unknown: vectors of forgotten people may be in use"
     )
+    experiments: str = Field(
+        "current", description="current, or why this process did not take up those of the registry or of the file"
+    )
+    arms_not_serving: dict[str, str] = Field(
+        {}, description="arms of the running experiment whose users get the control, with the reason"
+    )
 
 
 class Refusal(BaseModel):

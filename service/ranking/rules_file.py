@@ -14,7 +14,7 @@ import structlog
 from index.bundle import Bundle
 from index.errors import InputError
 from service.background import supervised
-from service.declared_file import read_declared
+from service.declared_file import read_declared, stamp_of
 from service.errors import InvalidRequestError
 from service.ranking.constraints import NO_CONSTRAINTS, Constraints, rule_constraints
 from service.ranking.facets import FacetStore
@@ -45,7 +45,7 @@ class RulesFile:
         self._path = path
         self._on_change = on_change
         self._reloads = metrics.rules_reloads
-        self._stamp = None if path is None else _stamp(path)  # before reading, so that a concurrent change is noticed
+        self._stamp = None if path is None else stamp_of(path)  # before reading, so that a concurrent change is noticed
         self._activate(NO_RULES if path is None else read_rules(path))
         self._resolved: WeakKeyDictionary[FacetStore, tuple[Rules, Constraints]] = WeakKeyDictionary()
 
@@ -74,7 +74,7 @@ class RulesFile:
         """Activate the file's rules if it changed and is valid."""
         if self._path is None:
             return
-        stamp = await asyncio.to_thread(_stamp, self._path)
+        stamp = await asyncio.to_thread(stamp_of, self._path)
         if stamp == self._stamp:
             return
         self._stamp = stamp
@@ -105,12 +105,3 @@ async def reload_rules(
 
     async with supervised(metrics, {} if settings.rules_file is None else {"rules_file": watch}):
         yield
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """Values that differ whenever the file was changed or replaced; None without a file."""
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return stat.st_mtime_ns, stat.st_size, stat.st_ino

@@ -164,18 +164,20 @@ ALL = {
     "event_follower", "message_listener", "hidden_items", "bundle_follower", "bundle_files", "bundle_canary",
     "rules_file", "api_keys", "audit", "rate_limits", "retraining", "timeouts", "recall_sampler",
     "item_follower", "untrained_items", "living_items", "encoded_items", "forgetting", "archive_cleaning",
-    "experiment_follower", "guardrails",
+    "experiment_follower", "experiments_file", "shadow", "guardrails",
 }  # fmt: skip
 
 
 def test_every_task_of_a_service_is_supervised_and_one_that_ends_is_seen_from_outside(
     registry: Path, valkey: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "rules.json").write_text("{}")
+    for name in ("rules.json", "experiments.json"):
+        (tmp_path / name).write_text("{}")
     key, line = new_key("ops", "admin")
     (tmp_path / "keys").write_text(line)
     settings = {
         "rules_file": tmp_path / "rules.json", "api_keys_file": tmp_path / "keys", "redis_url": valkey.url,
+        "experiments_file": tmp_path / "experiments.json",
         "retrain_data": tmp_path, "live_poll_s": 0.02, "data": tmp_path / "data",
     }  # fmt: skip
     monkeypatch.setattr(background, "MAX_S", 0.3)
@@ -197,8 +199,8 @@ def test_every_task_of_a_service_is_supervised_and_one_that_ends_is_seen_from_ou
 
 AWAITED = {  # by what starts them, or by the requests that wait for them
     "background.py", "http/connection.py", "users/lookup.py", "bundles/publishing.py", "retrain/supervisor.py",
-    "redis/client.py", "ranking/facets.py", "ranking/similar.py", "people/forgetting.py", "batch/run.py",
-    "encoding/process.py",
+    "redis/client.py", "ranking/built_once.py", "ranking/facets.py", "ranking/similar.py",
+    "people/forgetting.py", "batch/run.py", "encoding/process.py",
 }  # fmt: skip
 
 

@@ -52,6 +52,8 @@ async def readyz(service: Service, request: Request[Query]) -> dict[str, Any]:
         "control_file": service.live.hidden.problem or "usable",
         "hidden_items": service.live.hidden.state,
         "forgotten_people": service.live.forgotten.state,
+        "experiments": service.experiments.bundles.registry_error or service.experiments_file.problem or "current",
+        "arms_not_serving": {name: why for name, one in service.arms.served.items() if (why := one.not_serving)},
     }
 
 

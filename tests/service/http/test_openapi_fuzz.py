@@ -57,6 +57,9 @@ UNTOLD = (  # reasons to refuse that no schema can tell: they depend on the bund
     "filter: ",  # a language of its own
     "this bundle has",
     "appears twice",
+    "the weights sum to",
+    "the first one is the control",
+    "name: expected text of the pattern",
     "is both pinned and blocked",
     "offset + k is",
     "this request costs",

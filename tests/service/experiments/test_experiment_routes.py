@@ -1,0 +1,223 @@
+"""Experiments over HTTP: declared, changed, shown and ended."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from bundles import write_small_bundle, write_tiny_bundle
+from servers import CREATED, serving, wait_until
+
+from index.experiments import DOCUMENT
+from index.gate_report import GateCheck, GateReport
+from index.records import GateResult, PointerMove
+from index.registry import Registry
+from service.experiments.transitions import with_bundle
+
+
+class Shop:
+    """A service with a published bundle and a second one."""
+
+    def __init__(self, client: httpx.Client, registry: Path, first: str, second: str) -> None:
+        self.client, self.registry, self.first, self.second = client, registry, first, second
+
+    def put(self, name: str, *arms: dict[str, Any], **more: Any) -> httpx.Response:
+        return self.client.put(f"/experiments/{name}", json={"arms": arms, **more})
+
+    def post(self, name: str, action: str, **body: Any) -> httpx.Response:
+        return self.client.post(f"/experiments/{name}/{action}", json=body)
+
+    def running(self) -> dict[str, Any] | None:
+        return self.client.get("/experiments").json()["running"]  # type: ignore[no-any-return]
+
+    def ready(self) -> dict[str, Any]:
+        return self.client.get("/readyz").raise_for_status().json()  # type: ignore[no-any-return]
+
+
+def arm(name: str, weight: float, bundle: str | None = None) -> dict[str, Any]:
+    return {"name": name, "weight": weight, "bundle": bundle}
+
+
+def arms(response: httpx.Response) -> dict[str, dict[str, Any]]:
+    assert response.status_code == 200, response.text
+    return {one["name"]: one for one in response.json()["experiment"]["arms"]}
+
+
+def refusal(response: httpx.Response) -> tuple[int, str, str]:
+    told = response.json()
+    return response.status_code, told["error"], told["detail"]
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    registry = tmp_path_factory.mktemp("registry")
+    first, second = two_bundles(registry)
+    with serving(registry=registry, bundle_poll_s=0.05) as client:
+        yield Shop(client, registry, first, second)
+
+
+def two_bundles(registry: Path) -> tuple[str, str]:
+    """The second one served before the first, so that no gate needs to run."""
+    first, second = (write_small_bundle(registry, after_seconds=seed, seed=seed).name for seed in range(2))
+    for name in (second, first):
+        Registry(registry).publish(name, PointerMove(at=CREATED, by="test"))
+    return first, second
+
+
+@pytest.fixture(autouse=True)
+def none_runs(shop: Shop) -> Iterator[None]:
+    yield
+    running = shop.running()
+    if running is not None:
+        shop.post(running["name"], "end").raise_for_status()
+
+
+def test_a_declared_experiment_serves_at_once_and_is_listed(shop: Shop) -> None:
+    told = arms(shop.put("twins", arm("control", 90), arm("twin", 10)))
+    assert {name: (one["weight"], one["state"], one["serves"]) for name, one in told.items()} == {
+        "control": (90, "serving", shop.first),
+        "twin": (10, "serving", shop.first),
+    }
+    running = shop.running()
+    assert running is not None
+    assert (running["name"], running["state"], running["phase"]) == ("twins", "running", 1)
+
+
+def test_other_weights_begin_a_new_phase(shop: Shop) -> None:
+    shop.put("weighed", arm("control", 90), arm("twin", 10))
+    changed = shop.put("weighed", arm("control", 80), arm("twin", 20)).json()["experiment"]
+    assert (changed["phase"], [one["weight"] for one in changed["arms"]]) == (2, [80, 20])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ([arm("control", 50), arm("twin", 40)], "arms: the weights sum to 90, expected 100"),
+        ([arm("a", 50), arm("a", 50)], "arms: a appears twice, expected different names"),
+        ([arm("a", 50, "20260101T120000Z-x-00000000"), arm("b", 50)], "expected none"),
+        ([arm("A", 50), arm("b", 50)], "arms.0.name: string should match pattern"),
+    ],
+)
+def test_wrong_arms_are_refused_with_what_was_found(shop: Shop, given: list[dict[str, Any]], said: str) -> None:
+    status, error, detail = refusal(shop.put("wrong", *given))
+    assert (status, error) == (422, "invalid_request")
+    assert said in detail
+    assert shop.running() is None
+
+
+def test_a_wrong_name_is_refused_with_what_was_expected(shop: Shop) -> None:
+    status, _, detail = refusal(shop.put("Two%20Words", arm("control", 100)))
+    assert (status, detail) == (
+        422,
+        "name: expected text of the pattern '^[a-z0-9][a-z0-9._-]{0,63}$', found 'Two Words'",
+    )
+
+
+def test_a_second_experiment_and_another_salt_are_refused_with_what_runs(shop: Shop) -> None:
+    shop.put("only", arm("control", 100))
+    assert refusal(shop.put("another", arm("control", 100))) == (
+        409,
+        "experiment_conflict",
+        "experiment only runs; end it first, as one runs at a time",
+    )
+    status, error, detail = refusal(shop.put("only", arm("control", 100), salt="pepper"))
+    assert (status, error) == (409, "experiment_conflict")
+    assert "found 'pepper', expected 'only'" in detail
+
+
+def test_an_arm_of_a_bundle_that_is_not_there_changes_nothing(shop: Shop) -> None:
+    status, error, _ = refusal(shop.put("none", arm("control", 50), arm("b", 50, "20260101T120000Z-x-00000000")))
+    assert (status, error) == (404, "unknown_bundle")
+    assert shop.running() is None
+
+
+def test_an_arm_of_a_bundle_that_the_gate_refuses_changes_nothing(shop: Shop) -> None:
+    worse = write_small_bundle(shop.registry, after_seconds=9).name
+    check = GateCheck(name="recall", passed=False, found="0.1", required="0.2")
+    report = GateReport(bundle_id=worse, checks=(check,))
+    Registry(shop.registry).save_gate_report(worse, GateResult(at=CREATED, report=report))
+    refused = shop.put("worse", arm("control", 50), arm("b", 50, worse))
+    assert refusal(refused)[:2] == (409, "gate_refused")
+    assert refused.json()["gate"]["passed"] is False
+    assert shop.running() is None
+
+
+def test_the_winner_of_an_experiment_is_published_to_everybody(shop: Shop) -> None:
+    assert arms(shop.put("models", arm("control", 90), arm("other", 10, shop.second)))["other"]["serves"] == shop.second
+    ended = shop.post("models", "end", winner="other")
+    try:
+        assert (ended.json()["published"], ended.json()["experiment"]["winner"]) == (shop.second, "other")
+        assert shop.ready()["bundle"] == shop.second
+        assert shop.running() is None
+    finally:
+        shop.client.post("/bundles/rollback", params={"leaving": shop.second}).raise_for_status()
+
+
+def test_an_arm_gets_another_bundle_and_its_bundle_before(shop: Shop) -> None:
+    shop.put("moves", arm("control", 50), arm("b", 50, shop.first))
+    assert arms(shop.post("moves", "publish", arm="b", bundle=shop.second))["b"]["serves"] == shop.second
+    assert arms(shop.post("moves", "rollback", arm="b", leaving=shop.second))["b"]["serves"] == shop.first
+
+
+def test_a_repeated_rollback_of_an_arm_with_leaving_changes_nothing(shop: Shop) -> None:
+    shop.put("again", arm("control", 50), arm("b", 50, shop.first))
+    for _ in range(2):
+        told = arms(shop.post("again", "rollback", arm="b", leaving=shop.second))["b"]
+        assert (told["state"], told["serves"]) == ("serving", shop.first)
+
+
+def test_an_arm_that_ended_is_shown_with_who_ended_it(shop: Shop) -> None:
+    shop.put("ends", arm("control", 50), arm("b", 50))
+    told = arms(shop.post("ends", "end-arm", arm="b"))["b"]
+    assert (told["state"], told["serves"], told["reason"]) == ("ended", None, "ended by anybody")
+    assert shop.ready()["arms_not_serving"] == {"b": "ended by anybody"}
+
+
+@pytest.mark.parametrize("action", ["publish", "rollback", "end-arm"])
+def test_an_arm_that_there_is_not_is_refused_with_those_there_are(shop: Shop, action: str) -> None:
+    name = f"names-{action}"
+    shop.put(name, arm("control", 50), arm("b", 50))
+    more = {"bundle": shop.second} if action == "publish" else {}
+    assert refusal(shop.post(name, action, arm="c", **more)) == (
+        404,
+        "unknown_arm",
+        f"experiment {name} has no arm 'c'; expected one of control, b",
+    )
+
+
+def test_an_unknown_experiment_cannot_be_ended(shop: Shop) -> None:
+    assert refusal(shop.post("nobody", "end"))[:2] == (404, "unknown_experiment")
+
+
+def test_an_arm_whose_bundle_is_gone_is_shown_with_the_reason_and_the_service_is_ready(shop: Shop) -> None:
+    shop.put("gone", arm("control", 50), arm("b", 50))
+    missing = "20260101T120000Z-x-00000000"
+    Registry(shop.registry).change_experiments(lambda before: with_bundle(before, "gone", "b", missing, CREATED))
+    wait_until(lambda: f"the registry has no bundle {missing!r}" in shop.ready()["arms_not_serving"].get("b", ""))
+    running = shop.running()
+    assert running is not None
+    assert (running["arms"][1]["state"], running["arms"][1]["serves"]) == ("unavailable", None)
+
+
+def test_a_damaged_document_of_experiments_is_shown_and_the_arms_go_on(shop: Shop) -> None:
+    shop.put("whole", arm("control", 50), arm("b", 50))
+    document = shop.registry / DOCUMENT
+    kept = document.read_bytes()
+    document.write_bytes(kept[:100])
+    try:
+        wait_until(lambda: "experiments.json is damaged" in shop.ready()["experiments"])
+        assert refusal(shop.client.get("/experiments"))[:2] == (503, "registry_unavailable")
+        assert 'reco_arm_unavailable{arm="b",experiment="whole"} 0.0' in shop.client.get("/metrics").text
+        assert shop.client.get("/recommend/user-3").status_code == 200
+    finally:
+        document.write_bytes(kept)
+    wait_until(lambda: shop.ready()["experiments"] == "current")
+
+
+def test_a_service_starts_with_a_damaged_document_of_experiments(tmp_path: Path) -> None:
+    Registry(tmp_path).publish(write_tiny_bundle(tmp_path, 0).name)
+    (tmp_path / DOCUMENT).write_text("{")
+    with serving(registry=tmp_path) as client:
+        assert client.get("/recommend/user-1").status_code == 200
+        assert "damaged" in client.get("/readyz").json()["experiments"]
