@@ -161,6 +161,19 @@ def test_the_lists_of_one_user_count_as_one_and_only_the_latest_users_are_rememb
     assert (traffic.lists, traffic.distinct_items(LISTS)) == (LISTS, 10 * LISTS)
 
 
+def test_coverage_is_of_the_lists_that_users_of_arms_get_and_not_of_forced_ones(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[tuple[str, int]] = []
+    monkeypatch.setattr(Traffic, "record_list", lambda _, user_id, rows: found.append((user_id, len(rows))))
+    registry.change_experiments(partial(declared, name="trial", given=two_arms(None), move=BY))
+    with serving(registry=registry.folder) as client:
+        for path in ("user-1?k=7", "user-1?k=7", "user-2?k=6&force_arm=candidate"):
+            client.get(f"/recommend/{path}").raise_for_status()
+        client.get("/popular").raise_for_status()
+    assert found == [("user-1", 7)], "the second one is a cached response"
+
+
 @pytest.fixture
 def registry(tmp_path: Path) -> Registry:
     """Three bundles that the gate let pass, of which the oldest serves."""
