@@ -22,6 +22,7 @@ from service.experiments import guardrails
 from service.experiments.guardrails import Comparison, Finding, GuardedArms, coverage
 from service.experiments.transitions import declared, with_bundle
 from service.items.item import GivenItem
+from service.ranking.recommender import BundleRecommender
 from service.settings import Settings
 from service.state import Service
 
@@ -281,6 +282,35 @@ def test_an_arm_whose_new_bundle_fails_gets_the_one_before_and_the_bad_one_waits
             await service.experiments.publish("trial", "candidate", newest, by="test")
             assert registry.record(newest).withdrawn is None
             assert serves(service) == newest
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("slow", [True, False])
+def test_that_an_arm_is_slow_for_its_one_caller_must_be_confirmed_by_probes(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, slow: bool
+) -> None:
+    newest, _, _ = registry.ids()
+    recommend, bad = BundleRecommender.recommend, []
+
+    async def recommend_slowly(self: BundleRecommender, *arguments: Any, **options: Any) -> Any:
+        await asyncio.sleep(0.02 if self in bad else 0)
+        return await recommend(self, *arguments, **options)
+
+    monkeypatch.setattr(BundleRecommender, "recommend", recommend_slowly)
+
+    async def go() -> None:
+        async with running(registry) as service:
+            await service.experiments.declare("trial", two_arms(newest), by="test")
+            slot = service.arms.served["candidate"].slot
+            assert slot is not None
+            bad.extend([slot.loaded.recommender] if slow else [])
+            guarded = guarded_by_hand(service)
+            await guarded.check()
+            record(answers(service, "control"), 400, callers=1)
+            record(answers(service, "candidate"), 400, seconds=SLOW_S, callers=1)
+            await guarded.check()
+            assert ("a tenth of the probes take" in (ended(service) or "")) == slow
 
     asyncio.run(go())
 
