@@ -59,3 +59,26 @@ def test_prune_keeps_the_bundles_of_the_running_experiment(tmp_path: Path) -> No
     assert registry.prune(0) == [oldest]
     registry.change_experiments(lambda before: before.with_ended(trial(arm)))
     assert registry.prune(0) == [arm]
+
+
+def test_the_bundle_that_an_arm_would_go_back_to_is_not_pruned(tmp_path: Path) -> None:
+    oldest, old, new, newest = (write_tiny_bundle(tmp_path, after_seconds=i).name for i in range(4))
+    registry = Registry(tmp_path)
+    registry.publish(newest)
+    running = trial(new)
+    running = running.with_arm(running.arms[1].model_copy(update={"history": (oldest, old)}))
+    registry.change_experiments(lambda before: before.model_copy(update={"running": running}))
+    assert registry.prune(keep=0) == [oldest]
+
+
+def test_a_bundle_that_was_bad_in_an_arm_is_withdrawn_until_it_is_readmitted_but_never_the_published_one(
+    tmp_path: Path,
+) -> None:
+    published, bad = (write_tiny_bundle(tmp_path, after_seconds=i).name for i in range(2))
+    registry, move = Registry(tmp_path), PointerMove(at=NOW, by="test", why="slow")
+    registry.publish(published)
+    for bundle_id in (published, bad):
+        registry.withdraw_unpublished(bundle_id, move)
+    assert [registry.record(bundle_id).withdrawn for bundle_id in (published, bad)] == [None, move]
+    registry.readmit(bad)
+    assert registry.record(bad).withdrawn is None

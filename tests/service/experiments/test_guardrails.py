@@ -22,6 +22,7 @@ from service.experiments import guardrails
 from service.experiments.guardrails import Comparison, Finding, GuardedArms, coverage
 from service.experiments.transitions import declared, with_bundle
 from service.items.item import GivenItem
+from service.ranking.recommender import BundleRecommender
 from service.settings import Settings
 from service.state import Service
 
@@ -161,6 +162,19 @@ def test_the_lists_of_one_user_count_as_one_and_only_the_latest_users_are_rememb
     assert (traffic.lists, traffic.distinct_items(LISTS)) == (LISTS, 10 * LISTS)
 
 
+def test_coverage_is_of_the_lists_that_users_of_arms_get_and_not_of_forced_ones(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[tuple[str, int]] = []
+    monkeypatch.setattr(Traffic, "record_list", lambda _, user_id, rows: found.append((user_id, len(rows))))
+    registry.change_experiments(partial(declared, name="trial", given=two_arms(None), move=BY))
+    with serving(registry=registry.folder) as client:
+        for path in ("user-1?k=7", "user-1?k=7", "user-2?k=6&force_arm=candidate"):
+            client.get(f"/recommend/{path}").raise_for_status()
+        client.get("/popular").raise_for_status()
+    assert found == [("user-1", 7)], "the second one is a cached response"
+
+
 @pytest.fixture
 def registry(tmp_path: Path) -> Registry:
     """Three bundles that the gate let pass, of which the oldest serves."""
@@ -268,6 +282,35 @@ def test_an_arm_whose_new_bundle_fails_gets_the_one_before_and_the_bad_one_waits
             await service.experiments.publish("trial", "candidate", newest, by="test")
             assert registry.record(newest).withdrawn is None
             assert serves(service) == newest
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize("slow", [True, False])
+def test_that_an_arm_is_slow_for_its_one_caller_must_be_confirmed_by_probes(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, slow: bool
+) -> None:
+    newest, _, _ = registry.ids()
+    recommend, bad = BundleRecommender.recommend, []
+
+    async def recommend_slowly(self: BundleRecommender, *arguments: Any, **options: Any) -> Any:
+        await asyncio.sleep(0.02 if self in bad else 0)
+        return await recommend(self, *arguments, **options)
+
+    monkeypatch.setattr(BundleRecommender, "recommend", recommend_slowly)
+
+    async def go() -> None:
+        async with running(registry) as service:
+            await service.experiments.declare("trial", two_arms(newest), by="test")
+            slot = service.arms.served["candidate"].slot
+            assert slot is not None
+            bad.extend([slot.loaded.recommender] if slow else [])
+            guarded = guarded_by_hand(service)
+            await guarded.check()
+            record(answers(service, "control"), 400, callers=1)
+            record(answers(service, "candidate"), 400, seconds=SLOW_S, callers=1)
+            await guarded.check()
+            assert ("a tenth of the probes take" in (ended(service) or "")) == slow
 
     asyncio.run(go())
 
