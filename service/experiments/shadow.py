@@ -26,6 +26,7 @@ LEAST_REST_S = 0.001  # between two requests
 MOST_TALLIES = 4  # pairs of bundles; the oldest is dropped
 LOG_EVERY_S = 60.0  # errors, at most
 WORKERS_S = 2.0  # the other workers' tallies are waited for
+OUTCOMES = ("compared", "dropped", "error")
 HASHES = 1 << 32  # of crc32
 
 log = structlog.get_logger()
@@ -61,6 +62,7 @@ class ShadowComparison:
         self.in_flight: Callable[[], int] = lambda: 0  # set by the server: how many requests it answers now
         self._arms = arms
         self._metrics = metrics
+        self._counts = {outcome: metrics.shadow_requests.labels(outcome) for outcome in OUTCOMES}
         self._siblings = siblings
         self._clock = clock
         self._waiting: asyncio.Queue[_Offered] = asyncio.Queue(MOST_WAITING)
@@ -132,16 +134,16 @@ class ShadowComparison:
             overlap = tally.add(shown, Listing.parse(replayed.rendered, replayed.seconds))
         except Exception as error:  # a shadow that fails must not end the task, nor anything that is shown
             tally.errors += 1
-            self._metrics.shadow_requests.labels("error").inc()
+            self._counts["error"].inc()
             self._log(offered.which, error)
             return
-        self._metrics.shadow_requests.labels("compared").inc()
+        self._counts["compared"].inc()
         self._metrics.shadow_overlap.observe(overlap)
         self._metrics.shadow_seconds.observe(replayed.seconds)
 
     def _drop(self, offered: _Offered) -> None:
         self._tally(offered.which).dropped += 1
-        self._metrics.shadow_requests.labels("dropped").inc()
+        self._counts["dropped"].inc()
 
     def _tally(self, which: Compared) -> ShadowTally:
         tally = self._tallies.get(which)

@@ -87,12 +87,10 @@ class SideTally:
     items: DistinctCount = field(default_factory=DistinctCount)
 
     def add(self, listing: Listing) -> None:
-        self.seconds.add(listing.seconds)
-        for item_id in listing.item_ids:
-            self.items.add(item_id)
+        self.seconds.add([listing.seconds])
+        self.items.add(listing.item_ids)
         if listing.source != UNSCORED:
-            for score in listing.scores:
-                self.scores.add(score)
+            self.scores.add(listing.scores)
 
     def merge(self, other: Self) -> None:
         """Add the other's lists."""

@@ -3,7 +3,7 @@
 import math
 from base64 import b64decode, b64encode
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Self
 
@@ -28,14 +28,9 @@ class QuantileSketch:
     def __init__(self, counts: Sequence[tuple[int, int]] = ()) -> None:
         self.counts = Counter(dict(counts))  # by a key that ascends with the value; that of zero is 0
 
-    def add(self, value: float) -> None:
-        """Count one finite value."""
-        magnitude = min(abs(value), LARGEST)
-        if magnitude < SMALLEST:
-            self.counts[0] += 1
-            return
-        key = math.ceil(math.log(magnitude) / _LOG_GAMMA) + _OFFSET
-        self.counts[key if value > 0 else -key] += 1
+    def add(self, values: Iterable[float]) -> None:
+        """Count finite values."""
+        self.counts.update([_key_of(value) for value in values])
 
     def merge(self, other: Self) -> None:
         """Add the other's values."""
@@ -49,6 +44,14 @@ class QuantileSketch:
             if left < 0:
                 return _value_of(key)
         return None
+
+
+def _key_of(value: float) -> int:
+    magnitude = min(abs(value), LARGEST)
+    if magnitude < SMALLEST:
+        return 0
+    key = math.ceil(math.log(magnitude) / _LOG_GAMMA) + _OFFSET
+    return key if value > 0 else -key
 
 
 def _value_of(key: int) -> float:
@@ -68,9 +71,10 @@ class DistinctCount:
     def __init__(self, encoded: str = "") -> None:
         self._bits = bytearray(b64decode(encoded)) if encoded else bytearray(BITS // 8)
 
-    def add(self, one: str) -> None:
-        bit = int.from_bytes(blake2b(one.encode(), digest_size=HASH_BYTES).digest()) % BITS
-        self._bits[bit >> 3] |= 1 << (bit & 7)
+    def add(self, ids: Iterable[str]) -> None:
+        for one in ids:
+            bit = int.from_bytes(blake2b(one.encode(), digest_size=HASH_BYTES).digest()) % BITS
+            self._bits[bit >> 3] |= 1 << (bit & 7)
 
     def merge(self, other: Self) -> None:
         """Add the other's ids."""

@@ -8,15 +8,13 @@ from service.experiments.sketches import ACCURACY, DistinctCount, QuantileSketch
 
 def sketch_of(values: np.ndarray) -> QuantileSketch:
     sketch = QuantileSketch()
-    for value in values.tolist():
-        sketch.add(value)
+    sketch.add(values.tolist())
     return sketch
 
 
 def count_of(ids: list[str]) -> DistinctCount:
     count = DistinctCount()
-    for one in ids:
-        count.add(one)
+    count.add(ids)
     return count
 
 
