@@ -180,6 +180,7 @@ async def open_service(
                     service.bundles,
                     experiments_file,
                     settings,
+                    feedback.log.arm_totals,
                     pubsub=live.pubsub,
                     siblings=siblings,
                 ) as service.experiments,

@@ -176,6 +176,7 @@ class _Endpoints:
     retraining = _EndpointMethod(endpoints.retraining)
     cancel_retraining = _EndpointMethod(endpoints.cancel_retraining)
     experiments = _EndpointMethod(endpoints.experiments)
+    experiment = _EndpointMethod(endpoints.experiment)
     declare_experiment = _EndpointMethod(endpoints.declare_experiment)
     publish_to_arm = _EndpointMethod(endpoints.publish_to_arm)
     rollback_arm = _EndpointMethod(endpoints.rollback_arm)

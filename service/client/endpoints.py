@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from index.attribute_types import AttributeType
 from service.events.event import GivenEvent
-from service.http.experiment_responses import EndedAnswer, ExperimentAnswer, ExperimentsAnswer
+from service.http.experiment_responses import EndedAnswer, ExperimentAnswer, ExperimentsAnswer, ReportAnswer
 from service.http.responses import (
     Alive,
     BatchAnswer,
@@ -313,6 +313,11 @@ def cancel_retraining(job: str) -> ClientRequest[JobAnswer]:
 def experiments() -> ClientRequest[ExperimentsAnswer]:
     """The experiment that runs, those that ended, and what their arms do in the process that responds."""
     return ClientRequest("GET", "/experiments", ExperimentsAnswer, {})
+
+
+def experiment(name: str, *, phase: int | None = None) -> ClientRequest[ReportAnswer]:
+    """The report on an experiment, in its latest phase or in an earlier one."""
+    return ClientRequest("GET", _path("experiments", name), ReportAnswer, _without_none({"phase": phase}))
 
 
 def declare_experiment(name: str, experiment: Mapping[str, Any]) -> ClientRequest[ExperimentAnswer]:

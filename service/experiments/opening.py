@@ -11,6 +11,7 @@ from service.experiments.arm_bundles import ArmBundles
 from service.experiments.arms import Arms
 from service.experiments.control import ExperimentControl
 from service.experiments.experiments_file import ExperimentsFile
+from service.experiments.ratio_watch import RatioWatch, ReadTotals
 from service.redis.pubsub import PubSub
 from service.settings import Settings
 from service.workers.siblings import Siblings
@@ -23,6 +24,7 @@ async def open_experiments(
     lifecycle: BundleLifecycle,
     file: ExperimentsFile,
     settings: Settings,
+    read_totals: ReadTotals,
     *,
     pubsub: PubSub | None,
     siblings: Siblings | None,
@@ -38,6 +40,7 @@ async def open_experiments(
     control = ExperimentControl(arms, bundles, lifecycle.publishing, move=move, pubsub=pubsub, siblings=siblings)
     await bundles.poll()
     work: dict[str, Work] = {"experiment_follower": bundles.follow}
+    work["sample_ratio"] = RatioWatch(arms, read_totals, bundles.metrics).watch
     if settings.experiments_file is not None:
         work["experiments_file"] = partial(file.follow, control, settings.rules_reload_s)
     async with supervised(bundles.metrics, work):
