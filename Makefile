@@ -34,7 +34,7 @@ TRAIN_CODE := $(wildcard trainer/*.py trainer/models/*.py trainer/model_settings
 INDEX_CODE := $(wildcard trainer/export.py index/*.py)
 
 .PHONY: help install demo demo-check test lint lock format docs check-python fuzz rehearsal check-deploy check-alerts check-azure check-gpu check-image check-dependencies audit clean
-.PHONY: bench-train bench-batch bench-serve bench-index bench-workers bench-events bench-filters bench-fairness bench-arm-swaps bench-peers bench-scale bench-pipeline bench-cold bench-experiments soak loadtest slo
+.PHONY: bench-train bench-batch bench-serve bench-index bench-workers bench-events bench-filters bench-fairness bench-arm-swaps bench-peers bench-scale bench-pipeline bench-cold soak loadtest slo bench-experiments bench-arms-memory
 
 ##@ Run it
 
@@ -152,6 +152,9 @@ bench-arm-swaps: install ## an arm gets another bundle 200 times under load: ans
 
 bench-batch: install   ## everybody's lists offline: 100,000 users x 100,000 items, and a line to a million; FULL=1 runs all
 	$(BIN)/python -m loadtests.bench_batch $(if $(FULL),--full)
+
+bench-arms-memory: install ## memory of two bundles of one catalogue, as two arms have them: apart, and with shared files
+	$(BIN)/python -m benchmarks.shared_bundles measure
 
 bench-peers: install   ## other frameworks (LitServe, BentoML, mosec, Ray Serve, ...) with the same items; installs them first
 	$(BIN)/python -m benchmarks.peers --venvs .venv-peers

@@ -6,7 +6,7 @@ id a digest of the manifest.
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -65,6 +65,8 @@ class Bundle:
     mapped: bool = True  # False: the arrays are in memory
     probed: ProbedIndexes = NO_RECORD  # the index files that are known to be sound
     largest_norm: float | None = None  # of the item embeddings, where it is known
+    file_bytes: int = 0  # of all files but the manifest
+    shared_bytes: int = 0  # of them, those of which other open bundles have the arrays, too
 
     @property
     def bundle_id(self) -> str:
@@ -172,6 +174,7 @@ def open_bundle(
     known: bool = False,
     probed: ProbedIndexes = NO_RECORD,
     largest_norm: float | None = None,
+    shared_with: Sequence[Bundle] = (),
 ) -> Bundle:
     """Open a bundle; BundleError where a file differs from what the manifest says.
 
@@ -179,6 +182,9 @@ def open_bundle(
     reads all files. mapped=False reads all arrays into memory, so that later damage of the files does not matter.
     known: the caller vouches that exactly these files were verified before, so that neither sums nor ranges are read.
     probed: where is recorded which index files are sound. largest_norm: of the item embeddings, where it is known.
+    shared_with: open bundles, whose arrays are used where their files equal checked files of this bundle, so that
+    memory holds them once. A verified bundle shares with verified ones only, a mapped one with mapped ones. The arrays
+    outlive the bundles that they come from, and the folders of those.
     """
     with damage_as_bundle_error():
         manifest = read_manifest(path)
@@ -189,10 +195,21 @@ def open_bundle(
         _check_layout(path, manifest, arrays)
         if not known:
             check_ranges(path, manifest.sizes, arrays)
-        if not mapped:
-            arrays = {name: _in_memory(array) for name, array in arrays.items()}
-        bundle = _bundle(path, manifest, arrays, verified=verify or known, mapped=mapped)
-        return replace(bundle, probed=probed, largest_norm=largest_norm)
+        verified = verify or known
+        others = [one for one in shared_with if one.mapped == mapped and (one.verified or not verified)]
+        shared = _shared_arrays(manifest, arrays, others)
+        arrays = {
+            name: shared[name] if name in shared else array if mapped else _in_memory(array)
+            for name, array in arrays.items()
+        }
+        sizes = {name: (path / name).stat().st_size for name in manifest.files}
+        return replace(
+            _bundle(path, manifest, arrays, verified=verified, mapped=mapped),
+            probed=probed,
+            largest_norm=largest_norm,
+            file_bytes=sum(sizes.values()),
+            shared_bytes=sum(sizes[name] for name in shared),
+        )
 
 
 @contextmanager
@@ -233,6 +250,20 @@ def _check_layout(path: Path, manifest: Manifest, arrays: dict[str, Array]) -> N
             found = f"{arrays[name].dtype} {arrays[name].shape}"
             raise BundleError(f"{path / name} is {found}; expected {spec}")
     check_projections(manifest.sizes, arrays)
+
+
+def _shared_arrays(manifest: Manifest, arrays: Mapping[str, Array], others: Sequence[Bundle]) -> dict[str, Array]:
+    """The other bundles' arrays, by name, of files that are the same: by sum, dtype and shape."""
+    shared: dict[str, Array] = {}
+    for other in others:
+        for name, array in other.arrays().items():
+            if manifest.files.get(name) == other.manifest.files[name] and _alike(arrays[name], array):
+                shared.setdefault(name, array)
+    return shared
+
+
+def _alike(one: Array, other: Array) -> bool:
+    return (one.dtype, one.shape) == (other.dtype, other.shape)
 
 
 def _in_memory(mapped: Array) -> Array:

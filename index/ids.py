@@ -47,6 +47,10 @@ class PackedStrings:
         """The arrays to store, by file stem."""
         return {"bytes": self.blob, "offsets": self.offsets}
 
+    def is_of(self, other: "PackedStrings") -> bool:
+        """Whether both read the very same arrays."""
+        return self.blob is other.blob and self.offsets is other.offsets
+
 
 @dataclass(frozen=True, eq=False)
 class IdTable:

@@ -83,6 +83,18 @@ def random_content(
     )
 
 
+def retrained(content: BundleContent) -> BundleContent:
+    """Return the content with all learned vectors twice as long: of the same catalogue and the same interactions."""
+    return replace(
+        content,
+        user_embeddings=content.user_embeddings * 2,
+        item_embeddings=content.item_embeddings * 2,
+        item_parts={part: rows * 2 for part, rows in content.item_parts.items()},
+        fold_in=content.fold_in * 2,
+        user_own=None if content.user_own is None else content.user_own * 2,
+    )
+
+
 def user_id(row: int) -> str:
     """Return the user id of a row."""
     return f"user-{row}"

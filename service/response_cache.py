@@ -3,6 +3,9 @@
 A response is made from a bundle, the rules, the hidden items and one user's profile. A change of the first three
 affects all users and clears the cache. A profile is never changed, only replaced, so the same object means the same
 response. The request id, and the user id where all unknown users share one response, are added when it is sent.
+
+The bundle is in the key, since the arms of an experiment answer from several at a time. The arm is added when the
+response is sent: arms of one bundle share their responses, and users who move to another arm make none invalid.
 """
 
 from sys import getsizeof
@@ -15,7 +18,8 @@ from service.ranking.profile import Profile
 OVERHEAD_BYTES = 500  # of an entry beside its body: a short key, tuples, the table
 SHORT_KEY_BYTES = 200  # of the strings of a key that OVERHEAD_BYTES covers
 
-Key = tuple[str, str, bytes]  # the route, the id in its path ("" where users share a response), the query string
+# The route, the id in its path ("" where users share a response), the query string, the bundle.
+Key = tuple[str, str, bytes, str]
 
 
 class CachedResponse(NamedTuple):
@@ -64,5 +68,5 @@ class ResponseCache:
 
 def _size(key: Key, response: CachedResponse) -> int:
     """Roughly the bytes of an entry: callers choose the lengths of ids and queries."""
-    long_key = max(0, sum(map(getsizeof, key[1:])) - SHORT_KEY_BYTES)
+    long_key = max(0, sum(map(getsizeof, key[1:3])) - SHORT_KEY_BYTES)
     return len(response.rendered) + OVERHEAD_BYTES + long_key + sum(map(getsizeof, response.item_ids))

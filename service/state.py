@@ -157,6 +157,7 @@ async def open_service(
             Arms(current), experiments_file, catalogue, siblings,
             scrape=None if siblings is None else WorkersScrape(siblings, metrics.registry),
         )  # fmt: skip
+        feedback.arm_of = service.arms.label_of
         arm_bundles = ArmBundles(service.arms, loader, gate, feedback.known_bundles.add)
         await _warm_up(service, loader, start_requests(service))
         sampler.serve(current.bundle_id)
@@ -178,9 +179,9 @@ async def open_service(
                     arm_bundles,
                     service.arms,
                     service.bundles,
-                    experiments_file,
-                    settings,
-                    feedback.log.arm_totals,
+                    file=experiments_file,
+                    settings=settings,
+                    read_totals=feedback.log.arm_totals,
                     pubsub=live.pubsub,
                     siblings=siblings,
                 ) as service.experiments,

@@ -20,6 +20,7 @@ from index.manifest import INDEX, MANIFEST, MODALITIES, PARTS, digest_of, manife
 from index.recency import Recency
 from index.storage import sha256_of
 from index.tables import Precision
+from loadtests.random_bundle import retrained
 
 CATEGORIES = ("chair", "lamp", "table", "rug")
 MATERIALS = ("oak", "brass", "wool")
@@ -52,6 +53,12 @@ def _tiny_bundle(after_seconds: int, seed: int) -> Path:
     atexit.register(shutil.rmtree, folder)
     sizes = {"n_users": 2, "n_items": 3, "embedding_size": 2}
     return write_small_bundle(folder, after_seconds=after_seconds, seed=seed, neighbours={}, **sizes)
+
+
+def write_retrained_bundle(registry: Path, *, after_seconds: int = 0, **changes: Any) -> Path:
+    """The small bundle with other learned vectors: of the same catalogue and the same interactions."""
+    created_at = MADE_AT + timedelta(seconds=after_seconds)
+    return write_bundle(registry, retrained(make_content(**changes)), created_at=created_at)
 
 
 def edited(bundle: Path, name: str, edit: Callable[[np.ndarray], None]) -> Path:

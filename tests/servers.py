@@ -30,6 +30,7 @@ from index.registry import Registry
 from service.app import create_app
 from service.http.server import make_server
 from service.settings import Settings
+from service.state import STATE, Service
 from service.telemetry.logs import configure_logging
 
 MOST_FILES = 400  # open in the tests' process
@@ -46,8 +47,15 @@ def publish(registry: Path, content: Any = None) -> Bundle:
 @contextmanager
 def serving(**settings: Any) -> Iterator[httpx.Client]:
     """The service in a thread, over a real socket; the client knows its address. Anybody may do anything."""
-    with quiet_logs(), _served(**settings) as client:
+    with serving_service(**settings) as (client, _):
         yield client
+
+
+@contextmanager
+def serving_service(**settings: Any) -> Iterator[tuple[httpx.Client, Service]]:
+    """As `serving`, with the state of the service, which lives in the other thread."""
+    with quiet_logs(), _served(**settings) as (client, service):
+        yield client, service
 
 
 _logging_before: list[tuple[list[logging.Handler], int]] = []  # one for each `quiet_logs` that is open
@@ -82,7 +90,7 @@ def logged_by(module: ModuleType) -> Iterator[list[Any]]:
 
 
 @contextmanager
-def _served(**settings: Any) -> Iterator[httpx.Client]:
+def _served(**settings: Any) -> Iterator[tuple[httpx.Client, Service]]:
     chosen = Settings(**{"admin_open": True, "port": 0, **settings})
     server = make_server(create_app(chosen), chosen)
     server.main_loop = lambda: _serve_until_stopped(server)  # type: ignore[method-assign]
@@ -90,9 +98,9 @@ def _served(**settings: Any) -> Iterator[httpx.Client]:
     thread.start()
     try:
         wait_until(lambda: server.started or not thread.is_alive())
-        port = server.servers[0].sockets[0].getsockname()[1]
+        port, state = server.servers[0].sockets[0].getsockname()[1], server.lifespan.state
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
-            yield client
+            yield client, state[STATE]
     finally:
         server.should_exit = True
         thread.join()

@@ -7,7 +7,7 @@ was opened for the bundle is closed when the last of them goes.
 import threading
 import time
 import weakref
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -115,14 +115,18 @@ def load_bundle(
     sampler: RecallSampler | None = None,
     *,
     encodes: Collection[str] = (),
+    shared_with: Sequence[LoadedBundle] = (),
 ) -> LoadedBundle:
     """Build the parts. This reads much of the bundle, so run it in a thread while requests are answered.
 
-    encodes: the modalities that an encoder makes features of, for items that have none.
+    encodes: the modalities that an encoder makes features of, for items that have none. shared_with: loaded bundles of
+    the same settings; what they built of the very arrays that this bundle shares with them is built once.
     """
     search, device, close = open_chosen_search(settings, metrics, bundle, sampler)
-    items = ItemMetadata(bundle, settings.item_cache, image_urls(settings.images))
-    similar_items, facet_store = SimilarItems(bundle), FacetStore(bundle)
+    urls = image_urls(settings.images)
+    items = ItemMetadata(bundle, settings.item_cache, urls, [one.items for one in shared_with])
+    similar_items = SimilarItems(bundle, [one.trained.similar_items for one in shared_with])
+    facet_store = FacetStore(bundle, [one.facet_store for one in shared_with])
     recommender = BundleRecommender(bundle, items, search)
     ranker = Ranker(
         recommender.scoring, recommender.by_popularity, search, similar_items, facet_store, pool=settings.diversity_pool

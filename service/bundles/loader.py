@@ -32,25 +32,37 @@ class BundleLoader:
     recent: RecentRequests
     sampler: RecallSampler
 
-    async def load(self, bundle: Bundle, *, required: bool = False) -> LoadedBundle:
-        """The loaded bundle with the stored items, not warmed up.
+    async def load(
+        self, bundle: Bundle, *, required: bool = False, shared_with: Sequence[LoadedBundle] = ()
+    ) -> LoadedBundle:
+        """The loaded bundle with the stored items, not warmed up; shared_with as for `load_bundle`.
 
         InputError where the rules file names an attribute that it lacks, or the items are `required` and unreadable.
         """
         users, encoder = self.lookup_for(bundle), self.catalogue.encoder_for(bundle)
         encodes = () if encoder is None else tuple(bundle.manifest.encoders)
         loaded = await asyncio.to_thread(
-            load_bundle, bundle, users, self.settings, self.metrics, self.sampler, encodes=encodes
+            load_bundle,
+            bundle,
+            users,
+            self.settings,
+            self.metrics,
+            self.sampler,
+            encodes=encodes,
+            shared_with=shared_with,
         )
         self.attach(loaded)
         loaded = await self.catalogue.catch_up(loaded, encoder, required=required)
         await self.rules.constraints(loaded.bundle, loaded.facet_store)
         return loaded
 
-    async def load_warm(self, bundle: Bundle) -> LoadedBundle:
-        """The loaded bundle, read into memory and warmed up with recent requests; InputError if they fail or lag."""
+    async def load_warm(self, bundle: Bundle, *, shared_with: Sequence[LoadedBundle] = ()) -> LoadedBundle:
+        """The loaded bundle, read into memory and warmed up with recent requests; InputError if they fail or lag.
+
+        shared_with: as for `load_bundle`.
+        """
         await require_index(self.settings, bundle)
-        loaded = await self.load(bundle, required=True)
+        loaded = await self.load(bundle, required=True, shared_with=shared_with)
         result = await self.warm_up(loaded, self.recent.sample())
         if reason := result.refusal_reason(self.settings.warm_up_p99_ms):
             raise InputError(reason)

@@ -1,6 +1,7 @@
 """Opens the bundle that a process starts with: the published one, or an earlier one where it cannot be served."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -29,20 +30,24 @@ class OpenedBundle:
     failures: dict[str, str] = field(default_factory=dict)  # by id: why newer bundles cannot be served
 
 
-def open_verified(registry: Registry, bundle_id: str, settings: BundleSettings, *, verify: bool) -> OpenedBundle:
+def open_verified(
+    registry: Registry, bundle_id: str, settings: BundleSettings, *, verify: bool, shared_with: Sequence[Bundle] = ()
+) -> OpenedBundle:
     """Open one bundle with its index, checking all sums if `verify`. InputError where it must not be served.
 
-    A damaged copy of a bundle in a bucket is fetched again, once.
+    A damaged copy of a bundle in a bucket is fetched again, once. shared_with: as for `open_bundle`.
     """
     try:
-        return _open(registry, bundle_id, settings, verify=verify)
+        return _open(registry, bundle_id, settings, shared_with, verify=verify)
     except BundleError:
         if not registry.drop_copy(bundle_id):
             raise
-        return _open(registry, bundle_id, settings, verify=verify)
+        return _open(registry, bundle_id, settings, shared_with, verify=verify)
 
 
-def _open(registry: Registry, bundle_id: str, settings: BundleSettings, *, verify: bool) -> OpenedBundle:
+def _open(
+    registry: Registry, bundle_id: str, settings: BundleSettings, shared_with: Sequence[Bundle], *, verify: bool
+) -> OpenedBundle:
     path = registry.path(bundle_id)
     verified, now_ns = VerifiedFiles(settings.data_folder), time.time_ns()
     with damage_as_bundle_error():
@@ -55,6 +60,7 @@ def _open(registry: Registry, bundle_id: str, settings: BundleSettings, *, verif
         known=known is not None,
         probed=ProbedIndexes(settings.data_folder),
         largest_norm=None if known is None else known.largest_norm,
+        shared_with=shared_with,
     )
     if bundle.bundle_id != bundle_id:
         raise BundleError(f"{path} holds bundle {bundle.bundle_id}; expected {bundle_id}: the folder was renamed")

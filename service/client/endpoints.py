@@ -99,9 +99,11 @@ class RecommendOptions(FilterOptions, total=False):
     exploration: float
 
 
-def recommend(user_id: str, **options: Unpack[RecommendOptions]) -> ClientRequest[RecommendAnswer]:
-    """The best items for a user."""
-    return ClientRequest("GET", _path("recommend", user_id), RecommendAnswer, options)
+def recommend(
+    user_id: str, *, force_arm: str | None = None, **options: Unpack[RecommendOptions]
+) -> ClientRequest[RecommendAnswer]:
+    """The best items for a user; `force_arm`, here and below, is the arm of an experiment that answers a tester."""
+    return ClientRequest("GET", _path("recommend", user_id), RecommendAnswer, {**options, **_forced(force_arm)})
 
 
 def recommend_session(
@@ -111,11 +113,13 @@ def recommend_session(
     disliked: Sequence[str] = (),
     user_id: str | None = None,
     rules: Mapping[str, Any] | None = None,
+    force_arm: str | None = None,
     **options: Unpack[RecommendOptions],
 ) -> ClientRequest[SessionAnswer]:
     """The best items for a session: viewed items, oldest first, each an id or an id with a weight."""
     body = {"liked": liked, "disliked": disliked, "user_id": user_id, "rules": rules, **options}
-    return ClientRequest("POST", "/recommend", SessionAnswer, {}, _without_none({"items": _viewed(items), **body}))
+    given = _without_none({"items": _viewed(items), **body})
+    return ClientRequest("POST", "/recommend", SessionAnswer, _forced(force_arm), given)
 
 
 def rank(
@@ -126,12 +130,17 @@ def rank(
     disliked: Sequence[str] = (),
     user_id: str | None = None,
     rules: Mapping[str, Any] | None = None,
+    force_arm: str | None = None,
     **options: Unpack[RecommendOptions],
 ) -> ClientRequest[RankAnswer]:
     """The candidates in order for a user or a session of viewed items, given as to `recommend_session`."""
     body = {"liked": liked, "disliked": disliked, "user_id": user_id, "rules": rules, **options}
     given = {"candidates": candidates, "items": _viewed(items)}
-    return ClientRequest("POST", "/rank", RankAnswer, {}, _without_none({**given, **body}))
+    return ClientRequest("POST", "/rank", RankAnswer, _forced(force_arm), _without_none({**given, **body}))
+
+
+def _forced(arm: str | None) -> dict[str, str]:
+    return {} if arm is None else {"force_arm": arm}
 
 
 def _viewed(items: Iterable[str | tuple[str, float]]) -> list[dict[str, Any]]:
@@ -139,12 +148,15 @@ def _viewed(items: Iterable[str | tuple[str, float]]) -> list[dict[str, Any]]:
 
 
 def recommend_batch(
-    user_ids: Sequence[str], *, rules: Mapping[str, Any] | None = None, **options: Unpack[RecommendOptions]
+    user_ids: Sequence[str],
+    *,
+    rules: Mapping[str, Any] | None = None,
+    force_arm: str | None = None,
+    **options: Unpack[RecommendOptions],
 ) -> ClientRequest[BatchAnswer]:
-    """The best items for several users, by one search."""
-    return ClientRequest(
-        "POST", "/recommend/batch", BatchAnswer, {}, _without_none({"user_ids": user_ids, "rules": rules, **options})
-    )
+    """The best items for several users, by one search for each bundle that answers."""
+    body = _without_none({"user_ids": user_ids, "rules": rules, **options})
+    return ClientRequest("POST", "/recommend/batch", BatchAnswer, _forced(force_arm), body)
 
 
 def similar(
@@ -153,10 +165,11 @@ def similar(
     by: By = "fused",
     explain: bool = False,
     user_id: str | None = None,
+    force_arm: str | None = None,
     **options: Unpack[FilterOptions],
 ) -> ClientRequest[SimilarAnswer]:
     """The nearest items, without those that `user_id` has interacted with."""
-    query = _without_none({"by": by, "explain": explain, "user_id": user_id, **options})
+    query = _without_none({"by": by, "explain": explain, "user_id": user_id, "force_arm": force_arm, **options})
     return ClientRequest("GET", _path("similar", item_id), SimilarAnswer, query)
 
 
@@ -226,9 +239,9 @@ def trending(half_life_hours: float | None = None, **options: Unpack[FilterOptio
     )
 
 
-def user(user_id: str) -> ClientRequest[UserAnswer]:
+def user(user_id: str, *, force_arm: str | None = None) -> ClientRequest[UserAnswer]:
     """What is known of a user, and how fresh it is."""
-    return ClientRequest("GET", _path("users", user_id), UserAnswer, {})
+    return ClientRequest("GET", _path("users", user_id), UserAnswer, _forced(force_arm))
 
 
 def forget_user(user_id: str) -> ClientRequest[ForgottenAnswer]:

@@ -21,10 +21,10 @@ FIGURES = {  # names of counts, from the columns of answers
     REVENUE: "{0}.revenue",
 }
 
-_BUCKET = f"CAST(NEW.timestamp / {BUCKET_S} AS INTEGER) * {BUCKET_S}"
+BUCKET = f"CAST(NEW.timestamp / {BUCKET_S} AS INTEGER) * {BUCKET_S}"
 _LABEL = f"""CASE WHEN NEW.bundle IS NULL THEN ''
             WHEN NEW.bundle IN (SELECT bundle FROM bundles) THEN NEW.bundle ELSE '{UNKNOWN_BUNDLE}' END"""
-_RECENT = "NEW.timestamp >= NEW.accepted_at - (SELECT counted_s FROM state)"
+RECENT = "NEW.timestamp >= NEW.accepted_at - (SELECT counted_s FROM state)"
 _ADD = "ON CONFLICT (bucket, bundle, name) DO UPDATE SET n = n + excluded.n"
 
 
@@ -122,15 +122,15 @@ ALTER TABLE answers ADD COLUMN paid_named INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE answers ADD COLUMN revenue INTEGER AS (paid_named + iif(bought = bought_named, 0,
     (paid - paid_named) * min(bought - bought_named, max(0, listed - named)) / (bought - bought_named)));
 
-CREATE TRIGGER event_counted AFTER INSERT ON events WHEN {_RECENT} BEGIN
-    INSERT INTO counts VALUES ({_BUCKET}, {_LABEL}, NEW.kind, 1) {_ADD};
+CREATE TRIGGER event_counted AFTER INSERT ON events WHEN {RECENT} BEGIN
+    INSERT INTO counts VALUES ({BUCKET}, {_LABEL}, NEW.kind, 1) {_ADD};
 END;
 CREATE TRIGGER event_of_an_answer AFTER INSERT ON events
-WHEN NEW.request_id IS NOT NULL AND NEW.role IS NOT NULL AND {_RECENT} BEGIN
-    INSERT INTO answers (request_id, touched) VALUES (NEW.request_id, {_BUCKET})
+WHEN NEW.request_id IS NOT NULL AND NEW.role IS NOT NULL AND {RECENT} BEGIN
+    INSERT INTO answers (request_id, touched) VALUES (NEW.request_id, {BUCKET})
         ON CONFLICT (request_id) DO UPDATE SET touched = max(touched, excluded.touched);
     UPDATE answers SET
-        bucket = CASE WHEN {_IS_IMPRESSION} THEN min(ifnull(bucket, {_BUCKET}), {_BUCKET}) ELSE bucket END,
+        bucket = CASE WHEN {_IS_IMPRESSION} THEN min(ifnull(bucket, {BUCKET}), {BUCKET}) ELSE bucket END,
         bundle = CASE WHEN {_IS_IMPRESSION} THEN max(bundle, {_LABEL}) ELSE bundle END,
         listed = CASE WHEN {_IS_IMPRESSION} THEN max(listed, CAST(NEW.value AS INTEGER)) ELSE listed END,
         named = named + new_shown,

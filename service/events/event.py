@@ -74,6 +74,7 @@ class Event(GivenEvent):
 
     event_id: EventId
     timestamp: float = Field(ge=0)
+    arm: str | None = None  # of an experiment, as experiment/phase/arm: what the user is assigned to
     items: list[str] = []  # of an impression that the service logs: the items of the answer
 
     @property

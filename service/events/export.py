@@ -29,10 +29,11 @@ COLUMNS = (
     "bundle",
     "quantity",
     "portion",
+    "arm",
     "items",
 )
 
-NULLABLE = ("request_id", "bundle", "quantity", "portion")
+NULLABLE = ("request_id", "bundle", "quantity", "portion", "arm")
 
 
 class Exported(NamedTuple):

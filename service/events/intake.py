@@ -44,6 +44,7 @@ class EventIntake:
         self._metrics = metrics
         self._clock = clock
         self.known_bundles = known
+        self.arm_of: Callable[[str], str | None] | None = None  # the arm of a user; None: no experiment runs
         self._impressions: list[Event] = []
         self._flusher: asyncio.Task[None] | None = None
 
@@ -72,18 +73,26 @@ class EventIntake:
         return appended
 
     def record_impression(
-        self, request_id: str, user_id: str, bundle: str, items: Sequence[str], explored: Sequence[str] = ()
+        self,
+        request_id: str,
+        user_id: str,
+        bundle: str,
+        items: Sequence[str],
+        explored: Sequence[str] = (),
+        *,
+        arm: str | None = None,
     ) -> None:
         """Queue an impression of a response with these items, and one of those explored; the request waits for none.
 
+        `arm` is the one that the response counts for; None: it counts for none, whatever `arm_of` says of the user.
         They are less durable than a caller's event: where too many wait they are dropped and counted.
         """
         for id_prefix, shown in (("shown:", items), (EXPLORED_ID, explored)):
             if shown:
-                self._queue_impression(id_prefix, request_id, user_id, bundle, shown)
+                self._queue_impression(id_prefix, request_id, user_id, bundle, shown, arm=arm)
 
     def _queue_impression(
-        self, id_prefix: str, request_id: str, user_id: str, bundle: str, items: Sequence[str]
+        self, id_prefix: str, request_id: str, user_id: str, bundle: str, items: Sequence[str], *, arm: str | None
     ) -> None:
         if len(self._impressions) >= self._settings.events_waiting:
             self._metrics.impressions_dropped.inc()
@@ -93,6 +102,7 @@ class EventIntake:
             user_id=user_id,
             request_id=request_id,
             bundle=bundle,
+            arm=arm,
             kind=IMPRESSION,
             items=list(items),
             value=len(items),
@@ -103,7 +113,7 @@ class EventIntake:
             self._flusher = start_worker(self._metrics, "impressions", self._flush())
 
     def _completed(self, given: GivenEvent, i: int, now: float, new_id: str) -> Event:
-        """The event with an id and a timestamp; InvalidRequestError where it breaks a limit."""
+        """The event with an id, a timestamp and an arm; InvalidRequestError where it breaks a limit."""
         longest = self._settings.id_max_chars
         for name, value in (("user_id", given.user_id), ("item_id", given.item_id)):
             if len(value) > longest:
@@ -117,7 +127,10 @@ class EventIntake:
                 f"body: event {i}: timestamp is {ahead:.0f} s ahead of our clock, "
                 f"the limit is {self._settings.event_future_s:.0f} s; expected unix seconds"
             )
-        event = completed(given, {"event_id": given.event_id or new_id, "timestamp": timestamp})
+        added = {"event_id": given.event_id or new_id, "timestamp": timestamp}
+        if self.arm_of is not None and given.user_id:
+            added["arm"] = self.arm_of(given.user_id)
+        event = completed(given, added)
         self._check_kind(event, i)
         return event
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from service.events.arm_totals import ArmTotals
 from service.events.event import Event
 from service.storage.unavailable import StoreUnavailable
 
@@ -98,4 +99,8 @@ class EventLog(Protocol):
 
     async def counts_since(self, since: float) -> list[EventCount]:
         """The counts for /quality over all buckets that begin at or after `since`."""
+        ...
+
+    async def arm_totals(self, labels: Sequence[str]) -> dict[str, ArmTotals]:
+        """For each of these arms (experiment/phase/arm) the sums over its exposed users, as events/arms.py says."""
         ...

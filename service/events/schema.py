@@ -1,13 +1,14 @@
-"""The SQLite log's file and its tables; what counts events for /quality is in counting.py."""
+"""The SQLite log's file and its tables; what counts events is in counting.py and sqlite_arms.py."""
 
 import sqlite3
 
 from service.events.counting import COUNTING, COUNTING_TABLE, REVENUE_AND_ROLES
 from service.events.event import IMPRESSION
 from service.events.log import LogUnavailable
+from service.events.sqlite_arms import ARM_COUNTING
 from service.storage.sqlite_database import APPLICATION_ID, SqliteFormat, execute_all
 
-VERSION = 2
+VERSION = 3
 
 
 OF_PROFILES = f"kind <> '{IMPRESSION}'"  # queries must repeat a partial index's condition verbatim
@@ -22,6 +23,7 @@ COLUMNS = (
     "bundle",
     "quantity",
     "portion",
+    "arm",
     "items",
 )
 
@@ -55,19 +57,23 @@ DROP INDEX events_by_user;
 CREATE INDEX events_by_user ON events (user_id, position) WHERE {OF_PROFILES};
 ALTER TABLE events ADD COLUMN quantity REAL;
 ALTER TABLE events ADD COLUMN portion REAL;
+"""
+VERSION_3 = f"""
+{ARM_COUNTING}
 PRAGMA user_version = {VERSION};
 """
-FORMAT = SqliteFormat("event log", APPLICATION_ID, VERSION, TABLES, LogUnavailable, upgradable=(1,))
+FORMAT = SqliteFormat("event log", APPLICATION_ID, VERSION, TABLES, LogUnavailable, upgradable=(1, 2))
 EVENTS = FORMAT.script
 
 
 def upgrade(connection: sqlite3.Connection, *, counted_s: float) -> None:
-    """Add what counts events, and what version 2 has beyond 1, to a new file or an old one.
+    """Add what counts events, and what later versions have beyond 1, to a new file or an old one.
 
-    An event that is older than counted_s when it is accepted is not counted for /quality.
+    An event that is older than counted_s when it is accepted is not counted.
     """
     if not connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (COUNTING_TABLE,)).fetchone():
         execute_all(connection, COUNTING)  # a new file, or one of a release that counted without items
-    if not connection.execute("SELECT 1 FROM pragma_table_info('events') WHERE name = 'quantity'").fetchone():
-        execute_all(connection, VERSION_2)
+    for column, script in (("quantity", VERSION_2), ("arm", VERSION_3)):
+        if not connection.execute(f"SELECT 1 FROM pragma_table_info('events') WHERE name = '{column}'").fetchone():
+            execute_all(connection, script)
     connection.execute("UPDATE state SET counted_s = ?", (counted_s,))  # fails where the file is read-only

@@ -9,6 +9,7 @@ import orjson
 from service.events.counting import COUNTING_TABLE
 from service.events.event import FORGOTTEN
 from service.events.log import Forgotten
+from service.events.sqlite_arms import forget_exposure
 from service.sqlite_files import holds, truncate_wal
 
 
@@ -18,11 +19,12 @@ def places_of(connection: sqlite3.Connection, user_id: str, until: int) -> list[
     return [position for (position,) in rows]
 
 
-def empty_rows(connection: sqlite3.Connection, places: Sequence[int]) -> Forgotten:
-    """Empty these rows, which keep their positions, and remove the answers that their events belong to.
+def empty_rows(connection: sqlite3.Connection, user_id: str, places: Sequence[int]) -> Forgotten:
+    """Empty these rows of the user, which keep their positions, and remove their answers and the exposure to arms.
 
     What was counted stays counted, as sums in which no person is left.
     """
+    forget_exposure(connection, user_id)
     of_events = "(SELECT request_id FROM events WHERE position IN (SELECT value FROM json_each(?)))"
     chosen = orjson.dumps(list(places)).decode()
     connection.execute(f"DELETE FROM {COUNTING_TABLE} WHERE request_id IN {of_events}", (chosen,))
@@ -30,7 +32,7 @@ def empty_rows(connection: sqlite3.Connection, places: Sequence[int]) -> Forgott
     events = connection.execute(
         f"""UPDATE events SET event_id = '{FORGOTTEN}:' || lower(hex(randomblob(16))), user_id = '', item_id = '',
         kind = '{FORGOTTEN}', value = 0, request_id = NULL, bundle = NULL, quantity = NULL, portion = NULL,
-        items = NULL, role = NULL, paid = 0 WHERE position IN (SELECT value FROM json_each(?))""",
+        arm = NULL, items = NULL, role = NULL, paid = 0 WHERE position IN (SELECT value FROM json_each(?))""",
         (chosen,),
     ).rowcount
     return Forgotten(events, answers)

@@ -8,6 +8,8 @@ from typing import Any
 
 import orjson
 
+from service.events.arm_totals import ArmTotals
+from service.events.arms import counts_for_arm
 from service.events.counting import COUNTS_SINCE, remove_old_counts
 from service.events.event import AS_BOUGHT, Event
 from service.events.kinds import BUILT_IN, EventKinds
@@ -15,6 +17,7 @@ from service.events.known_bundles import any_bundle
 from service.events.log import Appended, EventCount, Forgotten, LogUnavailable
 from service.events.quality import bucket_of
 from service.events.schema import COLUMNS, FORMAT, OF_PROFILES, upgrade
+from service.events.sqlite_arms import add_arms, read_arm_totals, remove_old_exposure
 from service.events.sqlite_forgetting import empty_rows, places_of, wipe
 from service.events.writes import EventWrites
 from service.settings import EventSettings
@@ -102,6 +105,9 @@ class SqliteLog:
         rows = await self._database.read(lambda connection: connection.execute(COUNTS_SINCE, window).fetchall())
         return [EventCount(*row) for row in rows]
 
+    async def arm_totals(self, labels: Sequence[str]) -> dict[str, ArmTotals]:
+        return await self._database.read(lambda connection: read_arm_totals(connection, labels))
+
     async def mark_exported(self, position: int) -> None:
         def mark(connection: sqlite3.Connection) -> None:
             last = _last_position(connection)
@@ -119,7 +125,7 @@ class SqliteLog:
     async def forget(self, user_id: str, until: int) -> Forgotten:
         # The search, which has no index, runs beside the writer; what it misses are newer events, of a new person.
         places = await self._database.read(lambda connection: places_of(connection, user_id, until))
-        return await self._database.transaction(lambda connection: empty_rows(connection, places))
+        return await self._database.transaction(lambda connection: empty_rows(connection, user_id, places))
 
     async def wipe(self, text: str) -> None:
         await self._database.maintain(lambda connection: wipe(connection, self._path, text))
@@ -133,7 +139,11 @@ class SqliteLog:
         accepted_at = self._clock()
         known = {event.bundle for event in events if event.bundle and self._label(event.bundle) == event.bundle}
 
+        arms = {event.arm for event in events if event.arm is not None and counts_for_arm(event)}
+
         def write(connection: sqlite3.Connection) -> list[str]:
+            if arms:
+                add_arms(connection, arms, accepted_at)
             if known:
                 connection.execute("INSERT OR IGNORE INTO bundles SELECT value FROM json_each(?)", (_json(known),))
             return _insert(connection, [self._row(event, accepted_at) for event in events])
@@ -147,7 +157,7 @@ class SqliteLog:
             return
         oldest, most = now - self._settings.event_retention_days * DAY_S, self._settings.events_kept
         try:
-            removed = await self._database.transaction(lambda connection: _remove_old(connection, oldest, most))
+            removed = await self._database.transaction(lambda connection: _remove_old(connection, now, oldest, most))
         except LogUnavailable:
             return  # logged already
         if removed < TIDY_ROWS:
@@ -205,8 +215,8 @@ def _in_powers_of_two(rows: Sequence[Any]) -> Iterator[Sequence[Any]]:
         start += size
 
 
-def _remove_old(connection: sqlite3.Connection, oldest: float, most: int) -> int:
-    """Remove at most TIDY_ROWS exported events that are too old or too many, answers as many, and old counts.
+def _remove_old(connection: sqlite3.Connection, now: float, oldest: float, most: int) -> int:
+    """Remove at most TIDY_ROWS exported events that are too old or too many, as many answers and users, and old counts.
 
     Return how many of one kind were removed: fewer than TIDY_ROWS where nothing is left to remove.
     """
@@ -217,4 +227,5 @@ def _remove_old(connection: sqlite3.Connection, oldest: float, most: int) -> int
     until = min(exported, max(expired, last - most), last - 1)  # the newest remains, since it holds the position
     chosen = "SELECT position FROM events WHERE position <= ? ORDER BY position LIMIT ?"
     removed = connection.execute(f"DELETE FROM events WHERE position IN ({chosen})", (until, TIDY_ROWS)).rowcount
-    return max(removed, remove_old_counts(connection, bucket_of(oldest), TIDY_ROWS))
+    exposed = remove_old_exposure(connection, now, oldest, TIDY_ROWS)
+    return max(removed, exposed, remove_old_counts(connection, bucket_of(oldest), TIDY_ROWS))

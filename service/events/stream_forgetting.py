@@ -9,7 +9,7 @@ from service.events.event import Event
 def forget_arguments(
     events: Sequence[tuple[int, Event]], listed: Sequence[tuple[bytes, Event]], until: int, *, most: int
 ) -> Iterator[list[Any]]:
-    """The last arguments of the FORGET script, for each call at most `most` of each kind.
+    """The last arguments of the FORGET script, for each of at least one call, at most `most` of each kind.
 
     `events` are the person's in the stream, by position; `listed` are the entries of their list, which may have events
     that the stream has exported and removed already.
@@ -21,6 +21,6 @@ def forget_arguments(
     requests = {event.request_id for event in gone.values() if event.request_id}
     places, entries = [f"{position}-0" for position, _ in removed], [entry for entry, _ in outdated]
     parts: list[list[Any]] = [places, [*gone], [*requests], entries]
-    for start in range(0, max(len(part) for part in parts), most):
+    for start in range(0, max(1, *(len(part) for part in parts)), most):
         pieces = [part[start : start + most] for part in parts]
         yield [*(len(piece) for piece in pieces[:3]), *(value for piece in pieces for value in piece)]

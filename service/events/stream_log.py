@@ -11,11 +11,14 @@ import orjson
 from pydantic import TypeAdapter
 
 from service.background import start_worker
+from service.events.arm_totals import ArmTotals
+from service.events.arms import SUMS_KEPT_DAYS, counts_for_arm, person_of, totals_of
 from service.events.event import AS_BOUGHT, AS_CLICKED, AS_SHOWN, FORGOTTEN, Event, forgotten_event
 from service.events.kinds import BUILT_IN, EventKinds
 from service.events.known_bundles import any_bundle
 from service.events.log import Appended, EventCount, Forgotten, LogUnavailable
 from service.events.quality import bucket_of
+from service.events.stream_counts import decode_count, decode_moment, decode_sum
 from service.events.stream_forgetting import forget_arguments
 from service.events.stream_scripts import APPEND, ENDS, FORGET, MARK_EXPORTED, READ, TIDY
 from service.events.writes import NAMES, EventWrites
@@ -30,7 +33,6 @@ ITEMS = TypeAdapter(list[str])
 
 DAY_S = 86_400
 DAY_DIGITS = 7  # of a day's number; a longer one is none of ours
-MOST_COUNTED = 2**53  # of one name in a bucket or a day; JSON holds the sum of hundreds of them
 TIDY_EVERY_S = 60.0
 TIDY_ENTRIES = 1_000  # removed in one script, which blocks Redis
 SCRIPT_EVENTS = 256  # added by one script, which blocks Redis for some milliseconds
@@ -69,6 +71,7 @@ class StreamLog:
         self._stream = stream_key(settings)
         self._append = redis.safely(APPEND)
         self._ttl = max(1, round(settings.event_retention_days * DAY_S))
+        self._sums_ttl = max(self._ttl, SUMS_KEPT_DAYS * DAY_S)
         self._circuit = CircuitBreaker(
             failures=settings.redis_failures,
             retry_s=settings.redis_retry_s,
@@ -132,6 +135,12 @@ class StreamLog:
         buckets, *sums = await self._read_derived(*(("HGETALL", self._prefix + key) for key in keys))
         return await asyncio.to_thread(self._decode_counts, buckets or {}, [day for day in sums if day], first)
 
+    async def arm_totals(self, labels: Sequence[str]) -> dict[str, ArmTotals]:
+        commands = [("HGETALL", f"{self._prefix}arm_sums:{label}") for label in labels]
+        found = await self._read_derived(*commands) if commands else ()
+        sums = [dict(self._readable(decode_moment, fields or {})) for fields in found]
+        return {label: totals_of(of_arm) for label, of_arm in zip(labels, sums, strict=True)}
+
     async def _read_derived(self, *commands: tuple[Any, ...]) -> list[Any]:
         """The replies; None, counted, for a key of another type, until a write replaces it."""
         replies = await self._redis.execute(*commands, independent=True)
@@ -162,7 +171,8 @@ class StreamLog:
         in_place = forgotten_event(f"{FORGOTTEN}:{secrets.token_hex(16)}", self._clock()).model_dump_json()
         events = answers = 0
         for arguments in forget_arguments(of_user, entries, until, most=SCRIPT_EVENTS):
-            script = ("EVAL", FORGET, 1, self._stream, self._prefix, in_place, user_id, self._clock(), *arguments)
+            fixed = (self._prefix, in_place, user_id, self._clock(), person_of(user_id))
+            script = ("EVAL", FORGET, 1, self._stream, *fixed, *arguments)
             ((n_events, n_answers), *_) = await self._redis.execute_durably(script)
             events, answers = events + n_events, answers + n_answers
         return Forgotten(events, answers)
@@ -184,7 +194,7 @@ class StreamLog:
     async def _write(self, events: list[Event]) -> list[str]:
         now = self._clock()
         oldest = now - self._ttl
-        head = (self._stream, self._prefix, now, self._ttl, self._settings.events_per_user)
+        head = (self._stream, self._prefix, now, self._ttl, self._settings.events_per_user, self._sums_ttl)
         scripts = [
             ("EVAL", self._append, 1, *head, *(value for event in chunk for value in self._arguments(event, oldest)))
             for chunk in _chunks(events, SCRIPT_EVENTS)
@@ -194,9 +204,9 @@ class StreamLog:
         return [events[place].event_id for place in places]
 
     def _arguments(self, event: Event, oldest: float) -> tuple[Any, ...]:
-        """The arguments of one event to the APPEND script: ten, and the items that it joins to its request id.
+        """The arguments of one event to the APPEND script: twelve, and the items that it joins to its request id.
 
-        The items of an impression stand beside the event's JSON, which replicas of the first release refuse with them.
+        Items and arm stand beside the event's JSON, which replicas of releases without them refuse with them.
         """
         known = self._kinds.role(event.kind)
         role = "" if known is None else ROLES[known]
@@ -204,7 +214,7 @@ class StreamLog:
         items = dict.fromkeys((event.item_id, *event.items) if event.item_id else event.items) if role else ()
         return (
             event.event_id,
-            event.model_dump_json(exclude_defaults=True, exclude={"items"}),
+            event.model_dump_json(exclude_defaults=True, exclude={"items", "arm"}),
             event.user_id if event.kind in self._kinds.in_profile else "",
             (event.request_id or "") if role else "",
             bucket_of(event.timestamp) if event.timestamp >= oldest else "",  # too old to be counted
@@ -212,6 +222,8 @@ class StreamLog:
             f"{event.kind}:{role}",
             amount,
             orjson.dumps(event.items) if event.items else "",
+            event.arm or "",
+            person_of(event.user_id) if counts_for_arm(event) else "",
             len(items),
             *items,
         )
@@ -262,16 +274,17 @@ class StreamLog:
         elif not future.done():
             future.set_result([event for entry in entries if (event := self._decode(entry)) is not None])
 
-    def _decode_entries(self, entries: Sequence[tuple[bytes, bytes, bytes]]) -> list[tuple[int, Event | None]]:
-        return [(_position(entry_id), self._decode(event, items)) for entry_id, event, items in entries]
+    def _decode_entries(self, entries: Sequence[tuple[bytes, ...]]) -> list[tuple[int, Event | None]]:
+        return [(_position(entry_id), self._decode(*fields)) for entry_id, *fields in entries]
 
-    def _decode(self, data: bytes, items: bytes = b"") -> Event | None:
-        """The event, with the items that stand beside it; None, counted, where the data is none."""
+    def _decode(self, data: bytes, items: bytes = b"", arm: bytes = b"") -> Event | None:
+        """The event, with the items and the arm that stand beside it; None, counted, where the data is none."""
         try:
             if not data:
                 raise ValueError(f"expected a field `event` of at most {EVENT_BYTES} bytes")
             event = Event.model_validate_json(data)
-            return event.model_copy(update={"items": ITEMS.validate_json(items)}) if items else event
+            beside = {"items": ITEMS.validate_json(items)} if items else {}
+            return event.model_copy(update=beside | ({"arm": arm.decode()} if arm else {}))
         except ValueError as error:
             self._metrics.unreadable.skip("events", error)
             return None
@@ -280,9 +293,9 @@ class StreamLog:
         self, buckets: dict[bytes, bytes], sums: Sequence[dict[bytes, bytes]], first: int
     ) -> list[EventCount]:
         """The counts of the buckets from the first one on, and of whole days."""
-        found = [count for bucket, count in self._readable(_decode_count, buckets) if bucket >= first]
+        found = [count for bucket, count in self._readable(decode_count, buckets) if bucket >= first]
         for day in sums:
-            found += self._readable(_decode_sum, day)
+            found += self._readable(decode_sum, day)
         return found
 
     def _readable(self, decode: Callable[[tuple[bytes, bytes]], T], fields: dict[bytes, bytes]) -> Iterator[T]:
@@ -322,23 +335,6 @@ def _chunks(events: Sequence[Event], size: int) -> Iterator[Sequence[Event]]:
 
 def _position(entry_id: bytes) -> int:
     return int(entry_id.partition(b"-")[0])
-
-
-def _decode_count(field: tuple[bytes, bytes]) -> tuple[int, EventCount]:
-    bucket, name, bundle = field[0].decode().split(":", 2)
-    return int(bucket), EventCount(bundle, name, _count(field[1]))
-
-
-def _decode_sum(field: tuple[bytes, bytes]) -> EventCount:
-    name, bundle = field[0].decode().split(":", 1)
-    return EventCount(bundle, name, _count(field[1]))
-
-
-def _count(text: bytes) -> int:
-    n = int(text)
-    if not -MOST_COUNTED <= n <= MOST_COUNTED:
-        raise ValueError(f"expected a count of at most {MOST_COUNTED}")
-    return n
 
 
 def open_stream(

@@ -4,11 +4,14 @@ All keys carry one hash tag, so that in a cluster one node holds them and a scri
 a key may be any bytes, since no script parses it.
 """
 
+from service.events.stream_arms import ARMS
+
 # Appends the events that are not in the log yet and returns their places in the arguments. The stream entry and the id
 # are written first, so an event with an id has its entry. Users' lists and counts are derived data: a key of the wrong
 # type is deleted. Every call writes something, so that a WAITAOF after it waits for earlier events too.
-APPEND = """
-local prefix, now, ttl, per_user = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+APPEND = (
+    """
+local prefix, now, ttl, per_user, sums_ttl = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 local stream = KEYS[1]
 
 local function reset_and_call(command, key, ...)
@@ -20,7 +23,9 @@ local function reset_and_call(command, key, ...)
     redis.call('EXPIRE', key, ttl)
     return reply
 end
-
+"""
+    + ARMS
+    + """
 local counts = {}
 
 local function count(bucket, bundle, name, n)
@@ -109,14 +114,18 @@ local function add_paid(answer, key, item, role, is_new, roles, paid, changed)
     end
 end
 
-local function join(request, bucket, bundle, role, listed, paid, first, last)
+local function join(request, bucket, bundle, role, listed, paid, label, person, first, last)
     local key = prefix .. 'join:' .. request
-    local held = reset_and_call('HMGET', key, 'bucket', 'bundle', unpack(numbers))
-    local answer = {bucket = tonumber(held[1] or nil), bundle = held[2] or ''}
-    for i, name in ipairs(numbers) do answer[name] = tonumber(held[2 + i] or 0) or 0 end
+    local held = reset_and_call('HMGET', key, 'bucket', 'bundle', 'arm', 'person', unpack(numbers))
+    local answer = {bucket = tonumber(held[1] or nil), bundle = held[2] or '', arm = held[3], person = held[4]}
+    for i, name in ipairs(numbers) do answer[name] = tonumber(held[4 + i] or 0) or 0 end
     local old_bucket, old_bundle = answer.bucket, answer.bundle
     local old = old_bucket and figures(answer) or {}
-    local changed = {}
+    local changed, counted = {}, old
+    if role == 's' and person ~= '' and not (answer.arm and answer.person) then
+        changed = {'arm', label, 'person', person}
+        answer.arm, answer.person, counted = label, person, {}  -- what the answer has already counts from now on
+    end
     for i = first, last do
         local field = '=' .. ARGV[i]
         local roles = redis.call('HGET', key, field) or ''
@@ -137,6 +146,10 @@ local function join(request, bucket, bundle, role, listed, paid, first, last)
     redis.call('EXPIRE', key, ttl)
     if not answer.bucket then return end
     local new = figures(answer)
+    if answer.arm and answer.person then
+        local shown, clicks = new.shown - (counted.shown or 0), new.clicked - (counted.clicked or 0)
+        if shown ~= 0 or clicks ~= 0 then change_user(answer.arm, answer.person, shown, clicks, 0, 0, false) end
+    end
     local moved = old_bucket ~= answer.bucket or old_bundle ~= answer.bundle
     for _, name in ipairs(names) do
         if moved then
@@ -157,13 +170,18 @@ redis.call('HINCRBY', state, 'appends', 1)  -- the first write, which a Redis wi
 local newest = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)
 local position = newest[1] and tonumber(string.match(newest[1][1], '^%d+')) or 0
 local new = {}
-local i, place = 5, 0
+local i, place = 6, 0
 while i <= #ARGV do
-    local id_key, last = prefix .. 'id:' .. ARGV[i], i + 9 + ARGV[i + 9]
+    local id_key, last = prefix .. 'id:' .. ARGV[i], i + 11 + ARGV[i + 11]
     if redis.call('EXISTS', id_key) == 0 then
         position = position + 1
         local fields = {'event', ARGV[i + 1], 'at', now}
-        if ARGV[i + 8] ~= '' then fields = {'event', ARGV[i + 1], 'at', now, 'items', ARGV[i + 8]} end
+        for j, name in ipairs({'items', 'arm'}) do
+            if ARGV[i + 7 + j] ~= '' then
+                fields[#fields + 1] = name
+                fields[#fields + 1] = ARGV[i + 7 + j]
+            end
+        end
         redis.call('XADD', stream, string.format('%.0f-0', position), unpack(fields))
         redis.call('SET', id_key, '', 'EX', ttl)
         new[#new + 1] = place
@@ -176,18 +194,24 @@ while i <= #ARGV do
         local kind, role = string.match(ARGV[i + 6], '^([^:]*):?(.*)$')
         if bucket then
             count(bucket, bundle, kind, 1)
-            if request ~= '' then
-                local listed = role == 's' and tonumber(ARGV[i + 7]) or 0
-                local paid = role == 'b' and tonumber(ARGV[i + 7]) or 0
-                join(request, bucket, bundle, role, listed, paid, i + 10, last)
+            local label, person = ARGV[i + 9], ARGV[i + 10]
+            local listed = role == 's' and tonumber(ARGV[i + 7]) or 0
+            local paid = role == 'b' and tonumber(ARGV[i + 7]) or 0
+            if person ~= '' and role == 's' then
+                change_user(label, person, request == '' and listed or 0, 0, 0, 0, true)
+            elseif person ~= '' and role == 'b' then
+                change_user(label, person, 0, 0, 1, paid, false)
             end
+            if request ~= '' then join(request, bucket, bundle, role, listed, paid, label, person, i + 12, last) end
         end
     end
     i, place = last + 1, place + 1
 end
 write_counts()
+write_arms()
 return new
 """
+)
 
 # The exported position that is stored: 0 where what is stored is none of this log.
 EXPORTED = """
@@ -216,6 +240,7 @@ local function accepted_at(entry)
 end
 
 redis.pcall('ZREMRANGEBYSCORE', prefix .. 'days', '-inf', '(' .. math.floor(oldest / 86400))
+redis.pcall('ZREMRANGEBYSCORE', prefix .. 'arms', '-inf', '(' .. oldest - 86400)  -- whose users' rows have expired
 local first = redis.call('XRANGE', stream, '-', '+', 'COUNT', most)
 if not first[1] then return 0 end
 local last = place(redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1])
@@ -245,12 +270,13 @@ return 0
 )
 
 # Removes entries and the ids, answers and list entries of their events. The newest entry holds the position of the log:
-# where it goes, ARGV[2], an event without ids, takes the next one. From ARGV[8] on are the ids of entries (as many as
-# ARGV[5]), ids of events (ARGV[6]), request ids (ARGV[7]), and entries of the list of the user ARGV[3].
+# where it goes, ARGV[2], an event without ids, takes the next one. From ARGV[9] on are the ids of entries (as many as
+# ARGV[6]), ids of events (ARGV[7]), request ids (ARGV[8]), and entries of the list of the user ARGV[3], whose rows by
+# arm stand under ARGV[5].
 FORGET = """
 local prefix, in_place, stream = ARGV[1], ARGV[2], KEYS[1]
 local user, now = ARGV[3], ARGV[4]
-local i = 8
+local i = 9
 local function take(n)
     local found = {}
     for j = i, i + n - 1 do found[#found + 1] = ARGV[j] end
@@ -258,7 +284,7 @@ local function take(n)
     return found
 end
 local removed = 0
-for _, entry in ipairs(take(tonumber(ARGV[5]))) do
+for _, entry in ipairs(take(tonumber(ARGV[6]))) do
     local newest = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
     if newest and newest[1] == entry then
         local position = tonumber(string.match(entry, '^%d+')) + 1
@@ -266,28 +292,31 @@ for _, entry in ipairs(take(tonumber(ARGV[5]))) do
     end
     removed = removed + redis.call('XDEL', stream, entry)
 end
-for _, id in ipairs(take(tonumber(ARGV[6]))) do redis.call('DEL', prefix .. 'id:' .. id) end
+for _, id in ipairs(take(tonumber(ARGV[7]))) do redis.call('DEL', prefix .. 'id:' .. id) end
 local answers = 0
-for _, request in ipairs(take(tonumber(ARGV[7]))) do
+for _, request in ipairs(take(tonumber(ARGV[8]))) do
     answers = answers + redis.call('DEL', prefix .. 'join:' .. request)
 end
 for j = i, #ARGV do redis.pcall('LREM', prefix .. 'user:' .. user, 0, ARGV[j]) end
+local labels = redis.pcall('ZRANGE', prefix .. 'arms', 0, -1)
+for _, label in ipairs(labels) do redis.pcall('HDEL', prefix .. 'arm:' .. label, ARGV[5]) end
 redis.call('HINCRBY', prefix .. 'state', 'appends', 1)  -- a write, which the WAITAOF after it waits for
 return {removed, answers}
 """
 
-# The next entries from an id on: whether there may be more, then id, event and items of each. A field is empty where
-# the entry has none of at most ARGV[3] bytes: other programs add entries of any shape. After ARGV[4] bytes it stops.
+# The next entries from an id on: whether there may be more, then id, event, items and arm of each. A field is empty
+# where the entry has none of at most ARGV[3] bytes: other programs add entries of any shape. After ARGV[4] bytes it
+# stops.
 READ = """
 local longest, budget = tonumber(ARGV[3]), tonumber(ARGV[4])
 local entries = redis.call('XRANGE', KEYS[1], ARGV[1], '+', 'COUNT', ARGV[2])
 local found = {}
 for i, entry in ipairs(entries) do
-    local values = {event = '', items = ''}
+    local values = {event = '', items = '', arm = ''}
     for f = 1, #entry[2], 2 do
         if values[entry[2][f]] and #entry[2][f + 1] <= longest then values[entry[2][f]] = entry[2][f + 1] end
     end
-    found[i] = {entry[1], values.event, values.items}
+    found[i] = {entry[1], values.event, values.items, values.arm}
     budget = budget - #values.event - #values.items
     if budget < 0 then break end
 end

@@ -182,8 +182,12 @@ class ArmBundles:
     async def _open(self, bundle_id: str) -> None:
         await self._check(bundle_id)
         verify = self._settings.verify_bundle != "off"
-        opened = await asyncio.to_thread(open_verified, self._registry, bundle_id, self._settings, verify=verify)
-        loaded = await self._loader.load_warm(opened.bundle)
+        others = [slot.loaded for slot in (self._arms.current, *self.slots())]
+        bundles = [other.bundle for other in others]
+        opened = await asyncio.to_thread(
+            open_verified, self._registry, bundle_id, self._settings, verify=verify, shared_with=bundles
+        )
+        loaded = await self._loader.load_warm(opened.bundle, shared_with=others)
         self._on_loaded(bundle_id)
         self._slots[bundle_id] = CurrentBundle(loaded, lambda: None, self._loader.catalogue.complete)
         self._loader.catalogue.arms = self.slots()

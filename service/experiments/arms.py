@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from index.experiments import Arm, Experiment
 from index.records import PointerMove
@@ -20,6 +20,16 @@ class ChosenArm(NamedTuple):
     label: str | None  # under which what is shown is counted; None: it is not
     loaded: LoadedBundle
     diverted: bool = False  # the user's own arm cannot serve, so the control does
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """What answers, traces and logs say of it."""
+        return {"experiment": self.experiment, "arm": self.arm}
+
+    @property
+    def why(self) -> Literal["own", "diverted", "forced"]:
+        """Why this arm answers."""
+        return "diverted" if self.diverted else "forced" if self.label is None else "own"
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +59,7 @@ class Arms:
 
     def __init__(self, current: CurrentBundle) -> None:
         self.experiment: Experiment | None = None
-        self._current = current
+        self.current = current
         self.shadow: CurrentBundle | None = None  # of the bundle that answers too and is not shown
         self._served: dict[str, ServedArm] = {}
         self._assignment = Assignment("", ())
@@ -75,7 +85,7 @@ class Arms:
         served: dict[str, ServedArm] = {}
         for arm in arms:
             assert experiment is not None
-            slot = None if arm.ended else self._current if arm.bundle is None else slots.get(arm.name)
+            slot = None if arm.ended else self.current if arm.bundle is None else slots.get(arm.name)
             served[arm.name] = ServedArm(arm, experiment.label(arm.name), slot, problems.get(arm.name, ""))
         self._assignment = Assignment("" if experiment is None else experiment.salt, arms)
         self.experiment, self._served, self.shadow = experiment, served, shadow
@@ -93,7 +103,7 @@ class Arms:
         if own.slot is not None:
             return ChosenArm(self.experiment.name, own.arm.name, own.label, own.slot.loaded)
         control = self.experiment.control.name
-        return ChosenArm(self.experiment.name, control, None, self._current.loaded, diverted=True)
+        return ChosenArm(self.experiment.name, control, None, self.current.loaded, diverted=True)
 
     def _forced(self, name: str) -> ChosenArm:
         if self.experiment is None:

@@ -22,15 +22,16 @@ async def open_experiments(
     bundles: ArmBundles,
     arms: Arms,
     lifecycle: BundleLifecycle,
+    *,
     file: ExperimentsFile,
     settings: Settings,
     read_totals: ReadTotals,
-    *,
     pubsub: PubSub | None,
     siblings: Siblings | None,
 ) -> AsyncIterator[ExperimentControl]:
-    """Follow the registry's experiments and the file until the context ends; those that run are in effect when it
-    begins.
+    """Follow the registry's experiments and the file until the context ends.
+
+    Those that run are in effect when it begins.
     """
     swapper = lifecycle.swapper
 
@@ -39,8 +40,10 @@ async def open_experiments(
 
     control = ExperimentControl(arms, bundles, lifecycle.publishing, move=move, pubsub=pubsub, siblings=siblings)
     await bundles.poll()
-    work: dict[str, Work] = {"experiment_follower": bundles.follow}
-    work["sample_ratio"] = RatioWatch(arms, read_totals, bundles.metrics).watch
+    work: dict[str, Work] = {
+        "experiment_follower": bundles.follow,
+        "sample_ratio": RatioWatch(arms, read_totals, bundles.metrics).watch,
+    }
     if settings.experiments_file is not None:
         work["experiments_file"] = partial(file.follow, control, settings.rules_reload_s)
     async with supervised(bundles.metrics, work):

@@ -12,7 +12,7 @@ from service.state import Service
 
 def info(service: Service, experiment: Experiment) -> dict[str, Any]:
     """The fields of an ExperimentInfo."""
-    kept = experiment.model_dump(mode="json", include=set(ExperimentInfo.model_fields))
+    kept = experiment.model_dump(include=set(ExperimentInfo.model_fields))
     return {
         **kept,
         "state": "running" if experiment.ended is None else "ended",

@@ -128,6 +128,14 @@ class SampleRatioInfo(BaseModel):
     passed: bool
 
 
+class MemoryInfo(BaseModel):
+    """The files of the different bundles from which arms are answered in this process."""
+
+    bundles: int
+    bytes: int = Field(description="of all of their files")
+    shared_bytes: int = Field(description="of them, those that are in memory once for several open bundles")
+
+
 class ReportAnswer(Reply):
     """Response of GET /experiments/{name}: one phase of an experiment."""
 
@@ -136,6 +144,7 @@ class ReportAnswer(Reply):
     since: datetime
     until: datetime | None = Field(description="null: it goes on")
     arms: list[ArmReport] = Field(description="the control first")
+    memory: MemoryInfo
     sample_ratio: SampleRatioInfo | None = Field(description="null for fewer than two arms that go on")
     decision: str = Field(description="what the deciding metric shows of each arm")
     warnings: list[str]

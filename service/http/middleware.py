@@ -15,7 +15,7 @@ from service.errors import REQUEST_ID, TIMED_OUT, ServiceError, ShedError, descr
 from service.http.sending import JSON, send_body
 from service.telemetry import logs
 from service.telemetry.fast_metrics import HttpMetrics, route_of
-from service.telemetry.timings import TIMINGS, Timings
+from service.telemetry.timings import ARM, TIMINGS, Timings
 
 if TYPE_CHECKING:  # comes with an extra
     from service.telemetry.tracing import Traces
@@ -76,6 +76,7 @@ class ObservabilityMiddleware:
             path=scope["path"][:MAX_LOGGED_PATH_CHARS],
             status=exchange.status,
             seconds=round(seconds, 6),
+            **scope.get(ARM, {}),
         )
 
 

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl
 
 import fastapi
 from annotated_types import MaxLen
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.types import Message, Receive, Scope
 
 from service.errors import BodyTooLargeError, InvalidRequestError, sentence
@@ -40,6 +40,17 @@ class Query(BaseModel):
     def depends_on_time(self) -> bool:
         """Whether the answer to the same query is another one in another minute."""
         return False
+
+
+class ArmQuery(Query):
+    """Which arm of the running experiment answers."""
+
+    force_arm: str | None = Field(
+        None,
+        min_length=1,
+        description="for testers: the arm of the running experiment that answers, whichever the user's own is; "
+        "what is shown is not counted for any arm",
+    )
 
 
 Q = TypeVar("Q", bound=Query)

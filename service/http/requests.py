@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, create_model, model_validator
 from pydantic.fields import FieldInfo
 
-from service.http.parameters import Query
+from service.http.parameters import ArmQuery, Query
 from service.http.responses import By
 from service.ranking.constraints import Filters
 from service.ranking.diversity import ListOrder
@@ -143,7 +143,11 @@ class RecommendQuery(PagedQuery):
         return super().cheap and self.order.plain and not (self.counterfactual or self.exploration)
 
 
-class SimilarQuery(PagedQuery):
+class UserListQuery(RecommendQuery, ArmQuery):
+    """Query of GET /recommend."""
+
+
+class SimilarQuery(PagedQuery, ArmQuery):
     """Options of /similar."""
 
     by: By = Field("fused", description="fused, id, or a modality that the bundle has")

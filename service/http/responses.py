@@ -27,6 +27,13 @@ class Answer(Reply):
     )
 
 
+class ArmFields(BaseModel):
+    """The arm that answered, where an experiment runs and the request names a user or forces an arm."""
+
+    experiment: str | None = None
+    arm: str | None = Field(None, description="the control's name too where the user's own arm cannot serve")
+
+
 class Item(BaseModel):
     """An item's metadata: title, category and image, or what the request's `fields` name; the rest is left out."""
 
@@ -90,14 +97,14 @@ class ListAnswer(WarnedAnswer):
     missing: int = Field(description="how many items fewer than k the list has, as no more match the request")
 
 
-class RecommendAnswer(ListAnswer):
+class RecommendAnswer(ListAnswer, ArmFields):
     """Response of GET /recommend."""
 
     user_id: str
     items: list[RecommendedItem]
 
 
-class SessionAnswer(ListAnswer):
+class SessionAnswer(ListAnswer, ArmFields):
     """Response of POST /recommend."""
 
     user_id: str | None
@@ -111,10 +118,11 @@ class RankAnswer(SessionAnswer):
     unknown_items: list[str] = Field(description="ids of the candidates, the session and its rules that are unknown")
 
 
-class BatchEntry(BaseModel):
+class BatchEntry(ArmFields):
     """The list of one user of a batch, or the error in its place."""
 
     user_id: str
+    bundle: str | None = Field(None, description="the bundle of the user's arm, where an experiment runs")
     source: str | None = None
     missing: int | None = None
     items: list[RecommendedItem] | None = None
@@ -122,10 +130,14 @@ class BatchEntry(BaseModel):
     detail: str | None = None
 
 
-class BatchAnswer(WarnedAnswer):
-    """Response of POST /recommend/batch, in the order of the requested users."""
+class BatchAnswer(WarnedAnswer, ArmFields):
+    """Response of POST /recommend/batch, in the order of the requested users.
 
-    unknown_items: list[str] = Field(description="ids of the rules that this bundle lacks")
+    While an experiment runs, the entries name their bundles and arms, and `bundle` is the published one; with
+    `force_arm` one bundle and arm answer all.
+    """
+
+    unknown_items: list[str] = Field(description="ids of the rules that a bundle which answered lacks")
     answers: list[BatchEntry]
 
 
@@ -142,7 +154,7 @@ class SimilarItem(RankedItem):
     explanation: Likeness | None = None
 
 
-class SimilarAnswer(ListAnswer):
+class SimilarAnswer(ListAnswer, ArmFields):
     """Response of /similar."""
 
     item_id: str
@@ -184,7 +196,7 @@ class HiddenList(Answer):
     item_ids: list[str] = Field(description="ascending; the bundle may lack some of them")
 
 
-class UserAnswer(Answer):
+class UserAnswer(Answer, ArmFields):
     """Response of /users: what is known of the user, and how fresh it is."""
 
     user_id: str
@@ -240,6 +252,7 @@ class ExportedEvent(BaseModel):
     timestamp: float
     request_id: str | None
     bundle: str | None
+    arm: str | None = Field(None, description="of an experiment, as experiment/phase/arm")
     items: list[str]
 
 

@@ -6,7 +6,7 @@ cost more per request than the search.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from http import HTTPStatus
@@ -34,9 +34,10 @@ from service.errors import (
     describe,
     overload,
 )
+from service.experiments.arms import ChosenArm
 from service.http.content_encoding import NDJSON, content_type_of, decoded, encoding_of
 from service.http.json_body import BodyParser
-from service.http.parameters import Query, documented_signature, parse_query, read_body
+from service.http.parameters import ArmQuery, Query, documented_signature, parse_query, read_body
 from service.http.responses import Refusal
 from service.http.sending import JSON, send_body
 from service.principal import ANONYMOUS, CALLER, LOWEST_ROLE, PRINCIPAL, Principal, Role, require
@@ -45,7 +46,8 @@ from service.ranking.profile import Profile
 from service.ranking.turns import Turn
 from service.response_cache import CachedResponse, Key
 from service.state import STATE, Service
-from service.telemetry.timings import TIMINGS, Timings
+from service.telemetry.metrics import ExperimentMetrics
+from service.telemetry.timings import ARM, TIMINGS, Timings
 
 Q = TypeVar("Q", bound=Query)
 
@@ -58,6 +60,7 @@ NDJSON_BODY = {"requestBody": {"content": {NDJSON: {"schema": {"type": "string"}
 COMMON_ERRORS = (401, 403, 408, 414, 422, 429, 431, 503, 504)  # statuses that any route may refuse with
 BODY_ERRORS = (413, 415)
 ID_ERRORS = (404,)
+ARM_ERRORS = (404, 409)
 RETRY_AFTER = {"description": "seconds after which to retry, where known", "schema": {"type": "integer"}}
 
 BUNDLE_ROUTES = (
@@ -73,6 +76,14 @@ KEPT = "kept"  # the stage of a cached response
 FAULTS = (500, 504)  # statuses of failures that the canary counts
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+
+class BatchPart(NamedTuple):
+    """A part of a batch that was answered from one bundle of several."""
+
+    loaded: LoadedBundle
+    shape: str
+    seconds: float
 
 
 @dataclass(slots=True)
@@ -94,6 +105,18 @@ class Request(Generic[Q]):
     shown: Sequence[int] = ()  # the items' rows in the response of a route with `impressions`, set by the endpoint
     explored: Collection[int] = ()  # those of them that are shown to learn about them
     computed_from: float = 0.0  # by the clock of durations, once the request and its user's profile are there
+    arm: ChosenArm | None = None  # which answers, where an experiment runs and the request names a user, or forces one
+    arms: Mapping[str, ChosenArm] | None = None  # those of a batch's users, where an experiment runs
+    parts: Sequence[BatchPart] = ()  # of a batch that several bundles answered, set by the endpoint
+
+    @property
+    def computed_s(self) -> float:
+        """Seconds since computing began, without the waits for its turn; 0 before it begins."""
+        return time.perf_counter() - self.computed_from - self.turn.waited_s if self.computed_from else 0.0
+
+    def begin_part(self, loaded: LoadedBundle, body: Any) -> None:
+        """Go on with a part of the body, from this bundle, which gets the time and the faults."""
+        self.loaded, self.body, self.computed_from = loaded, body, time.perf_counter() - self.turn.waited_s
 
 
 @dataclass(frozen=True)
@@ -107,6 +130,7 @@ class TextResponse:
 Answered = CachedResponse | TextResponse | Response
 Endpoint = Callable[[Service, Request[Any]], Awaitable[Any]]
 UserOf = Callable[[Request[Any]], str | None]
+UsersOf = Callable[[Request[Any]], Sequence[str]]
 CacheVariant = Callable[[Service, Request[Any]], bytes]
 IsKnown = Callable[[Service, str], Awaitable[bool]]
 CostOf = Callable[[Service, Request[Any]], int]  # in tokens of rate limits
@@ -119,6 +143,11 @@ def one_token(_: Service, __: Request[Any]) -> int:
 
 def no_user(_: Request[Any]) -> None:
     """The `user_of` of a route whose responses depend on no user."""
+
+
+def no_users(_: Request[Any]) -> Sequence[str]:
+    """The `batch_of` of a route whose requests are of one user at most."""
+    return ()
 
 
 async def unknown(_: Service, __: str) -> bool:
@@ -148,6 +177,8 @@ def route(
     status: int = 200,
     role: Role = "read",
     user_of: UserOf = no_user,
+    arm_of: UserOf | None = None,
+    batch_of: UsersOf = no_users,
     cost_of: CostOf = one_token,
     cacheable: bool = False,
     cache_variant: CacheVariant = same_for_all,
@@ -169,8 +200,11 @@ def route(
         body: a model, or any type that pydantic can read from JSON; None where the route takes no body.
         lines: whether the body, a list, may also come as NDJSON.
         response: the model that documents the response; None for `media_type`.
+        query: of the parameters; with those of ArmQuery, an arm of the running experiment answers.
         role: the lowest role that a caller's key must have.
         user_of: the id of the user whose profile the endpoint needs as `request.profile`.
+        arm_of: the id of the user whose arm answers, where that is not the user of `user_of`.
+        batch_of: the users of whom each may have another arm; the endpoint finds these in `request.arms`.
         cost_of: what a request costs.
         cacheable: whether a response depends only on path, query, profile and what clears the response cache.
         cache_variant: what else the cached response to a query that explores depends on.
@@ -195,6 +229,7 @@ def route(
         | _documented_errors(COMMON_ERRORS)
         | _documented_errors(ID_ERRORS if "{" in path else ())
         | _documented_errors(body_errors)
+        | _documented_errors(ARM_ERRORS if issubclass(query, ArmQuery) else ())
         | _documented_errors(errors, error_model)
         | {one: {"description": HTTPStatus(one).phrase} for one in empty},
     )
@@ -207,6 +242,8 @@ def route(
         status,
         role,
         user_of,
+        user_of if arm_of is None else arm_of,
+        batch_of,
         cost_of,
         cacheable,
         cache_variant,
@@ -250,6 +287,8 @@ class _DirectEndpoint:
     status: int
     role: Role
     user_of: UserOf
+    arm_of: UserOf
+    batch_of: UsersOf
     cost_of: CostOf
     cacheable: bool
     cache_variant: CacheVariant
@@ -259,6 +298,7 @@ class _DirectEndpoint:
 
     def __post_init__(self) -> None:
         self._watched = self.role == LOWEST_ROLE and self.path.startswith(BUNDLE_ROUTES)
+        self._has_arms = issubclass(self.query, ArmQuery)
         self._replay = self.replay  # bound once, not at every request
         self._parse_query: Callable[[bytes], Query] = lambda text: parse_query(text, self.query)
         self._parse_query_cached = lru_cache(QUERY_CACHE_SIZE)(self._parse_query)
@@ -267,6 +307,8 @@ class _DirectEndpoint:
         service: Service = scope["state"][STATE]
         epoch = service.responses.epoch  # read before anything that the response is made from
         request = await self._read(service, scope, receive)
+        if self._has_arms and (service.arms.experiment is not None or request.query.force_arm is not None):
+            self._choose_arms(service, request, scope)
         if request.body is not None or not request.query.cheap:  # most requests are cheap, and their queries cached
             request.cost = self.cost_of(service, request)
         if request.cost > 1 and SPEND in scope:
@@ -284,10 +326,14 @@ class _DirectEndpoint:
         service.metrics.count_answer(response.source)
         if response.item_ids and scope["method"] != "HEAD":
             user_id, bundle_id = self.user_of(request) or "", request.loaded.bundle.bundle_id
+            label = None if request.arm is None else request.arm.label
             service.feedback.record_impression(
-                request.request_id, user_id, bundle_id, response.item_ids, response.explored_ids
+                request.request_id, user_id, bundle_id, response.item_ids, response.explored_ids, arm=label
             )
         first_fields = {"request_id": request.request_id}
+        if request.arm is not None:
+            count_arm(service.metrics, request.arm)
+            first_fields |= scope[ARM]
         if self.user_field is not None:
             first_fields[self.user_field] = request.id
         await send_body(send, self.status, _prepend_fields(first_fields, response.rendered), JSON)
@@ -317,6 +363,16 @@ class _DirectEndpoint:
             headers=scope["headers"], raw_body=raw_body,
         )  # fmt: skip
 
+    def _choose_arms(self, service: Service, request: Request[Any], scope: Scope) -> None:
+        """Choose what answers the request to its end: its arm, or the arm of each user of a batch."""
+        arms, forced = service.arms, request.query.force_arm
+        request.arm = arms.choose(self.arm_of(request), forced)
+        if request.arm is not None:
+            request.loaded, scope[ARM] = request.arm.loaded, request.arm.fields
+            return
+        chosen = {user_id: arms.choose(user_id, None) for user_id in dict.fromkeys(self.batch_of(request))}
+        request.arms = {user_id: arm for user_id, arm in chosen.items() if arm is not None}
+
     async def _answer_watched(self, service: Service, request: Request[Any], scope: Scope, epoch: int) -> Answered:
         """The answer, counted for the canary of its bundle, unless it is cached: that says nothing new about it."""
         try:
@@ -335,11 +391,12 @@ class _DirectEndpoint:
         Without the waits for the caller's body, the user's profile, its turn at computing and the caller to read:
         others' load prolongs them.
         """
-        seconds = 0.0
-        if request.computed_from:
-            seconds = time.perf_counter() - request.computed_from - request.turn.waited_s
+        if request.parts and not fault:
+            for loaded, shape, seconds in request.parts:
+                loaded.traffic.record(self.path, shape, scope[CALLER], seconds)
+            return
         shape = getattr(request.query if request.body is None else request.body, "shape", "")
-        request.loaded.traffic.record(self.path, shape, scope[CALLER], seconds, fault=fault)
+        request.loaded.traffic.record(self.path, shape, scope[CALLER], request.computed_s, fault=fault)
 
     async def _answer(self, service: Service, request: Request[Any], query_string: bytes, epoch: int) -> Answered:
         """The response, with the profile of the request's user."""
@@ -373,7 +430,7 @@ class _DirectEndpoint:
             query += self.cache_variant(service, request)
         if request.query.depends_on_time:
             query += b" %d" % (service.live.now() // MINUTE_S)  # a space is in no query string
-        key: Key = self.path, "" if unknown_user else request.id, query
+        key: Key = self.path, "" if unknown_user else request.id, query, request.loaded.bundle.bundle_id
         cached = service.responses.get(key, request.profile)
         if cached is not None:
             request.timings.mark(KEPT)
@@ -401,6 +458,11 @@ class _DirectEndpoint:
         item_ids = tuple(request.loaded.items.shown(row).item_id for row in request.shown) if logged else ()
         explored_ids = tuple(item_ids[i] for i, row in enumerate(request.shown) if logged and row in request.explored)
         return CachedResponse(request.profile, rendered, result.get("source", ""), item_ids, explored_ids)
+
+
+def count_arm(metrics: ExperimentMetrics, arm: ChosenArm) -> None:
+    """Count an answer of this arm."""
+    metrics.arm_answers.labels(arm.experiment, arm.arm, arm.why).inc()
 
 
 async def _read_body(service: Service, scope: Scope, receive: Receive, parser: BodyParser) -> tuple[bytes, Any]:

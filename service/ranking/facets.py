@@ -5,6 +5,7 @@ so many items that they take seconds. Changed items give a new store, which shar
 """
 
 import asyncio
+import copy
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,6 +19,7 @@ from index.attribute_types import AttributeType
 from index.bundle import Bundle
 from index.ids import IdTable, PackedStrings
 from service.errors import InvalidRequestError
+from service.ranking.built_once import BuiltOnce, failed
 from service.ranking.filters.building import ColumnBuilder, ColumnBuilders
 from service.ranking.filters.columns import MISSING, Column
 from service.ranking.filters.evaluation import CATEGORIES, CATEGORY, ITEM_ID, TITLE, Catalogue, Evaluation, Selection
@@ -150,8 +152,12 @@ class _Pending(NamedTuple):
 class FacetStore:
     """The facets of one bundle, built once, when they are first needed."""
 
-    def __init__(self, bundle: Bundle) -> None:
-        self._bundle = bundle
+    def __init__(self, bundle: Bundle, shared_with: "Sequence[FacetStore]" = ()) -> None:
+        """shared_with: stores of other bundles; of one with the very same records the columns are shared."""
+        self._items, self._types = bundle.items, bundle.manifest.attribute_types
+        items, types = self._items, self._types
+        same = [one._trained for one in shared_with if one._types == types and one._items.is_of(items)]
+        self._trained: BuiltOnce[Facets] = same[0] if same else BuiltOnce(lambda: build_facets(items, types))
         self._facets: Facets | None = None
         self._pending: _Pending | None = None  # until they are built
         self._building: asyncio.Future[Facets] | None = None
@@ -165,17 +171,17 @@ class FacetStore:
 
     def begin(self) -> "asyncio.Future[Facets]":
         """Begin to build the facets, unless that is done or has begun."""
-        if self._building is None or _failed(self._building):
+        if self._building is None or failed(self._building):
             self._building = asyncio.ensure_future(self._build())
-            self._building.add_done_callback(_failed)  # reads its exception, which else is logged where no one waits
+            self._building.add_done_callback(failed)  # reads its exception, which else is logged where no one waits
         return self._building
 
     async def _build(self) -> Facets:
         if self._facets is not None:
             return self._facets
         if self._pending is None:
-            types = self._bundle.manifest.attribute_types
-            self._facets = await asyncio.to_thread(build_facets, self._bundle.items, types)
+            # Selections depend on the rows of new items, too, which differ between bundles.
+            self._facets = replace(await self._trained.get(), cache=SelectionCache())
         else:
             base, n_rows, records = self._pending
             self._facets = await asyncio.to_thread((await base.facets()).with_items, n_rows, records)
@@ -191,7 +197,8 @@ class FacetStore:
         columns in which a value changes; where the facets are not built yet, they are built with the changes when they
         are first needed.
         """
-        store = FacetStore(self._bundle)
+        store = copy.copy(self)
+        store._facets = store._pending = store._building = None
         pending, facets = self._pending, self._facets  # in this order, as another thread may end _build in between
         if facets is not None:
             store._facets = facets.with_items(n_rows, records)
@@ -200,10 +207,6 @@ class FacetStore:
         else:
             store._pending = _Pending(self, n_rows, records)
         return store
-
-
-def _failed(building: "asyncio.Future[Facets]") -> bool:
-    return building.done() and (building.cancelled() or building.exception() is not None)
 
 
 def build_facets(items: PackedStrings, types: Mapping[str, AttributeType] = _NO_TYPES) -> Facets:

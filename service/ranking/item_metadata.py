@@ -10,6 +10,7 @@ import orjson
 from cachetools import LRUCache
 
 from index.bundle import Bundle
+from index.ids import IdTable, PackedStrings
 from service.items.image_urls import AS_REFERRED, ImageUrls
 from service.ranking.facets import FacetStore
 from service.ranking.item_fields import ChosenFields, Fields, render_fields, unknown_fields
@@ -33,22 +34,34 @@ class ShownItem(NamedTuple):
 class ItemMetadata:
     """Metadata by item row; `shown(row)` is cached, and so are the fields that requests chose."""
 
-    def __init__(self, bundle: Bundle, cache_size: int, image_urls: ImageUrls = AS_REFERRED) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        cache_size: int,
+        image_urls: ImageUrls = AS_REFERRED,
+        shared_with: "Sequence[ItemMetadata]" = (),
+    ) -> None:
+        """shared_with: of other bundles, with the same image_urls; for the very same items there is one cache."""
         self._bundle = bundle
         self._image_urls = image_urls
         # Cached over a function and not over a method: a reference cycle would keep a replaced bundle open until the
         # next garbage collection.
         # All items fit: no order of use has to be maintained, which costs half of a lookup.
         limit = None if cache_size >= len(bundle.item_ids) else cache_size
-        shown = lru_cache(limit)(partial(_shown, bundle, image_urls))
-        self.shown: Callable[[int], ShownItem] = shown
-        self._clear_shown = shown.cache_clear
+        shown = lru_cache(limit)(partial(_shown, bundle.item_ids, bundle.items, image_urls))
+        same = [one for one in shared_with if one._is_of_items_of(bundle)]
+        self._unchanged: Callable[[int], ShownItem] = same[0]._unchanged if same else shown
+        self._clear_shown: Callable[[], None] = same[0]._clear_shown if same else shown.cache_clear
+        self.shown = self._unchanged
         self._chosen: LRUCache[tuple[int, Fields, bytes | None], ChosenFields] = LRUCache(
             CHOSEN_BYTES, getsizeof=lambda one: len(one.in_list) + ENTRY_BYTES
         )
         self._records: Mapping[int, bytes] = {}  # of items that are new or have changed
-        self._unchanged = shown
         self._changed: dict[int, tuple[bytes, ShownItem]] = {}  # with the record that each was rendered from
+
+    def _is_of_items_of(self, bundle: Bundle) -> bool:
+        mine = self._bundle
+        return mine.items.is_of(bundle.items) and mine.item_ids.strings.is_of(bundle.item_ids.strings)
 
     def over(self, bundle: Bundle, records: Mapping[int, bytes]) -> "ItemMetadata":
         """The metadata of the bundle's items, of which those with records here are new or have changed.
@@ -57,7 +70,7 @@ class ItemMetadata:
         """
         after = copy.copy(self)
         after._bundle, after._records = bundle, records
-        render = partial(_shown, bundle, self._image_urls)
+        render = partial(_shown, bundle.item_ids, bundle.items, self._image_urls)
         after.shown = partial(_shown_of_changed, render, records, self._changed, self._unchanged)
         return after
 
@@ -75,7 +88,7 @@ class ItemMetadata:
 
     def full_record(self, row: int) -> dict[str, Any]:
         """All metadata of the item in the bundle."""
-        return _full_record(self._bundle, self._image_urls, row)
+        return _full_record(self._bundle.item_ids, self._bundle.items, self._image_urls, row)
 
     def record_of(self, item_id: str, record: Mapping[str, Any]) -> dict[str, Any]:
         """The same of an item whose metadata are given, with or without a row."""
@@ -132,8 +145,8 @@ def json_numbers(values: Array) -> list[bytes]:
     return orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].split(b",")
 
 
-def _full_record(bundle: Bundle, image_urls: ImageUrls, row: int) -> dict[str, Any]:
-    record = {"item_id": bundle.item_ids[row], **orjson.loads(bundle.item_json(row))}
+def _full_record(item_ids: IdTable, items: PackedStrings, image_urls: ImageUrls, row: int) -> dict[str, Any]:
+    record = {"item_id": item_ids[row], **orjson.loads(items[row])}
     if image_urls is not AS_REFERRED:
         record["image"] = image_urls(record["image"])
     return record
@@ -155,8 +168,8 @@ def _shown_of_changed(
     return found[1]
 
 
-def _shown(bundle: Bundle, image_urls: ImageUrls, row: int) -> ShownItem:
-    record = _full_record(bundle, image_urls, row)
+def _shown(item_ids: IdTable, items: PackedStrings, image_urls: ImageUrls, row: int) -> ShownItem:
+    record = _full_record(item_ids, items, image_urls, row)
     item_id, title = record["item_id"], record["title"]
     name = title or item_id
     in_list = orjson.dumps({"item_id": item_id, **{field: record[field] for field in SUMMARY_FIELDS}})

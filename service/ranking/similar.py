@@ -1,7 +1,7 @@
 """Finds similar items by cosine: of the item embeddings, of one modality's features, or of the ID part."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from index.ranking import unit_rows
 from index.tables import Table
 from service.errors import InvalidRequestError
 from service.ranking.attribution import count_in_common
+from service.ranking.built_once import BuiltOnce, failed
 from service.ranking.cosine_search import CosineSearch
 from service.ranking.profile import NO_ROWS
 from service.ranking.search import InlineSearch, ItemSearch
@@ -39,12 +40,14 @@ class VectorSpace:
 class SimilarItems:
     """The nearest items in each space of a bundle; a space is built when it is first needed, in a thread.
 
-    Building copies all vectors of a space into an index, or reads those of a large one for their lengths.
+    Building copies all vectors of a space into an index, or reads those of a large one for their lengths. What is built
+    of the very arrays that others search is built once for all of them, who may hide other rows.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, shared_with: "Sequence[SimilarItems]" = ()) -> None:
         self._bundle = bundle
         self._vectors = _vectors(bundle)
+        self._openers = {by: _opener(by, vectors, shared_with) for by, vectors in self._vectors.items()}
         self._building: dict[str, asyncio.Future[VectorSpace]] = {}
         self._hidden = NO_ROWS
 
@@ -94,16 +97,16 @@ class SimilarItems:
 
     async def space(self, by: str) -> VectorSpace:
         """The space, built if need be. InvalidRequestError where the bundle lacks it."""
-        vectors = self._vectors_of(by)
+        self._vectors_of(by)
         building = self._building.get(by)
-        if building is None or (building.done() and (building.cancelled() or building.exception() is not None)):
-            building = self._building[by] = asyncio.ensure_future(self._build(vectors))
+        if building is None or failed(building):
+            building = self._building[by] = asyncio.ensure_future(self._open(by))
         if building.done():
             return building.result()
         return await asyncio.shield(building)  # a cancelled caller does not cancel it for the others
 
-    async def _build(self, vectors: Table) -> VectorSpace:
-        space = await asyncio.to_thread(_unit_space, vectors)
+    async def _open(self, by: str) -> VectorSpace:
+        space = (await self._openers[by].get())()
         space.hide(self._hidden)  # without an await between: `hide` reaches the space from now on
         return space
 
@@ -137,11 +140,19 @@ def _is_copied(vectors: Table) -> bool:
     return vectors.shape[0] * vectors.shape[1] <= MOST_COPIED
 
 
-def _unit_space(vectors: Table) -> VectorSpace:
-    """The space of these vectors (n_items, width)."""
+def _opener(by: str, vectors: Table, shared_with: Sequence[SimilarItems]) -> BuiltOnce[Callable[[], VectorSpace]]:
+    for other in shared_with:
+        if other._vectors.get(by) is vectors:
+            return other._openers[by]
+    return BuiltOnce(lambda: _unit_space(vectors))
+
+
+def _unit_space(vectors: Table) -> Callable[[], VectorSpace]:
+    """What opens the space of these vectors (n_items, width); each has its own hidden rows, and all share memory."""
     if not _is_copied(vectors):
         scan = CosineScan(vectors)
-        return VectorSpace(scan.unknown, CosineSearch(scan))
+        return lambda: VectorSpace(scan.unknown, CosineSearch(scan))
     unit = unit_rows(np.asarray(vectors))
     unknown = np.flatnonzero(~unit.any(axis=1))
-    return VectorSpace(unknown, InlineSearch(ItemIndex.build(unit).with_hidden(unknown)))
+    index = ItemIndex.build(unit).with_hidden(unknown)
+    return lambda: VectorSpace(unknown, InlineSearch(index))

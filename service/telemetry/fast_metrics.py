@@ -48,7 +48,10 @@ class CounterFamily(Collector):
 
     def labels(self, *values: str) -> Counter:
         """The series of these label values; a frequent caller should cache it."""
-        return self._series.setdefault(values, Counter())
+        counter = self._series.get(values)
+        if counter is None:
+            counter = self._series[values] = Counter()
+        return counter
 
     def describe(self) -> Iterable[Metric]:
         yield CounterMetricFamily(*self._name_and_help, labels=self._labels)

@@ -14,7 +14,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from service.telemetry.fast_metrics import LATENCY_BUCKETS, HttpMetrics, counter_from_zero
+from service.telemetry.fast_metrics import LATENCY_BUCKETS, CounterFamily, HttpMetrics, counter_from_zero
 from service.telemetry.resources import anonymous_bytes, memory_limit_bytes
 from service.telemetry.task_metrics import TaskMetrics
 
@@ -87,12 +87,12 @@ class ExperimentMetrics(TaskMetrics):
 
     def __init__(self, r: CollectorRegistry) -> None:
         super().__init__(r)
-        self.arm_answers = Counter(
+        self.arm_answers = CounterFamily(
             "reco_arm_answers",
             "Answers to users by the arm that answered: own (the user's arm), diverted (to the control, as the user's "
             "arm cannot serve), forced (by force_arm).",
             ["experiment", "arm", "why"],
-            registry=r,
+            r,
         )
         self.arm_unavailable = Gauge(
             "reco_arm_unavailable",

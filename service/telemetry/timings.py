@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-TIMINGS = "stages"  # the key in the ASGI scope
+# Keys in the ASGI scope.
+TIMINGS = "stages"
+ARM = "arm"  # `experiment` and `arm` of a request that an arm answers, for its trace and its line in the log
 
 
 @dataclass(slots=True)

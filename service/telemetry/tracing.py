@@ -21,7 +21,7 @@ from starlette.types import Scope
 from service.errors import request_id_of
 from service.principal import principal_of
 from service.telemetry.fast_metrics import method_label, route_of
-from service.telemetry.timings import Timings
+from service.telemetry.timings import ARM, Timings
 
 NAME = "anchorrec"
 EXPORT_S = 3.0  # timeout of one batch, also of the last one when the process stops
@@ -61,6 +61,7 @@ class Traces:
         )
         if span.is_recording():
             span.set_attributes({"request_id": request_id_of(scope), "caller": principal_of(scope).name})
+            span.set_attributes({f"reco.{name}": value for name, value in scope.get(ARM, {}).items()})
             if status >= 500:
                 span.set_status(Status(StatusCode.ERROR))
             self._record_stages(span, timings, start)

@@ -7,7 +7,7 @@ import numpy as np
 from service.ranking.profile import Profile
 from service.response_cache import OVERHEAD_BYTES, CachedResponse, ResponseCache
 
-KEY = ("/recommend/{user_id}", "ann", b"k=3")
+KEY = ("/recommend/{user_id}", "ann", b"k=3", "bundle-1")
 
 
 def profile() -> Profile:
@@ -19,7 +19,7 @@ def test_an_answer_is_kept_for_the_very_profile_it_was_made_from() -> None:
     cache.put(KEY, CachedResponse(ann, b"{}", "user"), cache.epoch)
     assert cache.get(KEY, ann) == CachedResponse(ann, b"{}", "user")
     assert cache.get(KEY, profile()) is None  # equal in every number, and yet another one
-    assert cache.get((KEY[0], "bob", KEY[2]), ann) is None
+    assert cache.get((KEY[0], "bob", *KEY[2:]), ann) is None
 
 
 def test_what_was_begun_before_a_change_for_all_is_not_kept_after_it() -> None:
@@ -34,7 +34,7 @@ def test_what_was_begun_before_a_change_for_all_is_not_kept_after_it() -> None:
 
 def test_the_answers_asked_for_least_lately_go_first_and_memory_stays_bounded() -> None:
     cache, ann = ResponseCache(3 * (100 + OVERHEAD_BYTES)), profile()
-    keys = [(KEY[0], f"user {i}", b"") for i in range(4)]
+    keys = [(KEY[0], f"user {i}", b"", "bundle-1") for i in range(4)]
     for key in keys[:3]:
         cache.put(key, CachedResponse(ann, b"x" * 100, "user"), cache.epoch)
     cache.get(keys[0], ann)
@@ -50,7 +50,7 @@ def test_the_answers_asked_for_least_lately_go_first_and_memory_stays_bounded() 
 def test_what_callers_write_into_ids_and_queries_counts_as_memory() -> None:
     cache = ResponseCache(10_000)
     for i in range(10):
-        cache.put((KEY[0], f"{i}" * 2_000, b"k" * 1_000), CachedResponse(None, b"{}", "user"), cache.epoch)
+        cache.put((KEY[0], f"{i}" * 2_000, b"k" * 1_000, "bundle-1"), CachedResponse(None, b"{}", "user"), cache.epoch)
     assert 2 * 3_000 < cache.n_bytes <= 10_000  # two fit
 
 

@@ -51,6 +51,7 @@ async def report(service: Service, request: Request[ReportQuery]) -> dict[str, A
         "since": found.phase.at,
         "until": found.until,
         "arms": [arm | _figures(found, arm["name"]) | {"traffic": _traffic(service, arm)} for arm in arms],
+        "memory": _memory(service, {arm["name"] for arm in arms if arm["serves"]}),
         "sample_ratio": None if ratio is None else {"p_value": ratio.p_value, "passed": ratio.warning is None},
         "decision": found.decision,
         "warnings": found.warnings + (unavailable if experiment.ended is None else []),
@@ -96,6 +97,16 @@ def _traffic(service: Service, arm: dict[str, Any]) -> dict[str, Any] | None:
         return None
     total = _total(served.slot.loaded.traffic)
     return {"answers": total.answers, "errors": total.faults, "p99_ms": 1_000 * total.p99_s}
+
+
+def _memory(service: Service, serving: set[str]) -> dict[str, int]:
+    slots = [one.slot for name, one in service.arms.served.items() if name in serving and one.slot is not None]
+    bundles = {slot.bundle_id: slot.loaded.bundle for slot in slots}.values()
+    return {
+        "bundles": len(bundles),
+        "bytes": sum(bundle.file_bytes for bundle in bundles),
+        "shared_bytes": sum(bundle.shared_bytes for bundle in bundles),
+    }
 
 
 def _total(traffic: Traffic) -> Tally:

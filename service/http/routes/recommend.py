@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -13,11 +13,19 @@ from service.errors import ServiceError
 from service.http.exploring import explored_version
 from service.http.item_fields import field_warnings
 from service.http.known_ids import is_known_user
-from service.http.parameters import Query
+from service.http.parameters import ArmQuery, Query
 from service.http.request_cost import list_cost
-from service.http.requests import BatchBody, RankBody, RecommendQuery, SessionBody, rank_body, with_limits
+from service.http.requests import (
+    BatchBody,
+    RankBody,
+    RecommendQuery,
+    SessionBody,
+    UserListQuery,
+    rank_body,
+    with_limits,
+)
 from service.http.responses import BatchAnswer, RankAnswer, RecommendAnswer, SessionAnswer
-from service.http.route import Request, check_id, route, user_in_path
+from service.http.route import BatchPart, Request, check_id, count_arm, route, user_in_path
 from service.http.routes.filtering import warnings_of
 from service.http.routes.personal_lists import ListRequest, list_request, rank_profiles, render_list
 from service.ranking.profile import NO_ROWS, Profile
@@ -33,7 +41,7 @@ def routes(settings: Settings) -> list[APIRoute]:
         route(
             "/recommend/{user_id}",
             recommend,
-            query=with_limits(RecommendQuery, settings),
+            query=with_limits(UserListQuery, settings),
             response=RecommendAnswer,
             errors=settings.unknown_user_statuses,
             user_of=user_in_path,
@@ -48,6 +56,7 @@ def routes(settings: Settings) -> list[APIRoute]:
             "/recommend",
             session,
             method="POST",
+            query=ArmQuery,
             body=with_limits(SessionBody, settings),
             response=SessionAnswer,
             user_of=lambda request: request.body.user_id,
@@ -59,14 +68,17 @@ def routes(settings: Settings) -> list[APIRoute]:
             "/recommend/batch",
             batch,
             method="POST",
+            query=ArmQuery,
             body=with_limits(BatchBody, settings),
             response=BatchAnswer,
+            batch_of=lambda request: request.body.user_ids,
             cost_of=list_cost,
         ),
         route(
             "/rank",
             rank,
             method="POST",
+            query=ArmQuery,
             body=rank_body(settings),
             response=RankAnswer,
             user_of=lambda request: request.body.user_id,
@@ -147,10 +159,50 @@ async def _session_answer(
 
 
 async def batch(service: Service, request: Request[Query]) -> dict[str, Any]:
-    """The best items for several users, by one search; an invalid user id fails alone."""
-    loaded, max_past_items = request.loaded, service.settings.past_items
+    """The best items for several users, by one search for each bundle that answers; an invalid user id fails alone.
+
+    While an experiment runs, each user's own arm answers, and the user's entry names bundle, experiment and arm.
+    """
+    body, default, arms = request.body, request.loaded, request.arms or {}
+    by_bundle: dict[LoadedBundle, list[str]] = {}
+    for user_id in dict.fromkeys(body.user_ids):
+        arm = arms.get(user_id)
+        by_bundle.setdefault(default if arm is None else arm.loaded, []).append(user_id)
+    answered: list[BatchPart] = []
+    entries: dict[str, orjson.Fragment] = {}
+    unknown: list[str] = []
+    warnings: list[str] = []
+    for loaded, user_ids in by_bundle.items():
+        if len(by_bundle) > 1:
+            request.begin_part(loaded, body.model_copy(update={"user_ids": tuple(user_ids)}))
+        request.loaded = loaded
+        part = await _batch_part(service, request, user_ids)
+        answered.append(BatchPart(loaded, request.body.shape, request.computed_s))
+        entries |= part.entries
+        unknown += part.unknown_items
+        warnings += part.warnings
+    request.parts = answered if len(answered) > 1 else ()
+    return {
+        "bundle": default.bundle.bundle_id,
+        "source": "batch",
+        "unknown_items": list(dict.fromkeys(unknown)),
+        "answers": [entries[user_id] for user_id in body.user_ids],
+        **warnings_of(list(dict.fromkeys(warnings))),
+    }
+
+
+class _BatchPart(NamedTuple):
+    """What one bundle answers to a batch."""
+
+    entries: dict[str, orjson.Fragment]  # by user
+    unknown_items: list[str]
+    warnings: list[str]
+
+
+async def _batch_part(service: Service, request: Request[Query], user_ids: Sequence[str]) -> _BatchPart:
+    """The entries of these users, by one search."""
+    loaded, max_past_items, arms = request.loaded, service.settings.past_items, request.arms or {}
     body: BatchBody = request.body
-    user_ids = list(dict.fromkeys(body.user_ids))
     found = await asyncio.gather(*(_profile_or_error(loaded, user_id, service.settings) for user_id in user_ids))
     by_user = dict(zip(user_ids, found, strict=True))
     profiles = {user_id: profile for user_id, profile in by_user.items() if isinstance(profile, Profile)}
@@ -162,23 +214,22 @@ async def batch(service: Service, request: Request[Query]) -> dict[str, Any]:
     names = ["" if profile is unknown else user_id for user_id, profile in profiles.items()]
     rankings = await rank_profiles(service, loaded, list(profiles.values()), names, listing)
     request.timings.mark("search")
-    answers = {
+    entries = {
         user_id: orjson.Fragment(orjson.dumps({"user_id": user_id, **error})) for user_id, error in errors.items()
     }
     for (user_id, profile), ranking in zip(profiles.items(), rankings, strict=True):
         fields = await render_list(loaded, max_past_items, profile, ranking, listing)
+        arm = arms.get(user_id)
+        if arm is not None:
+            count_arm(service.metrics, arm)
+            fields = {"bundle": loaded.bundle.bundle_id, **arm.fields, **fields}
         # Rendered one by one: all at once would hold up the loop, and so would collecting garbage among all of them.
-        answer = orjson.dumps({"user_id": user_id, **fields}, option=orjson.OPT_SERIALIZE_NUMPY)
-        answers[user_id] = orjson.Fragment(answer)
+        entry = {"user_id": user_id, **fields}
+        entries[user_id] = orjson.Fragment(orjson.dumps(entry, option=orjson.OPT_SERIALIZE_NUMPY))
         await request.turn.pause()
     shown = np.concatenate([NO_ROWS, *(ranking.rows for ranking in rankings)]).tolist()
-    return {
-        "bundle": loaded.bundle.bundle_id,
-        "source": "batch",
-        "unknown_items": unknown_items(loaded.bundle, _item_ids(body.rules)),
-        "answers": [answers[user_id] for user_id in body.user_ids],
-        **warnings_of(listing.warnings, await field_warnings(loaded, body, shown)),
-    }
+    warnings = [*listing.warnings, *await field_warnings(loaded, body, shown)]
+    return _BatchPart(entries, unknown_items(loaded.bundle, _item_ids(body.rules)), warnings)
 
 
 async def _profile_or_error(loaded: LoadedBundle, user_id: str, settings: HttpSettings) -> Profile | dict[str, str]:

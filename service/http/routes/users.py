@@ -5,9 +5,9 @@ from typing import Any
 from fastapi.routing import APIRoute
 
 from service.http.known_ids import is_known_user
-from service.http.parameters import Query
+from service.http.parameters import ArmQuery, Query
 from service.http.responses import ForgottenAnswer, PersonalDataAnswer, UserAnswer
-from service.http.route import Request, route
+from service.http.route import Request, route, user_in_path
 from service.people.forgetting import receipt_json
 from service.people.personal_data import personal_data
 from service.settings import UserSettings
@@ -22,7 +22,9 @@ def routes(settings: UserSettings) -> list[APIRoute]:
         route(
             "/users/{user_id}",
             user,
+            query=ArmQuery,
             response=UserAnswer,
+            arm_of=user_in_path,
             errors=settings.unknown_user_statuses,
             is_known=is_known_user,
         ),

@@ -33,7 +33,7 @@ def test_the_file_holds_every_event_with_its_position_and_the_trainer_reads_it(t
     given = [
         made("1", value=0.25, request_id="r1", bundle="b1"),
         made("2", user_id="用户\x00七", kind="dislike"),
-        made("3", kind="impression", item_id="", value=10),
+        made("3", kind="impression", item_id="", value=10, arm="bigger/1/candidate"),
         made("4", user_id="bob", item_id="item-2", kind="like", timestamp=NOON + 0.5),
     ]
 

@@ -3,60 +3,27 @@
 import asyncio
 import itertools
 import os
-from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from drawn_events import events, figures
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from made_events import NOON, made, several
-from servers import Valkey
 
 from service.events.event import Event
 from service.events.exposure import Exposure
 from service.events.kinds import BUILT_IN
 from service.events.log import EventCount, EventLog
-from service.events.open_log import open_log
 from service.events.quality import quality
-from service.settings import Settings
 from service.storage.unavailable import Overloaded
-from service.telemetry.metrics import Metrics
 
 EXAMPLES = itertools.count(1)
 MOST_EXAMPLES = int(os.environ.get("QUALITY_EXAMPLES", "25"))  # of the law of /quality; more by hand
 
 Steps = Callable[[EventLog], Awaitable[None]]
 Use = Callable[..., None]
-
-
-@pytest.fixture(scope="module")
-def durable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
-    config = {"appendonly": "yes", "appendfsync": "always"}
-    server = Valkey(tmp_path_factory.mktemp("valkey"), config=config).start()
-    yield server
-    server.kill()
-
-
-@pytest.fixture(params=["sqlite", "redis"])
-def use(request: pytest.FixtureRequest, tmp_path: Path) -> Use:
-    """Open a log of one kind, take the steps, close it; the next use finds what the last one left."""
-
-    where: dict[str, Any] = {}
-    if request.param == "redis":
-        server: Valkey = request.getfixturevalue("durable")
-        with server.client() as client:
-            client.flushall()
-        where = {"event_log": "redis", "redis_url": server.url, "redis_budget_ms": 2_000}
-
-    def run(steps: Steps, *, clock: Callable[[], float] = lambda: NOON, **changes: Any) -> None:
-        async def opened() -> None:
-            async with open_log(Settings(registry=tmp_path, **where, **changes), Metrics(), clock) as log:
-                await steps(log)
-
-        asyncio.run(opened())
-
-    return run
 
 
 async def everything(log: EventLog) -> list[Event]:
@@ -353,58 +320,6 @@ def recount(events: list[Event], since: float) -> dict[str, Any]:
             bundle = max(event.bundle or "" for event in impressions)
             counts += [EventCount(bundle, name, n) for name, n in figures(impressions, of_it).items()]
     return quality(counts)
-
-
-def figures(impressions: list[Event], events: list[Event]) -> dict[str, int]:
-    named = {item for event in impressions for item in (event.item_id, *event.items) if item}
-    shown = max(len(named), *(int(event.value) for event in impressions))
-
-    def joined(kind: str) -> int:
-        items = {event.item_id for event in events if event.kind == kind}
-        return len(items & named) + min(len(items - named), shown - len(named))
-
-    clicks = joined("click")
-    return {
-        "answers": 1,
-        "shown": shown,
-        "clicked": clicks,
-        "hits": int(clicks > 0),
-        "conversions": joined("purchase"),
-        "revenue": revenue(named, shown - len(named), [event for event in events if event.kind == "purchase"]),
-    }
-
-
-def revenue(named: set[str], others_shown: int, bought: list[Event]) -> int:
-    """In thousandths: all that was paid for named items, and the mean of the others for each that was shown."""
-    others = {event.item_id for event in bought} - named
-    of_named = sum(event.paid for event in bought if event.item_id in named)
-    of_others = sum(event.paid for event in bought if event.item_id in others)
-    return of_named + (of_others * min(len(others), others_shown) // len(others) if others else 0)
-
-
-names = st.sampled_from(["", "item-0", "item-1", "item-2", "item-3"])
-
-
-def possible(kind: str, item: str, items: list[str], value: int, **fields: Any) -> Event:
-    """An event that its kind allows: only an impression may name no item, or several."""
-    if kind == "impression":
-        return made(kind=kind, item_id=item, items=[] if item else items, value=value, **fields)
-    if kind == "purchase" and value != 2:  # else without a price
-        fields |= {"value": value + 0.125, "quantity": value % 3}
-    return made(kind=kind, item_id=item or "item-9", **fields)
-
-
-events = st.builds(
-    possible,
-    event_id=st.integers(0, 10**6).map(str),
-    kind=st.sampled_from(["impression", "impression", "click", "click", "purchase", "like", "wish"]),
-    item=names,
-    items=st.lists(names.filter(bool), max_size=4),
-    value=st.integers(1, 6),
-    request_id=st.none() | st.sampled_from(["r1", "r2", "r3"]),
-    bundle=st.none() | st.sampled_from(["b1", "b2"]),
-    timestamp=st.sampled_from([NOON - 86_400, NOON, NOON + 299.9, NOON + 300]),
-)
 
 
 @settings(max_examples=MOST_EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture])

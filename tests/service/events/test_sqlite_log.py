@@ -14,8 +14,8 @@ from service.events.counting import COUNTING
 from service.events.event import Event
 from service.events.log import LogUnavailable
 from service.events.open_log import FILE
-from service.events.schema import EVENTS
-from service.events.sqlite_log import SqliteLog
+from service.events.schema import EVENTS, VERSION_2
+from service.events.sqlite_log import DAY_S, SqliteLog
 from service.settings import Settings
 from service.sqlite_files import BUSY_MS
 from service.telemetry.metrics import Metrics
@@ -64,8 +64,8 @@ async def write(log: SqliteLog, events: list[Event]) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("CREATE TABLE mine (x)", "found application id 0x0 and schema 0, expected 0x5245434f and 1 to 2"),
-        ("PRAGMA application_id = 0x5245434F; PRAGMA user_version = 3", "schema 3, expected 0x5245434f and 1 to 2"),
+        ("CREATE TABLE mine (x)", "found application id 0x0 and schema 0, expected 0x5245434f and 1 to 3"),
+        ("PRAGMA application_id = 0x5245434F; PRAGMA user_version = 4", "schema 4, expected 0x5245434f and 1 to 3"),
     ],
 )
 def test_somebody_elses_database_or_a_later_schema_is_refused(tmp_path: Path, change: str, said: str) -> None:
@@ -116,9 +116,10 @@ INSERT INTO answers (request_id, touched, bucket, bundle, listed) VALUES ('r1', 
 """
 
 
-def test_a_log_of_version_1_is_migrated_once_and_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("script", [OF_VERSION_1, OF_VERSION_1 + VERSION_2], ids=["1", "2"])
+def test_a_log_of_an_earlier_version_is_migrated_once_and_goes_on(tmp_path: Path, script: str) -> None:
     with closing(sqlite3.connect(tmp_path / FILE)) as old:
-        old.executescript(OF_VERSION_1)
+        old.executescript(f"{script}; PRAGMA user_version = {1 if script == OF_VERSION_1 else 2}")
 
     async def steps(log: SqliteLog) -> None:
         assert await ids(log) == ["e1", "e2"]
@@ -126,6 +127,9 @@ def test_a_log_of_version_1_is_migrated_once_and_goes_on(tmp_path: Path) -> None
         await log.append([made("e3", request_id="r1", kind="purchase", value=2.5, quantity=2, item_id="item-2")])
         counted = {count.name: count.n for count in await log.counts_since(0)}
         assert counted == {"conversions": 1, "revenue": 5_000, "purchase": 1}
+        await log.append([made("shown again", request_id="r1", kind="impression", arm="x/1/a", item_id="item-2")])
+        totals = (await log.arm_totals(["x/1/a"]))["x/1/a"]
+        assert (totals.users, totals.shown, totals.conversions) == (1, 2, 0)
 
     def version() -> tuple[int, int]:
         with closing(sqlite3.connect(tmp_path / FILE)) as file:
@@ -136,7 +140,7 @@ def test_a_log_of_version_1_is_migrated_once_and_goes_on(tmp_path: Path) -> None
     use(tmp_path, steps)
     migrated = version()
     use(tmp_path, lambda log: write(log, [made("e4")]))
-    assert (migrated[0], version()) == (2, migrated)
+    assert (migrated[0], version()) == (3, migrated)
 
 
 def test_old_answers_are_removed_with_their_items_a_limited_number_at_a_time(
@@ -158,6 +162,33 @@ def test_old_answers_are_removed_with_their_items_a_limited_number_at_a_time(
     with closing(sqlite3.connect(tmp_path / FILE)) as file:
         assert file.execute("SELECT request_id FROM answers").fetchall() == [("later",)]
         assert file.execute("SELECT request_id FROM answer_items").fetchall() == [("later",)]
+
+
+def test_users_of_an_arm_without_events_are_removed_a_limited_number_at_a_time_and_its_sums_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.events.sqlite_log.TIDY_ROWS", 3)
+    now = NOON
+
+    async def steps() -> tuple[int, int]:
+        nonlocal now
+        log = SqliteLog(tmp_path / FILE, Settings(registry=tmp_path, event_retention_days=1), Metrics(), lambda: now)
+        old = {"kind": "impression", "arm": "x/1/a", "timestamp": now}
+        await log.append([made(str(i), user_id=f"user-{i}", **old) for i in range(5)])
+        now += 3 * DAY_S
+        for i in range(3):
+            await log.append([made(f"later-{i}", timestamp=now, kind="impression", arm="x/2/a")])
+        kept = (await log.arm_totals(["x/1/a"]))["x/1/a"].users
+        with closing(sqlite3.connect(tmp_path / FILE)) as file:
+            assert file.execute("SELECT user_id FROM exposed_users").fetchall() == [("ann",)]
+        now += 400 * DAY_S
+        await log.append([made("last", timestamp=now)])
+        await log.append([made("after", timestamp=now)])
+        left = (await log.arm_totals(["x/1/a"]))["x/1/a"].users
+        await log.close()
+        return kept, left
+
+    assert asyncio.run(steps()) == (5, 0)
 
 
 def test_of_whole_days_their_sums_are_read_and_not_their_buckets(tmp_path: Path) -> None:

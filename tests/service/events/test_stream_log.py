@@ -15,6 +15,7 @@ from made_events import made, several
 from servers import Valkey, wait_until
 
 from index.errors import InputError
+from service.events.arms import person_of
 from service.events.log import EventLog, LogUnavailable
 from service.events.open_log import open_log
 from service.settings import Settings
@@ -326,14 +327,27 @@ def test_another_type_under_the_stream_refuses_and_under_what_is_derived_is_repl
                 await log.append([made("1", request_id="r1")])
             client.delete(STREAM)
             day = int(time.time() // 86_400)
-            for key in ("user:ann", "days", "join:r1", f"figures:{day}", f"sums:{day}"):
+            of_arms = ("arms", "arm:x/1/a", "arm_sums:x/1/a")
+            for key in ("user:ann", "days", "join:r1", f"figures:{day}", f"sums:{day}", *of_arms):
                 client.set("{reco:events}:" + key, "garbage")
         assert await log.counts_since(0) == []
-        assert (await log.append([made("1", request_id="r1", timestamp=time.time())])).n_new == 1
+        now = {"request_id": "r1", "timestamp": time.time()}
+        assert (await log.append([made("1", **now), made("2", kind="impression", arm="x/1/a", **now)])).n_new == 2
+        assert (await log.arm_totals(["x/1/a"]))["x/1/a"].users == 1
         assert [event.event_id for event in await log.user_events("ann")] == ["1"]
         assert await log.counts_since(0)
 
     use(safe.url, steps, event_log_timeout_s=1.0)
+
+
+def test_users_of_an_arm_expire_after_the_retention_of_events_and_its_sums_later(safe: Valkey) -> None:
+    async def steps(log: EventLog) -> None:
+        await log.append([made("1", kind="impression", arm="x/1/a", timestamp=time.time())])
+        with safe.client() as client:
+            days = [client.ttl("{reco:events}:" + key) / 86_400 for key in ("arm:x/1/a", "arm_sums:x/1/a")]
+            assert [round(found) for found in days] == [2, 400]
+
+    use(safe.url, steps, event_retention_days=2)
 
 
 def test_garbage_inside_what_is_derived_neither_fails_a_write_nor_quality(safe: Valkey) -> None:
@@ -344,6 +358,8 @@ def test_garbage_inside_what_is_derived_neither_fails_a_write_nor_quality(safe: 
             client.hset(prefix + "join:r1", mapping={"bucket": "x", "bundle": "\xff", "listed": "many", "=item-1": "?"})
             client.zadd(prefix + "days", {"garbage": day, "9" * 5_000: day, str(day - 1): day - 1, str(day): day})
             client.set(prefix + f"sums:{day - 1}", "garbage")
+            client.hset(prefix + "arm:x/1/a", mapping={person_of("ann"): "1 2 many"})
+            client.hset(prefix + "arm_sums:x/1/a", mapping={"users": "many", b"\xff": "1", "more": "nan"})
             for key in (f"figures:{day}", f"sums:{day}"):
                 mapping = {
                     b"\xff": "1",
@@ -353,11 +369,13 @@ def test_garbage_inside_what_is_derived_neither_fails_a_write_nor_quality(safe: 
                     f"{int(now)}:answers:": "9" * 30,
                 }
                 client.hset(prefix + key, mapping=mapping)
-            impression = {"kind": "impression", "request_id": "r1", "timestamp": now}
+            impression = {"kind": "impression", "request_id": "r1", "timestamp": now, "arm": "x/1/a"}
             assert (await log.append([made("1", **impression), made("2", request_id="r1", timestamp=now)])).n_new == 2
             for since in (0, now - 600):
                 counted = {count.name: count.n for count in await log.counts_since(since)}
                 assert (counted["answers"], counted["clicked"]) == (1, 1)
+            totals = (await log.arm_totals(["x/1/a"]))["x/1/a"]
+            assert (totals.users, totals.shown, totals.clicks) == (1, 1, 1)
 
     use(safe.url, steps)
 

@@ -212,3 +212,17 @@ def test_another_process_takes_up_what_the_registry_says(registry: Registry) -> 
             assert serving_bundles(service) == {oldest, newest}
 
     asyncio.run(go())
+
+
+def test_arms_of_one_catalogue_have_their_equal_files_in_memory_once(registry: Registry) -> None:
+    newest, _, _ = registry.ids()
+
+    async def go() -> None:
+        async with running(registry) as service:
+            await service.experiments.declare("trial", two_arms(newest), by="test")
+            (slot,) = service.catalogue.arms
+            bundle, published = slot.loaded.bundle, service.current.loaded.bundle
+            assert bundle.item_ids.hashes is published.item_ids.hashes
+            assert 0 < bundle.shared_bytes < bundle.file_bytes
+
+    asyncio.run(go())

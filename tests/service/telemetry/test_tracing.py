@@ -19,7 +19,7 @@ from servers import serving
 
 from service.settings import Settings
 from service.telemetry import tracing
-from service.telemetry.timings import Timings
+from service.telemetry.timings import ARM, Timings
 from service.telemetry.tracing import Traces
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -34,7 +34,12 @@ class Clock:
 
 
 def recorded(
-    *, share: float = 1.0, status: int = 200, traceparent: str | None = None, seed: int = 0
+    *,
+    share: float = 1.0,
+    status: int = 200,
+    traceparent: str | None = None,
+    seed: int = 0,
+    arm: dict[str, str] | None = None,
 ) -> list[ReadableSpan]:
     """The spans of one request that began at second 1000 and took 0.3 of one: 0.1 for `user`, 0.2 for `search`."""
     kept, clock = InMemorySpanExporter(), Clock()
@@ -44,6 +49,8 @@ def recorded(
         stages.mark(stage)
     headers = [] if traceparent is None else [(b"traceparent", traceparent.encode())]
     scope: dict[str, Any] = {"type": "http", "method": "GET", "headers": headers, "request_id": "r-1"}
+    if arm is not None:
+        scope[ARM] = arm
     rng = random.Random(seed)
     traces = Traces(SimpleSpanProcessor(kept), share=share, wall_ns=lambda: 1_000_300_000_000, rng=rng)
     traces.record(scope, stages, status)
@@ -63,6 +70,14 @@ def test_a_request_is_a_span_and_each_stage_one_below_it_at_its_own_time() -> No
     assert request.attributes is not None
     assert request.attributes["http.response.status_code"] == 200
     assert request.attributes["request_id"] == "r-1"
+
+
+def test_the_span_of_a_request_names_the_arm_that_answered_and_its_experiment() -> None:
+    *_, request = recorded(arm={"experiment": "trial", "arm": "candidate"})
+    assert request.attributes is not None
+    assert (request.attributes["reco.experiment"], request.attributes["reco.arm"]) == ("trial", "candidate")
+    *_, without = recorded()
+    assert "reco.arm" not in (without.attributes or {})
 
 
 def test_the_callers_trace_goes_on_and_its_word_on_whether_to_trace_holds() -> None:
