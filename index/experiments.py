@@ -170,6 +170,12 @@ class Experiments(FrozenModel):
         """The bundles that the running experiment needs."""
         return set() if self.running is None else self.running.bundles
 
+    @property
+    def rollback_targets(self) -> set[str]:
+        """The bundles that arms of the running experiment would go back to."""
+        arms = () if self.running is None else self.running.arms
+        return {bundle for arm in arms if arm.ended is None for bundle in arm.history[-1:]}
+
     def with_applied(self, digest: str) -> "Experiments":
         """The document after the contents of a file with this digest were taken up."""
         return self.model_copy(

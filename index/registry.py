@@ -246,6 +246,20 @@ class Registry:
             self._write_record(bundle_id, record.model_copy(update={"withdrawn": move}), stored)
         return target.bundle
 
+    def withdraw_unpublished(self, bundle_id: str, move: PointerMove) -> None:
+        """Mark a bundle withdrawn that served an experiment's arm badly, unless it is the published one."""
+        self._change(partial(self._withdraw_unpublished, bundle_id, move))
+
+    def _withdraw_unpublished(self, bundle_id: str, move: PointerMove, found: StoredFile | None) -> None:
+        pointer = self._parsed(found)
+        if pointer is None or pointer.bundle != bundle_id:
+            self._update_record(bundle_id, withdrawn=move)
+
+    def readmit(self, bundle_id: str) -> None:
+        """Clear a bundle's withdrawal: it is about to be published into an experiment's arm."""
+        if self.record(bundle_id).withdrawn is not None:
+            self._change(lambda _: self._update_record(bundle_id, withdrawn=None))
+
     def rollback_targets(self) -> list[str]:
         """The bundles that a rollback could go to, oldest first: those that exist and were not withdrawn."""
         return self._rollback_targets(self.pointer())
@@ -265,7 +279,7 @@ class Registry:
     def prune(self, keep: int) -> list[str]:
         """Remove all but the `keep` newest bundles, and those that serve, also an experiment's; returns their ids.
 
-        The rollback target is kept, too.
+        The rollback targets are kept, too.
         Also removes encoders that no bundle names, which it returns as `encoders/<digest>`, and unfinished files of
         killed writers. A process that has a removed bundle open keeps its memory maps.
         """
@@ -276,7 +290,8 @@ class Registry:
     def _prune(self, keep: int, found: StoredFile | None) -> list[str]:
         self._store.remove_leftovers()
         pointer = self._parsed(found)
-        serving = {None if pointer is None else pointer.bundle, *self.experiments().bundles}
+        experiments = self.experiments()
+        serving = {None if pointer is None else pointer.bundle, *experiments.bundles, *experiments.rollback_targets}
         kept = {*self.ids()[:keep], *self._rollback_targets(pointer)[-1:], *serving}
         removed = [bundle_id for bundle_id in self.ids() if bundle_id not in kept]
         self._forget(set(removed), pointer, found)

@@ -25,6 +25,7 @@ from service.experiments.arms import Arms
 from service.experiments.control import ExperimentControl
 from service.experiments.experiments_file import ExperimentsFile
 from service.experiments.opening import open_experiments
+from service.experiments.shadow import ShadowComparison
 from service.items.intake import ItemIntake
 from service.items.open_items import following, open_items
 from service.live import LiveUpdates, open_live
@@ -70,6 +71,7 @@ class Service:
     current: CurrentBundle
     arms: Arms
     experiments_file: ExperimentsFile
+    shadow: ShadowComparison
     catalogue: LivingCatalogue
     siblings: Siblings | None = None  # the other workers of this machine; None where this is the only process
     scrape: WorkersScrape | None = None  # answers /metrics for all workers
@@ -151,14 +153,14 @@ async def open_service(
             responses.clear()
 
         current = CurrentBundle(await loader.load(opened.bundle), on_replace, catalogue.complete)
-        catalogue.current = current
+        catalogue.current, arms = current, Arms(current)
         service = Service(
             settings, metrics, cache, responses, feedback, items, live, people, rules, retraining, recent, current,
-            Arms(current), experiments_file, catalogue, siblings,
+            arms, experiments_file, ShadowComparison(arms, metrics, siblings), catalogue, siblings,
             scrape=None if siblings is None else WorkersScrape(siblings, metrics.registry),
         )  # fmt: skip
-        feedback.arm_of = service.arms.label_of
-        arm_bundles = ArmBundles(service.arms, loader, gate, feedback.known_bundles.add)
+        feedback.arm_of = arms.label_of
+        arm_bundles = ArmBundles(arms, loader, gate, feedback.known_bundles.add)
         await _warm_up(service, loader, start_requests(service))
         sampler.serve(current.bundle_id)
         try:
@@ -177,10 +179,9 @@ async def open_service(
                 ) as service.bundles,
                 open_experiments(
                     arm_bundles,
-                    service.arms,
                     service.bundles,
+                    shadow=service.shadow,
                     file=experiments_file,
-                    settings=settings,
                     read_totals=feedback.log.arm_totals,
                     pubsub=live.pubsub,
                     siblings=siblings,

@@ -1,11 +1,11 @@
-"""Judges a new bundle by its answers, compared with those of the bundle before.
+"""Judges a bundle by its answers, compared with those of others: the bundle before, the control of an experiment.
 
 Compared are requests of one kind, as a changed mix of requests is no fault of a bundle. No single caller decides: the
 caller whose answers speak most against the bundle is left out, and so is the one whose answers speak most for it.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist
@@ -15,8 +15,8 @@ from service.bundles.traffic import Kind, Traffic
 from service.settings import BundleSettings
 
 SLOW_SHARE = 0.01  # of the answers may be slow: a limit of the p99
-OWN_BASELINE = 20  # answers of the bundle before from which a caller's own p99 is a measure
-CALLERS_BASELINE = 10  # callers of the bundle before whose p99s together are one
+OWN_BASELINE = 20  # answers of a reference from which a caller's own p99 is a measure
+CALLERS_BASELINE = 10  # callers of a reference whose p99s together are one
 CALLERS_QUANTILE = 0.9
 Z = NormalDist().inv_cdf(0.99)  # a share is above its limit where chance explains it in fewer cases than one of 100
 
@@ -52,29 +52,72 @@ ByCaller = Mapping[str, Count]
 
 
 @dataclass(frozen=True)
+class Limits:
+    """Beyond which a bundle's answers are bad; None: they are not judged by that."""
+
+    max_error_share: float | None  # of the answers may be failures
+    max_p99_ratio: float | None  # an answer may take so many times the reference's p99
+    max_p99_ms: float  # up to which no answer is slow
+    min_requests: int  # those of the callers that are left out not counted
+    reference: str = "the bundle before"  # as reasons name it
+
+
+def watch_limits(settings: BundleSettings) -> Limits:
+    """The limits of a newly published bundle."""
+    return Limits(
+        max_error_share=settings.watch_max_error_share,
+        max_p99_ratio=settings.watch_max_p99_ratio,
+        max_p99_ms=settings.watch_max_p99_ms,
+        min_requests=settings.watch_min_requests,
+    )
+
+
+@dataclass(frozen=True)
 class Verdict:
-    """What the answers say about a new bundle."""
+    """What the answers say about a bundle."""
 
-    reason: str = ""  # why it must be rolled back; empty: it may stay, or too little is known
-    suspicion: str = ""  # what some callers' failed requests say, which is to be verified
+    reason: str = ""  # why it must not serve; empty: it may stay, or too little is known
+    suspicion: str = ""  # what the answers to some callers say, which is to be verified
+    slow: bool = False  # that answers take long, not that they fail
 
 
-def judge(new: Traffic, old: Traffic, settings: BundleSettings) -> Verdict:
-    """Compare a new bundle's answers with those of the bundle before."""
-    limit, least = settings.watch_max_error_share, settings.watch_min_requests
-    failed = _faults(new, _failing_kinds(old, limit))
-    independent = without_extremes(failed.values(), limit)
-    if independent.answers >= least and independent.least_share > limit:
-        return Verdict(_failed(independent, limit))
-    slow = without_extremes(_slow(new, old, settings).values(), SLOW_SHARE)
-    if slow.answers >= least and slow.least_share > SLOW_SHARE:
-        return Verdict(
-            f"{slow.share:.1%} of {slow.answers} requests took longer than {settings.watch_max_p99_ms:g} ms and "
-            f"{settings.watch_max_p99_ratio:g} times the p99 of the bundle before, limit {SLOW_SHARE:.1%}"
+def judge(new: Traffic, references: Sequence[Traffic], limits: Limits) -> Verdict:
+    """Compare a bundle's answers with those of the references: as bad or as slow as one of them is not worse."""
+    failing, slow = _judge_faults(new, references, limits), _judge_slow(new, references, limits)
+    return next((one for one in (failing, slow) if one.reason), failing if failing.suspicion else slow)
+
+
+def _judge_faults(new: Traffic, references: Sequence[Traffic], limits: Limits) -> Verdict:
+    most, least = limits.max_error_share, limits.min_requests
+    if most is None:
+        return Verdict()
+    failed = _faults(new, {kind for reference in references for kind in _failing_kinds(reference, most)})
+    independent = without_extremes(failed.values(), most)
+    if independent.answers >= least and independent.least_share > most:
+        return Verdict(_failed(independent, most))
+    total = _total(failed.values())
+    if total.answers >= least and any(count.excess(most) > 0 for count in failed.values()):
+        return Verdict(suspicion=_failed(total, most))
+    return Verdict()
+
+
+def _judge_slow(new: Traffic, references: Sequence[Traffic], limits: Limits) -> Verdict:
+    ratio, least = limits.max_p99_ratio, limits.min_requests
+    if ratio is None:
+        return Verdict()
+    slow = _slow(new, references, limits.max_p99_ms / 1000, ratio)
+
+    def say(count: Count) -> str:
+        return (
+            f"{count.share:.1%} of {count.answers} requests took longer than {limits.max_p99_ms:g} ms and "
+            f"{ratio:g} times the p99 of {limits.reference}, limit {SLOW_SHARE:.1%}"
         )
-    all_failed = _total(failed.values())
-    if all_failed.answers >= least and any(count.excess(limit) > 0 for count in failed.values()):
-        return Verdict(suspicion=_failed(all_failed, limit))
+
+    independent, total = without_extremes(slow.values(), SLOW_SHARE), _total(slow.values())
+    if independent.answers >= least and independent.least_share > SLOW_SHARE:
+        return Verdict(say(independent), slow=True)
+    if total.answers >= least and total.least_share > SLOW_SHARE:
+        return Verdict(suspicion=say(total), slow=True)
     return Verdict()
 
 
@@ -100,10 +143,10 @@ def _total(counts: Iterable[Count]) -> Count:
     return total
 
 
-def _failing_kinds(old: Traffic, limit: float) -> set[Kind]:
-    """The kinds of requests that failed before, too."""
+def _failing_kinds(reference: Traffic, limit: float) -> set[Kind]:
+    """The kinds of requests that the reference failed, too."""
     by_kind: dict[Kind, list[Count]] = defaultdict(list)
-    for kind, _, tally in old.tallies():
+    for kind, _, tally in reference.tallies():
         by_kind[kind].append(Count(tally.answers, tally.faults))
     return {kind for kind, counts in by_kind.items() if without_extremes(counts, limit).share > limit}
 
@@ -116,25 +159,25 @@ def _faults(new: Traffic, left_out: set[Kind]) -> ByCaller:
     return by_caller
 
 
-def _slow(new: Traffic, old: Traffic, settings: BundleSettings) -> ByCaller:
-    """The slow answers by caller, among requests of kinds that the bundle before answered often enough."""
-    baselines = _Baselines(old)
+def _slow(new: Traffic, references: Sequence[Traffic], fast_s: float, ratio: float) -> ByCaller:
+    """The slow answers by caller, among requests of kinds that a reference answered often enough."""
+    baselines = [_Baselines(reference) for reference in references]
     by_caller: dict[str, Count] = defaultdict(Count)
     for kind, caller, tally in new.tallies():
-        baseline_s = baselines.p99_s(kind, caller)
-        if baseline_s is not None:
-            limit_s = max(settings.watch_max_p99_ms / 1000, settings.watch_max_p99_ratio * baseline_s)
-            by_caller[caller] = by_caller[caller].plus(Count(tally.answers, tally.slower_than(limit_s)))
+        known = [p99_s for one in baselines if (p99_s := one.p99_s(kind, caller)) is not None]
+        if known:
+            slow = tally.slower_than(max(fast_s, ratio * max(known)))
+            by_caller[caller] = by_caller[caller].plus(Count(tally.answers, slow))
     return by_caller
 
 
 class _Baselines:
-    """The p99 durations of the bundle before."""
+    """The p99 durations of a reference."""
 
-    def __init__(self, old: Traffic) -> None:
+    def __init__(self, reference: Traffic) -> None:
         self._own: dict[tuple[Kind, str], float] = {}
         self._of_callers: dict[Kind, list[float]] = defaultdict(list)
-        for kind, caller, tally in old.tallies():
+        for kind, caller, tally in reference.tallies():
             if tally.answers >= OWN_BASELINE:
                 self._own[kind, caller] = tally.p99_s
             self._of_callers[kind].append(tally.p99_s)

@@ -8,9 +8,9 @@ import structlog
 
 from index.bundle import BundleError, check_sums
 from index.records import PointerMove
-from service.bundles.canary import judge
+from service.bundles.canary import judge, watch_limits
 from service.bundles.open_published import OpenedBundle
-from service.bundles.probe import failed_probes
+from service.bundles.probe import probe
 from service.bundles.publishing import Publishing
 from service.bundles.swapper import REGISTRY_ERRORS, BundleSwapper
 from service.bundles.traffic import Traffic
@@ -81,13 +81,13 @@ class BundleMonitor:
     async def _rollback_reason(self, canary: "_Canary") -> str:
         """Why the new bundle must be rolled back, empty where it may stay; probes verify what single callers say."""
         loaded = self._swapper.loaded
-        verdict = judge(loaded.traffic, canary.before, self._settings)
-        if not verdict.suspicion:
+        verdict = judge(loaded.traffic, [canary.before], watch_limits(self._settings))
+        if not verdict.suspicion or verdict.slow:
             return verdict.reason
-        n, failed = await failed_probes(loaded)
-        if failed <= self._settings.watch_max_error_share * n:
+        probes = await probe(loaded)
+        if probes.failed <= self._settings.watch_max_error_share * probes.lists:
             return ""
-        return f"{verdict.suspicion}; so did {failed} of {n} probes"
+        return f"{verdict.suspicion}; so did {probes}"
 
     async def _withdraw(self, bundle_id: str, reason: str) -> None:
         move = PointerMove(at=self._swapper.now(), by=self._replica, why=reason)

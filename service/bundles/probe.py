@@ -1,7 +1,10 @@
 """Requests that the service makes of its own bundle, which no caller chooses."""
 
 import asyncio
+import time
 from functools import partial
+from statistics import median
+from typing import NamedTuple
 
 import numpy as np
 import structlog
@@ -18,12 +21,25 @@ PAST_ITEMS = 3
 log = structlog.get_logger()
 
 
-async def failed_probes(loaded: LoadedBundle, n: int = PROBES) -> tuple[int, int]:
-    """How many lists were made, for users and of similar items, with explanations, and how many of them failed."""
+class Probes(NamedTuple):
+    """How the bundle answered."""
+
+    lists: int  # that were made
+    failed: int
+    median_s: float
+
+    def __str__(self) -> str:
+        return f"{self.failed} of {self.lists} probes"
+
+
+async def probe(loaded: LoadedBundle, n: int = PROBES) -> Probes:
+    """Make lists for n users and of n similar items, with explanations."""
     bundle, failed = loaded.bundle, 0
     lists = [partial(_make_list, loaded, user_id) for user_id in _spread(bundle.user_ids, n)]
     lists += [partial(_find_similar, loaded, item_id) for item_id in _spread(bundle.item_ids, n)]
+    seconds: list[float] = []
     for make in lists:
+        start = time.perf_counter()
         try:
             await make()
         except ServiceError:  # as valid as an answer
@@ -32,8 +48,9 @@ async def failed_probes(loaded: LoadedBundle, n: int = PROBES) -> tuple[int, int
             failed += 1
             if failed == 1:
                 log.warning("probe failed", bundle=loaded.bundle.bundle_id, exc_info=error)
+        seconds.append(time.perf_counter() - start)
         await asyncio.sleep(0)  # requests go on in between
-    return len(lists), failed
+    return Probes(len(lists), failed, median(seconds))
 
 
 def _spread(ids: IdTable, n: int) -> list[str]:

@@ -15,7 +15,15 @@ MIN_TIMED_REQUESTS = 50  # with fewer, the p99 is the slowest request and says l
 
 log = structlog.get_logger()
 
-Replay = Callable[[LoadedBundle, str, Any], Awaitable[None]]
+
+class Replayed(NamedTuple):
+    """The answer to a replayed request."""
+
+    rendered: bytes  # its JSON after the opening brace; empty for an answer that is no JSON
+    seconds: float  # that it took to compute, without waiting for the profile and for other requests
+
+
+Replay = Callable[[LoadedBundle, str, Any], Awaitable[Replayed]]
 
 
 class RecordedRequest(NamedTuple):

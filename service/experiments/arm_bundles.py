@@ -36,12 +36,12 @@ class ArmBundles:
         self, arms: Arms, loader: BundleLoader, gate: GateRunner, on_loaded: Callable[[str], None] = lambda _: None
     ) -> None:
         """`on_loaded` gets the id of each bundle that is about to serve."""
-        self._arms = arms
+        self.arms = arms
         self._loader = loader
         self._gate = gate
         self._registry = gate.registry
         self.metrics = loader.metrics
-        self._settings = loader.settings
+        self.settings = loader.settings
         self._on_loaded = on_loaded
         self._slots: dict[str, CurrentBundle] = {}  # by bundle id
         self._problems: dict[str, str] = {}  # by bundle id
@@ -74,7 +74,7 @@ class ArmBundles:
         """Poll the registry's experiments and take them up, until cancelled."""
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._settings.bundle_poll_s)
+                await asyncio.wait_for(self._wake.wait(), self.settings.bundle_poll_s)
             self._wake.clear()
             await self.poll()
 
@@ -90,10 +90,10 @@ class ArmBundles:
             await self._take_up(experiments.running)
 
     async def _take_up(self, running: Experiment | None) -> None:
-        if running is None and self._arms.experiment is None:
+        if running is None and self.arms.experiment is None:
             self._drop(set())
             return
-        if self._arms.experiment is None or running is None or self._arms.experiment.name != running.name:
+        if self.arms.experiment is None or running is None or self.arms.experiment.name != running.name:
             self._serving.clear()
         self._apply(running)  # what needs no bundle to be loaded, such as weights and arms that end
         for bundle_id in sorted(running.bundles if running else ()):
@@ -105,20 +105,20 @@ class ArmBundles:
 
     def _apply(self, running: Experiment | None) -> None:
         """Let each arm serve its bundle, or else the one that it served until now."""
-        before, slots, problems = self._arms.experiment, {}, {}
+        before, slots, problems = self.arms.experiment, {}, {}
         for arm in running.arms if running else ():
             if arm.bundle is None or arm.ended:
                 continue
             if arm.bundle in self._slots:
                 self._serving[arm.name] = arm.bundle
             serving = self._serving.get(arm.name)
-            if serving is not None:
+            if serving is not None and serving in (arm.bundle, *arm.history):  # else the arm was rolled back from it
                 slots[arm.name] = self._slots[serving]
             problems[arm.name] = self.problem(arm.bundle)
         for name in self._serving.keys() - slots.keys():
             del self._serving[name]
         shadow = None if running is None or running.shadow is None else self._slots.get(running.shadow.bundle)
-        self._arms.take_up(running, slots, problems, shadow)
+        self.arms.take_up(running, slots, problems, shadow)
         self._show()
         if running != before:
             self.metrics.experiment_changes.labels("done").inc()
@@ -131,8 +131,8 @@ class ArmBundles:
     def _show(self) -> None:
         self.metrics.arm_unavailable.clear()
         self.metrics.arm_ended.clear()
-        experiment = self._arms.experiment
-        for name, served in self._arms.served.items():
+        experiment = self.arms.experiment
+        for name, served in self.arms.served.items():
             assert experiment is not None
             self.metrics.arm_unavailable.labels(experiment.name, name).set(
                 served.slot is None and served.arm.ended is None
@@ -146,25 +146,27 @@ class ArmBundles:
         self._loader.catalogue.arms = self.slots()
 
     @asynccontextmanager
-    async def loaded(self, bundle_ids: Collection[str]) -> AsyncIterator[None]:
+    async def loaded(self, bundle_ids: Collection[str], *, withdrawn: bool = False) -> AsyncIterator[None]:
         """Load bundles before an experiment names them, and keep them until the end of the context.
 
+        With `withdrawn`, also those that were withdrawn.
         UnknownBundleError, GateRefusedError, GateFailedError, SwapFailedError where one must not or cannot serve.
         """
         self._kept.update(bundle_ids)
         try:
             for bundle_id in sorted(bundle_ids):
-                await self._load(bundle_id)
+                await self._load(bundle_id, withdrawn=withdrawn)
             yield
         finally:
             self._kept.subtract(bundle_ids)
 
-    async def _load(self, bundle_id: str) -> None:
+    async def _load(self, bundle_id: str, *, withdrawn: bool = False) -> None:
         async with self._loading:
             if bundle_id in self._slots:
                 return
             self._problems.pop(bundle_id, None)
             try:
+                await self._check(bundle_id, withdrawn=withdrawn)
                 await self._open(bundle_id)
             except ServiceError as error:
                 self._failed(bundle_id, error.detail)
@@ -180,24 +182,23 @@ class ArmBundles:
         log.error("bundle not loaded for an arm", bundle=bundle_id, error=problem)
 
     async def _open(self, bundle_id: str) -> None:
-        await self._check(bundle_id)
-        verify = self._settings.verify_bundle != "off"
-        others = [slot.loaded for slot in (self._arms.current, *self.slots())]
+        verify = self.settings.verify_bundle != "off"
+        others = [slot.loaded for slot in (self.arms.current, *self.slots())]
         bundles = [other.bundle for other in others]
         opened = await asyncio.to_thread(
-            open_verified, self._registry, bundle_id, self._settings, verify=verify, shared_with=bundles
+            open_verified, self._registry, bundle_id, self.settings, verify=verify, shared_with=bundles
         )
         loaded = await self._loader.load_warm(opened.bundle, shared_with=others)
         self._on_loaded(bundle_id)
         self._slots[bundle_id] = CurrentBundle(loaded, lambda: None, self._loader.catalogue.complete)
         self._loader.catalogue.arms = self.slots()
 
-    async def _check(self, bundle_id: str) -> None:
+    async def _check(self, bundle_id: str, *, withdrawn: bool) -> None:
         """Whether the bundle may serve: by its record, or by the gate where it has not run."""
         if not await asyncio.to_thread(self._registry.holds, bundle_id):
             raise UnknownBundleError(f"the registry has no bundle {bundle_id[:120]!r}; GET /bundles lists them")
         record = await asyncio.to_thread(self._registry.record, bundle_id)
-        if record.withdrawn is not None:
+        if record.withdrawn is not None and not withdrawn:
             raise SwapFailedError(f"{bundle_id} was withdrawn: {record.withdrawn.why}; publish it first")
         report: GateReport | None = None if record.gate is None else record.gate.report
         if record.published is None and (report is None or not report.passed):  # else a person let it serve before

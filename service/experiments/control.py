@@ -1,24 +1,31 @@
 """Changes experiments: checks the bundles, writes the registry, and lets every process take it up."""
 
-import asyncio
 from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 from index.experiments import Change, Experiment, Experiments, GivenExperiment
 from index.records import PointerMove
-from service.bundles.bundle_errors import RegistryError
 from service.bundles.publishing import Publishing, PublishOutcome
-from service.bundles.swapper import REGISTRY_ERRORS
 from service.experiments.arm_bundles import ArmBundles
 from service.experiments.arms import Arms
 from service.experiments.errors import UnknownArmError, UnknownExperimentError
-from service.experiments.transitions import declared, rolled_back, taken_up, with_arm_ended, with_bundle, with_end
+from service.experiments.transitions import (
+    declared,
+    rolled_back,
+    taken_out,
+    taken_up,
+    with_arm_ended,
+    with_bundle,
+    with_end,
+)
 from service.redis.pubsub import PubSub
 from service.workers.siblings import Siblings
 
 EXPERIMENTS_CHANGED = "experiments"  # the kind of message that makes replicas and workers poll
 WORKERS_S = 60.0  # a change waits so long until the other workers have taken it up
 
+TakenOut = Literal["rolled_back", "ended", "done_by_another"]
 MoveBy = Callable[[str, str], PointerMove]  # by whom and why, now
 
 
@@ -74,10 +81,11 @@ class ExperimentControl:
         return await self.find(name)
 
     async def publish(self, name: str, arm: str, bundle_id: str, *, by: str) -> Experiment:
-        """Give an arm another bundle. Errors of the bundle as in `declare`."""
+        """Give an arm another bundle, also one that was withdrawn. Errors of the bundle as in `declare`."""
         change = partial(with_bundle, name=name, arm=arm, bundle=bundle_id, at=self._move(by, "").at)
         change(await self.experiments())
-        async with self.bundles.loaded({bundle_id}):
+        async with self.bundles.loaded({bundle_id}, withdrawn=True):
+            await self._publishing.with_registry(self._registry.readmit, bundle_id)
             await self._apply(change)
         return await self.find(name)
 
@@ -90,6 +98,30 @@ class ExperimentControl:
         """End an arm: its users get the control."""
         await self._apply(partial(with_arm_ended, name=name, arm=arm, move=self._move(by, why)))
         return await self.find(name)
+
+    async def take_out(self, name: str, arm: str, bundle_id: str, *, by: str, why: str, back: bool) -> TakenOut:
+        """End an arm whose bundle is bad, while it has that bundle.
+
+        With `back` it is rolled back, where it had another bundle, and the bad one is withdrawn: no arm gets it until
+        it is published again.
+        """
+        move = self._move(by, why)
+        outcome: TakenOut = "done_by_another"
+
+        def change(before: Experiments) -> Experiments:
+            nonlocal outcome
+            after = taken_out(before, name, arm, bundle_id, move, back=back)
+            outcome = "done_by_another"
+            if after.running is not None and after != before:
+                state = after.running.arm(arm)
+                outcome = "rolled_back" if state is not None and state.ended is None else "ended"
+            return after
+
+        await self._publishing.with_registry(self._registry.change_experiments, change)
+        if outcome == "rolled_back":
+            await self._publishing.with_registry(self._registry.withdraw_unpublished, bundle_id, move)
+        await self._announce()
+        return outcome
 
     async def end(self, name: str, *, by: str, winner: str | None = None) -> tuple[Experiment, PublishOutcome | None]:
         """End the experiment; with a winner, publish that arm's bundle to everybody first.
@@ -117,10 +149,11 @@ class ExperimentControl:
         await self._apply(partial(taken_up, digest=applied, change=change))
 
     async def _apply(self, change: Change) -> None:
-        try:
-            await asyncio.to_thread(self._registry.change_experiments, change)
-        except REGISTRY_ERRORS as error:
-            raise RegistryError(str(error)) from error
+        await self._publishing.with_registry(self._registry.change_experiments, change)
+        await self._announce()
+
+    async def _announce(self) -> None:
+        """Let every process take up what was changed; on return all workers of this machine have."""
         await self.bundles.poll()
         if self._pubsub is not None:
             self._pubsub.send(EXPERIMENTS_CHANGED, [])

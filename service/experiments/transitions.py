@@ -117,6 +117,20 @@ def with_arm_ended(experiments: Experiments, name: str, arm: str, move: PointerM
     return experiments.model_copy(update={"running": running.with_arm(found.model_copy(update={"ended": move}))})
 
 
+def taken_out(
+    experiments: Experiments, name: str, arm: str, bundle: str, move: PointerMove, *, back: bool
+) -> Experiments:
+    """End an arm while it has that bundle; with `back`, give it its bundle before, where it had one.
+
+    Nothing changes where the experiment or the arm has ended, or the arm has another bundle.
+    """
+    running = experiments.running
+    found = None if running is None or running.name != name else running.arm(arm)
+    if found is None or found.ended is not None or found.bundle != bundle:
+        return experiments
+    return (rolled_back if back else with_arm_ended)(experiments, name, arm, move)
+
+
 def with_end(experiments: Experiments, name: str, move: PointerMove, winner: str | None = None) -> Experiments:
     """End the running experiment: every user gets the published bundle. UnknownExperimentError where it does not run.
 

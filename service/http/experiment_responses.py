@@ -5,6 +5,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from service.experiments.shadow_summary import ShadowSummary
 from service.http.responses import MoveInfo, Reply
 
 ArmState = Literal["serving", "loading", "unavailable", "ended"]
@@ -144,6 +145,9 @@ class ReportAnswer(Reply):
     since: datetime
     until: datetime | None = Field(description="null: it goes on")
     arms: list[ArmReport] = Field(description="the control first")
+    shadow: list[ShadowSummary] = Field(
+        description="each comparison of the shadow with a bundle that was shown, since these processes started"
+    )
     memory: MemoryInfo
     sample_ratio: SampleRatioInfo | None = Field(description="null for fewer than two arms that go on")
     decision: str = Field(description="what the deciding metric shows of each arm")

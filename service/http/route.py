@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.bundles.loaded import LoadedBundle
-from service.bundles.warmup import RecordedRequest
+from service.bundles.warmup import RecordedRequest, Replayed
 from service.errors import (
     ARRIVING,
     OVERLOADED,
@@ -383,7 +383,25 @@ class _DirectEndpoint:
             raise
         if not (request.timings.marks and request.timings.marks[-1][0] == KEPT):
             self._count(request, scope, fault=False)
+            if self.impressions and service.arms.shadow is not None:
+                self._offer_to_shadow(service, request, response)
+            if request.shown and service.arms.experiment is not None:
+                request.loaded.traffic.record_list(self.user_of(request) or "", request.shown)
         return response
+
+    def _offer_to_shadow(self, service: Service, request: Request[Any], response: Answered) -> None:
+        """Let the shadow answer its share of what the published bundle answered; explored lists differ by chance."""
+        query = request.query if request.body is None else request.body
+        if (
+            isinstance(response, CachedResponse)
+            and request.loaded is service.current.loaded
+            and not query.explores
+            and service.shadow.takes(request.request_id)
+        ):
+            # Its own arguments, as the request refers to the bundle that answered it.
+            replay = partial(self.replay, service, path_id=request.id, query=request.query, body=request.body)
+            bundle_id = request.loaded.bundle.bundle_id
+            service.shadow.offer(bundle_id, replay, response.rendered, request.computed_s)
 
     def _count(self, request: Request[Any], scope: Scope, *, fault: bool) -> None:
         """Count an answer with the time that it took to compute.
@@ -415,13 +433,16 @@ class _DirectEndpoint:
 
     async def replay(
         self, service: Service, loaded: LoadedBundle, path_id: str, query: Query, body: Any = None
-    ) -> None:
-        """Answer a recorded request from a bundle that may not serve yet, and drop the response."""
+    ) -> Replayed:
+        """Answer a recorded request from a bundle that need not serve; neither caches nor counts show it."""
         request = Request(loaded, path_id, query, body, "", Timings(time.perf_counter), ANONYMOUS)
         user_id = self.user_of(request)
         if user_id is not None:
             request.profile = await loaded.users.find_for_replay(user_id)
-        await self._respond(service, request)
+        request.computed_from = time.perf_counter()
+        response = await self._respond(service, request)
+        rendered = response.rendered if isinstance(response, CachedResponse) else b""
+        return Replayed(rendered, request.computed_s)
 
     async def _respond_from_cache(self, service: Service, request: Request[Any], query: bytes, epoch: int) -> Answered:
         """The cached response; on a miss a computed one, which is then cached."""

@@ -46,6 +46,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self._service is not None:
             self._load.show(self._service.metrics)
+            self._service.shadow.in_flight = lambda: len(self._load.in_flight)
             work = {"timeouts": self._enforce_timeouts_forever}
             await self._background.enter_async_context(supervised(self._service.metrics, work))
         self._on_listening()

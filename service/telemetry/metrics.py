@@ -21,6 +21,7 @@ from service.telemetry.task_metrics import TaskMetrics
 CIRCUIT_STATES = ("closed", "open", "half_open")
 ENCODED_KINDS = ("text", "image")
 ENCODING_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+OVERLAP_BUCKETS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 SWAP_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
 
@@ -115,6 +116,34 @@ class ExperimentMetrics(TaskMetrics):
             "Changes of experiments that this process took up or refused (of the file): done, refused.",
             outcome=("done", "refused"),
         )
+        self.shadow_requests = counter_from_zero(
+            r,
+            "reco_shadow_requests",
+            "Requests that the shadow was to answer too: compared, dropped (the service was busy), error.",
+            outcome=("compared", "dropped", "error"),
+        )
+        self.shadow_overlap = Histogram(
+            "reco_shadow_overlap",
+            "Share of the items of a shown list that the shadow lists too.",
+            registry=r,
+            buckets=OVERLAP_BUCKETS,
+        )
+        self.shadow_seconds = Histogram(
+            "reco_shadow_seconds",
+            "Duration of computing an answer of the shadow.",
+            registry=r,
+            buckets=LATENCY_BUCKETS,
+        )
+        self.arm_endings = Counter(
+            "reco_arm_endings",
+            "Arms that this process ended by a guardrail: errors, slow, coverage. Outcomes: ended, rolled_back (to the "
+            "arm's bundle before), done_by_another, failed.",
+            ["reason", "outcome"],
+            registry=r,
+        )
+        for reason in ("errors", "slow", "coverage"):
+            for outcome in ("ended", "rolled_back", "done_by_another", "failed"):
+                self.arm_endings.labels(reason, outcome)
 
 
 class RankingMetrics(TaskMetrics):

@@ -51,6 +51,7 @@ async def report(service: Service, request: Request[ReportQuery]) -> dict[str, A
         "since": found.phase.at,
         "until": found.until,
         "arms": [arm | _figures(found, arm["name"]) | {"traffic": _traffic(service, arm)} for arm in arms],
+        "shadow": [one.model_dump() for one in await service.shadow.summaries(experiment.name)],
         "memory": _memory(service, {arm["name"] for arm in arms if arm["serves"]}),
         "sample_ratio": None if ratio is None else {"p_value": ratio.p_value, "passed": ratio.warning is None},
         "decision": found.decision,

@@ -94,13 +94,14 @@ def broken_sevens(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("broken_sevens")
 def test_one_callers_failed_requests_are_verified_by_probes_and_those_of_two_are_believed(two, monkeypatch):
-    probed, failed_probes = [], monitor.failed_probes
+    probed, probe = [], monitor.probe
 
-    async def probes(loaded: Any) -> tuple[int, int]:
-        probed.append(await failed_probes(loaded))
-        return probed[-1]
+    async def probes(loaded: Any) -> Any:
+        found = await probe(loaded)
+        probed.append(found[:2])
+        return found
 
-    monkeypatch.setattr(monitor, "failed_probes", probes)
+    monkeypatch.setattr(monitor, "probe", probes)
     with serving(registry=two.folder, **FAST | {"watch_s": 6}) as client, another_caller(client) as other:
         two.registry.publish(two.second.name)
         wait_until(lambda: client.get("/readyz").json()["bundle"] == two.second.name)

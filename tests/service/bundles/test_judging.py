@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.bundles.canary import Verdict, judge
+from service.bundles.canary import Verdict, judge, watch_limits
 from service.bundles.traffic import MAX_TALLIES, SHARED_TALLIES, Tally, Traffic
 from service.settings import Settings
 
@@ -14,7 +14,7 @@ FAST_S, SLOW_S = 0.005, 0.8
 LISTS, SIMILAR, BATCHES = ("/recommend", "4"), ("/similar", "4"), ("/recommend/batch", "explain 9 7")
 KINDS = st.sampled_from([LISTS, SIMILAR, BATCHES])
 SECONDS = st.sampled_from([0.0, FAST_S, 0.15, SLOW_S, 30.0])
-SETTINGS = Settings(registry=Path("none"))  # type: ignore[call-arg]
+LIMITS = watch_limits(Settings(registry=Path("none")))  # type: ignore[call-arg]
 
 Requests = list[tuple[tuple[str, str], float, bool, int]]
 ANY = st.lists(st.tuples(KINDS, SECONDS, st.booleans(), st.integers(1, 400)), max_size=6)
@@ -45,7 +45,7 @@ def test_no_requests_of_one_caller_roll_a_bundle_back(
     before: list[Requests], callers: list[Requests], own: Requests, own_before: Requests
 ) -> None:
     new, old = of(**named(callers), attacker=own), of(**named(before), attacker=own_before)
-    assert judge(new, old, SETTINGS).reason == ""
+    assert judge(new, [old], LIMITS).reason == ""
 
 
 @given(crowd=st.tuples(KINDS, st.integers(2, 8), st.integers(10, 100)), own=ANY, own_before=ANY, flood=FLOOD)
@@ -56,7 +56,7 @@ def test_a_bundle_that_fails_a_tenth_of_several_callers_requests_goes_whatever_o
     bad = [(kind, FAST_S, True, 2 * failing), (kind, FAST_S, False, 2 * (100 - failing))]
     own = [*own, (kind, 0.0, False, flood)]
     new, old = of(**named([bad] * n), attacker=own), of(attacker=own_before)
-    assert "requests failed, limit 2.0%" in judge(new, old, SETTINGS).reason
+    assert "requests failed, limit 2.0%" in judge(new, [old], LIMITS).reason
 
 
 @given(crowd=st.tuples(KINDS, st.integers(2, 8), st.integers(10, 100)), own=ANY, own_before=ANY, flood=FLOOD)
@@ -68,7 +68,7 @@ def test_a_bundle_that_is_slow_for_several_callers_goes_whatever_one_caller_does
     now = [(kind, SLOW_S, False, 2 * slow), (kind, FAST_S, False, 2 * (100 - slow))]
     own = [*own, (kind, 0.0, False, flood)]
     new, old = of(**named([now] * n), attacker=own), of(**named([before] * n), attacker=own_before)
-    assert "took longer than 100 ms and 3 times" in judge(new, old, SETTINGS).reason
+    assert "took longer than 100 ms and 3 times" in judge(new, [old], LIMITS).reason
 
 
 MIX = st.lists(st.tuples(st.integers(0, 300), st.integers(0, 300)), min_size=1, max_size=6)
@@ -81,31 +81,31 @@ def test_another_mix_of_the_same_requests_is_no_slower_bundle(
     def mixed(mix: list[tuple[int, int]]) -> Traffic:
         return of(**named([[(LISTS, FAST_S, False, few), (BATCHES, SLOW_S, False, many)] for few, many in mix]))
 
-    assert judge(mixed(now), mixed(before), SETTINGS) == Verdict()
+    assert judge(mixed(now), [mixed(before)], LIMITS) == Verdict()
 
 
 def test_callers_that_are_new_are_compared_with_those_of_before_where_there_were_many() -> None:
     few, many = ({f"{i}": [(LISTS, FAST_S, False, 3)] for i in range(n)} for n in (9, 10))
     new = of(**{f"new-{i}": [(LISTS, SLOW_S, False, 3)] for i in range(60)})
-    assert judge(new, of(**few), SETTINGS) == Verdict()
-    assert judge(new, of(**many), SETTINGS).reason.startswith("100.0% of 177 requests took longer")
+    assert judge(new, [of(**few)], LIMITS) == Verdict()
+    assert judge(new, [of(**many)], LIMITS).reason.startswith("100.0% of 177 requests took longer")
 
 
 def test_too_few_requests_say_nothing_and_one_callers_failures_are_a_suspicion() -> None:
     def failing(n: int) -> Requests:
         return [(LISTS, FAST_S, True, n)]
 
-    assert judge(of(a=failing(49), b=failing(49)), Traffic(), SETTINGS) == Verdict()
-    alone = judge(of(a=failing(100)), Traffic(), SETTINGS)
+    assert judge(of(a=failing(49), b=failing(49)), [Traffic()], LIMITS) == Verdict()
+    alone = judge(of(a=failing(100)), [Traffic()], LIMITS)
     assert alone == Verdict(suspicion="100.0% of 100 requests failed, limit 2.0%")
-    assert judge(of(a=failing(100), b=failing(100)), Traffic(), SETTINGS).reason
+    assert judge(of(a=failing(100), b=failing(100)), [Traffic()], LIMITS).reason
 
 
 def test_requests_that_failed_before_do_not_count() -> None:
     failing = [(BATCHES, FAST_S, True, 200)]
     callers = {"a": failing, "b": failing, "c": [(LISTS, FAST_S, False, 200)]}
-    assert judge(of(**callers), of(**callers), SETTINGS) == Verdict()
-    assert judge(of(**callers), of(a=failing), SETTINGS).reason, "only one caller's failed before"
+    assert judge(of(**callers), [of(**callers)], LIMITS) == Verdict()
+    assert judge(of(**callers), [of(a=failing)], LIMITS).reason, "only one caller's failed before"
 
 
 @given(st.lists(st.floats(1e-5, 20), min_size=1, max_size=300))

@@ -2,30 +2,21 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
-from bundles import write_small_bundle
+from experiment_worlds import BY, NOW, metric, registry_of, running, two_arms
 from lively import until
 
-from index.experiments import NO_EXPERIMENTS, GivenExperiment
+from index.experiments import NO_EXPERIMENTS
 from index.gate_report import GateCheck, GateReport
-from index.records import GateResult, PointerMove
+from index.records import GateResult
 from index.registry import Registry
-from service.app import create_app
 from service.errors import ServiceError
 from service.experiments.errors import ArmUnavailableError, UnknownArmError
 from service.experiments.transitions import declared, with_bundle
 from service.items.item import GivenItem
-from service.settings import Settings
-from service.state import STATE, Service
-
-NOW = datetime(2026, 11, 30, tzinfo=UTC)
-BY = PointerMove(at=NOW, by="test")
+from service.state import Service
 
 
 @pytest.fixture
@@ -34,37 +25,10 @@ def registry(tmp_path: Path) -> Registry:
     return registry_of(tmp_path / "registry", 3)
 
 
-def registry_of(folder: Path, n: int) -> Registry:
-    registry = Registry(folder)
-    for i in range(n):
-        bundle_id = write_small_bundle(folder, after_seconds=i, seed=i).name
-        report = GateReport(bundle_id=bundle_id, checks=())
-        registry.save_gate_report(bundle_id, GateResult(at=NOW, report=report))
-    registry.publish(registry.ids()[-1])
-    return registry
-
-
-@asynccontextmanager
-async def running(registry: Registry, **settings: Any) -> AsyncIterator[Service]:
-    app = create_app(Settings(registry=registry.folder, data=registry.folder.parent, gpu="off", **settings))
-    async with app.router.lifespan_context(app) as state:
-        yield state[STATE]
-
-
-def two_arms(bundle: str | None, share: float = 50.0, **more: Any) -> GivenExperiment:
-    arms = [{"name": "control", "weight": 100 - share}, {"name": "candidate", "weight": share, "bundle": bundle}]
-    return GivenExperiment.model_validate({"arms": arms, **more})
-
-
 def serving_bundles(service: Service) -> set[str]:
     """The bundles that answer many users."""
     chosen = [service.arms.choose(f"user-{i}", None) for i in range(200)]
     return {one.loaded.bundle.bundle_id for one in chosen if one is not None}
-
-
-def metric(service: Service, name: str, **labels: str) -> float | None:
-    labels = {"experiment": "trial", **labels} if labels else {}
-    return service.metrics.registry.get_sample_value(name, labels)
 
 
 def test_each_arm_answers_from_its_bundle_and_after_the_end_all_from_the_published_one(registry: Registry) -> None:

@@ -1,0 +1,264 @@
+"""An arm whose answers are bad ends, or gets its bundle before; it is not blamed for what the control fails too."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from experiment_worlds import metric, registry_of, running, two_arms
+from lively import until
+
+from index.experiments import Guardrails
+from index.registry import Registry
+from service.bundles.bundle_errors import SwapFailedError
+from service.bundles.traffic import LISTS, Traffic
+from service.experiments import guardrails
+from service.experiments.guardrails import Comparison, Finding, coverage
+from service.items.item import GivenItem
+from service.settings import Settings
+from service.state import Service
+
+SETTINGS = Settings(registry=Path("none"))  # type: ignore[call-arg]
+FAST_S, SLOW_S = 0.005, 0.8
+LIMITS = Guardrails(min_requests=100)
+
+
+def record(traffic: Traffic, n: int, failed: int = 0, *, seconds: float = FAST_S, callers: int = 4) -> None:
+    """Answers to each of the callers."""
+    for caller in range(callers):
+        for i in range(n):
+            traffic.record("/recommend/{user_id}", "4", f"caller-{caller}", seconds, fault=i < failed)
+
+
+def compared(arm: Traffic, control: Traffic, **changes: Any) -> Comparison:
+    return Comparison(arm, control, 0.0, **changes)
+
+
+def fault(comparison: Comparison, limits: Guardrails = LIMITS, now: float = 1.0) -> tuple[str, bool] | None:
+    found = comparison.find(limits, SETTINGS, now)
+    return None if found is None else (found.fault, found.certain)
+
+
+def test_an_arm_that_fails_requests_which_the_control_answers_is_found() -> None:
+    arm, control = Traffic(), Traffic()
+    comparison = compared(arm, control)
+    record(arm, 100, failed=5)
+    record(control, 1_000)
+    found = comparison.find(LIMITS, SETTINGS, 1.0)
+    assert found == Finding("errors", "5.0% of 300 requests failed, limit 1.0%", 0.01)
+    assert fault(comparison, LIMITS.model_copy(update={"max_error_share": None})) is None
+
+
+def test_an_arm_is_not_blamed_for_what_the_control_fails_too() -> None:
+    arm, control = Traffic(), Traffic()
+    comparison = compared(arm, control)
+    record(arm, 100, failed=50)
+    record(control, 100, failed=50)
+    assert fault(comparison) is None
+
+
+def test_an_arm_that_fails_while_nobody_asks_the_control_is_only_suspected() -> None:
+    arm = Traffic()
+    comparison = compared(arm, Traffic())
+    record(arm, 100, failed=50)
+    assert fault(comparison) == ("errors", False)
+
+
+def test_an_arm_that_is_slower_than_the_control_by_more_than_the_ratio_is_found() -> None:
+    arm, control = Traffic(), Traffic()
+    comparison = compared(arm, control)
+    record(arm, 100, seconds=SLOW_S)
+    record(control, 100, seconds=SLOW_S / 1.5)
+    assert fault(comparison) is None
+    assert fault(comparison, LIMITS.model_copy(update={"max_p99_ratio": 1.1})) == ("slow", True)
+    assert fault(comparison, LIMITS.model_copy(update={"max_p99_ratio": 1.1, "min_requests": 1_000})) is None
+
+
+def test_what_one_caller_says_is_only_a_suspicion() -> None:
+    arm, control = Traffic(), Traffic()
+    comparison = compared(arm, control)
+    record(arm, 400, seconds=SLOW_S, callers=1)
+    record(control, 400, callers=1)
+    assert fault(comparison) == ("slow", False)
+    record(arm, 400, failed=400, callers=1)
+    assert fault(comparison) == ("errors", False)
+
+
+def test_answers_from_before_the_comparison_do_not_count() -> None:
+    arm, control = Traffic(), Traffic()
+    record(control, 1_000, failed=1_000)
+    record(arm, 100, failed=100)
+    comparison = compared(arm, control)
+    assert fault(comparison) is None
+    record(control, 100)
+    record(arm, 100)
+    assert fault(comparison) is None
+    record(arm, 100, failed=10)
+    assert fault(comparison) == ("errors", True)
+
+
+def test_what_fails_late_is_found_however_long_all_went_well() -> None:
+    arm, control = Traffic(), Traffic()
+    comparison = compared(arm, control)
+    for window in range(1, 10):
+        record(arm, 1_000)
+        record(control, 1_000)
+        assert fault(comparison, now=window * guardrails.WINDOW_S) is None
+    record(arm, 1_000, failed=50)
+    assert fault(comparison, now=10 * guardrails.WINDOW_S) == ("errors", True)
+
+
+def test_an_arms_new_bundle_is_compared_with_the_one_before_where_the_control_answers_little() -> None:
+    arm, before = Traffic(), Traffic()
+    record(before, 100)
+    comparison = compared(arm, Traffic(), before=before)
+    record(arm, 100, seconds=SLOW_S)
+    assert fault(comparison) == ("slow", True)
+    assert fault(replace(comparison, before=None)) is None
+
+
+def shown(traffic: Traffic, lists: int, items: int) -> None:
+    """Lists of ten of so many items, one to each user."""
+    for user in range(lists):
+        traffic.record_list(f"user-{user}", [(user * 10 + i) % items for i in range(10)])
+
+
+def test_an_arm_that_shows_few_different_items_is_found() -> None:
+    arm, control = Traffic(), Traffic()
+    shown(arm, 200, items=40)
+    shown(control, 1_000, items=100)
+    found = coverage(arm, control, LIMITS)
+    assert found == Finding("coverage", "200 lists show 40 different items, those of the control 100; limit 50%", 0.5)
+    assert fault(compared(arm, control)) == ("coverage", True)
+    assert coverage(arm, control, LIMITS.model_copy(update={"min_coverage": 0.4})) is None
+    assert coverage(arm, control, LIMITS.model_copy(update={"min_coverage": None})) is None
+
+
+def test_coverage_is_of_equally_many_lists_and_of_enough_of_them() -> None:
+    arm, control = Traffic(), Traffic()
+    shown(arm, 100, items=10_000)
+    shown(control, 1_000, items=10_000)
+    assert coverage(arm, control, LIMITS) is None
+    assert coverage(control, arm, LIMITS) is None
+    few = Traffic()
+    shown(few, 99, items=10)
+    assert coverage(few, control, LIMITS) is None
+
+
+def test_the_lists_of_one_user_count_as_one_and_only_the_latest_users_are_remembered() -> None:
+    traffic = Traffic()
+    for _ in range(500):
+        traffic.record_list("user-1", [1, 2, 3])
+    assert (traffic.lists, traffic.distinct_items(1)) == (1, 3)
+    shown(traffic, LISTS + 50, items=100_000)
+    assert (traffic.lists, traffic.distinct_items(LISTS)) == (LISTS, 10 * LISTS)
+
+
+@pytest.fixture
+def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    """Three bundles that the gate let pass, of which the oldest serves."""
+    monkeypatch.setattr(guardrails, "CHECK_S", 0.01)
+    monkeypatch.setattr(guardrails, "MOST_BUSY", 1.0)
+    return registry_of(tmp_path / "registry", 3)
+
+
+def answers(service: Service, arm: str) -> Traffic:
+    slot = service.arms.served[arm].slot
+    assert slot is not None
+    return slot.loaded.traffic
+
+
+async def answer(service: Service, *, failed: int, until_: Callable[[], object]) -> None:
+    """Answers of both arms, of which some of the candidate's fail, until something is so."""
+    while not until_():
+        record(answers(service, "control"), 100)
+        if service.arms.served["candidate"].slot is not None:
+            record(answers(service, "candidate"), 100, failed=failed)
+        await asyncio.sleep(0.02)
+
+
+def serving(service: Service) -> str:
+    """The bundle that answers the candidate's users."""
+    slot = service.arms.served["candidate"].slot
+    assert slot is not None
+    return slot.bundle_id
+
+
+def ended(service: Service) -> str | None:
+    move = service.arms.served["candidate"].arm.ended
+    return None if move is None else move.why
+
+
+def test_an_arm_whose_first_bundle_fails_ends_by_itself(registry: Registry) -> None:
+    newest, _, _ = registry.ids()
+
+    async def go() -> None:
+        async with running(registry) as service:
+            await service.experiments.declare("trial", two_arms(newest), by="test")
+            await asyncio.wait_for(answer(service, failed=50, until_=lambda: ended(service)), 20)
+            assert (ended(service) or "").endswith("requests failed, limit 1.0%")
+            assert registry.record(newest).withdrawn is None
+            labels = {"reason": "errors", "outcome": "ended"}
+            assert service.metrics.registry.get_sample_value("reco_arm_endings_total", labels) == 1
+            assert metric(service, "reco_arm_ended", arm="candidate") == 1
+
+    asyncio.run(go())
+
+
+def test_an_arm_whose_new_bundle_fails_gets_the_one_before_and_the_bad_one_waits_for_a_person(
+    registry: Registry,
+) -> None:
+    newest, middle, _ = registry.ids()
+
+    async def go() -> None:
+        async with running(registry) as service:
+            await service.experiments.declare("trial", two_arms(middle), by="test")
+            until_ = asyncio.get_running_loop().time() + 0.2  # the guardrails have seen it
+            await answer(service, failed=0, until_=lambda: asyncio.get_running_loop().time() > until_)
+            await service.experiments.publish("trial", "candidate", newest, by="test")
+            gone_back = lambda: registry.record(newest).withdrawn is not None  # noqa: E731
+            await asyncio.wait_for(answer(service, failed=50, until_=gone_back), 20)
+            slot_of = lambda: service.arms.served["candidate"].slot  # noqa: E731
+            await until(lambda: (slot := slot_of()) is not None and slot.bundle_id == middle)
+            assert ended(service) is None
+            with pytest.raises(SwapFailedError, match=r"was withdrawn: .* requests failed"):
+                await service.experiments.declare("trial", two_arms(newest, 20), by="test")
+            await service.experiments.publish("trial", "candidate", newest, by="test")
+            assert registry.record(newest).withdrawn is None
+            assert serving(service) == newest
+
+    asyncio.run(go())
+
+
+def test_a_stored_item_begins_no_new_comparison(registry: Registry) -> None:
+    newest, _, _ = registry.ids()
+
+    async def go() -> None:
+        async with running(registry) as service:
+            await service.experiments.declare("trial", two_arms(newest), by="test")
+            before = answers(service, "control"), answers(service, "candidate")
+            await service.items.put({"item-3": GivenItem(title="Renamed")})
+            await until(lambda: service.current.loaded.items.shown(3).name == "Renamed")
+            assert (answers(service, "control"), answers(service, "candidate")) == before
+
+    asyncio.run(go())
+
+
+def test_of_two_processes_one_acts(registry: Registry) -> None:
+    newest, middle, _ = registry.ids()
+
+    async def go() -> None:
+        async with running(registry) as service:
+            control = service.experiments
+            await control.declare("trial", two_arms(middle), by="test")
+            await control.publish("trial", "candidate", newest, by="test")
+            out = [
+                await control.take_out("trial", "candidate", newest, by="test", why="bad", back=True) for _ in range(2)
+            ]
+            assert out == ["rolled_back", "done_by_another"]
+            assert serving(service) == middle
+            assert await control.take_out("trial", "candidate", middle, by="t", why="bad", back=True) == "ended"
+
+    asyncio.run(go())
