@@ -34,7 +34,7 @@ TRAIN_CODE := $(wildcard trainer/*.py trainer/models/*.py trainer/model_settings
 INDEX_CODE := $(wildcard trainer/export.py index/*.py)
 
 .PHONY: help install demo demo-check test lint lock format docs check-python fuzz rehearsal check-deploy check-alerts check-azure check-gpu check-image check-dependencies audit clean
-.PHONY: bench-train bench-batch bench-serve bench-index bench-workers bench-events bench-filters bench-fairness bench-arm-swaps bench-peers bench-scale bench-pipeline bench-cold soak loadtest slo bench-experiments bench-arms-memory
+.PHONY: bench-train bench-batch bench-serve bench-index bench-workers bench-events bench-filters bench-fairness bench-arm-swaps bench-shadow bench-peers bench-scale bench-pipeline bench-cold soak loadtest slo bench-experiments bench-arms-memory
 
 ##@ Run it
 
@@ -149,6 +149,9 @@ bench-fairness: install  ## cheap requests alone, and beside four callers of the
 
 bench-arm-swaps: install ## an arm gets another bundle 200 times under load: answers that failed or were of another bundle
 	$(BIN)/python -m loadtests.arm_swaps
+
+bench-shadow: install   ## what a shadow costs the answers that are shown: p50 and p99 without one, and with one of 5% and 100%
+	$(BIN)/python -m loadtests.bench_shadow
 
 bench-batch: install   ## everybody's lists offline: 100,000 users x 100,000 items, and a line to a million; FULL=1 runs all
 	$(BIN)/python -m loadtests.bench_batch $(if $(FULL),--full)

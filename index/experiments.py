@@ -24,7 +24,8 @@ MOST_PHASES = 100  # earlier ones that are kept for their reports
 ALL = 100.0  # percent
 
 Metric = Literal["click_through", "conversion", "revenue"]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+NAME = "[a-z0-9][a-z0-9._-]{0,63}"
+Name = Annotated[str, Field(pattern=f"^{NAME}$")]
 BundleId = Annotated[str, Field(pattern=f"^{BUNDLE_ID.pattern}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 

@@ -30,6 +30,7 @@ from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource
 
 from index.cli import COPIES
 from index.errors import InputError
+from index.experiments import NAME
 from index.gate_report import GateLimits
 from index.registry import Registry, absolute_place, open_registry
 from index.validation import expectation
@@ -518,6 +519,11 @@ class RetrainSettings(EventSettings):
     )
     retrain_warm_start: bool = Field(
         False, description="start from the parameters of the last published job with the same arguments"
+    )
+    retrain_arm: Annotated[str, Field(pattern=f"^(({NAME}/)?{NAME})?$")] = Field(
+        "",
+        description="arm of the running experiment (`arm` or `experiment/arm`) that retrainings publish into; without "
+        "it none starts by itself; empty: they publish to everybody",
     )
     retrain_after_events: Count | None = Field(
         None, description="number of new events that starts a retraining automatically; unset: never"

@@ -25,6 +25,7 @@ from service.experiments.arms import Arms
 from service.experiments.control import ExperimentControl
 from service.experiments.experiments_file import ExperimentsFile
 from service.experiments.opening import open_experiments
+from service.experiments.retrained import RetrainedArms
 from service.experiments.shadow import ShadowComparison
 from service.items.intake import ItemIntake
 from service.items.open_items import following, open_items
@@ -100,6 +101,7 @@ async def open_service(
     responses = ResponseCache(settings.answer_cache_mb * MEGABYTE)
     recent = RecentRequests(settings.warm_up_requests)
     gate = GateRunner(settings, opened.registry, metrics, recent, time.time)
+    retrained_arms = RetrainedArms()
     _show_limits(settings, metrics, responses)
     async with (
         open_cache(settings, metrics, rng) as cache,
@@ -113,6 +115,7 @@ async def open_service(
             metrics,
             feedback.log,
             gate.run,
+            arms=retrained_arms,
             items=items.store,
             pictures=ItemPictures(encoding, opened.registry, settings.images),
             forgotten=lambda: live.forgotten.elements,
@@ -189,6 +192,7 @@ async def open_service(
                 nullcontext() if siblings is None else siblings.connected(),  # once all of its handlers are there
             ):
                 del opened  # a reference from here would keep the first bundle open after a swap
+                retrained_arms.control.set_result(service.experiments)
                 yield service
         finally:
             # Metrics outlive the service and refer to these: they would keep its bundle open.

@@ -42,9 +42,9 @@ def state(client: httpx.Client, job_id: str) -> str:
     return str(client.get(f"/retrain/{job_id}").json()["job"]["state"])
 
 
-def started(client: httpx.Client) -> str:
+def started(client: httpx.Client, **options: str) -> str:
     """Ask for a job; its id."""
-    answer = client.post("/retrain")
+    answer = client.post("/retrain", params=options)
     assert answer.status_code == 202, answer.text
     return str(answer.json()["job"]["id"])
 

@@ -303,9 +303,12 @@ def rollback(*, leaving: str | None = None) -> ClientRequest[PublishAnswer]:
     )
 
 
-def retrain() -> ClientRequest[JobAnswer]:
-    """Start a retraining (admin). It is not retried: a second one would be refused and the first one's id lost."""
-    return ClientRequest("POST", "/retrain", JobAnswer, {}, idempotent=False)
+def retrain(*, arm: str | None = None) -> ClientRequest[JobAnswer]:
+    """Start a retraining, for an arm of the running experiment or, if empty, for everybody (admin).
+
+    It is not retried: a second one would be refused and the first one's id lost.
+    """
+    return ClientRequest("POST", "/retrain", JobAnswer, _without_none({"arm": arm}), idempotent=False)
 
 
 def retrainings(limit: int | None = None) -> ClientRequest[JobsAnswer]:

@@ -17,10 +17,10 @@ _OF_A_USER = {  # by name of ArmTotals, from the columns of exposed_users
     "converters": "({0}.conversions > 0)",
     "conversions": "{0}.conversions",
     "revenue": "{0}.paid",
-    "shown_squared": "1.0 * {0}.shown * {0}.shown",  # 1.0: whole numbers have 64 bits
-    "clicks_squared": "1.0 * {0}.clicks * {0}.clicks",
-    "shown_clicks": "1.0 * {0}.shown * {0}.clicks",
-    "revenue_squared": "1.0 * {0}.paid * {0}.paid",
+    "shown_squared": "{0}.shown * {0}.shown",  # a product beyond 64 bits becomes a float
+    "clicks_squared": "{0}.clicks * {0}.clicks",
+    "shown_clicks": "{0}.shown * {0}.clicks",
+    "revenue_squared": "{0}.paid * {0}.paid",
 }
 _ADDED = ", ".join(f"{name} = {name} + {_OF_A_USER[name].format('NEW')}" for name in MOMENTS)
 _MOVED = ", ".join(

@@ -80,12 +80,13 @@ class ExperimentControl:
             await self._apply(partial(taken_up, digest=applied, change=change) if applied else change)
         return await self.find(name)
 
-    async def publish(self, name: str, arm: str, bundle_id: str, *, by: str) -> Experiment:
-        """Give an arm another bundle, also one that was withdrawn. Errors of the bundle as in `declare`."""
+    async def publish(self, name: str, arm: str, bundle_id: str, *, by: str, readmit: bool = True) -> Experiment:
+        """Give an arm another bundle, with `readmit` also one that was withdrawn. Its errors as in `declare`."""
         change = partial(with_bundle, name=name, arm=arm, bundle=bundle_id, at=self._move(by, "").at)
         change(await self.experiments())
-        async with self.bundles.loaded({bundle_id}, withdrawn=True):
-            await self._publishing.with_registry(self._registry.readmit, bundle_id)
+        async with self.bundles.loaded({bundle_id}, withdrawn=readmit):
+            if readmit:
+                await self._publishing.with_registry(self._registry.readmit, bundle_id)
             await self._apply(change)
         return await self.find(name)
 

@@ -545,10 +545,13 @@ class ShownJob(BaseModel):
     events_position: int = Field(description="position in the event log up to which the training reads")
     launcher: str
     arguments: tuple[str, ...]
+    arm: str | None = Field(
+        None, description="`experiment/arm` that gets the bundle; null: it is published to everybody"
+    )
     stages: tuple[Stage, ...]
     bundle: str | None
     gate: GateReport | None
-    reason: str = Field(description="why it was refused, failed or cancelled")
+    reason: str = Field(description="why it was refused, failed or cancelled, or was not published into its arm")
 
 
 class JobAnswer(Reply):

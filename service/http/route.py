@@ -385,7 +385,7 @@ class _DirectEndpoint:
             self._count(request, scope, fault=False)
             if self.impressions and service.arms.shadow is not None:
                 self._offer_to_shadow(service, request, response)
-            if request.shown and service.arms.experiment is not None:
+            if request.arm is not None and request.arm.label is not None and request.shown:
                 request.loaded.traffic.record_list(self.user_of(request) or "", request.shown)
         return response
 

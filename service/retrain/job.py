@@ -41,6 +41,7 @@ class Job(BaseModel):
     events_position: int  # of the newest event when the job was created
     launcher: str
     arguments: tuple[str, ...] = ()  # for the trainer, in addition to those of every retraining
+    arm: str | None = None  # `experiment/arm` that gets the bundle; None: it is published to everybody
     state: State = "queued"
     stages: tuple[Stage, ...] = ()
     handle: Handle | None = None

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Protocol
 
 import structlog
 
@@ -27,6 +28,18 @@ RunGate = Callable[[str], Awaitable[GateReport]]
 """Runs the gate over a bundle of the registry, given its id."""
 
 log = structlog.get_logger()
+
+
+class Arms(Protocol):
+    """The arms of the running experiment, as retraining needs them."""
+
+    async def find(self, arm: str) -> str:
+        """The arm as `experiment/arm`; ServiceError where it cannot get a bundle."""
+        ...
+
+    async def publish(self, arm: str, bundle_id: str, *, by: str) -> None:
+        """Give the arm this bundle; ServiceError where that is not possible."""
+        ...
 
 
 class LeaseLostError(Exception):
@@ -67,6 +80,7 @@ class JobRunner:
     pictures: EncodedPictures | None
     paths: RetrainPaths
     run_gate: RunGate
+    arms: Arms
     clock: Callable[[], float]
     poll_s: float
     timeout_s: float
@@ -102,8 +116,18 @@ class JobRunner:
             return await self._end(job, "refused", f"the gate refused {job.bundle}: {why}")
         await self._check_cancelled(job)
         job = await self._enter_stage(job, "gating", "publishing")
+        if job.arm is not None:
+            return await self._publish_into_arm(job, job.arm, report.bundle_id)
         move = PointerMove(at=datetime.fromtimestamp(self.clock(), UTC), by=job.asked_by, why=f"retraining {job.id}")
         await asyncio.to_thread(self.paths.registry.publish, report.bundle_id, move)
+        return await self._end(job, "published", "")
+
+    async def _publish_into_arm(self, job: Job, arm: str, bundle_id: str) -> Job:
+        try:
+            await self.arms.publish(arm, bundle_id, by=job.asked_by)
+        except ServiceError as error:  # such as an arm that is gone: its bundle is published to no other users
+            reason = f"{bundle_id} is registered, and was not published into arm {arm}: {error.detail}"
+            return await self._end(job, "refused", reason)
         return await self._end(job, "published", "")
 
     async def _start_training(self, job: Job) -> Job:

@@ -20,7 +20,7 @@ from service.events.log import EventLog
 from service.items.store import ItemStore
 from service.redis.client import connect
 from service.retrain.item_pictures import ItemPictures
-from service.retrain.job_runner import JobRunner, RetrainPaths, RunGate
+from service.retrain.job_runner import Arms, JobRunner, RetrainPaths, RunGate
 from service.retrain.job_store import JobStore, OnUnreadable
 from service.retrain.launcher import Launcher
 from service.retrain.process_launcher import ProcessLauncher
@@ -45,6 +45,7 @@ async def open_retraining(
     events: EventLog,
     run_gate: RunGate,
     *,
+    arms: Arms,
     items: ItemStore | None = None,
     pictures: ItemPictures | None = None,
     clock: Callable[[], float] = time.time,
@@ -74,6 +75,8 @@ async def open_retraining(
         arguments=(*trainer_arguments(settings), *folder, *shlex.split(settings.retrain_arguments)),
         warm_start=settings.retrain_warm_start,
         secret=None if secret is None else secret.get_secret_value(),
+        arms=arms,
+        default_arm=settings.retrain_arm,
     )
     supervisor = _make_supervisor(
         settings, metrics, retraining, run_gate, items=items, pictures=pictures, forgotten=forgotten
@@ -107,6 +110,7 @@ def _make_supervisor(
             pictures=pictures,
             paths=retraining.paths,
             run_gate=run_gate,
+            arms=retraining.arms,
             clock=retraining.clock,
             poll_s=settings.retrain_poll_s,
             timeout_s=settings.retrain_timeout_s,
@@ -118,6 +122,7 @@ def _make_supervisor(
         make_runner=make_runner,
         submit=retraining.submit_automatically,
         count_new_events=retraining.count_new_events,
+        arm_problem=retraining.arm_problem,
         triggers=Triggers(settings.retrain_after_events, settings.retrain_schedule),
         metrics=metrics,
         clock=retraining.clock,

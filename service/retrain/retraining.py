@@ -10,7 +10,7 @@ from index.errors import BundleError
 from service.errors import ServiceError
 from service.events.log import EventLog
 from service.retrain.job import Job, Trigger, new_job_id
-from service.retrain.job_runner import RetrainPaths
+from service.retrain.job_runner import Arms, RetrainPaths
 from service.retrain.job_store import JobStore
 from service.retrain.launcher import Launcher
 
@@ -64,9 +64,16 @@ class Retraining:
     arguments: tuple[str, ...]
     warm_start: bool
     secret: str | None  # that webhooks are signed with; None where no outside system trains
+    arms: Arms
+    default_arm: str  # that retrainings publish into; empty: to everybody
 
-    async def submit(self, trigger: Trigger, asked_by: str) -> Job:
-        """Create a job; AlreadyRunningError where another has not ended."""
+    async def submit(self, trigger: Trigger, asked_by: str, arm: str | None = None) -> Job:
+        """Create a job whose bundle is published into an arm, if empty to everybody, by default as configured.
+
+        AlreadyRunningError where another has not ended; errors as those of Arms.find where the arm cannot get it.
+        """
+        into = self.default_arm if arm is None else arm
+        found = await self.arms.find(into) if into else None
         position = await self.events.last_position()
         now = self.clock()
         job = Job(
@@ -77,6 +84,7 @@ class Retraining:
             events_position=position,
             launcher=self.launcher.name,
             arguments=await self._trainer_arguments(),
+            arm=found,
         )
         running = await self.store.submit(job)
         if running is not None:
@@ -90,6 +98,15 @@ class Retraining:
             return await self.submit(trigger, trigger)
         except AlreadyRunningError:
             return None
+
+    async def arm_problem(self) -> str:
+        """Why the configured arm cannot get a bundle now; empty where it can, or none is configured."""
+        try:
+            if self.default_arm:
+                await self.arms.find(self.default_arm)
+        except ServiceError as error:
+            return error.detail
+        return ""
 
     async def find(self, job_id: str) -> Job:
         """The job; UnknownJobError where there is none."""

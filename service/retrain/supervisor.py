@@ -29,6 +29,7 @@ class Supervisor:
     make_runner: Callable[[int], JobRunner]
     submit: Callable[[Trigger], Awaitable[Job | None]]
     count_new_events: Callable[[], Awaitable[int]]
+    arm_problem: Callable[[], Awaitable[str]]
     triggers: Triggers
     metrics: RetrainMetrics
     clock: Callable[[], float]
@@ -37,6 +38,7 @@ class Supervisor:
     poll_s: float
     keep: int
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    waits_for: str = ""  # what is wrong with the arm that a due retraining would publish into
 
     async def run(self) -> None:
         """Lead whenever the lease is free."""
@@ -119,7 +121,15 @@ class Supervisor:
         new_events = await self.count_new_events()
         self.metrics.retrain_new_events.set(new_events)
         last = next(iter(await self.store.newest(1)), None)
-        return self.triggers.due(new_events=new_events, last=last, since=since, now=self.clock())
+        due = self.triggers.due(new_events=new_events, last=last, since=since, now=self.clock())
+        return due if due is None or await self._has_arm() else None
+
+    async def _has_arm(self) -> bool:
+        problem = await self.arm_problem()
+        if problem and problem != self.waits_for:
+            log.warning("a retraining is due and waits for its arm", problem=problem)
+        self.waits_for = problem
+        return not problem
 
     async def _delete_old_folders(self) -> None:
         """Keep the folders of the newest ended jobs only: each holds a copy of the data."""

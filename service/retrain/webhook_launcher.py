@@ -126,6 +126,7 @@ def _message(event: str, task: TrainingTask) -> dict[str, Any]:
         "registry": str(task.registry),
         "out": str(task.out),
         "arguments": task.arguments,
+        "arm": task.job.arm,
     }
 
 

@@ -281,6 +281,12 @@ def test_the_openapi_document_describes_every_route_with_its_limits_and_answers(
         "/bundles",
         "/bundles/{bundle_id}/publish",
         "/bundles/rollback",
+        "/experiments",
+        "/experiments/{name}",
+        "/experiments/{name}/publish",
+        "/experiments/{name}/rollback",
+        "/experiments/{name}/end-arm",
+        "/experiments/{name}/end",
         "/healthz",
         "/readyz",
         "/metrics",
@@ -289,7 +295,7 @@ def test_the_openapi_document_describes_every_route_with_its_limits_and_answers(
     limits = {one["name"]: one["schema"] for one in recommend["parameters"]}
     paging = {"k", "offset", "category", "require", "exclude", "filter", "fields", "exclude_seen"}
     ordering = {"diversity", "diversity_by", "category_cap", "seed", "exploration"}
-    assert set(limits) == {"user_id", "explain", "counterfactual", *paging, *ordering}
+    assert set(limits) == {"user_id", "explain", "counterfactual", "force_arm", *paging, *ordering}
     assert (limits["exclude"]["type"], limits["exclude"]["maxItems"]) == ("array", 500)
     assert (limits["k"]["minimum"], limits["k"]["maximum"], limits["k"]["default"]) == (1, 500, 10)
     answer = recommend["responses"]["200"]["content"]["application/json"]["schema"]

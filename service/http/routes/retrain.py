@@ -14,6 +14,17 @@ from service.retrain.signature import Message, joined, verify_signature
 from service.state import Service
 
 
+class RetrainQuery(Query):
+    """Where the bundle goes."""
+
+    arm: str | None = Field(
+        None,
+        max_length=160,
+        description="of the running experiment, as `arm` or `experiment/arm`, that gets the bundle; empty: everybody "
+        "does; default: RECO_RETRAIN_ARM",
+    )
+
+
 class JobsQuery(Query):
     """How many jobs."""
 
@@ -52,7 +63,16 @@ class Result(BaseModel):
 def routes() -> list[APIRoute]:
     """The routes of /retrain; all but the signed result are for admins."""
     return [
-        route("/retrain", retrain, method="POST", status=202, role="admin", response=JobAnswer, errors=(409,)),
+        route(
+            "/retrain",
+            retrain,
+            method="POST",
+            query=RetrainQuery,
+            status=202,
+            role="admin",
+            response=JobAnswer,
+            errors=(404, 409),
+        ),
         route("/retrain", jobs, query=JobsQuery, role="admin", response=JobsAnswer, errors=(409,)),
         route("/retrain/{job}", job, query=JobQuery, role="admin", response=FullJobAnswer, errors=(404, 409)),
         route(
@@ -70,9 +90,9 @@ def routes() -> list[APIRoute]:
     ]
 
 
-async def retrain(service: Service, request: Request[Query]) -> dict[str, Any]:
-    """Start a retraining; 409 names the job where one runs already."""
-    submitted = await _hook(service).submit("call", request.principal.name)
+async def retrain(service: Service, request: Request[RetrainQuery]) -> dict[str, Any]:
+    """Start a retraining; 409 names the job where one runs already, 404 `unknown_arm` where the arm is none."""
+    submitted = await _hook(service).submit("call", request.principal.name, request.query.arm)
     return {"job": _render(submitted)}
 
 

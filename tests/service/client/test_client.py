@@ -182,7 +182,7 @@ def test_bundles_are_listed_published_and_rolled_back(tmp_path: Path) -> None:
 
 def test_retraining_is_asked_for_and_its_absence_is_a_conflict(client: Client) -> None:
     for ask in (
-        client.retrain,
+        lambda: client.retrain(arm="candidate"),
         client.retrainings,
         lambda: client.retraining("j"),
         lambda: client.cancel_retraining("j"),

@@ -62,10 +62,11 @@ def test_a_user_counts_once_for_an_arm_however_often_it_is_shown(use: Use) -> No
 
 def test_an_answer_that_service_and_client_log_counts_once_and_its_explored_items_too(use: Use) -> None:
     async def steps(log: EventLog) -> None:
-        await log.append([shown("of the client", arm=None), shown("of the service"), shown("again", user_id="bob")])
-        await log.append([shown("explored:r1:1", 2), *several(3, request_id="r1", arm=A)])
+        await log.append([shown("of the client", arm=None), shown("of the service"), shown("explored:r1:1", 2)])
+        await log.append([shown("again", user_id="bob"), *several(3, request_id="r1", arm=A)])
         found = await totals(log)
         assert (found.users, found.shown, found.clicks) == (2, 4, 1)
+        assert found.shown_clicks == 4  # the user of its first impression that names one clicked
 
     use(steps)
 

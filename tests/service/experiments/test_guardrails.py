@@ -1,21 +1,26 @@
 """An arm whose answers are bad ends, or gets its bundle before; it is not blamed for what the control fails too."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from experiment_worlds import metric, registry_of, running, two_arms
+from bundles import edited
+from experiment_worlds import BY, NOW, metric, registry_of, running, two_arms
 from lively import until
+from servers import counted, serving, wait_until
 
 from index.experiments import Guardrails
+from index.gate_report import GateReport
+from index.records import GateResult
 from index.registry import Registry
 from service.bundles.bundle_errors import SwapFailedError
 from service.bundles.traffic import LISTS, Traffic
 from service.experiments import guardrails
-from service.experiments.guardrails import Comparison, Finding, coverage
+from service.experiments.guardrails import Comparison, Finding, GuardedArms, coverage
+from service.experiments.transitions import declared, with_bundle
 from service.items.item import GivenItem
 from service.settings import Settings
 from service.state import Service
@@ -157,11 +162,45 @@ def test_the_lists_of_one_user_count_as_one_and_only_the_latest_users_are_rememb
 
 
 @pytest.fixture
-def registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+def registry(tmp_path: Path) -> Registry:
     """Three bundles that the gate let pass, of which the oldest serves."""
+    return registry_of(tmp_path / "registry", 3)
+
+
+def mute(bundle: Path) -> str:
+    """The id of a bundle whose items no request can tell, so that every answer is a 500."""
+    return edited(bundle, "items/bytes.npy", lambda text: text.fill(ord("x"))).name
+
+
+def test_users_of_the_control_see_no_failure_while_an_arm_with_a_bad_bundle_gets_the_one_before(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(guardrails, "CHECK_S", 0.01)
     monkeypatch.setattr(guardrails, "MOST_BUSY", 1.0)
-    return registry_of(tmp_path / "registry", 3)
+    newest, middle, oldest = registry.ids()
+    bad = mute(registry.path(newest))
+    passed = GateReport(bundle_id=bad, checks=())
+    registry.save_gate_report(bad, GateResult(at=NOW, report=passed))
+    given = two_arms(middle, guardrails={"min_requests": 20})
+    registry.change_experiments(partial(declared, name="trial", given=given, move=BY))
+    settings = {"watch_min_requests": 20, "warm_up_requests": 0, "bundle_poll_s": 0.05, "answer_cache_mb": 0}
+    statuses: dict[str, set[int]] = {"control": set(), "candidate": set()}
+    with serving(registry=registry.folder, **settings) as client:
+        arms = {f"user-{i}": client.get(f"/recommend/user-{i}").json()["arm"] for i in range(29)}
+
+        def ask() -> bool:
+            for user_id, arm in arms.items():
+                statuses[arm].add(client.get(f"/recommend/{user_id}").status_code)
+            return registry.record(bad).withdrawn is not None
+
+        ask()
+        registry.change_experiments(partial(with_bundle, name="trial", arm="candidate", bundle=bad, at=NOW))
+        wait_until(ask)
+        assert statuses == {"control": {200}, "candidate": {200, 500}}
+        wait_until(lambda: client.get("/recommend/user-1?force_arm=candidate").json().get("bundle") == middle)
+        series = 'reco_arm_endings_total{outcome="rolled_back",reason="errors"}'
+        assert counted(client, series) == 1
+    assert registry.current_id() == oldest
 
 
 def answers(service: Service, arm: str) -> Traffic:
@@ -170,16 +209,19 @@ def answers(service: Service, arm: str) -> Traffic:
     return slot.loaded.traffic
 
 
-async def answer(service: Service, *, failed: int, until_: Callable[[], object]) -> None:
-    """Answers of both arms, of which some of the candidate's fail, until something is so."""
-    while not until_():
-        record(answers(service, "control"), 100)
-        if service.arms.served["candidate"].slot is not None:
-            record(answers(service, "candidate"), 100, failed=failed)
-        await asyncio.sleep(0.02)
+async def answered(guarded: GuardedArms, service: Service, *, failed: int = 0) -> None:
+    """Answers of both arms, of which some of the candidate's fail, between two checks."""
+    await guarded.check()
+    record(answers(service, "control"), 100)
+    record(answers(service, "candidate"), 100, failed=failed)
+    await guarded.check()
 
 
-def serving(service: Service) -> str:
+def guarded_by_hand(service: Service) -> GuardedArms:
+    return GuardedArms(service.arms, service.experiments, SETTINGS, service.metrics, replica="replica-1")
+
+
+def serves(service: Service) -> str:
     """The bundle that answers the candidate's users."""
     slot = service.arms.served["candidate"].slot
     assert slot is not None
@@ -197,7 +239,7 @@ def test_an_arm_whose_first_bundle_fails_ends_by_itself(registry: Registry) -> N
     async def go() -> None:
         async with running(registry) as service:
             await service.experiments.declare("trial", two_arms(newest), by="test")
-            await asyncio.wait_for(answer(service, failed=50, until_=lambda: ended(service)), 20)
+            await answered(guarded_by_hand(service), service, failed=50)
             assert (ended(service) or "").endswith("requests failed, limit 1.0%")
             assert registry.record(newest).withdrawn is None
             labels = {"reason": "errors", "outcome": "ended"}
@@ -215,19 +257,52 @@ def test_an_arm_whose_new_bundle_fails_gets_the_one_before_and_the_bad_one_waits
     async def go() -> None:
         async with running(registry) as service:
             await service.experiments.declare("trial", two_arms(middle), by="test")
-            until_ = asyncio.get_running_loop().time() + 0.2  # the guardrails have seen it
-            await answer(service, failed=0, until_=lambda: asyncio.get_running_loop().time() > until_)
+            guarded = guarded_by_hand(service)
+            await answered(guarded, service)
             await service.experiments.publish("trial", "candidate", newest, by="test")
-            gone_back = lambda: registry.record(newest).withdrawn is not None  # noqa: E731
-            await asyncio.wait_for(answer(service, failed=50, until_=gone_back), 20)
-            slot_of = lambda: service.arms.served["candidate"].slot  # noqa: E731
-            await until(lambda: (slot := slot_of()) is not None and slot.bundle_id == middle)
+            await answered(guarded, service, failed=50)
+            assert serves(service) == middle
             assert ended(service) is None
             with pytest.raises(SwapFailedError, match=r"was withdrawn: .* requests failed"):
                 await service.experiments.declare("trial", two_arms(newest, 20), by="test")
             await service.experiments.publish("trial", "candidate", newest, by="test")
             assert registry.record(newest).withdrawn is None
-            assert serving(service) == newest
+            assert serves(service) == newest
+
+    asyncio.run(go())
+
+
+def test_after_a_swap_of_the_control_only_answers_since_then_are_compared(registry: Registry) -> None:
+    newest, middle, _ = registry.ids()
+
+    async def go() -> None:
+        async with running(registry) as service:
+            await service.experiments.declare("trial", two_arms(middle), by="test")
+            guarded = guarded_by_hand(service)
+            await answered(guarded, service)
+            registry.publish(newest)
+            await service.bundles.swapper.poll()
+            await guarded.check()
+            record(answers(service, "control"), 100, failed=50)
+            await answered(guarded, service, failed=50)
+            assert ended(service) is None
+
+    asyncio.run(go())
+
+
+def test_a_bundle_that_an_arm_went_back_to_is_not_new(registry: Registry) -> None:
+    newest, middle, oldest = registry.ids()
+
+    async def go() -> None:
+        async with running(registry) as service:
+            await service.experiments.declare("trial", two_arms(oldest), by="test")
+            for bundle_id in (middle, newest):
+                await service.experiments.publish("trial", "candidate", bundle_id, by="test")
+            guarded = guarded_by_hand(service)
+            await answered(guarded, service)
+            await service.experiments.roll_back("trial", "candidate", by="test", why="by hand")
+            await answered(guarded, service, failed=50)
+            assert (registry.record(middle).withdrawn, bool(ended(service))) == (None, True)
 
     asyncio.run(go())
 
@@ -258,7 +333,7 @@ def test_of_two_processes_one_acts(registry: Registry) -> None:
                 await control.take_out("trial", "candidate", newest, by="test", why="bad", back=True) for _ in range(2)
             ]
             assert out == ["rolled_back", "done_by_another"]
-            assert serving(service) == middle
+            assert serves(service) == middle
             assert await control.take_out("trial", "candidate", middle, by="t", why="bad", back=True) == "ended"
 
     asyncio.run(go())
