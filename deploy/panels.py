@@ -248,6 +248,30 @@ LEARNING: Rows = {
             },
         ),
     ),
+    "Experiments": (
+        Panel(
+            "Answers by arm",
+            "reqps",
+            rate_by("arm", "reco_arm_answers_total{$in}"),
+            "Of the running experiment; diverted ones are the control's.",
+            stacked=True,
+        ),
+        Panel(
+            "Arms that cannot serve, or have ended",
+            "none",
+            {
+                "{{arm}} unavailable": "sum by (arm) (reco_arm_unavailable{$in})",
+                "{{arm}} ended": "max by (arm) (reco_arm_ended{$in})",
+            },
+            "Number of replicas; docs/experiments.md.",
+        ),
+        Panel(
+            "Users by weight: p-value",
+            "none",
+            {"{{experiment}}": "min by (experiment) (reco_experiment_sample_ratio_p{$in})"},
+            "Below 0.001 the users do not fall into the arms by weight.",
+        ),
+    ),
     "Gate and retraining": (
         Panel(
             "Gate results within six hours",

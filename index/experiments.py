@@ -66,7 +66,7 @@ class GivenExperiment(FrozenModel):
     salt: Annotated[str, Field(max_length=128, description="of the assignment; empty: the experiment's name")] = ""
     metric: Annotated[Metric, Field(description="that decides")] = "click_through"
     expected_lift: Annotated[
-        float, Field(gt=0, le=10, description="relative; the report is most sensitive to lifts of this size")
+        float, Field(ge=0.005, le=10, description="relative; the report is most sensitive to lifts of this size")
     ] = 0.05
     shadow: Shadow | None = None
     guardrails: Guardrails = Guardrails()

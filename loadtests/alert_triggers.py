@@ -14,9 +14,13 @@ import numpy as np
 
 from deploy.processes import SERVICE, Child, free_port, redis_server, server
 from index.bundle import write_bundle
+from index.experiments import GivenArm, GivenExperiment
+from index.records import PointerMove
+from index.registry import Registry
 from loadtests.load_client import open_arrivals, poisson_arrivals
 from loadtests.random_bundle import CREATED, RandomBundleSizes, publish_random, random_content
 from loadtests.request_mix import request_mix
+from service.experiments.transitions import declared
 
 SIZES = RandomBundleSizes(n_items=300, n_users=300, seen_per_user=10, embedding_size=16)  # few users: some cache hits
 CONNECTIONS = 4
@@ -25,6 +29,10 @@ TRAINER = "false"  # a command that always fails
 
 FIRING = frozenset({"RecoGateRefuses", "RecoRetrainingFails", "RecoFileRefused"})
 PENDING = frozenset({"RecoBundleStale"})  # a random bundle is old, but the alert waits a while
+
+
+# Runs from the start, so that alerts on experiments have series.
+TWINS = GivenExperiment(arms=(GivenArm(name="control", weight=50), GivenArm(name="twin", weight=50)))
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,8 @@ def trigger_services() -> Iterator[TriggerServices]:
         registry, rules = folder / "bundles", folder / "rules.json"
         rules.write_text("{}", encoding="utf-8")
         publish_random(registry, SIZES, rng)
+        started = PointerMove(at=CREATED, by="alerts")
+        Registry(registry).change_experiments(lambda before: declared(before, "twins", TWINS, started))
         worse = write_bundle(registry, random_content(SIZES, rng), created_at=CREATED).name
         settings = {
             "RECO_ADMIN_OPEN": "true",

@@ -27,6 +27,7 @@ from service.http.route import DispatchMiddleware
 from service.http.routes import (
     bundles,
     events,
+    experiment_report,
     experiments,
     health,
     images,
@@ -111,6 +112,7 @@ def _routes(settings: Settings) -> list[APIRoute]:
         *retrain.routes(),
         *bundles.routes(),
         *experiments.routes(),
+        *experiment_report.routes(),
         *health.routes(),
     ]
 

@@ -162,6 +162,7 @@ async def open_service(
             arms, experiments_file, ShadowComparison(arms, metrics, siblings), catalogue, siblings,
             scrape=None if siblings is None else WorkersScrape(siblings, metrics.registry),
         )  # fmt: skip
+        feedback.arm_of = arms.label_of
         arm_bundles = ArmBundles(arms, loader, gate, feedback.known_bundles.add)
         await _warm_up(service, loader, start_requests(service))
         sampler.serve(current.bundle_id)
@@ -184,6 +185,7 @@ async def open_service(
                     service.bundles,
                     shadow=service.shadow,
                     file=experiments_file,
+                    read_totals=feedback.log.arm_totals,
                     pubsub=live.pubsub,
                     siblings=siblings,
                 ) as service.experiments,

@@ -5,11 +5,18 @@ from pathlib import Path
 
 import promql_parser
 from prometheus_client.parser import text_string_to_metric_families
-from servers import publish, serving
+from servers import CREATED, publish, serving
 
 from deploy.processes import redis_server
 from deploy.promql import Selector, selectors
 from deploy.rule_files import rules
+from index.experiments import GivenArm, GivenExperiment
+from index.records import PointerMove
+from index.registry import Registry
+from service.experiments.transitions import declared
+
+TWINS = GivenExperiment(arms=(GivenArm(name="control", weight=50), GivenArm(name="twin", weight=50)))
+STARTED = PointerMove(at=CREATED, by="test")
 
 Series = list[tuple[str, dict[str, str]]]
 
@@ -27,6 +34,7 @@ FITS = {
 def scraped(registry: Path) -> Series:
     """Return name and labels of every series, after requests for everything that rules and dashboards read."""
     bundle = publish(registry)
+    Registry(registry).change_experiments(lambda before: declared(before, "twins", TWINS, STARTED))
     user, item = bundle.user_ids[0], bundle.item_ids[0]
     with redis_server() as redis, serving(registry=registry, redis_url=redis.connection_url) as client:
         for _ in range(2):  # the second is a hit in the response cache

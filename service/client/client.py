@@ -26,8 +26,8 @@ from tenacity import (
 )
 
 from index.validation import explained
-from service.client import endpoints
-from service.client.endpoints import ClientRequest
+from service.client import endpoints, experiment_endpoints
+from service.client.request import ClientRequest
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -175,12 +175,13 @@ class _Endpoints:
     retrainings = _EndpointMethod(endpoints.retrainings)
     retraining = _EndpointMethod(endpoints.retraining)
     cancel_retraining = _EndpointMethod(endpoints.cancel_retraining)
-    experiments = _EndpointMethod(endpoints.experiments)
-    declare_experiment = _EndpointMethod(endpoints.declare_experiment)
-    publish_to_arm = _EndpointMethod(endpoints.publish_to_arm)
-    rollback_arm = _EndpointMethod(endpoints.rollback_arm)
-    end_arm = _EndpointMethod(endpoints.end_arm)
-    end_experiment = _EndpointMethod(endpoints.end_experiment)
+    experiments = _EndpointMethod(experiment_endpoints.experiments)
+    experiment = _EndpointMethod(experiment_endpoints.experiment)
+    declare_experiment = _EndpointMethod(experiment_endpoints.declare_experiment)
+    publish_to_arm = _EndpointMethod(experiment_endpoints.publish_to_arm)
+    rollback_arm = _EndpointMethod(experiment_endpoints.rollback_arm)
+    end_arm = _EndpointMethod(experiment_endpoints.end_arm)
+    end_experiment = _EndpointMethod(experiment_endpoints.end_experiment)
     healthz = _EndpointMethod(endpoints.healthz)
     readyz = _EndpointMethod(endpoints.readyz)
     metrics = _EndpointMethod(endpoints.metrics)

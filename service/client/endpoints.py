@@ -2,15 +2,11 @@
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypedDict, TypeVar, Unpack
-from urllib.parse import quote
-
-from pydantic import BaseModel
+from typing import Any, TypedDict, Unpack
 
 from index.attribute_types import AttributeType
+from service.client.request import SWAP_TIMEOUT_S, ClientRequest, path_of, without_none
 from service.events.event import GivenEvent
-from service.http.experiment_responses import EndedAnswer, ExperimentAnswer, ExperimentsAnswer
 from service.http.responses import (
     Alive,
     BatchAnswer,
@@ -41,32 +37,7 @@ from service.http.responses import (
 )
 from service.items.item import GivenItem
 
-T = TypeVar("T")
-M = TypeVar("M", bound=BaseModel)
 FORGET_TIMEOUT_S = 60.0  # a long event log is read whole
-SCHEMA = "schema"
-SWAP_TIMEOUT_S = 900.0  # for the gate, and for opening and warming up a bundle
-
-
-@dataclass(frozen=True)
-class ClientRequest(Generic[T]):
-    """A request, and the type that its response is parsed into."""
-
-    method: str
-    path: str
-    response: type[T]  # a model, str for plain text, or bytes
-    query: Mapping[str, Any]
-    body: Any = None
-    idempotent: bool = True  # only then may the client retry it
-    timeout_s: float = 0.0  # where it may take longer than the client's own timeout
-
-    def parse(self, content: bytes) -> T:
-        """The typed response; pydantic's ValidationError where the content does not fit the type."""
-        if issubclass(self.response, BaseModel):
-            return self.response.model_validate_json(content)
-        if issubclass(self.response, bytes):
-            return self.response(content)
-        return self.response(content.decode())  # type: ignore[call-arg]  # str is the only other type
 
 
 class PageOptions(TypedDict, total=False):
@@ -103,7 +74,7 @@ def recommend(
     user_id: str, *, force_arm: str | None = None, **options: Unpack[RecommendOptions]
 ) -> ClientRequest[RecommendAnswer]:
     """The best items for a user; `force_arm`, here and below, is the arm of an experiment that answers a tester."""
-    return ClientRequest("GET", _path("recommend", user_id), RecommendAnswer, {**options, **_forced(force_arm)})
+    return ClientRequest("GET", path_of("recommend", user_id), RecommendAnswer, {**options, **_forced(force_arm)})
 
 
 def recommend_session(
@@ -118,7 +89,7 @@ def recommend_session(
 ) -> ClientRequest[SessionAnswer]:
     """The best items for a session: viewed items, oldest first, each an id or an id with a weight."""
     body = {"liked": liked, "disliked": disliked, "user_id": user_id, "rules": rules, **options}
-    given = _without_none({"items": _viewed(items), **body})
+    given = without_none({"items": _viewed(items), **body})
     return ClientRequest("POST", "/recommend", SessionAnswer, _forced(force_arm), given)
 
 
@@ -136,7 +107,7 @@ def rank(
     """The candidates in order for a user or a session of viewed items, given as to `recommend_session`."""
     body = {"liked": liked, "disliked": disliked, "user_id": user_id, "rules": rules, **options}
     given = {"candidates": candidates, "items": _viewed(items)}
-    return ClientRequest("POST", "/rank", RankAnswer, _forced(force_arm), _without_none({**given, **body}))
+    return ClientRequest("POST", "/rank", RankAnswer, _forced(force_arm), without_none({**given, **body}))
 
 
 def _forced(arm: str | None) -> dict[str, str]:
@@ -155,7 +126,7 @@ def recommend_batch(
     **options: Unpack[RecommendOptions],
 ) -> ClientRequest[BatchAnswer]:
     """The best items for several users, by one search for each bundle that answers."""
-    body = _without_none({"user_ids": user_ids, "rules": rules, **options})
+    body = without_none({"user_ids": user_ids, "rules": rules, **options})
     return ClientRequest("POST", "/recommend/batch", BatchAnswer, _forced(force_arm), body)
 
 
@@ -169,18 +140,18 @@ def similar(
     **options: Unpack[FilterOptions],
 ) -> ClientRequest[SimilarAnswer]:
     """The nearest items, without those that `user_id` has interacted with."""
-    query = _without_none({"by": by, "explain": explain, "user_id": user_id, "force_arm": force_arm, **options})
-    return ClientRequest("GET", _path("similar", item_id), SimilarAnswer, query)
+    query = without_none({"by": by, "explain": explain, "user_id": user_id, "force_arm": force_arm, **options})
+    return ClientRequest("GET", path_of("similar", item_id), SimilarAnswer, query)
 
 
 def item(item_id: str) -> ClientRequest[ItemAnswer]:
     """An item's metadata, popularity, embedding norms and what is stored of it; NotFound where there is none."""
-    return ClientRequest("GET", _path("items", item_id), ItemAnswer, {})
+    return ClientRequest("GET", path_of("items", item_id), ItemAnswer, {})
 
 
 def image(name: str) -> ClientRequest[bytes]:
     """A picture of the folder that the service serves; NotFound where it has none of this name."""
-    return ClientRequest("GET", _path("images", name), bytes, {})
+    return ClientRequest("GET", path_of("images", name), bytes, {})
 
 
 class CatalogueOptions(FilterOptions, total=False):
@@ -192,22 +163,22 @@ class CatalogueOptions(FilterOptions, total=False):
 
 def items(**options: Unpack[CatalogueOptions]) -> ClientRequest[CatalogueAnswer]:
     """A page of all items that the service knows."""
-    return ClientRequest("GET", "/items", CatalogueAnswer, _without_none(options))
+    return ClientRequest("GET", "/items", CatalogueAnswer, without_none(options))
 
 
 def put_item(item_id: str, item: GivenItem) -> ClientRequest[ItemsAnswer]:
     """Create or replace an item (write); it is durable when this returns."""
-    return ClientRequest("PUT", _path("items", item_id), ItemsAnswer, {}, _json(item))
+    return ClientRequest("PUT", path_of("items", item_id), ItemsAnswer, {}, _json(item))
 
 
 def patch_item(item_id: str, changes: Mapping[str, Any]) -> ClientRequest[ItemsAnswer]:
     """Change some fields of an item (write); None empties a field and removes an attribute."""
-    return ClientRequest("PATCH", _path("items", item_id), ItemsAnswer, {}, dict(changes))
+    return ClientRequest("PATCH", path_of("items", item_id), ItemsAnswer, {}, dict(changes))
 
 
 def delete_item(item_id: str) -> ClientRequest[ItemsAnswer]:
     """Delete an item (write); NotFound where there is none."""
-    return ClientRequest("DELETE", _path("items", item_id), ItemsAnswer, {})
+    return ClientRequest("DELETE", path_of("items", item_id), ItemsAnswer, {})
 
 
 def put_items(items: Mapping[str, GivenItem]) -> ClientRequest[ItemsAnswer]:
@@ -235,34 +206,34 @@ def popular(**options: Unpack[FilterOptions]) -> ClientRequest[PopularAnswer]:
 def trending(half_life_hours: float | None = None, **options: Unpack[FilterOptions]) -> ClientRequest[TrendingAnswer]:
     """The items with the most recent positive events."""
     return ClientRequest(
-        "GET", "/trending", TrendingAnswer, _without_none({"half_life_hours": half_life_hours, **options})
+        "GET", "/trending", TrendingAnswer, without_none({"half_life_hours": half_life_hours, **options})
     )
 
 
 def user(user_id: str, *, force_arm: str | None = None) -> ClientRequest[UserAnswer]:
     """What is known of a user, and how fresh it is."""
-    return ClientRequest("GET", _path("users", user_id), UserAnswer, _forced(force_arm))
+    return ClientRequest("GET", path_of("users", user_id), UserAnswer, _forced(force_arm))
 
 
 def forget_user(user_id: str) -> ClientRequest[ForgottenAnswer]:
     """Forget a person everywhere (write); the receipt."""
-    return ClientRequest("DELETE", _path("users", user_id), ForgottenAnswer, {}, timeout_s=FORGET_TIMEOUT_S)
+    return ClientRequest("DELETE", path_of("users", user_id), ForgottenAnswer, {}, timeout_s=FORGET_TIMEOUT_S)
 
 
 def export_user(user_id: str) -> ClientRequest[PersonalDataAnswer]:
     """Everything that is kept of a person (write)."""
-    path = _path("users", user_id, "/export")
+    path = path_of("users", user_id, "/export")
     return ClientRequest("GET", path, PersonalDataAnswer, {}, timeout_s=FORGET_TIMEOUT_S)
 
 
 def hide_item(item_id: str) -> ClientRequest[HiddenAnswer]:
     """Hide an item from every list, on every replica (admin)."""
-    return ClientRequest("PUT", _path("items", item_id, "/hidden"), HiddenAnswer, {})
+    return ClientRequest("PUT", path_of("items", item_id, "/hidden"), HiddenAnswer, {})
 
 
 def show_item(item_id: str) -> ClientRequest[HiddenAnswer]:
     """Show a hidden item again (admin)."""
-    return ClientRequest("DELETE", _path("items", item_id, "/hidden"), HiddenAnswer, {})
+    return ClientRequest("DELETE", path_of("items", item_id, "/hidden"), HiddenAnswer, {})
 
 
 def hidden_items(**options: Unpack[PageOptions]) -> ClientRequest[HiddenList]:
@@ -281,7 +252,7 @@ def send_events(events: GivenEvent | Iterable[GivenEvent]) -> ClientRequest[Even
 
 def quality(since: float | None = None) -> ClientRequest[QualityAnswer]:
     """Click-through and hit rate, overall and by bundle, since a time in unix seconds."""
-    return ClientRequest("GET", "/quality", QualityAnswer, _without_none({"since": since}))
+    return ClientRequest("GET", "/quality", QualityAnswer, without_none({"since": since}))
 
 
 def bundles() -> ClientRequest[BundlesAnswer]:
@@ -291,13 +262,13 @@ def bundles() -> ClientRequest[BundlesAnswer]:
 
 def publish(bundle_id: str, *, force: bool = False) -> ClientRequest[PublishAnswer]:
     """Run the gate and publish a bundle (admin); Conflict where the gate or the process refuses it."""
-    path = _path("bundles", bundle_id, "/publish")
+    path = path_of("bundles", bundle_id, "/publish")
     return ClientRequest("POST", path, PublishAnswer, {"force": force}, idempotent=False, timeout_s=SWAP_TIMEOUT_S)
 
 
 def rollback(*, leaving: str | None = None) -> ClientRequest[PublishAnswer]:
     """Publish the previous bundle again (admin); with `leaving`, only while that bundle is published."""
-    query = _without_none({"leaving": leaving})
+    query = without_none({"leaving": leaving})
     return ClientRequest(
         "POST", "/bundles/rollback", PublishAnswer, query, idempotent=leaving is not None, timeout_s=SWAP_TIMEOUT_S
     )
@@ -308,58 +279,22 @@ def retrain(*, arm: str | None = None) -> ClientRequest[JobAnswer]:
 
     It is not retried: a second one would be refused and the first one's id lost.
     """
-    return ClientRequest("POST", "/retrain", JobAnswer, _without_none({"arm": arm}), idempotent=False)
+    return ClientRequest("POST", "/retrain", JobAnswer, without_none({"arm": arm}), idempotent=False)
 
 
 def retrainings(limit: int | None = None) -> ClientRequest[JobsAnswer]:
     """Retrainings, newest first (admin)."""
-    return ClientRequest("GET", "/retrain", JobsAnswer, _without_none({"limit": limit}))
+    return ClientRequest("GET", "/retrain", JobsAnswer, without_none({"limit": limit}))
 
 
 def retraining(job: str, *, log_lines: int | None = None) -> ClientRequest[FullJobAnswer]:
     """One retraining: its state, stages, gate report, bundle, and the end of its log (admin)."""
-    return ClientRequest("GET", _path("retrain", job), FullJobAnswer, _without_none({"log_lines": log_lines}))
+    return ClientRequest("GET", path_of("retrain", job), FullJobAnswer, without_none({"log_lines": log_lines}))
 
 
 def cancel_retraining(job: str) -> ClientRequest[JobAnswer]:
     """Cancel a retraining; its bundle is not published (admin)."""
-    return ClientRequest("DELETE", _path("retrain", job), JobAnswer, {})
-
-
-def experiments() -> ClientRequest[ExperimentsAnswer]:
-    """The experiment that runs, those that ended, and what their arms do in the process that responds."""
-    return ClientRequest("GET", "/experiments", ExperimentsAnswer, {})
-
-
-def declare_experiment(name: str, experiment: Mapping[str, Any]) -> ClientRequest[ExperimentAnswer]:
-    """Start an experiment or change the running one (admin); Conflict where a bundle is refused or another one runs."""
-    path = _path("experiments", name)
-    return ClientRequest("PUT", path, ExperimentAnswer, {}, dict(experiment), timeout_s=SWAP_TIMEOUT_S)
-
-
-def publish_to_arm(name: str, arm: str, bundle_id: str) -> ClientRequest[ExperimentAnswer]:
-    """Give an arm another bundle (admin); Conflict where the gate or the process refuses it."""
-    path, body = _path("experiments", name, "/publish"), {"arm": arm, "bundle": bundle_id}
-    return ClientRequest("POST", path, ExperimentAnswer, {}, body, timeout_s=SWAP_TIMEOUT_S)
-
-
-def rollback_arm(name: str, arm: str, *, leaving: str | None = None) -> ClientRequest[ExperimentAnswer]:
-    """Give an arm its bundle before, or end it (admin); with `leaving`, only while it has that bundle."""
-    path, body = _path("experiments", name, "/rollback"), _without_none({"arm": arm, "leaving": leaving})
-    return ClientRequest(
-        "POST", path, ExperimentAnswer, {}, body, idempotent=leaving is not None, timeout_s=SWAP_TIMEOUT_S
-    )
-
-
-def end_arm(name: str, arm: str) -> ClientRequest[ExperimentAnswer]:
-    """End one arm (admin): its users get the control."""
-    return ClientRequest("POST", _path("experiments", name, "/end-arm"), ExperimentAnswer, {}, {"arm": arm})
-
-
-def end_experiment(name: str, *, winner: str | None = None) -> ClientRequest[EndedAnswer]:
-    """End an experiment (admin); the bundle of a winner is published to everybody first."""
-    path, body = _path("experiments", name, "/end"), _without_none({"winner": winner})
-    return ClientRequest("POST", path, EndedAnswer, {}, body, timeout_s=SWAP_TIMEOUT_S)
+    return ClientRequest("DELETE", path_of("retrain", job), JobAnswer, {})
 
 
 def healthz() -> ClientRequest[Alive]:
@@ -377,17 +312,5 @@ def metrics() -> ClientRequest[str]:
     return ClientRequest("GET", "/metrics", str, {})
 
 
-def _path(prefix: str, resource_id: str, suffix: str = "") -> str:
-    """A path with the id percent-encoded, dots too: an HTTP client would resolve `..`."""
-    encoded = quote(resource_id, safe="").replace(".", "%2E")
-    if (prefix, encoded) == ("items", SCHEMA):  # the path of another route
-        encoded = f"%{ord(SCHEMA[0]):X}{SCHEMA[1:]}"
-    return f"/{prefix}/{encoded}{suffix}"
-
-
 def _json(item: GivenItem) -> dict[str, Any]:
     return item.model_dump(mode="json", exclude_defaults=True)
-
-
-def _without_none(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in fields.items() if value is not None}

@@ -10,6 +10,13 @@ class UnknownExperimentError(ServiceError):
     code = "unknown_experiment"
 
 
+class UnknownPhaseError(ServiceError):
+    """The experiment has no phase of this number, or its report is no longer kept."""
+
+    status = 404
+    code = "unknown_phase"
+
+
 class UnknownArmError(ServiceError):
     """The running experiment has no arm of this name, or none runs."""
 

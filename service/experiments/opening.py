@@ -12,6 +12,7 @@ from service.experiments.arm_bundles import ArmBundles
 from service.experiments.control import ExperimentControl
 from service.experiments.experiments_file import ExperimentsFile
 from service.experiments.guardrails import GuardedArms
+from service.experiments.ratio_watch import RatioWatch, ReadTotals
 from service.experiments.shadow import ShadowComparison
 from service.redis.pubsub import PubSub
 from service.workers.siblings import Siblings
@@ -24,6 +25,7 @@ async def open_experiments(
     *,
     shadow: ShadowComparison,
     file: ExperimentsFile,
+    read_totals: ReadTotals,
     pubsub: PubSub | None,
     siblings: Siblings | None,
 ) -> AsyncIterator[ExperimentControl]:
@@ -43,6 +45,7 @@ async def open_experiments(
         "experiment_follower": bundles.follow,
         "shadow": shadow.run,
         "guardrails": guarded.watch,
+        "sample_ratio": RatioWatch(arms, read_totals, bundles.metrics).watch,
     }
     if settings.experiments_file is not None:
         work["experiments_file"] = partial(file.follow, control, settings.rules_reload_s)

@@ -12,7 +12,8 @@ import structlog
 from service.bundles.loaded import LoadedBundle
 from service.bundles.warmup import Replayed
 from service.experiments.arms import Arms
-from service.experiments.shadow_tally import Compared, Listing, ShadowSummary, ShadowTally
+from service.experiments.shadow_summary import ShadowSummary
+from service.experiments.shadow_tally import Compared, Listing, ShadowTally
 from service.ranking.turns import ITERATIONS
 from service.telemetry.metrics import ExperimentMetrics
 from service.workers.siblings import Siblings

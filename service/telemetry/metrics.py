@@ -104,6 +104,12 @@ class ExperimentMetrics(TaskMetrics):
         self.arm_ended = Gauge(
             "reco_arm_ended", "1 while an arm of the running experiment has ended.", ["experiment", "arm"], registry=r
         )
+        self.sample_ratio_p = Gauge(
+            "reco_experiment_sample_ratio_p",
+            "The p-value of the check whether users fall into the arms by weight, valid at every look.",
+            ["experiment"],
+            registry=r,
+        )
         self.experiment_changes = counter_from_zero(
             r,
             "reco_experiment_changes",

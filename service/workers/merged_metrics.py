@@ -23,7 +23,7 @@ SUMMED = frozenset({
 })  # fmt: skip
 SMALLEST = frozenset({
     "process_start_time_seconds", "reco_background_task_up", "reco_bundle_created_timestamp_seconds",
-    "reco_disk_free_ratio", "reco_index_recall", "reco_live_hears",
+    "reco_disk_free_ratio", "reco_experiment_sample_ratio_p", "reco_index_recall", "reco_live_hears",
 })  # fmt: skip
 
 Labels = tuple[tuple[str, str], ...]

@@ -164,7 +164,7 @@ ALL = {
     "event_follower", "message_listener", "hidden_items", "bundle_follower", "bundle_files", "bundle_canary",
     "rules_file", "api_keys", "audit", "rate_limits", "retraining", "timeouts", "recall_sampler",
     "item_follower", "untrained_items", "living_items", "encoded_items", "forgetting", "archive_cleaning",
-    "experiment_follower", "experiments_file", "shadow", "guardrails",
+    "experiment_follower", "experiments_file", "shadow", "guardrails", "sample_ratio",
 }  # fmt: skip
 
 

@@ -5,13 +5,12 @@ from typing import Any
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from index.experiments import Arm, BundleId, Experiment, GivenExperiment, Name
+from index.experiments import BundleId, Experiment, GivenExperiment, Name
 from index.validation import explained
 from service.errors import InvalidRequestError
-from service.experiments.arm_bundles import LOADING
-from service.experiments.arms import ServedArm, why_ended
 from service.experiments.errors import ExperimentConflictError
-from service.http.experiment_responses import EndedAnswer, ExperimentAnswer, ExperimentInfo, ExperimentsAnswer
+from service.http.experiment_info import info
+from service.http.experiment_responses import EndedAnswer, ExperimentAnswer, ExperimentsAnswer
 from service.http.parameters import Query
 from service.http.responses import GateRefusal
 from service.http.route import Request, route
@@ -125,33 +124,3 @@ async def end(service: Service, request: Request[Query]) -> dict[str, Any]:
 
 def _changed(service: Service, experiment: Experiment) -> dict[str, Any]:
     return {"experiment": info(service, experiment)}
-
-
-def info(service: Service, experiment: Experiment) -> dict[str, Any]:
-    """An experiment as callers get it, with what its arms do in this process."""
-    is_here = service.arms.experiment is not None and service.arms.experiment.name == experiment.name
-    served = service.arms.served if is_here else {}
-    kept = experiment.model_dump(mode="json", include=set(ExperimentInfo.model_fields))
-    return {
-        **kept,
-        "state": "running" if experiment.ended is None else "ended",
-        "arms": [arm_info(experiment, arm, served.get(arm.name)) for arm in experiment.arms],
-    }
-
-
-def arm_info(experiment: Experiment, arm: Arm, served: ServedArm | None) -> dict[str, Any]:
-    """An arm as callers get it; `served` is what this process has of it."""
-    move = arm.ended or experiment.ended
-    state, serves, reason = "loading", None, "this process has not taken it up yet"
-    if move is not None:
-        state, reason = "ended", why_ended(move)
-    elif served is not None and served.slot is not None:
-        state, serves, reason = "serving", served.slot.bundle_id, served.problem
-    elif served is not None:
-        state, reason = "loading" if served.problem == LOADING else "unavailable", served.problem
-    return {
-        **arm.model_dump(include={"name", "weight", "bundle"}),
-        "state": state,
-        "serves": serves,
-        "reason": reason or None,
-    }

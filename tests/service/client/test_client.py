@@ -401,3 +401,12 @@ def test_an_answer_that_drips_is_given_up_after_the_whole_time() -> None:
         pytest.raises(Unreachable, match="too slowly"),
     ):
         client.popular()
+
+
+def test_an_experiment_is_declared_reported_and_ended(client: Client) -> None:
+    arms = [{"name": "control", "weight": 50}, {"name": "twin", "weight": 50}]
+    assert client.declare_experiment("twins", {"arms": arms}).experiment.phase == 1
+    assert [arm.state for arm in client.experiment("twins").arms] == ["serving", "serving"]
+    assert client.end_arm("twins", "twin").experiment.arms[1].state == "ended"
+    assert client.end_experiment("twins").published is None
+    assert [one.name for one in client.experiments().ended] == ["twins"]

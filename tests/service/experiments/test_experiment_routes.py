@@ -1,18 +1,19 @@
 """Experiments over HTTP: declared, changed, shown and ended."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from bundles import write_small_bundle, write_tiny_bundle
+from bundles import write_small_bundle
 from servers import CREATED, serving, wait_until
 
-from index.experiments import DOCUMENT
+from index.experiments import DOCUMENT, GivenArm
 from index.gate_report import GateCheck, GateReport
 from index.records import GateResult, PointerMove
 from index.registry import Registry
+from service.experiments.assignment import Assignment
 from service.experiments.transitions import with_bundle
 
 
@@ -51,9 +52,9 @@ def refusal(response: httpx.Response) -> tuple[int, str, str]:
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    registry = tmp_path_factory.mktemp("registry")
+    registry, data = tmp_path_factory.mktemp("registry"), tmp_path_factory.mktemp("data")
     first, second = two_bundles(registry)
-    with serving(registry=registry, bundle_poll_s=0.05) as client:
+    with serving(registry=registry, data=data, bundle_poll_s=0.05) as client:
         yield Shop(client, registry, first, second)
 
 
@@ -143,15 +144,11 @@ def test_an_arm_of_a_bundle_that_the_gate_refuses_changes_nothing(shop: Shop) ->
     assert shop.running() is None
 
 
-def test_the_winner_of_an_experiment_is_published_to_everybody(shop: Shop) -> None:
-    assert arms(shop.put("models", arm("control", 90), arm("other", 10, shop.second)))["other"]["serves"] == shop.second
-    ended = shop.post("models", "end", winner="other")
-    try:
-        assert (ended.json()["published"], ended.json()["experiment"]["winner"]) == (shop.second, "other")
-        assert shop.ready()["bundle"] == shop.second
-        assert shop.running() is None
-    finally:
-        shop.client.post("/bundles/rollback", params={"leaving": shop.second}).raise_for_status()
+def test_the_end_of_an_experiment_names_the_winner_and_the_bundle_that_everybody_gets(shop: Shop) -> None:
+    shop.put("models", arm("control", 90), arm("other", 10, shop.first))
+    ended = shop.post("models", "end", winner="other").raise_for_status().json()
+    assert (ended["published"], ended["experiment"]["winner"]) == (shop.first, "other")
+    assert shop.running() is None
 
 
 def test_an_arm_gets_another_bundle_and_its_bundle_before(shop: Shop) -> None:
@@ -215,9 +212,55 @@ def test_a_damaged_document_of_experiments_is_shown_and_the_arms_go_on(shop: Sho
     wait_until(lambda: shop.ready()["experiments"] == "current")
 
 
-def test_a_service_starts_with_a_damaged_document_of_experiments(tmp_path: Path) -> None:
-    Registry(tmp_path).publish(write_tiny_bundle(tmp_path, 0).name)
-    (tmp_path / DOCUMENT).write_text("{")
-    with serving(registry=tmp_path) as client:
-        assert client.get("/recommend/user-1").status_code == 200
-        assert "damaged" in client.get("/readyz").json()["experiments"]
+def send(client: httpx.Client, kind: str, users: Sequence[str]) -> None:
+    events = [{"user_id": user, "item_id": "item-1", "kind": kind, "request_id": f"{user}-lists"} for user in users]
+    client.post("/events", json={"events": events}).raise_for_status()
+
+
+def test_a_report_counts_the_users_of_each_arm_and_what_they_did(shop: Shop) -> None:
+    shop.put("counted", arm("control", 50), arm("b", 50))
+    users = [f"user-{i}" for i in range(30)]
+    send(shop.client, "impression", users)
+    send(shop.client, "click", users[:10])
+    report = shop.client.get("/experiments/counted").raise_for_status().json()
+    assignment = Assignment("counted", [GivenArm(name="control", weight=50), GivenArm(name="b", weight=50)])
+    assert {one["name"]: (one["users"], one["impressions"], one["clicks"]) for one in report["arms"]} == {
+        name: (own.count(name), own.count(name), own[:10].count(name))
+        for own in [[assignment.arm_of(user) for user in users]]
+        for name in ("control", "b")
+    }
+    assert report["decision"].startswith("b: too little data")
+    assert report["sample_ratio"]["passed"] is True
+
+
+def test_a_report_tells_the_answers_and_the_memory_of_the_arms_bundles_here(shop: Shop) -> None:
+    shop.put("here", arm("control", 50), arm("b", 50, shop.second))
+    shop.client.get("/recommend/user-1?force_arm=b").raise_for_status()
+    report = shop.client.get("/experiments/here").json()
+    assert report["arms"][1]["traffic"]["answers"] == 1
+    assert report["arms"][1]["traffic"]["p99_ms"] > 0
+    assert report["memory"]["bundles"] == 2
+    assert report["memory"]["bytes"] > report["memory"]["shared_bytes"]
+
+
+def test_a_report_warns_of_an_arm_that_gets_no_user_here(shop: Shop) -> None:
+    shop.put("warned", arm("control", 50), arm("b", 50))
+    shop.post("warned", "end-arm", arm="b")
+    assert "b ended by anybody; its users count until then" in shop.client.get("/experiments/warned").json()["warnings"]
+
+
+def test_an_earlier_phase_is_reported_with_its_weights(shop: Shop) -> None:
+    shop.put("phases", arm("control", 90), arm("b", 10))
+    shop.put("phases", arm("control", 50), arm("b", 50))
+    report = shop.client.get("/experiments/phases?phase=1").json()
+    assert (report["phase"], [one["weight"] for one in report["arms"]]) == (1, [90, 10])
+    assert report["until"] == report["experiment"]["phase_at"]
+    assert refusal(shop.client.get("/experiments/phases?phase=3"))[:2] == (404, "unknown_phase")
+
+
+def test_an_experiment_that_ended_keeps_its_report(shop: Shop) -> None:
+    shop.put("kept", arm("control", 50), arm("b", 50))
+    send(shop.client, "impression", ["user-1"])
+    shop.post("kept", "end")
+    report = shop.client.get("/experiments/kept").json()
+    assert (report["experiment"]["state"], sum(one["users"] for one in report["arms"])) == ("ended", 1)

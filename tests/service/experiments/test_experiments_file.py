@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from bundles import write_tiny_bundle
 from servers import counted, serving, wait_until
 
 from index.errors import InputError
-from index.experiments import Experiment, Experiments
+from index.experiments import DOCUMENT, Experiment, Experiments
 from index.registry import Registry
 from service.experiments.experiments_file import TAKEN_UP_BEFORE, ExperimentsFile, read_experiment
 from service.experiments.transitions import taken_up
@@ -65,23 +65,22 @@ class Filed:
 
 
 @contextmanager
-def started(folder: Path, content: object, *, applied: Sequence[str] = ()) -> Iterator[Filed]:
-    """A service with this file, once it has taken it up; with the digests of those that were taken up before."""
+def started(folder: Path, content: object, *, document: str | None = None) -> Iterator[Filed]:
+    """A service with this file, and with this document of experiments in its registry."""
     registry, file = folder / "registry", write(folder / "experiments.json", content)
     registry.mkdir()
     Registry(registry).publish(write_tiny_bundle(registry, 0).name)
-    for digest in applied:
-        Registry(registry).change_experiments(lambda before, one=digest: before.with_applied(one))
+    if document is not None:
+        (registry / DOCUMENT).write_text(document)
     with serving(registry=registry, experiments_file=file, rules_reload_s=0.02, bundle_poll_s=0.05) as client:
         filed = Filed(client, Registry(registry), file)
-        wait_until(lambda: filed.state != "not taken up yet")
         yield filed
 
 
 @pytest.fixture(scope="module")
 def filed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filed]:
     with started(tmp_path_factory.mktemp("filed"), {"name": "first", "arms": arms(90)}) as filed:
-        assert (filed.state, filed.weights) == ("in effect", [90, 10])
+        wait_until(lambda: filed.weights == [90, 10])
         yield filed
 
 
@@ -174,17 +173,21 @@ def test_with_a_file_http_ends_arms(filed: Filed) -> None:
     assert filed.running.arms[1].ended is not None
 
 
-def test_a_file_that_is_refused_at_the_start_stops_nothing(tmp_path: Path) -> None:
-    with started(tmp_path, {"name": "filed", "arms": arms(50, MISSING)}) as filed:
-        assert "the registry has no bundle" in filed.state
+def test_a_service_starts_with_a_damaged_document_and_takes_the_file_up_once_it_is_whole(tmp_path: Path) -> None:
+    with started(tmp_path, {"name": "filed", "arms": arms(90)}, document="{") as filed:
         assert filed.client.get("/recommend/user-1").status_code == 200
+        assert "experiments.json is damaged" in filed.client.get("/readyz").json()["experiments"]
+        (tmp_path / "registry" / DOCUMENT).unlink()
+        wait_until(lambda: filed.weights == [90, 10])
 
 
 def test_what_a_replica_with_an_older_file_starts_with_changes_nothing(tmp_path: Path) -> None:
     older = {"name": "filed", "arms": arms(90)}
     _, digest = read_experiment(write(tmp_path / "older.json", older))
-    with started(tmp_path, older, applied=[digest, "of a newer one"]) as filed:
-        assert (filed.state, filed.running) == (TAKEN_UP_BEFORE, None)
+    document = Experiments(applied=(digest, "of a newer one")).model_dump_json()
+    with started(tmp_path, older, document=document) as filed:
+        wait_until(lambda: filed.state == TAKEN_UP_BEFORE)
+        assert filed.running is None
 
 
 def test_the_file_that_was_taken_up_last_changes_nothing_again() -> None:

@@ -26,7 +26,8 @@ from service.bundles.current import CurrentBundle
 from service.experiments import shadow as shadow_module
 from service.experiments.arms import Arms
 from service.experiments.shadow import ShadowComparison
-from service.experiments.shadow_tally import Compared, Listing, ShadowSummary, ShadowTally
+from service.experiments.shadow_summary import ShadowSummary
+from service.experiments.shadow_tally import Compared, Listing, ShadowTally
 from service.experiments.transitions import declared
 from service.telemetry.metrics import Metrics
 from service.workers.shared_memory import SharedMemory

@@ -3,7 +3,8 @@
 import orjson
 import pytest
 
-from service.experiments.shadow_tally import Compared, Listing, ShadowSummary, ShadowTally
+from service.experiments.shadow_summary import ShadowSummary
+from service.experiments.shadow_tally import Compared, Listing, ShadowTally
 
 WHICH = Compared("bigger", "new", "old")
 
