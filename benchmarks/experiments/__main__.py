@@ -8,13 +8,14 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks.experiments.looks import Looks, look_daily
+from benchmarks.experiments.looks import Looks, look_daily, warns_of_shares
 from benchmarks.experiments.report import summary, tables
 from benchmarks.experiments.traffic import Traffic
 from deploy.processes import end_by_signals
 from index.cli import command_line, run_cli
 
 LIFTS = 0.02, 0.05, 0.1, 0.2
+SHARES = 0.495, 0.49, 0.48  # of users in control, where there should be half
 
 app = command_line()
 
@@ -50,6 +51,12 @@ def experiments(
                 found[lift].append(look_daily(traffic, rng, expected_lift=expected_lift))
                 progress.advance(task)
     record = summary(found)
+    if power_runs:
+        rng = np.random.default_rng(seed)
+        record["shares_warned_of"] = {
+            f"{share:g}": sum(warns_of_shares(users, days, share, rng) for _ in range(power_runs)) / power_runs
+            for share in SHARES
+        }
     for table in tables(record):
         Console().print(table)
     plan = {"users": users, "days": days, "returning": returning, "control": control, "expected_lift": expected_lift}

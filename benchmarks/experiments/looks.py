@@ -48,6 +48,14 @@ def look_daily(traffic: Traffic, rng: np.random.Generator, *, expected_lift: flo
     )
 
 
+def warns_of_shares(users: int, days: int, share: float, rng: np.random.Generator) -> bool:
+    """Whether daily looks ever warn that control gets `share` of the users and not the half it should."""
+    control = rng.binomial(users // days, share, days).cumsum()
+    both = users // days * np.arange(1, days + 1)
+    counts = zip(control.tolist(), (both - control).tolist(), strict=True)
+    return any(sample_ratio({"a": a, "b": b}, {"a": 50.0, "b": 50.0}).warning for a, b in counts)
+
+
 def _ratio(control: ArmTotals, treatment: ArmTotals, weights: Sequence[float]) -> tuple[float, float]:
     # p-value of the sequential test, z of the other.
     users, share = control.users + treatment.users, weights[0]

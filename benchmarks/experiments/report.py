@@ -69,7 +69,10 @@ def tables(record: Mapping[str, Any]) -> list[Table]:
             day = "" if shares["median_day"] is None else f"{shares['median_day']:g}"
             last = [_percent(shares[name]) for name in ("wrong_sign", "missed", "covered", "half_width")]
             lifts.add_row(f"{metric} {float(lift):+.0%}", _percent(shares["found"]), day, *last)
-    return [alarms, lifts]
+    shares = _table("users in control, for 50 %", "warned of")
+    for share, warned in record["shares_warned_of"].items():
+        shares.add_row(f"{float(share):.1%}", _percent(warned))
+    return [alarms, lifts, shares]
 
 
 def _table(title: str, *columns: str) -> Table:

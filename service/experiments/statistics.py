@@ -6,8 +6,7 @@ two arms is tested by the mixture sequential probability ratio test with a norma
 sequences of Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas ("Time-uniform central limit theory and asymptotic
 confidence sequences", Annals of Statistics 52(6), 2024): valid at any stopping time for many users, not for a handful.
 On the logarithm the mixture's width is a constant of the experiment, and swapping two arms changes the sign alone.
-Users who come back make successive estimates more alike than new users would, which makes false alarms rarer.
-benchmarks/experiments measures all this.
+docs/measurements/experiments.md has the false alarms, the lifts found, and how large "many" must be.
 """
 
 import math
@@ -21,7 +20,7 @@ Metric = Literal["click_through", "conversion", "revenue"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
 ALPHA = 0.05  # share of experiments without a difference that ever show one
 MIN_USERS = 100  # of an arm
-# `Estimate.effective_sample` of an arm. From 5 to 10 on, heavy-tailed revenue gives more than 5 % of false alarms.
+# `Estimate.effective_sample` of an arm. With 10, heavy-tailed revenue gives more than 5 % of false alarms; 20 give 2 %.
 MIN_EFFECTIVE_SAMPLE = 30
 LEAST_EXPECTED_LIFT = 0.01  # smaller ones count as this one
 

@@ -34,4 +34,5 @@ def test_the_command_ends_with_one_line_of_figures() -> None:
     figures = json.loads(result.stdout.splitlines()[-1])
     assert figures["runs"] == 3
     assert set(figures["lifts"]) == {"0.02", "0.05", "0.1", "0.2"}
+    assert set(figures["shares_warned_of"]) == {"0.495", "0.49", "0.48"}
     assert figures["false_alarms"]["revenue"]["found"] == 0.0
