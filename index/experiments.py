@@ -67,7 +67,7 @@ class GivenExperiment(FrozenModel):
     metric: Annotated[Metric, Field(description="that decides")] = "click_through"
     expected_lift: Annotated[
         float, Field(ge=0.005, le=10, description="relative; the report is most sensitive to lifts of this size")
-    ] = 0.05
+    ] = 0.1
     shadow: Shadow | None = None
     guardrails: Guardrails = Guardrails()
 

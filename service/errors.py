@@ -197,6 +197,8 @@ def sentence(errors: Sequence[Any]) -> str:
 
 
 def _problem(error: Mapping[str, Any]) -> str:
+    if error["type"] == "value_error" and not error["loc"]:  # ours, about several fields: it says what was found
+        return str(error["msg"]).removeprefix("Value error, ")
     name = ".".join(str(part)[:80] for part in error["loc"]) or "request"  # a caller's key may be long
     found = "" if error["type"] == "missing" else f", found {_excerpt(error['input'])!r}"
     message = error["msg"].removeprefix("Value error, ")

@@ -1,4 +1,4 @@
-"""The sessions in the README and in docs/living-catalogue.md, which goes on where that one ends.
+"""The sessions in the README, docs/living-catalogue.md and docs/experiments.md, each going on where the one before ends.
 
 Every line is run, in one shell, and answers as it is shown.
 """
@@ -9,19 +9,19 @@ import re
 import pytest
 from shown_session import as_shown, run, steps
 
-README, CATALOGUE = steps("README.md"), steps("docs/living-catalogue.md")
+README, CATALOGUE, EXPERIMENT = map(steps, ("README.md", "docs/living-catalogue.md", "docs/experiments.md"))
+ALL = (*README, *CATALOGUE, *EXPERIMENT)
 
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """What each command of both sessions wrote to standard output."""
-    return run([command for command, _ in (*README, *CATALOGUE)], tmp_path_factory.mktemp("session"))
+    """What each command of the sessions wrote to standard output."""
+    return run([command for command, _ in ALL], tmp_path_factory.mktemp("session"))
 
 
 def test_every_command_answers_as_it_is_shown(outputs: list[str]) -> None:
-    assert len(README) > 10 < len(CATALOGUE)
-    assert len(outputs) == len(README) + len(CATALOGUE)
-    for (command, shown), output in zip((*README, *CATALOGUE), outputs, strict=True):
+    assert min(len(README), len(CATALOGUE), len(EXPERIMENT)) > 10
+    for (command, shown), output in zip(ALL, outputs, strict=True):
         if shown:
             assert re.fullmatch(as_shown(shown), output.strip(), re.DOTALL), f"{command}{output}"
 
@@ -34,9 +34,20 @@ def test_the_readme_ends_on_the_bundle_that_it_began_with(outputs: list[str]) ->
 
 
 def test_a_new_product_is_explained_by_its_words_and_looks_alone(outputs: list[str]) -> None:
-    of_catalogue = zip(CATALOGUE, outputs[len(README) :], strict=True)
+    of_catalogue = zip(CATALOGUE, outputs[len(README) : len(README) + len(CATALOGUE)], strict=True)
     ((item, *_),) = [json.loads(out)["items"] for (command, _), out in of_catalogue if "explain" in command]
     parts = item["explanation"]["parts"]
     assert parts["text"] > 0 < parts["image"]
     assert parts["id"] == 0
     assert sum(parts.values()) == pytest.approx(item["score"], abs=1e-4)
+
+
+def test_users_fall_into_the_arms_by_weight_and_the_winner_serves_everybody(outputs: list[str]) -> None:
+    of_experiment = list(zip((command for command, _ in EXPERIMENT), outputs[-len(EXPERIMENT) :], strict=True))
+    (report,) = [json.loads(out) for command, out in of_experiment if "experiments/fresh  " in command]
+    (end,) = [json.loads(out) for command, out in of_experiment if "/end" in command]
+    users = {arm["name"]: arm["users"] for arm in report["arms"]}
+    assert sum(users.values()) == 300
+    assert 15 < users["candidate"] < 50
+    assert sum(arm["clicks"] for arm in report["arms"]) == 75
+    assert end["published"] == end["experiment"]["arms"][1]["bundle"]
