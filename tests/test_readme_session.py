@@ -1,4 +1,4 @@
-"""The sessions in the README, docs/living-catalogue.md and docs/experiments.md, each going on where the one before ends.
+"""The sessions in the README, docs/living-catalogue.md and docs/experiments.md: each goes on where the last one ends.
 
 Every line is run, in one shell, and answers as it is shown.
 """
