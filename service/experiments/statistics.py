@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, get_args
 
+from index.experiments import Metric
 from service.events.arm_totals import ArmTotals
 
-Metric = Literal["click_through", "conversion", "revenue"]
 METRICS: tuple[Metric, ...] = get_args(Metric)
 ALPHA = 0.05  # share of experiments without a difference that ever show one
 MIN_USERS = 100  # of an arm

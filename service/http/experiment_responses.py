@@ -5,11 +5,11 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from index.experiments import Metric
 from service.experiments.shadow_summary import ShadowSummary
 from service.http.responses import MoveInfo, Reply
 
 ArmState = Literal["serving", "loading", "unavailable", "ended"]
-Metric = Literal["click_through", "conversion", "revenue"]
 
 
 class ArmInfo(BaseModel):
