@@ -4,7 +4,7 @@ A response is made from a bundle, the rules, the hidden items and one user's pro
 affects all users and clears the cache. A profile is never changed, only replaced, so the same object means the same
 response. The request id, and the user id where all unknown users share one response, are added when it is sent.
 
-The bundle is in the key, since the arms of an experiment answer from several at a time. The arm is added when the
+The key has the bundle of an experiment's arm, since several answer at a time; "" is the published one. The arm is added when the
 response is sent: arms of one bundle share their responses, and users who move to another arm make none invalid.
 """
 
@@ -18,7 +18,7 @@ from service.ranking.profile import Profile
 OVERHEAD_BYTES = 500  # of an entry beside its body: a short key, tuples, the table
 SHORT_KEY_BYTES = 200  # of the strings of a key that OVERHEAD_BYTES covers
 
-# The route, the id in its path ("" where users share a response), the query string, the bundle.
+# The route, the id in its path ("" where users share a response), the query string, the arm's bundle.
 Key = tuple[str, str, bytes, str]
 
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.experiments.traffic import Traffic
+from index.experiments import Metric
 from service.events.arm_totals import ArmTotals
 from service.experiments.sample_ratio import WARN_BELOW, sample_ratio
-from service.experiments.statistics import ALPHA, METRICS, Comparison, Metric, compare, estimate
+from service.experiments.statistics import ALPHA, METRICS, Comparison, compare, estimate
 
 ONE_LOOK_Z = 1.96  # of a normal distribution, 95 % lie within
 

@@ -7,7 +7,8 @@ from typing import Any
 from rich.table import Table
 
 from benchmarks.experiments.looks import Found, Looks
-from service.experiments.statistics import METRICS, Metric
+from index.experiments import Metric
+from service.experiments.statistics import METRICS
 
 
 def summary(found: Mapping[float, Sequence[Looks]]) -> dict[str, Any]:

@@ -13,6 +13,11 @@ from service.state import Service
 def info(service: Service, experiment: Experiment) -> dict[str, Any]:
     """The fields of an ExperimentInfo."""
     kept = experiment.model_dump(include=set(ExperimentInfo.model_fields))
+    shadow = experiment.shadow
+    if shadow is not None:
+        running = experiment.ended is None
+        reason = service.experiments.bundles.problem(shadow.bundle) if running else "the experiment has ended"
+        kept["shadow"] = {**shadow.model_dump(), "reason": reason or None}
     return {
         **kept,
         "state": "running" if experiment.ended is None else "ended",

@@ -28,6 +28,7 @@ class ShadowInfo(BaseModel):
 
     bundle: str
     share: float
+    reason: str | None = Field(description="why it does not answer in the process that responds")
 
 
 class GuardrailInfo(BaseModel):
