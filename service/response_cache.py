@@ -4,8 +4,8 @@ A response is made from a bundle, the rules, the hidden items and one user's pro
 affects all users and clears the cache. A profile is never changed, only replaced, so the same object means the same
 response. The request id, and the user id where all unknown users share one response, are added when it is sent.
 
-The key has the bundle of an experiment's arm, since several answer at a time; "" is the published one. The arm is added when the
-response is sent: arms of one bundle share their responses, and users who move to another arm make none invalid.
+The key has the bundle of an experiment's arm, since several answer at a time; "" is the published one. The arm is
+added when the response is sent: arms of one bundle share responses, and users who move to another arm make none invalid.
 """
 
 from sys import getsizeof
