@@ -20,10 +20,10 @@ from index.errors import InputError
 from index.extras import missing_package
 from service.bundles.open_published import OpenedBundle, open_published
 from service.errors import ServiceError, describe, error_body, request_id_of
-from service.http.dispatch import DispatchMiddleware
 from service.http.docs_page import docs_routes
 from service.http.middleware import ObservabilityMiddleware
 from service.http.openapi import DocumentedApp
+from service.http.route import DispatchMiddleware
 from service.http.routes import (
     bundles,
     events,

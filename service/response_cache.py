@@ -5,7 +5,7 @@ affects all users and clears the cache. A profile is never changed, only replace
 response. The request id, and the user id where all unknown users share one response, are added when it is sent.
 
 The key has the bundle of an experiment's arm, since several answer at a time; "" is the published one. The arm is
-added when the response is sent: arms of one bundle share responses, and users who move to another arm make none invalid.
+added when the response is sent: arms of one bundle share responses, and a user who moves makes none invalid.
 """
 
 from sys import getsizeof

@@ -5,7 +5,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from service.errors import MethodNotAllowedError, NoRouteError
-from service.http.dispatch import DispatchMiddleware
+from service.http.route import DispatchMiddleware
 
 
 def answering(name: str) -> Any:
