@@ -16,12 +16,12 @@ import structlog
 
 from index.errors import InputError
 from index.registry import Pointer
-from service.bundles.backoff import Backoff
 from service.bundles.bundle_errors import SwapFailedError
 from service.bundles.current import CurrentBundle
 from service.bundles.loaded import LoadedBundle
 from service.bundles.loader import BundleLoader
 from service.bundles.open_published import OpenedBundle, open_verified
+from service.bundles.polling import Polling
 from service.bundles.traffic import Traffic
 from service.settings import BundleSettings
 from service.telemetry.metrics import BundleMetrics
@@ -66,8 +66,8 @@ class BundleSwapper:
         self._settings: BundleSettings = loader.settings
         self._metrics: BundleMetrics = loader.metrics
         self._clock = clock
-        self._backoff = Backoff(time.monotonic)
-        self._wake = asyncio.Event()
+        self._polling = Polling(self._settings.bundle_poll_s)
+        self._backoff = self._polling.backoff
         self._set_metrics()
         self._pointer = opened.pointer  # at the last poll
         self._registry_error = ""  # why the last poll could not read the registry
@@ -92,16 +92,11 @@ class BundleSwapper:
 
     def poll_now(self) -> None:
         """Poll the pointer at once, without backoff: it has moved."""
-        self._backoff.clear()
-        self._wake.set()
+        self._polling.now()
 
     async def follow(self) -> None:
         """Poll the pointer and swap to what it names, until cancelled."""
-        while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self._settings.bundle_poll_s)
-            self._wake.clear()
-            await self.poll()
+        await self._polling.run(self.poll)
 
     async def poll(self) -> None:
         """Swap to the bundle that the pointer names, if another one serves; a failed swap is retried with backoff."""

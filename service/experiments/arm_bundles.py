@@ -1,7 +1,6 @@
 """Loads the bundles of the running experiment's arms, and follows the registry's experiments."""
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager, suppress
@@ -10,12 +9,12 @@ import structlog
 
 from index.experiments import Experiment
 from index.gate_report import GateReport
-from service.bundles.backoff import Backoff
 from service.bundles.bundle_errors import GateRefusedError, SwapFailedError, UnknownBundleError
 from service.bundles.current import CurrentBundle
 from service.bundles.gate_process import GateRunner
 from service.bundles.loader import BundleLoader
 from service.bundles.open_published import open_verified
+from service.bundles.polling import Polling
 from service.bundles.swapper import REGISTRY_ERRORS
 from service.errors import ServiceError
 from service.experiments.arms import Arms
@@ -46,10 +45,10 @@ class ArmBundles:
         self._slots: dict[str, CurrentBundle] = {}  # by bundle id
         self._problems: dict[str, str] = {}  # by bundle id
         self._serving: dict[str, str] = {}  # by name of the arm: the bundle that answers its users
-        self._backoff = Backoff(time.monotonic)
+        self._following = Polling(self.settings.bundle_poll_s)
+        self._backoff = self._following.backoff
         self._polling, self._loading = asyncio.Lock(), asyncio.Lock()
         self._kept: Counter[str] = Counter()  # bundles that a change is about to name
-        self._wake = asyncio.Event()
         self._registry_error = ""
 
     @property
@@ -67,16 +66,11 @@ class ArmBundles:
 
     def poll_now(self) -> None:
         """Poll at once, without backoff: the experiments have changed."""
-        self._backoff.clear()
-        self._wake.set()
+        self._following.now()
 
     async def follow(self) -> None:
         """Poll the registry's experiments and take them up, until cancelled."""
-        while True:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._wake.wait(), self.settings.bundle_poll_s)
-            self._wake.clear()
-            await self.poll()
+        await self._following.run(self.poll)
 
     async def poll(self) -> None:
         """Take up the experiments as the registry has them; on return they are in effect, as far as bundles load."""
