@@ -55,6 +55,7 @@ def test_any_batch_is_answered_or_refused(
 @given(st.dictionaries(st.sampled_from(sorted({*RecommendQuery.model_fields, *SimilarQuery.model_fields})), scalars))
 def test_any_query_is_answered_or_refused(client: httpx.Client, query: dict[str, Any]) -> None:
     text = {name: str(value) for name, value in query.items() if value is not None and str(value).isprintable()}
+    allowed = (200, 422, 404) if "force_arm" in text else (200, 422)  # no experiment runs
     for path in ("/recommend/user-1", "/similar/item-1"):
         response = client.get(path, params=text)
-        assert response.status_code in (200, 422), response.text
+        assert response.status_code in allowed, response.text
