@@ -47,7 +47,7 @@ def test_users_fall_into_the_arms_by_weight_and_the_winner_serves_everybody(outp
     (report,) = [json.loads(out) for command, out in of_experiment if "experiments/fresh  " in command]
     (end,) = [json.loads(out) for command, out in of_experiment if "/end" in command]
     users = {arm["name"]: arm["users"] for arm in report["arms"]}
-    assert sum(users.values()) == 300
+    assert sum(users.values()) == 301  # and Ann
     assert 15 < users["candidate"] < 50
     assert sum(arm["clicks"] for arm in report["arms"]) == 75
     assert end["published"] == end["experiment"]["arms"][1]["bundle"]

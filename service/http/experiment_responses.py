@@ -5,10 +5,10 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from index.experiments import Metric
 from service.experiments.shadow_summary import ShadowSummary
 from service.http.responses import MoveInfo, Reply
 
+Metric = Literal["click_through", "conversion", "revenue"]  # as in index/experiments.py, which needs numpy
 ArmState = Literal["serving", "loading", "unavailable", "ended"]
 
 
