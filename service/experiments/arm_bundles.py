@@ -162,12 +162,11 @@ class ArmBundles:
 
     async def _load(self, bundle_id: str, *, withdrawn: bool = False) -> None:
         async with self._loading:
-            if bundle_id in self._slots:
-                return
             self._problems.pop(bundle_id, None)
             try:
-                await self._check(bundle_id, withdrawn=withdrawn)
-                await self._open(bundle_id)
+                await self._check(bundle_id, withdrawn=withdrawn)  # also of one that serves: it may be withdrawn since
+                if bundle_id not in self._slots:
+                    await self._open(bundle_id)
             except ServiceError as error:
                 self._failed(bundle_id, error.detail)
                 raise
