@@ -95,6 +95,8 @@ class ArmBundles:
             return
         if self.arms.experiment is None or running is None or self.arms.experiment.name != running.name:
             self._serving.clear()
+            if running is not None:  # those of earlier experiments would grow in number without end
+                self.metrics.arm_answers.clear()
         self._apply(running)  # what needs no bundle to be loaded, such as weights and arms that end
         for bundle_id in sorted(running.bundles if running else ()):
             if bundle_id not in self._slots and self._backoff.due(bundle_id):
@@ -126,6 +128,7 @@ class ArmBundles:
                 "experiments changed",
                 experiment=None if running is None else running.name,
                 arms={} if running is None else {arm.name: arm.weight for arm in running.arms},
+                bundles={} if running is None else {arm.name: arm.bundle for arm in running.arms if arm.bundle},
             )
 
     def _show(self) -> None:

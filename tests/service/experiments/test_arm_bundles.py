@@ -52,6 +52,20 @@ def test_each_arm_answers_from_its_bundle_and_after_the_end_all_from_the_publish
     asyncio.run(go())
 
 
+def test_the_log_tells_which_bundle_an_arm_got(registry: Registry, capfd: pytest.CaptureFixture[str]) -> None:
+    newest, middle, _ = registry.ids()
+
+    async def go() -> None:
+        async with running(registry) as service:
+            await service.experiments.declare("trial", two_arms(middle), by="test")
+            capfd.readouterr()
+            await service.experiments.publish("trial", "candidate", newest, by="test")
+            lines = "".join(capfd.readouterr()).splitlines()
+            assert [newest in line for line in lines if "experiments changed" in line] == [True]
+
+    asyncio.run(go())
+
+
 def test_with_a_redis_another_replica_takes_up_an_experiment_at_once(
     registry: Registry, valkey: Valkey, tmp_path: Path
 ) -> None:
