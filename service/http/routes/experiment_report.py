@@ -43,7 +43,11 @@ async def report(service: Service, request: Request[ReportQuery]) -> dict[str, A
     counted = await service.feedback.log.arm_totals(labels(experiment, number))
     found = report_on(experiment, number, counted)
     arms = arm_infos(service, experiment, found.phase.arms)
-    unavailable = [f"{arm['name']} gets no user in this process: {arm['reason']}" for arm in arms if not arm["serves"]]
+    unavailable = [
+        f"{arm['name']} gets no user in this process: {arm['reason']}"
+        for arm in arms
+        if not arm["serves"] and arm["state"] != "ended"
+    ]
     published = service.current.bundle_id
     equal = [
         f"{arm['name']} serves the published bundle, as the control does: they differ by chance alone"

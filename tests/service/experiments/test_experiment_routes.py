@@ -254,6 +254,22 @@ def test_a_report_warns_of_an_arm_that_serves_what_is_published(shop: Shop) -> N
     assert warning in shop.client.get("/experiments/alike").json()["warnings"]
 
 
+def test_a_report_on_an_earlier_phase_tells_which_arms_ended_since(shop: Shop) -> None:
+    shop.put("since", arm("a", 40), arm("b", 30), arm("c", 30)).raise_for_status()
+    shop.put("since", arm("a", 50), arm("b", 50)).raise_for_status()
+    shop.post("since", "end-arm", arm="b").raise_for_status()
+    report = shop.client.get("/experiments/since?phase=1").json()
+    states = [(one["state"], one["reason"]) for one in report["arms"]]
+    gone = "the experiment has no such arm since a later phase"
+    assert states == [("serving", None), ("ended", "ended by anybody"), ("ended", gone)]
+    assert not [warning for warning in report["warnings"] if "gets no user" in warning]
+
+
+def test_only_what_is_wrong_with_an_arm_is_told(shop: Shop) -> None:
+    told = "body: arms.0.weight: input should be less than or equal to 100, found '150.0'"
+    assert refusal(shop.put("heavy", arm("a", 150.0))) == (422, "invalid_request", told)
+
+
 def test_answers_of_an_earlier_experiment_leave_the_metrics_when_the_next_one_starts(shop: Shop) -> None:
     for name in ("earlier", "later"):
         shop.put(name, arm("a", 100)).raise_for_status()
