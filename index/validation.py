@@ -19,9 +19,15 @@ REPHRASED = (
 
 def explained(error: ValidationError, *, show_values: bool = True) -> str:
     """All that is wrong in one line; without `show_values` it repeats nothing of the input, which may be secret."""
-    found = error.errors(include_url=False)
+    found = without_consequences(error.errors(include_url=False))
     told = "; ".join(problem(one, show_values=show_values) for one in found[:MOST_PROBLEMS])
     return told if len(found) <= MOST_PROBLEMS else f"{told}; and {len(found) - MOST_PROBLEMS} more"
+
+
+def without_consequences(errors: Sequence[Any]) -> list[Any]:
+    """Pydantic's errors without those of tuples that lack entries only because these are wrong themselves."""
+    above = {one["loc"][:n] for one in errors for n in range(len(one["loc"]))}
+    return [one for one in errors if one["type"] != "too_short" or one["loc"] not in above]
 
 
 def problem(one: Mapping[str, Any], location: Sequence[object] | None = None, *, show_values: bool = True) -> str:

@@ -9,6 +9,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
+from index.validation import without_consequences
+
 MAX_PROBLEMS = 5  # named in one error; a body may be wrong in thousands of places
 # Keys of the ASGI scope.
 REQUEST_ID = "request_id"
@@ -192,6 +194,7 @@ def error_body(code: str, detail: str, request_id: str, more: Mapping[str, Any] 
 
 def sentence(errors: Sequence[Any]) -> str:
     """Pydantic's errors as one line: what was found and what was expected."""
+    errors = without_consequences(errors)
     problems = "; ".join(_problem(error) for error in errors[:MAX_PROBLEMS])
     return problems if len(errors) <= MAX_PROBLEMS else f"{problems}; and {len(errors) - MAX_PROBLEMS} more"
 

@@ -34,7 +34,8 @@ def registry_of(folder: Path, n: int) -> Registry:
 @asynccontextmanager
 async def running(registry: Registry, **settings: Any) -> AsyncIterator[Service]:
     """The service, without a socket."""
-    app = create_app(Settings(registry=registry.folder, data=registry.folder.parent, gpu="off", **settings))
+    fields = {"registry": registry.folder, "data": registry.folder.parent, "gpu": "off"} | settings
+    app = create_app(Settings.model_validate(fields))
     async with app.router.lifespan_context(app) as state:
         yield state[STATE]
 

@@ -89,6 +89,8 @@ class ArmBundles:
             return
         if self.arms.experiment is None or running is None or self.arms.experiment.name != running.name:
             self._serving.clear()
+            if running is not None:  # those of earlier experiments would grow in number without end
+                self.metrics.arm_answers.clear()
         self._apply(running)  # what needs no bundle to be loaded, such as weights and arms that end
         for bundle_id in sorted(running.bundles if running else ()):
             if bundle_id not in self._slots and self._backoff.due(bundle_id):
@@ -120,6 +122,7 @@ class ArmBundles:
                 "experiments changed",
                 experiment=None if running is None else running.name,
                 arms={} if running is None else {arm.name: arm.weight for arm in running.arms},
+                bundles={} if running is None else {arm.name: arm.bundle for arm in running.arms if arm.bundle},
             )
 
     def _show(self) -> None:
@@ -156,12 +159,11 @@ class ArmBundles:
 
     async def _load(self, bundle_id: str, *, withdrawn: bool = False) -> None:
         async with self._loading:
-            if bundle_id in self._slots:
-                return
             self._problems.pop(bundle_id, None)
             try:
-                await self._check(bundle_id, withdrawn=withdrawn)
-                await self._open(bundle_id)
+                await self._check(bundle_id, withdrawn=withdrawn)  # also of one that serves: it may be withdrawn since
+                if bundle_id not in self._slots:
+                    await self._open(bundle_id)
             except ServiceError as error:
                 self._failed(bundle_id, error.detail)
                 raise

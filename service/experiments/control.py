@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
-from index.experiments import Change, Experiment, Experiments, GivenExperiment
+from index.experiments import DOCUMENT, Change, Experiment, Experiments, GivenExperiment
 from index.records import PointerMove
 from service.bundles.publishing import Publishing, PublishOutcome
 from service.experiments.arm_bundles import ArmBundles
@@ -157,7 +157,7 @@ class ExperimentControl:
         """Let every process take up what was changed; on return all workers of this machine have."""
         await self.bundles.poll()
         if self._pubsub is not None:
-            self._pubsub.send(EXPERIMENTS_CHANGED, [])
+            self._pubsub.send(EXPERIMENTS_CHANGED, [DOCUMENT])  # without an id nothing would be sent
         if self._siblings is not None:
             await self._siblings.ask(EXPERIMENTS_CHANGED, within_s=WORKERS_S)
 

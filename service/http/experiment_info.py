@@ -33,10 +33,13 @@ def arm_infos(service: Service, experiment: Experiment, arms: Sequence[Arm]) -> 
 
 
 def _arm_info(experiment: Experiment, arm: Arm, served: ServedArm | None) -> dict[str, Any]:
-    move = arm.ended or experiment.ended
+    latest = experiment.arm(arm.name)  # `arm` may be of an earlier phase
+    move = arm.ended or experiment.ended or (None if latest is None else latest.ended)
     state, serves, reason = "loading", None, "this process has not taken it up yet"
     if move is not None:
         state, reason = "ended", why_ended(move)
+    elif latest is None:
+        state, reason = "ended", "the experiment has no such arm since a later phase"
     elif served is not None and served.slot is not None:
         state, serves, reason = "serving", served.slot.bundle_id, served.problem
     elif served is not None:

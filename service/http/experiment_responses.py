@@ -131,7 +131,7 @@ class SampleRatioInfo(BaseModel):
 
 
 class MemoryInfo(BaseModel):
-    """The files of the different bundles from which arms are answered in this process."""
+    """The files of the different bundles that arms and the shadow answer from in this process."""
 
     bundles: int
     bytes: int = Field(description="of all of their files")

@@ -53,6 +53,10 @@ class CounterFamily(Collector):
             counter = self._series[values] = Counter()
         return counter
 
+    def clear(self) -> None:
+        """Remove all series."""
+        self._series.clear()
+
     def describe(self) -> Iterable[Metric]:
         yield CounterMetricFamily(*self._name_and_help, labels=self._labels)
 

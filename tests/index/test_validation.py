@@ -48,6 +48,7 @@ def told(value: Any, **options: bool) -> str:
         ({"number": 2, "code": "A"}, "code: expected text of the pattern '^[a-z]+$', found 'A'"),
         ({"number": 2, "weights": []}, "weights: expected at least 1 item, found []"),
         ({"number": 2, "weights": [1, "x"]}, "weights.1: expected a valid number, found 'x'"),
+        ({"number": 2, "weights": ["x"]}, "weights.0: expected a valid number, found 'x'"),
         ({"number": 2, "colour": {}}, "colour lacks 'kind'"),
         ({"number": 2, "colour": {"kind": "green"}}, "colour: expected one of 'red', 'blue', found 'green'"),
         ([], "expected an object with named fields, found []"),

@@ -43,7 +43,17 @@ async def report(service: Service, request: Request[ReportQuery]) -> dict[str, A
     counted = await service.feedback.log.arm_totals(labels(experiment, number))
     found = report_on(experiment, number, counted)
     arms = arm_infos(service, experiment, found.phase.arms)
-    unavailable = [f"{arm['name']} gets no user in this process: {arm['reason']}" for arm in arms if not arm["serves"]]
+    unavailable = [
+        f"{arm['name']} gets no user in this process: {arm['reason']}"
+        for arm in arms
+        if not arm["serves"] and arm["state"] != "ended"
+    ]
+    published = service.current.bundle_id
+    equal = [
+        f"{arm['name']} serves the published bundle, as the control does: they differ by chance alone"
+        for arm in arms
+        if arm["bundle"] == arm["serves"] == published
+    ]
     ratio = found.sample_ratio
     return {
         "experiment": info(service, experiment),
@@ -55,7 +65,7 @@ async def report(service: Service, request: Request[ReportQuery]) -> dict[str, A
         "memory": _memory(service, {arm["name"] for arm in arms if arm["serves"]}),
         "sample_ratio": None if ratio is None else {"p_value": ratio.p_value, "passed": ratio.warning is None},
         "decision": found.decision,
-        "warnings": found.warnings + (unavailable if experiment.ended is None else []),
+        "warnings": found.warnings + (unavailable + equal if experiment.ended is None else []),
     }
 
 
@@ -102,6 +112,8 @@ def _traffic(service: Service, arm: dict[str, Any]) -> dict[str, Any] | None:
 
 def _memory(service: Service, serving: set[str]) -> dict[str, int]:
     slots = [one.slot for name, one in service.arms.served.items() if name in serving and one.slot is not None]
+    if serving and service.arms.shadow is not None:
+        slots.append(service.arms.shadow)
     bundles = {slot.bundle_id: slot.loaded.bundle for slot in slots}.values()
     return {
         "bundles": len(bundles),

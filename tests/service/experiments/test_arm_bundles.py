@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from experiment_worlds import BY, NOW, metric, registry_of, running, two_arms
 from lively import until
+from servers import Valkey
 
 from index.experiments import NO_EXPERIMENTS
 from index.gate_report import GateCheck, GateReport
 from index.records import GateResult
 from index.registry import Registry
+from service.bundles.bundle_errors import SwapFailedError
 from service.errors import ServiceError
 from service.experiments.errors import ArmUnavailableError, UnknownArmError
 from service.experiments.transitions import declared, with_bundle
@@ -46,6 +48,49 @@ def test_each_arm_answers_from_its_bundle_and_after_the_end_all_from_the_publish
             assert (ended.winner, outcome and outcome.bundle) == ("candidate", newest)
             assert service.arms.choose("user-1", None) is None
             assert (service.current.bundle_id, service.catalogue.arms) == (newest, [])
+
+    asyncio.run(go())
+
+
+def test_the_log_tells_which_bundle_an_arm_got(registry: Registry, capfd: pytest.CaptureFixture[str]) -> None:
+    newest, middle, _ = registry.ids()
+
+    async def go() -> None:
+        async with running(registry) as service:
+            await service.experiments.declare("trial", two_arms(middle), by="test")
+            capfd.readouterr()
+            await service.experiments.publish("trial", "candidate", newest, by="test")
+            lines = "".join(capfd.readouterr()).splitlines()
+            assert [newest in line for line in lines if "experiments changed" in line] == [True]
+
+    asyncio.run(go())
+
+
+def test_with_a_redis_another_replica_takes_up_an_experiment_at_once(
+    registry: Registry, valkey: Valkey, tmp_path: Path
+) -> None:
+    _, middle, oldest = registry.ids()
+    told = {"redis_url": valkey.url, "bundle_poll_s": 3_600}
+
+    async def go() -> None:
+        async with running(registry, **told) as service, running(registry, data=tmp_path / "other", **told) as other:
+            await until(lambda: valkey.client().pubsub_numsub("reco:news")[0][1] == 2)
+            await service.experiments.declare("trial", two_arms(middle), by="test")
+            await until(lambda: serving_bundles(other) == {oldest, middle})
+
+    asyncio.run(go())
+
+
+def test_a_bundle_withdrawn_while_an_arm_serves_it_is_refused_in_the_next_declaration(registry: Registry) -> None:
+    _, middle, _ = registry.ids()
+
+    async def go() -> None:
+        async with running(registry) as service:
+            await service.experiments.declare("trial", two_arms(middle), by="test")
+            registry.withdraw_unpublished(middle, BY.model_copy(update={"why": "bad lists"}))
+            with pytest.raises(SwapFailedError, match="was withdrawn: bad lists"):
+                await service.experiments.declare("trial", two_arms(middle, 20), by="test")
+            assert service.arms.served["candidate"].arm.weight == 50
 
     asyncio.run(go())
 

@@ -243,6 +243,43 @@ def test_a_report_tells_the_answers_and_the_memory_of_the_arms_bundles_here(shop
     assert report["memory"]["bytes"] > report["memory"]["shared_bytes"]
 
 
+def test_the_memory_of_a_report_has_the_shadow_too(shop: Shop) -> None:
+    shop.put("shadowed", arm("a", 100), shadow={"bundle": shop.second}).raise_for_status()
+    assert shop.client.get("/experiments/shadowed").json()["memory"]["bundles"] == 2
+
+
+def test_a_report_warns_of_an_arm_that_serves_what_is_published(shop: Shop) -> None:
+    shop.put("alike", arm("a", 50), arm("b", 50, shop.first)).raise_for_status()
+    warning = "b serves the published bundle, as the control does: they differ by chance alone"
+    assert warning in shop.client.get("/experiments/alike").json()["warnings"]
+
+
+def test_a_report_on_an_earlier_phase_tells_which_arms_ended_since(shop: Shop) -> None:
+    shop.put("since", arm("a", 40), arm("b", 30), arm("c", 30)).raise_for_status()
+    shop.put("since", arm("a", 50), arm("b", 50)).raise_for_status()
+    shop.post("since", "end-arm", arm="b").raise_for_status()
+    report = shop.client.get("/experiments/since?phase=1").json()
+    states = [(one["state"], one["reason"]) for one in report["arms"]]
+    gone = "the experiment has no such arm since a later phase"
+    assert states == [("serving", None), ("ended", "ended by anybody"), ("ended", gone)]
+    assert not [warning for warning in report["warnings"] if "gets no user" in warning]
+
+
+def test_only_what_is_wrong_with_an_arm_is_told(shop: Shop) -> None:
+    told = "body: arms.0.weight: input should be less than or equal to 100, found '150.0'"
+    assert refusal(shop.put("heavy", arm("a", 150.0))) == (422, "invalid_request", told)
+
+
+def test_answers_of_an_earlier_experiment_leave_the_metrics_when_the_next_one_starts(shop: Shop) -> None:
+    for name in ("earlier", "later"):
+        shop.put(name, arm("a", 100)).raise_for_status()
+        assert shop.client.get("/recommend/user-1").json()["experiment"] == name
+        shop.post(name, "end").raise_for_status()
+    lines = shop.client.get("/metrics").text.splitlines()
+    found = [line for line in lines if line.startswith("reco_arm_answers_total{")]
+    assert found == ['reco_arm_answers_total{arm="a",experiment="later",why="own"} 1.0']
+
+
 def test_a_report_warns_of_an_arm_that_gets_no_user_here(shop: Shop) -> None:
     shop.put("warned", arm("control", 50), arm("b", 50))
     shop.post("warned", "end-arm", arm="b")
