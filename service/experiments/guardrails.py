@@ -199,7 +199,8 @@ class GuardedArms:
         comparison.probed = now
         of_arm, of_control = await probe(loaded), await probe(control)
         if finding.fault == "slow":
-            confirmed = of_arm.p90_s > finding.limit * of_control.p90_s
+            least_s = self._settings.watch_max_p99_ms / 1000  # no answer is slow below it
+            confirmed = of_arm.p90_s > max(finding.limit * of_control.p90_s, least_s)
             said = (
                 f"a tenth of the probes take {of_arm.p90_s * 1000:.1f} ms, the control's {of_control.p90_s * 1000:.1f}"
             )

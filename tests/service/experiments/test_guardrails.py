@@ -294,13 +294,13 @@ def test_that_an_arm_is_slow_for_its_one_caller_must_be_confirmed_by_probes(
     recommend, bad = BundleRecommender.recommend, []
 
     async def recommend_slowly(self: BundleRecommender, *arguments: Any, **options: Any) -> Any:
-        await asyncio.sleep(0.02 if self in bad else 0)
+        await asyncio.sleep(0.06 if self in bad else 0)
         return await recommend(self, *arguments, **options)
 
     monkeypatch.setattr(BundleRecommender, "recommend", recommend_slowly)
 
     async def go() -> None:
-        async with running(registry) as service:
+        async with running(registry, watch_max_p99_ms=40) as service:
             await service.experiments.declare("trial", two_arms(newest), by="test")
             slot = service.arms.served["candidate"].slot
             assert slot is not None
