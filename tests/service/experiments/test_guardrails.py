@@ -232,7 +232,7 @@ async def answered(guarded: GuardedArms, service: Service, *, failed: int = 0) -
 
 
 def guarded_by_hand(service: Service) -> GuardedArms:
-    return GuardedArms(service.arms, service.experiments, SETTINGS, service.metrics, replica="replica-1")
+    return GuardedArms(service.arms, service.experiments, service.settings, service.metrics, replica="replica-1")
 
 
 def serves(service: Service) -> str:
