@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from experiment_worlds import BY, NOW, metric, registry_of, running, two_arms
 from lively import until
-from servers import Valkey
+from servers import Valkey, logged_by, quiet_logs
 
 from index.experiments import NO_EXPERIMENTS
 from index.gate_report import GateCheck, GateReport
@@ -15,6 +15,7 @@ from index.records import GateResult
 from index.registry import Registry
 from service.bundles.bundle_errors import SwapFailedError
 from service.errors import ServiceError
+from service.experiments import arm_bundles
 from service.experiments.errors import ArmUnavailableError, UnknownArmError
 from service.experiments.transitions import declared, with_bundle
 from service.items.item import GivenItem
@@ -52,16 +53,15 @@ def test_each_arm_answers_from_its_bundle_and_after_the_end_all_from_the_publish
     asyncio.run(go())
 
 
-def test_the_log_tells_which_bundle_an_arm_got(registry: Registry, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_log_tells_which_bundle_an_arm_got(registry: Registry) -> None:
     newest, middle, _ = registry.ids()
 
     async def go() -> None:
         async with running(registry) as service:
             await service.experiments.declare("trial", two_arms(middle), by="test")
-            capfd.readouterr()
-            await service.experiments.publish("trial", "candidate", newest, by="test")
-            lines = "".join(capfd.readouterr()).splitlines()
-            assert [newest in line for line in lines if "experiments changed" in line] == [True]
+            with quiet_logs("info"), logged_by(arm_bundles) as logs:
+                await service.experiments.publish("trial", "candidate", newest, by="test")
+            assert [newest in str(one) for one in logs if one["event"] == "experiments changed"] == [True]
 
     asyncio.run(go())
 
