@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, Field, ValidationError, model_validator
+from pydantic import AwareDatetime, Field, model_validator
 
 from index.errors import InputError
 from index.frozen_model import FrozenModel
@@ -196,7 +196,7 @@ def parse_experiments(data: bytes, place: str) -> Experiments:
     """The document; InputError where it is damaged."""
     try:
         return Experiments.model_validate_json(data)
-    except (ValidationError, ValueError) as error:
+    except ValueError as error:
         raise InputError(f"{place}/{DOCUMENT} is damaged ({reason(error)}); expected what the service wrote") from error
 
 

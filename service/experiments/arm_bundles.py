@@ -3,12 +3,11 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import structlog
 
 from index.experiments import Experiment
-from index.gate_report import GateReport
 from service.bundles.bundle_errors import GateRefusedError, SwapFailedError, UnknownBundleError
 from service.bundles.current import CurrentBundle
 from service.bundles.gate_process import GateRunner
@@ -94,8 +93,10 @@ class ArmBundles:
         self._apply(running)  # what needs no bundle to be loaded, such as weights and arms that end
         for bundle_id in sorted(running.bundles if running else ()):
             if bundle_id not in self._slots and self._backoff.due(bundle_id):
-                with suppress(ServiceError):  # logged and shown already
+                try:
                     await self._load(bundle_id)
+                except ServiceError as error:  # shown by `problem`; who asks for a change gets it as the answer
+                    log.error("bundle not loaded for an arm", bundle=bundle_id, error=error.detail)
                 self._apply(running)
         self._drop(set() if running is None else running.bundles | set(self._serving.values()))
 
@@ -175,7 +176,6 @@ class ArmBundles:
     def _failed(self, bundle_id: str, problem: str) -> None:
         self._problems[bundle_id] = problem
         self._backoff.failed(bundle_id)
-        log.error("bundle not loaded for an arm", bundle=bundle_id, error=problem)
 
     async def _open(self, bundle_id: str) -> None:
         verify = self.settings.verify_bundle != "off"
@@ -196,11 +196,15 @@ class ArmBundles:
         record = await asyncio.to_thread(self._registry.record, bundle_id)
         if record.withdrawn is not None and not withdrawn:
             raise SwapFailedError(f"{bundle_id} was withdrawn: {record.withdrawn.why}; publish it first")
-        report: GateReport | None = None if record.gate is None else record.gate.report
-        if record.published is None and (report is None or not report.passed):  # else a person let it serve before
-            report = report or await self._gate.run(bundle_id)
-            if not report.passed:
-                raise GateRefusedError(report)
+        published, gated = record.published, record.gate
+        if gated is None and published is None:
+            report = await self._gate.run(bundle_id)
+        elif gated is not None and (published is None or published.at < gated.at):
+            report = gated.report
+        else:  # a person let it serve since the gate ran
+            return
+        if not report.passed:
+            raise GateRefusedError(report)
 
     def _report(self, error: str) -> None:
         if error and error != self._registry_error:

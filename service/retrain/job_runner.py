@@ -30,7 +30,7 @@ RunGate = Callable[[str], Awaitable[GateReport]]
 log = structlog.get_logger()
 
 
-class Arms(Protocol):
+class ArmPublisher(Protocol):
     """The arms of the running experiment, as retraining needs them."""
 
     async def find(self, arm: str) -> str:
@@ -80,7 +80,7 @@ class JobRunner:
     pictures: EncodedPictures | None
     paths: RetrainPaths
     run_gate: RunGate
-    arms: Arms
+    arms: ArmPublisher
     clock: Callable[[], float]
     poll_s: float
     timeout_s: float

@@ -20,7 +20,7 @@ from service.events.log import EventLog
 from service.items.store import ItemStore
 from service.redis.client import connect
 from service.retrain.item_pictures import ItemPictures
-from service.retrain.job_runner import Arms, JobRunner, RetrainPaths, RunGate
+from service.retrain.job_runner import ArmPublisher, JobRunner, RetrainPaths, RunGate
 from service.retrain.job_store import JobStore, OnUnreadable
 from service.retrain.launcher import Launcher
 from service.retrain.process_launcher import ProcessLauncher
@@ -45,7 +45,7 @@ async def open_retraining(
     events: EventLog,
     run_gate: RunGate,
     *,
-    arms: Arms,
+    arms: ArmPublisher,
     items: ItemStore | None = None,
     pictures: ItemPictures | None = None,
     clock: Callable[[], float] = time.time,

@@ -10,7 +10,7 @@ from index.errors import BundleError
 from service.errors import ServiceError
 from service.events.log import EventLog
 from service.retrain.job import Job, Trigger, new_job_id
-from service.retrain.job_runner import Arms, RetrainPaths
+from service.retrain.job_runner import ArmPublisher, RetrainPaths
 from service.retrain.job_store import JobStore
 from service.retrain.launcher import Launcher
 
@@ -64,13 +64,13 @@ class Retraining:
     arguments: tuple[str, ...]
     warm_start: bool
     secret: str | None  # that webhooks are signed with; None where no outside system trains
-    arms: Arms
+    arms: ArmPublisher
     default_arm: str  # that retrainings publish into; empty: to everybody
 
     async def submit(self, trigger: Trigger, asked_by: str, arm: str | None = None) -> Job:
         """Create a job whose bundle is published into an arm, if empty to everybody, by default as configured.
 
-        AlreadyRunningError where another has not ended; errors as those of Arms.find where the arm cannot get it.
+        AlreadyRunningError where another has not ended; those of ArmPublisher.find too.
         """
         into = self.default_arm if arm is None else arm
         found = await self.arms.find(into) if into else None

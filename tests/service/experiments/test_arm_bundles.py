@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,25 @@ def test_a_bundle_that_must_not_serve_is_refused_before_anything_is_written(regi
                     await service.experiments.declare("trial", two_arms(bundle), by="test")
                 assert refused.value.code == code
             assert (registry.experiments(), service.arms.experiment) == (NO_EXPERIMENTS, None)
+
+    asyncio.run(go())
+
+
+@pytest.mark.parametrize(("gated_after", "refused"), [(timedelta(hours=1), True), (-timedelta(hours=1), False)])
+def test_a_bundle_that_was_published_is_refused_only_if_the_gate_refused_it_since(
+    registry: Registry, gated_after: timedelta, refused: bool
+) -> None:
+    newest, _, oldest = registry.ids()
+    registry.publish(newest, BY)
+    registry.publish(oldest, BY)
+    failed = GateCheck(name="recall", passed=False, found="0.1", required="0.9")
+    report = GateReport(bundle_id=newest, checks=(failed,))
+    registry.save_gate_report(newest, GateResult(at=NOW + gated_after, report=report))
+    registry.change_experiments(lambda before: declared(before, "trial", two_arms(newest), BY))
+
+    async def go() -> None:
+        async with running(registry) as service:
+            assert (service.arms.served["candidate"].slot is None) == refused
 
     asyncio.run(go())
 
