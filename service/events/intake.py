@@ -44,7 +44,7 @@ class EventIntake:
         self._metrics = metrics
         self._clock = clock
         self.known_bundles = known
-        self.arm_of: Callable[[str], str | None] | None = None  # the arm of a user; None: no experiment runs
+        self.arm_of: Callable[[str], str | None] | None = None  # the label of the user's arm; None: in none
         self._impressions: list[Event] = []
         self._flusher: asyncio.Task[None] | None = None
 
