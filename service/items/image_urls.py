@@ -22,6 +22,11 @@ class ImageUrls:
             return reference
         return f"{self.prefix}/{quote(reference.lstrip('/'))}"
 
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Where the pictures come from, if not from this service: `https://cdn.example`."""
+        return () if self.folder is not None or self.prefix is None else ("/".join(self.prefix.split("/")[:3]),)
+
 
 AS_REFERRED = ImageUrls()
 

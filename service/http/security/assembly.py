@@ -6,8 +6,10 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 
 from fastapi.routing import APIRoute
+from starlette.routing import Route
 
 from service.background import Work, supervised
+from service.http.console_page import console_paths
 from service.http.route import role_of
 from service.http.security.admin import AdminPortOnly, AuditedRoute
 from service.http.security.admission import OPEN_PATHS, Admission
@@ -23,6 +25,12 @@ from service.telemetry.metrics import SecurityMetrics
 from service.workers.worker import Worker
 
 METRICS = "/metrics"
+
+
+def _open_paths(settings: SecuritySettings) -> frozenset[str]:
+    """The paths that need no key."""
+    metrics = frozenset({METRICS} if settings.metrics_on_admin else ())
+    return OPEN_PATHS | metrics | console_paths()
 
 
 def _mapped(worker: Worker) -> MappedTokenBuckets:
@@ -47,7 +55,7 @@ class Security:
             anonymous=ANONYMOUS_ADMIN if settings.admin_open else ANONYMOUS,
             rate=rate_of(settings.rate_limit_per_s, settings.rate_limit_burst),
             buckets=self._buckets if worker is None or settings.redis_url is not None else _mapped(worker),
-            open_paths=OPEN_PATHS | {METRICS} if settings.metrics_on_admin else OPEN_PATHS,
+            open_paths=_open_paths(settings),
         )
         self.audit = Audit(settings.audit_file, time.time, time.monotonic)
 
@@ -58,6 +66,12 @@ class Security:
             route.app = AuditedRoute(route.app, self.audit)
         if port is not None and (role == "admin" or (route.path == METRICS and self._settings.metrics_on_admin)):
             route.app = AdminPortOnly(route.app, port)
+
+    def on_admin_port(self, page: Route) -> Route:
+        """Move a page to the admin port, where there is one."""
+        if self._settings.admin_port is not None:
+            page.app = AdminPortOnly(page.app, self._settings.admin_port)
+        return page
 
     def _count_reload(self, outcome: str) -> None:
         self._metrics.key_reloads.labels(outcome).inc()

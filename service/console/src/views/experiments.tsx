@@ -1,0 +1,5 @@
+import type { Route } from "../route";
+
+export function ExperimentsView(_: { route: Route }) {
+  return <p>To come.</p>;
+}

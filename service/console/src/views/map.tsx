@@ -1,0 +1,5 @@
+import type { Route } from "../route";
+
+export function MapView(_: { route: Route }) {
+  return <p>To come.</p>;
+}

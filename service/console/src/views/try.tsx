@@ -1,0 +1,5 @@
+import type { Route } from "../route";
+
+export function TryView(_: { route: Route }) {
+  return <p>To come.</p>;
+}

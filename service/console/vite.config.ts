@@ -1,0 +1,11 @@
+import { defineConfig } from "vite";
+
+// `npm run dev` serves the sources and passes everything else on to a running service.
+const SERVICE = "http://127.0.0.1:8000";
+const PATHS = "^/(recommend|rank|similar|popular|trending|items|images|users|events|hidden|quality|bundles|retrain|experiments|map|metrics|readyz|healthz)";
+
+export default defineConfig({
+  base: "/console/",
+  build: { outDir: "dist", assetsInlineLimit: 0, target: "es2022" },
+  server: { proxy: { [PATHS]: SERVICE } },
+});
