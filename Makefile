@@ -224,7 +224,7 @@ $(CONSOLE)/openapi.json: $(wildcard service/*.py service/*/*.py service/*/*/*.py
 	if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
 $(CONSOLE)/dist/index.html: $(CONSOLE)/node_modules/.installed $(CONSOLE)/openapi.json $(CONSOLE)/index.html \
-                            $(CONSOLE)/vite.config.ts $(CONSOLE)/tsconfig.json $(wildcard $(CONSOLE)/src/* $(CONSOLE)/src/*/*)
+                            $(CONSOLE)/vite.config.ts $(CONSOLE)/tsconfig.json $(wildcard $(CONSOLE)/src/* $(CONSOLE)/src/*/* $(CONSOLE)/src/*/*/*)
 	$(IN_CONSOLE) --run build
 	touch $@
 
