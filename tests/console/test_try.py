@@ -60,6 +60,8 @@ def test_a_user_is_found_by_typing_and_chosen_by_keyboard(page: Page, shop: http
     expect(page.locator("[data-source=user]")).to_be_visible()
     assert page.url.endswith("#/try?user=user-20")
     assert shown(page) == recommended(shop, "user-20")
+    expect(page.locator(".facts")).to_contain_text(str(shop.get("/readyz").json()["bundle"]))
+    expect(page.locator(".facts")).to_contain_text("ms in the service (")
 
 
 def test_a_like_of_a_user_is_stored_and_changes_the_next_list(page: Page, shop: httpx.Client) -> None:

@@ -269,6 +269,7 @@ def test_the_openapi_document_describes_every_route_with_its_limits_and_answers(
         "/items/{item_id}",
         "/items/{item_id}/hidden",
         "/hidden",
+        "/users",
         "/users/{user_id}",
         "/users/{user_id}/export",
         "/popular",

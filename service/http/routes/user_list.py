@@ -21,7 +21,7 @@ SCANNED, FOUND = 100_000, 250  # ids compared, and users listed, for a token
 class UsersQuery(ListQuery):
     """Which page of the users."""
 
-    prefix: str = Field("", max_length=256, description="only users whose id begins exactly so")
+    prefix: str = Field("", max_length=512, description="only users whose id begins exactly so")
     after: str | None = Field(
         None, pattern=r"^\d{1,15}$", description="`next` of the page before; the list goes on from there"
     )

@@ -2,6 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { type Problem, answer, api, useLoaded } from "../../api";
 import { AS_SERVED, type Options, SPACES, type Space, type Wish, show } from "./wish";
+import "./controls.css";
 
 const SPACE_WORDS: Record<Space, string> = {
   fused: "everything together",

@@ -3,6 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { hasKey } from "../../api";
 import { curlOf, pythonOf } from "./snippets";
 import type { Wish } from "./wish";
+import "./copy.css";
 
 const SHOWN_MS = 2_000;
 

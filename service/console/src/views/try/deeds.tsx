@@ -7,6 +7,7 @@ import { counted } from "./numbers";
 import { ActIcon } from "./shelf";
 import type { Listing } from "./listing";
 import { type Act, type Click, type Wish, show } from "./wish";
+import "./deeds.css";
 
 const SHOWN = 16;
 const DID: Record<Act, string> = { like: "liked", dislike: "disliked", purchase: "bought" };

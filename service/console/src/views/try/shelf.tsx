@@ -8,6 +8,7 @@ import { type Listing, type RanksWithout, ranksWithout } from "./listing";
 import { short } from "./numbers";
 import { Why, type Without } from "./why";
 import { type Act, ACTS, type RecommendedItem } from "./wish";
+import "./shelf.css";
 
 const ACT_WORDS: Record<Act, string> = { like: "Like", dislike: "Dislike", purchase: "Buy" };
 const ICONS: Record<Act, string> = {
@@ -59,7 +60,9 @@ function useWithout(listing: Listing): Without {
   const id = listing.answer.request_id;
   const [wanted, setWanted] = useState(false);
   const ranks = useLoaded<RanksWithout | null>(async () => (wanted ? ranksWithout(listing.wish) : null), [id, wanted]);
-  return { ranks, request: () => setWanted(true) };
+  const { diversity, cap, exploration, seed } = listing.wish;
+  const ordered = diversity > 0 || cap !== null || exploration !== null || seed !== null;
+  return { ranks, request: () => setWanted(true), ordered };
 }
 
 interface CardProps {

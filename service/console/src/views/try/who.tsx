@@ -3,6 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { type Loaded, type Schemas, answer, api, useLoaded } from "../../api";
 import { counted } from "./numbers";
 import { type Wish, show } from "./wish";
+import "./who.css";
 
 type Users = Schemas["UsersAnswer"];
 

@@ -8,6 +8,7 @@ import { useItem } from "./items";
 import { type RanksWithout, pairOf } from "./listing";
 import { short, signed } from "./numbers";
 import type { RecommendedItem } from "./wish";
+import "./why.css";
 
 type Explanation = Schemas["Explanation"];
 type PastItem = Schemas["PastItem"];
@@ -25,6 +26,7 @@ const WORDS: Record<string, string> = {
 export interface Without {
   ranks: Loaded<RanksWithout | null>;
   request: () => void;
+  ordered: boolean; // whether the list has another order than that by score, which those ranks are of
 }
 
 export function Why({ item, without }: { item: RecommendedItem; without: Without }) {
@@ -37,13 +39,13 @@ export function Why({ item, without }: { item: RecommendedItem; without: Without
       <p class="sentence">{explanation.sentence}</p>
       {shares.length > 0 && (
         <section aria-label="By part">
-          <h4>What speaks for it</h4>
+          <h4>Its score, part by part</h4>
           <Parts shares={shares} score={item.score} />
         </section>
       )}
       {explanation.past_items && (
         <section aria-label="By past item">
-          <h4>Which past items it comes from</h4>
+          <h4>And by past item</h4>
           <PastItems item={item} explanation={explanation} without={without} />
         </section>
       )}
@@ -168,16 +170,17 @@ function Past({ item, past, largest, without }: { item: RecommendedItem; past: P
           without this
         </button>
         <span class="rank-without" role="status">
-          {left ? rankSaid(item, past, without.ranks.data) : ""}
+          {left ? rankSaid(item, past, without) : ""}
         </span>
       </div>
     </li>
   );
 }
 
-function rankSaid(item: RecommendedItem, past: PastItem, ranks: RanksWithout | null): string {
-  const rank = ranks?.get(pairOf(item.item_id, past.item_id));
+function rankSaid(item: RecommendedItem, past: PastItem, { ranks, ordered }: Without): string {
+  const rank = ranks.data?.get(pairOf(item.item_id, past.item_id));
   if (rank === undefined) return "…";
   if (rank === null) return "nothing left to rank by";
+  if (ordered) return `rank ${rank.toLocaleString("en")} by score`;
   return rank === item.rank ? `stays at rank ${rank}` : `rank ${item.rank} → ${rank.toLocaleString("en")}`;
 }
