@@ -9,6 +9,7 @@ import orjson
 
 from index.attribute_types import AttributeType
 from index.ids import IdTable, PackedStrings
+from index.recommending.steps import done
 from service.bundles.loaded import LoadedBundle
 from service.errors import InvalidRequestError
 from service.items.item import Item, ItemChange, bundle_record
@@ -17,7 +18,6 @@ from service.ranking.constraints import Filters, filter_constraints
 from service.ranking.facets import as_text, build_facets
 from service.ranking.filters.evaluation import CATEGORIES
 from service.ranking.filters.parsing import Filter
-from service.ranking.turns import done
 from service.state import Service
 
 Matches = Callable[[Mapping[str, Any]], bool]  # of an item's record
