@@ -161,6 +161,7 @@ class _Endpoints:
     popular = _EndpointMethod(endpoints.popular)
     trending = _EndpointMethod(endpoints.trending)
     user = _EndpointMethod(endpoints.user)
+    users = _EndpointMethod(endpoints.users)
     forget_user = _EndpointMethod(endpoints.forget_user)
     export_user = _EndpointMethod(endpoints.export_user)
     hide_item = _EndpointMethod(endpoints.hide_item)

@@ -34,6 +34,7 @@ from service.http.responses import (
     SimilarAnswer,
     TrendingAnswer,
     UserAnswer,
+    UsersAnswer,
 )
 from service.items.item import GivenItem
 
@@ -213,6 +214,11 @@ def trending(half_life_hours: float | None = None, **options: Unpack[FilterOptio
 def user(user_id: str, *, force_arm: str | None = None) -> ClientRequest[UserAnswer]:
     """What is known of a user, and how fresh it is."""
     return ClientRequest("GET", path_of("users", user_id), UserAnswer, _forced(force_arm))
+
+
+def users(prefix: str = "", *, k: int | None = None, after: str | None = None) -> ClientRequest[UsersAnswer]:
+    """A page of the users whom training knew and whose ids begin so (write)."""
+    return ClientRequest("GET", "/users", UsersAnswer, without_none({"prefix": prefix, "k": k, "after": after}))
 
 
 def forget_user(user_id: str) -> ClientRequest[ForgottenAnswer]:

@@ -210,6 +210,22 @@ class UserAnswer(Answer, ArmFields):
     bundle_age_s: float
 
 
+class ListedUser(BaseModel):
+    """A user whom training knew."""
+
+    user_id: str
+    items: int = Field(description="how many items the user had in training")
+
+
+class UsersAnswer(Answer):
+    """Response of GET /users: users of the bundle, in its order."""
+
+    users: list[ListedUser]
+    next: str | None = Field(
+        description="`after` of the next page, which may have users even where this one has fewer than k; null: the end"
+    )
+
+
 class Removed(BaseModel):
     """How much of a person was removed."""
 

@@ -410,3 +410,9 @@ def test_an_experiment_is_declared_reported_and_ended(client: Client) -> None:
     assert client.end_arm("twins", "twin").experiment.arms[1].state == "ended"
     assert client.end_experiment("twins").published is None
     assert [one.name for one in client.experiments().ended] == ["twins"]
+
+
+def test_users_are_found_by_the_beginning_of_their_ids(client: Client) -> None:
+    first = client.users("user-1", k=2)
+    assert [one.user_id for one in first.users] == ["user-1", "user-10"]
+    assert client.users("user-1", k=2, after=first.next).users[0].user_id == "user-11"
