@@ -20,6 +20,7 @@ from service.http.responses import (
     HiddenList,
     ItemAnswer,
     ItemsAnswer,
+    ItemUsersAnswer,
     JobAnswer,
     JobsAnswer,
     PersonalDataAnswer,
@@ -160,6 +161,12 @@ class CatalogueOptions(FilterOptions, total=False):
 
     after: str | None  # `next` of the page before
     title: str  # the beginning, in upper or lower case
+    q: str  # words that are in the title or the item id
+
+
+def item_users(item_id: str, **options: Unpack[PageOptions]) -> ClientRequest[ItemUsersAnswer]:
+    """Who had an item in the data of training (write, as it names people); NotFound where there is none."""
+    return ClientRequest("GET", path_of("items", item_id, "/users"), ItemUsersAnswer, {**options})
 
 
 def items(**options: Unpack[CatalogueOptions]) -> ClientRequest[CatalogueAnswer]:

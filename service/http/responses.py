@@ -332,6 +332,17 @@ class ItemAnswer(Answer):
     stored: StoredFields | None = Field(None, description="null where the item was never put, or its store is down")
 
 
+class ItemUsersAnswer(Answer):
+    """Response of GET /items/{item_id}/users: who had the item in the data of training."""
+
+    item_id: str
+    users: int = Field(description="how many there are, as in GET /items/{item_id}")
+    user_ids: list[str] = Field(
+        description="a page of them, in the bundle's order; forgotten people are left out, so that it may have "
+        "fewer than k before the end"
+    )
+
+
 class CatalogueItem(Item):
     """An item of the catalogue, with all of its attributes unless the request names fields."""
 

@@ -100,6 +100,7 @@ def test_a_picture_is_fetched_as_bytes(registry: Path, tmp_path: Path) -> None:
 def test_neighbours_items_and_lists_are_asked_for(client: Client) -> None:
     first, second = (item.item_id for item in client.popular(k=2).items)
     assert client.item(first).item["item_id"] == first
+    assert client.item_users(first, k=1).users == client.item(first).users
     near = client.similar(first, by="text", explain=True, k=2, exclude=[second])
     assert (near.by, near.item_id) == ("text", first)
     assert second not in {item.item_id for item in near.items}
