@@ -43,6 +43,14 @@ class PackedStrings:
             raise IndexError(f"row {row} of {len(self)}")
         return self.blob[self.offsets[row] : self.offsets[row + 1]].tobytes()
 
+    def starting_with(self, prefix: bytes, start: int, stop: int) -> Array:
+        """Those of the rows start..stop whose string begins so, ascending int64."""
+        starts = self.offsets[start : stop + 1]
+        found = np.flatnonzero(np.diff(starts) >= len(prefix))
+        for i, byte in enumerate(prefix):
+            found = found[self.blob[starts[found] + i] == byte]
+        return found + start
+
     def arrays(self) -> dict[str, Array]:
         """The arrays to store, by file stem."""
         return {"bytes": self.blob, "offsets": self.offsets}

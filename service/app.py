@@ -39,6 +39,7 @@ from service.http.routes import (
     recommend,
     retrain,
     similar,
+    user_list,
     users,
 )
 from service.http.security.admission import AdmissionMiddleware
@@ -112,6 +113,7 @@ def _routes(settings: Settings) -> list[APIRoute]:
         *item_list.routes(settings),
         *item_changes.routes(settings),
         *popular.routes(settings),
+        *user_list.routes(settings),
         *users.routes(settings),
         *events.routes(settings),
         *retrain.routes(),

@@ -20,6 +20,7 @@ from service.http.responses import (
     HiddenList,
     ItemAnswer,
     ItemsAnswer,
+    ItemUsersAnswer,
     JobAnswer,
     JobsAnswer,
     PersonalDataAnswer,
@@ -34,6 +35,7 @@ from service.http.responses import (
     SimilarAnswer,
     TrendingAnswer,
     UserAnswer,
+    UsersAnswer,
 )
 from service.items.item import GivenItem
 
@@ -159,6 +161,12 @@ class CatalogueOptions(FilterOptions, total=False):
 
     after: str | None  # `next` of the page before
     title: str  # the beginning, in upper or lower case
+    q: str  # words that are in the title or the item id
+
+
+def item_users(item_id: str, **options: Unpack[PageOptions]) -> ClientRequest[ItemUsersAnswer]:
+    """Who had an item in the data of training (write, as it names people); NotFound where there is none."""
+    return ClientRequest("GET", path_of("items", item_id, "/users"), ItemUsersAnswer, {**options})
 
 
 def items(**options: Unpack[CatalogueOptions]) -> ClientRequest[CatalogueAnswer]:
@@ -213,6 +221,11 @@ def trending(half_life_hours: float | None = None, **options: Unpack[FilterOptio
 def user(user_id: str, *, force_arm: str | None = None) -> ClientRequest[UserAnswer]:
     """What is known of a user, and how fresh it is."""
     return ClientRequest("GET", path_of("users", user_id), UserAnswer, _forced(force_arm))
+
+
+def users(prefix: str = "", *, k: int | None = None, after: str | None = None) -> ClientRequest[UsersAnswer]:
+    """A page of the users whom training knew and whose ids begin so (write)."""
+    return ClientRequest("GET", "/users", UsersAnswer, without_none({"prefix": prefix, "k": k, "after": after}))
 
 
 def forget_user(user_id: str) -> ClientRequest[ForgottenAnswer]:
