@@ -1,5 +1,6 @@
-"""The sessions in docs/first-session.md, docs/living-catalogue.md and docs/experiments.md: each goes on where the last one ends.
+"""The sessions in docs/first-session.md, docs/living-catalogue.md and docs/experiments.md.
 
+Each goes on where the last one ends.
 Every line is run, in one shell, and answers as it is shown.
 """
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from index.bundle import Bundle
+from index.recommending.profile import NO_ROWS, Profile, excluded_rows
 from index.side_by_side import SideBySide, compare_lists
 from service.bundles.bundle_errors import (
     ComparisonBusyError,
@@ -23,8 +24,6 @@ from service.bundles.bundle_errors import (
 from service.bundles.open_published import open_verified
 from service.bundles.swapper import REGISTRY_ERRORS, BundleSwapper
 from service.errors import InvalidRequestError, UnknownUserError
-from service.ranking.profile import NO_ROWS, Profile
-from service.ranking.recommender import excluded_rows
 from service.settings import BundleSettings
 from service.users.lookup import UserLookup
 
