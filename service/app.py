@@ -27,6 +27,7 @@ from service.http.middleware import ObservabilityMiddleware
 from service.http.openapi import DocumentedApp
 from service.http.route import DispatchMiddleware
 from service.http.routes import (
+    bundle_comparison,
     bundles,
     events,
     experiment_report,
@@ -124,6 +125,7 @@ def _routes(settings: Settings) -> list[APIRoute]:
         *events.routes(settings),
         *retrain.routes(),
         *bundles.routes(),
+        *bundle_comparison.routes(),
         *experiments.routes(),
         *experiment_report.routes(),
         *health.routes(),

@@ -77,5 +77,5 @@ export function relativeTime(moment: Moment, now: Date = new Date()): string {
   const s = (dateOf(moment).getTime() - now.getTime()) / 1_000;
   const steps = [["day", 86_400], ["hour", 3_600], ["minute", 60]] as const;
   for (const [unit, size] of steps) if (Math.abs(s) >= size) return RELATIVE.format(Math.trunc(s / size), unit);
-  return RELATIVE.format(Math.trunc(s), "second");
+  return Math.abs(s) < 1 ? "now" : RELATIVE.format(Math.trunc(s), "second");
 }
