@@ -32,7 +32,7 @@ LOCK := $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --generate
 SERVICE_EXTRAS := --extra service --extra encode --extra tracing --extra kubernetes --extra bucket
 TORCH_LINKS ?= $(or $(PIP_FIND_LINKS),https://download.pytorch.org/whl/cpu/torch/)
 
-.PHONY: help install console demo demo-check demo-console demo-made test lint lock format docs check-python fuzz rehearsal check-deploy check-alerts check-azure check-gpu check-image check-dependencies audit clean
+.PHONY: help install console screenshots demo demo-check demo-console demo-made test lint lock format docs check-python fuzz rehearsal check-deploy check-alerts check-azure check-gpu check-image check-dependencies audit clean
 .PHONY: bench-train bench-batch bench-serve bench-index bench-workers bench-events bench-filters bench-fairness bench-arm-swaps bench-shadow bench-peers bench-scale bench-pipeline bench-cold soak loadtest slo bench-experiments bench-arms-memory
 
 ##@ Run it
@@ -125,6 +125,10 @@ check-gpu: install     ## search, threads, swaps and memory on every GPU; withou
 audit: install         ## check the images' packages for known vulnerabilities, in PyPI's database
 	for lock in service-cpu service-gpu service-milvus trainer-cpu trainer-gpu tools; do \
 	    $(BIN)/pip-audit --strict --disable-pip --requirement requirements/$$lock.lock || exit 1; done
+
+screenshots: install console demo-made  ## take the pictures of docs/console.md: the demo's console in a real Chromium
+	.ci/install_chromium
+	$(BIN)/python tests/screenshots.py --registry $(BUNDLES) --runs $(DEMO)/$(MODEL)/runs --images $(SHOP)-images
 
 ##@ Measure
 
