@@ -152,6 +152,7 @@ class _Endpoints:
     item = _EndpointMethod(endpoints.item)
     image = _EndpointMethod(endpoints.image)
     items = _EndpointMethod(endpoints.items)
+    item_map = _EndpointMethod(endpoints.item_map)
     put_item = _EndpointMethod(endpoints.put_item)
     patch_item = _EndpointMethod(endpoints.patch_item)
     delete_item = _EndpointMethod(endpoints.delete_item)
