@@ -1,6 +1,10 @@
 """What trainer and service share: the bundle on disk and the search over it. No torch, no HTTP.
 
-    from index import ItemIndex, open_bundle
+    from index import open_bundle
+
+    bundle = open_bundle("bundles")
+    for item in bundle.recommend("u0042", k=5):
+        print(item.rank, item.title, item.score, item.why)
 
 The names below are imported on first use, so that `import index` alone costs neither numpy nor FAISS.
 """
@@ -11,9 +15,10 @@ from typing import TYPE_CHECKING
 from index.extras import tell_missing_packages
 
 if TYPE_CHECKING:
-    from index.bundle import Bundle, BundleContent, BundleError, open_bundle, write_bundle
+    from index.bundle import Bundle, BundleContent, BundleError, write_bundle
     from index.errors import InputError
     from index.item_index import ItemIndex
+    from index.recommending.opening import open_bundle
     from index.registry import Registry, open_registry
 
 __version__ = "0.1.0"
@@ -33,9 +38,10 @@ __all__ = [
 tell_missing_packages("index")
 
 _MODULES = {
-    **dict.fromkeys(("Bundle", "BundleContent", "BundleError", "open_bundle", "write_bundle"), "index.bundle"),
+    **dict.fromkeys(("Bundle", "BundleContent", "BundleError", "write_bundle"), "index.bundle"),
     "InputError": "index.errors",
     "ItemIndex": "index.item_index",
+    "open_bundle": "index.recommending.opening",
     **dict.fromkeys(("Registry", "open_registry"), "index.registry"),
 }
 

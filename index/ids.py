@@ -43,6 +43,14 @@ class PackedStrings:
             raise IndexError(f"row {row} of {len(self)}")
         return self.blob[self.offsets[row] : self.offsets[row + 1]].tobytes()
 
+    def starting_with(self, prefix: bytes, start: int, stop: int) -> Array:
+        """Those of the rows start..stop whose string begins so, ascending int64."""
+        starts = self.offsets[start : stop + 1]
+        found = np.flatnonzero(np.diff(starts) >= len(prefix))
+        for i, byte in enumerate(prefix):
+            found = found[self.blob[starts[found] + i] == byte]
+        return found + start
+
     def arrays(self) -> dict[str, Array]:
         """The arrays to store, by file stem."""
         return {"bytes": self.blob, "offsets": self.offsets}
@@ -95,6 +103,15 @@ class IdTable:
         """The rows of many ids, (len(outside_ids),) int64, with -1 for an unknown one."""
         found = (self.row(outside_id) for outside_id in outside_ids)
         return np.fromiter((-1 if row is None else row for row in found), np.int64, len(outside_ids))
+
+    def shared_with(self, other: "IdTable") -> Array:
+        """The ascending rows of ids that the other table has too, by their hashes of 64 bits alone."""
+        shared = np.zeros(len(self), bool)
+        for start in range(0, len(self) if len(other) else 0, _AT_ONCE):
+            hashes = self.hashes[start : start + _AT_ONCE]
+            places = np.minimum(other.hashes.searchsorted(hashes), len(other) - 1)
+            shared[self.hash_rows[start : start + _AT_ONCE]] = other.hashes[places] == hashes
+        return np.flatnonzero(shared)
 
     def arrays(self) -> dict[str, Array]:
         """The arrays to store, by file stem."""

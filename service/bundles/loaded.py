@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from index.bundle import Bundle
+from index.recommending.profile import NO_ROWS
 from service.bundles.traffic import Traffic
 from service.catalogue.catalogue_map import CatalogueMap
 from service.catalogue.living_search import LivingSearch
@@ -24,7 +25,6 @@ from service.items.image_urls import image_urls
 from service.ranking.chosen_search import open_chosen_search
 from service.ranking.facets import FacetStore
 from service.ranking.item_metadata import ItemMetadata
-from service.ranking.profile import NO_ROWS
 from service.ranking.ranker import Ranker
 from service.ranking.recall_sampling import RecallSampler
 from service.ranking.recommender import BundleRecommender

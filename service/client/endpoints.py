@@ -7,6 +7,7 @@ from typing import Any, Literal, TypedDict, Unpack
 from index.attribute_types import AttributeType
 from service.client.request import SWAP_TIMEOUT_S, ClientRequest, path_of, without_none
 from service.events.event import GivenEvent
+from service.http.comparison_responses import ComparisonAnswer
 from service.http.responses import (
     Alive,
     BatchAnswer,
@@ -20,6 +21,7 @@ from service.http.responses import (
     HiddenList,
     ItemAnswer,
     ItemsAnswer,
+    ItemUsersAnswer,
     JobAnswer,
     JobsAnswer,
     MapAnswer,
@@ -35,6 +37,7 @@ from service.http.responses import (
     SimilarAnswer,
     TrendingAnswer,
     UserAnswer,
+    UsersAnswer,
 )
 from service.items.item import GivenItem
 
@@ -160,6 +163,12 @@ class CatalogueOptions(FilterOptions, total=False):
 
     after: str | None  # `next` of the page before
     title: str  # the beginning, in upper or lower case
+    q: str  # words that are in the title or the item id
+
+
+def item_users(item_id: str, **options: Unpack[PageOptions]) -> ClientRequest[ItemUsersAnswer]:
+    """Who had an item in the data of training (write, as it names people); NotFound where there is none."""
+    return ClientRequest("GET", path_of("items", item_id, "/users"), ItemUsersAnswer, {**options})
 
 
 def items(**options: Unpack[CatalogueOptions]) -> ClientRequest[CatalogueAnswer]:
@@ -223,6 +232,11 @@ def user(user_id: str, *, force_arm: str | None = None) -> ClientRequest[UserAns
     return ClientRequest("GET", path_of("users", user_id), UserAnswer, _forced(force_arm))
 
 
+def users(prefix: str = "", *, k: int | None = None, after: str | None = None) -> ClientRequest[UsersAnswer]:
+    """A page of the users whom training knew and whose ids begin so (write)."""
+    return ClientRequest("GET", "/users", UsersAnswer, without_none({"prefix": prefix, "k": k, "after": after}))
+
+
 def forget_user(user_id: str) -> ClientRequest[ForgottenAnswer]:
     """Forget a person everywhere (write); the receipt."""
     return ClientRequest("DELETE", path_of("users", user_id), ForgottenAnswer, {}, timeout_s=FORGET_TIMEOUT_S)
@@ -266,6 +280,14 @@ def quality(since: float | None = None) -> ClientRequest[QualityAnswer]:
 def bundles() -> ClientRequest[BundlesAnswer]:
     """Every bundle of the registry (admin), and which of them serves."""
     return ClientRequest("GET", "/bundles", BundlesAnswer, {})
+
+
+def compare_bundles(
+    a: str, b: str, *, user_id: str | None = None, k: int | None = None
+) -> ClientRequest[ComparisonAnswer]:
+    """Two bundles side by side (admin): how much their lists agree, and the two lists of one user."""
+    query = without_none({"a": a, "b": b, "user_id": user_id, "k": k})
+    return ClientRequest("GET", "/bundles/compare", ComparisonAnswer, query, timeout_s=SWAP_TIMEOUT_S)
 
 
 def publish(bundle_id: str, *, force: bool = False) -> ClientRequest[PublishAnswer]:

@@ -239,6 +239,22 @@ class UserAnswer(Answer, ArmFields):
     bundle_age_s: float
 
 
+class ListedUser(BaseModel):
+    """A user whom training knew."""
+
+    user_id: str
+    items: int = Field(description="how many items the user had in training")
+
+
+class UsersAnswer(Answer):
+    """Response of GET /users: users of the bundle, in its order."""
+
+    users: list[ListedUser]
+    next: str | None = Field(
+        description="`after` of the next page, which may have users even where this one has fewer than k; null: the end"
+    )
+
+
 class Removed(BaseModel):
     """How much of a person was removed."""
 
@@ -343,6 +359,17 @@ class ItemAnswer(Answer):
         None, description="why no list ranks an item that waits, or why its text or picture could not be encoded"
     )
     stored: StoredFields | None = Field(None, description="null where the item was never put, or its store is down")
+
+
+class ItemUsersAnswer(Answer):
+    """Response of GET /items/{item_id}/users: who had the item in the data of training."""
+
+    item_id: str
+    users: int = Field(description="how many there are, as in GET /items/{item_id}")
+    user_ids: list[str] = Field(
+        description="a page of them, in the bundle's order; forgotten people are left out, so that it may have "
+        "fewer than k before the end"
+    )
 
 
 class CatalogueItem(Item):

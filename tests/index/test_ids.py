@@ -83,3 +83,11 @@ def test_ids_encoded_in_several_steps_are_as_those_encoded_in_one(monkeypatch, n
     monkeypatch.setattr(ids_module, "_AT_ONCE", n)
     for name, array in IdTable.build(ODD_IDS).arrays().items():
         assert np.array_equal(array, whole[name]), name
+
+
+def test_rows_are_found_by_the_beginning_of_their_string() -> None:
+    strings = PackedStrings.pack([b"ann", b"an", b"bob", b"", b"anna", b"a", b"ann"])
+    assert strings.starting_with(b"ann", 0, 7).tolist() == [0, 4, 6]
+    assert strings.starting_with(b"ann", 1, 6).tolist() == [4]
+    assert strings.starting_with(b"", 0, 7).tolist() == list(range(7))
+    assert strings.starting_with(b"annas", 0, 7).tolist() == []

@@ -99,3 +99,12 @@ def fold_in(
     scale = scale_of(float(np.abs(weights).sum()))
     vector: Array = (own + scale * (weights @ bundle.fold_in[past])).astype(np.float32)
     return Profile(source, vector, own, past, strengths, excluded, recency)
+
+
+def excluded_rows(profile: Profile | None, *, exclude_seen: bool) -> Array:
+    """The rows that the profile is not shown: disliked items, and with exclude_seen its past."""
+    if profile is None:
+        return NO_ROWS
+    if not len(profile.excluded):
+        return profile.past if exclude_seen else NO_ROWS
+    return np.concatenate([profile.past, profile.excluded]) if exclude_seen else profile.excluded

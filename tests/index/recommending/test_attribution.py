@@ -6,15 +6,15 @@ from hypothesis import strategies as st
 from index.bundle import BundleContent
 from index.manifest import PARTS
 from index.recency import Recency
-from service.ranking.attribution import (
+from index.recommending.attribution import (
     attribute_score,
     count_in_common,
     counterfactual_ranks,
     largest,
     vectors_without,
 )
-from service.ranking.profile import NO_ROWS, Profile, scale_of
-from service.ranking.turns import Steps
+from index.recommending.profile import NO_ROWS, Profile, scale_of
+from index.recommending.steps import Steps
 
 TO_THE_SCORE = 1e-4
 recencies = st.none() | st.builds(Recency, tau=st.floats(0.3, 50), floor=st.floats(0, 0.5))
@@ -172,7 +172,7 @@ def test_a_catalogue_beyond_one_chunk_is_ranked_like_one_within(monkeypatch: obj
 
     whole = ranks()
     for at_once in (1, 20, 100):
-        monkeypatch.setattr("service.ranking.attribution.SCORES_AT_ONCE", at_once)  # type: ignore[attr-defined]
+        monkeypatch.setattr("index.recommending.attribution.SCORES_AT_ONCE", at_once)  # type: ignore[attr-defined]
         assert ranks() == whole
 
 

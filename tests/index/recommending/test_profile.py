@@ -8,7 +8,7 @@ from servers import publish
 
 from index.bundle import Bundle
 from index.recency import Recency
-from service.ranking.profile import fold_in, trained_profile
+from index.recommending.profile import fold_in, trained_profile
 
 
 def test_folding_in_what_training_saw_gives_back_every_trained_user(bundle: Bundle) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from index.bundle import Bundle
-from service.ranking.profile import NO_ROWS, Profile, fold_in
+from index.recommending.profile import NO_ROWS, Profile, fold_in
 
 Array = np.ndarray[Any, Any]
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from index.recency import Recency
-from service.ranking.profile import Profile, scale_of
-from service.ranking.turns import Steps
+from index.recommending.profile import Profile, scale_of
+from index.recommending.steps import Steps
 
 Array = np.ndarray[Any, Any]
 
