@@ -32,7 +32,7 @@ export function ArmsTable({ report, act }: { report: Report; act: (action: Actio
             {arms.map((arm, i) => (
               <tr key={arm.name}>
                 <th scope="row">
-                  {arm.name} {i === 0 && <span class="muted">control</span>}
+                  {arm.name} {i === 0 && arm.name !== "control" && <span class="muted">control</span>}
                 </th>
                 <td class="number">{number(arm.weight)}%</td>
                 <td>
