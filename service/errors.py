@@ -79,6 +79,13 @@ class ForbiddenError(ServiceError):
     code = "forbidden"
 
 
+class CrossSiteError(ServiceError):
+    """A page of another site sent this to a service without API keys."""
+
+    status = 403
+    code = "cross_site"
+
+
 class RateLimitedError(ServiceError):
     """The caller exceeds its rate limit."""
 

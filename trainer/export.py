@@ -19,6 +19,7 @@ from index.progress import built_kinds
 from index.ranking import unit_rows
 from index.registry import Registry
 from index.tables import Precision
+from trainer.catalogue_map import catalogue_map
 from trainer.config import RunConfig
 from trainer.content_path import content_anchor
 from trainer.data import Dataset
@@ -55,6 +56,7 @@ def export_run(
     events_position: int | None = None,
     forgotten: Collection[str] = (),
     encoders: EncoderChoice = "auto",
+    with_map: bool = True,
 ) -> Path:
     """Write the best state of a finished run as a bundle, with its index, into a registry; it is not published.
 
@@ -72,6 +74,7 @@ def export_run(
         events_position: of the last event in the log that the data include.
         forgotten: receipts of the people whom the data leave out on request.
         encoders: `auto` puts the encoders of the data's features beside the bundle, once for all bundles.
+        with_map: puts the items on a map (trainer/catalogue_map.py), which the console shows.
 
     Returns:
         The bundle's folder on this machine.
@@ -92,6 +95,7 @@ def export_run(
         events_position=events_position,
         forgotten=tuple(forgotten),
         encoders=_encoders(dataset, registry, encoders),
+        map=catalogue_map(content.item_embeddings, content.seed) if with_map else None,
     )
     with built_kinds() as tell:
         path = write_bundle(

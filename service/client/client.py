@@ -171,6 +171,7 @@ class _Endpoints:
     send_events = _EndpointMethod(endpoints.send_events)
     quality = _EndpointMethod(endpoints.quality)
     bundles = _EndpointMethod(endpoints.bundles)
+    compare_bundles = _EndpointMethod(endpoints.compare_bundles)
     publish = _EndpointMethod(endpoints.publish)
     rollback = _EndpointMethod(endpoints.rollback)
     retrain = _EndpointMethod(endpoints.retrain)

@@ -7,6 +7,7 @@ from typing import Any, TypedDict, Unpack
 from index.attribute_types import AttributeType
 from service.client.request import SWAP_TIMEOUT_S, ClientRequest, path_of, without_none
 from service.events.event import GivenEvent
+from service.http.comparison_responses import ComparisonAnswer
 from service.http.responses import (
     Alive,
     BatchAnswer,
@@ -271,6 +272,14 @@ def quality(since: float | None = None) -> ClientRequest[QualityAnswer]:
 def bundles() -> ClientRequest[BundlesAnswer]:
     """Every bundle of the registry (admin), and which of them serves."""
     return ClientRequest("GET", "/bundles", BundlesAnswer, {})
+
+
+def compare_bundles(
+    a: str, b: str, *, user_id: str | None = None, k: int | None = None
+) -> ClientRequest[ComparisonAnswer]:
+    """Two bundles side by side (admin): how much their lists agree, and the two lists of one user."""
+    query = without_none({"a": a, "b": b, "user_id": user_id, "k": k})
+    return ClientRequest("GET", "/bundles/compare", ComparisonAnswer, query, timeout_s=SWAP_TIMEOUT_S)
 
 
 def publish(bundle_id: str, *, force: bool = False) -> ClientRequest[PublishAnswer]:

@@ -168,12 +168,13 @@ def test_a_person_is_exported_and_forgotten(client: Client) -> None:
     assert client.user("user-9").source == "popular"
 
 
-def test_bundles_are_listed_published_and_rolled_back(tmp_path: Path) -> None:
+def test_bundles_are_listed_compared_published_and_rolled_back(tmp_path: Path) -> None:
     first = publish(tmp_path, make_content(seed=1)).bundle_id
     second = publish(tmp_path, make_content(seed=2)).bundle_id
     with serving(registry=tmp_path) as http, Client(str(http.base_url), timeout_s=1) as client:
         told = client.bundles()
         assert (told.published, {one.bundle_id for one in told.bundles}) == (second, {first, second})
+        assert client.compare_bundles(first, second, user_id="user-3", k=5).a.bundle_id == first
         assert client.publish(first, force=True).published == first
         assert client.popular().bundle == first
         assert client.rollback(leaving=first).published == second
