@@ -74,7 +74,9 @@ export function IntervalTable({ title, first, rows, format, level = "95%", more 
             <th scope="col" class="number">
               value
             </th>
-            <th scope="col">{level} interval</th>
+            <th scope="col" class="ends">
+              {level} interval
+            </th>
             {more.map((one) => (
               <th key={one} scope="col">
                 {one}
