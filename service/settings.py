@@ -139,8 +139,8 @@ class HttpSettings(_Group):
     docs: bool = Field(True, description="serve /docs and /openapi.json")
     console: bool | None = Field(
         None,
-        description="serve /console, a web page (docs/console.md), on admin_port where that is set; unset: where only "
-        "this machine reaches the service. Elsewhere it needs api_keys_file and admin_port",
+        description="serve /console (docs/console.md), on admin_port if set; unset: where only this machine reaches "
+        "the service. Elsewhere it needs api_keys_file and admin_port",
     )
     answer_cache_mb: Annotated[int, Field(ge=0)] = Field(
         128, description="size of the response cache in megabytes; 0: no responses are cached"
