@@ -50,6 +50,7 @@ def make_bundle(folder: Path) -> AskedBundle:
     """Train, write a bundle into a registry in the folder, publish it, and open it."""
     watched, films, features = made_up_shop()
     users, items = factors(watched)
+    described = features @ np.linalg.lstsq(features, items)[0]  # what of the vectors the descriptions tell
     registry = folder / "bundles"
     bundle_from_vectors(
         registry,
@@ -59,6 +60,7 @@ def make_bundle(folder: Path) -> AskedBundle:
         user_vectors=users,
         interactions=watched,
         items=films,
+        item_parts={"text": described, "id": items - described},
         features={"text": features},
         model="svd",
         publish=True,
@@ -78,6 +80,7 @@ def main(folder: Path) -> None:
     print(f"\nWhy {first.title}, and where it would be without each of these:")
     why = bundle.explain("user-1", first.item_id).explanation
     assert why is not None
+    print("  by part:", ", ".join(f"{name} {share:.3f}" for name, share in why.parts.items()))
     for past in why.past_items:
         print(f"  {past.title}: adds {past.contribution:.3f}; without it rank {past.rank_without}")
     print(f"  other past items: {why.other_past_items:.3f}; own term: {why.user_own:.3f}; score: {first.score:.3f}")
