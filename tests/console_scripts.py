@@ -30,7 +30,11 @@ def in_node(script: str, given: Any = None) -> Any:
         process.stdout.write(JSON.stringify(result));
     """
     ran = subprocess.run(
-        [NODE, "--input-type=module", "--eval", whole], input=json.dumps(given), capture_output=True, text=True
+        [NODE, "--input-type=module", "--eval", whole],
+        input=json.dumps(given),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert ran.returncode == 0, ran.stderr
     return json.loads(ran.stdout)
