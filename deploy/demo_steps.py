@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from time import monotonic
 
 from rich.console import Console
 
@@ -138,19 +139,23 @@ def make_demo(folder: DemoFolder, console: Console) -> None:
     due = [one for one in _with_digests(demo_steps(folder)) if not _is_done(folder, *one)]
     if due and shutil.disk_usage(folder.path).free < FOLDER_MB * 1_000_000:
         raise InputError(f"the demo needs {FOLDER_MB} MB of disk, and {folder.path.resolve()} has less left")
+    slower, started = 1.0, monotonic()  # than on two idle cores, by the steps that are done
     for number, (step, digest) in enumerate(due, start=1):
         after = sum(later.seconds for later, _ in due[number:])
-        then = f", then about {_time(after)} more" if after else ""
+        then = f", then about {_time(slower * after)} more" if after else ""
         console.print(
-            f"[bold]step {number} of {len(due)}[/]: {step.does} (about {_time(step.seconds)}{then})", highlight=False
+            f"[bold]step {number} of {len(due)}[/]: {step.does} (about {_time(slower * step.seconds)}{then})",
+            highlight=False,
+            soft_wrap=True,
         )
         _begin(folder, step, digest)
         step.run()
         _record(folder, step, digest, done=True)
+        slower = max(1.0, (monotonic() - started) / sum(done.seconds for done, _ in due[:number]))
 
 
-def _time(seconds: int) -> str:
-    minutes, rest = divmod(seconds, 60)
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 

@@ -25,7 +25,8 @@ PACKAGES = {"demo": 100, "dev": 260}  # about how many each level installs: for 
 NEEDED_MB = {"demo": 2_600, "dev": 4_200}  # of the folder at the end, and while Node is there, with a reserve
 CPU_TORCH = "https://download.pytorch.org/whl/cpu"
 CUDA_MB = 6_000  # that PyPI's build of torch for Linux takes more
-TAKES = """AnchorRec's demo, on two cores: packages that train and serve (1 to 3 minutes, 0.7 GB to download, 1.9 GB of disk),
+TAKES = """\
+AnchorRec's demo, on two cores: packages that train and serve (1 to 3 minutes, 0.7 GB to download, 1.9 GB of disk),
 then the console, a shop, models and a service (2 to 3 minutes, 0.1 GB). All of it lies in this folder.
 Ctrl-C stops it; the same command goes on from there."""
 LINE_S = 10.0  # between two lines of progress in a log

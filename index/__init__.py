@@ -17,12 +17,15 @@ from index.extras import tell_missing_packages
 if TYPE_CHECKING:
     from index.bundle import Bundle, BundleContent, BundleError, write_bundle
     from index.errors import InputError
+    from index.foreign.vectors import bundle_from_vectors
     from index.item_index import ItemIndex
+    from index.recommending.asked_bundle import AskedBundle
     from index.recommending.opening import open_bundle
     from index.registry import Registry, open_registry
 
 __version__ = "0.1.0"
 __all__ = [
+    "AskedBundle",
     "Bundle",
     "BundleContent",
     "BundleError",
@@ -30,6 +33,7 @@ __all__ = [
     "ItemIndex",
     "Registry",
     "__version__",
+    "bundle_from_vectors",
     "open_bundle",
     "open_registry",
     "write_bundle",
@@ -41,6 +45,8 @@ _MODULES = {
     **dict.fromkeys(("Bundle", "BundleContent", "BundleError", "write_bundle"), "index.bundle"),
     "InputError": "index.errors",
     "ItemIndex": "index.item_index",
+    "bundle_from_vectors": "index.foreign.vectors",
+    "AskedBundle": "index.recommending.asked_bundle",
     "open_bundle": "index.recommending.opening",
     **dict.fromkeys(("Registry", "open_registry"), "index.registry"),
 }

@@ -20,9 +20,9 @@ from index.tables import Precision
 from index.validation import explained
 
 FORMAT = 5
-# 4: there is no map of the items. 3: also, attributes have no declared types, encoders no files, no people were left out,
-# and nothing predicts fold-in or neighbours of an item that training never saw. 2: also, all tables are float32. 1: also,
-# every user has an own term, all past items count alike, there is no anchor.
+# 4: there is no map of the items. 3: also, attributes have no declared types, encoders no files, no people were left
+# out, and nothing predicts fold-in or neighbours of an item that training never saw. 2: also, all tables are float32.
+# 1: also, every user has an own term, all past items count alike, there is no anchor.
 READABLE = (1, 2, 3, 4, 5)
 MANIFEST = "manifest.json"
 INDEX = "index/item.faiss"

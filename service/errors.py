@@ -55,6 +55,13 @@ class UnknownImageError(ServiceError):
     code = "unknown_image"
 
 
+class NoMapError(ServiceError):
+    """The bundle has no map of its items."""
+
+    status = 404
+    code = "no_map"
+
+
 class UnknownUserError(ServiceError):
     """The user is unknown, and the operator chose this error over popular items."""
 

@@ -83,7 +83,7 @@ def _beside_nearest(points: Array, sample: Array, placed: Array) -> Array:
 
 
 def _clusters(points: Array, sample: Array, seed: int) -> Array:
-    """The k-means cluster of each item (n,), numbered from the largest; found on the sample, which gives its centres."""
+    """The k-means cluster of each item (n,), numbered from the largest; the sample gives the centres."""
     from sklearn.cluster import KMeans  # noqa: PLC0415
 
     distinct = len(np.unique(points[sample], axis=0))
@@ -100,4 +100,5 @@ def _in_unit_square(places: Array) -> Array:
     """The places moved and scaled into [0, 1], both directions alike, with their middle at (½, ½)."""
     low, high = places.min(axis=0), places.max(axis=0)
     side = float((high - low).max()) or 1.0
-    return np.clip((places - (low + high) / 2) / side + 0.5, 0, 1).astype(np.float32)
+    scaled: Array = np.clip((places - (low + high) / 2) / side + 0.5, 0, 1).astype(np.float32)
+    return scaled

@@ -6,6 +6,8 @@ from typing import Literal, overload
 
 Source = Literal["user", "session", "popular"]
 
+FOR = {"user": "for a user", "session": "for a session", "popular": "by popularity"}  # as a list says it
+
 
 @dataclass(frozen=True)
 class PastItem:
@@ -77,7 +79,7 @@ class Recommendations(Sequence[RecommendedItem]):
         return iter(self.items)
 
     def __repr__(self) -> str:
-        lines = [f"{len(self)} items by {self.source}" + (f": {self.note}" if self.note else "")]
+        lines = [f"{len(self)} items {FOR[self.source]}" + (f": {self.note}" if self.note else "")]
         for item in self.items:
             lines.append(f"{item.rank:>3}. {item.title} ({item.item_id}) {item.score:.4g}  {item.why}".rstrip())
         return "\n".join(lines)

@@ -152,6 +152,7 @@ class _Endpoints:
     item = _EndpointMethod(endpoints.item)
     image = _EndpointMethod(endpoints.image)
     items = _EndpointMethod(endpoints.items)
+    item_map = _EndpointMethod(endpoints.item_map)
     item_users = _EndpointMethod(endpoints.item_users)
     put_item = _EndpointMethod(endpoints.put_item)
     patch_item = _EndpointMethod(endpoints.patch_item)

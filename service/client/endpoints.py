@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 from index.attribute_types import AttributeType
 from service.client.request import SWAP_TIMEOUT_S, ClientRequest, path_of, without_none
@@ -24,6 +24,7 @@ from service.http.responses import (
     ItemUsersAnswer,
     JobAnswer,
     JobsAnswer,
+    MapAnswer,
     PersonalDataAnswer,
     PopularAnswer,
     PublishAnswer,
@@ -173,6 +174,13 @@ def item_users(item_id: str, **options: Unpack[PageOptions]) -> ClientRequest[It
 def items(**options: Unpack[CatalogueOptions]) -> ClientRequest[CatalogueAnswer]:
     """A page of all items that the service knows."""
     return ClientRequest("GET", "/items", CatalogueAnswer, without_none(options))
+
+
+def item_map(
+    k: int | None = None, *, by: Literal["category", "cluster"] | None = None, item_ids: Sequence[str] = ()
+) -> ClientRequest[MapAnswer]:
+    """At most k items of the map of the catalogue, and these; NotFound where the bundle has no map."""
+    return ClientRequest("GET", "/map", MapAnswer, without_none({"k": k, "by": by, "item_id": item_ids}))
 
 
 def put_item(item_id: str, item: GivenItem) -> ClientRequest[ItemsAnswer]:

@@ -163,6 +163,35 @@ class SimilarAnswer(ListAnswer, ArmFields):
     items: list[SimilarItem]
 
 
+class MapGroup(BaseModel):
+    """A category or a cluster."""
+
+    name: str
+    items: int = Field(description="on the whole map, without hidden ones")
+
+
+class ItemMap(BaseModel):
+    """Places of items, in columns of one length: those that are near each other have similar embeddings."""
+
+    by: Literal["category", "cluster"] = Field(description="what the groups are")
+    method: str = Field(description="how the trainer placed the items")
+    total: int = Field(description="items on the whole map, without hidden ones")
+    groups: list[MapGroup] = Field(description="the largest first, at most 50")
+    item_ids: list[str] = Field(
+        description="at most k, those that stay longest when thinned first, then those asked for"
+    )
+    x: list[float] = Field(description="from 0 to 1")
+    y: list[float] = Field(description="from 0 to 1")
+    group: list[int] = Field(description="the place of the item's group in `groups`; -1: a smaller one, or none")
+    unplaced: list[str] = Field(description="of the items asked for those without a place: unknown, hidden or new")
+
+
+class MapAnswer(Answer):
+    """Response of GET /map."""
+
+    map: ItemMap
+
+
 class PopularItem(RankedItem):
     """A popular item; its score is the time-decayed count of interactions where the bundle has one."""
 

@@ -105,7 +105,7 @@ def test_answers_read_well(registry: Path) -> None:
         f"why={first.why!r})"
     )
     assert repr(found).splitlines()[:2] == [
-        "2 items by user",
+        "2 items for a user",
         f"  1. {first.title} ({first.item_id}) {first.score:.4g}  {first.why}",
     ]
     assert repr(bundle.similar(first.item_id, 1)[0]).startswith("SimilarItem(rank=1, item_id='item-")

@@ -10,9 +10,11 @@ const MEANING: Record<State, string> = {
   waiting: "The bundle that serves has no embedding for it yet.",
 };
 
+const LOOK: Record<State, string> = { listed: "good", hidden: "bad", unavailable: "warn", waiting: "warn" };
+
 export function StateBadge({ state }: { state: State }) {
   return (
-    <span class={`badge ${state}`} title={MEANING[state]}>
+    <span class={`badge ${LOOK[state]}`} title={MEANING[state]}>
       {state}
     </span>
   );

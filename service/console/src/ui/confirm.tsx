@@ -21,7 +21,14 @@ export function Confirm<T>({ title, action, danger = false, ready = true, run, d
   const dialog = useRef<HTMLDialogElement>(null);
   const [running, setRunning] = useState(false);
   const [problem, setProblem] = useState<Problem | null>(null);
-  useEffect(() => dialog.current?.showModal(), []);
+  useEffect(() => {
+    const [shown, opener] = [dialog.current, document.activeElement];
+    shown?.showModal();
+    return () => {
+      shown?.close();
+      if (opener instanceof HTMLElement) opener.focus(); // the dialog, once taken off the page, does not give it back
+    };
+  }, []);
   const act = () => {
     setRunning(true);
     setProblem(null);

@@ -66,13 +66,17 @@ export function IntervalTable({ title, first, rows, format, level = "95%", more 
           <tr>
             <th scope="col">{first}</th>
             <th aria-hidden="true" class="axis">
-              <span>{format(scale.low)}</span>
-              <span>{format(scale.high)}</span>
+              <div>
+                <span>{format(scale.low)}</span>
+                <span>{format(scale.high)}</span>
+              </div>
             </th>
             <th scope="col" class="number">
               value
             </th>
-            <th scope="col">{level} interval</th>
+            <th scope="col" class="ends">
+              {level} interval
+            </th>
             {more.map((one) => (
               <th key={one} scope="col">
                 {one}

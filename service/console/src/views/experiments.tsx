@@ -1,5 +1,6 @@
 /** Experiments on live traffic, and how well the lists do: `#/experiments/NAME?phase=1`, `#/experiments?show=quality`. */
-import { answer, api, useLoaded } from "../api";
+import { useState } from "preact/hooks";
+import { type Schemas, answer, api, useLoaded } from "../api";
 import { type Route, linkTo } from "../route";
 import { Await } from "../ui/notice";
 import "./experiments.css";
@@ -19,7 +20,7 @@ const SECTIONS = [
 export function ExperimentsView({ route }: { route: Route }) {
   const show = route.params.get("show") ?? "";
   return (
-    <>
+    <div class="experiments">
       <nav class="sections" aria-label="Sections">
         {SECTIONS.map((one) => (
           <a
@@ -32,42 +33,60 @@ export function ExperimentsView({ route }: { route: Route }) {
         ))}
       </nav>
       {show === "quality" ? <QualitySection route={route} /> : <Experiments route={route} show={show} />}
-    </>
+    </div>
   );
 }
 
 /** The form, the report that the address names, or the running experiment and those that ended. */
 function Experiments({ route, show }: { route: Route; show: string }) {
   const listed = useLoaded(() => answer(api.GET("/experiments")), [], EVERY_MS);
+  const [told, setTold] = useState("");
+  const changed = (how: string) => {
+    setTold(how);
+    listed.reload();
+  };
   return (
-    <Await loaded={listed}>
-      {({ running, ended, file }) => {
-        const phase = Number(route.params.get("phase")) || undefined;
-        if (show === "new") return <StartForm key="new" changes={null} done={listed.reload} />;
-        if (show === "change" && running !== null && running.name === route.id)
-          return <StartForm key="change" changes={running} done={listed.reload} />;
-        if (route.id !== "")
-          return (
-            <>
-              <p>
-                <a href={linkTo("experiments")}>All experiments</a>
-              </p>
-              <ReportPanel key={route.id} name={route.id} phase={phase} changed={listed.reload} />
-            </>
-          );
-        return (
-          <>
-            {file !== null && <FileNotice state={file} />}
-            {running === null ? (
-              <NoExperiment byFile={file !== null} />
-            ) : (
-              <ReportPanel key={running.name} name={running.name} phase={undefined} changed={listed.reload} />
-            )}
-            <EndedList ended={ended} />
-          </>
-        );
-      }}
-    </Await>
+    <>
+      {/* There from the start, so that a screen reader says what is put into it. */}
+      <p role="status" class={told === "" ? "hidden-text" : "notice"}>
+        {told}
+      </p>
+      <Await loaded={listed}>{(data) => <Chosen data={data} route={route} show={show} changed={changed} />}</Await>
+    </>
+  );
+}
+
+interface Given {
+  data: Schemas["ExperimentsAnswer"];
+  route: Route;
+  show: string;
+  changed: (how: string) => void;
+}
+
+function Chosen({ data: { running, ended, file }, route, show, changed }: Given) {
+  const phase = Number(route.params.get("phase")) || undefined;
+  if (show === "new") return <StartForm key="new" changes={null} done={changed} />;
+  if (show === "change" && running !== null && running.name === route.id)
+    return <StartForm key="change" changes={running} done={changed} />;
+  if (route.id !== "")
+    return (
+      <>
+        <p>
+          <a href={linkTo("experiments")}>All experiments</a>
+        </p>
+        <ReportPanel key={route.id} name={route.id} phase={phase} changed={changed} />
+      </>
+    );
+  return (
+    <>
+      {file !== null && <FileNotice state={file} />}
+      {running === null ? (
+        <NoExperiment byFile={file !== null} />
+      ) : (
+        <ReportPanel key={running.name} name={running.name} phase={undefined} changed={changed} />
+      )}
+      <EndedList ended={ended} />
+    </>
   );
 }
 

@@ -70,7 +70,11 @@ export function ArmRows({ bundles, arms, change }: Given) {
         >
           Add an arm
         </button>
-        <span class={Math.abs(sum - 100) < 1e-6 ? "muted" : "warn"}>The weights sum to {number(sum)}%, expected 100%.</span>
+        {Math.abs(sum - 100) < 1e-6 ? (
+          <span class="muted">The weights sum to 100%.</span>
+        ) : (
+          <span class="warn">The weights sum to {number(sum)}%, expected 100%.</span>
+        )}
       </p>
     </>
   );

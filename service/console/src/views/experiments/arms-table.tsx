@@ -6,7 +6,9 @@ import { ArmState, BundleLink } from "./words";
 
 export function ArmsTable({ report, act }: { report: Report; act: (action: Action) => void }) {
   const { experiment, arms } = report;
-  const isLatest = experiment.state === "running" && report.phase === experiment.phase;
+  const isRunning = experiment.state === "running";
+  const isLatest = isRunning && report.phase === experiment.phase;
+  const counts = isRunning ? [...COUNTS, ...TRAFFIC] : COUNTS;
   return (
     <section class="panel">
       <h3>Arms</h3>
@@ -20,7 +22,7 @@ export function ArmsTable({ report, act }: { report: Report; act: (action: Actio
               </th>
               <th scope="col">state</th>
               <th scope="col">bundle</th>
-              {COUNTS.map(({ title }) => (
+              {counts.map(({ title }) => (
                 <th key={title} scope="col" class="number">
                   {title}
                 </th>
@@ -32,17 +34,17 @@ export function ArmsTable({ report, act }: { report: Report; act: (action: Actio
             {arms.map((arm, i) => (
               <tr key={arm.name}>
                 <th scope="row">
-                  {arm.name} {i === 0 && <span class="muted">control</span>}
+                  {arm.name} {i === 0 && arm.name !== "control" && <span class="muted">control</span>}
                 </th>
                 <td class="number">{number(arm.weight)}%</td>
                 <td>
                   <ArmState arm={arm} />
                 </td>
                 <td>
-                  <BundleLink bundle={arm.bundle ?? arm.serves} />
+                  {(arm.bundle ?? arm.serves) !== null && <BundleLink bundle={arm.bundle ?? arm.serves} />}
                   {arm.bundle === null && <span class="reason">the published one</span>}
                 </td>
-                {COUNTS.map(({ title, of }) => (
+                {counts.map(({ title, of }) => (
                   <td key={title} class="number">
                     {of(arm)}
                   </td>
@@ -53,9 +55,11 @@ export function ArmsTable({ report, act }: { report: Report; act: (action: Actio
           </tbody>
         </table>
       </div>
-      <p class="muted">
-        Answers, errors and the 99th percentile are those of the arm's bundle in the process that responds, since it serves.
-      </p>
+      {isRunning && (
+        <p class="muted">
+          Answers, errors and the 99th percentile are those of the arm's bundle in the process that responds, since it serves.
+        </p>
+      )}
     </section>
   );
 }
@@ -67,6 +71,9 @@ const COUNTS: { title: string; of: (arm: Arm) => string }[] = [
   { title: "converted", of: ({ converters }) => number(converters) },
   { title: "conversions", of: ({ conversions }) => number(conversions) },
   { title: "revenue", of: ({ revenue }) => number(revenue) },
+];
+
+const TRAFFIC: typeof COUNTS = [
   { title: "answers", of: ({ traffic }) => number(traffic?.answers) },
   { title: "errors", of: ({ traffic }) => number(traffic?.errors) },
   { title: "p99", of: ({ traffic }) => (traffic?.answers ? milliseconds(traffic.p99_ms) : "–") },

@@ -117,7 +117,7 @@ function options(element: HTMLElement): uPlot.Options {
     cursor: { show: false },
     scales: { x: { time: true }, y: { range: (_, __, most) => [0, most * 1.1 || 1] } },
     axes: [
-      { ...axis, grid: { show: false }, values: (_, ats) => ats.map((at) => localDay(at)), space: 90, incrs: [86_400, 172_800, 345_600] },
+      { ...axis, grid: { show: false }, size: 32, values: (_, ats) => ats.map((at) => localDay(at)), space: 90, incrs: [86_400, 172_800, 345_600] },
       { ...axis, values: (_, rates) => rates.map((rate) => percent(rate)), size: 60 },
     ],
     series: [{}, edge, edge, { stroke: accent, width: 2, points: { show: true, size: 7, fill: accent } }],

@@ -39,18 +39,20 @@ export function ReportDetails({ report }: { report: Report }) {
             <dd>{number(guardrails.min_requests)}</dd>
           </dl>
         </div>
-        <div>
-          <h3>Memory</h3>
-          <p class="muted">of the process that responds</p>
-          <dl>
-            <dt>different bundles of the arms and the shadow</dt>
-            <dd>{number(memory.bundles)}</dd>
-            <dt>their files</dt>
-            <dd>{bytes(memory.bytes)}</dd>
-            <dt>of them in memory once for several bundles</dt>
-            <dd>{bytes(memory.shared_bytes)}</dd>
-          </dl>
-        </div>
+        {memory.bundles > 0 && (
+          <div>
+            <h3>Memory</h3>
+            <p class="muted">of the process that responds</p>
+            <dl>
+              <dt>different bundles of the arms and the shadow</dt>
+              <dd>{number(memory.bundles)}</dd>
+              <dt>their files</dt>
+              <dd>{bytes(memory.bytes)}</dd>
+              <dt>of them in memory once for several bundles</dt>
+              <dd>{bytes(memory.shared_bytes)}</dd>
+            </dl>
+          </div>
+        )}
       </section>
     </>
   );

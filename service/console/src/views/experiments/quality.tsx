@@ -80,7 +80,7 @@ function Found({ quality }: { quality: Quality }) {
   ];
   return (
     <>
-      <p class="muted">
+      <p class="muted note">
         Since <Time at={quality.since} />. The intervals are Wilson's; they take items as independent, so they are narrow where
         few users click much.
       </p>

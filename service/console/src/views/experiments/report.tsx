@@ -18,37 +18,29 @@ const MOST_PHASES = 101; // that a registry keeps
 interface Given {
   name: string;
   phase: number | undefined; // undefined: the latest
-  changed: () => void; // an action changed the experiment
+  changed: (how: string) => void; // an action changed the experiment
 }
 
 export function ReportPanel({ name, phase, changed }: Given) {
   const loaded = useLoaded(() => loadReport(name, phase), [name, phase], EVERY_MS);
   const [action, setAction] = useState<Action | null>(null);
-  const [told, setTold] = useState("");
-  const done = (what: string) => {
+  const done = (how: string) => {
     setAction(null);
-    setTold(what);
     loaded.reload();
-    changed();
+    changed(how);
   };
   return (
-    <>
-      {/* There from the start, so that a screen reader says what is put into it. */}
-      <p role="status" class={told === "" ? "hidden-text" : "notice"}>
-        {told}
-      </p>
-      <Await loaded={loaded}>
-        {(report) => (
-          <>
-            <Summary report={report} act={setAction} />
-            <Metrics report={report} />
-            <ArmsTable report={report} act={setAction} />
-            <ReportDetails report={report} />
-            {action && <ActionDialog action={action} report={report} done={done} close={() => setAction(null)} />}
-          </>
-        )}
-      </Await>
-    </>
+    <Await loaded={loaded}>
+      {(report) => (
+        <>
+          <Summary report={report} act={setAction} />
+          <Metrics report={report} />
+          <ArmsTable report={report} act={setAction} />
+          <ReportDetails report={report} />
+          {action && <ActionDialog action={action} report={report} done={done} close={() => setAction(null)} />}
+        </>
+      )}
+    </Await>
   );
 }
 

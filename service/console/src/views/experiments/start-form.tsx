@@ -19,7 +19,7 @@ function armsOf(experiment: Experiment): ArmFields[] {
 }
 
 /** changes: the running experiment that is changed; null: a new one is started. */
-export function StartForm({ changes, done }: { changes: Experiment | null; done: () => void }) {
+export function StartForm({ changes, done }: { changes: Experiment | null; done: (how: string) => void }) {
   const bundles = useBundles();
   const [name, setName] = useState(changes?.name ?? "");
   const [metric, setMetric] = useState<Experiment["metric"]>(changes?.metric ?? "click_through");
@@ -42,7 +42,7 @@ export function StartForm({ changes, done }: { changes: Experiment | null; done:
     } as Schemas["GivenExperiment"]; // the service fills in what is left out
     answer(api.PUT("/experiments/{name}", { params: { path: { name } }, body })).then(
       () => {
-        done();
+        done(changes === null ? `${name} runs.` : `${name} was changed.`);
         goTo("experiments");
       },
       (error: unknown) => {

@@ -1,0 +1,78 @@
+/** What the person did in this page, and what became of it. */
+import type { Problem } from "../../api";
+import { ErrorNotice } from "../../ui/notice";
+import { Picture } from "../../ui/picture";
+import { useItem } from "./items";
+import { counted } from "./numbers";
+import { ActIcon } from "./shelf";
+import type { Listing } from "./listing";
+import { type Act, type Click, type Wish, show } from "./wish";
+
+const SHOWN = 16;
+const DID: Record<Act, string> = { like: "liked", dislike: "disliked", purchase: "bought" };
+
+interface DeedsProps {
+  wish: Wish;
+  stored: readonly Click[]; // the user's events that this page sent
+  listing: Listing | null;
+  problem: Problem | null; // why the last event was not stored
+}
+
+export function Deeds({ wish, stored, listing, problem }: DeedsProps) {
+  const isVisitor = wish.user === "";
+  const clicks = isVisitor ? wish.clicks : stored;
+  const earlier = Math.max(0, clicks.length - SHOWN);
+  return (
+    <>
+      {problem && <ErrorNotice problem={problem} />}
+      {clicks.length > 0 && (
+        <section class="deeds" aria-label="Clicks">
+          <ul>
+            {earlier > 0 && <li class="muted">{counted(earlier, "click")}, then</li>}
+            {clicks.slice(earlier).map((click, i) => (
+              <Deed key={earlier + i} click={click} />
+            ))}
+          </ul>
+          {isVisitor && (
+            <>
+              <button type="button" onClick={() => show({ ...wish, clicks: wish.clicks.slice(0, -1) })}>
+                Undo
+              </button>
+              <button type="button" class="quiet" onClick={() => show({ ...wish, clicks: [] })}>
+                Start over
+              </button>
+            </>
+          )}
+        </section>
+      )}
+      <p class="said" role="status">
+        {said(clicks, isVisitor, listing)}
+      </p>
+    </>
+  );
+}
+
+function said(clicks: readonly Click[], isVisitor: boolean, listing: Listing | null): string {
+  const last = clicks.at(-1);
+  if (last === undefined || listing === null) return isVisitor ? "Like something: the next list follows it." : "";
+  const before = listing.before;
+  const fresh = before === null ? 0 : listing.items.filter(({ item_id }) => !before.has(item_id)).length;
+  const changed = before === null ? "" : ` ${counted(fresh, "item")} of ${listing.items.length} in the list ${fresh === 1 ? "is" : "are"} new.`;
+  return `You ${DID[last.act]} an item: ${isVisitor ? "kept only in this page" : "stored as an event"}.${changed}`;
+}
+
+function Deed({ click }: { click: Click }) {
+  const item = useItem(click.itemId);
+  const title = item?.title || click.itemId;
+  return (
+    <li class={`deed ${click.act}`} title={`${DID[click.act]}: ${title}`}>
+      <span class="thumbnail">
+        <Picture url={item?.image} title={title} />
+      </span>
+      <ActIcon act={click.act} />
+      <span class="hidden-text">
+        {DID[click.act]}: {title}
+      </span>
+    </li>
+  );
+}

@@ -1,0 +1,183 @@
+/** Why an item is in the list: its score by part, and by past item, with the rank that it would have without one. */
+import { useState } from "preact/hooks";
+import { linkTo } from "../../route";
+import { ErrorNotice } from "../../ui/notice";
+import { Picture } from "../../ui/picture";
+import type { Loaded, Schemas } from "../../api";
+import { useItem } from "./items";
+import { type RanksWithout, pairOf } from "./listing";
+import { short, signed } from "./numbers";
+import type { RecommendedItem } from "./wish";
+
+type Explanation = Schemas["Explanation"];
+type PastItem = Schemas["PastItem"];
+
+const WORDS: Record<string, string> = {
+  id: "Who had it",
+  text: "Words",
+  image: "Looks",
+  multimodal: "Words and looks as one",
+  anchor: "Anchor: items like it",
+  rules: "Rules",
+};
+
+/** The ranks without past items, requested by the first switch. */
+export interface Without {
+  ranks: Loaded<RanksWithout | null>;
+  request: () => void;
+}
+
+export function Why({ item, without }: { item: RecommendedItem; without: Without }) {
+  const explanation = item.explanation;
+  if (!explanation) return <p class="muted">The response has no explanation.</p>;
+  const parts = { ...explanation.parts, ...(explanation.rules != null && { rules: explanation.rules }) };
+  const shares = Object.entries(parts).filter(([, share]) => share !== 0);
+  return (
+    <div class="why">
+      <p class="sentence">{explanation.sentence}</p>
+      {shares.length > 0 && (
+        <section aria-label="By part">
+          <h4>What speaks for it</h4>
+          <Parts shares={shares} score={item.score} />
+        </section>
+      )}
+      {explanation.past_items && (
+        <section aria-label="By past item">
+          <h4>Which past items it comes from</h4>
+          <PastItems item={item} explanation={explanation} without={without} />
+        </section>
+      )}
+    </div>
+  );
+}
+
+/** A stacked bar, negative shares left of zero and positive ones right of it, and the number of each. */
+function Parts({ shares, score }: { shares: [string, number][]; score: number }) {
+  const negative = shares.filter(([, share]) => share < 0);
+  const positive = shares.filter(([, share]) => share > 0);
+  const width = shares.reduce((sum, [, share]) => sum + Math.abs(share), 0);
+  const segment = ([name, share]: [string, number]) => (
+    <span key={name} class={`segment part-${name}`} style={{ width: `${(100 * Math.abs(share)) / width}%` }} />
+  );
+  return (
+    <>
+      <div class="stack" aria-hidden="true">
+        {negative.map(segment)}
+        {negative.length > 0 && <span class="zero" />}
+        {positive.map(segment)}
+      </div>
+      <table class="legend">
+        <caption class="hidden-text">The parts of the score</caption>
+        <thead class="hidden-text">
+          <tr>
+            <th scope="col">Part</th>
+            <th scope="col">Share of the score</th>
+          </tr>
+        </thead>
+        <tbody>
+          {shares.map(([name, share]) => (
+            <tr key={name}>
+              <th scope="row">
+                <span class={`dot part-${name}`} aria-hidden="true" /> {WORDS[name] ?? name}
+              </th>
+              <td class="number" data-share={share}>
+                {signed(share)}
+              </td>
+            </tr>
+          ))}
+        </tbody>
+        <tfoot>
+          <tr>
+            <th scope="row">Score</th>
+            <td class="number" data-score={score}>
+              {short(score)}
+            </td>
+          </tr>
+        </tfoot>
+      </table>
+    </>
+  );
+}
+
+function PastItems({ item, explanation, without }: { item: RecommendedItem; explanation: Explanation; without: Without }) {
+  const past = explanation.past_items ?? [];
+  const rest: [string, number | null | undefined][] = [
+    ["All other past items", explanation.other_past_items],
+    ["Of the user, beyond past items", explanation.user_own],
+    ["Rules", explanation.rules],
+  ];
+  const largest = Math.max(...past.map(({ contribution }) => Math.abs(contribution)), ...rest.map(([, share]) => Math.abs(share ?? 0)));
+  return (
+    <>
+      {without.ranks.problem && <ErrorNotice problem={without.ranks.problem} />}
+      <ul class="past">
+        {past.map((one) => (
+          <Past key={one.item_id} item={item} past={one} largest={largest} without={without} />
+        ))}
+        {rest
+          .filter(([, share]) => share)
+          .map(([name, share]) => (
+            <li key={name} class="rest">
+              <span>{name}</span>
+              <Share share={share ?? 0} largest={largest} />
+            </li>
+          ))}
+      </ul>
+    </>
+  );
+}
+
+function Share({ share, largest }: { share: number; largest: number }) {
+  return (
+    <span class="share">
+      <span class="track" aria-hidden="true">
+        <span class={share < 0 ? "fill negative" : "fill"} style={{ width: `${(100 * Math.abs(share)) / (largest || 1)}%` }} />
+      </span>
+      <span class="number">{signed(share)}</span>
+    </span>
+  );
+}
+
+function Past({ item, past, largest, without }: { item: RecommendedItem; past: PastItem; largest: number; without: Without }) {
+  const [left, setLeft] = useState(false);
+  const found = useItem(past.item_id);
+  const title = past.title || found?.title || past.item_id;
+  return (
+    <li class={left ? "left-out" : ""}>
+      <span class="thumbnail">
+        <Picture url={found?.image} title={title} />
+      </span>
+      <div class="past-text">
+        <a href={linkTo("items", past.item_id)}>{title}</a>
+        <Share share={past.contribution} largest={largest} />
+        {past.weight != null && (
+          <span class="muted" title="By how recent it is, the kind of event, or a dislike; 1 is usual">
+            weight {short(past.weight)}
+          </span>
+        )}
+      </div>
+      <div class="past-without">
+        <button
+          type="button"
+          role="switch"
+          aria-checked={left}
+          aria-label={`Without ${title}`}
+          onClick={() => (setLeft(!left), without.request())}
+        >
+          <span class="knob" aria-hidden="true" />
+          without this
+        </button>
+        <span class="rank-without" role="status">
+          {left ? rankSaid(item, past, without.ranks.data) : ""}
+        </span>
+      </div>
+    </li>
+  );
+}
+
+function rankSaid(item: RecommendedItem, past: PastItem, ranks: RanksWithout | null): string {
+  const rank = ranks?.get(pairOf(item.item_id, past.item_id));
+  if (rank === undefined) return "…";
+  if (rank === null) return "nothing left to rank by";
+  return rank === item.rank ? `stays at rank ${rank}` : `rank ${item.rank} → ${rank.toLocaleString("en")}`;
+}
