@@ -13,7 +13,7 @@ from rich.text import Text
 from service.client import Client, ClientError, Unreachable
 from service.client import endpoints as of
 from service.client.request import ClientRequest
-from service.http.responses import ItemAnswer, RecommendAnswer, RecommendedItem, SimilarAnswer
+from service.http.responses import ItemAnswer, RecommendAnswer, RecommendedItem, SimilarAnswer, SimilarItem
 
 KEY = "RECO_KEY"
 T = TypeVar("T")
@@ -45,11 +45,9 @@ def recommend(
     question = of.recommend(user, k=k, explain=explain)
 
     def show(answer: RecommendAnswer, console: Console) -> None:
-        parts = sorted({part for item in answer.items for part in _parts(item)})
-        table = Table("rank", "item", "title", "score", *(["why", *parts] if explain else []))
+        table = _ranked("score", "title, and why" if explain else "title", lines=explain)
         for item in answer.items:
-            reasons = [_why(item), *(_number(_parts(item).get(part)) for part in parts)] if explain else []
-            table.add_row(*map(_text, (item.rank, item.item_id, item.title, _number(item.score), *reasons)))
+            table.add_row(*map(_text, (item.rank, item.item_id, _number(item.score))), _told(item))
         _print(console, table, f"for {user}, from {answer.source} of {answer.bundle}", answer.warnings)
 
     _ask(question, show, url, key_from_env=key_from_env, as_json=as_json)
@@ -67,13 +65,9 @@ def similar(
     """The nearest items of an item, with the reasons: its cosines and the users that both have."""
 
     def show(answer: SimilarAnswer, console: Console) -> None:
-        spaces = sorted({space for one in answer.items if one.explanation for space in one.explanation.cosines})
-        table = Table("rank", "item", "title", *(f"cosine, {space}" for space in spaces), "users in common")
+        table = _ranked("score", "title, and why", lines=True)
         for one in answer.items:
-            cosines = one.explanation.cosines if one.explanation else {}
-            common = one.explanation.users_in_common if one.explanation else ""
-            shares = (_number(cosines.get(space)) for space in spaces)
-            table.add_row(*map(_text, (one.rank, one.item_id, one.title, *shares, common)))
+            table.add_row(*map(_text, (one.rank, one.item_id, _number(one.score))), _likeness(one))
         _print(console, table, answer.reason or f"like {item}, by {answer.by} of {answer.bundle}", answer.warnings)
 
     _ask(of.similar(item, k=k, explain=True), show, url, key_from_env=key_from_env, as_json=as_json)
@@ -130,12 +124,34 @@ def _fail(problem: str) -> None:
     sys.exit(1)
 
 
-def _parts(item: RecommendedItem) -> Mapping[str, float]:
-    return (item.explanation and item.explanation.parts) or {}
+def _ranked(*columns: str, lines: bool = False) -> Table:
+    """A table of ranked items, whose ids stay whole in a narrow terminal; lines: between its rows."""
+    table = Table(show_lines=lines)
+    for name in ("rank", "item"):
+        table.add_column(name, no_wrap=True, overflow="fold")
+    for name in columns:
+        table.add_column(name)
+    return table
 
 
-def _why(item: RecommendedItem) -> str:
-    return item.explanation.sentence if item.explanation else ""
+def _told(item: RecommendedItem) -> Text:
+    """The title; below it the sentence that says why, and the parts of the score, the largest first."""
+    why = item.explanation
+    if why is None:
+        return _text(item.title)
+    parts = sorted((why.parts or {}).items(), key=lambda part: -abs(part[1]))
+    shares = ", ".join(f"{name} {_number(share)}" for name, share in parts)
+    return Text("\n").join([_text(item.title), _text(why.sentence), _text(shares)])
+
+
+def _likeness(item: SimilarItem) -> Text:
+    """The title; below it the cosines, the largest first, and how many users both items have."""
+    if item.explanation is None:
+        return _text(item.title)
+    cosines = sorted(item.explanation.cosines.items(), key=lambda cosine: -cosine[1])
+    shares = ", ".join(f"{space} {_number(cosine)}" for space, cosine in cosines)
+    common = item.explanation.users_in_common
+    return Text("\n").join([_text(item.title), _text(f"cosine: {shares}; users in common: {common}")])
 
 
 def _number(value: float | None) -> str:
@@ -155,15 +171,20 @@ def _print_facts(console: Console, facts: Mapping[str, Any]) -> None:
     table = Table(show_header=False)
     for name, value in facts.items():
         if name != "request_id" and value not in (None, "", [], {}):
-            shown = ", ".join(f"{key} {one}" for key, one in value.items()) if isinstance(value, dict) else value
-            table.add_row(_text(name.replace("_", " ")), _text(_rounded(shown)))
+            table.add_row(_text(name.replace("_", " ")), _text(_shown(value)))
     console.print(table)
 
 
-def _rounded(value: object) -> object:
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(
+            f"{name.replace('_', ' ')} {_shown(one)}" for name, one in value.items() if one not in ({}, None)
+        )
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_shown, value))
     if isinstance(value, float):
         return f"{value:,.3g}" if abs(value) < 1_000 else f"{value:,.0f}"
-    return ", ".join(map(str, value)) if isinstance(value, list) else value
+    return str(value)
 
 
 def _print(console: Console, table: Table, caption: str, warnings: list[str]) -> None:

@@ -27,7 +27,7 @@ CPU_TORCH = "https://download.pytorch.org/whl/cpu"
 CUDA_MB = 6_000  # that PyPI's build of torch for Linux takes more
 TAKES = """\
 AnchorRec's demo, on two cores: packages that train and serve (1 to 3 minutes, 0.7 GB to download, 1.9 GB of disk),
-then the console, a shop, models and a service (2 to 3 minutes, 0.1 GB). All of it lies in this folder.
+then the console, a shop, models and a service (2 to 3 minutes, 0.2 GB). All of it lies in this folder.
 Ctrl-C stops it; the same command goes on from there."""
 LINE_S = 10.0  # between two lines of progress in a log
 SHOWN_LINES = 15  # of pip's output, where it fails
