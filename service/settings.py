@@ -42,6 +42,7 @@ PREFIX = "RECO_"
 ELSEWHERE = {  # what decides instead of a variable that is no setting
     "RECO_EVENT_HALF_LIFE_DAYS": "the bundle's recency weighs past items, by their rank in events (docs/bundle.md)"
 }
+OF_CALLERS = PREFIX + "KEY"  # the API key of a caller in the same shell, by the console's commands
 MEGABYTE = 1_000_000
 
 Count = Annotated[int, Field(ge=1)]
@@ -693,7 +694,7 @@ def _sentence(one: ErrorDetails) -> str:
 def _refuse_unknown(names: list[str]) -> None:
     """An unknown RECO_ variable is a typo of a known one far more often than a harmless extra."""
     known = [PREFIX + field.upper() for field in Settings.model_fields]
-    for name in names:
+    for name in [one for one in names if one != OF_CALLERS]:
         if name.upper() in ELSEWHERE:
             raise InputError(f"{name}: no setting of the service; {ELSEWHERE[name.upper()]}; unset it")
         if name.upper().startswith(PREFIX) and name.upper() not in known:
