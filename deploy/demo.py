@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -31,36 +32,76 @@ OWN_MODEL = "anchorease"
 app = command_line()
 
 
+@dataclass(frozen=True)
+class Demo:
+    """What is served, and what is shown of it."""
+
+    registry: Path
+    port: int = 8000
+    figures: Path | None = None
+    images: Path | None = None
+    retrain_data: Path | None = None
+    model: str = OWN_MODEL
+
+    def settings(self) -> dict[str, str]:
+        """Of a service that answers this machine alone, with data that were drawn: so everybody may do anything."""
+        given = {"RECO_ADMIN_OPEN": "true", "RECO_LOG_IMPRESSIONS": "true"}
+        return given | ({"RECO_RETRAIN_DATA": str(self.retrain_data)} if self.retrain_data else {})
+
+
 @app.command()
 def demo(
+    *,
     registry: Annotated[Path, typer.Option(help="Folder of published bundles.")],
     port: Annotated[int, typer.Option(help="Port of the service; --check uses a free port instead.")] = 8000,
     figures: Annotated[Path | None, typer.Option(help="comparison.json of `trainer compare`, to be shown.")] = None,
     images: Annotated[Path | None, typer.Option(help="Folder of the items' pictures, to be served.")] = None,
+    retrain_data: Annotated[
+        Path | None, typer.Option(help="Dataset that the service may retrain on, as from the console.")
+    ] = None,
     model: Annotated[str, typer.Option(help="The name in FIGURES of the model that is served.")] = OWN_MODEL,
-    *,
     check: Annotated[bool, typer.Option("--check", help="Check the responses and exit with 0 or 1.")] = False,
 ) -> None:
     """Start a real Redis and the service, show three requests with their responses, and serve until Ctrl-C."""
+    serve_demo(Demo(registry, port, figures, images, retrain_data, model), check=check)
+
+
+def serve_demo(shown: Demo, *, check: bool) -> None:
+    """Serve until Ctrl-C; with `check`, on a free port, until the checks are done: then exit with their result."""
     end_by_signals()
     console = Console()
     # The service verifies the checksums when it opens the bundle.
-    bundle = open_bundle(Registry(registry).current(), verify=False)
-    comparison = read_comparison(figures) if figures else None
-    checks = CHECKS if images is None else (*CHECKS, pictures)
-    with stack(registry, free_port() if check else port, images) as client:
+    bundle = open_bundle(Registry(shown.registry).current(), verify=False)
+    comparison = read_comparison(shown.figures) if shown.figures else None
+    checks = CHECKS if shown.images is None else (*CHECKS, pictures)
+    port = free_port() if check else shown.port
+    with stack(shown.registry, port, shown.images, shown.settings()) as client:
         show_examples(console, bundle, client)
-        if images is not None:
+        if shown.images is not None:
             console.print(f"A picture: {client.base_url}{picture_of_an_item(CheckedService(client, bundle))}")
         if comparison:
             console.print(comparison_table(comparison))
+        show_addresses(console, client)
         if check:
-            sys.exit(0 if passes(console, CheckedService(client, bundle), comparison, model, checks) else 1)
+            sys.exit(0 if passes(console, CheckedService(client, bundle), comparison, shown.model, checks) else 1)
         console.print(
-            f"\nServing on {client.base_url}: /docs describes every endpoint. Ctrl-C stops Redis and the service."
+            f"Serving on {client.base_url} to this machine alone, without keys. Ctrl-C stops Redis and the service.",
+            soft_wrap=True,
         )
         until_interrupted()
     console.print("Stopped.")
+
+
+def show_addresses(console: Console, client: httpx.Client) -> None:
+    """Print where a browser finds the service."""
+    built = client.get("/console").status_code == httpx.codes.OK
+    console.rule("Open in a browser", align="left")
+    console.print(
+        f"[bold]the console   {client.base_url}/console[/]{'' if built else '   (not built: make console)'}\n"
+        f"the API       {client.base_url}/docs",
+        highlight=False,
+    )
+    console.rule()
 
 
 def show_examples(console: Console, bundle: Bundle, client: httpx.Client) -> None:

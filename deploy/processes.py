@@ -37,15 +37,17 @@ class Child:
 
 
 @contextmanager
-def stack(registry: Path, port: int, images: Path | None = None) -> Iterator[httpx.Client]:
+def stack(
+    registry: Path, port: int, images: Path | None = None, settings: Mapping[str, str] | None = None
+) -> Iterator[httpx.Client]:
     """Run Redis on a free port and the service on `port`, and yield a client once the service is ready.
 
-    images: the folder of the items' pictures, which the service then serves.
+    images: the folder of the items' pictures, which the service then serves. settings: more RECO_* variables.
     InputError where the port is in use, or with the last line of the log where the service does not start.
     """
     _check_free(port)
-    settings = {} if images is None else {"RECO_IMAGES": str(images)}
-    with redis_server() as redis, server(SERVICE, registry, port, redis.connection_url, settings=settings) as service:
+    given = dict(settings or {}) | ({} if images is None else {"RECO_IMAGES": str(images)})
+    with redis_server() as redis, server(SERVICE, registry, port, redis.connection_url, settings=given) as service:
         yield service.client
 
 

@@ -31,14 +31,15 @@ from index.cli import (
 )
 from index.console_tables import bundle_summary, index_line, print_table, registry_table
 from index.engine import use_threads
-from index.errors import BundleError, InputError
-from index.gate import GateReport, check_bundle
-from index.gate_report import GateLimits, parse_limits
+from index.errors import InputError
+from index.foreign.commands import import_vectors
+from index.gate_report import GateLimits, GateReport, parse_limits
 from index.gpu import place_index
 from index.item_index import ItemIndex
 from index.manifest import BUNDLE_ID, MANIFEST
 from index.milvus.commands import follow_milvus, load_milvus, prune_milvus
 from index.progress import built_kinds
+from index.publishing import gate_bundle
 from index.records import GateResult, PointerMove
 from index.registry import Registry, find_bundle, open_registry
 from index.reindex import reindex
@@ -271,6 +272,7 @@ def bench(
     typer.echo(json.dumps([asdict(line) for line in lines])) if as_json else print_table(benchmark_table(lines, k))
 
 
+app.command("import-vectors")(import_vectors)
 app.command("bench-kinds")(bench_kinds)
 app.command("bench-auto")(bench_auto)
 app.command("bench-filters")(bench_filters)
@@ -292,19 +294,9 @@ def _fetch(bundle: str, copies: Path) -> Path:
 
 
 def _gate(registry: Registry, bundle_id: str, limits: list[str] | None, replay: Path | None) -> GateReport:
-    serving, path = registry.current_id(), registry.fetch(bundle_id)
-    current = None if serving is None else _fetch_current(registry, serving)
     user_ids = () if replay is None else _lines(replay)
-    use_threads(1)  # as the service searches
     with Console(stderr=True).status("running the gate"):
-        return check_bundle(path, current, parse_limits(limits or ()), replay=user_ids)
-
-
-def _fetch_current(registry: Registry, bundle_id: str) -> Path:
-    try:
-        return registry.fetch(bundle_id)
-    except BundleError:  # a damaged bundle in a bucket does not block a good one: the gate says that it is unreadable
-        return registry.folder / bundle_id
+        return gate_bundle(registry, bundle_id, parse_limits(limits or ()), replay=user_ids)
 
 
 def _lines(file: Path) -> list[str]:

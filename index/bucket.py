@@ -25,7 +25,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import AzureStore, GCSStore, S3Store, from_url
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from index.bundle_store import CARD, ENCODERS, StoredFile, StoreUnavailableError, WriteConflictError
 from index.encoders import parse_card
@@ -79,7 +79,13 @@ def no_progress(what: str, n_bytes: int) -> AbstractContextManager[OnBytes]:
 def progress_bar(what: str, n_bytes: int) -> Iterator[OnBytes]:
     """A ProgressDisplay that draws a bar and removes it at the end; draws nothing where there is no terminal."""
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(what, total=n_bytes)
         yield lambda n: progress.advance(task, n)

@@ -20,6 +20,7 @@ from index.errors import BundleError, InputError
 from index.flat import FLAT, flat_file_size
 from index.ids import IdTable, PackedStrings
 from index.item_index import ItemIndex
+from index.item_map import ItemMap, check_map, map_of
 from index.layout import PROJECTION, BundleSizes, check_projections, layout
 from index.manifest import INDEX, MANIFEST, AnchorInfo, Manifest, check_file_names, read_manifest
 from index.probing.probed_indexes import NO_RECORD, ProbedIndexes
@@ -61,6 +62,7 @@ class Bundle:
     recency: Recency | None = None  # None: all past items count alike
     anchor: AnchorContent | None = None
     projections: Mapping[str, Array] = field(default_factory=dict)  # by modality, from raw features to neighbours
+    map: ItemMap | None = None  # of the items, in two dimensions
     verified: bool = False  # whether all sums were checked
     mapped: bool = True  # False: the arrays are in memory
     probed: ProbedIndexes = NO_RECORD  # the index files that are known to be sound
@@ -156,6 +158,7 @@ class Bundle:
             "seen/item_users.npy": self.seen_item_users,
             **(dict(anchor_arrays(self.anchor)) if self.anchor is not None else {}),
             **{f"{PROJECTION}/{name}.npy": rows for name, rows in self.projections.items()},
+            **({} if self.map is None else self.map.arrays()),
         }
 
 
@@ -195,6 +198,7 @@ def open_bundle(
         _check_layout(path, manifest, arrays)
         if not known:
             check_ranges(path, manifest.sizes, arrays)
+            check_map(manifest.sizes.clusters, arrays)
         verified = verify or known
         others = [one for one in shared_with if one.mapped == mapped and (one.verified or not verified)]
         shared = _shared_arrays(manifest, arrays, others)
@@ -298,6 +302,7 @@ def _bundle(path: Path, manifest: Manifest, arrays: dict[str, Array], *, verifie
         recency=manifest.recency,
         anchor=None if manifest.anchor is None else _anchor(manifest.anchor, below("anchor")),
         projections=below(PROJECTION),
+        map=None if manifest.map is None else map_of(manifest.map, arrays),
         verified=verified,
         mapped=mapped,
     )

@@ -108,11 +108,9 @@ def _coverage(lists: RecommendedLists, bundle: Bundle, current: float | None, li
 
 
 def _overlap(bundle: Bundle, new: Array, current: Bundle, old: Array, limits: GateLimits) -> GateCheck:
-    shares = []
-    for new_rows, old_rows in zip(new.tolist(), old.tolist(), strict=True):
-        ours = {bundle.item_ids[row] for row in new_rows if row >= 0}
-        theirs = {current.item_ids[row] for row in old_rows if row >= 0}
-        shares.append(len(ours & theirs) / max(len(ours), len(theirs), 1))
+    shares = [
+        common_share(ours, theirs) for ours, theirs in zip(ids_of(bundle, new), ids_of(current, old), strict=True)
+    ]
     mean = float(np.mean(shares))
     return GateCheck(
         name="overlap of lists",
@@ -120,6 +118,16 @@ def _overlap(bundle: Bundle, new: Array, current: Bundle, old: Array, limits: Ga
         found=f"{mean:.1%} of the top {new.shape[1]}, {len(shares)} users that both bundles know",
         required=f"{limits.overlap_floor:.0%} to {limits.overlap_ceiling:.0%}",
     )
+
+
+def ids_of(bundle: Bundle, lists: Array) -> Iterator[list[str]]:
+    """The item ids of each list of rows (m, k), without the -1 of places that are empty."""
+    return ([bundle.item_ids[row] for row in rows if row >= 0] for rows in lists.tolist())
+
+
+def common_share(ours: Sequence[str], theirs: Sequence[str]) -> float:
+    """The number of items that both lists have, divided by the length of the longer one."""
+    return len(set(ours) & set(theirs)) / max(len(ours), len(theirs), 1)
 
 
 def size_checks(bundle: Bundle, current: Bundle | None, limits: GateLimits) -> Iterator[GateCheck]:

@@ -14,6 +14,7 @@ from index.errors import InputError
 from index.gate_report import TOLERANCE
 from index.ids import IdTable, PackedStrings
 from index.invariants import fold_in_error, part_sum_error
+from index.item_map import ItemMap, check_map
 from index.json_values import json_flaw
 from index.layout import PROJECTION, BundleSizes, check_array, check_projections, layout
 from index.manifest import MODALITIES, PARTS, AnchorInfo, EncoderInfo
@@ -88,6 +89,7 @@ class BundleContent:
     events_position: int | None = None  # of the last event of the service's log that training included
     attribute_types: Mapping[str, AttributeType] = field(default_factory=dict)
     encoders: Mapping[str, EncoderInfo] = field(default_factory=dict)  # by modality, of the raw content of items
+    map: ItemMap | None = None  # of the items, in two dimensions
     forgotten: Sequence[str] = ()  # receipts of the people whom training left out on request
 
     @property
@@ -104,6 +106,7 @@ class BundleContent:
             anchor_widths=None if self.anchor is None else tuple(self.anchor.widths.items()),
             anchor_fold_in=self.anchor is not None and self.anchor.fold_in_mean is not None,
             projections=tuple((name, len(array)) for name, array in self.projections.items()),
+            clusters=None if self.map is None else self.map.clusters,
         )
 
     def seen(self, user_row: int) -> Array:
@@ -129,6 +132,8 @@ def checked_arrays(content: BundleContent) -> dict[str, Array]:
     _check_names("projections", content.projections, MODALITIES)
     if content.anchor is not None:
         _check_anchor(content.anchor, content.item_parts)
+    if content.map is not None:
+        _check_map_info(content.map)
     sizes = content.sizes
     _check_sizes(sizes, content)
     arrays = dict(_given_arrays(content))
@@ -136,6 +141,7 @@ def checked_arrays(content: BundleContent) -> dict[str, Array]:
     for name, array in arrays.items():
         check_array(name, array, expected[name])
     check_projections(sizes, arrays)
+    check_map(sizes.clusters, arrays)
     _check_seen(content, sizes)
     _check_invariants(content)
     return arrays | _derived_arrays(content, sizes)
@@ -151,6 +157,8 @@ def _given_arrays(content: BundleContent) -> Iterator[tuple[str, Array]]:
     yield from ((f"item_parts/{part}.npy", array) for part, array in content.item_parts.items())
     yield from ((f"neighbours/{modality}.npy", array) for modality, array in content.neighbours.items())
     yield from ((f"{PROJECTION}/{modality}.npy", array) for modality, array in content.projections.items())
+    if content.map is not None:
+        yield from content.map.arrays().items()
     yield "seen/user_offsets.npy", content.seen_offsets
     yield "seen/user_items.npy", content.seen_items
     yield "popularity/count.npy", content.popularity_count
@@ -228,6 +236,13 @@ def _check_anchor(anchor: AnchorContent, parts: Mapping[str, Array]) -> None:
         _ = anchor.info
     except ValidationError as error:
         raise InputError(f"anchor: {explained(error)}") from error
+
+
+def _check_map_info(item_map: ItemMap) -> None:
+    try:
+        _ = item_map.info
+    except ValidationError as error:
+        raise InputError(f"map: {explained(error)}") from error
 
 
 def _check_sizes(sizes: BundleSizes, content: BundleContent) -> None:

@@ -104,6 +104,15 @@ class IdTable:
         found = (self.row(outside_id) for outside_id in outside_ids)
         return np.fromiter((-1 if row is None else row for row in found), np.int64, len(outside_ids))
 
+    def shared_with(self, other: "IdTable") -> Array:
+        """The ascending rows of ids that the other table has too, by their hashes of 64 bits alone."""
+        shared = np.zeros(len(self), bool)
+        for start in range(0, len(self) if len(other) else 0, _AT_ONCE):
+            hashes = self.hashes[start : start + _AT_ONCE]
+            places = np.minimum(other.hashes.searchsorted(hashes), len(other) - 1)
+            shared[self.hash_rows[start : start + _AT_ONCE]] = other.hashes[places] == hashes
+        return np.flatnonzero(shared)
+
     def arrays(self) -> dict[str, Array]:
         """The arrays to store, by file stem."""
         return {**self.strings.arrays(), "hashes": self.hashes, "rows": self.hash_rows}

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from index.errors import InputError
+from index.item_map import CLUSTERS, POSITIONS
 from index.tables import Precision
 
 Array = np.ndarray[Any, Any]
@@ -30,6 +31,7 @@ class BundleSizes:
     anchor_widths: tuple[tuple[str, int], ...] | None = None  # by modality, of the features that predict an anchor
     anchor_fold_in: bool = False  # whether they predict fold_in, too
     projections: tuple[tuple[str, int], ...] = ()  # by modality, of the features that neighbours are projections of
+    clusters: int | None = None  # of the map of the items; None: there is no map
     precision: Precision = "float32"  # of the tables that need not be exact: all vectors but item_embeddings
 
     @property
@@ -75,6 +77,7 @@ def layout(sizes: BundleSizes) -> dict[str, ArraySpec]:
         **{
             f"{PROJECTION}/{modality}.npy": ArraySpec("float32", (width, None)) for modality, width in sizes.projections
         },
+        **_map(sizes),
         **_id_table("user_ids", users),
         **_id_table("item_ids", items),
         **_strings("items", items),
@@ -104,6 +107,12 @@ def _anchor(sizes: BundleSizes) -> dict[str, ArraySpec]:
     if sizes.anchor_fold_in:
         specs["anchor/fold_in_mean.npy"] = ArraySpec("float32", (d,))
     return specs
+
+
+def _map(sizes: BundleSizes) -> dict[str, ArraySpec]:
+    if sizes.clusters is None:
+        return {}
+    return {POSITIONS: ArraySpec("float32", (sizes.n_items, 2)), CLUSTERS: ArraySpec("uint16", (sizes.n_items,))}
 
 
 def check_projections(sizes: BundleSizes, arrays: Mapping[str, Array]) -> None:

@@ -12,17 +12,18 @@ from index import modality
 from index.attribute_types import AttributeType
 from index.errors import BundleError
 from index.frozen_model import FrozenModel
+from index.item_map import MapInfo
 from index.layout import BundleSizes, layout
 from index.reading import read_document, reason
 from index.recency import Recency
 from index.tables import Precision
 from index.validation import explained
 
-FORMAT = 4
-# 3: attributes have no declared types, encoders no files, no people were left out, and nothing predicts fold-in or
-# neighbours of an item that training never saw. 2: also, all tables are float32. 1: also, every user has an own term,
-# all past items count alike, there is no anchor.
-READABLE = (1, 2, 3, 4)
+FORMAT = 5
+# 4: there is no map of the items. 3: also, attributes have no declared types, encoders no files, no people were left
+# out, and nothing predicts fold-in or neighbours of an item that training never saw. 2: also, all tables are float32.
+# 1: also, every user has an own term, all past items count alike, there is no anchor.
+READABLE = (1, 2, 3, 4, 5)
 MANIFEST = "manifest.json"
 INDEX = "index/item.faiss"
 PARTS = ("id", "text", "image", "multimodal", "anchor")
@@ -106,7 +107,7 @@ class EncoderInfo(FrozenModel):
 class Manifest(FrozenModel):
     """The contents of `manifest.json`. The bundle id ends in eight hex digits, the digest of all other fields."""
 
-    format: Literal[1, 2, 3, 4]
+    format: Literal[1, 2, 3, 4, 5]
     bundle_id: Annotated[str, Field(pattern=f"^{BUNDLE_ID.pattern}$")]
     model: Annotated[str, Field(pattern="^[a-z0-9][a-z0-9_-]{0,63}$")]
     config: dict[str, Any]
@@ -130,6 +131,7 @@ class Manifest(FrozenModel):
     parts: Annotated[tuple[Part, ...], Field(min_length=1)]
     neighbours: tuple[Modality, ...]
     projections: dict[Modality, Size] = Field(default_factory=dict)  # width of the features that each one projects
+    map: MapInfo | None = None  # None: there is no map of the items
     index: IndexInfo
     files: dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]]
 
@@ -147,6 +149,7 @@ class Manifest(FrozenModel):
             anchor_widths=None if self.anchor is None else tuple(self.anchor.widths.items()),
             anchor_fold_in=self.anchor is not None and self.anchor.fold_in,
             projections=tuple(self.projections.items()),
+            clusters=None if self.map is None else self.map.clusters,
             precision=self.tables.precision,
         )
 

@@ -18,9 +18,10 @@ _KINDS = {
     "index/": ("index", "item"),
     "item_ids/": ("item ids", "item"),
     "items/": ("metadata", "item"),
-    "neighbours/": ("neighbours", "item"),
+    "neighbours": ("neighbours", "item"),  # with the projections that give them
     "popularity/": ("popularity", "item"),
     "anchor/": ("anchor", "item"),
+    "map/": ("map", "item"),
     "seen/item_": ("seen, by item", "item"),
     "user_embeddings": ("user vectors", "user"),
     "user_own": ("own terms", "user"),

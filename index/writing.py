@@ -130,6 +130,7 @@ def _record(content: BundleContent, created_at: datetime) -> dict[str, Any]:
         "parts": list(sizes.parts),
         "neighbours": list(sizes.neighbours),
         "projections": dict(sizes.projections),
+        "map": None if content.map is None else content.map.info.model_dump(),
     }
     return _checked_record(record)
 

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+import structlog
 import typer
 from fastapi import FastAPI
 
@@ -29,7 +30,8 @@ from service.events.open_log import check_log
 from service.experiments.experiments_file import read_experiment
 from service.hidden.sqlite_store import SqliteHiddenItems
 from service.http.security.keys import new_key as make_key
-from service.http.server import make_server, worker_listeners
+from service.http.server import Server, make_server, worker_listeners
+from service.http.start_entry import start_entry
 from service.items.export import export_all as export_all_items
 from service.items.open_store import check_store
 from service.live import CONTROL_FILE, PEOPLE_FILE
@@ -46,6 +48,8 @@ from service.settings_page import settings_page
 from service.telemetry.logs import configure_logging
 from service.workers.supervisor import run_workers
 from service.workers.worker import Worker, share_of
+
+log = structlog.get_logger()
 
 THREAD_SWITCH_S = 0.0005  # the event loop waits so long for a thread that computes; Python's 5 ms are felt
 
@@ -85,7 +89,11 @@ def run(
 
 def _serve(settings: Settings) -> None:
     # Objects made by then live to the end: a garbage collection over them delayed responses by 0.1 s.
-    server = make_server(_app(settings), settings, on_listening=gc.freeze)
+    def on_listening() -> None:
+        gc.freeze()
+        _log_start(server, settings, n_workers=1)
+
+    server = make_server(_app(settings), settings, on_listening=on_listening)
     server.run()
     if not server.started:
         sys.exit(1)
@@ -98,11 +106,18 @@ def _serve_as_worker(settings: Settings, worker: Worker, sockets: list[socket.so
     def on_listening() -> None:
         gc.freeze()
         worker.memory.table.show_ready(worker.number, ready=True, now=time.monotonic())
+        if worker.number == 0:  # one entry for all
+            _log_start(server, settings, worker.n_workers)
 
     server = make_server(_app(own, worker), own, on_listening=on_listening)
     server.run(sockets)
     if not server.started:
         sys.exit(1)
+
+
+def _log_start(server: Server, settings: Settings, n_workers: int) -> None:
+    if server.served is not None and server.port is not None:
+        log.info("serving", **start_entry(settings, server.served, server.port, n_workers))
 
 
 def _app(settings: Settings, worker: Worker | None = None) -> FastAPI:

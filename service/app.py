@@ -20,12 +20,14 @@ from index.errors import InputError
 from index.extras import missing_package
 from service.bundles.open_published import OpenedBundle, open_published
 from service.errors import ServiceError, describe, error_body, request_id_of
-from service.http.console_page import console_routes
+from service.http.console_page import console_paths, console_routes, read_console
 from service.http.docs_page import docs_routes
+from service.http.first_page import ROOT, first_page
 from service.http.middleware import ObservabilityMiddleware
 from service.http.openapi import DocumentedApp
 from service.http.route import DispatchMiddleware
 from service.http.routes import (
+    bundle_comparison,
     bundles,
     events,
     experiment_report,
@@ -34,6 +36,7 @@ from service.http.routes import (
     images,
     item_changes,
     item_list,
+    item_map,
     items,
     popular,
     recommend,
@@ -45,7 +48,7 @@ from service.http.routes import (
 from service.http.security.admission import AdmissionMiddleware
 from service.http.security.assembly import Security
 from service.http.start_requests import start_requests
-from service.items.image_urls import image_urls
+from service.items.image_urls import picture_origins
 from service.settings import Settings
 from service.state import STATE, open_service
 from service.telemetry.metrics import Metrics
@@ -69,7 +72,9 @@ HANDLED = (ServiceError, HTTPException, RequestValidationError)
 def create_app(settings: Settings, *, opened: OpenedBundle | None = None, worker: Worker | None = None) -> FastAPI:
     """The application; it serves `opened`, or opens the published bundle when it starts, alone or as a worker."""
     metrics = Metrics()
-    security = Security(settings, metrics, worker)
+    console = read_console() if settings.shows_console else None
+    pages = console_paths(console) if settings.shows_console else frozenset[str]()
+    security = Security(settings, metrics, worker, pages | {ROOT})
     traces = _traces(settings)
     routes = _routes(settings)
     for route in routes:
@@ -91,8 +96,11 @@ def create_app(settings: Settings, *, opened: OpenedBundle | None = None, worker
     if settings.docs:
         app.router.routes.extend(docs_routes(TITLE, app.openapi))
     if settings.shows_console:
-        hosts = image_urls(settings.images).origins
-        app.router.routes.extend(security.on_admin_port(page) for page in console_routes(hosts))
+        hosts = picture_origins(settings.images, settings.image_hosts)
+        app.router.routes.extend(security.on_admin_port(page) for page in console_routes(console, hosts))
+    app.router.routes.append(
+        first_page(console=settings.shows_console, docs=settings.docs, admin_port=settings.admin_port)
+    )
     # The last one added is the outermost.
     app.add_middleware(DispatchMiddleware, routes=routes)
     app.add_middleware(AdmissionMiddleware, admission=security.admission)
@@ -111,6 +119,7 @@ def _routes(settings: Settings) -> list[APIRoute]:
         *items.routes(settings),
         *images.routes(settings),
         *item_list.routes(settings),
+        *item_map.routes(settings),
         *item_changes.routes(settings),
         *popular.routes(settings),
         *user_list.routes(settings),
@@ -118,6 +127,7 @@ def _routes(settings: Settings) -> list[APIRoute]:
         *events.routes(settings),
         *retrain.routes(),
         *bundles.routes(),
+        *bundle_comparison.routes(),
         *experiments.routes(),
         *experiment_report.routes(),
         *health.routes(),

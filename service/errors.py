@@ -55,6 +55,13 @@ class UnknownImageError(ServiceError):
     code = "unknown_image"
 
 
+class NoMapError(ServiceError):
+    """The bundle has no map of its items."""
+
+    status = 404
+    code = "no_map"
+
+
 class UnknownUserError(ServiceError):
     """The user is unknown, and the operator chose this error over popular items."""
 
@@ -77,6 +84,13 @@ class ForbiddenError(ServiceError):
 
     status = 403
     code = "forbidden"
+
+
+class CrossSiteError(ServiceError):
+    """A page of another site sent this to a service without API keys."""
+
+    status = 403
+    code = "cross_site"
 
 
 class RateLimitedError(ServiceError):

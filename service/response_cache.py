@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from cachetools import LRUCache
 
-from service.ranking.profile import Profile
+from index.recommending.profile import Profile
 
 OVERHEAD_BYTES = 500  # of an entry beside its body: a short key, tuples, the table
 SHORT_KEY_BYTES = 200  # of the strings of a key that OVERHEAD_BYTES covers

@@ -42,6 +42,7 @@ PREFIX = "RECO_"
 ELSEWHERE = {  # what decides instead of a variable that is no setting
     "RECO_EVENT_HALF_LIFE_DAYS": "the bundle's recency weighs past items, by their rank in events (docs/bundle.md)"
 }
+OF_CALLERS = PREFIX + "KEY"  # the API key of a caller in the same shell, by the console's commands
 MEGABYTE = 1_000_000
 
 Count = Annotated[int, Field(ge=1)]
@@ -139,8 +140,8 @@ class HttpSettings(_Group):
     docs: bool = Field(True, description="serve /docs and /openapi.json")
     console: bool | None = Field(
         None,
-        description="serve /console, a web page (docs/console.md); unset: where `host` is a loopback address. "
-        "Elsewhere it needs api_keys_file and admin_port, and is on that port",
+        description="serve /console (docs/console.md), on admin_port if set; unset: where only this machine reaches "
+        "the service. Elsewhere it needs api_keys_file and admin_port",
     )
     answer_cache_mb: Annotated[int, Field(ge=0)] = Field(
         128, description="size of the response cache in megabytes; 0: no responses are cached"
@@ -411,6 +412,8 @@ class RankingSettings(MilvusSettings):
         if not images.startswith(("https://", "http://")):
             raise ValueError("expected a folder that exists, or a prefix that begins with https:// or http://")
         prefix = TypeAdapter(HttpUrl).validate_python(images)
+        if not images.isprintable():
+            raise ValueError("expected a URL prefix without line breaks and other control characters")
         if prefix.query is not None or prefix.fragment is not None:
             raise ValueError("expected a URL prefix without ? and #: the names of pictures are put behind it")
         return images
@@ -637,15 +640,29 @@ class Settings(
     )
 
     @property
+    def open_addresses(self) -> tuple[str, ...]:
+        """The addresses that are listened on and that other machines may reach."""
+        addresses = (self.host,) if self.admin_port is None else (self.host, self.admin_host)
+        return tuple(address for address in addresses if not is_loopback(address))
+
+    @property
+    def is_of_this_machine(self) -> bool:
+        """Whether only this machine reaches the service: by its addresses, and no proxy passes on what others send."""
+        return not self.open_addresses and not self.trusted_proxies
+
+    @property
     def shows_console(self) -> bool:
         """Whether /console is served."""
-        return is_loopback(self.host) if self.console is None else self.console
+        return self.is_of_this_machine if self.console is None else self.console
 
     @model_validator(mode="after")
     def _console_is_guarded(self) -> Self:
-        if self.console and not is_loopback(self.host) and None in (self.api_keys_file, self.admin_port):
+        needed = {"api_keys_file": self.api_keys_file, "admin_port": self.admin_port}
+        missing = [name for name, value in needed.items() if value is None]
+        if self.console and self.open_addresses and missing:
             raise ValueError(
-                f"console=true with host={self.host}, which others can reach, needs api_keys_file and admin_port"
+                f"found {PREFIX}CONSOLE=true, and other machines may reach {self.open_addresses[0]}; expected "
+                f"{' and '.join(PREFIX + name.upper() for name in missing)} too, or a loopback address"
             )
         return self
 
@@ -693,7 +710,7 @@ def _sentence(one: ErrorDetails) -> str:
 def _refuse_unknown(names: list[str]) -> None:
     """An unknown RECO_ variable is a typo of a known one far more often than a harmless extra."""
     known = [PREFIX + field.upper() for field in Settings.model_fields]
-    for name in names:
+    for name in [one for one in names if one != OF_CALLERS]:
         if name.upper() in ELSEWHERE:
             raise InputError(f"{name}: no setting of the service; {ELSEWHERE[name.upper()]}; unset it")
         if name.upper().startswith(PREFIX) and name.upper() not in known:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from service.http.console_page import BUILT
 
@@ -69,7 +69,7 @@ def open_view(page: Page, base_url: str, view: str) -> None:
     """Open a view by its address, such as `try?user=user-3`, and wait until nothing in it loads."""
     page.goto(f"{base_url}/console#/{view}")
     page.wait_for_selector("main h1")
-    page.wait_for_function("!document.querySelector('[role=status]')?.textContent.startsWith('Loading')")
+    expect(page.locator("[role=status]", has_text=re.compile("^Loading"))).to_have_count(0, timeout=20_000)
 
 
 def serious_problems(page: Page) -> list[str]:

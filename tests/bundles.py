@@ -16,6 +16,7 @@ import numpy as np
 from index.bundle import BundleContent, write_bundle
 from index.content import AnchorContent
 from index.invariants import fold_in_sums
+from index.item_map import ItemMap
 from index.manifest import INDEX, MANIFEST, MODALITIES, PARTS, digest_of, manifest_bytes
 from index.recency import Recency
 from index.storage import sha256_of
@@ -175,6 +176,18 @@ def make_anchor(embedding_size: int = 8, *, seed: int = 0, **changes: Any) -> An
         "fold_in_weights": {modality: _normal(rng, width, embedding_size) for modality, width in widths.items()},
     }
     return AnchorContent(**(fields | changes))
+
+
+def make_map(n_items: int = 40, *, seed: int = 0, clusters: int = 4, **changes: Any) -> ItemMap:
+    """A map with items anywhere on it."""
+    rng = np.random.default_rng(seed)
+    fields: dict[str, Any] = {
+        "method": "random",
+        "clusters": clusters,
+        "positions": rng.random((n_items, 2), dtype=np.float32),
+        "cluster_of": (np.arange(n_items) % clusters).astype(np.uint16),
+    }
+    return ItemMap(**(fields | changes))
 
 
 def _normal(rng: np.random.Generator, n: int, size: int) -> np.ndarray:

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from index.attribute_types import parse_time
 from index.ids import IdTable, PackedStrings
+from index.recommending.steps import done
 from service.ranking.facets import Facets, build_facets
 from service.ranking.filters.evaluation import Selection
 from service.ranking.filters.expression import (
@@ -26,7 +27,6 @@ from service.ranking.filters.expression import (
     Value,
 )
 from service.ranking.filters.parsing import Filter
-from service.ranking.turns import done
 
 NOW = 1_770_000_000.0 // 60 * 60
 WORDS = ("red", "blue", "Grün", "dark red", "x")

@@ -1,5 +1,6 @@
-"""The sessions in the README, docs/living-catalogue.md and docs/experiments.md: each goes on where the last one ends.
+"""The sessions in docs/first-session.md, docs/living-catalogue.md and docs/experiments.md.
 
+Each goes on where the last one ends.
 Every line is run, in one shell, and answers as it is shown.
 """
 
@@ -9,8 +10,8 @@ import re
 import pytest
 from shown_session import as_shown, run, steps
 
-README, CATALOGUE, EXPERIMENT = map(steps, ("README.md", "docs/living-catalogue.md", "docs/experiments.md"))
-ALL = (*README, *CATALOGUE, *EXPERIMENT)
+FIRST, CATALOGUE, EXPERIMENT = map(steps, ("docs/first-session.md", "docs/living-catalogue.md", "docs/experiments.md"))
+ALL = (*FIRST, *CATALOGUE, *EXPERIMENT)
 
 
 @pytest.fixture(scope="module")
@@ -20,21 +21,21 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def test_every_command_answers_as_it_is_shown(outputs: list[str]) -> None:
-    assert min(len(README), len(CATALOGUE), len(EXPERIMENT)) > 10
+    assert min(len(FIRST), len(CATALOGUE), len(EXPERIMENT)) > 10
     for (command, shown), output in zip(ALL, outputs, strict=True):
         if shown:
             assert re.fullmatch(as_shown(shown), output.strip(), re.DOTALL), f"{command}{output}"
 
 
-def test_the_readme_ends_on_the_bundle_that_it_began_with(outputs: list[str]) -> None:
-    of_ann = [json.loads(out) for (command, _), out in zip(README, outputs, strict=False) if "/ann" in command]
+def test_the_first_session_ends_on_the_bundle_that_it_began_with(outputs: list[str]) -> None:
+    of_ann = [json.loads(out) for (command, _), out in zip(FIRST, outputs, strict=False) if "/ann" in command]
     unknown, told, retrained, back = of_ann
     assert unknown["bundle"] == told["bundle"] == back["bundle"] != retrained["bundle"]
     assert unknown["items"] != told["items"]
 
 
 def test_a_new_product_is_explained_by_its_words_and_looks_alone(outputs: list[str]) -> None:
-    of_catalogue = zip(CATALOGUE, outputs[len(README) : len(README) + len(CATALOGUE)], strict=True)
+    of_catalogue = zip(CATALOGUE, outputs[len(FIRST) : len(FIRST) + len(CATALOGUE)], strict=True)
     ((item, *_),) = [json.loads(out)["items"] for (command, _), out in of_catalogue if "explain" in command]
     parts = item["explanation"]["parts"]
     assert parts["text"] > 0 < parts["image"]

@@ -337,6 +337,9 @@ def export(
         typer.Option(help="Of users' vectors, parts and fold-in: float16 halves, int8 quarters them; items are exact."),
     ] = "float32",
     encoders: Encoders = "auto",
+    with_map: Annotated[
+        bool, typer.Option("--map/--no-map", help="Put the items on a map in two dimensions, which the console shows.")
+    ] = True,
     copies: Copies = COPIES,
 ) -> None:
     """Write a finished run as a bundle with its search index. It goes live with `python -m index publish`."""
@@ -354,6 +357,7 @@ def export(
         precision=precision,
         trend_half_life_days=trend_half_life_days,
         encoders=encoders,
+        with_map=with_map,
     )
     bundles.evict_copies(path.name)
     print(bundles.location(path.name))

@@ -19,6 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from index import trend
 from index.attribute_types import AttributeType
 from index.errors import InputError
 from index.reading import open_array, read_document
@@ -32,7 +33,7 @@ from trainer.splits import Protocol, SplitKind, split_labels, time_validation
 FORMAT: Literal[1] = 1
 MODALITIES = ("text", "image", "multimodal")
 SPLIT_NAMES = ("train", "valid", "test")
-NO_TIME = -1  # timestamp of an interaction whose time is not known
+NO_TIME = trend.NO_TIME  # timestamp of an interaction whose time is not known
 TABLES = ("interactions.parquet", "users.parquet", "items.parquet")
 
 INTERACTION_SCHEMA = pl.Schema(

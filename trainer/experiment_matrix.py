@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from trainer.evaluator import METRICS, figure_names, list_lengths, per_user_name
 from trainer.expressiveness import FIGURES
 from trainer.fit import fit
 from trainer.inputs import require_data
-from trainer.progress import print_status
+from trainer.progress import print_status, spoken
 from trainer.run_folder import RunFolder, RunResult
 from trainer.splits import Protocol
 from trainer.statistics import PairedTest, holm, paired_test
@@ -156,13 +157,21 @@ def _lacking(datasets: Mapping[str, Dataset], configs: Mapping[str, RunConfig]) 
 
 
 def run_plan(plan: ExperimentPlan, on_run: Callable[[str], None] = lambda _: None) -> Results:
-    """Fit the runs that are not finished; calls `on_run` with the name of each run before it starts."""
-    results: dict[Cell, dict[int, RunResult]] = {}
-    for cell in plan.cells():
-        results[cell] = {}
-        for seed, (config, folder) in plan.runs(cell).items():
-            on_run(f"{cell.data}, {cell.config}, seed {seed}")
-            results[cell][seed] = fit(plan.datasets[cell.data], config, folder)
+    """Fit the runs that are not finished; calls `on_run` with the name of each run before it starts.
+
+    The name has the time left where each configuration that is left has run before, as with several seeds.
+    """
+    results: dict[Cell, dict[int, RunResult]] = {cell: {} for cell in plan.cells()}
+    runs = [(cell, seed) for cell in results for seed in plan.runs(cell)]
+    seconds: dict[str, float] = {}  # of a configuration's latest run
+    for number, (cell, seed) in enumerate(runs, start=1):
+        rest = [later.config for later, _ in runs[number - 1 :]]
+        left = f", about {spoken(sum(map(seconds.__getitem__, rest)))} left" if seconds.keys() >= {*rest} else ""
+        on_run(f"{cell.data}, {cell.config}, seed {seed} (run {number} of {len(runs)}{left})")
+        started = monotonic()
+        config, folder = plan.runs(cell)[seed]
+        results[cell][seed] = fit(plan.datasets[cell.data], config, folder)
+        seconds[cell.config] = monotonic() - started
     return results
 
 

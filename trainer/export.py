@@ -1,7 +1,7 @@
 """Takes a fitted model apart into a bundle (docs/bundle.md)."""
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -10,21 +10,24 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from index import neighbour_rows
 from index.auto.choice import AUTO, AutoLimits
 from index.bundle import BundleContent, write_bundle
 from index.console_tables import index_line
 from index.errors import InputError
 from index.manifest import EncoderInfo, TablesInfo, read_manifest
+from index.neighbour_rows import projection_of
 from index.progress import built_kinds
-from index.ranking import unit_rows
 from index.registry import Registry
 from index.tables import Precision
+from index.trend import decayed_counts
+from trainer.catalogue_map import catalogue_map
 from trainer.config import RunConfig
 from trainer.content_path import content_anchor
 from trainer.data import Dataset
 from trainer.features import forget_pages
 from trainer.fit import make_model
-from trainer.histories import Histories, decayed_counts
+from trainer.histories import Histories
 from trainer.item_pictures import picture_reference
 from trainer.models.base import Factors, RecommenderModel
 from trainer.progress import print_status
@@ -34,12 +37,6 @@ from trainer.run_folder import RunFolder, RunResult
 
 Array = np.ndarray[Any, np.dtype[Any]]
 EncoderChoice = Literal["auto", "none"]
-
-NEIGHBOUR_WIDTH = 256
-"""Widest feature row that a bundle keeps per item and modality."""
-
-_ROWS_AT_ONCE = 4_096
-"""Of features in float32, and in float64."""
 
 
 def export_run(
@@ -55,6 +52,7 @@ def export_run(
     events_position: int | None = None,
     forgotten: Collection[str] = (),
     encoders: EncoderChoice = "auto",
+    with_map: bool = True,
 ) -> Path:
     """Write the best state of a finished run as a bundle, with its index, into a registry; it is not published.
 
@@ -72,6 +70,7 @@ def export_run(
         events_position: of the last event in the log that the data include.
         forgotten: receipts of the people whom the data leave out on request.
         encoders: `auto` puts the encoders of the data's features beside the bundle, once for all bundles.
+        with_map: puts the items on a map (trainer/catalogue_map.py), which the console shows.
 
     Returns:
         The bundle's folder on this machine.
@@ -92,6 +91,7 @@ def export_run(
         events_position=events_position,
         forgotten=tuple(forgotten),
         encoders=_encoders(dataset, registry, encoders),
+        map=catalogue_map(content.item_embeddings, content.seed) if with_map else None,
     )
     with built_kinds() as tell:
         path = write_bundle(
@@ -153,7 +153,9 @@ def content_of(
     degrees = np.bincount(seen.items, minlength=dataset.n_items)
     with torch.no_grad():
         anchor = content_anchor(factors, dataset.features, degrees)
-    projections = {name: projection_of(rows) for name, rows in dataset.features.items() if is_projected(rows)}
+    projections = {
+        name: projection_of(rows) for name, rows in dataset.features.items() if neighbour_rows.is_projected(rows)
+    }
     return BundleContent(
         model=config.model.name,
         config=config.model_dump(mode="json"),
@@ -189,35 +191,11 @@ def popularity(dataset: Dataset, half_life_days: float) -> tuple[Array, Array]:
     return count, trend.astype(np.float32)
 
 
-def is_projected(features: Array) -> bool:
-    """Whether the features are wider than what a bundle keeps of them."""
-    return bool(features.shape[1] > NEIGHBOUR_WIDTH)
-
-
-def projection_of(features: Array) -> Array:
-    """The leading singular directions of the features' unit rows (width, NEIGHBOUR_WIDTH) float32."""
-    crossed = sum(block.T @ block for _, block in _unit_blocks(features, np.float64))
-    _, directions = np.linalg.eigh(crossed)  # ascending eigenvalues
-    return np.ascontiguousarray(directions[:, -NEIGHBOUR_WIDTH:], np.float32)
-
-
 def compact(features: Array, projection: Array | None = None) -> Array:
-    """Unit rows (n_items, at most NEIGHBOUR_WIDTH) float16 of the features, or of their projection.
-
-    Inner products of the result are the cosines of the features, up to the variance left out and half precision.
-    Features of any precision, memory-mapped ones too, are read some rows at a time.
-    """
-    kept = np.empty((len(features), features.shape[1] if projection is None else projection.shape[1]), np.float16)
-    for part, block in _unit_blocks(features, np.float32):
-        kept[part] = block if projection is None else unit_rows(block @ projection)
+    """As index.neighbour_rows.compact, and none of the features' file stays in memory."""
+    kept = neighbour_rows.compact(features, projection)
     forget_pages(features)
     return kept
-
-
-def _unit_blocks(features: Array, precision: type[np.floating[Any]]) -> Iterator[tuple[slice, Array]]:
-    for start in range(0, len(features), _ROWS_AT_ONCE):
-        part = slice(start, start + _ROWS_AT_ONCE)
-        yield part, unit_rows(np.asarray(features[part], dtype=np.float32)).astype(precision)
 
 
 def bundle_metrics(result: RunResult) -> dict[str, dict[str, float]]:

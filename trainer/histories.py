@@ -7,12 +7,12 @@ import numpy as np
 import scipy.sparse as sp
 
 from index.recency import Recency, past_weights
-from trainer.data import NO_TIME, Interactions
+from index.trend import NO_TIME, decayed_counts
+from trainer.data import Interactions
 from trainer.progress import track
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-SECONDS_A_DAY = 86_400.0
 MOST_PAIRS = 300_000_000
 """Pairs of an item and one that follows it that are counted at most: minutes."""
 
@@ -140,15 +140,3 @@ class Histories:
     def decayed_counts(self, half_life_days: float) -> Array:
         """(n_items,) float64 interactions by age: one of `half_life_days` before the newest counts half."""
         return decayed_counts(self.items, self.timestamps, self.n_items, half_life_days)
-
-
-def decayed_counts(item_rows: Array, timestamps: Array, n_items: int, half_life_days: float) -> Array:
-    """(n_items,) float64 interactions by age before the newest, halved every `half_life_days`.
-
-    Those without a time count nothing; where none has one, each counts 1.
-    """
-    known = timestamps != NO_TIME
-    if not known.any():
-        return np.bincount(item_rows, minlength=n_items).astype(np.float64)
-    age_days = (timestamps[known].max() - timestamps[known]) / SECONDS_A_DAY
-    return np.bincount(item_rows[known], weights=np.exp2(-age_days / half_life_days), minlength=n_items)

@@ -6,7 +6,7 @@ from time import monotonic
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 from rich.progress import track as rich_track
 
@@ -44,7 +44,21 @@ def _with_plain_lines(iterable: Iterable[T], description: str, total: int | None
         if now - last_line >= SECONDS_BETWEEN_LINES:
             last_line = now
             share = f"{done:,} of {total:,} ({done / total:.0%})" if total else f"{done:,}"
-            console.print(f"{description}: {share} after {now - started:.0f} s", highlight=False, soft_wrap=True)
+            left = f", {time_left(now - started, done, total)}" if total else ""
+            console.print(f"{description}: {share} after {now - started:.0f} s{left}", highlight=False, soft_wrap=True)
+
+
+def time_left(seconds: float, done: float, total: float) -> str:
+    """How long the rest takes at the speed until now: of `total`, `done` took so many seconds."""
+    return f"about {spoken(seconds / done * (total - done))} left"
+
+
+def spoken(seconds: float) -> str:
+    """A duration as people say it: 40 s, 3 min, 2 h 5 min."""
+    minutes = round(seconds / 60)
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 class EpochProgress:
@@ -52,13 +66,14 @@ class EpochProgress:
 
     def __init__(self, name: str, epochs: int, *, start: int = 0, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True)
-        self._name, self._epochs, self._done = name, epochs, start
-        self._last_line = monotonic()
+        self._name, self._epochs, self._done, self._start = name, epochs, start, start
+        self._started = self._last_line = monotonic()
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
+            TimeRemainingColumn(),  # at most: training may end early
             TextColumn("{task.fields[note]}"),
         )
         self._bar = RichProgress(*columns, console=self._console, disable=not self._console.is_terminal)
@@ -79,5 +94,7 @@ class EpochProgress:
         self._bar.update(self._task, completed=self._done, note=note)
         if not self._console.is_terminal and monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = monotonic()
-            line = f"{self._name}: epoch {self._done} of at most {self._epochs}, {note}"
+            of_this_run = self._done - self._start, self._epochs - self._start
+            left = time_left(self._last_line - self._started, *of_this_run)
+            line = f"{self._name}: epoch {self._done} of at most {self._epochs}, {left} at most, {note}"
             self._console.print(line, highlight=False, soft_wrap=True)

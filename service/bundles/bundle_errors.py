@@ -45,6 +45,23 @@ class PublishingBusyError(ServiceError):
     code = "publishing"
 
 
+class UnreadableBundleError(ServiceError):
+    """A bundle cannot be opened for a comparison; what serves is not concerned."""
+
+    status = 409
+    code = "unreadable_bundle"
+
+
+class ComparisonBusyError(ServiceError):
+    """One comparison of bundles is running in this process, and another one waits."""
+
+    status = 429
+    code = "comparing"
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers={"Retry-After": "5"})
+
+
 class RegistryError(ServiceError):
     """The registry cannot be read or written now; it is unchanged."""
 

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from service.background import Work, supervised
+from service.bundles.comparing import BundleComparison
 from service.bundles.current import CurrentBundle
 from service.bundles.gate_process import GateRunner
 from service.bundles.loader import BundleLoader
@@ -20,10 +21,11 @@ from service.workers.siblings import Siblings
 
 @dataclass(frozen=True)
 class BundleLifecycle:
-    """The swapper and publishing, for the routes."""
+    """The swapper, publishing and the comparison of two bundles, for the routes."""
 
     swapper: BundleSwapper
     publishing: Publishing
+    comparison: BundleComparison
 
 
 @asynccontextmanager
@@ -41,6 +43,7 @@ async def bundle_lifecycle(
     swapper = BundleSwapper(current, opened, loader, clock)
     del opened  # only the swapper may refer to it, and drops it at the next swap
     publishing = Publishing(swapper, gate, pubsub, siblings)
+    comparison = BundleComparison(swapper, loader.settings, loader.lookup_for)
     monitor = BundleMonitor(swapper, publishing, loader.settings, loader.metrics, replica=socket.gethostname())
     work: dict[str, Work] = {
         "bundle_follower": swapper.follow,
@@ -49,6 +52,7 @@ async def bundle_lifecycle(
     }
     try:
         async with supervised(loader.metrics, work):
-            yield BundleLifecycle(swapper, publishing)
+            yield BundleLifecycle(swapper, publishing, comparison)
     finally:
+        await comparison.close()
         await publishing.close()

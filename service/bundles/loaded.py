@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 
 from index.bundle import Bundle
+from index.recommending.profile import NO_ROWS
 from service.bundles.traffic import Traffic
+from service.catalogue.catalogue_map import CatalogueMap
 from service.catalogue.living_search import LivingSearch
 from service.catalogue.living_similar import LivingSimilarItems
 from service.catalogue.living_state import LivingState
@@ -23,7 +25,6 @@ from service.items.image_urls import image_urls
 from service.ranking.chosen_search import open_chosen_search
 from service.ranking.facets import FacetStore
 from service.ranking.item_metadata import ItemMetadata
-from service.ranking.profile import NO_ROWS
 from service.ranking.ranker import Ranker
 from service.ranking.recall_sampling import RecallSampler
 from service.ranking.recommender import BundleRecommender
@@ -44,10 +45,11 @@ class Lifetime:
 
 @dataclass(frozen=True, eq=False)
 class TrainedParts:
-    """What searches the items that a bundle was written with; all states of its living items share it."""
+    """What shows the items that a bundle was written with; all states of its living items share it."""
 
     search: ItemSearch
     similar_items: SimilarItems
+    map: CatalogueMap | None  # None: the bundle has none
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +142,7 @@ def load_bundle(
         facet_store,
         ranker,
         device,
-        trained=TrainedParts(search, similar_items),
+        trained=TrainedParts(search, similar_items, None if bundle.map is None else CatalogueMap(bundle, bundle.map)),
         living=LivingState(bundle, encodes, settings.new_item_weight),
         closed=NO_ROWS,
         lifetime=Lifetime(),

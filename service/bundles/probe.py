@@ -10,9 +10,9 @@ import numpy as np
 import structlog
 
 from index.ids import IdTable
+from index.recommending.profile import Profile
 from service.bundles.loaded import LoadedBundle
 from service.errors import ServiceError
-from service.ranking.profile import Profile
 
 PROBES = 50
 K = 10

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from index.live.delta import Delta
-from service.ranking.profile import NO_ROWS
+from index.recommending.profile import NO_ROWS
 from service.ranking.search import ItemSearch, SearchResult, trim_padding
 
 Array = np.ndarray[Any, Any]

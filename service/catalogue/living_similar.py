@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
+from index.recommending.profile import NO_ROWS
 from service.catalogue.living_items import LivingItems
 from service.catalogue.living_search import LivingSearch
-from service.ranking.profile import NO_ROWS
 from service.ranking.similar import SimilarItems, VectorSpace
 
 Array = np.ndarray[Any, Any]

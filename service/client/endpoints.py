@@ -2,11 +2,12 @@
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypedDict, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 from index.attribute_types import AttributeType
 from service.client.request import SWAP_TIMEOUT_S, ClientRequest, path_of, without_none
 from service.events.event import GivenEvent
+from service.http.comparison_responses import ComparisonAnswer
 from service.http.responses import (
     Alive,
     BatchAnswer,
@@ -20,8 +21,10 @@ from service.http.responses import (
     HiddenList,
     ItemAnswer,
     ItemsAnswer,
+    ItemUsersAnswer,
     JobAnswer,
     JobsAnswer,
+    MapAnswer,
     PersonalDataAnswer,
     PopularAnswer,
     PublishAnswer,
@@ -160,11 +163,24 @@ class CatalogueOptions(FilterOptions, total=False):
 
     after: str | None  # `next` of the page before
     title: str  # the beginning, in upper or lower case
+    q: str  # words that are in the title or the item id
+
+
+def item_users(item_id: str, **options: Unpack[PageOptions]) -> ClientRequest[ItemUsersAnswer]:
+    """Who had an item in the data of training (write, as it names people); NotFound where there is none."""
+    return ClientRequest("GET", path_of("items", item_id, "/users"), ItemUsersAnswer, {**options})
 
 
 def items(**options: Unpack[CatalogueOptions]) -> ClientRequest[CatalogueAnswer]:
     """A page of all items that the service knows."""
     return ClientRequest("GET", "/items", CatalogueAnswer, without_none(options))
+
+
+def item_map(
+    k: int | None = None, *, by: Literal["category", "cluster"] | None = None, item_ids: Sequence[str] = ()
+) -> ClientRequest[MapAnswer]:
+    """At most k items of the map of the catalogue, and these; NotFound where the bundle has no map."""
+    return ClientRequest("GET", "/map", MapAnswer, without_none({"k": k, "by": by, "item_id": item_ids}))
 
 
 def put_item(item_id: str, item: GivenItem) -> ClientRequest[ItemsAnswer]:
@@ -264,6 +280,14 @@ def quality(since: float | None = None) -> ClientRequest[QualityAnswer]:
 def bundles() -> ClientRequest[BundlesAnswer]:
     """Every bundle of the registry (admin), and which of them serves."""
     return ClientRequest("GET", "/bundles", BundlesAnswer, {})
+
+
+def compare_bundles(
+    a: str, b: str, *, user_id: str | None = None, k: int | None = None
+) -> ClientRequest[ComparisonAnswer]:
+    """Two bundles side by side (admin): how much their lists agree, and the two lists of one user."""
+    query = without_none({"a": a, "b": b, "user_id": user_id, "k": k})
+    return ClientRequest("GET", "/bundles/compare", ComparisonAnswer, query, timeout_s=SWAP_TIMEOUT_S)
 
 
 def publish(bundle_id: str, *, force: bool = False) -> ClientRequest[PublishAnswer]:

@@ -9,6 +9,7 @@ import orjson
 
 from index.attribute_types import AttributeType
 from index.ids import IdTable, PackedStrings
+from index.recommending.steps import done
 from service.bundles.loaded import LoadedBundle
 from service.errors import InvalidRequestError
 from service.items.item import Item, ItemChange, bundle_record
@@ -17,7 +18,6 @@ from service.ranking.constraints import Filters, filter_constraints
 from service.ranking.facets import as_text, build_facets
 from service.ranking.filters.evaluation import CATEGORIES
 from service.ranking.filters.parsing import Filter
-from service.ranking.turns import done
 from service.state import Service
 
 Matches = Callable[[Mapping[str, Any]], bool]  # of an item's record
@@ -75,9 +75,11 @@ def known(
     return Known(item_id, record, row, entry, trained, state, reason)
 
 
-def matcher(filters: Filters, title: str) -> Matches:
-    """Whether a record passes the filters, but for the filter language, and its title begins so, whatever the case."""
+def matcher(filters: Filters, title: str, words: str) -> Matches:
+    """Whether a record passes the filters, but for the filter language, its title begins with `title`, and each of the
+    words is in its title or id, whatever the case."""
     prefix, excluded = title.casefold(), set(filters.exclude)
+    searched = words.casefold().split()
     wanted: dict[str, set[str]] = {}
     for name, value in filters.required:
         wanted.setdefault(name, set()).add(value)
@@ -87,10 +89,16 @@ def matcher(filters: Filters, title: str) -> Matches:
             record["item_id"] not in excluded
             and (not filters.categories or bool(_categories(record) & set(filters.categories)))
             and record["title"].casefold().startswith(prefix)
+            and _has_words(record, searched)
             and all(_texts(record["attributes"].get(name)) & values for name, values in wanted.items())
         )
 
     return matches
+
+
+def _has_words(record: Mapping[str, Any], words: Sequence[str]) -> bool:
+    text = f"{record['title']} {record['item_id']}".casefold() if words else ""
+    return all(word in text for word in words)
 
 
 def _categories(record: Mapping[str, Any]) -> set[str | None]:

@@ -49,6 +49,12 @@ class HiddenQuery(ListQuery):
     offset: int = Field(0, ge=0)
 
 
+class ItemUsersQuery(ListQuery):
+    """Which page of the users who had an item."""
+
+    offset: int = Field(0, ge=0, description="users to skip, counted in the order of the bundle")
+
+
 class PagedQuery(ListQuery):
     """Which page of a list, and its filters."""
 

@@ -163,6 +163,35 @@ class SimilarAnswer(ListAnswer, ArmFields):
     items: list[SimilarItem]
 
 
+class MapGroup(BaseModel):
+    """A category or a cluster."""
+
+    name: str
+    items: int = Field(description="on the whole map, without hidden ones")
+
+
+class ItemMap(BaseModel):
+    """Places of items, in columns of one length: those that are near each other have similar embeddings."""
+
+    by: Literal["category", "cluster"] = Field(description="what the groups are")
+    method: str = Field(description="how the trainer placed the items")
+    total: int = Field(description="items on the whole map, without hidden ones")
+    groups: list[MapGroup] = Field(description="the largest first, at most 50")
+    item_ids: list[str] = Field(
+        description="at most k, those that stay longest when thinned first, then those asked for"
+    )
+    x: list[float] = Field(description="from 0 to 1")
+    y: list[float] = Field(description="from 0 to 1")
+    group: list[int] = Field(description="the place of the item's group in `groups`; -1: a smaller one, or none")
+    unplaced: list[str] = Field(description="of the items asked for those without a place: unknown, hidden or new")
+
+
+class MapAnswer(Answer):
+    """Response of GET /map."""
+
+    map: ItemMap
+
+
 class PopularItem(RankedItem):
     """A popular item; its score is the time-decayed count of interactions where the bundle has one."""
 
@@ -330,6 +359,17 @@ class ItemAnswer(Answer):
         None, description="why no list ranks an item that waits, or why its text or picture could not be encoded"
     )
     stored: StoredFields | None = Field(None, description="null where the item was never put, or its store is down")
+
+
+class ItemUsersAnswer(Answer):
+    """Response of GET /items/{item_id}/users: who had the item in the data of training."""
+
+    item_id: str
+    users: int = Field(description="how many there are, as in GET /items/{item_id}")
+    user_ids: list[str] = Field(
+        description="a page of them, in the bundle's order; forgotten people are left out, so that it may have "
+        "fewer than k before the end"
+    )
 
 
 class CatalogueItem(Item):

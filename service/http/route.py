@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from index.recommending.profile import Profile
 from service.bundles.loaded import LoadedBundle
 from service.bundles.warmup import RecordedRequest, Replayed
 from service.errors import (
@@ -42,7 +43,6 @@ from service.http.responses import Refusal
 from service.http.sending import JSON, send_body
 from service.principal import ANONYMOUS, CALLER, LOWEST_ROLE, PRINCIPAL, Principal, Role, require
 from service.ranking.facets import MINUTE_S
-from service.ranking.profile import Profile
 from service.ranking.turns import Turn
 from service.response_cache import CachedResponse, Key
 from service.state import STATE, Service

@@ -11,6 +11,7 @@ from typing import cast
 import uvicorn
 from starlette.types import ASGIApp
 
+from index.bundle import Bundle
 from index.errors import InputError
 from service.background import supervised
 from service.http.connection import HttpConnection
@@ -60,6 +61,17 @@ class Server(uvicorn.Server):
                 await asyncio.sleep(1 / TICKS_PER_SECOND)
         await super().shutdown(sockets)
         await self._background.aclose()
+
+    @property
+    def served(self) -> Bundle | None:
+        """The bundle that serves; None where the application did not start."""
+        return None if self._service is None else self._service.current.loaded.bundle
+
+    @property
+    def port(self) -> int | None:
+        """The port that listens, also where the settings leave the choice to the system; None before it does."""
+        sockets = [one for server in self.servers for one in server.sockets] if self.started else []
+        return int(sockets[0].getsockname()[1]) if sockets else None
 
     @property
     def _service(self) -> Service | None:

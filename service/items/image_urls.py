@@ -1,9 +1,14 @@
 """Turns an item's reference to its picture into a URL, by the prefix or the folder that RECO_IMAGES names."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
+
+import httpx
+
+from service.image_hosts import origin_of, parse_host
 
 PATH = "/images"  # where the service serves the folder
 _IS_URL = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.-]*:)?//|data:")
@@ -22,11 +27,6 @@ class ImageUrls:
             return reference
         return f"{self.prefix}/{quote(reference.lstrip('/'))}"
 
-    @property
-    def origins(self) -> tuple[str, ...]:
-        """Where the pictures come from, if not from this service: `https://cdn.example`."""
-        return () if self.folder is not None or self.prefix is None else ("/".join(self.prefix.split("/")[:3]),)
-
 
 AS_REFERRED = ImageUrls()
 
@@ -38,3 +38,12 @@ def image_urls(images: str | None) -> ImageUrls:
     if images.startswith(("https://", "http://")):
         return ImageUrls(images.rstrip("/"))
     return ImageUrls(PATH, Path(images))
+
+
+def picture_origins(images: str | None, hosts: Iterable[str]) -> tuple[str, ...]:
+    """Where pictures come from, beside this service, by RECO_IMAGES and RECO_IMAGE_HOSTS: `https://cdn.example:443`."""
+    prefix = image_urls(images).prefix
+    named = [parse_host(host)[:3] for host in hosts]
+    if prefix is not None and prefix != PATH:
+        named.insert(0, origin_of(httpx.URL(prefix)))
+    return tuple(dict.fromkeys(f"{scheme}://{host}:{port}" for scheme, host, port in named))

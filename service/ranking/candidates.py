@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from index.recommending.profile import NO_ROWS, Profile, excluded_rows
 from service.ranking.constraints import Constraints
 from service.ranking.diversity import insert_pins
-from service.ranking.profile import NO_ROWS, Profile
-from service.ranking.recommender import Ranking, excluded_rows
+from service.ranking.recommender import Ranking
 from service.ranking.scoring import Scoring
 
 Array = np.ndarray[Any, Any]

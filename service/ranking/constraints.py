@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from index.ids import IdTable
+from index.recommending.profile import NO_ROWS
+from index.recommending.steps import done
 from service.ranking.facets import CATEGORY, Facets, FacetStore, intersect, union
 from service.ranking.filters.parsing import Filter
-from service.ranking.profile import NO_ROWS
 from service.ranking.rules import Choice, Pin, Rules
-from service.ranking.turns import Turn, done
+from service.ranking.turns import Turn
 
 Array = np.ndarray[Any, Any]
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from index.cosine_scan import CosineScan
-from service.ranking.profile import NO_ROWS
+from index.recommending.profile import NO_ROWS
 from service.ranking.search import SearchResult
 
 Array = np.ndarray[Any, Any]

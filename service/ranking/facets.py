@@ -61,6 +61,12 @@ class Facets:
             codes[: len(first)] = np.maximum(first.codes, MISSING)
         return codes
 
+    @property
+    def category_names(self) -> Sequence[str]:
+        """The category of each code."""
+        first = self.columns[CATEGORY]
+        return first.dictionary.texts if isinstance(first, TextColumn) else ()
+
     def rows_with(self, name: str, values: Iterable[str]) -> Array:
         """The rows that have any of the values, ascending. InvalidRequestError where no item has such an attribute."""
         texts = [text for text in dict.fromkeys(values) if text]  # a request may repeat one 500 times

@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from index.recommending.profile import Profile
 from service.ranking.candidates import Candidates, RankingContext
 from service.ranking.constraints import Constraints
 from service.ranking.diversity import Caps, ListOrder, arrange, jittered
 from service.ranking.exploration import Exploration, mix
 from service.ranking.facets import CATEGORY, Facets, FacetStore
-from service.ranking.profile import Profile
 from service.ranking.recommender import Ranking
 from service.ranking.scoring import Scoring
 from service.ranking.search import ItemSearch

@@ -9,20 +9,17 @@ import numpy as np
 import orjson
 
 from index.bundle import Bundle
-from service.ranking.attribution import ScoreShares, attribute_score, chunks_of, counterfactual_ranks, rounded
+from index.recommending.attribution import ScoreShares, rounded
+from index.recommending.explaining import attribute_rows, named_past, ranks_without
+from index.recommending.popularity import most_popular, ordered_by, popularity_of
+from index.recommending.profile import Profile, Source, excluded_rows
+from index.recommending.sentences import EXPLORED_SENTENCE, popular_sentence, rules_sentence
+from index.recommending.steps import Steps
 from service.ranking.constraints import NO_CONSTRAINTS, Constraints
-from service.ranking.explanation_text import (
-    EXPLORED_SENTENCE,
-    PastItems,
-    popular_sentence,
-    render_explanations,
-    rules_sentence,
-)
+from service.ranking.explanation_text import render_explanations
 from service.ranking.item_metadata import ItemMetadata
-from service.ranking.profile import NO_ROWS, Profile, Source
 from service.ranking.scoring import Scoring
 from service.ranking.search import ItemSearch
-from service.ranking.turns import Steps
 
 Array = np.ndarray[Any, Any]
 
@@ -51,9 +48,8 @@ class BundleRecommender:
         self._bundle = bundle
         self._items = items
         self._search = search
-        trend, count = bundle.popularity_trend, bundle.popularity_count
-        self.popularity = trend if trend.any() else count  # (n_items,)
-        self.by_popularity = np.argsort(-self.popularity, kind="stable")  # (n_items,) rows
+        self.popularity = popularity_of(bundle)  # (n_items,)
+        self.by_popularity = ordered_by(self.popularity)  # (n_items,) rows
         self.scoring = Scoring(bundle.item_embeddings, self.popularity)
 
     def over(self, bundle: Bundle, items: ItemMetadata, search: ItemSearch) -> "BundleRecommender":
@@ -83,8 +79,7 @@ class BundleRecommender:
     def _most_popular(self, k: int, excluded: Array) -> Ranking:
         hidden = self._search.hidden
         excluded = np.concatenate([excluded, hidden]) if len(hidden) else excluded
-        rows = self.by_popularity[: k + len(excluded)]
-        rows = rows[~np.isin(rows, excluded)][:k] if len(excluded) else rows
+        rows = most_popular(self.by_popularity, k, excluded)
         return Ranking(rows, self.popularity[rows], "popular")
 
     @property
@@ -116,44 +111,37 @@ class BundleRecommender:
         At most `most` past items are named. With counterfactual each of them carries the ranked item's place by score,
         under the same constraints, if it were removed from the past; this scores the catalogue once for each of them.
         """
-        past_vectors = self._bundle.fold_in[profile.past]
-        chunks = list(chunks_of(len(ranking.rows), len(past_vectors)))
-        attributed = []
-        for chunk in chunks:
-            attributed.append(self._attribute(profile, past_vectors, ranking.rows[chunk], most))
-            yield
+        bundle, rows = self._bundle, ranking.rows
+        past_vectors = bundle.fold_in[profile.past]
+        attributed = yield from attribute_rows(bundle, profile, past_vectors, rows, most)
         ranks = None
         if counterfactual and attributed:
-            named = np.concatenate([shares.past for shares in attributed], axis=1)
-            ranks = yield from self._counterfactual_ranks(
-                profile, past_vectors, ranking.rows, named, constraints, exclude_seen=exclude_seen
+            named = np.concatenate([shares.past for _, shares in attributed], axis=1)
+            ranks = yield from ranks_without(
+                bundle,
+                profile,
+                past_vectors,
+                rows,
+                named,
+                allowed=self._allowed_mask(profile, constraints),
+                exclude_seen=exclude_seen,
+                shares=self.scoring.boost_shares(constraints, profile.vector) if constraints.boosts else None,
             )
         explained: list[bytes] = []
-        for chunk, shares in zip(chunks, attributed, strict=True):
-            its_ranks = None if ranks is None else ranks[:, chunk]
-            explained += self._render(profile, shares, ranking.part(chunk), its_ranks)
+        for places, shares in attributed:
+            its_ranks = None if ranks is None else ranks[:, places]
+            explained += self._render(profile, shares, ranking.part(places), its_ranks)
             yield
         return explained
 
-    def _attribute(self, profile: Profile, past_vectors: Array, rows: Array, most: int) -> ScoreShares:
-        items, parts = self._bundle.item_embeddings[rows], self._bundle.parts_of(rows)
-        return attribute_score(profile, past_vectors, items=items, parts=parts, most=most)
-
     def _render(self, profile: Profile, shares: ScoreShares, ranking: Ranking, ranks: Array | None) -> list[bytes]:
-        past = PastItems(
-            profile.past[shares.past],
-            profile.weights[shares.past],
-            profile.source,
-            count=len(profile.past),
-            has_taste=self._bundle.manifest.fold_in == "exact",
-        )
         pinned, explored = (
             [row in marked for row in ranking.rows.tolist()] if marked else ()
             for marked in (ranking.pinned, ranking.explored)
         )
         return render_explanations(
             shares,
-            past,
+            named_past(self._bundle, profile, shares),
             self._items.shown,
             ranks,
             shares=ranking.shares,
@@ -161,29 +149,6 @@ class BundleRecommender:
             explored=explored,
             user_counts=self.user_counts(ranking.rows),
             new=(ranking.rows >= self._bundle.manifest.n_items).tolist(),
-        )
-
-    def _counterfactual_ranks(
-        self,
-        profile: Profile,
-        past_vectors: Array,
-        rows: Array,
-        past: Array,
-        constraints: Constraints,
-        *,
-        exclude_seen: bool,
-    ) -> Steps[Array]:
-        allowed = self._allowed_mask(profile, constraints)
-        hidden = np.flatnonzero(~allowed)
-        return counterfactual_ranks(
-            profile,
-            past_vectors,
-            embeddings=self._bundle.item_embeddings,
-            rows=rows,
-            past=past,
-            hidden=np.concatenate([profile.past, hidden]) if exclude_seen else hidden,
-            freed=allowed[profile.past],
-            shares=self.scoring.boost_shares(constraints, profile.vector) if constraints.boosts else None,
         )
 
     def _allowed_mask(self, profile: Profile, constraints: Constraints) -> Array:
@@ -201,12 +166,3 @@ class BundleRecommender:
             if row in ranking.explored:
                 sentence += EXPLORED_SENTENCE
             yield orjson.dumps({"sentence": sentence} | ({} if share is None else {"rules": share}))
-
-
-def excluded_rows(profile: Profile | None, *, exclude_seen: bool) -> Array:
-    """The rows that the profile is not shown: disliked items, and with exclude_seen its past."""
-    if profile is None:
-        return NO_ROWS
-    if not len(profile.excluded):
-        return profile.past if exclude_seen else NO_ROWS
-    return np.concatenate([profile.past, profile.excluded]) if exclude_seen else profile.excluded

@@ -12,7 +12,7 @@ from index.errors import InputError
 from index.gpu import n_gpus, place_on_all
 from index.item_index import ItemIndex
 from index.recall import OneSearch
-from service.ranking.profile import NO_ROWS
+from index.recommending.profile import NO_ROWS
 from service.ranking.recall_sampling import RecallSampler, Sampling
 from service.settings import RankingSettings
 from service.telemetry.metrics import RankingMetrics

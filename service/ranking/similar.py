@@ -9,20 +9,18 @@ import numpy as np
 
 from index.bundle import Bundle
 from index.cosine_scan import CosineScan
-from index.item_index import ItemIndex
 from index.ranking import unit_rows
+from index.recommending.attribution import count_in_common
+from index.recommending.profile import NO_ROWS
+from index.recommending.spaces import is_copied, unit_index, vectors_by_space
+from index.recommending.steps import Steps
 from index.tables import Table
 from service.errors import InvalidRequestError
-from service.ranking.attribution import count_in_common
 from service.ranking.built_once import BuiltOnce, failed
 from service.ranking.cosine_search import CosineSearch
-from service.ranking.profile import NO_ROWS
 from service.ranking.search import InlineSearch, ItemSearch
-from service.ranking.turns import Steps
 
 Array = np.ndarray[Any, Any]
-
-MOST_COPIED = 16_000_000  # numbers in a space; of larger ones copies would take too much time at a start, and memory
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class SimilarItems:
 
     def __init__(self, bundle: Bundle, shared_with: "Sequence[SimilarItems]" = ()) -> None:
         self._bundle = bundle
-        self._vectors = _vectors(bundle)
+        self._vectors = vectors_by_space(bundle)
         self._openers = {by: _opener(by, vectors, shared_with) for by, vectors in self._vectors.items()}
         self._building: dict[str, asyncio.Future[VectorSpace]] = {}
         self._hidden = NO_ROWS
@@ -59,7 +57,7 @@ class SimilarItems:
     @property
     def copied_spaces(self) -> tuple[str, ...]:
         """The spaces that are small enough to be copied, and so to be built before the service is ready."""
-        return tuple(by for by, vectors in self._vectors.items() if _is_copied(vectors))
+        return tuple(by for by, vectors in self._vectors.items() if is_copied(vectors))
 
     def vectors(self, by: str, rows: Array) -> Array:
         """The unit vectors (len(rows), width) of some items. InvalidRequestError where the bundle lacks the space."""
@@ -129,17 +127,6 @@ class SimilarItems:
         return counts
 
 
-def _vectors(bundle: Bundle) -> dict[str, Table]:
-    by_space: dict[str, Table] = {"fused": bundle.item_embeddings, **bundle.neighbours}
-    if "id" in bundle.item_parts:
-        by_space["id"] = bundle.item_parts["id"]
-    return by_space
-
-
-def _is_copied(vectors: Table) -> bool:
-    return vectors.shape[0] * vectors.shape[1] <= MOST_COPIED
-
-
 def _opener(by: str, vectors: Table, shared_with: Sequence[SimilarItems]) -> BuiltOnce[Callable[[], VectorSpace]]:
     for other in shared_with:
         if other._vectors.get(by) is vectors:
@@ -149,10 +136,8 @@ def _opener(by: str, vectors: Table, shared_with: Sequence[SimilarItems]) -> Bui
 
 def _unit_space(vectors: Table) -> Callable[[], VectorSpace]:
     """What opens the space of these vectors (n_items, width); each has its own hidden rows, and all share memory."""
-    if not _is_copied(vectors):
+    if not is_copied(vectors):
         scan = CosineScan(vectors)
         return lambda: VectorSpace(scan.unknown, CosineSearch(scan))
-    unit = unit_rows(np.asarray(vectors))
-    unknown = np.flatnonzero(~unit.any(axis=1))
-    index = ItemIndex.build(unit).with_hidden(unknown)
+    index, unknown = unit_index(vectors)
     return lambda: VectorSpace(unknown, InlineSearch(index))

@@ -14,15 +14,15 @@ which they came. However many there are, the loop has several iterations between
 import asyncio
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import TypeVar
+
+from index.recommending.steps import Steps
 
 T = TypeVar("T")
 
 SLICE_S = 0.002
 ITERATIONS = 8  # of the loop between two slices: a request needs several, for Redis, the search, the response
-
-Steps = Generator[None, None, T]  # a computation that may be paused at each of its yields
 
 
 class Lane(asyncio.Lock):
@@ -82,13 +82,3 @@ class Turn:
         if self._holds:
             self._holds, self._lane.left_at = False, self._clock()
             self._lane.release()
-
-
-def done(steps: Steps[T]) -> T:
-    """The result of all the steps, without pauses."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: T = end.value
-            return result

@@ -1,6 +1,10 @@
-"""Configures logging: one JSON object a line on standard error, with the request id, also for libraries' messages."""
+"""Configures logging on standard error, with the request id, also for libraries' messages.
+
+An entry is one JSON object a line; on a terminal it is a line for people.
+"""
 
 import logging
+import os
 import sys
 from contextlib import suppress
 from contextvars import ContextVar
@@ -9,6 +13,8 @@ from typing import TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
+
+from service.telemetry.readable_log import ReadableLines
 
 TELLS_URLS = ("httpx", "httpcore", "urllib3")  # with passwords in them, below warnings
 
@@ -25,6 +31,11 @@ class _Forgiving:
         with suppress(OSError):
             return self._stream.write(text)
         return 0
+
+    def isatty(self) -> bool:
+        with suppress(OSError, ValueError, AttributeError):  # closed, or none at all
+            return self._stream.isatty()
+        return False
 
     def flush(self) -> None:
         with suppress(OSError):
@@ -48,7 +59,7 @@ def configure_logging(level: str, *, worker: int | None = None) -> None:
 
     Each line has the number of the worker, where there are several.
 
-    The renderer escapes everything outside ASCII, so that no id can forge a line or control a terminal.
+    Both renderers escape everything outside ASCII, so that no id can forge a line or control a terminal.
     """
     shared: list[structlog.typing.Processor] = [
         _with_request_id,
@@ -58,7 +69,9 @@ def configure_logging(level: str, *, worker: int | None = None) -> None:
         structlog.processors.format_exc_info,
     ]
     stream = cast("TextIO", _Forgiving(sys.stderr))
-    renderer = structlog.processors.JSONRenderer()
+    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
+    if stream.isatty():
+        renderer = ReadableLines(colours="NO_COLOR" not in os.environ)
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),

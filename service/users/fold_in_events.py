@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from index.bundle import Bundle
+from index.recommending.profile import Profile, fold_in
 from service.events.event import Event
 from service.events.kinds import EventKinds
-from service.ranking.profile import Profile, fold_in
 
 
 def profile_from_events(

@@ -9,12 +9,12 @@ from typing import Literal, NamedTuple, Protocol, get_args
 
 from index.bundle import Bundle
 from index.forgotten import ForgottenPeople
+from index.recommending.profile import NO_ROWS, Profile, fold_in, trained_profile
 from service.errors import UnknownUserError
 from service.events.event import Event
 from service.events.freshness import EventFreshness
 from service.events.kinds import event_kinds
 from service.events.log import EventLog, LogUnavailable
-from service.ranking.profile import NO_ROWS, Profile, fold_in, trained_profile
 from service.settings import MEGABYTE, UserSettings
 from service.telemetry.metrics import UserMetrics
 from service.users.awaited_items import AwaitedItems, untrained_items

@@ -5,8 +5,8 @@ from collections import OrderedDict
 from sys import getsizeof
 from typing import NamedTuple
 
+from index.recommending.profile import Profile
 from service.events.freshness import EventFreshness
-from service.ranking.profile import Profile
 
 OUTDATED = -math.inf
 ENTRY_BYTES = 250  # of an entry without its profile: a short id, the tuple, the dictionary's slot

@@ -5,7 +5,17 @@ import pytest
 from browsers import PHONE, new_page, open_view, overflows, serious_problems
 from playwright.sync_api import Browser
 
-VIEWS = ("try?user=user-3", "items", "items/item-3", "map", "models", "experiments", "health")
+VIEWS = (
+    "try?user=user-3",
+    "items",
+    "items/item-3",
+    "map",
+    "models",
+    "experiments",
+    "experiments?show=new",
+    "experiments?show=quality",
+    "health",
+)
 
 
 @pytest.mark.parametrize("view", VIEWS)

@@ -216,8 +216,8 @@ BAD_MANIFESTS = [
     (with_text('{"format": 1, "bundle'), "is no JSON"),
     (with_text("[]"), "has bundle format 'list'; expected 1 or 2"),
     (
-        with_text('{"format": 5}'),
-        "format 5; expected 1 or 2 or 3 or 4: a newer trainer wrote it; update what reads it",
+        with_text('{"format": 6}'),
+        "format 6; expected 1 or 2 or 3 or 4 or 5: a newer trainer wrote it; update what reads it",
     ),
     (with_text('{"format": 1}'), "says bundle 'None'"),
     (better_metrics, "expected them to agree: it was edited"),

@@ -68,6 +68,16 @@ def test_a_bundle_of_format_4_answers_as_on_its_first_day():
     assert rows.neighbours["image"].shape == (1, 6)
 
 
+def test_a_bundle_of_format_5_answers_as_on_its_first_day():
+    bundle = open_bundle(WRITTEN[5])
+    assert bundle.seen(2).tolist() == [3, 0, 4, 1, 8, 5, 7, 6]
+    assert best_two(bundle, 2)[0] == (2, 5.179197788238525)
+    assert bundle.map is not None
+    assert bundle.map.positions[1].tolist() == [0.5177621841430664, 0.34327083826065063]
+    assert bundle.map.cluster_of.tolist() == [0, 1, 2, 0, 1, 2, 0, 1, 2]
+    assert {open_bundle(WRITTEN[number]).map for number in READABLE[:-1]} == {None}
+
+
 def test_a_sibling_of_an_old_bundle_is_of_the_newest_format(tmp_path):
     path = Path(shutil.copytree(WRITTEN[1], tmp_path / WRITTEN[1].name))
     sibling = reindex(path, "HNSW8", created_at=datetime(2026, 1, 2, tzinfo=UTC))

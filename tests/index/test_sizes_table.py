@@ -3,16 +3,17 @@
 from io import StringIO
 
 import pytest
-from bundles import make_anchor, write_small_bundle
+from bundles import MADE_AT, make_living_content, make_map, write_small_bundle
 from rich.console import Console
 
-from index.bundle import open_bundle
+from index.bundle import open_bundle, write_bundle
 from index.sizes_table import sizes_by_kind, sizes_table
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 def test_every_byte_of_a_bundle_is_counted_once(tmp_path, precision):
-    bundle = open_bundle(write_small_bundle(tmp_path, precision=precision, anchor=make_anchor()))
+    content = make_living_content(map=make_map())
+    bundle = open_bundle(write_bundle(tmp_path, content, created_at=MADE_AT, precision=precision))
     on_disk = sum((bundle.path / name).stat().st_size for name in bundle.manifest.files)
     assert sum(one.n_bytes for one in sizes_by_kind(bundle.path, bundle.manifest)) == on_disk
 

@@ -267,6 +267,7 @@ def test_the_openapi_document_describes_every_route_with_its_limits_and_answers(
         "/items",
         "/items/schema",
         "/items/{item_id}",
+        "/items/{item_id}/users",
         "/items/{item_id}/hidden",
         "/hidden",
         "/users",

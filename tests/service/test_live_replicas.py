@@ -13,9 +13,9 @@ from lively import World, naive, replica, until
 from servers import Valkey
 
 from index.bundle import Bundle
+from index.recommending.profile import trained_profile
 from service.errors import ServiceError
 from service.events.freshness import EventFreshness
-from service.ranking.profile import trained_profile
 from service.users.profile_cache import ProfileCache
 
 SHARED = {"event_log": "redis", "event_log_safe": False, "redis_budget_ms": 2_000, "redis_retry_s": 0.1}

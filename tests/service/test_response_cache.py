@@ -4,7 +4,7 @@ from urllib.parse import quote
 import httpx
 import numpy as np
 
-from service.ranking.profile import Profile
+from index.recommending.profile import Profile
 from service.response_cache import OVERHEAD_BYTES, CachedResponse, ResponseCache
 
 KEY = ("/recommend/{user_id}", "ann", b"k=3", "bundle-1")

@@ -28,6 +28,11 @@ def test_a_misspelt_variable_is_refused_with_the_nearest_known_one(monkeypatch: 
         load_settings()
 
 
+def test_the_key_of_a_caller_in_the_same_shell_is_no_misspelt_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECO_KEY", "rk_of_a_caller")
+    assert load_settings().port == 8000
+
+
 def test_a_half_life_of_events_is_refused_with_what_decides_instead(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECO_EVENT_HALF_LIFE_DAYS", "7")
     with pytest.raises(InputError, match=r"RECO_EVENT_HALF_LIFE_DAYS: no setting.*the bundle's recency weighs.*unset"):

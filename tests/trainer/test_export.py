@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 from worlds import topic_of, topics_dataset
 
+from index import neighbour_rows
 from index.bundle import open_bundle
 from index.errors import InputError
 from index.registry import Registry
-from trainer import export
 from trainer.config import load_config
 from trainer.export import compact, export_run, popularity, projection_of
 from trainer.fit import fit
@@ -125,7 +125,7 @@ def test_features_read_some_rows_at_a_time_are_compacted_alike(monkeypatch):
         rows = features[:, :width]
         projection = projection_of(rows) if width > 256 else None
         whole = compact(rows, projection).astype(np.float32)
-        monkeypatch.setattr(export, "_ROWS_AT_ONCE", 16)
+        monkeypatch.setattr(neighbour_rows, "_ROWS_AT_ONCE", 16)
         projection = projection_of(rows) if width > 256 else None
         parts = compact(rows, projection).astype(np.float32)
         monkeypatch.undo()

@@ -25,7 +25,7 @@ from trainer.__main__ import app
 from trainer.config import load_config, shipped_names
 from trainer.fit import fit
 from trainer.run_folder import RunFolder
-from trainer.tune.command import fit_best, tune
+from trainer.tune.command import fit_best, seconds_left, tune
 from trainer.tune.space import SPACE_FOLDER, SearchSpace, configured, read_space
 from trainer.tune.study import MAX_ATTEMPTS, TuningPlan, counted_trials, open_study, run_trials
 
@@ -412,3 +412,10 @@ def test_the_documented_commands_work_as_they_stand(tmp_path, monkeypatch):
     }  # fmt: skip
     assert RunFolder(tmp_path / "studies" / "anchorrec" / "best").result().test
     assert not (tmp_path / "studies" / "temperature" / "best").exists()
+
+
+def test_a_search_ends_by_its_trials_or_by_its_time_whichever_is_sooner():
+    search = TuningPlan("lightgcn", read_space("lightgcn"), trials=30, timeout=100.0)
+    assert seconds_left(search, done=2, before=10, seconds=4.0) == pytest.approx(36.0)
+    assert seconds_left(search, done=1, before=0, seconds=40.0) == pytest.approx(60.0)
+    assert seconds_left(search, done=3, before=0, seconds=120.0) == 0.0

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from time import monotonic
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial
@@ -13,6 +14,7 @@ from trainer.config import RunConfig, dump_config
 from trainer.data import Dataset
 from trainer.fit import fit
 from trainer.models import Shared
+from trainer.progress import spoken
 from trainer.run_folder import RunFolder, RunResult
 from trainer.tune.embedding_size import chosen_size, compare_sizes, size_table, with_size
 from trainer.tune.results import plot_study, score_of, write_results
@@ -41,10 +43,13 @@ def tune(dataset: Dataset, search: TuningPlan, folder: Path, *, console: Console
     study = open_study(folder, search, dataset)
 
     shared: Shared = {}
+    before, started = len(counted_trials(study)), monotonic()
 
     def after_each(trial: FrozenTrial) -> None:
         write_results(study, search, folder)
-        console.print(_line(study, search, trial), highlight=False, soft_wrap=True)
+        done = len(counted_trials(study)) - before
+        left = f"about {spoken(seconds_left(search, done, before, monotonic() - started))} left"
+        console.print(f"{_line(study, search, trial)}; {left}", highlight=False, soft_wrap=True)
 
     try:
         with locked(folder, wait=False):
@@ -57,6 +62,12 @@ def tune(dataset: Dataset, search: TuningPlan, folder: Path, *, console: Console
         _choose_size(dataset, study, search, folder, console, shared=shared)
     plot_study(study, search, folder / "study.png")
     return study
+
+
+def seconds_left(search: TuningPlan, done: int, before: int, seconds: float) -> float:
+    """Of a search that made `done` trials in so many seconds: until its trials are made, or until its time is up."""
+    wanted = len(search.space.points()) if search.sampler == "grid" and search.trials is None else search.wanted_trials
+    return max(0.0, min(search.seconds - seconds, seconds / done * (wanted - before - done)))
 
 
 def _choose_size(

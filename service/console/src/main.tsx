@@ -1,7 +1,8 @@
 /** The console: one page with a view for each thing that people come for. */
 import { render } from "preact";
 import type { ComponentType } from "preact";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { onKeyChange } from "./api";
 import "./style.css";
 import { type Route, linkTo, useRoute } from "./route";
 import { SignIn } from "./ui/sign-in";
@@ -33,6 +34,8 @@ function Console() {
   const view = VIEWS.find(({ name }) => name === route.view) ?? TRY;
   const heading = useRef<HTMLHeadingElement>(null);
   const first = useRef(true);
+  const [keys, setKeys] = useState(0); // that were used so far
+  useEffect(() => onKeyChange(() => setKeys((last) => last + 1)), []);
   useEffect(() => {
     document.title = `${view.title} · AnchorRec console`;
     if (!first.current) heading.current?.focus(); // so that a screen reader announces the new view
@@ -58,7 +61,7 @@ function Console() {
         <h1 ref={heading} tabIndex={-1}>
           {view.title}
         </h1>
-        <view.component route={route} />
+        <view.component key={keys} route={route} /> {/* another key shows nothing of what the one before it showed */}
       </main>
     </>
   );

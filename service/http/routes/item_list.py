@@ -1,4 +1,4 @@
-"""GET /items: pages through the catalogue, by title, category and attributes."""
+"""GET /items: pages through the catalogue, by words, title, category and attributes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -33,6 +33,17 @@ class CatalogueQuery(PagedQuery):
     after: str | None = Field(None, pattern=AFTER, description="`next` of the page before; it is read from there on")
     title: str = Field("", max_length=256, description="only items whose title begins so, in upper or lower case")
 
+    q: str = Field(
+        "",
+        max_length=256,
+        description="only items with each of these words in title or item id, in upper or lower case",
+    )
+
+    @property
+    def searches(self) -> bool:
+        """Whether titles are read, one after the other."""
+        return bool(self.title or self.q.strip())
+
     @property
     def cheap(self) -> bool:
         return False
@@ -63,7 +74,7 @@ def routes(settings: Settings) -> list[APIRoute]:
 
 def _cost(service: Service, request: Request[CatalogueQuery]) -> int:
     query = request.query
-    scanned = min(MOST_SCANNED, len(request.loaded.bundle.item_ids)) // SCANNED if query.title else 0
+    scanned = min(MOST_SCANNED, len(request.loaded.bundle.item_ids)) // SCANNED if query.searches else 0
     return 1 + scanned + (query.offset + query.k) // STORED
 
 
@@ -109,7 +120,7 @@ class _Walk:
         self._store = service.items.store
         self._loaded = loaded
         self._query = query
-        self._matches = matcher(query.filters, query.title)
+        self._matches = matcher(query.filters, query.title, query.q)
         self.place = _Place(query.after[0], int(query.after[1:])) if query.after else _Place("t", 0)
         self.ended = False
         self.warnings: Sequence[str] = ()
@@ -128,7 +139,7 @@ class _Walk:
         after = self.place.number
         rows, self.warnings = await trained_rows(self._service, self._loaded, self._query.filters, after)
         for chunk in batched(rows[:MOST_SCANNED], PAGE):
-            matching = await asyncio.to_thread(self._with_title, chunk) if self._query.title else chunk
+            matching = await asyncio.to_thread(self._with_words, chunk) if self._query.searches else chunk
             ids = [self._loaded.bundle.item_ids[row] for row in matching]
             for row, item_id, entry in zip(matching, ids, await self._store.entries(ids), strict=True):
                 self.place = _Place("t", row + 1)
@@ -139,7 +150,7 @@ class _Walk:
         if len(rows) <= MOST_SCANNED:
             self.place = _Place("s", 0)
 
-    def _with_title(self, rows: Sequence[int]) -> list[int]:
+    def _with_words(self, rows: Sequence[int]) -> list[int]:
         items = self._loaded.items
         return [row for row in rows if self._matches(items.full_record(row))]
 

@@ -1,4 +1,4 @@
-"""GET /items/{item_id}, PUT and DELETE /items/{item_id}/hidden, GET /hidden: show, hide and list items."""
+"""GET /items/{item_id} and its users, PUT and DELETE /items/{item_id}/hidden, GET /hidden: show and hide items."""
 
 from typing import Any
 
@@ -9,8 +9,8 @@ from service.errors import UnknownItemError
 from service.http.catalogue import Known, known_items
 from service.http.known_ids import is_known_item
 from service.http.parameters import Query
-from service.http.requests import HiddenQuery, with_k_limit
-from service.http.responses import HiddenAnswer, HiddenList, ItemAnswer
+from service.http.requests import HiddenQuery, ItemUsersQuery, with_k_limit
+from service.http.responses import HiddenAnswer, HiddenList, ItemAnswer, ItemUsersAnswer
 from service.http.route import Request, route
 from service.http.routes.similar import known_row
 from service.settings import RankingSettings
@@ -18,10 +18,19 @@ from service.state import Service
 
 
 def routes(settings: RankingSettings) -> list[APIRoute]:
-    """GET /items and /hidden, and hiding and showing for admins."""
+    """GET /items/{item_id}, its users and /hidden, and hiding and showing for admins."""
     hidden: dict[str, Any] = {"response": HiddenAnswer, "role": "admin", "errors": (404,), "is_known": is_known_item}
     return [
         route("/items/{item_id}", item, response=ItemAnswer, errors=(404,), is_known=is_known_item),
+        route(
+            "/items/{item_id}/users",
+            users,
+            query=with_k_limit(ItemUsersQuery, settings),
+            response=ItemUsersAnswer,
+            role="write",  # it names people
+            errors=(404,),
+            is_known=is_known_item,
+        ),
         route("/items/{item_id}/hidden", hide, method="PUT", **hidden),
         route("/items/{item_id}/hidden", show, method="DELETE", **hidden),
         route("/hidden", all_hidden, query=with_k_limit(HiddenQuery, settings), response=HiddenList),
@@ -30,11 +39,7 @@ def routes(settings: RankingSettings) -> list[APIRoute]:
 
 async def item(service: Service, request: Request[Query]) -> dict[str, Any]:
     """One item's metadata, popularity and embedding norms, and what is stored of it."""
-    loaded, bundle = request.loaded, request.loaded.bundle
-    (known,) = await known_items(service, loaded, [request.id])
-    if known is None:
-        known_row(loaded, request.id)  # UnknownItemError, unless the bundle has it
-        raise UnknownItemError(f"item_id: item {request.id[:80]!r} was deleted")
+    bundle, known = request.loaded.bundle, await _known(service, request)
     parts = {} if known.row is None else bundle.item_parts
     return {
         "bundle": bundle.bundle_id,
@@ -47,6 +52,29 @@ async def item(service: Service, request: Request[Query]) -> dict[str, Any]:
         "state": known.state,
         "reason": known.reason or service.catalogue.encoding_problem(request.id),
         "stored": _stored_fields(known),
+    }
+
+
+async def _known(service: Service, request: Request[Any]) -> Known:
+    """The item of the path; UnknownItemError where there is none."""
+    (known,) = await known_items(service, request.loaded, [request.id])
+    if known is None:
+        known_row(request.loaded, request.id)  # UnknownItemError, unless the bundle has it
+        raise UnknownItemError(f"item_id: item {request.id[:80]!r} was deleted")
+    return known
+
+
+async def users(service: Service, request: Request[ItemUsersQuery]) -> dict[str, Any]:
+    """Who had the item in the data that the bundle was trained with, without people who were forgotten since."""
+    loaded, query, known = request.loaded, request.query, await _known(service, request)
+    rows = () if known.row is None else loaded.bundle.users_of(known.row)
+    page = [loaded.bundle.user_ids[row] for row in rows[query.offset : query.offset + query.k]]
+    return {
+        "bundle": loaded.bundle.bundle_id,
+        "source": "bundle",
+        "item_id": request.id,
+        "users": len(rows),
+        "user_ids": [user_id for user_id in page if not loaded.users.is_forgotten(user_id)],
     }
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from index.recommending.profile import Profile
+from index.recommending.steps import Steps
 from service.bundles.loaded import LoadedBundle
 from service.http.exploring import exploration_warnings, explorations
 from service.http.requests import RecommendQuery
@@ -13,10 +15,9 @@ from service.http.route import Request
 from service.http.routes.filtering import query_constraints
 from service.ranking.constraints import NO_CONSTRAINTS, Constraints, rule_constraints
 from service.ranking.diversity import BY_SCORE, ListOrder
-from service.ranking.profile import Profile
 from service.ranking.recommender import Ranking
 from service.ranking.rules import Rules
-from service.ranking.turns import Steps, Turn
+from service.ranking.turns import Turn
 from service.state import Service
 
 Array = np.ndarray[Any, Any]

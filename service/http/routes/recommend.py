@@ -8,6 +8,8 @@ import numpy as np
 import orjson
 from fastapi.routing import APIRoute
 
+from index.recommending.profile import NO_ROWS, Profile
+from index.recommending.session import Session, SessionWeights, session_profile, unknown_items
 from service.bundles.loaded import LoadedBundle
 from service.errors import ServiceError
 from service.http.exploring import explored_version
@@ -28,9 +30,7 @@ from service.http.responses import BatchAnswer, RankAnswer, RecommendAnswer, Ses
 from service.http.route import BatchPart, Request, check_id, count_arm, route, user_in_path
 from service.http.routes.filtering import warnings_of
 from service.http.routes.personal_lists import ListRequest, list_request, rank_profiles, render_list
-from service.ranking.profile import NO_ROWS, Profile
 from service.ranking.rules import Rules
-from service.ranking.session import Session, SessionWeights, session_profile, unknown_items
 from service.settings import HttpSettings, Settings
 from service.state import Service
 

@@ -6,6 +6,7 @@ import numpy as np
 import orjson
 from fastapi.routing import APIRoute
 
+from index.recommending.profile import NO_ROWS, excluded_rows
 from service.bundles.loaded import LoadedBundle
 from service.errors import UnknownItemError
 from service.http.item_fields import field_warnings
@@ -15,8 +16,6 @@ from service.http.requests import SimilarQuery, with_limits
 from service.http.responses import SimilarAnswer
 from service.http.route import Request, route
 from service.http.routes.filtering import query_constraints, warnings_of
-from service.ranking.profile import NO_ROWS
-from service.ranking.recommender import excluded_rows
 from service.ranking.turns import Turn
 from service.settings import Settings
 from service.state import Service

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.errors import OVERLOADED, SPEND, RateLimitedError, UnauthorizedError, overload
 from service.http.addresses import UNKNOWN, caller_of
 from service.http.docs_page import DOCS_PATHS
+from service.http.security.cross_site import SAFE_METHODS, CrossSite
 from service.http.security.keyring import Keyring
 from service.http.security.mapped_rate_limit import MappedTokenBuckets
 from service.http.security.rate_limit import Rate, TokenBuckets
@@ -29,21 +30,25 @@ class Admission:
         rate: Rate | None,
         buckets: TokenBuckets | MappedTokenBuckets,
         open_paths: frozenset[str] = OPEN_PATHS,
+        cross_site: CrossSite | None = None,
     ) -> None:
         self._keys = keys
         self._anonymous = anonymous
         self._rate = rate
         self._buckets = buckets
         self._open = open_paths
+        self._cross_site = CrossSite() if cross_site is None else cross_site
 
     def admit(self, scope: Scope) -> None:
-        """Put the principal into the scope; ShedError, UnauthorizedError or RateLimitedError."""
+        """Put the principal into the scope; ShedError, CrossSiteError, UnauthorizedError or RateLimitedError."""
         path = scope["path"]
         if OVERLOADED in scope and path not in NEVER_SHED:
             raise overload(scope)
         if path in self._open:
             scope[PRINCIPAL] = self._anonymous
         elif self._keys is None:
+            if scope["method"] not in SAFE_METHODS:  # with keys the sender shows one, which no other site has
+                self._cross_site.check(scope["headers"])
             scope[PRINCIPAL], scope[CALLER] = self._anonymous, _address(scope)
             if self._rate is not None:
                 self._limit(scope, scope[CALLER], self._rate)

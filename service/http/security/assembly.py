@@ -9,28 +9,22 @@ from fastapi.routing import APIRoute
 from starlette.routing import Route
 
 from service.background import Work, supervised
-from service.http.console_page import console_paths
 from service.http.route import role_of
 from service.http.security.admin import AdminPortOnly, AuditedRoute
 from service.http.security.admission import OPEN_PATHS, Admission
 from service.http.security.audit import Audit, AuditError
+from service.http.security.cross_site import CrossSite
 from service.http.security.keyring import Keyring
 from service.http.security.mapped_rate_limit import MappedTokenBuckets
 from service.http.security.rate_limit import TokenBuckets, rate_of
 from service.http.security.shared_rate_limit import SharedTokenBuckets
 from service.principal import ANONYMOUS, ANONYMOUS_ADMIN
 from service.redis.client import CLOSE_S, FAILURES, RedisClient, connect, within
-from service.settings import SecuritySettings
+from service.settings import Settings
 from service.telemetry.metrics import SecurityMetrics
 from service.workers.worker import Worker
 
 METRICS = "/metrics"
-
-
-def _open_paths(settings: SecuritySettings) -> frozenset[str]:
-    """The paths that need no key."""
-    metrics = frozenset({METRICS} if settings.metrics_on_admin else ())
-    return OPEN_PATHS | metrics | console_paths()
 
 
 def _mapped(worker: Worker) -> MappedTokenBuckets:
@@ -43,7 +37,14 @@ class Security:
     Workers of one machine share rate limits in memory, unless Redis shares them among all replicas.
     """
 
-    def __init__(self, settings: SecuritySettings, metrics: SecurityMetrics, worker: Worker | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: SecurityMetrics,
+        worker: Worker | None = None,
+        pages: frozenset[str] = frozenset(),
+    ) -> None:
+        """pages: the paths of pages without data, which need no key."""
         self._settings = settings
         self._metrics = metrics
         self._buckets = TokenBuckets(time.monotonic)
@@ -55,7 +56,10 @@ class Security:
             anonymous=ANONYMOUS_ADMIN if settings.admin_open else ANONYMOUS,
             rate=rate_of(settings.rate_limit_per_s, settings.rate_limit_burst),
             buckets=self._buckets if worker is None or settings.redis_url is not None else _mapped(worker),
-            open_paths=_open_paths(settings),
+            open_paths=OPEN_PATHS | pages | frozenset({METRICS} if settings.metrics_on_admin else ()),
+            cross_site=CrossSite(
+                settings.cors_origins, own_names=not (settings.admin_open and settings.is_of_this_machine)
+            ),
         )
         self.audit = Audit(settings.audit_file, time.time, time.monotonic)
 

@@ -12,11 +12,11 @@ from stored_items import deleted, put, stored
 
 from index.bundle import Bundle, open_bundle, write_bundle
 from index.content_path import ContentPath
+from index.recommending.profile import fold_in, trained_profile
+from index.recommending.session import Session, SessionWeights, session_profile
 from service.bundles.loaded import LoadedBundle, load_bundle
 from service.ranking.constraints import Filters, filter_constraints
 from service.ranking.diversity import BY_SCORE
-from service.ranking.profile import fold_in, trained_profile
-from service.ranking.session import Session, SessionWeights, session_profile
 from service.ranking.turns import Lane, Turn
 from service.settings import Settings
 from service.telemetry.metrics import Metrics

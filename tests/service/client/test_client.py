@@ -100,6 +100,7 @@ def test_a_picture_is_fetched_as_bytes(registry: Path, tmp_path: Path) -> None:
 def test_neighbours_items_and_lists_are_asked_for(client: Client) -> None:
     first, second = (item.item_id for item in client.popular(k=2).items)
     assert client.item(first).item["item_id"] == first
+    assert client.item_users(first, k=1).users == client.item(first).users
     near = client.similar(first, by="text", explain=True, k=2, exclude=[second])
     assert (near.by, near.item_id) == ("text", first)
     assert second not in {item.item_id for item in near.items}
@@ -167,12 +168,13 @@ def test_a_person_is_exported_and_forgotten(client: Client) -> None:
     assert client.user("user-9").source == "popular"
 
 
-def test_bundles_are_listed_published_and_rolled_back(tmp_path: Path) -> None:
+def test_bundles_are_listed_compared_published_and_rolled_back(tmp_path: Path) -> None:
     first = publish(tmp_path, make_content(seed=1)).bundle_id
     second = publish(tmp_path, make_content(seed=2)).bundle_id
     with serving(registry=tmp_path) as http, Client(str(http.base_url), timeout_s=1) as client:
         told = client.bundles()
         assert (told.published, {one.bundle_id for one in told.bundles}) == (second, {first, second})
+        assert client.compare_bundles(first, second, user_id="user-3", k=5).a.bundle_id == first
         assert client.publish(first, force=True).published == first
         assert client.popular().bundle == first
         assert client.rollback(leaving=first).published == second

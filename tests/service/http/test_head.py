@@ -20,6 +20,7 @@ PATHS = [
     "/similar/item-1?k=2",
     "/popular",
     "/hidden",
+    "/items/item-1/users",
     "/bundles",
     "/retrain",
     "/retrain/none",

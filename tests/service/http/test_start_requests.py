@@ -46,7 +46,7 @@ def test_a_large_bundle_is_ready_before_what_only_some_requests_need_is_built(re
     may_build = threading.Event()
     monkeypatch.setattr(facets, "build_facets", lambda *given: (may_build.wait(), build_facets(*given))[1])
     monkeypatch.setattr("service.http.start_requests.MOST_ITEMS", 10)
-    monkeypatch.setattr("service.ranking.similar.MOST_COPIED", 0)
+    monkeypatch.setattr("index.recommending.spaces.MOST_COPIED", 0)
 
     def built(service: Service) -> tuple[bool, bool]:
         loaded = service.current.loaded

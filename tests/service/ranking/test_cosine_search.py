@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from index.bundle import Bundle
-from service.ranking import similar
+from index.recommending import spaces
 from service.ranking.cosine_search import CosineSearch
+from service.ranking.search import InlineSearch
 from service.ranking.similar import SimilarItems
 
 
@@ -32,8 +33,8 @@ def neighbours(bundle: Bundle, kind: type) -> list[tuple[list[int], np.ndarray]]
 
 
 def test_a_space_that_is_not_copied_gives_the_same_neighbours(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
-    copied = neighbours(bundle, similar.InlineSearch)
-    monkeypatch.setattr(similar, "MOST_COPIED", 0)
+    copied = neighbours(bundle, InlineSearch)
+    monkeypatch.setattr(spaces, "MOST_COPIED", 0)
     scanned = neighbours(bundle, CosineSearch)
     assert [rows for rows, _ in scanned] == [rows for rows, _ in copied]
     for (_, cosines), (_, expected) in zip(scanned, copied, strict=True):

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.http.responses import Explanation
-from service.ranking.attribution import RoundedShares, ScoreShares
-from service.ranking.explanation_text import (
+from index.recommending.attribution import RoundedShares, ScoreShares
+from index.recommending.sentences import (
     HAD_BY_NO_USER,
     OWN_REST,
     OWN_TASTE,
@@ -20,9 +19,10 @@ from service.ranking.explanation_text import (
     PastItems,
     explanation_sentences,
     popular_sentence,
-    render_explanations,
     rules_sentence,
 )
+from service.http.responses import Explanation
+from service.ranking.explanation_text import render_explanations
 from service.ranking.item_metadata import ShownItem
 
 

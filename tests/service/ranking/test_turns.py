@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from service.ranking.turns import ITERATIONS, SLICE_S, Lane, Steps, Turn
+from index.recommending.steps import Steps
+from service.ranking.turns import ITERATIONS, SLICE_S, Lane, Turn
 
 
 class Clock:

@@ -56,6 +56,7 @@ ASKED: list[tuple[str, str, Any, int]] = [
     ("GET", "/similar/item-1?user_id=user-1", None, 1),
     ("GET", "/items/item-1", None, 0),
     ("GET", "/items/none", None, 0),
+    ("GET", "/items/item-1/users", None, 0),
     ("PUT", "/items/item-9/hidden", None, 0),
     ("DELETE", "/items/item-9/hidden", None, 0),
     ("GET", "/hidden", None, 0),

@@ -15,11 +15,11 @@ from servers import publish
 
 from index.bundle import Bundle
 from index.recency import Recency
+from index.recommending.profile import Profile, trained_profile
 from service.errors import UnknownUserError
 from service.events.event import Event
 from service.events.freshness import EventFreshness
 from service.events.log import LogUnavailable
-from service.ranking.profile import Profile, trained_profile
 from service.settings import MEGABYTE
 from service.users.lookup import Source
 from service.users.profile_cache import ENTRY_BYTES, OUTDATED, ProfileCache

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from servers import Valkey, serving
 
-from service.http.responses import CatalogueAnswer, ItemAnswer, ItemsAnswer
+from index.bundle import Bundle
+from service.http.responses import CatalogueAnswer, ItemAnswer, ItemsAnswer, ItemUsersAnswer
 from service.http.security.keys import new_key
 
 CHAIR = {
@@ -245,6 +246,43 @@ def test_the_catalogue_is_searched_by_title_category_and_attributes(fresh: httpx
     assert len(listed(fresh, require="material:oak", exclude=sorted(oak)[0])) == len(oak) - 1
     assert "no item can be chosen by" in refusal(fresh.get("/items", params={"require": "colour:red"}))
     assert "after" in refusal(fresh.get("/items", params={"after": "x9"}))
+
+
+def test_words_are_found_anywhere_in_title_or_id_of_trained_and_stored_items(fresh: httpx.Client) -> None:
+    fresh.put("/items/sofa-77", json={"title": "Große graue Couch"})
+    fresh.patch("/items/item-1", json={"title": "Couch, GRAU"})
+    assert [one["item_id"] for one in listed(fresh, q="couch grau")] == ["sofa-77", "item-1"]
+    assert [one["item_id"] for one in listed(fresh, q="GROSSE  77")] == ["sofa-77"]  # one word of each
+    title = shown(fresh, "item-2")["item"]["title"]
+    assert "item-2" in {one["item_id"] for one in listed(fresh, q=title[1:], k=3)}
+    assert [one["item_id"] for one in listed(fresh, q="ITEM-22")] == ["item-22"]
+    assert listed(fresh, q="couch chair") == []
+    assert len(listed(fresh, q=" ")) == len(listed(fresh))
+    assert "q" in refusal(fresh.get("/items", params={"q": "x" * 257}))
+
+
+def test_who_had_an_item_is_listed_page_by_page_without_forgotten_people(fresh: httpx.Client, bundle: Bundle) -> None:
+    everyone = [bundle.user_ids[row] for row in bundle.users_of(3)]
+
+    def page(**query: int) -> dict[str, Any]:
+        told = fresh.get("/items/item-3/users", params=query).json()
+        ItemUsersAnswer.model_validate(told)
+        return dict(told)
+
+    assert page(k=100)["user_ids"] == everyone
+    assert page(k=2, offset=1)["user_ids"] == everyone[1:3]
+    assert page(offset=len(everyone))["user_ids"] == []
+    assert page(k=1)["users"] == shown(fresh, "item-3")["users"] == len(everyone)
+
+    assert fresh.delete(f"/users/{everyone[0]}").status_code == 200
+    assert page(k=2)["user_ids"] == everyone[1:2]
+
+
+def test_nobody_had_an_item_that_training_has_not_seen(fresh: httpx.Client) -> None:
+    fresh.put("/items/new", json={"title": "New"})
+    told = fresh.get("/items/new/users").json()
+    assert (told["users"], told["user_ids"]) == (0, [])
+    assert "item-none" in refusal(fresh.get("/items/item-none/users"), 404)
 
 
 def test_the_catalogue_takes_the_filter_language_and_fields_for_trained_and_stored_items(fresh: httpx.Client) -> None:

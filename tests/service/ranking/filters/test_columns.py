@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from index.bundle import Bundle
+from index.recommending.steps import done
 from service.errors import InvalidRequestError
 from service.ranking.facets import Facets, FacetStore, build_facets
 from service.ranking.filters import building, selection_cache, text_columns, titles
 from service.ranking.filters.evaluation import Selection
 from service.ranking.filters.parsing import parse_filter
 from service.ranking.filters.titles import TitleColumn
-from service.ranking.turns import done
 
 
 def item(title: str = "", category: str = "", **attributes: Any) -> Record:

@@ -1,11 +1,11 @@
 import pytest
 from catalogues import NOW, ids_of, pack
 
+from index.recommending.steps import done
 from service.errors import InvalidRequestError
 from service.ranking.facets import build_facets
 from service.ranking.filters import building
 from service.ranking.filters.parsing import parse_filter
-from service.ranking.turns import done
 
 FACETS = build_facets(
     pack(

@@ -1,0 +1,141 @@
+/** Caches, Redis, the event log and the process, in figures. */
+import type { ComponentChildren } from "preact";
+import { type History, type Window, within } from "../history.ts";
+import { seriesOf, startOf, sumOf, valueOf } from "../prometheus.ts";
+import { asDuration, asNumber, asPercent } from "../ui/text";
+import { type Share, byLabel, cores, eventWrite, profileCache, redisCache, responseCache, totals } from "./figures.ts";
+import { asMs } from "./requests";
+
+const MEGABYTE = 1e6;
+
+function Figure({ name, children, note }: { name: string; children: ComponentChildren; note?: string }) {
+  return (
+    <div class="figure">
+      <dt>{name}</dt>
+      <dd>
+        <strong>{children}</strong>
+        {note && <span class="muted">{note}</span>}
+      </dd>
+    </div>
+  );
+}
+
+function HitRate({ name, share }: { name: string; share: Share }) {
+  return (
+    <Figure name={name} note={share.all > 0 ? `${asNumber(share.hits)} of ${asNumber(share.all)}` : "not asked"}>
+      {asPercent(share.hits / share.all)}
+    </Figure>
+  );
+}
+
+export function Summary({ history, window }: { history: History; window: Window }) {
+  const { latest } = history;
+  const all = totals(window);
+  const inFlight = valueOf(latest, "reco_requests_in_flight") ?? 0;
+  const limit = valueOf(latest, "reco_limit", { of: "requests_in_flight" }) ?? 0;
+  return (
+    <dl class="figures">
+      <Figure name="Requests per second" note={`${asNumber(all.requests)} without probes`}>
+        {asNumber(all.perS)}
+      </Figure>
+      <Figure name="Failed" note="5xx, of all but 4xx">
+        {all.ok + all.failed > 0 ? asPercent(all.failed / (all.ok + all.failed)) : "none"}
+      </Figure>
+      <Figure name="p50">{asMs(all.p50)}</Figure>
+      <Figure name="p99">{asMs(all.p99)}</Figure>
+      <Figure name="In flight" note={`of at most ${asNumber(limit)}`}>
+        {asNumber(inFlight)}
+      </Figure>
+      <HitRate name="Response cache" share={responseCache(window)} />
+    </dl>
+  );
+}
+
+export function Stores({ history, window }: { history: History; window: Window }) {
+  const { latest } = history;
+  const circuit = seriesOf(latest, "reco_redis_circuit").find(({ value }) => value === 1)?.labels.state;
+  const waiting = valueOf(latest, "reco_events_waiting") ?? 0;
+  const most = valueOf(latest, "reco_limit", { of: "events_waiting" }) ?? 0;
+  const hears = valueOf(latest, "reco_live_hears") === 1;
+  return (
+    <dl class="figures">
+      <HitRate name="User profiles in memory" share={profileCache(window)} />
+      <HitRate name="User vectors in Redis" share={redisCache(window)} />
+      <Figure name="Redis circuit">
+        <span class={circuit === undefined || circuit === "closed" ? "" : "bad"}>{circuit ?? "off"}</span>
+      </Figure>
+      <Figure name="Events appended" note={`${asNumber(sumOf(within(window, "reco_events_known_total")))} duplicates`}>
+        {asNumber(sumOf(within(window, "reco_events_total")))}
+      </Figure>
+      <Figure name="Events waiting" note={`of at most ${asNumber(most)}`}>
+        {asNumber(waiting)}
+      </Figure>
+      <Figure name="Event write p99" note={`p50 ${asMs(eventWrite(window, 0.5))}`}>
+        {asMs(eventWrite(window, 0.99))}
+      </Figure>
+      <Figure name="New events reach lists" note={hears ? "promptly" : "the log cannot be read"}>
+        <span class={hears ? "" : "bad"}>{hears ? "yes" : "no"}</span>
+      </Figure>
+    </dl>
+  );
+}
+
+export function Process({ history, window }: { history: History; window: Window }) {
+  const { latest } = history;
+  const [used, limit] = ["reco_memory_anonymous_bytes", "reco_memory_limit_bytes"].map((name) => valueOf(latest, name));
+  const free = valueOf(latest, "reco_disk_free_ratio");
+  return (
+    <dl class="figures">
+      <Figure name="Up for">{asDuration(latest.timeS - startOf(latest))}</Figure>
+      <Figure name="Memory" note={limit ? `of ${asNumber(Math.round(limit / MEGABYTE))} MB` : ""}>
+        {asNumber(Math.round((used ?? 0) / MEGABYTE))} MB
+      </Figure>
+      <Figure name="CPU" note="cores in use">
+        {asNumber(cores(window))}
+      </Figure>
+      {free !== null && <Figure name="Disk free">{asPercent(free)}</Figure>}
+      <Figure name="Connections">{asNumber(valueOf(latest, "reco_connections") ?? 0)}</Figure>
+      <Figure name="Items stored" note={`${asNumber(valueOf(latest, "reco_items_waiting") ?? 0)} waiting to be written`}>
+        {asNumber(valueOf(latest, "reco_items_stored") ?? 0)}
+      </Figure>
+    </dl>
+  );
+}
+
+/** A counter by a label, as a small table. */
+export function Counts(props: { window: Window; metric: string; label: string; title: string; head: string; none: string }) {
+  const { window, metric, label, title, head, none } = props;
+  const rows = byLabel(window, metric, label);
+  const total = rows.reduce((sum, [, count]) => sum + count, 0);
+  return (
+    <section class="panel">
+      <h2>{title}</h2>
+      {rows.length === 0 ? (
+        <p class="muted">{none}</p>
+      ) : (
+        <table>
+          <thead>
+            <tr>
+              <th scope="col">{head}</th>
+              <th scope="col" class="number">
+                Responses
+              </th>
+              <th scope="col" class="number">
+                Share
+              </th>
+            </tr>
+          </thead>
+          <tbody>
+            {rows.map(([name, count]) => (
+              <tr key={name}>
+                <th scope="row">{name}</th>
+                <td class="number">{asNumber(count)}</td>
+                <td class="number">{asPercent(count / total)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      )}
+    </section>
+  );
+}

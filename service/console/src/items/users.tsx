@@ -1,0 +1,52 @@
+/** Who had an item: how many, and their ids to those who may read them. */
+import { useState } from "preact/hooks";
+import { answer, api, useLoaded } from "../api";
+import { linkTo } from "../route";
+import { Await } from "../ui/notice";
+import { asNumber, counted } from "../ui/text";
+
+const PAGE = 20;
+
+export function WhoHadIt({ itemId, count }: { itemId: string; count: number }) {
+  const [offset, setOffset] = useState(0);
+  const loaded = useLoaded(
+    () => answer(api.GET("/items/{item_id}/users", { params: { path: { item_id: itemId }, query: { k: PAGE, offset } } })),
+    [itemId, offset],
+  );
+  return (
+    <section class="panel" aria-labelledby="who-had-it">
+      <h2 id="who-had-it">Who had it</h2>
+      <p>
+        <strong>{counted(count, "user")}</strong> <span class="muted">in the data of training</span>
+      </p>
+      {count > 0 && (
+        <Await loaded={loaded}>
+          {({ user_ids }) => (
+            <>
+              <ul class="ids">
+                {user_ids.map((id) => (
+                  <li key={id}>
+                    <a href={linkTo("try", "", { user: id })}>{id}</a>
+                  </li>
+                ))}
+              </ul>
+              {count > PAGE && (
+                <p class="controls">
+                  <button type="button" disabled={offset === 0} onClick={() => setOffset(offset - PAGE)}>
+                    Previous
+                  </button>
+                  <span class="muted" role="status">
+                    {asNumber(offset + 1)} to {asNumber(Math.min(offset + PAGE, count))} of {asNumber(count)}
+                  </span>
+                  <button type="button" disabled={offset + PAGE >= count} onClick={() => setOffset(offset + PAGE)}>
+                    Next
+                  </button>
+                </p>
+              )}
+            </>
+          )}
+        </Await>
+      )}
+    </section>
+  );
+}

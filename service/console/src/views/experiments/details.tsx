@@ -1,0 +1,130 @@
+/** The rest of a report: what the shadow would have shown, what ends an arm, and memory. */
+import { NOTHING, bytes, milliseconds, number, percent } from "../../ui/format";
+import type { Comparison as Compared, Report } from "./loading";
+import { BundleLink } from "./words";
+
+export function ReportDetails({ report }: { report: Report }) {
+  const { guardrails, shadow } = report.experiment;
+  const { memory } = report;
+  const off = (value: number | null, written: string) => (value === null ? "off" : written);
+  return (
+    <>
+      {shadow && (
+        <section class="panel">
+          <h3>
+            Shadow <span class="muted">answers too and is not shown</span>
+          </h3>
+          <p class="muted">
+            <BundleLink bundle={shadow.bundle} /> answers {percent(shadow.share)} of the control's requests
+            {shadow.reason === null ? "." : `: not now, as ${shadow.reason}.`}
+          </p>
+          {report.shadow.length === 0 && <p>Nothing is compared yet.</p>}
+          {report.shadow.map((one) => (
+            <Comparison key={`${one.bundle}/${one.shown_bundle}`} one={one} />
+          ))}
+        </section>
+      )}
+      <section class="panel two">
+        <div>
+          <h3>Guardrails</h3>
+          <p class="muted">An arm ends, or gets its bundle before, when</p>
+          <dl>
+            <dt>failed requests exceed</dt>
+            <dd>{off(guardrails.max_error_share, percent(guardrails.max_error_share))}</dd>
+            <dt>1% are slower than the control's p99 times</dt>
+            <dd>{off(guardrails.max_p99_ratio, number(guardrails.max_p99_ratio))}</dd>
+            <dt>different items shown fall below, of the control's</dt>
+            <dd>{off(guardrails.min_coverage, percent(guardrails.min_coverage))}</dd>
+            <dt>not before so many requests</dt>
+            <dd>{number(guardrails.min_requests)}</dd>
+          </dl>
+        </div>
+        {memory.bundles > 0 && (
+          <div>
+            <h3>Memory</h3>
+            <p class="muted">of the process that responds</p>
+            <dl>
+              <dt>different bundles of the arms and the shadow</dt>
+              <dd>{number(memory.bundles)}</dd>
+              <dt>their files</dt>
+              <dd>{bytes(memory.bytes)}</dd>
+              <dt>of them in memory once for several bundles</dt>
+              <dd>{bytes(memory.shared_bytes)}</dd>
+            </dl>
+          </div>
+        )}
+      </section>
+    </>
+  );
+}
+
+const SIDES = [
+  { title: "median time to compute", of: (side: Side) => milliseconds(side.p50_ms) },
+  { title: "99th percentile", of: (side: Side) => milliseconds(side.p99_ms) },
+  { title: "different items", of: (side: Side) => number(side.distinct_items) },
+  { title: "scores, 5% to 95%", of: (side: Side) => scores(side.score_quantiles) },
+];
+
+type Side = Compared["shown"];
+
+function scores(quantiles: Side["score_quantiles"]): string {
+  return quantiles === null ? NOTHING : Object.values(quantiles).map(number).join(", ");
+}
+
+function Comparison({ one }: { one: Compared }) {
+  return (
+    <div class="two">
+      <div class="scroll" tabIndex={0} role="region" aria-label={`Shadow beside ${one.shown_bundle}`}>
+        <table>
+          <thead>
+            <tr>
+              <td />
+              <th scope="col">shown: {one.shown_bundle}</th>
+              <th scope="col">shadow</th>
+            </tr>
+          </thead>
+          <tbody>
+            {SIDES.map(({ title, of }) => (
+              <tr key={title}>
+                <th scope="row">{title}</th>
+                <td>{of(one.shown)}</td>
+                <td>{of(one.shadow)}</td>
+              </tr>
+            ))}
+          </tbody>
+        </table>
+      </div>
+      <div>
+        <p>
+          Of the items shown the shadow lists <strong>{percent(one.mean_overlap)}</strong> too, and the same item first for{" "}
+          <strong>{percent(one.same_first)}</strong> of the requests.
+        </p>
+        <Overlaps counts={one.overlap_counts} />
+        <p class="muted">
+          {number(one.compared)} requests compared, {number(one.dropped)} dropped as the service was busy,{" "}
+          {number(one.errors)} failed
+          {one.workers_missing ? `; ${number(one.workers_missing)} workers did not reply` : ""}.
+        </p>
+      </div>
+    </div>
+  );
+}
+
+/** Requests by the share of the shown items that the shadow lists too. */
+function Overlaps({ counts }: { counts: readonly number[] }) {
+  const most = Math.max(...counts, 1);
+  const last = counts.length - 1;
+  return (
+    <ul class="overlaps" aria-label="Requests by overlap of the lists">
+      {counts.map((n, i) => (
+        <li key={i}>
+          <span class="bar-box">
+            <span class="bar-part" style={{ height: `${(100 * n) / most}%` }} />
+          </span>
+          <span class="muted">{i === last ? "100%" : `${10 * i}%`}</span>
+          <span>{number(n)}</span>
+        </li>
+      ))}
+    </ul>
+  );
+}
