@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 from servers import publish, serving
 
 ALONE = (0.9, 0.2)  # where one item lies, far from all others
-BLUE, ORANGE = (0x1F, 0x5F, 0xD0), (0xD1, 0x56, 0x0B)  # the first two groups, in light
+BLUE, ORANGE = (0x00, 0x72, 0xFF), (0xD8, 0x7B, 0x1B)  # the first two groups, in light
 
 
 @pytest.fixture(scope="module")
