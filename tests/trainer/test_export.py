@@ -110,6 +110,13 @@ def test_neighbours_keep_the_cosines_of_the_features(world):
         np.testing.assert_allclose(kept @ kept.T, unit @ unit.T, atol=3e-3)
 
 
+def test_a_bundle_has_a_map_unless_it_is_left_out(world):
+    _, bundles, root = world
+    run = RunFolder(root / "lightgcn")
+    assert len(bundles["lightgcn"].map.positions) == len(bundles["lightgcn"].item_ids)
+    assert open_bundle(export_run(run, Registry(root / "mapless"), created_at=NOW, with_map=False)).map is None
+
+
 def test_wide_features_are_compacted_with_little_loss():
     rng = np.random.default_rng(0)
     features = rng.normal(size=(400, 40)) @ rng.normal(size=(40, 700)) + 0.05 * rng.normal(size=(400, 700))

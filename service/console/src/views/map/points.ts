@@ -34,32 +34,41 @@ export function paint(
   page: Rgb,
   off: ReadonlySet<number>,
 ): void {
-  new Uint32Array(image.data.buffer).fill((0xff << 24) | (page[2] << 16) | (page[1] << 8) | page[0]);
-  const dot = dotOf(radius(points.ids.length, camera) * ratio);
+  const { width, height } = image;
+  const pixels = new Uint32Array(image.data.buffer);
+  pixels.fill(packed(page));
+  const dot = dotOf(radius(points.ids.length, camera) * ratio, width);
   const [left, top] = toStage(camera, size, 0, 0);
-  const pixels = unit(camera, size);
-  const shown = palette.map((_, colour) => !off.has(colour));
-  const { data, width, height } = image;
+  const length = unit(camera, size);
+  const last = [width - 1 - dot.reach, height - 1 - dot.reach] as const;
+  const whole = palette.map((rgb, colour) => (off.has(colour) ? 0 : packed(rgb)));
   for (let i = points.ids.length - 1; i >= 0; i--) {
-    const colour = points.colour[i] ?? OTHER;
-    const rgb = palette[colour];
-    if (rgb === undefined || !shown[colour]) continue;
-    const column = Math.round((left + (points.x[i] ?? 0) * pixels) * ratio) - dot.reach;
-    const row = Math.round((top + (points.y[i] ?? 0) * pixels) * ratio) - dot.reach;
-    if (column < 0 || row < 0 || column + dot.side > width || row + dot.side > height) continue;
-    for (let k = 0; k < dot.cover.length; k++) {
-      const cover = dot.cover[k] ?? 0;
-      if (cover === 0) continue;
-      const at = 4 * ((row + Math.floor(k / dot.side)) * width + column + (k % dot.side));
-      data[at] = mixed(data[at] ?? 0, rgb[0], cover);
-      data[at + 1] = mixed(data[at + 1] ?? 0, rgb[1], cover);
-      data[at + 2] = mixed(data[at + 2] ?? 0, rgb[2], cover);
+    const colour = points.colour[i]!;
+    const value = whole[colour];
+    if (!value) continue;
+    const column = Math.round((left + points.x[i]! * length) * ratio);
+    const row = Math.round((top + points.y[i]! * length) * ratio);
+    if (column < dot.reach || row < dot.reach || column > last[0] || row > last[1]) continue;
+    const middle = row * width + column;
+    for (const offset of dot.inside) pixels[middle + offset] = value;
+    const rgb = palette[colour]!;
+    for (let k = 0; k < dot.edge.length; k++) {
+      const at = middle + dot.edge[k]!;
+      pixels[at] = mixed(pixels[at]!, rgb, dot.cover[k]!);
     }
   }
 }
 
-function mixed(below: number, above: number, cover: number): number {
-  return below + ((above - below) * cover) / 255;
+function packed([red, green, blue]: Rgb): number {
+  return ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
+}
+
+function mixed(below: number, above: Rgb, cover: number): number {
+  const channel = (shift: number, value: number) => {
+    const under = (below >>> shift) & 255;
+    return under + (((value - under) * cover) >> 8);
+  };
+  return packed([channel(0, above[0]), channel(8, above[1]), channel(16, above[2])]);
 }
 
 /** Of a dot in CSS pixels: smaller where there are many, larger when zoomed in. */
@@ -68,21 +77,27 @@ export function radius(n: number, camera: Camera): number {
   return Math.min(whole * Math.sqrt(camera.zoom), 7);
 }
 
+/** The pixels of a dot, as offsets from that of its middle in an image of this width. */
 interface Dot {
-  side: number; // pixels of its square
-  reach: number; // of the square, on each side of its middle
-  cover: Uint8Array; // how much of each pixel it covers, 0 to 255
+  reach: number; // of its square, on each side of the middle
+  inside: Int32Array;
+  edge: Int32Array;
+  cover: Uint8Array; // of 256, of each pixel of the edge
 }
 
-function dotOf(ofRadius: number): Dot {
+function dotOf(ofRadius: number, width: number): Dot {
   const reach = Math.ceil(ofRadius);
-  const side = 2 * reach + 1;
-  const cover = new Uint8Array(side * side);
-  for (let k = 0; k < cover.length; k++) {
-    const distance = Math.hypot((k % side) - reach, Math.floor(k / side) - reach);
-    cover[k] = 235 * Math.min(1, Math.max(0, ofRadius - distance + 0.5)); // a little of what lies below shows
-  }
-  return { side, reach, cover };
+  const [inside, edge, cover]: [number[], number[], number[]] = [[], [], []];
+  for (let down = -reach; down <= reach; down++)
+    for (let right = -reach; right <= reach; right++) {
+      const covered = ofRadius - Math.hypot(right, down) + 0.5;
+      if (covered >= 1) inside.push(down * width + right);
+      else if (covered > 0) {
+        edge.push(down * width + right);
+        cover.push(Math.round(255 * covered));
+      }
+    }
+  return { reach, inside: Int32Array.from(inside), edge: Int32Array.from(edge), cover: Uint8Array.from(cover) };
 }
 
 /** The index of the shown point nearest to a pixel of the stage, at most `most` pixels away; -1: none.

@@ -1,4 +1,5 @@
 /** The canvas with the map: pan and zoom by mouse, touch and keyboard, items under the pointer, a user's items on top. */
+import type { RefObject } from "preact";
 import { useCallback, useEffect, useRef, useState } from "preact/hooks";
 import { goTo } from "../../route";
 import { type Camera, type Size, WHOLE, panned, toStage, zoomed } from "./camera";
@@ -32,7 +33,7 @@ export function Stage({ points, nameOf, off, person, lines, label }: Props) {
   const [camera, setCamera] = useState<Camera>(WHOLE);
   const [size, setSize] = useState<Size>({ width: 0, height: 0 });
   const [chosen, setChosen] = useState(-1);
-  const theme = useTheme();
+  const look = useLook(canvas);
   const pressed = useRef(new Map<number, [number, number]>());
   const moved = useRef(0);
 
@@ -47,11 +48,11 @@ export function Stage({ points, nameOf, off, person, lines, label }: Props) {
 
   useEffect(() => {
     const frame = requestAnimationFrame(() => {
-      if (canvas.current !== null && size.width > 0)
-        draw(canvas.current, { points, camera, size, off, person, lines, chosen });
+      if (canvas.current !== null && size.width > 0 && look !== null)
+        draw(canvas.current, { points, camera, size, off, person, lines, chosen, look });
     });
     return () => cancelAnimationFrame(frame);
-  }, [points, camera, size, off, person, lines, chosen, theme]);
+  }, [points, camera, size, off, person, lines, chosen, look]);
 
   const under = useCallback(
     (at: readonly [number, number]) => nearest(points, camera, size, off, at, NEAR),
@@ -139,7 +140,7 @@ export function Stage({ points, nameOf, off, person, lines, label }: Props) {
         onPointerMove={onPointerMove}
         onPointerUp={onPointerUp}
         onPointerCancel={onPointerUp}
-        onPointerLeave={() => setChosen(-1)}
+        onPointerLeave={(event) => event.pointerType !== "touch" && setChosen(-1)}
         onKeyDown={onKeyDown}
       />
       <div class="map-buttons">
@@ -149,8 +150,8 @@ export function Stage({ points, nameOf, off, person, lines, label }: Props) {
         <button type="button" aria-label="Zoom out" onClick={() => setCamera((last) => zoomed(last, size, 1 / FACTOR))}>
           −
         </button>
-        <button type="button" aria-label="Whole map" onClick={() => setCamera(WHOLE)}>
-          0
+        <button type="button" aria-label="All of the map" onClick={() => setCamera(WHOLE)}>
+          All
         </button>
       </div>
       {id !== undefined && (
@@ -160,16 +161,17 @@ export function Stage({ points, nameOf, off, person, lines, label }: Props) {
   );
 }
 
-/** A number that changes with the system's colours. */
-function useTheme(): number {
-  const [theme, setTheme] = useState(0);
+/** The colours to draw with, read again when the system's change. */
+function useLook(canvas: RefObject<HTMLCanvasElement | null>): Look | null {
+  const [look, setLook] = useState<Look | null>(null);
   useEffect(() => {
+    const read = () => canvas.current && setLook(lookOf(canvas.current));
+    read();
     const dark = matchMedia("(prefers-color-scheme: dark)");
-    const follow = () => setTheme((last) => last + 1);
-    dark.addEventListener("change", follow);
-    return () => dark.removeEventListener("change", follow);
+    dark.addEventListener("change", read);
+    return () => dark.removeEventListener("change", read);
   }, []);
-  return theme;
+  return look;
 }
 
 interface Shown {
@@ -180,23 +182,26 @@ interface Shown {
   person: Person | null;
   lines: boolean;
   chosen: number;
+  look: Look;
 }
+
+let image: ImageData | null = null; // of the last frame: a new one for each would be megabytes of garbage
 
 function draw(canvas: HTMLCanvasElement, shown: Shown): void {
   const begun = performance.now();
-  const { points, camera, size, chosen } = shown;
+  const { points, camera, size, chosen, look } = shown;
   const ratio = devicePixelRatio;
   const [width, height] = [Math.round(size.width * ratio), Math.round(size.height * ratio)];
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   const context = canvas.getContext("2d");
   if (context === null) return;
-  const page = rgb(getComputedStyle(canvas).backgroundColor);
-  const image = context.createImageData(width, height);
-  paint(image, ratio, points, camera, size, palette(), page, shown.off);
+  if (image?.width !== width || image.height !== height) image = context.createImageData(width, height);
+  paint(image, ratio, points, camera, size, look.palette, look.page, shown.off);
   context.putImageData(image, 0, 0);
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
-  const ink = getComputedStyle(canvas).color;
-  if (shown.person) drawPerson(context, shown.person, camera, size, { ink, page: `rgb(${page.join()})`, lines: shown.lines });
+  const ink = `rgb(${look.ink.join()})`;
+  if (shown.person)
+    drawPerson(context, shown.person, camera, size, { ink, page: `rgb(${look.page.join()})`, lines: shown.lines });
   if (chosen >= 0) {
     context.strokeStyle = ink;
     context.lineWidth = 2;
@@ -208,10 +213,17 @@ function draw(canvas: HTMLCanvasElement, shown: Shown): void {
   performance.measure("map-frame", { start: begun });
 }
 
-/** The colours of the legend, from the style sheet: they follow the system's. */
-function palette(): Rgb[] {
-  const probe = document.getElementById("map-palette");
-  return [...(probe?.children ?? [])].map((one) => rgb(getComputedStyle(one).backgroundColor));
+interface Look {
+  palette: Rgb[]; // of the legend
+  page: Rgb;
+  ink: Rgb;
+}
+
+/** The colours of the style sheet, which follow the system's. */
+function lookOf(canvas: HTMLCanvasElement): Look {
+  const swatches = [...(document.getElementById("map-palette")?.children ?? [])];
+  const { backgroundColor, color } = getComputedStyle(canvas);
+  return { palette: swatches.map((one) => rgb(getComputedStyle(one).backgroundColor)), page: rgb(backgroundColor), ink: rgb(color) };
 }
 
 function rgb(colour: string): Rgb {
