@@ -219,11 +219,7 @@ $(CONSOLE)/openapi.json: $(wildcard service/*.py service/*/*.py service/*/*/*.py
 	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
 $(CONSOLE)/dist/index.html: $(CONSOLE)/openapi.json $(CONSOLE)/index.html $(CONSOLE)/package-lock.json \
-<<<<<<< HEAD
                             $(CONSOLE)/vite.config.ts $(CONSOLE)/tsconfig.json $(wildcard $(CONSOLE)/src/* $(CONSOLE)/src/*/* $(CONSOLE)/src/*/*/*)
-=======
-                            $(CONSOLE)/vite.config.ts $(CONSOLE)/tsconfig.json $(wildcard $(addprefix $(CONSOLE)/src/,* */* */*/*))
->>>>>>> map
 	@$(BIN)/python deploy/build_console.py
 	@touch $@
 
