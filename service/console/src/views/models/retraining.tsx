@@ -34,7 +34,7 @@ export function Retraining({ chosen }: { chosen: string }) {
         <Await loaded={loaded}>
           {(jobs) => (
             <>
-              <p class="controls">
+              <p class="controls models-middle">
                 <button type="button" class="primary" disabled={active} onClick={() => setAsks(true)}>
                   Start a retraining …
                 </button>
