@@ -30,10 +30,24 @@ class RecommendedLists:
         return len(np.unique(self.rows[self.rows >= 0])) / min(n_items, self.rows.size)
 
 
+def no_pause() -> None:
+    """The `pause` where no other thread of the process waits."""
+
+
 def recommended_lists(
-    bundle: Bundle, index: ItemIndex, users: Array, k: int, *, timer: Timer, most_ms: float = math.inf
+    bundle: Bundle,
+    index: ItemIndex,
+    users: Array,
+    k: int,
+    *,
+    timer: Timer,
+    most_ms: float = math.inf,
+    pause: Callable[[], None] = no_pause,
 ) -> RecommendedLists:
-    """Search for each user row alone, as a request does; repeat a search that takes longer than `most_ms`."""
+    """Search for each user row alone, as a request does; repeat a search that takes longer than `most_ms`.
+
+    `pause` is called after each user.
+    """
     rows = np.empty((len(users), k), np.int64)
     seconds = np.full(len(users), np.inf)
     for i, user in enumerate(users.tolist()):
@@ -44,6 +58,7 @@ def recommended_lists(
             if seconds[i] * 1000 <= most_ms:
                 break
         rows[i] = found[0]
+        pause()
     return RecommendedLists(rows, seconds)
 
 

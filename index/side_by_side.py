@@ -1,14 +1,14 @@
 """Compares two bundles by the lists that they give to a sample of the users whom both know."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from index.bundle import Bundle
-from index.comparison import RecommendedLists, Timer, common_share, ids_of, recommended_lists
+from index.comparison import RecommendedLists, common_share, ids_of, no_pause, recommended_lists
 
 Array = np.ndarray[Any, Any]
 
@@ -38,14 +38,17 @@ class SideBySide:
     b: Side
 
 
-def compare_lists(a: Bundle, b: Bundle, *, k: int, sample: int, timer: Timer = time.perf_counter) -> SideBySide:
-    """Compare the top k unseen items of up to `sample` users, evenly spaced among those whom both bundles know."""
+def compare_lists(a: Bundle, b: Bundle, *, k: int, sample: int, pause: Callable[[], None] = no_pause) -> SideBySide:
+    """Compare the top k unseen items of up to `sample` users, evenly spaced among those whom both bundles know.
+
+    `pause` is called after each search.
+    """
     users, items = a.user_ids.shared_with(b.user_ids), a.item_ids.shared_with(b.item_ids)
     sampled = users[np.linspace(0, len(users) - 1, min(len(users), sample)).astype(np.int64)]
     others = b.user_ids.rows([a.user_ids[row] for row in sampled.tolist()])
     sampled, others = sampled[others >= 0], others[others >= 0]  # two ids may have one hash
-    lists_a = recommended_lists(a, a.index(), sampled, k, timer=timer)
-    lists_b = recommended_lists(b, b.index(), others, k, timer=timer)
+    lists_a = recommended_lists(a, a.index(), sampled, k, timer=time.perf_counter, pause=pause)
+    lists_b = recommended_lists(b, b.index(), others, k, timer=time.perf_counter, pause=pause)
     pairs = list(zip(ids_of(a, lists_a.rows), ids_of(b, lists_b.rows), strict=True))
     correlations = [found for found in (spearman(*pair) for pair in pairs) if found is not None]
     return SideBySide(

@@ -5,6 +5,7 @@ open for a while for the next comparison. One comparison runs at a time, in one 
 """
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ SAMPLE = 200  # users whose lists are compared
 PLACES = 200  # of a user's list, among which the other bundle's items are looked for
 OPEN_S = 60.0  # that a bundle stays open after a comparison
 MOST_OPEN = 2
+PAUSE_S = 0.002  # after each search, so that requests need not wait for the interpreter
 FAULTS = (ValueError, OSError, MemoryError)  # of a bundle whose files are wrong, though its sums are right
 
 
@@ -183,7 +185,7 @@ def _compared(
     if user_id is not None:
         ids = hidden()
         lists = _user_list(a, profiles[0], ids), _user_list(b, profiles[1], ids)
-    return Comparison(bundles, compare_lists(a, b, k=k, sample=SAMPLE), lists)
+    return Comparison(bundles, compare_lists(a, b, k=k, sample=SAMPLE, pause=lambda: time.sleep(PAUSE_S)), lists)
 
 
 def _user_list(bundle: Bundle, profile: Profile | None, hidden: list[str]) -> UserList:

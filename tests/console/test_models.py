@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
-from browsers import PHONE, new_page, open_view, overflows, serious_problems
+from browsers import PHONE, leaks, new_page, open_view, overflows, serious_problems
 from bundles import write_small_bundle
 from playwright.sync_api import Browser, Page, expect
 from retrainings import in_training, let_go, retraining
@@ -14,6 +14,7 @@ from servers import serving
 from stand_in_trainer import WAITS
 
 from index.registry import Registry
+from service.http.security.keys import new_key
 
 LOW = {name: {"recall@20": 0.01, "ndcg@20": 0.1} for name in ("valid", "test")}
 
@@ -187,6 +188,19 @@ def test_where_admin_routes_are_closed_the_view_says_what_to_do(page: Page, tmp_
         expect(page.get_by_role("alert")).to_contain_text("(403)")
         expect(page.locator("main")).to_contain_text("RECO_ADMIN_OPEN=true")
         expect(page.locator("main")).to_contain_text(f"answers from {made.first}")
+
+
+def test_an_admins_key_opens_the_view_and_is_nowhere_on_the_page(page: Page, tmp_path: Path) -> None:
+    made = Shop(tmp_path / "registry")
+    key, line = new_key("ops", "admin")
+    (tmp_path / "keys").write_text(line)
+    with serving(registry=tmp_path / "registry", data=tmp_path, api_keys_file=tmp_path / "keys") as client:
+        page.goto(f"{client.base_url}/console#/{made.compared()}")
+        expect(page.get_by_role("alert").first).to_contain_text("(401)")
+        page.get_by_label("API key").fill(key)
+        page.get_by_role("button", name="Use", exact=True).click()
+        expect(page.get_by_role("region", name="List of bundle A")).to_be_visible()
+        assert leaks(page, key) == []
 
 
 def test_a_comparison_fits_a_phone_and_axe_finds_nothing_serious(

@@ -61,7 +61,6 @@ function Details({ one }: { one: Schemas["BundleInfo"] }) {
           {bytes(one.bytes)}, index {String(one.index?.["factory"] ?? "–")}
         </dd>
       </dl>
-      {one.metrics && <Metrics metrics={one.metrics} />}
       <h3>Gate report</h3>
       {one.gate ? (
         <>
@@ -79,15 +78,41 @@ function Details({ one }: { one: Schemas["BundleInfo"] }) {
       ) : (
         <p class="muted">The gate has not run on it. A publish runs it.</p>
       )}
+      {one.metrics && <Metrics metrics={one.metrics} />}
     </>
   );
 }
 
+const FIRST = /^[a-z]+@20$/; // shown without being asked for
+
 function Metrics({ metrics }: { metrics: Record<string, Record<string, number>> }) {
-  const splits = Object.keys(metrics).sort();
-  const names = [...new Set(splits.flatMap((split) => Object.keys(metrics[split] ?? {})))];
+  const names = [...new Set(Object.values(metrics).flatMap((split) => Object.keys(split)))];
+  const firsts = names.filter((name) => FIRST.test(name));
+  const others = names.filter((name) => !FIRST.test(name));
   return (
-    <div class="scroll" tabIndex={0} role="region" aria-label="Metrics by split">
+    <>
+      <h3 class="models-metrics">Metrics</h3>
+      <MetricsTable metrics={metrics} names={firsts} label="Metrics by split" />
+      {others.length > 0 && (
+        <details class="models-more">
+          <summary>{number(others.length)} more metrics</summary>
+          <MetricsTable metrics={metrics} names={others} label="More metrics by split" />
+        </details>
+      )}
+    </>
+  );
+}
+
+interface TableGiven {
+  metrics: Record<string, Record<string, number>>;
+  names: string[];
+  label: string;
+}
+
+function MetricsTable({ metrics, names, label }: TableGiven) {
+  const splits = Object.keys(metrics).sort();
+  return (
+    <div class="scroll" tabIndex={0} role="region" aria-label={label}>
       <table>
         <thead>
           <tr>

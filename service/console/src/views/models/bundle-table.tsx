@@ -30,7 +30,7 @@ export function BundleTable({ answer, chosen, publish, rollBack }: Given) {
         A bundle is what one training gives: vectors, items and a search index. One serves; publishing another one swaps
         without downtime.
       </p>
-      <p class="controls">
+      <p class="controls models-middle">
         <button
           type="button"
           class="primary"

@@ -29,6 +29,8 @@ export function Comparison({ a, b, user, bundles }: Given) {
         {(data) => (
           <>
             <Agreement data={data} />
+            <Alone side="A" bundle={data.a} />
+            <Alone side="B" bundle={data.b} />
             <Figures data={data} />
             {data.user ? (
               <TwoLists user={data.user} a={data.a} b={data.b} k={data.k} />
@@ -103,6 +105,19 @@ function Agreement({ data }: { data: Schemas["ComparisonAnswer"] }) {
   );
 }
 
+/** Some of the items that one bundle alone has. */
+function Alone({ side, bundle }: { side: string; bundle: Schemas["ComparedBundle"] }) {
+  if (bundle.only_items === 0) return null;
+  const titles = bundle.only_items_examples.map((item) => item.title || item.item_id);
+  const more = bundle.only_items - titles.length;
+  return (
+    <p class="muted">
+      Only in {side}: {titles.join(", ")}
+      {more > 0 && ` and ${number(more)} more`}.
+    </p>
+  );
+}
+
 interface Figure {
   name: string;
   a: number | undefined;
@@ -128,8 +143,10 @@ function Figures({ data: { a, b } }: { data: Schemas["ComparisonAnswer"] }) {
     write: number,
     judged: ACCURACY.test(name),
   });
-  const isFirst = (one: { split: string; name: string }) => SPLITS.includes(one.split) && FIRST.includes(one.name);
-  const others = metrics.filter((one) => !isFirst(one));
+  const firsts = SPLITS.flatMap((split) =>
+    FIRST.flatMap((name) => metrics.filter((one) => one.split === split && one.name === name)),
+  );
+  const others = metrics.filter((one) => !firsts.includes(one));
   const sizes: Figure[] = [
     { name: "coverage of the catalogue", a: a.coverage, b: b.coverage, write: percent, judged: false },
     { name: "different items shown", a: a.shown_items, b: b.shown_items, write: number, judged: false },
@@ -140,9 +157,9 @@ function Figures({ data: { a, b } }: { data: Schemas["ComparisonAnswer"] }) {
   ];
   return (
     <>
-      <FigureTable a={a} b={b} label="Metrics and sizes of both" figures={[...metrics.filter(isFirst).map(figure), ...sizes]} />
+      <FigureTable a={a} b={b} label="Metrics and sizes of both" figures={[...firsts.map(figure), ...sizes]} />
       {others.length > 0 && (
-        <details>
+        <details class="models-more">
           <summary>{number(others.length)} more metrics</summary>
           <FigureTable a={a} b={b} label="More metrics of both" figures={others.map(figure)} />
         </details>

@@ -1,12 +1,22 @@
 /** Publishing a bundle and rolling back: what will happen, and why the gate refused it. */
 import { useState } from "preact/hooks";
-import { type Schemas, answer, api } from "../../api";
+import { Problem, type Schemas, answer, api } from "../../api";
 import { Confirm } from "../../ui/confirm";
 import { GateReport } from "./gate-report";
 
 interface Given {
   done: (news: string) => void;
   close: () => void;
+}
+
+const SLOW = "It takes longer than this page waits; the service goes on, and the list shows the swap when it is done.";
+
+/** The result, or null where the service goes on after the page has ceased to wait. */
+function orLater(result: Promise<Schemas["PublishAnswer"]>): Promise<Schemas["PublishAnswer"] | null> {
+  return result.catch((error: unknown) => {
+    if (error instanceof Problem && error.code === "timeout") return null;
+    throw error;
+  });
 }
 
 export function PublishDialog({ bundle, serving, done, close }: Given & { bundle: string; serving: string }) {
@@ -16,12 +26,14 @@ export function PublishDialog({ bundle, serving, done, close }: Given & { bundle
     const sent = api.POST("/bundles/{bundle_id}/publish", { params: { path: { bundle_id: bundle }, query: { force } } });
     const { error } = await sent.catch(() => ({ error: undefined }));
     if (error && "gate" in error && error.gate) setRefused(error.gate);
-    return answer(sent);
+    return orLater(answer(sent));
   };
-  const tell = (result: Schemas["PublishAnswer"]) =>
+  const tell = (result: Schemas["PublishAnswer"] | null) =>
     done(
-      `${result.published} ${result.swapped ? "serves now" : "served already"}` +
-        `${result.forced ? ", published by force though the gate refused it" : ""}.`,
+      result === null
+        ? SLOW
+        : `${result.published} ${result.swapped ? "serves now" : "served already"}` +
+            `${result.forced ? ", published by force though the gate refused it" : ""}.`,
     );
   return (
     <Confirm
@@ -61,20 +73,20 @@ export function PublishDialog({ bundle, serving, done, close }: Given & { bundle
           <li>All replicas follow within seconds. If its answers fail or are slow, it is rolled back by itself.</li>
         </ul>
       )}
-      <p class="muted">It may take longer than this page waits; the service goes on, and the list shows the swap.</p>
     </Confirm>
   );
 }
 
 export function RollbackDialog({ target, leaving, done, close }: Given & { target: string; leaving: string | null }) {
-  const roll = () => answer(api.POST("/bundles/rollback", { params: { query: leaving === null ? {} : { leaving } } }));
+  const query = leaving === null ? {} : { leaving };
+  const roll = () => orLater(answer(api.POST("/bundles/rollback", { params: { query } })));
   return (
     <Confirm
       title="Roll back?"
       action="Roll back"
       danger
       run={roll}
-      done={(result) => done(`Rolled back: ${result.bundle} serves now.`)}
+      done={(result) => done(result === null ? SLOW : `Rolled back: ${result.bundle} serves now.`)}
       close={close}
     >
       <p>

@@ -34,7 +34,7 @@ export function Retraining({ chosen }: { chosen: string }) {
         <Await loaded={loaded}>
           {(jobs) => (
             <>
-              <p class="controls">
+              <p class="controls models-middle">
                 <button type="button" class="primary" disabled={active} onClick={() => setAsks(true)}>
                   Start a retraining …
                 </button>
@@ -121,7 +121,8 @@ function Stages({ job }: { job: Job }) {
       {STAGES.map((name) => {
         const stage = job.stages.find((one) => one.name === name);
         const until = stage?.ended_at ?? (ENDED.includes(job.state) ? null : Date.now() / 1_000);
-        const state = stage === undefined ? "to-come" : stage.ended_at == null ? "runs" : "done";
+        const failed = ["refused", "failed"].includes(job.state) && stage === job.stages.at(-1);
+        const state = stage === undefined ? "to-come" : stage.ended_at == null ? "runs" : failed ? "failed" : "done";
         return (
           <li key={name} class={state}>
             {name}
