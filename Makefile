@@ -128,7 +128,7 @@ audit: install         ## check the images' packages for known vulnerabilities, 
 
 screenshots: install console demo-made  ## take the pictures of docs/console.md: the demo's console in a real Chromium
 	.ci/install_chromium
-	$(BIN)/python tests/screenshots.py --registry $(BUNDLES) --runs $(DEMO)/$(MODEL)/runs --images $(SHOP)-images
+	$(BIN)/python tests/screenshots.py --registry $(BUNDLES) --runs $(DEMO)/$(MODEL)/runs --images $(SHOP)-images --data $(SHOP)
 
 ##@ Measure
 

@@ -34,7 +34,7 @@ function IntervalMark({ row, scale, reference }: { row: IntervalRow; scale: Scal
   const at = (value: number) => `${(2 + (96 * (value - scale.low)) / (scale.high - scale.low)).toFixed(2)}%`;
   const [low, high] = row.interval ?? [];
   return (
-    <svg class="mark" aria-hidden="true">
+    <svg class="interval-mark" aria-hidden="true">
       {scale.ticks.map((tick) => (
         <line key={tick} class="tick" x1={at(tick)} x2={at(tick)} y1="0" y2="100%" />
       ))}
@@ -88,7 +88,7 @@ export function IntervalTable({ title, first, rows, format, level = "95%", more 
           {rows.map((row) => (
             <tr key={row.id}>
               <th scope="row">{row.name}</th>
-              <td aria-hidden="true" class="mark">
+              <td aria-hidden="true" class="interval-mark">
                 <IntervalMark row={row} scale={scale} reference={reference} />
               </td>
               <td class="number">{format(row.value)}</td>
