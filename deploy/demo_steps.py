@@ -32,6 +32,7 @@ OF_MODELS = (
 )
 OF_BUNDLES = ("trainer/export.py", "index/*.py")
 SEARCH_S = 40  # for settings
+SLOWEST = 2.0  # than on two idle cores, in what is foretold: the search is as short on a slow machine
 FOLDER_MB = 300  # that the steps leave, with a reserve
 
 
@@ -151,7 +152,7 @@ def make_demo(folder: DemoFolder, console: Console) -> None:
         _begin(folder, step, digest)
         step.run()
         _record(folder, step, digest, done=True)
-        slower = max(1.0, (monotonic() - started) / sum(done.seconds for done, _ in due[:number]))
+        slower = min(max(1.0, (monotonic() - started) / sum(done.seconds for done, _ in due[:number])), SLOWEST)
 
 
 def _time(seconds: float) -> str:
