@@ -20,7 +20,8 @@ from deploy.processes import free_port
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-(SHOWN,) = re.findall(r"## Your own data\n\n```sh\n(.*?)```", README, re.DOTALL)
+(SHOWN,) = re.findall(r"```sh\n(anchorrec prepare.*?)```", README, re.DOTALL)
+(PYTHON,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 COMMANDS = SHOWN.replace("--budget 60", "--budget 2")
 
 
@@ -66,6 +67,9 @@ def test_the_commands_for_ones_own_data_end_in_a_service_that_answers(tmp_path, 
         answer = client.get("/recommend/user 1", params={"k": 1, "explain": True}).json()
         assert answer["bundle"] == json.loads((tmp_path / "bundles" / "current.json").read_text())["bundle"]
         assert answer["items"][0]["explanation"]["parts"].keys() == {"id", "text", "image", "anchor"}
+        shown = subprocess.run([sys.executable, "-c", PYTHON], cwd=tmp_path, capture_output=True, text=True, check=True)
+        first = answer["items"][0]
+        assert shown.stdout.startswith(f"1 {first['title']} {first['explanation']['sentence']}")
     finally:
         client.close()
         os.killpg(process.pid, signal.SIGTERM)
@@ -73,7 +77,7 @@ def test_the_commands_for_ones_own_data_end_in_a_service_that_answers(tmp_path, 
 
 
 def test_every_page_and_file_that_the_readme_names_exists():
-    for link in re.findall(r"\]\(([^)#]+)\)", README):
+    for link in re.findall(r"\]\(((?!https://)[^)#]+)", README):
         assert (ROOT / link).is_file(), link
     for path in re.findall(r"`((?:trainer|index|service|deploy|docs)/[\w/.-]+)`", README):
         assert (ROOT / path).exists(), path
