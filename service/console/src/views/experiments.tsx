@@ -3,6 +3,7 @@ import { useState } from "preact/hooks";
 import { type Schemas, answer, api, useLoaded } from "../api";
 import { type Route, linkTo } from "../route";
 import { Await } from "../ui/notice";
+import "../ui/layout.css";
 import "./experiments.css";
 import { EndedList } from "./experiments/ended-list";
 import { NoExperiment } from "./experiments/no-experiment";

@@ -54,7 +54,7 @@ function Summary({ report, act }: { report: Report; act: (action: Action) => voi
     <section class="panel">
       <div class="heading">
         <h2>
-          {experiment.name} <span class={`badge ${isRunning ? "good" : "muted"}`}>{experiment.state}</span>
+          {experiment.name} <span class={`badge ${isRunning ? "good" : ""}`}>{experiment.state}</span>
         </h2>
         {experiment.phase > 1 && <PhaseChoice report={report} />}
       </div>

@@ -9,7 +9,7 @@ export const METRICS: Record<Experiment["metric"], string> = {
   revenue: "revenue per user",
 };
 
-const STATES: Record<Arm["state"], string> = { serving: "good", loading: "warn", unavailable: "bad", ended: "muted" };
+const STATES: Record<Arm["state"], string> = { serving: "good", loading: "warn", unavailable: "bad", ended: "" };
 
 /** What an arm does in the process that responds, and why it does not serve. */
 export function ArmState({ arm }: { arm: Pick<Arm, "state" | "reason"> }) {
