@@ -3,7 +3,7 @@ import { type Schemas, answer, api, useLoaded } from "../api";
 import { linkTo } from "../route";
 import { Await } from "../ui/notice";
 import { Picture } from "../ui/picture";
-import { counted } from "../ui/text";
+import { counted } from "../ui/format";
 import { colourOf } from "./parts";
 
 type Space = "fused" | "id" | "text" | "image" | "multimodal";

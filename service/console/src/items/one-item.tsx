@@ -3,7 +3,7 @@ import { type Schemas, answer, api, useLoaded } from "../api";
 import { linkTo } from "../route";
 import { Await } from "../ui/notice";
 import { Picture } from "../ui/picture";
-import { asNumber, asTime, counted } from "../ui/text";
+import { counted, number, timeAndAge } from "../ui/format";
 import { HideItem } from "./hide";
 import { Neighbours } from "./neighbours";
 import { Parts } from "./parts";
@@ -94,11 +94,11 @@ function Stored({ stored }: { stored: NonNullable<Item["stored"]> }) {
         <dt>features</dt>
         <dd>{features.map(([name, width]) => `${name}: ${counted(width, "number")}`).join(", ") || "none"}</dd>
         <dt>created</dt>
-        <dd>{asTime(stored.created_at)}</dd>
+        <dd>{timeAndAge(stored.created_at)}</dd>
         <dt>changed</dt>
-        <dd>{asTime(stored.updated_at)}</dd>
+        <dd>{timeAndAge(stored.updated_at)}</dd>
         <dt>position</dt>
-        <dd>{asNumber(stored.position)} in the order of all changes</dd>
+        <dd>{number(stored.position)} in the order of all changes</dd>
       </dl>
     </section>
   );

@@ -1,5 +1,5 @@
 /** The parts of an item's embedding, as a bar of their lengths. */
-import { asNumber, asPercent } from "../ui/text";
+import { number, percent } from "../ui/format";
 
 const COLOURED = new Set(["id", "text", "image", "multimodal", "anchor"]);
 
@@ -41,8 +41,8 @@ export function Parts({ norms }: { norms: Record<string, number> }) {
                   <th scope="row">
                     <span class="swatch" style={{ background: colourOf(name) }} aria-hidden="true" /> {name}
                   </th>
-                  <td class="number">{asNumber(norm)}</td>
-                  <td class="number">{total > 0 ? asPercent(norm / total) : "0%"}</td>
+                  <td class="number">{number(norm)}</td>
+                  <td class="number">{total > 0 ? percent(norm / total) : "0%"}</td>
                 </tr>
               ))}
             </tbody>

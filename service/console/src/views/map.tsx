@@ -3,6 +3,7 @@ import { useMemo, useState } from "preact/hooks";
 import "./map.css";
 import { type Schemas, answer, api, useLoaded } from "../api";
 import { type Route, goTo } from "../route";
+import { counted, number } from "../ui/format";
 import { Await, ErrorNotice } from "../ui/notice";
 import { Legend, groupsOf } from "./map/legend";
 import { loadPerson } from "./map/person";
@@ -45,7 +46,7 @@ function CatalogueMap({ map, user }: { map: Schemas["ItemMap"]; user: string }) 
   const person = useLoaded(() => (user === "" ? Promise.resolve(null) : loadPerson(user)), [user]);
   const shown = user !== "" && !person.loading ? person.data : null;
   const n = map.item_ids.length;
-  const amount = n < map.total ? `${n.toLocaleString()} of ${map.total.toLocaleString()} items, evenly thinned: popular ones stay` : `${n.toLocaleString()} items`;
+  const amount = n < map.total ? `${number(n)} of ${number(map.total)} items, evenly thinned: popular ones stay` : counted(n, "item");
   return (
     <>
       <p class="muted">

@@ -3,7 +3,7 @@ import type { Problem } from "../../api";
 import { ErrorNotice } from "../../ui/notice";
 import { Picture } from "../../ui/picture";
 import { useItem } from "./items";
-import { counted } from "./numbers";
+import { counted } from "../../ui/format";
 import { ActIcon } from "./shelf";
 import type { Listing } from "./listing";
 import { type Act, type Click, type Wish, show } from "./wish";

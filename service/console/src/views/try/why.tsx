@@ -6,7 +6,7 @@ import { Picture } from "../../ui/picture";
 import type { Loaded, Schemas } from "../../api";
 import { useItem } from "./items";
 import { type RanksWithout, pairOf } from "./listing";
-import { short, signed } from "./numbers";
+import { number, signed } from "../../ui/format";
 import type { RecommendedItem } from "./wish";
 import "./why.css";
 
@@ -92,7 +92,7 @@ function Parts({ shares, score }: { shares: [string, number][]; score: number })
           <tr>
             <th scope="row">Score</th>
             <td class="number" data-score={score}>
-              {short(score)}
+              {number(score)}
             </td>
           </tr>
         </tfoot>
@@ -154,7 +154,7 @@ function Past({ item, past, largest, without }: { item: RecommendedItem; past: P
         <Share share={past.contribution} largest={largest} />
         {past.weight != null && (
           <span class="muted" title="By how recent it is, the kind of event, or a dislike; 1 is usual">
-            weight {short(past.weight)}
+            weight {number(past.weight)}
           </span>
         )}
       </div>
@@ -181,6 +181,6 @@ function rankSaid(item: RecommendedItem, past: PastItem, { ranks, ordered }: Wit
   const rank = ranks.data?.get(pairOf(item.item_id, past.item_id));
   if (rank === undefined) return "…";
   if (rank === null) return "nothing left to rank by";
-  if (ordered) return `rank ${rank.toLocaleString("en")} by score`;
-  return rank === item.rank ? `stays at rank ${rank}` : `rank ${item.rank} → ${rank.toLocaleString("en")}`;
+  if (ordered) return `rank ${number(rank)} by score`;
+  return rank === item.rank ? `stays at rank ${rank}` : `rank ${item.rank} → ${number(rank)}`;
 }
