@@ -1,21 +1,9 @@
 /** Caches, Redis, the event log and the process, in figures. */
-import type { ComponentChildren } from "preact";
 import { type History, type Window, within } from "../history.ts";
 import { seriesOf, startOf, sumOf, valueOf } from "../prometheus.ts";
+import { Figure, Figures } from "../ui/figure";
 import { bytes, number, percent, seconds } from "../ui/format";
 import { type Share, byLabel, cores, eventWrite, profileCache, redisCache, responseCache, totals } from "./figures.ts";
-
-function Figure({ name, children, note }: { name: string; children: ComponentChildren; note?: string }) {
-  return (
-    <div class="figure">
-      <dt>{name}</dt>
-      <dd>
-        <strong>{children}</strong>
-        {note && <span class="muted">{note}</span>}
-      </dd>
-    </div>
-  );
-}
 
 function HitRate({ name, share }: { name: string; share: Share }) {
   return (
@@ -31,7 +19,7 @@ export function Summary({ history, window }: { history: History; window: Window 
   const inFlight = valueOf(latest, "reco_requests_in_flight") ?? 0;
   const limit = valueOf(latest, "reco_limit", { of: "requests_in_flight" }) ?? 0;
   return (
-    <dl class="figures">
+    <Figures>
       <Figure name="Requests per second" note={`${number(all.requests)} without probes`}>
         {number(all.perS)}
       </Figure>
@@ -44,7 +32,7 @@ export function Summary({ history, window }: { history: History; window: Window 
         {number(inFlight)}
       </Figure>
       <HitRate name="Response cache" share={responseCache(window)} />
-    </dl>
+    </Figures>
   );
 }
 
@@ -55,7 +43,7 @@ export function Stores({ history, window }: { history: History; window: Window }
   const most = valueOf(latest, "reco_limit", { of: "events_waiting" }) ?? 0;
   const hears = valueOf(latest, "reco_live_hears") === 1;
   return (
-    <dl class="figures">
+    <Figures>
       <HitRate name="User profiles in memory" share={profileCache(window)} />
       <HitRate name="User vectors in Redis" share={redisCache(window)} />
       <Figure name="Redis circuit">
@@ -73,7 +61,7 @@ export function Stores({ history, window }: { history: History; window: Window }
       <Figure name="New events reach lists" note={hears ? "promptly" : "the log cannot be read"}>
         <span class={hears ? "" : "bad"}>{hears ? "yes" : "no"}</span>
       </Figure>
-    </dl>
+    </Figures>
   );
 }
 
@@ -82,7 +70,7 @@ export function Process({ history, window }: { history: History; window: Window 
   const [used, limit] = ["reco_memory_anonymous_bytes", "reco_memory_limit_bytes"].map((name) => valueOf(latest, name));
   const free = valueOf(latest, "reco_disk_free_ratio");
   return (
-    <dl class="figures">
+    <Figures>
       <Figure name="Up for">{seconds(latest.timeS - startOf(latest))}</Figure>
       <Figure name="Memory" note={limit ? `of ${bytes(limit)}` : ""}>
         {bytes(used)}
@@ -95,7 +83,7 @@ export function Process({ history, window }: { history: History; window: Window 
       <Figure name="Items stored" note={`${number(valueOf(latest, "reco_items_waiting") ?? 0)} waiting to be written`}>
         {number(valueOf(latest, "reco_items_stored") ?? 0)}
       </Figure>
-    </dl>
+    </Figures>
   );
 }
 

@@ -14,6 +14,7 @@ const SIGNED_PERCENT = new Intl.NumberFormat("en", {
 });
 const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "always" });
 const LOCAL = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+const CLOCK = new Intl.DateTimeFormat(undefined, { timeStyle: "medium", hourCycle: "h23" });
 const LOCAL_DAY = new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric", month: "short" });
 
 function isThere(value: Maybe): value is number {
@@ -89,6 +90,11 @@ export function localTime(moment: Moment): string {
 /** Mon 30 Nov. */
 export function localDay(moment: Moment): string {
   return LOCAL_DAY.format(dateOf(moment));
+}
+
+/** 18:33:20. */
+export function localClock(moment: Moment): string {
+  return CLOCK.format(dateOf(moment));
 }
 
 /** 3 hours ago, in 2 minutes. */

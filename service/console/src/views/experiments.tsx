@@ -20,7 +20,7 @@ const SECTIONS = [
 export function ExperimentsView({ route }: { route: Route }) {
   const show = route.params.get("show") ?? "";
   return (
-    <div class="experiments">
+    <>
       <nav class="sections" aria-label="Sections">
         {SECTIONS.map((one) => (
           <a
@@ -33,7 +33,7 @@ export function ExperimentsView({ route }: { route: Route }) {
         ))}
       </nav>
       {show === "quality" ? <QualitySection route={route} /> : <Experiments route={route} show={show} />}
-    </div>
+    </>
   );
 }
 
@@ -71,7 +71,7 @@ function Chosen({ data: { running, ended, file }, route, show, changed }: Given)
   if (route.id !== "")
     return (
       <>
-        <p>
+        <p class="back">
           <a href={linkTo("experiments")}>All experiments</a>
         </p>
         <ReportPanel key={route.id} name={route.id} phase={phase} changed={changed} />

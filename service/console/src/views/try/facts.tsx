@@ -15,7 +15,7 @@ export function Facts({ listing }: { listing: Listing }) {
   const total = stages.find(({ name }) => name === "total")?.ms;
   const shown = stages.filter(({ name }) => name !== "total");
   return (
-    <dl class="facts" aria-label="The response">
+    <dl class="response" aria-label="The response">
       <div>
         <dt>Source</dt>
         <dd data-source={answer.source}>
