@@ -146,7 +146,7 @@ def test_a_refused_change_says_what_role_it_needs_and_leaves_the_view_as_it_was(
     enter(page, shop.keys["read"])
     hide(page)
     expect(alert(page, "this needs a key of role admin; 'read' has role read")).to_be_visible()
-    expect(page.get_by_role("button", name="Hide it from every list")).to_be_enabled()
+    expect(page.get_by_role("button", name="Hide from every list")).to_be_enabled()
 
 
 def test_beyond_the_rate_limit_the_page_says_when_to_retry(page: Page, shop: Shop) -> None:
@@ -164,7 +164,7 @@ def test_a_store_that_fails_is_an_error_that_says_so(page: Page, tmp_path: Path)
         open_view(page, str(client.base_url), "items/item-3")
         hide(page)
         expect(alert(page, "audit_unavailable (503)")).to_be_visible()
-        expect(page.get_by_role("button", name="Hide it from every list")).to_be_enabled()
+        expect(page.get_by_role("button", name="Hide from every list")).to_be_enabled()
 
 
 def test_a_service_that_stopped_is_told_and_found_again(page: Page, tmp_path: Path) -> None:
@@ -181,5 +181,5 @@ def test_a_service_that_stopped_is_told_and_found_again(page: Page, tmp_path: Pa
 
 
 def hide(page: Page) -> None:
-    page.get_by_role("button", name="Hide it from every list").click()
+    page.get_by_role("button", name="Hide from every list").click()
     page.get_by_role("button", name="Hide it", exact=True).click()

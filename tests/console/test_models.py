@@ -87,7 +87,7 @@ def test_two_chosen_bundles_are_compared_for_a_user(page: Page, shop: tuple[http
     words = [moved(item, 20) for item in told["user"]["a"]["items"]]
     expect(lists.nth(0).locator(".models-move")).to_have_text(words)
     assert len(set(words)) > 3
-    expect(page.locator(".models-figure").first).to_have_text(f"{told['overlap']:.1%}")
+    expect(page.locator(".figure strong").first).to_have_text(f"{told['overlap']:.1%}")
 
     address = page.url
     page.reload()
@@ -119,7 +119,7 @@ def test_a_bundle_is_published_and_rolled_back_once_that_is_confirmed(page: Page
         expect(page.get_by_role("status").filter(has_text=f"{made.second} serves now")).to_be_visible(timeout=30_000)
         row = page.get_by_role("row").filter(has_text=made.second)
         expect(row).to_contain_text("passed")
-        expect(row.locator(".models-badge")).to_have_text("serves")
+        expect(row.locator(".badge")).to_have_text("serves")
         assert serves(client) == made.second
 
         page.get_by_role("link", name="anchorrec").nth(1).click()
@@ -169,7 +169,7 @@ def test_a_retraining_is_started_followed_and_published(page: Page, tmp_path: Pa
         job_id = client.get("/retrain").json()["jobs"][0]["id"]
         in_training(registry, job_id)
         let_go(registry)
-        expect(job.locator(".models-badge")).to_have_text("published", timeout=60_000)
+        expect(job.locator(".badge")).to_have_text("published", timeout=60_000)
         expect(job.locator(".done")).to_have_count(4)
         expect(job.get_by_role("region", name="Checks of the gate")).to_be_visible()
         expect(job.get_by_role("link", name=serves(client))).to_be_visible()

@@ -60,8 +60,8 @@ def test_a_user_is_found_by_typing_and_chosen_by_keyboard(page: Page, shop: http
     expect(page.locator("[data-source=user]")).to_be_visible()
     assert page.url.endswith("#/try?user=user-20")
     assert shown(page) == recommended(shop, "user-20")
-    expect(page.locator(".facts")).to_contain_text(str(shop.get("/readyz").json()["bundle"]))
-    expect(page.locator(".facts")).to_contain_text("ms in the service (")
+    expect(page.locator(".response")).to_contain_text(str(shop.get("/readyz").json()["bundle"]))
+    expect(page.locator(".response")).to_contain_text("ms in the service (")
 
 
 def test_a_like_of_a_user_is_stored_and_changes_the_next_list(page: Page, shop: httpx.Client) -> None:
@@ -99,6 +99,8 @@ def test_an_unknown_visitor_starts_from_popular_items_and_gets_personal_lists_by
     expect(page.locator(".deed")).to_have_count(1)
     expect(page.locator(f".shelf [data-item={first[0]}]")).to_be_visible()
     assert shown(page) == first
+    page.get_by_role("button", name="Undo").click()  # the button goes with the last click
+    expect(page.locator(":focus")).to_contain_text("Like something")
 
 
 def test_the_parts_of_the_first_card_sum_to_its_score(page: Page, shop: httpx.Client) -> None:

@@ -4,6 +4,7 @@ import type { ComponentType } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { onKeyChange } from "./api";
 import "./style.css";
+import "./ui/layout.css";
 import { type Route, linkTo, useRoute } from "./route";
 import { SignIn } from "./ui/sign-in";
 import { ExperimentsView } from "./views/experiments";
@@ -57,7 +58,7 @@ function Console() {
         </nav>
         <SignIn />
       </header>
-      <main id="main">
+      <main id="main" class={`view-${view.name}`}>
         <h1 ref={heading} tabIndex={-1}>
           {view.title}
         </h1>

@@ -1,6 +1,7 @@
 /** The alerts of the bundle that serves and of its index. */
-import { type Alert, HOUR, MINUTE, equal, grew, grown, percent, when } from "./finding.ts";
+import { type Alert, HOUR, MINUTE, equal, grew, grown, when } from "./finding.ts";
 import { valueOf } from "../prometheus.ts";
+import { number, percent } from "../ui/format.ts";
 
 export const BUNDLE: readonly Alert[] = [
   {
@@ -10,7 +11,7 @@ export const BUNDLE: readonly Alert[] = [
     expr: "(time() - min by (namespace) (reco_bundle_created_timestamp_seconds)) > 48 * 3600",
     find: ({ latest }) => {
       const age = latest.timeS - (valueOf(latest, "reco_bundle_created_timestamp_seconds") ?? latest.timeS);
-      return when(age > 48 * HOUR, `The bundle in use is ${Math.floor(age / HOUR).toLocaleString("en")} hours old.`);
+      return when(age > 48 * HOUR, `The bundle in use is ${number(Math.floor(age / HOUR))} hours old.`);
     },
   },
   {

@@ -32,7 +32,3 @@ export function grown(history: History, metric: string, seconds: number, match: 
 export function when(holds: boolean, sentence: string): string[] {
   return holds ? [sentence] : [];
 }
-
-export function percent(share: number): string {
-  return `${(100 * share).toFixed(1)}%`;
-}

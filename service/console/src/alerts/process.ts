@@ -1,6 +1,7 @@
 /** The alerts of the process, its files and its tasks. */
-import { type Alert, HOUR, MINUTE, PROBES, equal, grew, grown, percent, when } from "./finding.ts";
+import { type Alert, HOUR, MINUTE, PROBES, equal, grew, grown, when } from "./finding.ts";
 import { type Labels, valueOf } from "../prometheus.ts";
+import { percent } from "../ui/format.ts";
 
 export const PROCESS: readonly Alert[] = [
   {

@@ -1,6 +1,7 @@
 /** The alerts of experiments, retraining, events, items and Redis. */
-import { type Alert, HOUR, MINUTE, equal, grew, grown, percent, when } from "./finding.ts";
+import { type Alert, HOUR, MINUTE, equal, grew, grown, when } from "./finding.ts";
 import { seriesOf, valueOf } from "../prometheus.ts";
+import { percent } from "../ui/format.ts";
 
 export const STORES: readonly Alert[] = [
   {

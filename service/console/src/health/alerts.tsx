@@ -1,6 +1,6 @@
 /** The alerts that hold, those that do not, and those that need Prometheus. */
 import { ALERTS, type Holding, NEEDS_PROMETHEUS } from "../alerts.ts";
-import { asDuration, counted } from "../ui/text";
+import { counted, seconds } from "../ui/format";
 
 export function Alerts({ holding, nowS }: { holding: readonly Holding[]; nowS: number }) {
   const quiet = ALERTS.filter((alert) => holding.every((one) => one.alert !== alert));
@@ -55,6 +55,6 @@ export function Alerts({ holding, nowS }: { holding: readonly Holding[]; nowS: n
 
 function waiting({ alert, sinceS, fires }: Holding, nowS: number): string {
   if (alert.forS === 0) return "Prometheus fires it at once.";
-  const seen = `It has held for at least ${asDuration(nowS - sinceS)}`;
-  return fires ? `${seen}.` : `${seen}; Prometheus fires it after ${asDuration(alert.forS)}.`;
+  const seen = `It has held for at least ${seconds(nowS - sinceS)}`;
+  return fires ? `${seen}.` : `${seen}; Prometheus fires it after ${seconds(alert.forS)}.`;
 }

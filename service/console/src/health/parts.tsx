@@ -1,29 +1,14 @@
 /** Caches, Redis, the event log and the process, in figures. */
-import type { ComponentChildren } from "preact";
 import { type History, type Window, within } from "../history.ts";
 import { seriesOf, startOf, sumOf, valueOf } from "../prometheus.ts";
-import { asDuration, asNumber, asPercent } from "../ui/text";
+import { Figure, Figures } from "../ui/figure";
+import { bytes, number, percent, seconds } from "../ui/format";
 import { type Share, byLabel, cores, eventWrite, profileCache, redisCache, responseCache, totals } from "./figures.ts";
-import { asMs } from "./requests";
-
-const MEGABYTE = 1e6;
-
-function Figure({ name, children, note }: { name: string; children: ComponentChildren; note?: string }) {
-  return (
-    <div class="figure">
-      <dt>{name}</dt>
-      <dd>
-        <strong>{children}</strong>
-        {note && <span class="muted">{note}</span>}
-      </dd>
-    </div>
-  );
-}
 
 function HitRate({ name, share }: { name: string; share: Share }) {
   return (
-    <Figure name={name} note={share.all > 0 ? `${asNumber(share.hits)} of ${asNumber(share.all)}` : "not asked"}>
-      {asPercent(share.hits / share.all)}
+    <Figure name={name} note={share.all > 0 ? `${number(share.hits)} of ${number(share.all)}` : "not asked"}>
+      {percent(share.hits / share.all)}
     </Figure>
   );
 }
@@ -34,20 +19,20 @@ export function Summary({ history, window }: { history: History; window: Window 
   const inFlight = valueOf(latest, "reco_requests_in_flight") ?? 0;
   const limit = valueOf(latest, "reco_limit", { of: "requests_in_flight" }) ?? 0;
   return (
-    <dl class="figures">
-      <Figure name="Requests per second" note={`${asNumber(all.requests)} without probes`}>
-        {asNumber(all.perS)}
+    <Figures>
+      <Figure name="Requests per second" note={`${number(all.requests)} without probes`}>
+        {number(all.perS)}
       </Figure>
       <Figure name="Failed" note="5xx, of all but 4xx">
-        {all.ok + all.failed > 0 ? asPercent(all.failed / (all.ok + all.failed)) : "none"}
+        {all.ok + all.failed > 0 ? percent(all.failed / (all.ok + all.failed)) : "none"}
       </Figure>
-      <Figure name="p50">{asMs(all.p50)}</Figure>
-      <Figure name="p99">{asMs(all.p99)}</Figure>
-      <Figure name="In flight" note={`of at most ${asNumber(limit)}`}>
-        {asNumber(inFlight)}
+      <Figure name="p50">{seconds(all.p50)}</Figure>
+      <Figure name="p99">{seconds(all.p99)}</Figure>
+      <Figure name="In flight" note={`of at most ${number(limit)}`}>
+        {number(inFlight)}
       </Figure>
       <HitRate name="Response cache" share={responseCache(window)} />
-    </dl>
+    </Figures>
   );
 }
 
@@ -58,25 +43,25 @@ export function Stores({ history, window }: { history: History; window: Window }
   const most = valueOf(latest, "reco_limit", { of: "events_waiting" }) ?? 0;
   const hears = valueOf(latest, "reco_live_hears") === 1;
   return (
-    <dl class="figures">
+    <Figures>
       <HitRate name="User profiles in memory" share={profileCache(window)} />
       <HitRate name="User vectors in Redis" share={redisCache(window)} />
       <Figure name="Redis circuit">
         <span class={circuit === undefined || circuit === "closed" ? "" : "bad"}>{circuit ?? "off"}</span>
       </Figure>
-      <Figure name="Events appended" note={`${asNumber(sumOf(within(window, "reco_events_known_total")))} duplicates`}>
-        {asNumber(sumOf(within(window, "reco_events_total")))}
+      <Figure name="Events appended" note={`${number(sumOf(within(window, "reco_events_known_total")))} duplicates`}>
+        {number(sumOf(within(window, "reco_events_total")))}
       </Figure>
-      <Figure name="Events waiting" note={`of at most ${asNumber(most)}`}>
-        {asNumber(waiting)}
+      <Figure name="Events waiting" note={`of at most ${number(most)}`}>
+        {number(waiting)}
       </Figure>
-      <Figure name="Event write p99" note={`p50 ${asMs(eventWrite(window, 0.5))}`}>
-        {asMs(eventWrite(window, 0.99))}
+      <Figure name="Event write p99" note={`p50 ${seconds(eventWrite(window, 0.5))}`}>
+        {seconds(eventWrite(window, 0.99))}
       </Figure>
       <Figure name="New events reach lists" note={hears ? "promptly" : "the log cannot be read"}>
         <span class={hears ? "" : "bad"}>{hears ? "yes" : "no"}</span>
       </Figure>
-    </dl>
+    </Figures>
   );
 }
 
@@ -85,20 +70,20 @@ export function Process({ history, window }: { history: History; window: Window 
   const [used, limit] = ["reco_memory_anonymous_bytes", "reco_memory_limit_bytes"].map((name) => valueOf(latest, name));
   const free = valueOf(latest, "reco_disk_free_ratio");
   return (
-    <dl class="figures">
-      <Figure name="Up for">{asDuration(latest.timeS - startOf(latest))}</Figure>
-      <Figure name="Memory" note={limit ? `of ${asNumber(Math.round(limit / MEGABYTE))} MB` : ""}>
-        {asNumber(Math.round((used ?? 0) / MEGABYTE))} MB
+    <Figures>
+      <Figure name="Up for">{seconds(latest.timeS - startOf(latest))}</Figure>
+      <Figure name="Memory" note={limit ? `of ${bytes(limit)}` : ""}>
+        {bytes(used)}
       </Figure>
       <Figure name="CPU" note="cores in use">
-        {asNumber(cores(window))}
+        {number(cores(window))}
       </Figure>
-      {free !== null && <Figure name="Disk free">{asPercent(free)}</Figure>}
-      <Figure name="Connections">{asNumber(valueOf(latest, "reco_connections") ?? 0)}</Figure>
-      <Figure name="Items stored" note={`${asNumber(valueOf(latest, "reco_items_waiting") ?? 0)} waiting to be written`}>
-        {asNumber(valueOf(latest, "reco_items_stored") ?? 0)}
+      {free !== null && <Figure name="Disk free">{percent(free)}</Figure>}
+      <Figure name="Connections">{number(valueOf(latest, "reco_connections") ?? 0)}</Figure>
+      <Figure name="Items stored" note={`${number(valueOf(latest, "reco_items_waiting") ?? 0)} waiting to be written`}>
+        {number(valueOf(latest, "reco_items_stored") ?? 0)}
       </Figure>
-    </dl>
+    </Figures>
   );
 }
 
@@ -129,8 +114,8 @@ export function Counts(props: { window: Window; metric: string; label: string; t
             {rows.map(([name, count]) => (
               <tr key={name}>
                 <th scope="row">{name}</th>
-                <td class="number">{asNumber(count)}</td>
-                <td class="number">{asPercent(count / total)}</td>
+                <td class="number">{number(count)}</td>
+                <td class="number">{percent(count / total)}</td>
               </tr>
             ))}
           </tbody>

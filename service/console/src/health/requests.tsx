@@ -1,16 +1,8 @@
 /** Requests by route and status, with their latency. */
 import type { Window } from "../history.ts";
 import { LineChart } from "../ui/line-chart";
-import { asNumber } from "../ui/text";
+import { number, seconds } from "../ui/format";
 import { type Point, routeRows } from "./figures.ts";
-
-export function asMs(seconds: number): string {
-  return Number.isNaN(seconds) ? "–" : `${asNumber(rounded(seconds * 1000))} ms`;
-}
-
-function rounded(ms: number): number {
-  return Number(ms.toPrecision(3));
-}
 
 export function Charts({ points }: { points: readonly Point[] }) {
   const times = points.map(({ timeS }) => timeS);
@@ -27,9 +19,9 @@ export function Charts({ points }: { points: readonly Point[] }) {
     <div class="columns">
       <LineChart
         title="Requests per second"
-        sentence={`${asNumber(last.perS)} now, at most ${asNumber(most)}; ${asNumber(last.failed)} failed now.`}
+        sentence={`${number(last.perS)} now, at most ${number(most)}; ${number(last.failed)} failed now.`}
         times={times}
-        asText={asNumber}
+        asText={number}
         lines={[
           line("answered", "--part-id", ({ ok }) => ok),
           line("refused (4xx)", "--warn", ({ refused }) => refused),
@@ -38,9 +30,9 @@ export function Charts({ points }: { points: readonly Point[] }) {
       />
       <LineChart
         title="Latency"
-        sentence={`Half within ${asMs(last.p50)} and 99% within ${asMs(last.p99)} now; p99 at most ${asMs(slowest)}.`}
+        sentence={`Half within ${seconds(last.p50)} and 99% within ${seconds(last.p99)} now; p99 at most ${seconds(slowest)}.`}
         times={times}
-        asText={asMs}
+        asText={seconds}
         lines={[
           line("p50", "--part-id", ({ p50 }) => p50),
           line("p99", "--part-anchor", ({ p99 }) => p99),
@@ -84,17 +76,17 @@ export function Routes({ window }: { window: Window }) {
                   {row.method} {row.route}
                 </code>
               </th>
-              <td class="number">{asNumber(row.requests)}</td>
-              <td class="number">{asNumber(row.perS)}</td>
+              <td class="number">{number(row.requests)}</td>
+              <td class="number">{number(row.perS)}</td>
               <td class="statuses">
                 {row.statuses.map(([status, count]) => (
                   <span class={status >= "5" ? "bad" : status >= "4" ? "warn" : ""}>
-                    {status}: {asNumber(count)}
+                    {status}: {number(count)}
                   </span>
                 ))}
               </td>
-              <td class="number">{asMs(row.p50)}</td>
-              <td class="number">{asMs(row.p99)}</td>
+              <td class="number">{seconds(row.p50)}</td>
+              <td class="number">{seconds(row.p99)}</td>
             </tr>
           ))}
         </tbody>

@@ -1,7 +1,7 @@
 /** What /readyz says: whether the service answers, and each of the things that it needs. */
 import type { Loaded, Schemas } from "../api";
 import { ErrorNotice } from "../ui/notice";
-import { asNumber, asTime } from "../ui/text";
+import { number, timeAndAge } from "../ui/format";
 
 type Ready = Schemas["Ready"];
 
@@ -25,7 +25,7 @@ export function Status({ loaded, bundleMade }: { loaded: Loaded<Ready>; bundleMa
           ready && (
             <>
               <span class="badge good">{ready.status}</span>{" "}
-              {troubles > 0 && <span class="badge warn">degraded: {asNumber(troubles)}</span>}
+              {troubles > 0 && <span class="badge warn">degraded: {number(troubles)}</span>}
             </>
           )
         )}
@@ -35,7 +35,7 @@ export function Status({ loaded, bundleMade }: { loaded: Loaded<Ready>; bundleMa
         <>
           <p class="muted">
             Bundle <code>{ready.bundle}</code> of model {ready.model}
-            {bundleMade !== null && `, made ${asTime(bundleMade)}`}. Index {String(ready.index.factory)} on{" "}
+            {bundleMade !== null && `, made ${timeAndAge(bundleMade)}`}. Index {String(ready.index.factory)} on{" "}
             {String(ready.index.device)}; fold-in {ready.fold_in}.
           </p>
           <ul class="status-lines">

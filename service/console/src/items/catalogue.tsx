@@ -4,7 +4,7 @@ import { type Schemas, answer, api, useLoaded } from "../api";
 import { goTo, linkTo } from "../route";
 import { Await, ErrorNotice } from "../ui/notice";
 import { Picture } from "../ui/picture";
-import { counted } from "../ui/text";
+import { counted } from "../ui/format";
 import { StateBadge } from "./state";
 
 const PAGE = 24;

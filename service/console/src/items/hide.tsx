@@ -1,72 +1,40 @@
 /** Hides an item from every list, or shows it again, once that is confirmed. */
-import { useEffect, useRef, useState } from "preact/hooks";
-import { Problem, answer, api } from "../api";
-import { ErrorNotice } from "../ui/notice";
-
-type Step = "idle" | "asking" | "sending";
+import { useState } from "preact/hooks";
+import { answer, api } from "../api";
+import { Confirm } from "../ui/confirm";
 
 export function HideItem({ itemId, hidden, changed }: { itemId: string; hidden: boolean; changed: () => void }) {
-  const [step, setStep] = useState<Step>("idle");
-  const [problem, setProblem] = useState<Problem | null>(null);
-  const [done, setDone] = useState("");
-  const confirm = useRef<HTMLButtonElement>(null);
-  const begin = useRef<HTMLButtonElement>(null);
-  const wasAsking = useRef(false);
-  useEffect(() => {
-    if (step === "asking") confirm.current?.focus();
-    else if (step === "idle" && wasAsking.current) begin.current?.focus();
-    wasAsking.current = step !== "idle";
-  }, [step]);
-
-  const send = async () => {
-    setStep("sending");
-    setProblem(null);
-    const path = { params: { path: { item_id: itemId } } };
-    const request = hidden ? api.DELETE("/items/{item_id}/hidden", path) : api.PUT("/items/{item_id}/hidden", path);
-    try {
-      const told = await answer(request);
-      setDone(told.hidden ? "Hidden: no list shows it from now on." : "Shown: lists may have it again.");
-      changed();
-    } catch (error) {
-      if (!(error instanceof Problem)) throw error;
-      setProblem(error);
-    }
-    setStep("idle");
+  const [asks, setAsks] = useState(false);
+  const [told, setTold] = useState("");
+  const path = { params: { path: { item_id: itemId } } };
+  const run = () => answer(hidden ? api.DELETE("/items/{item_id}/hidden", path) : api.PUT("/items/{item_id}/hidden", path));
+  const done = (result: { hidden: boolean }) => {
+    setAsks(false);
+    setTold(result.hidden ? "Hidden: no list shows it from now on." : "Shown: lists may have it again.");
+    changed();
   };
-
   return (
-    <div class="hide">
-      {step === "idle" ? (
-        <button ref={begin} type="button" class={hidden ? "" : "danger"} onClick={() => setStep("asking")}>
-          {hidden ? "Show it in lists again" : "Hide it from every list"}
+    <>
+      <p>
+        <button type="button" class={hidden ? "" : "danger"} onClick={() => setAsks(true)}>
+          {hidden ? "Show in lists again …" : "Hide from every list …"}
         </button>
-      ) : (
-        <div class="notice" role="group" aria-label="Confirm">
-          <p>
-            {hidden
-              ? "Show this item in lists again, in this bundle and later ones?"
-              : "Hide this item from every list, in this bundle and later ones?"}
-          </p>
-          <p class="controls">
-            <button
-              ref={confirm}
-              type="button"
-              class={hidden ? "primary" : "danger"}
-              disabled={step === "sending"}
-              onClick={() => void send()}
-            >
-              {hidden ? "Show it" : "Hide it"}
-            </button>
-            <button type="button" disabled={step === "sending"} onClick={() => setStep("idle")}>
-              Cancel
-            </button>
-          </p>
-        </div>
-      )}
-      <p role="status" class="muted">
-        {done}
       </p>
-      {problem && <ErrorNotice problem={problem} />}
-    </div>
+      <p role="status" class="muted">
+        {told}
+      </p>
+      {asks && (
+        <Confirm
+          title={hidden ? "Show this item in lists again?" : "Hide this item from every list?"}
+          action={hidden ? "Show it" : "Hide it"}
+          danger={!hidden}
+          run={run}
+          done={done}
+          close={() => setAsks(false)}
+        >
+          <p>It holds for the bundle that serves and for later ones, until it is taken back here.</p>
+        </Confirm>
+      )}
+    </>
   );
 }

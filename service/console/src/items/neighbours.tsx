@@ -3,21 +3,14 @@ import { type Schemas, answer, api, useLoaded } from "../api";
 import { linkTo } from "../route";
 import { Await } from "../ui/notice";
 import { Picture } from "../ui/picture";
-import { counted } from "../ui/text";
-import { colourOf } from "./parts";
+import { counted } from "../ui/format";
+import { Swatch, wordsOf } from "../ui/parts";
 
 type Space = "fused" | "id" | "text" | "image" | "multimodal";
 type Near = Schemas["SimilarAnswer"];
 
 const NEAREST = 6;
 const ORDER = ["fused", "id", "text", "image", "multimodal"];
-const MEANING: Record<string, string> = {
-  fused: "the whole embedding",
-  id: "who had it",
-  text: "words",
-  image: "looks",
-  multimodal: "words and looks together",
-};
 
 export function Neighbours({ itemId, title }: { itemId: string; title: string }) {
   const ready = useLoaded(() => answer(api.GET("/readyz")), []);
@@ -65,9 +58,8 @@ function Column({ list, others, title }: { list: Near; others: Near[]; title: st
   return (
     <section class="panel space" aria-label={`Nearest by ${list.by}`}>
       <h3>
-        <span class="swatch" style={{ background: colourOf(list.by) }} aria-hidden="true" /> {list.by}
+        <Swatch part={list.by} /> {wordsOf(list.by)} <code>{list.by}</code>
       </h3>
-      <p class="muted">{MEANING[list.by] ?? ""}</p>
       {list.items.length === 0 && <p>{list.reason ?? `Nothing is near ${title} here.`}</p>}
       <ol>
         {list.items.map((item) => (
@@ -101,7 +93,7 @@ function Neighbour({ item, by, also }: { item: Near["items"][number]; by: string
         <p class="muted elsewhere">
           {cosines.map(([space, cosine]) => (
             <span key={space} title={`cosine by ${space}`}>
-              <span class="swatch" style={{ background: colourOf(space) }} aria-hidden="true" />
+              <Swatch part={space} />
               <span class="hidden-text">by {space}</span> {cosine.toFixed(2)}
             </span>
           ))}

@@ -3,7 +3,8 @@ import { type Schemas, answer, api, useLoaded } from "../api";
 import { linkTo } from "../route";
 import { Await } from "../ui/notice";
 import { Picture } from "../ui/picture";
-import { asNumber, asTime, counted } from "../ui/text";
+import { counted, number } from "../ui/format";
+import { Time } from "../ui/time";
 import { HideItem } from "./hide";
 import { Neighbours } from "./neighbours";
 import { Parts } from "./parts";
@@ -16,7 +17,7 @@ export function OneItem({ itemId }: { itemId: string }) {
   const loaded = useLoaded(() => answer(api.GET("/items/{item_id}", { params: { path: { item_id: itemId } } })), [itemId]);
   return (
     <>
-      <p>
+      <p class="back">
         <a href={linkTo("items")}>All items</a>
       </p>
       <Await loaded={loaded}>{(item) => <Known item={item} itemId={itemId} reload={loaded.reload} />}</Await>
@@ -44,13 +45,11 @@ function Known({ item, itemId, reload }: { item: Item; itemId: string; reload: (
           {ranked && <HideItem itemId={itemId} hidden={item.hidden} changed={reload} />}
           <Facts item={item} itemId={itemId} />
         </div>
-      </article>
-      <div class="columns">
         <Parts norms={item.part_norms} />
-        <WhoHadIt itemId={itemId} count={item.users} />
-      </div>
-      {item.stored && <Stored stored={item.stored} />}
+      </article>
       {ranked && <Neighbours itemId={itemId} title={title} />}
+      <WhoHadIt itemId={itemId} count={item.users} />
+      {item.stored && <Stored stored={item.stored} />}
     </>
   );
 }
@@ -59,15 +58,17 @@ function Facts({ item, itemId }: { item: Item; itemId: string }) {
   const attributes = Object.entries((item.item.attributes ?? {}) as Record<string, unknown>);
   return (
     <dl class="facts">
-      <dt>id</dt>
-      <dd>
-        <code>{itemId}</code>
-      </dd>
+      <div>
+        <dt>id</dt>
+        <dd>
+          <code>{itemId}</code>
+        </dd>
+      </div>
       {attributes.map(([name, value]) => (
-        <>
+        <div key={name}>
           <dt>{name}</dt>
           <dd>{asText(value)}</dd>
-        </>
+        </div>
       ))}
     </dl>
   );
@@ -84,7 +85,7 @@ function Stored({ stored }: { stored: NonNullable<Item["stored"]> }) {
     <section class="panel">
       <h2>Stored fields</h2>
       <p class="muted">What was put or patched while the service runs; it counts before what training saw.</p>
-      <dl class="facts">
+      <dl class="pairs">
         <dt>available</dt>
         <dd>{stored.available ? "yes" : "no"}</dd>
         <dt>categories</dt>
@@ -94,11 +95,15 @@ function Stored({ stored }: { stored: NonNullable<Item["stored"]> }) {
         <dt>features</dt>
         <dd>{features.map(([name, width]) => `${name}: ${counted(width, "number")}`).join(", ") || "none"}</dd>
         <dt>created</dt>
-        <dd>{asTime(stored.created_at)}</dd>
+        <dd>
+          <Time at={stored.created_at} />
+        </dd>
         <dt>changed</dt>
-        <dd>{asTime(stored.updated_at)}</dd>
+        <dd>
+          <Time at={stored.updated_at} />
+        </dd>
         <dt>position</dt>
-        <dd>{asNumber(stored.position)} in the order of all changes</dd>
+        <dd>{number(stored.position)} in the order of all changes</dd>
       </dl>
     </section>
   );

@@ -1,28 +1,19 @@
 /** The parts of an item's embedding, as a bar of their lengths. */
-import { asNumber, asPercent } from "../ui/text";
-
-const COLOURED = new Set(["id", "text", "image", "multimodal", "anchor"]);
-
-export function colourOf(part: string): string {
-  return `var(--part-${COLOURED.has(part) ? part : "other"})`;
-}
+import { number, percent } from "../ui/format";
+import { PartsBar, Swatch, wordsOf } from "../ui/parts";
 
 export function Parts({ norms }: { norms: Record<string, number> }) {
   const parts = Object.entries(norms).sort(([, one], [, other]) => other - one);
   const total = parts.reduce((sum, [, norm]) => sum + norm, 0);
   return (
-    <section class="panel">
+    <section class="parts">
       <h2>Its parts</h2>
       {parts.length === 0 ? (
         <p class="muted">The bundle that serves has no embedding for it yet.</p>
       ) : (
         <>
           <p class="muted">How long each part of its embedding is: a longer one weighs more in its scores.</p>
-          <div class="bar-of-parts" aria-hidden="true">
-            {parts.map(([name, norm]) => (
-              <span style={{ flexGrow: (100 * norm) / total, background: colourOf(name) }} />
-            ))}
-          </div>
+          <PartsBar shares={parts} />
           <table>
             <thead>
               <tr>
@@ -37,12 +28,12 @@ export function Parts({ norms }: { norms: Record<string, number> }) {
             </thead>
             <tbody>
               {parts.map(([name, norm]) => (
-                <tr>
+                <tr key={name}>
                   <th scope="row">
-                    <span class="swatch" style={{ background: colourOf(name) }} aria-hidden="true" /> {name}
+                    <Swatch part={name} /> {wordsOf(name)} <code>{name}</code>
                   </th>
-                  <td class="number">{asNumber(norm)}</td>
-                  <td class="number">{total > 0 ? asPercent(norm / total) : "0%"}</td>
+                  <td class="number">{number(norm)}</td>
+                  <td class="number">{percent(total > 0 ? norm / total : 0)}</td>
                 </tr>
               ))}
             </tbody>

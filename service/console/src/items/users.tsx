@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import { answer, api, useLoaded } from "../api";
 import { linkTo } from "../route";
 import { Await } from "../ui/notice";
-import { asNumber, counted } from "../ui/text";
+import { counted, number } from "../ui/format";
 
 const PAGE = 20;
 
@@ -36,7 +36,7 @@ export function WhoHadIt({ itemId, count }: { itemId: string; count: number }) {
                     Previous
                   </button>
                   <span class="muted" role="status">
-                    {asNumber(offset + 1)} to {asNumber(Math.min(offset + PAGE, count))} of {asNumber(count)}
+                    {number(offset + 1)} to {number(Math.min(offset + PAGE, count))} of {number(count)}
                   </span>
                   <button type="button" disabled={offset + PAGE >= count} onClick={() => setOffset(offset + PAGE)}>
                     Next

@@ -72,7 +72,7 @@ export function IntervalTable({ title, first, rows, format, level = "95%", more 
               </div>
             </th>
             <th scope="col" class="number">
-              value
+              Value
             </th>
             <th scope="col" class="ends">
               {level} interval

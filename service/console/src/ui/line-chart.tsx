@@ -2,6 +2,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
+import { localClock } from "./format";
 import "./line-chart.css";
 
 export interface Line {
@@ -19,6 +20,7 @@ interface Props {
 }
 
 const HEIGHT = 190;
+const LEAST_S = 60; // that the axis of time spans: few samples do not stretch over all of it
 
 export function LineChart({ title, sentence, times, lines, asText }: Props) {
   const place = useRef<HTMLDivElement>(null);
@@ -76,20 +78,28 @@ function options(element: HTMLElement, lines: readonly Line[], asText: (value: n
     height: HEIGHT,
     legend: { show: false },
     cursor: { show: false },
-    scales: { y: { range: (_, __, most) => [0, most > 0 ? most * 1.1 : 1] } },
+    scales: { x: { range: timesShown }, y: { range: (_, __, most) => [0, most > 0 ? most * 1.1 : 1] } },
     axes: [
-      { ...axis, values: (_, splits) => splits.map(clock) },
+      { ...axis, values: (_, splits) => splits.map(localClock) },
       { ...axis, size: 64, values: (_, splits) => splits.map(asText) },
     ],
     series: [
       {},
-      ...lines.map(({ label, colour }) => ({ label, stroke: resolved(element, colour), width: 2, points: { show: false } })),
+      ...lines.map(({ label, colour }) => ({ label, stroke: resolved(element, colour), width: 2, points: { show: isAlone } })),
     ],
   };
 }
 
-function clock(unixS: number): string {
-  return new Date(unixS * 1000).toLocaleTimeString("en-GB");
+/** A single sample makes no line: it is drawn as a point. */
+function isAlone(plot: uPlot): boolean {
+  return plot.data[0].length < 2;
+}
+
+/** From the first sample to the last: of one alone uPlot would show the day after it. */
+function timesShown(plot: uPlot): uPlot.Range.MinMax {
+  const times = plot.data[0];
+  const last = times.at(-1) ?? 0;
+  return [Math.min(times[0] ?? last, last - LEAST_S), last];
 }
 
 /** The colour that a custom property has here, which may depend on light or dark. */

@@ -3,7 +3,6 @@ import type { ComponentChildren } from "preact";
 import type { Loaded, Problem } from "../api";
 
 const ADVICE: Record<number, string> = {
-  0: "Start the service again, then retry.",
   401: "Enter an API key at the top of the page.",
   403: "The key's role does not allow this; without keys, RECO_ADMIN_OPEN=true opens what admins do.",
   429: "The rate limit is reached.",
@@ -11,8 +10,14 @@ const ADVICE: Record<number, string> = {
   504: "It took longer than RECO_REQUEST_TIMEOUT_S.",
 };
 
+const NO_RESPONSE: Record<string, string> = {
+  unreachable: "Start the service again, then retry.",
+  timeout: "The service may still be at work on it: wait a little, then retry; Health says whether it is overloaded.",
+};
+
 /** An error in the service's own words, and what to do. */
 export function ErrorNotice({ problem, retry }: { problem: Problem; retry?: (() => void) | undefined }) {
+  const advice = problem.status === 0 ? NO_RESPONSE[problem.code] : ADVICE[problem.status];
   const wait = problem.retryAfterS === null ? "" : ` Retry in ${problem.retryAfterS} s.`;
   return (
     <div class="notice error" role="alert">
@@ -20,7 +25,7 @@ export function ErrorNotice({ problem, retry }: { problem: Problem; retry?: (() 
         <strong>{problem.detail}</strong>
       </p>
       <p class="muted">
-        {(ADVICE[problem.status] ?? "") + wait} <code>{problem.code}</code>
+        {(advice ?? "") + wait} <code>{problem.code}</code>
         {problem.status > 0 && ` (${problem.status})`}
         {problem.requestId !== null && (
           <>

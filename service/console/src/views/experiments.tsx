@@ -21,7 +21,7 @@ const SECTIONS = [
 export function ExperimentsView({ route }: { route: Route }) {
   const show = route.params.get("show") ?? "";
   return (
-    <div class="experiments">
+    <>
       <nav class="sections" aria-label="Sections">
         {SECTIONS.map((one) => (
           <a
@@ -34,7 +34,7 @@ export function ExperimentsView({ route }: { route: Route }) {
         ))}
       </nav>
       {show === "quality" ? <QualitySection route={route} /> : <Experiments route={route} show={show} />}
-    </div>
+    </>
   );
 }
 
@@ -72,7 +72,7 @@ function Chosen({ data: { running, ended, file }, route, show, changed }: Given)
   if (route.id !== "")
     return (
       <>
-        <p>
+        <p class="back">
           <a href={linkTo("experiments")}>All experiments</a>
         </p>
         <ReportPanel key={route.id} name={route.id} phase={phase} changed={changed} />

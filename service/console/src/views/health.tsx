@@ -9,7 +9,7 @@ import type { History, Window } from "../history.ts";
 import { valueOf } from "../prometheus.ts";
 import { type Route, goTo } from "../route";
 import { ErrorNotice } from "../ui/notice";
-import { asDuration, asTime } from "../ui/text";
+import { seconds, timeAndAge } from "../ui/format";
 import "./health.css";
 
 const WINDOWS: Record<string, [string, (history: History) => Window]> = {
@@ -44,8 +44,8 @@ function Measured({ health, stale, window: chosen }: { health: Health; stale: bo
   const { timeS } = history.latest;
   return (
     <>
-      {stale && <p class="notice warn">What follows is of {asTime(timeS)}.</p>}
-      {restartedS !== null && <p class="notice">The service started again at {asTime(restartedS)}.</p>}
+      {stale && <p class="notice warn">What follows is of {timeAndAge(timeS)}.</p>}
+      {restartedS !== null && <p class="notice">The service started again at {timeAndAge(restartedS)}.</p>}
       <Alerts holding={holding} nowS={timeS} />
       <section class="panel" aria-labelledby="requests">
         <h2 id="requests">Requests</h2>
@@ -61,7 +61,7 @@ function Measured({ health, stale, window: chosen }: { health: Health; stale: bo
             </select>
           </label>
           <p class="muted">
-            {window.fromZero ? "Since the start" : "Seen here"}: {asDuration(window.seconds)}. A sample is taken every 5 seconds.
+            {window.fromZero ? "Since the start" : "Seen here"}: {seconds(window.seconds)}. A sample is taken every 5 seconds.
           </p>
         </form>
         <Summary history={history} window={window} />

@@ -3,6 +3,7 @@ import { useMemo, useState } from "preact/hooks";
 import "./map.css";
 import { type Schemas, answer, api, useLoaded } from "../api";
 import { type Route, goTo } from "../route";
+import { counted, number } from "../ui/format";
 import { Await, ErrorNotice } from "../ui/notice";
 import { Legend, groupsOf } from "./map/legend";
 import { loadPerson } from "./map/person";
@@ -45,14 +46,14 @@ function CatalogueMap({ map, user }: { map: Schemas["ItemMap"]; user: string }) 
   const person = useLoaded(() => (user === "" ? Promise.resolve(null) : loadPerson(user)), [user]);
   const shown = user !== "" && !person.loading ? person.data : null;
   const n = map.item_ids.length;
-  const amount = n < map.total ? `${n.toLocaleString()} of ${map.total.toLocaleString()} items, evenly thinned: popular ones stay` : `${n.toLocaleString()} items`;
+  const amount = n < map.total ? `${number(n)} of ${number(map.total)} items, evenly thinned: popular ones stay` : counted(n, "item");
   return (
     <>
-      <p class="muted">
+      <Controls by={map.by} user={user} lines={lines} setLines={setLines} />
+      <p class="muted map-note">
         {amount}. Items near each other have similar embeddings ({map.method}); directions and distances across the map
         mean nothing.
       </p>
-      <Controls by={map.by} user={user} lines={lines} setLines={setLines} />
       {user !== "" && person.problem && <ErrorNotice problem={person.problem} retry={person.reload} />}
       <div class="map-layout">
         <div>
@@ -91,7 +92,7 @@ function Controls(props: { by: By; user: string; lines: boolean; setLines: (line
     show(props.by, String(new FormData(event.currentTarget).get("user") ?? "").trim());
   };
   return (
-    <form class="controls map-controls" onSubmit={send}>
+    <form class="panel controls" onSubmit={send}>
       <label>
         Colours
         <select value={props.by} onChange={(event) => show(event.currentTarget.value, props.user)}>
@@ -103,7 +104,9 @@ function Controls(props: { by: By; user: string; lines: boolean; setLines: (line
         User
         <input name="user" placeholder="a user's id" defaultValue={props.user} key={props.user} autocomplete="off" />
       </label>
-      <button type="submit">Show on the map</button>
+      <button type="submit" class="primary">
+        Show on the map
+      </button>
       {props.user !== "" && (
         <label class="map-check">
           <input type="checkbox" checked={props.lines} onChange={() => props.setLines(!props.lines)} /> Lines to past items

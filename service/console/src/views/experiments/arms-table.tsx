@@ -11,23 +11,23 @@ export function ArmsTable({ report, act }: { report: Report; act: (action: Actio
   const counts = isRunning ? [...COUNTS, ...TRAFFIC] : COUNTS;
   return (
     <section class="panel">
-      <h3>Arms</h3>
+      <h2>Arms</h2>
       <div class="scroll" tabIndex={0} role="region" aria-label="Arms">
         <table>
           <thead>
             <tr>
-              <th scope="col">arm</th>
+              <th scope="col">Arm</th>
               <th scope="col" class="number">
-                weight
+                Weight
               </th>
-              <th scope="col">state</th>
-              <th scope="col">bundle</th>
+              <th scope="col">State</th>
+              <th scope="col">Bundle</th>
               {counts.map(({ title }) => (
                 <th key={title} scope="col" class="number">
                   {title}
                 </th>
               ))}
-              {isLatest && <th scope="col">change</th>}
+              {isLatest && <th scope="col">Change</th>}
             </tr>
           </thead>
           <tbody>
@@ -65,17 +65,17 @@ export function ArmsTable({ report, act }: { report: Report; act: (action: Actio
 }
 
 const COUNTS: { title: string; of: (arm: Arm) => string }[] = [
-  { title: "users", of: ({ users }) => number(users) },
-  { title: "items shown", of: ({ impressions }) => number(impressions) },
-  { title: "clicks", of: ({ clicks }) => number(clicks) },
-  { title: "converted", of: ({ converters }) => number(converters) },
-  { title: "conversions", of: ({ conversions }) => number(conversions) },
-  { title: "revenue", of: ({ revenue }) => number(revenue) },
+  { title: "Users", of: ({ users }) => number(users) },
+  { title: "Items shown", of: ({ impressions }) => number(impressions) },
+  { title: "Clicks", of: ({ clicks }) => number(clicks) },
+  { title: "Converted", of: ({ converters }) => number(converters) },
+  { title: "Conversions", of: ({ conversions }) => number(conversions) },
+  { title: "Revenue", of: ({ revenue }) => number(revenue) },
 ];
 
 const TRAFFIC: typeof COUNTS = [
-  { title: "answers", of: ({ traffic }) => number(traffic?.answers) },
-  { title: "errors", of: ({ traffic }) => number(traffic?.errors) },
+  { title: "Answers", of: ({ traffic }) => number(traffic?.answers) },
+  { title: "Errors", of: ({ traffic }) => number(traffic?.errors) },
   { title: "p99", of: ({ traffic }) => (traffic?.answers ? milliseconds(traffic.p99_ms) : "–") },
 ];
 
@@ -84,15 +84,15 @@ function ArmActions({ arm, act }: { arm: Arm; act: (action: Action) => void }) {
   return (
     <div class="actions">
       <button type="button" class="quiet" aria-label={`Other bundle for ${arm.name}`} onClick={() => act({ does: "publish", arm })}>
-        Other bundle
+        Other bundle …
       </button>
       {!isEnded && (
         <>
           <button type="button" class="quiet" aria-label={`Roll back ${arm.name}`} onClick={() => act({ does: "roll-back", arm })}>
-            Roll back
+            Roll back …
           </button>
           <button type="button" class="danger" aria-label={`End ${arm.name}`} onClick={() => act({ does: "end-arm", arm })}>
-            End
+            End …
           </button>
         </>
       )}

@@ -11,9 +11,9 @@ export function Daily() {
   const loaded = useLoaded(() => clickThroughByDay(), []);
   return (
     <section class="panel">
-      <h3>
+      <h2>
         Click-through by day <span class="muted">of the last {DAYS} days, with 95% intervals</span>
-      </h3>
+      </h2>
       <Await loaded={loaded}>
         {(days) =>
           days.every(({ rate }) => rate === null) ? (
@@ -38,15 +38,15 @@ function DayTable({ days }: { days: Day[] }) {
         <table>
           <thead>
             <tr>
-              <th scope="col">day</th>
+              <th scope="col">Day</th>
               <th scope="col" class="number">
-                items shown
+                Items shown
               </th>
               <th scope="col" class="number">
-                clicks
+                Clicks
               </th>
               <th scope="col" class="number">
-                click-through
+                Click-through
               </th>
               <th scope="col">95% interval</th>
             </tr>

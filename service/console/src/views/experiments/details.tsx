@@ -11,9 +11,9 @@ export function ReportDetails({ report }: { report: Report }) {
     <>
       {shadow && (
         <section class="panel">
-          <h3>
+          <h2>
             Shadow <span class="muted">answers too and is not shown</span>
-          </h3>
+          </h2>
           <p class="muted">
             <BundleLink bundle={shadow.bundle} /> answers {percent(shadow.share)} of the control's requests
             {shadow.reason === null ? "." : `: not now, as ${shadow.reason}.`}
@@ -24,31 +24,31 @@ export function ReportDetails({ report }: { report: Report }) {
           ))}
         </section>
       )}
-      <section class="panel two">
+      <section class="panel columns">
         <div>
-          <h3>Guardrails</h3>
+          <h2>Guardrails</h2>
           <p class="muted">An arm ends, or gets its bundle before, when</p>
-          <dl>
-            <dt>failed requests exceed</dt>
+          <dl class="pairs numbers">
+            <dt>Failed requests exceed</dt>
             <dd>{off(guardrails.max_error_share, percent(guardrails.max_error_share))}</dd>
             <dt>1% are slower than the control's p99 times</dt>
             <dd>{off(guardrails.max_p99_ratio, number(guardrails.max_p99_ratio))}</dd>
-            <dt>different items shown fall below, of the control's</dt>
+            <dt>Different items shown fall below, of the control's</dt>
             <dd>{off(guardrails.min_coverage, percent(guardrails.min_coverage))}</dd>
-            <dt>not before so many requests</dt>
+            <dt>Not before so many requests</dt>
             <dd>{number(guardrails.min_requests)}</dd>
           </dl>
         </div>
         {memory.bundles > 0 && (
           <div>
-            <h3>Memory</h3>
+            <h2>Memory</h2>
             <p class="muted">of the process that responds</p>
-            <dl>
-              <dt>different bundles of the arms and the shadow</dt>
+            <dl class="pairs numbers">
+              <dt>Different bundles of the arms and the shadow</dt>
               <dd>{number(memory.bundles)}</dd>
-              <dt>their files</dt>
+              <dt>Their files</dt>
               <dd>{bytes(memory.bytes)}</dd>
-              <dt>of them in memory once for several bundles</dt>
+              <dt>Of them in memory once for several bundles</dt>
               <dd>{bytes(memory.shared_bytes)}</dd>
             </dl>
           </div>
@@ -59,10 +59,10 @@ export function ReportDetails({ report }: { report: Report }) {
 }
 
 const SIDES = [
-  { title: "median time to compute", of: (side: Side) => milliseconds(side.p50_ms) },
+  { title: "Median time to compute", of: (side: Side) => milliseconds(side.p50_ms) },
   { title: "99th percentile", of: (side: Side) => milliseconds(side.p99_ms) },
-  { title: "different items", of: (side: Side) => number(side.distinct_items) },
-  { title: "scores, 5% to 95%", of: (side: Side) => scores(side.score_quantiles) },
+  { title: "Different items", of: (side: Side) => number(side.distinct_items) },
+  { title: "Scores, 5% to 95%", of: (side: Side) => scores(side.score_quantiles) },
 ];
 
 type Side = Compared["shown"];
@@ -73,14 +73,14 @@ function scores(quantiles: Side["score_quantiles"]): string {
 
 function Comparison({ one }: { one: Compared }) {
   return (
-    <div class="two">
+    <div class="columns">
       <div class="scroll" tabIndex={0} role="region" aria-label={`Shadow beside ${one.shown_bundle}`}>
         <table>
           <thead>
             <tr>
               <td />
-              <th scope="col">shown: {one.shown_bundle}</th>
-              <th scope="col">shadow</th>
+              <th scope="col">Shown: {one.shown_bundle}</th>
+              <th scope="col">Shadow</th>
             </tr>
           </thead>
           <tbody>

@@ -14,11 +14,11 @@ export function EndedList({ ended }: { ended: Schemas["ExperimentInfo"][] }) {
         <table>
           <thead>
             <tr>
-              <th scope="col">experiment</th>
-              <th scope="col">arms</th>
-              <th scope="col">decided by</th>
-              <th scope="col">winner</th>
-              <th scope="col">ended</th>
+              <th scope="col">Experiment</th>
+              <th scope="col">Arms</th>
+              <th scope="col">Decided by</th>
+              <th scope="col">Winner</th>
+              <th scope="col">Ended</th>
             </tr>
           </thead>
           <tbody>

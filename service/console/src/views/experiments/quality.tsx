@@ -26,7 +26,7 @@ export function QualitySection({ route }: { route: Route }) {
   const loaded = useLoaded(() => loadQuality(Date.now() / 1_000 - 3_600 * hours), [hours], EVERY_MS);
   return (
     <>
-      <div class="controls above">
+      <div class="panel controls">
         <label>
           Lists shown in
           <select
@@ -86,12 +86,12 @@ function Found({ quality }: { quality: Quality }) {
       </p>
       {RATES.map(({ title, means, rate, interval }) => (
         <section key={title} class="panel">
-          <h3>
+          <h2>
             {title} <span class="muted">{means}</span>
-          </h3>
+          </h2>
           <IntervalTable
             title={`${title} by bundle`}
-            first="bundle"
+            first="Bundle"
             format={percent}
             reference={overall[rate]}
             rows={rows.map(({ id, name, figures }) => ({ id, name, value: figures[rate], interval: figures[interval] }))}
@@ -99,12 +99,12 @@ function Found({ quality }: { quality: Quality }) {
         </section>
       ))}
       <section class="panel">
-        <h3>Counts</h3>
+        <h2>Counts</h2>
         <div class="scroll" tabIndex={0} role="region" aria-label="Counts by bundle">
           <table>
             <thead>
               <tr>
-                <th scope="col">bundle</th>
+                <th scope="col">Bundle</th>
                 {COUNTS.map(({ title }) => (
                   <th key={title} scope="col" class="number">
                     {title}
@@ -134,12 +134,12 @@ function Found({ quality }: { quality: Quality }) {
 }
 
 const COUNTS: { title: string; of: (figures: Figures) => number | null | undefined }[] = [
-  { title: "lists", of: ({ answers }) => answers },
-  { title: "items shown", of: ({ items_shown }) => items_shown },
-  { title: "clicks", of: ({ clicks }) => clicks },
-  { title: "conversions", of: ({ conversions }) => conversions },
-  { title: "revenue", of: ({ revenue }) => revenue },
-  { title: "revenue per list", of: ({ revenue_per_answer }) => revenue_per_answer },
+  { title: "Lists", of: ({ answers }) => answers },
+  { title: "Items shown", of: ({ items_shown }) => items_shown },
+  { title: "Clicks", of: ({ clicks }) => clicks },
+  { title: "Conversions", of: ({ conversions }) => conversions },
+  { title: "Revenue", of: ({ revenue }) => revenue },
+  { title: "Revenue per list", of: ({ revenue_per_answer }) => revenue_per_answer },
 ];
 
 function BundleName({ bundle }: { bundle: string | null }) {
@@ -172,15 +172,15 @@ function Explored({ found }: { found: Exploration }) {
   ];
   return (
     <section class="panel">
-      <h3>
+      <h2>
         Exploration <span class="muted">items that few have seen, beside the other items of the same lists</span>
-      </h3>
+      </h2>
       <IntervalTable
         title="Click-through of explored items"
-        first="items"
+        first="Items"
         format={percent}
         reference={found.others.click_through_rate}
-        more={["items shown", "clicks"]}
+        more={["Items shown", "Clicks"]}
         rows={rows.map(({ id, name, figures }) => ({
           id,
           name,

@@ -78,10 +78,10 @@ function Summary({ report, act }: { report: Report; act: (action: Action) => voi
             and ended <Time at={report.until} />
           </>
         )}
-        . {experiment.started.by} started the experiment <Time at={experiment.started.at} />
+        . The experiment was started by {experiment.started.by}, <Time at={experiment.started.at} />
         {experiment.ended && (
           <>
-            , and {experiment.ended.by} ended it <Time at={experiment.ended.at} />
+            , and ended by {experiment.ended.by}, <Time at={experiment.ended.at} />
           </>
         )}
         .
@@ -101,7 +101,7 @@ function Summary({ report, act }: { report: Report; act: (action: Action) => voi
             Change arms or weights
           </a>
           <button type="button" class="danger" onClick={() => act({ does: "end" })}>
-            End the experiment
+            End the experiment …
           </button>
         </p>
       )}
@@ -140,19 +140,19 @@ function Metrics({ report }: { report: Report }) {
     <>
       {SHOWN.map(({ field, metric, title, means, format }) => (
         <section key={field} class="panel">
-          <h3>
+          <h2>
             {title}{" "}
             <span class="muted">
               {means}
               {metric === report.experiment.metric ? "; it decides" : "; for information"}
             </span>
-          </h3>
+          </h2>
           <IntervalTable
             title={`${title} of each arm`}
-            first="arm"
+            first="Arm"
             format={format}
             reference={report.arms[0]?.[field].value}
-            more={["lift", "95% interval of the lift", "p", "shows"]}
+            more={["Lift", "95% interval of the lift", "p", "Shows"]}
             rows={report.arms.map((arm) => {
               const { value, interval, too_little, lift } = arm[field];
               const ends = lift?.interval;

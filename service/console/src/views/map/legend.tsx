@@ -1,5 +1,6 @@
 /** The groups of a map: their colours in words and numbers, each with a switch. */
 import type { Schemas } from "../../api";
+import { number } from "../../ui/format";
 import { COLOURS, OTHER } from "./points";
 
 export interface Group {
@@ -39,7 +40,7 @@ export function Legend(props: { groups: Group[]; by: string; off: ReadonlySet<nu
           <input type="checkbox" checked={!off.has(colour)} onChange={() => flip(colour)} />
           <span class={`map-swatch map-colour-${colour}`} aria-hidden="true" />
           <span class="map-name">{name}</span>
-          <span class="muted">{items.toLocaleString()}</span>
+          <span class="muted">{number(items)}</span>
         </label>
       ))}
     </fieldset>

@@ -9,7 +9,7 @@ import { GateReport } from "./gate-report";
 export function BundleDetails({ id, bundle }: { id: string; bundle: Schemas["BundleInfo"] | undefined }) {
   return (
     <section class="panel" aria-labelledby="bundle-heading">
-      <p class="models-close">
+      <p class="close">
         <a href={linkTo("models")}>Close</a>
       </p>
       <h2 id="bundle-heading">
@@ -30,7 +30,7 @@ function Details({ one }: { one: Schemas["BundleInfo"] }) {
           makes it serve again.
         </p>
       )}
-      <dl class="models-facts">
+      <dl class="pairs">
         <dt>State</dt>
         <dd>{one.role === "" && !one.withdrawn ? "not published now" : <State one={one} />}</dd>
         {one.created_at && (
@@ -91,10 +91,10 @@ function Metrics({ metrics }: { metrics: Record<string, Record<string, number>> 
   const others = names.filter((name) => !FIRST.test(name));
   return (
     <>
-      <h3 class="models-metrics">Metrics</h3>
+      <h3>Metrics</h3>
       <MetricsTable metrics={metrics} names={firsts} label="Metrics by split" />
       {others.length > 0 && (
-        <details class="models-more">
+        <details>
           <summary>{number(others.length)} more metrics</summary>
           <MetricsTable metrics={metrics} names={others} label="More metrics by split" />
         </details>

@@ -30,7 +30,7 @@ export function BundleTable({ answer, chosen, publish, rollBack }: Given) {
         A bundle is what one training gives: vectors, items and a search index. One serves; publishing another one swaps
         without downtime.
       </p>
-      <p class="controls models-middle">
+      <p class="controls">
         <button
           type="button"
           class="primary"
@@ -145,11 +145,11 @@ const ROLES: Record<string, string> = {
 /** What the bundle does now, and what is wrong with it. */
 export function State({ one }: { one: Info }) {
   return (
-    <>
-      {ROLES[one.role] && <span class={`models-badge ${one.role}`}>{ROLES[one.role]}</span>}
-      {one.withdrawn && <span class="models-badge bad">withdrawn</span>}
-      {one.unreadable !== null && <span class="models-badge bad">unreadable</span>}
-    </>
+    <span class="badges">
+      {ROLES[one.role] && <span class={one.role === "serves" ? "badge active" : "badge"}>{ROLES[one.role]}</span>}
+      {one.withdrawn && <span class="badge bad">withdrawn</span>}
+      {one.unreadable !== null && <span class="badge bad">unreadable</span>}
+    </span>
   );
 }
 

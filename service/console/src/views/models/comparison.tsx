@@ -2,6 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { type Schemas, answer, api, useLoaded } from "../../api";
 import { goTo, linkTo } from "../../route";
+import { Figure, Figures } from "../../ui/figure";
 import { bytes, number, percent, signedPercent } from "../../ui/format";
 import { Await } from "../../ui/notice";
 import { TwoLists } from "./two-lists";
@@ -19,8 +20,8 @@ export function Comparison({ a, b, user, bundles }: Given) {
   const query = { a, b, k: K, ...(user === "" ? {} : { user_id: user }) };
   const loaded = useLoaded(() => answer(api.GET("/bundles/compare", { params: { query } })), [a, b, user]);
   return (
-    <section class="panel models-comparison" aria-labelledby="comparison-heading">
-      <p class="models-close">
+    <section class="panel" aria-labelledby="comparison-heading">
+      <p class="close">
         <a href={linkTo("models")}>Close</a>
       </p>
       <h2 id="comparison-heading">Comparison</h2>
@@ -31,7 +32,7 @@ export function Comparison({ a, b, user, bundles }: Given) {
             <Agreement data={data} />
             <Alone side="A" bundle={data.a} />
             <Alone side="B" bundle={data.b} />
-            <Figures data={data} />
+            <Measures data={data} />
             {data.user ? (
               <TwoLists user={data.user} a={data.a} b={data.b} k={data.k} />
             ) : (
@@ -88,20 +89,18 @@ function Choice({ a, b, user, bundles }: Given) {
 function Agreement({ data }: { data: Schemas["ComparisonAnswer"] }) {
   const tiles: [string, string, string][] = [
     ["Overlap", percent(data.overlap), `common items in the top ${data.k} of ${number(data.sampled_users)} users`],
-    ["Same order", number(data.rank_correlation), "rank correlation of the common items; 1: the same, -1: reversed"],
+    ["Same order", number(data.rank_correlation), "rank correlation of the common items; 1: the same, −1: reversed"],
     ["Users in both", number(data.shared_users), `${number(data.a.only_users)} only in A, ${number(data.b.only_users)} only in B`],
     ["Items in both", number(data.shared_items), `${number(data.a.only_items)} only in A, ${number(data.b.only_items)} only in B`],
   ];
   return (
-    <dl class="models-tiles">
+    <Figures>
       {tiles.map(([name, value, meaning]) => (
-        <div key={name}>
-          <dt>{name}</dt>
-          <dd class="models-figure">{value}</dd>
-          <dd class="muted">{meaning}</dd>
-        </div>
+        <Figure key={name} name={name} note={meaning}>
+          {value}
+        </Figure>
       ))}
-    </dl>
+    </Figures>
   );
 }
 
@@ -118,7 +117,7 @@ function Alone({ side, bundle }: { side: string; bundle: Schemas["ComparedBundle
   );
 }
 
-interface Figure {
+interface Row {
   name: string;
   a: number | undefined;
   b: number | undefined;
@@ -131,13 +130,13 @@ const FIRST = ["recall@20", "ndcg@20", "hit@20", "mrr@20"]; // shown without bei
 const SPLITS = ["test", "valid"];
 
 /** Metrics and sizes of both, with bars and the difference. */
-function Figures({ data: { a, b } }: { data: Schemas["ComparisonAnswer"] }) {
+function Measures({ data: { a, b } }: { data: Schemas["ComparisonAnswer"] }) {
   const metrics = Object.keys(a.metrics).flatMap((split) =>
     Object.keys(a.metrics[split] ?? {})
       .filter((name) => b.metrics[split]?.[name] !== undefined)
       .map((name) => ({ split, name, a: a.metrics[split]?.[name], b: b.metrics[split]?.[name] })),
   );
-  const figure = ({ split, name, ...both }: (typeof metrics)[number]): Figure => ({
+  const figure = ({ split, name, ...both }: (typeof metrics)[number]): Row => ({
     ...both,
     name: `${name}, ${split}`,
     write: number,
@@ -147,19 +146,19 @@ function Figures({ data: { a, b } }: { data: Schemas["ComparisonAnswer"] }) {
     FIRST.flatMap((name) => metrics.filter((one) => one.split === split && one.name === name)),
   );
   const others = metrics.filter((one) => !firsts.includes(one));
-  const sizes: Figure[] = [
-    { name: "coverage of the catalogue", a: a.coverage, b: b.coverage, write: percent, judged: false },
-    { name: "different items shown", a: a.shown_items, b: b.shown_items, write: number, judged: false },
-    { name: "users", a: a.n_users, b: b.n_users, write: number, judged: false },
-    { name: "items", a: a.n_items, b: b.n_items, write: number, judged: false },
-    { name: "interactions", a: a.n_interactions, b: b.n_interactions, write: number, judged: false },
-    { name: "size", a: a.bytes, b: b.bytes, write: bytes, judged: false },
+  const sizes: Row[] = [
+    { name: "Coverage of the catalogue", a: a.coverage, b: b.coverage, write: percent, judged: false },
+    { name: "Different items shown", a: a.shown_items, b: b.shown_items, write: number, judged: false },
+    { name: "Users", a: a.n_users, b: b.n_users, write: number, judged: false },
+    { name: "Items", a: a.n_items, b: b.n_items, write: number, judged: false },
+    { name: "Interactions", a: a.n_interactions, b: b.n_interactions, write: number, judged: false },
+    { name: "Size", a: a.bytes, b: b.bytes, write: bytes, judged: false },
   ];
   return (
     <>
       <FigureTable a={a} b={b} label="Metrics and sizes of both" figures={[...firsts.map(figure), ...sizes]} />
       {others.length > 0 && (
-        <details class="models-more">
+        <details>
           <summary>{number(others.length)} more metrics</summary>
           <FigureTable a={a} b={b} label="More metrics of both" figures={others.map(figure)} />
         </details>
@@ -172,7 +171,7 @@ interface TableGiven {
   a: Schemas["ComparedBundle"];
   b: Schemas["ComparedBundle"];
   label: string;
-  figures: Figure[];
+  figures: Row[];
 }
 
 function FigureTable({ a, b, label, figures }: TableGiven) {
@@ -203,7 +202,7 @@ function FigureTable({ a, b, label, figures }: TableGiven) {
   );
 }
 
-function FigureRow({ name, a, b, write, judged }: Figure) {
+function FigureRow({ name, a, b, write, judged }: Row) {
   const most = Math.max(a ?? 0, b ?? 0);
   const change = a === undefined || b === undefined || a === 0 ? null : b / a - 1;
   const verdict = !judged || change === null || change === 0 ? "" : change > 0 ? "good" : "bad";

@@ -34,7 +34,7 @@ export function Retraining({ chosen }: { chosen: string }) {
         <Await loaded={loaded}>
           {(jobs) => (
             <>
-              <p class="controls models-middle">
+              <p class="controls">
                 <button type="button" class="primary" disabled={active} onClick={() => setAsks(true)}>
                   Start a retraining …
                 </button>
@@ -93,7 +93,7 @@ function JobRow({ job, open, changed }: { job: Job; open: boolean; changed: () =
   return (
     <li class="models-job">
       <p class="models-job-head">
-        <span class={`models-badge ${COLOURS[job.state] ?? "serves"}`}>{job.state}</span>{" "}
+        <span class={`badge ${COLOURS[job.state] ?? "active"}`}>{job.state}</span>{" "}
         <a href={open ? linkTo("models") : linkTo("models", "", { job: job.id })} aria-expanded={open}>
           {job.id}
         </a>{" "}

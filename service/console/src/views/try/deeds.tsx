@@ -1,9 +1,10 @@
 /** What the person did in this page, and what became of it. */
+import { useRef } from "preact/hooks";
 import type { Problem } from "../../api";
 import { ErrorNotice } from "../../ui/notice";
 import { Picture } from "../../ui/picture";
 import { useItem } from "./items";
-import { counted } from "./numbers";
+import { counted } from "../../ui/format";
 import { ActIcon } from "./shelf";
 import type { Listing } from "./listing";
 import { type Act, type Click, type Wish, show } from "./wish";
@@ -23,6 +24,11 @@ export function Deeds({ wish, stored, listing, problem }: DeedsProps) {
   const isVisitor = wish.user === "";
   const clicks = isVisitor ? wish.clicks : stored;
   const earlier = Math.max(0, clicks.length - SHOWN);
+  const sentence = useRef<HTMLParagraphElement>(null);
+  const takeBack = (left: readonly Click[]) => {
+    if (left.length === 0) sentence.current?.focus(); // the button goes with the last click
+    show({ ...wish, clicks: left });
+  };
   return (
     <>
       {problem && <ErrorNotice problem={problem} />}
@@ -36,17 +42,17 @@ export function Deeds({ wish, stored, listing, problem }: DeedsProps) {
           </ul>
           {isVisitor && (
             <>
-              <button type="button" onClick={() => show({ ...wish, clicks: wish.clicks.slice(0, -1) })}>
+              <button type="button" onClick={() => takeBack(wish.clicks.slice(0, -1))}>
                 Undo
               </button>
-              <button type="button" class="quiet" onClick={() => show({ ...wish, clicks: [] })}>
+              <button type="button" class="quiet" onClick={() => takeBack([])}>
                 Start over
               </button>
             </>
           )}
         </section>
       )}
-      <p class="said" role="status">
+      <p ref={sentence} class="said" role="status" tabIndex={-1}>
         {said(clicks, isVisitor, listing)}
       </p>
     </>

@@ -1,7 +1,7 @@
 /** What the response says of itself: its bundle, what it was made from, the arm, and where the time went. */
 import { linkTo } from "../../route";
 import type { Listing } from "./listing";
-import { short } from "./numbers";
+import { number } from "../../ui/format";
 
 const SOURCES: Record<string, string> = {
   user: "the user's vector of training",
@@ -15,7 +15,7 @@ export function Facts({ listing }: { listing: Listing }) {
   const total = stages.find(({ name }) => name === "total")?.ms;
   const shown = stages.filter(({ name }) => name !== "total");
   return (
-    <dl class="facts" aria-label="The response">
+    <dl class="response" aria-label="The response">
       <div>
         <dt>Source</dt>
         <dd data-source={answer.source}>
@@ -39,9 +39,9 @@ export function Facts({ listing }: { listing: Listing }) {
       <div>
         <dt>Time</dt>
         <dd>
-          {total != null && <strong>{short(total)} ms in the service</strong>}
-          {shown.length > 0 && ` (${shown.map(({ name, ms }) => (ms === null ? name : `${name} ${short(ms)}`)).join(", ")})`}
-          {`, ${short(listing.roundTripMs)} ms to this page`}
+          {total != null && <strong>{number(total)} ms in the service</strong>}
+          {shown.length > 0 && ` (${shown.map(({ name, ms }) => (ms === null ? name : `${name} ${number(ms)}`)).join(", ")})`}
+          {`, ${number(listing.roundTripMs)} ms to this page`}
         </dd>
       </div>
       <div>

@@ -5,7 +5,7 @@ import { linkTo } from "../../route";
 import { Picture } from "../../ui/picture";
 import { remember } from "./items";
 import { type Listing, type RanksWithout, ranksWithout } from "./listing";
-import { short } from "./numbers";
+import { number } from "../../ui/format";
 import { Why, type Without } from "./why";
 import { type Act, ACTS, type RecommendedItem } from "./wish";
 import "./shelf.css";
@@ -103,7 +103,7 @@ function Card({ item, top, isFirst, before, without, acting }: CardProps) {
             <span class="fill" style={{ width: `${top > 0 ? (100 * Math.max(item.score, 0)) / top : 0}%` }} />
           </span>
           <span class="hidden-text">Score </span>
-          <span class="number">{short(item.score)}</span>
+          <span class="number">{number(item.score)}</span>
         </p>
         <div class="acts">
           {ACTS.map((act) => (

@@ -1,7 +1,7 @@
 /** Chooses for whom the list is: a user, found by the beginning of the id, or a visitor of whom nothing is known. */
 import { useEffect, useState } from "preact/hooks";
 import { type Loaded, type Schemas, answer, api, useLoaded } from "../../api";
-import { counted } from "./numbers";
+import { counted } from "../../ui/format";
 import { type Wish, show } from "./wish";
 import "./who.css";
 

@@ -2,25 +2,17 @@
 import { useState } from "preact/hooks";
 import { linkTo } from "../../route";
 import { ErrorNotice } from "../../ui/notice";
+import { PartsBar, Swatch, wordsOf } from "../../ui/parts";
 import { Picture } from "../../ui/picture";
 import type { Loaded, Schemas } from "../../api";
 import { useItem } from "./items";
 import { type RanksWithout, pairOf } from "./listing";
-import { short, signed } from "./numbers";
+import { number, signed } from "../../ui/format";
 import type { RecommendedItem } from "./wish";
 import "./why.css";
 
 type Explanation = Schemas["Explanation"];
 type PastItem = Schemas["PastItem"];
-
-const WORDS: Record<string, string> = {
-  id: "Who had it",
-  text: "Words",
-  image: "Looks",
-  multimodal: "Words and looks as one",
-  anchor: "Anchor: items like it",
-  rules: "Rules",
-};
 
 /** The ranks without past items, requested by the first switch. */
 export interface Without {
@@ -53,22 +45,12 @@ export function Why({ item, without }: { item: RecommendedItem; without: Without
   );
 }
 
-/** A stacked bar, negative shares left of zero and positive ones right of it, and the number of each. */
+/** A bar, and the number of each part. */
 function Parts({ shares, score }: { shares: [string, number][]; score: number }) {
-  const negative = shares.filter(([, share]) => share < 0);
-  const positive = shares.filter(([, share]) => share > 0);
-  const width = shares.reduce((sum, [, share]) => sum + Math.abs(share), 0);
-  const segment = ([name, share]: [string, number]) => (
-    <span key={name} class={`segment part-${name}`} style={{ width: `${(100 * Math.abs(share)) / width}%` }} />
-  );
   return (
     <>
-      <div class="stack" aria-hidden="true">
-        {negative.map(segment)}
-        {negative.length > 0 && <span class="zero" />}
-        {positive.map(segment)}
-      </div>
-      <table class="legend">
+      <PartsBar shares={shares} />
+      <table class="parts">
         <caption class="hidden-text">The parts of the score</caption>
         <thead class="hidden-text">
           <tr>
@@ -80,7 +62,7 @@ function Parts({ shares, score }: { shares: [string, number][]; score: number })
           {shares.map(([name, share]) => (
             <tr key={name}>
               <th scope="row">
-                <span class={`dot part-${name}`} aria-hidden="true" /> {WORDS[name] ?? name}
+                <Swatch part={name} /> {wordsOf(name)}
               </th>
               <td class="number" data-share={share}>
                 {signed(share)}
@@ -92,7 +74,7 @@ function Parts({ shares, score }: { shares: [string, number][]; score: number })
           <tr>
             <th scope="row">Score</th>
             <td class="number" data-score={score}>
-              {short(score)}
+              {number(score)}
             </td>
           </tr>
         </tfoot>
@@ -154,7 +136,7 @@ function Past({ item, past, largest, without }: { item: RecommendedItem; past: P
         <Share share={past.contribution} largest={largest} />
         {past.weight != null && (
           <span class="muted" title="By how recent it is, the kind of event, or a dislike; 1 is usual">
-            weight {short(past.weight)}
+            weight {number(past.weight)}
           </span>
         )}
       </div>
@@ -181,6 +163,6 @@ function rankSaid(item: RecommendedItem, past: PastItem, { ranks, ordered }: Wit
   const rank = ranks.data?.get(pairOf(item.item_id, past.item_id));
   if (rank === undefined) return "…";
   if (rank === null) return "nothing left to rank by";
-  if (ordered) return `rank ${rank.toLocaleString("en")} by score`;
-  return rank === item.rank ? `stays at rank ${rank}` : `rank ${item.rank} → ${rank.toLocaleString("en")}`;
+  if (ordered) return `rank ${number(rank)} by score`;
+  return rank === item.rank ? `stays at rank ${rank}` : `rank ${item.rank} → ${number(rank)}`;
 }
