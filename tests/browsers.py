@@ -16,6 +16,8 @@ AXE = BUILT.parent / "node_modules" / "axe-core" / "axe.min.js"
 # Without these Chromium calls Google's hosts at every start.
 ARGUMENTS = ("--no-sandbox", "--disable-quic", "--disable-background-networking", "--disable-component-update")
 PHONE, DESKTOP = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
+PATIENCE_MS = 30_000  # a busy machine; Playwright's own 5 seconds for an expectation are too few there
+expect.set_options(timeout=PATIENCE_MS)
 SERIOUS = ("serious", "critical")
 
 
@@ -45,7 +47,7 @@ def new_page(browser: Browser, **options: Any) -> Iterator[Page]:
     """A page with nothing of earlier ones; an error of its scripts, or a request to another host, fails the test."""
     context = browser.new_context(**{"viewport": DESKTOP, **options})
     page = context.new_page()
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(PATIENCE_MS)
     wrong: list[str] = []
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("request", lambda request: _is_foreign(request.url) and wrong.append(f"requested {request.url}"))
@@ -69,7 +71,7 @@ def open_view(page: Page, base_url: str, view: str) -> None:
     """Open a view by its address, such as `try?user=user-3`, and wait until nothing in it loads."""
     page.goto(f"{base_url}/console#/{view}")
     page.wait_for_selector("main h1")
-    expect(page.locator("[role=status]", has_text=re.compile("^Loading"))).to_have_count(0, timeout=20_000)
+    expect(page.locator("[role=status]", has_text=re.compile("^Loading"))).to_have_count(0)
 
 
 def serious_problems(page: Page) -> list[str]:

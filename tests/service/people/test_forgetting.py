@@ -219,6 +219,7 @@ def test_a_bundle_whose_training_left_the_person_out_may_have_a_vector_of_the_ne
 
 def test_the_folder_of_a_running_training_goes_when_it_has_ended(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr("service.people.forgetting.RETRY_S", 0.05)
+    monkeypatch.setattr("service.people.forgetting.UNTOUCHED_S", 0.1)
     publish(tmp_path / "registry")
     registry = tmp_path / "registry"
     with serving(**retraining(stand_in_trainer.WAITS, registry)) as client:
