@@ -140,7 +140,9 @@ def test_a_users_list_and_past_are_drawn_and_listed_with_links(page: Page, mappe
     open_map(page, mapped)
     ink = (0x16, 0x19, 0x1F)
     assert pixels(page, ink) == 0
-    page.get_by_label("User").fill("user-3")
+    page.get_by_role("combobox", name="User").fill("user-3")
+    options = page.get_by_role("listbox", name="Users found").get_by_role("option")
+    expect(options).to_have_text([re.compile("^user-3 ")])
     page.get_by_role("button", name="Show on the map").click()
     best = mapped.get("/recommend/user-3", params={"k": 20, "explain": True}).json()["items"]
     rows = page.locator("ol.map-list li")

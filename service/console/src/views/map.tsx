@@ -5,6 +5,7 @@ import { type Schemas, answer, api, useLoaded } from "../api";
 import { type Route, goTo } from "../route";
 import { counted, number } from "../ui/format";
 import { Await, ErrorNotice } from "../ui/notice";
+import { UserField } from "../ui/user-field";
 import { Legend, groupsOf } from "./map/legend";
 import { loadPerson } from "./map/person";
 import { PersonList } from "./map/person-list";
@@ -59,7 +60,7 @@ function CatalogueMap({ map, user }: { map: Schemas["ItemMap"]; user: string }) 
         <div>
           <Stage
             points={points}
-            nameOf={(colour) => groups.find((group) => group.colour === colour)?.name ?? ""}
+            nameOf={(index) => map.groups[map.group[index] ?? -1]?.name || `no ${map.by}`}
             off={off}
             person={shown}
             lines={lines}
@@ -100,10 +101,7 @@ function Controls(props: { by: By; user: string; lines: boolean; setLines: (line
           <option value="cluster">Clusters</option>
         </select>
       </label>
-      <label>
-        User
-        <input name="user" placeholder="a user's id" defaultValue={props.user} key={props.user} autocomplete="off" />
-      </label>
+      <UserField user={props.user} choose={(user) => show(props.by, user)} />
       <button type="submit" class="primary">
         Show on the map
       </button>

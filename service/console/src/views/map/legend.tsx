@@ -35,6 +35,11 @@ export function Legend(props: { groups: Group[]; by: string; off: ReadonlySet<nu
           Hide all
         </button>
       </p>
+      {groups.at(-1)?.colour === OTHER && groups.length > COLOURS && (
+        <p class="muted map-rest">
+          The {COLOURS} largest have a colour each, all others share a grey; the card of an item names its own.
+        </p>
+      )}
       {groups.map(({ colour, name, items }) => (
         <label key={colour}>
           <input type="checkbox" checked={!off.has(colour)} onChange={() => flip(colour)} />

@@ -21,7 +21,7 @@ const ARROWS: Record<string, readonly [number, number]> = {
 
 interface Props {
   points: Points;
-  nameOf: (colour: number) => string;
+  nameOf: (index: number) => string; // the group of an item
   off: ReadonlySet<number>;
   person: Person | null;
   lines: boolean;
@@ -155,7 +155,7 @@ export function Stage({ points, nameOf, off, person, lines, label }: Props) {
         </button>
       </div>
       {id !== undefined && (
-        <ItemCard id={id} group={nameOf(points.colour[chosen] ?? 0)} right={placeOf(chosen)[0] < size.width / 2} />
+        <ItemCard id={id} group={nameOf(chosen)} right={placeOf(chosen)[0] < size.width / 2} />
       )}
     </div>
   );
