@@ -1,6 +1,6 @@
 /** The options of the list, each as a field, and scenarios that set several of them. */
-import { useEffect, useState } from "preact/hooks";
-import { type Problem, answer, api, useLoaded } from "../../api";
+import { useEffect, useId, useState } from "preact/hooks";
+import { type Problem, type Schemas, answer, api, useLoaded } from "../../api";
 import { AS_SERVED, type Options, SPACES, type Space, type Wish, show } from "./wish";
 import "./controls.css";
 
@@ -13,7 +13,13 @@ const SPACE_WORDS: Record<Space, string> = {
 };
 const SHARES = [0, 0.1, 0.2, 0.3, 0.5]; // of explored places
 const SAMPLE = 200; // popular items that categories and prices are read from
+const FEW = 5; // popular items, read whole, for an example of a filter
+const SHORT = 24; // characters of a value in it
 const WIDE = "(min-width: 60rem)";
+const EXPLORATION_HINT =
+  "The share of places that go to items that few have seen. As the service is set: what RECO_EXPLORATION says.";
+const SEED_HINT = "Draws the explored items: the same number gives the same list again.";
+const NOTHING_READ: Catalogue = { filter: "attribute = value", categories: [], spaces: ["fused"], scenarios: [] };
 
 interface Scenario {
   name: string;
@@ -22,6 +28,7 @@ interface Scenario {
 }
 
 interface Catalogue {
+  filter: string; // an example, of attributes and values that its items have
   categories: string[];
   spaces: readonly Space[];
   scenarios: Scenario[];
@@ -37,7 +44,11 @@ const ALWAYS: Scenario[] = [
 /** What the catalogue offers to choose from. What cannot be read is left out. */
 async function readCatalogue(): Promise<Catalogue> {
   const or = <T,>(request: Promise<T>) => request.catch(() => null);
-  const [ready, schema] = await Promise.all([or(answer(api.GET("/readyz"))), or(answer(api.GET("/items/schema")))]);
+  const [ready, schema, few] = await Promise.all([
+    or(answer(api.GET("/readyz"))),
+    or(answer(api.GET("/items/schema"))), // of stored items: those of the bundle alone are not in it
+    or(answer(api.GET("/popular", { params: { query: { k: FEW, fields: ["attributes"] } } }))),
+  ]);
   const types = schema?.attributes ?? {};
   const fields = ["category", ...(types["price"] === "number" ? ["price"] : [])];
   const popular = await or(answer(api.GET("/popular", { params: { query: { k: SAMPLE, fields: [fields.join(",")] } } })));
@@ -51,10 +62,18 @@ async function readCatalogue(): Promise<Catalogue> {
   if (types["on_sale"] === "boolean") found.push(onlyIf("On sale", "on_sale = true"));
   if (third !== undefined) found.push(onlyIf("Cheaper third", `price <= ${third}`));
   return {
+    filter: exampleOf(few?.items ?? [], third) || NOTHING_READ.filter,
     categories: [...new Set(items.map(({ category }) => category ?? ""))].filter((one) => one !== "").sort(),
     spaces: ready === null ? ["fused"] : SPACES.filter((space) => ready.spaces.includes(space)),
     scenarios: [...ALWAYS, ...found],
   };
+}
+
+/** A filter that some of the items pass. */
+function exampleOf(items: Schemas["Item"][], price: number | undefined): string {
+  const pairs = items.flatMap(({ attributes }) => Object.entries(attributes ?? {}));
+  const plain = pairs.find(([, value]) => typeof value === "string" && value.length <= SHORT && /^[^'"\\]+$/.test(value));
+  return [...(price === undefined ? [] : [`price <= ${price}`]), ...(plain ? [`${plain[0]} = '${plain[1]}'`] : [])].join(" and ");
 }
 
 const onlyIf = (name: string, filter: string): Scenario => ({ name, about: filter, options: { filter } });
@@ -65,7 +84,7 @@ function isIn(wish: Wish, scenario: Scenario): boolean {
 }
 
 export function Controls({ wish, filterProblem }: { wish: Wish; filterProblem: Problem | null }) {
-  const catalogue = useLoaded(readCatalogue, []).data ?? { categories: [], spaces: ["fused"] as const, scenarios: ALWAYS };
+  const catalogue = useLoaded(readCatalogue, []).data ?? { ...NOTHING_READ, scenarios: ALWAYS };
   const set = (options: Partial<Options>) => show({ ...wish, ...options }, false);
   const categories = [...new Set([...catalogue.categories, wish.category])].filter((one) => one !== "");
   const spaces = [...new Set<Space>([...catalogue.spaces, wish.space])];
@@ -86,7 +105,7 @@ export function Controls({ wish, filterProblem }: { wish: Wish; filterProblem: P
           </button>
         ))}
       </div>
-      <FilterField filter={wish.filter} problem={filterProblem} set={(filter) => set({ filter })} />
+      <FilterField filter={wish.filter} example={catalogue.filter} problem={filterProblem} set={(filter) => set({ filter })} />
       <label>
         Category
         <select value={wish.category} onChange={(event) => set({ category: event.currentTarget.value })}>
@@ -126,6 +145,8 @@ export function Controls({ wish, filterProblem }: { wish: Wish; filterProblem: P
       <label>
         Exploration
         <select
+          title={EXPLORATION_HINT}
+          aria-describedby="exploration-hint"
           value={wish.exploration === null ? "" : String(wish.exploration)}
           onChange={(event) => set({ exploration: event.currentTarget.value === "" ? null : Number(event.currentTarget.value) })}
         >
@@ -136,11 +157,14 @@ export function Controls({ wish, filterProblem }: { wish: Wish; filterProblem: P
             </option>
           ))}
         </select>
+        <span id="exploration-hint" class="hidden-text">
+          {EXPLORATION_HINT}
+        </span>
       </label>
       <div class="pair">
         <NumberField label="Items" value={wish.k} least={1} set={(k) => set({ k: k ?? AS_SERVED.k })} />
-        <NumberField label="Most of a category" value={wish.cap} least={1} set={(cap) => set({ cap })} />
-        <NumberField label="Seed" value={wish.seed} least={0} set={(seed) => set({ seed })} />
+        <NumberField label="At most of one category" value={wish.cap} least={1} set={(cap) => set({ cap })} />
+        <NumberField label="Seed" hint={SEED_HINT} value={wish.seed} least={0} set={(seed) => set({ seed })} />
       </div>
       <label class="check">
         <input type="checkbox" checked={!wish.withSeen} onChange={(event) => set({ withSeen: !event.currentTarget.checked })} />
@@ -150,22 +174,38 @@ export function Controls({ wish, filterProblem }: { wish: Wish; filterProblem: P
   );
 }
 
-function NumberField(field: { label: string; value: number | null; least: number; set: (value: number | null) => void }) {
+interface NumberGiven {
+  label: string;
+  hint?: string;
+  value: number | null;
+  least: number;
+  set: (value: number | null) => void;
+}
+
+function NumberField(field: NumberGiven) {
+  const hint = useId();
   return (
     <label>
       {field.label}
       <input
         type="number"
         min={field.least}
+        title={field.hint}
+        aria-describedby={field.hint && hint}
         value={field.value ?? ""}
         onChange={(event) => field.set(event.currentTarget.value === "" ? null : Number(event.currentTarget.value))}
       />
+      {field.hint && (
+        <span id={hint} class="hidden-text">
+          {field.hint}
+        </span>
+      )}
     </label>
   );
 }
 
 /** A filter in the service's language; what the service finds wrong with it stands below. */
-function FilterField(field: { filter: string; problem: Problem | null; set: (filter: string) => void }) {
+function FilterField(field: { filter: string; example: string; problem: Problem | null; set: (filter: string) => void }) {
   const [text, setText] = useState(field.filter);
   useEffect(() => setText(field.filter), [field.filter]);
   const send = (event: Event) => {
@@ -179,7 +219,7 @@ function FilterField(field: { filter: string; problem: Problem | null; set: (fil
         id="filter"
         spellcheck={false}
         autocomplete="off"
-        placeholder="price < 30 and colour = red"
+        placeholder={field.example}
         value={text}
         aria-invalid={field.problem !== null}
         aria-describedby="filter-said"

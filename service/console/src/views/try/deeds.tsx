@@ -63,9 +63,11 @@ function said(clicks: readonly Click[], isVisitor: boolean, listing: Listing | n
   const last = clicks.at(-1);
   if (last === undefined || listing === null) return isVisitor ? "Like something: the next list follows it." : "";
   const before = listing.before;
+  const did = `You ${DID[last.act]} an item: ${isVisitor ? "kept only in this page" : "stored as an event"}.`;
+  if (listing.items.length === 0) return `${did} The list is empty.`;
   const fresh = before === null ? 0 : listing.items.filter(({ item_id }) => !before.has(item_id)).length;
   const changed = before === null ? "" : ` ${counted(fresh, "item")} of ${listing.items.length} in the list ${fresh === 1 ? "is" : "are"} new.`;
-  return `You ${DID[last.act]} an item: ${isVisitor ? "kept only in this page" : "stored as an event"}.${changed}`;
+  return did + changed;
 }
 
 function Deed({ click }: { click: Click }) {

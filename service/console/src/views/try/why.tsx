@@ -11,6 +11,8 @@ import { number, signed } from "../../ui/format";
 import type { RecommendedItem } from "./wish";
 import "./why.css";
 
+const WEIGHT_HINT = "How much it counts, by how recent it is, the kind of event, or a dislike; 1 is usual";
+
 type Explanation = Schemas["Explanation"];
 type PastItem = Schemas["PastItem"];
 
@@ -135,8 +137,9 @@ function Past({ item, past, largest, without }: { item: RecommendedItem; past: P
         <a href={linkTo("items", past.item_id)}>{title}</a>
         <Share share={past.contribution} largest={largest} />
         {past.weight != null && (
-          <span class="muted" title="By how recent it is, the kind of event, or a dislike; 1 is usual">
+          <span class="muted" title={WEIGHT_HINT}>
             weight {number(past.weight)}
+            <span class="hidden-text">. {WEIGHT_HINT}</span>
           </span>
         )}
       </div>
