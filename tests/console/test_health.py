@@ -57,6 +57,7 @@ def test_figures_since_the_start_are_what_was_sent(page: Page, busy: httpx.Clien
     expect(figure(page, "Response cache")).to_have_text("25%3 of 12")
     expect(figure(page, "Events appended").locator("strong")).to_have_text("4")
     expect(figure(page, "Redis circuit")).to_have_text("off")
+    expect(page.get_by_role("listitem").filter(has_text="Redis")).to_contain_text("off: none is configured")
     expect(figure(page, "Up for")).to_contain_text(re.compile(r"\d (s|min|ms)"))
 
 
@@ -92,10 +93,10 @@ def test_an_open_circuit_to_redis_shows(page: Page, registry: Path, tmp_path: Pa
         wait_until(lambda: client.get("/recommend/user-1") and client.get("/readyz").json()["redis"] == "open")
         open_view(page, str(client.base_url), "health")
 
-        expect(figure(page, "Redis circuit")).to_have_text("open")
+        expect(figure(page, "Redis circuit")).to_have_text("opennot reachable")
         status = page.get_by_role("region", name="Status")
         expect(status.locator("h2")).to_contain_text("degraded: 1")
-        expect(status.get_by_role("listitem").filter(has_text="Redis")).to_contain_text("open")
+        expect(status.get_by_role("listitem").filter(has_text="Redis")).to_contain_text("not reachable (circuit open)")
         alert = page.get_by_role("region", name="Alerts that would fire").locator(
             ".alerts li", has_text="RecoRedisAway"
         )

@@ -2,8 +2,10 @@
 import { type History, type Window, within } from "../history.ts";
 import { seriesOf, startOf, sumOf, valueOf } from "../prometheus.ts";
 import { Figure, Figures } from "../ui/figure";
-import { bytes, number, percent, seconds } from "../ui/format";
+import { bytes, counted, number, percent, seconds } from "../ui/format";
 import { type Share, byLabel, cores, eventWrite, profileCache, redisCache, responseCache, totals } from "./figures.ts";
+
+const CIRCUIT: Record<string, string> = { closed: "connected", open: "not reachable", half_open: "tried again" };
 
 function HitRate({ name, share }: { name: string; share: Share }) {
   return (
@@ -20,7 +22,7 @@ export function Summary({ history, window }: { history: History; window: Window 
   const limit = valueOf(latest, "reco_limit", { of: "requests_in_flight" }) ?? 0;
   return (
     <Figures>
-      <Figure name="Requests per second" note={`${number(all.requests)} without probes`}>
+      <Figure name="Requests per second" note={`${counted(all.requests, "request")} in ${seconds(window.seconds)}, probes left out`}>
         {number(all.perS)}
       </Figure>
       <Figure name="Failed" note="5xx, of all but 4xx">
@@ -46,7 +48,7 @@ export function Stores({ history, window }: { history: History; window: Window }
     <Figures>
       <HitRate name="User profiles in memory" share={profileCache(window)} />
       <HitRate name="User vectors in Redis" share={redisCache(window)} />
-      <Figure name="Redis circuit">
+      <Figure name="Redis circuit" note={CIRCUIT[circuit ?? "off"] ?? ""}>
         <span class={circuit === undefined || circuit === "closed" ? "" : "bad"}>{circuit ?? "off"}</span>
       </Figure>
       <Figure name="Events appended" note={`${number(sumOf(within(window, "reco_events_known_total")))} duplicates`}>

@@ -32,6 +32,10 @@ export function Catalogue({ params }: { params: URLSearchParams }) {
   const link = (place: string) => linkTo("items", "", { ...search, after: place });
   return (
     <>
+      <p class="muted">
+        Every item of the catalogue, with words, categories and attributes; each opens its neighbours, who had it, and a
+        switch that hides it.
+      </p>
       <SearchForm search={search} />
       <HiddenItems />
       <h2 ref={top} tabIndex={-1}>
@@ -98,7 +102,7 @@ function SearchForm({ search }: { search: Record<string, string> }) {
           name="filter"
           spellcheck={false}
           defaultValue={search.filter ?? ""}
-          placeholder="price < 30 and available = true"
+          placeholder="attribute = value"
         />
       </label>
       <button type="submit" class="primary">

@@ -24,6 +24,7 @@ export function HealthView({ route }: { route: Route }) {
   const made = health && valueOf(health.history.latest, "reco_bundle_created_timestamp_seconds");
   return (
     <>
+      <p class="muted">Whether this process of the service is well, and what it does now: requests, latency, caches and alerts.</p>
       <Status loaded={ready} bundleMade={made} />
       {loaded.problem && <ErrorNotice problem={loaded.problem} retry={loaded.reload} />}
       {loaded.problem?.status === 404 && (
