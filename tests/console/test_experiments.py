@@ -141,6 +141,7 @@ def test_an_experiment_is_started_by_the_form(page: Page, service: httpx.Client)
     bundle = newest_bundle(service)
     show(page, service)
     expect(page.get_by_role("heading", name="No experiment runs")).to_be_visible()
+    expect(page.get_by_text("RECO_LOG_IMPRESSIONS=true")).to_be_visible()
     page.get_by_role("link", name="Start an experiment").click()
 
     page.get_by_label("Name", exact=True).fill("bigger-model")
@@ -164,6 +165,16 @@ def test_a_wrong_weight_is_refused_in_the_services_words(page: Page, service: ht
 
     expect(page.get_by_role("alert")).to_contain_text("arms: the weights sum to 110, expected 100")
     assert service.get("/experiments").json()["running"] is None
+
+
+def test_a_name_that_no_experiment_may_have_is_told_in_words_and_not_sent(page: Page, service: httpx.Client) -> None:
+    show(page, service, "experiments?show=new")
+    page.get_by_label("Name", exact=True).fill("bigger model")
+
+    page.get_by_role("button", name="Start the experiment").click()
+
+    expect(page.get_by_role("alert")).to_contain_text("small letters, digits, dots, hyphens and underscores")
+    expect(page.get_by_role("alert")).to_have_count(1)
 
 
 def test_other_weights_begin_a_phase_and_keep_the_arms_bundle(page: Page, service: httpx.Client) -> None:
@@ -207,7 +218,7 @@ def test_an_arm_ends_after_a_question_and_not_before(page: Page, service: httpx.
     page.keyboard.press("Enter")
     page.get_by_role("dialog").get_by_role("button", name="End the arm").click()
 
-    expect(row(page, "Arms", "candidate")).to_contain_text("ended by anybody")
+    expect(row(page, "Arms", "candidate")).to_contain_text("ended without a key")
 
 
 def test_where_admin_requests_are_closed_reports_stay_and_changes_say_why(page: Page, tmp_path: Path) -> None:
@@ -249,6 +260,16 @@ def test_a_day_has_the_clicks_of_its_own_lists(page: Page, service: httpx.Client
     days = page.get_by_role("region", name="Click-through by day").get_by_role("row")
     expect(days.nth(1)).to_contain_text(re.compile("100.*2.*2%"))
     expect(days.nth(3)).to_contain_text(re.compile("200.*10.*5%"))
+
+
+def test_where_lists_are_in_the_log_it_is_not_said_how_to_get_them_there(page: Page, service: httpx.Client) -> None:
+    show_lists(service, 1, at=time.time() - DAY_S / 4)
+    show(page, service)
+    expect(page.get_by_role("link", name="Start an experiment")).to_be_visible()
+    expect(page.get_by_text("RECO_LOG_IMPRESSIONS")).to_have_count(0)
+
+    show(page, service, "experiments?show=quality&hours=1")
+    expect(page.get_by_text("The log has 1 list of the last 30 days: choose a longer window")).to_be_visible()
 
 
 def test_without_impressions_quality_says_where_they_come_from(page: Page, service: httpx.Client) -> None:

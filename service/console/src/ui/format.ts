@@ -109,3 +109,8 @@ export function relativeTime(moment: Moment, now: Date = new Date()): string {
 export function timeAndAge(moment: Moment): string {
   return `${localTime(moment)} (${relativeTime(moment)})`;
 }
+
+/** Who did something: the service calls one who sent no key "anybody". */
+export function byWhom(name: string): string {
+  return name === "anybody" ? "without a key" : `by ${name}`;
+}

@@ -1,6 +1,7 @@
 /** The fields of the arms in the form. */
 import { number } from "../../ui/format";
 import { BundleChoice, type Listed } from "./bundle-choice";
+import { NameField } from "./name-field";
 
 export interface ArmFields {
   name: string;
@@ -32,7 +33,7 @@ export function ArmRows({ bundles, arms, change }: Given) {
           <div class="controls">
             <label>
               Name of the arm
-              <input value={arm.name} onInput={(event) => set(i, { name: event.currentTarget.value })} />
+              <NameField value={arm.name} change={(name) => set(i, { name })} />
             </label>
             <label>
               Weight, in percent

@@ -1,7 +1,7 @@
 /** What became of the lists that were shown: /quality over a window, overall, by bundle and by day. */
 import { useLoaded } from "../../api";
 import { type Route, goTo, linkTo } from "../../route";
-import { number, percent } from "../../ui/format";
+import { counted, number, percent } from "../../ui/format";
 import { IntervalTable } from "../../ui/interval";
 import { Await } from "../../ui/notice";
 import { Time } from "../../ui/time";
@@ -45,22 +45,32 @@ export function QualitySection({ route }: { route: Route }) {
         </p>
       </div>
       <Await loaded={loaded}>
-        {(quality) => (quality.overall.answers === 0 ? <NothingShown overall={quality.overall} /> : <Found quality={quality} />)}
+        {(quality) => (quality.overall.answers === 0 ? <NothingShown overall={quality.overall} hours={hours} /> : <Found quality={quality} />)}
       </Await>
       <Daily />
     </>
   );
 }
 
-function NothingShown({ overall }: { overall: Figures }) {
+function NothingShown({ overall, hours }: { overall: Figures; hours: number }) {
+  const longest = Math.max(...WINDOWS.map((one) => one.hours));
+  const all = useLoaded(async () => (hours < longest ? loadQuality(Date.now() / 1_000 - 3_600 * longest) : null), [hours]);
+  const earlier = all.data?.overall.answers ?? 0;
+  if (all.data === null && all.loading) return <p role="status">Loading …</p>;
   return (
     <section class="panel">
       <h2>No list was shown in this window</h2>
-      <p>
-        The log has no impression of that time, so there is nothing to divide clicks by. Start the service with{" "}
-        <code>RECO_LOG_IMPRESSIONS=true</code> and it writes one for each list that it answers; or send events of kind{" "}
-        <code>impression</code> with the <code>request_id</code> of the answer (<code>POST /events</code>).
-      </p>
+      {earlier > 0 ? (
+        <p>
+          The log has {counted(earlier, "list")} of the last {longest / DAY} days: choose a longer window, or ask for a list.
+        </p>
+      ) : (
+        <p>
+          The log has no impression of that time, so there is nothing to divide clicks by. Start the service with{" "}
+          <code>RECO_LOG_IMPRESSIONS=true</code> and it writes one for each list that it answers; or send events of kind{" "}
+          <code>impression</code> with the <code>request_id</code> of the answer (<code>POST /events</code>).
+        </p>
+      )}
       <EventsByKind overall={overall} />
     </section>
   );

@@ -2,7 +2,7 @@
 import { useState } from "preact/hooks";
 import { useLoaded } from "../../api";
 import { goTo, linkTo } from "../../route";
-import { number, percent, signedPercent } from "../../ui/format";
+import { byWhom, number, percent, signedPercent } from "../../ui/format";
 import { IntervalTable } from "../../ui/interval";
 import { Await } from "../../ui/notice";
 import { Time } from "../../ui/time";
@@ -78,10 +78,10 @@ function Summary({ report, act }: { report: Report; act: (action: Action) => voi
             and ended <Time at={report.until} />
           </>
         )}
-        . The experiment was started by {experiment.started.by}, <Time at={experiment.started.at} />
+        . The experiment was started {byWhom(experiment.started.by)}, <Time at={experiment.started.at} />
         {experiment.ended && (
           <>
-            , and ended by {experiment.ended.by}, <Time at={experiment.ended.at} />
+            , and ended {byWhom(experiment.ended.by)}, <Time at={experiment.ended.at} />
           </>
         )}
         .

@@ -7,6 +7,7 @@ import { ErrorNotice } from "../../ui/notice";
 import { type ArmFields, ArmRows, weightOf } from "./arm-rows";
 import { BundleChoice, useBundles } from "./bundle-choice";
 import type { Experiment } from "./loading";
+import { NameField } from "./name-field";
 import { METRICS } from "./words";
 
 const AT_FIRST: ArmFields[] = [
@@ -59,7 +60,7 @@ export function StartForm({ changes, done }: { changes: Experiment | null; done:
         {changes === null && (
           <label>
             Name
-            <input required value={name} placeholder="bigger-model" onInput={(event) => setName(event.currentTarget.value)} />
+            <NameField value={name} placeholder="bigger-model" change={setName} />
           </label>
         )}
         <label>

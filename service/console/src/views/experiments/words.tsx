@@ -1,6 +1,6 @@
 /** How this view names what the service names by identifiers. */
 import { linkTo } from "../../route";
-import { NOTHING, number } from "../../ui/format";
+import { NOTHING, byWhom, number } from "../../ui/format";
 import type { Arm, Experiment } from "./loading";
 
 export const METRICS: Record<Experiment["metric"], string> = {
@@ -16,7 +16,7 @@ export function ArmState({ arm }: { arm: Pick<Arm, "state" | "reason"> }) {
   return (
     <>
       <span class={`badge ${STATES[arm.state]}`}>{arm.state}</span>
-      {arm.reason !== null && <span class="reason">{arm.reason}</span>}
+      {arm.reason !== null && <span class="reason">{arm.reason.replace(/^ended by ([^:]+)/, (_, name: string) => `ended ${byWhom(name)}`)}</span>}
     </>
   );
 }

@@ -1,7 +1,7 @@
 /** One bundle: all its metrics, its gate report, who published it and why it was withdrawn. */
 import type { Schemas } from "../../api";
 import { linkTo } from "../../route";
-import { bytes, number } from "../../ui/format";
+import { byWhom, bytes, number } from "../../ui/format";
 import { Time } from "../../ui/time";
 import { State } from "./bundle-table";
 import { GateReport } from "./gate-report";
@@ -26,7 +26,7 @@ function Details({ one }: { one: Schemas["BundleInfo"] }) {
       {one.unreadable !== null && <p class="notice error">{one.unreadable}</p>}
       {one.withdrawn && (
         <p class="notice error">
-          Withdrawn by {one.withdrawn.by}, <Time at={one.withdrawn.at} />: {one.withdrawn.why}. Only a publish by hand
+          Withdrawn {byWhom(one.withdrawn.by)}, <Time at={one.withdrawn.at} />: {one.withdrawn.why}. Only a publish by hand
           makes it serve again.
         </p>
       )}
@@ -45,7 +45,7 @@ function Details({ one }: { one: Schemas["BundleInfo"] }) {
         <dd>
           {one.published ? (
             <>
-              by {one.published.by}, <Time at={one.published.at} />
+              {byWhom(one.published.by)}, <Time at={one.published.at} />
               {one.published.why !== "" && `: ${one.published.why}`}
             </>
           ) : (
