@@ -1,5 +1,6 @@
 """The models view in a browser: bundles, the comparison of two, publish and roll back, and retraining."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,18 @@ def test_two_chosen_bundles_are_compared_for_a_user(page: Page, shop: tuple[http
     expect(lists).to_have_count(2)
 
 
+def test_two_bundles_of_the_same_lists_are_said_to_have_learned_nothing(
+    page: Page, shop: tuple[httpx.Client, Shop]
+) -> None:
+    client, made = shop
+    open_view(page, str(client.base_url), f"models?a={made.first}&b={made.worse}&user=user-3")
+    said = page.get_by_text("Their lists are the same: nothing new was learned.")
+    expect(said).to_be_visible()
+    page.get_by_role("combobox", name="Bundle B").select_option(made.second)
+    expect(page).to_have_url(re.compile(made.second))
+    expect(said).to_have_count(0)
+
+
 def test_a_comparison_that_is_refused_is_told_in_the_services_words(
     page: Page, shop: tuple[httpx.Client, Shop]
 ) -> None:
@@ -170,6 +183,9 @@ def test_a_retraining_is_started_followed_and_published(page: Page, tmp_path: Pa
         in_training(registry, job_id)
         let_go(registry)
         expect(job.locator(".badge")).to_have_text("published", timeout=60_000)
+        row = page.get_by_role("row").filter(has_text=serves(client))
+        expect(row.locator(".badge")).to_have_text("serves", timeout=5_000)  # sooner than the list is loaded by itself
+        expect(row).to_contain_text("passed")
         expect(job.locator(".done")).to_have_count(4)
         expect(job.get_by_role("region", name="Checks of the gate")).to_be_visible()
         expect(job.get_by_role("link", name=serves(client))).to_be_visible()

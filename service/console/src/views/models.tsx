@@ -11,12 +11,19 @@ import { PublishDialog, RollbackDialog } from "./models/publishing";
 import { Retraining } from "./models/retraining";
 
 const EVERY_MS = 10_000;
+const SETTLING_MS = 2_000;
 const REFUSALS = [401, 403, 404];
 
 type Asked = { publish: string } | { rollBackTo: string } | null;
 
 export function ModelsView({ route }: { route: Route }) {
-  const loaded = useLoaded(() => answer(api.GET("/bundles")), [], EVERY_MS);
+  const [settling, setSettling] = useState(false);
+  const load = async () => {
+    const found = await answer(api.GET("/bundles"));
+    setSettling(found.bundles.some(({ role }) => role === "published")); // it serves in a moment
+    return found;
+  };
+  const loaded = useLoaded(load, [], settling ? SETTLING_MS : EVERY_MS);
   const [asked, setAsked] = useState<Asked>(null);
   const [news, setNews] = useState<string | null>(null);
   const { data, problem } = loaded;
@@ -62,7 +69,7 @@ export function ModelsView({ route }: { route: Route }) {
           )}
         </>
       )}
-      <Retraining chosen={route.params.get("job") ?? ""} />
+      <Retraining chosen={route.params.get("job") ?? ""} changed={loaded.reload} />
     </>
   );
 }

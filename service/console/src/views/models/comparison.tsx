@@ -8,6 +8,7 @@ import { Await } from "../../ui/notice";
 import { TwoLists } from "./two-lists";
 
 const K = 20;
+const ROUNDING = 1e-9; // of a mean
 
 interface Given {
   a: string;
@@ -30,6 +31,11 @@ export function Comparison({ a, b, user, bundles }: Given) {
         {(data) => (
           <>
             <Agreement data={data} />
+            {isSame(data) && (
+              <p class="notice">
+                <strong>Their lists are the same: nothing new was learned.</strong>
+              </p>
+            )}
             <Alone side="A" bundle={data.a} />
             <Alone side="B" bundle={data.b} />
             <Measures data={data} />
@@ -84,6 +90,12 @@ function Choice({ a, b, user, bundles }: Given) {
       </button>
     </form>
   );
+}
+
+/** Whether the lists of all sampled users have the same items in the same order. */
+function isSame({ overlap, rank_correlation, user }: Schemas["ComparisonAnswer"]): boolean {
+  const differs = user?.a.items.some(({ rank, other_rank }) => rank !== other_rank) ?? false;
+  return overlap === 1 && (rank_correlation ?? 0) > 1 - ROUNDING && !differs;
 }
 
 function Agreement({ data }: { data: Schemas["ComparisonAnswer"] }) {

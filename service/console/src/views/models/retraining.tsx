@@ -1,9 +1,9 @@
 /** Retrainings: start one, follow its stages and its log, cancel it. */
-import { useState } from "preact/hooks";
+import { useEffect, useState } from "preact/hooks";
 import { type Schemas, answer, api, useLoaded } from "../../api";
 import { linkTo } from "../../route";
 import { Confirm } from "../../ui/confirm";
-import { seconds } from "../../ui/format";
+import { byWhom, seconds } from "../../ui/format";
 import { Await, ErrorNotice } from "../../ui/notice";
 import { Time } from "../../ui/time";
 import { GateReport } from "./gate-report";
@@ -16,7 +16,8 @@ const IDLE_MS = 15_000;
 const LOG_LINES = 100;
 const OFF = "retraining_off";
 
-export function Retraining({ chosen }: { chosen: string }) {
+/** changed: called when a job begins, or comes to another state. */
+export function Retraining({ chosen, changed }: { chosen: string; changed: () => void }) {
   const [active, setActive] = useState(false);
   const [asks, setAsks] = useState(false);
   const load = async () => {
@@ -25,6 +26,10 @@ export function Retraining({ chosen }: { chosen: string }) {
     return jobs;
   };
   const loaded = useLoaded(load, [], active ? RUNNING_MS : IDLE_MS);
+  const states = loaded.data?.map(({ id, state }) => `${id} ${state}`).join();
+  useEffect(() => {
+    if (states) changed();
+  }, [states]);
   return (
     <section class="panel" aria-labelledby="retraining-heading">
       <h2 id="retraining-heading">Retraining</h2>
@@ -97,7 +102,7 @@ function JobRow({ job, open, changed }: { job: Job; open: boolean; changed: () =
         <a href={open ? linkTo("models") : linkTo("models", "", { job: job.id })} aria-expanded={open}>
           {job.id}
         </a>{" "}
-        <Time at={job.created_at} />, {job.trigger === "call" ? `asked for by ${job.asked_by}` : `by ${job.trigger}`}
+        <Time at={job.created_at} />, {job.trigger === "call" ? `asked for ${byWhom(job.asked_by)}` : `by ${job.trigger}`}
         {job.arm ? `, for ${job.arm}` : ""}
       </p>
       <Stages job={job} />
