@@ -75,6 +75,11 @@ def test_an_unknown_item_is_one_line_and_status_1(url: str) -> None:
     assert shown.count("\n") == 1
 
 
+def test_an_unknown_user_is_told_in_words(url: str) -> None:
+    assert asked("user", "no-such", "--url", url).startswith("the service does not know the user no-such")
+    assert "popular items, as the service knows nothing of this user" in asked("recommend", "no-such", "--url", url)
+
+
 def test_no_service_is_one_line_that_says_how_to_start_one() -> None:
     shown = asked("ready", "--url", f"http://127.0.0.1:{free_port()}", status=1)
     assert "start one with `anchorrec serve`" in shown
