@@ -228,7 +228,8 @@ $(CONSOLE)/dist/index.html: $(CONSOLE)/openapi.json $(CONSOLE)/index.html $(CONS
 
 # Without the console the demo is still one: an unreachable npm must not end it.
 demo-console: $(SERVES)
-	@$(MAKE) --no-print-directory console || echo 'warning: the console could not be built; the API works without it'
+	@trap 'echo "stopped; \`make $(firstword $(MAKECMDGOALS))\` goes on from here" >&2; exit 130' INT; \
+	    $(MAKE) --no-print-directory console || echo 'warning: the console could not be built; the API works without it'
 
 demo-made: $(SERVES)
 	@$(ANCHORREC_DEMO) --no-serve

@@ -50,7 +50,7 @@ def recommend(
         for item in answer.items:
             table.add_row(*map(_text, (item.rank, item.item_id, _number(item.score))), _told(item))
         made_from = POPULAR if answer.source == "popular" else f"from {answer.source}"
-        _print(console, table, f"for {user}, {made_from}; bundle {answer.bundle}", answer.warnings)
+        _print(console, table, f"for {user}: {made_from}; {answer.bundle}", answer.warnings)
 
     _ask(question, show, url, key_from_env=key_from_env, as_json=as_json)
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from deploy.ask import POPULAR
-from deploy.check_service import CheckedService, escaped, examples
+from deploy.check_service import CheckedService, escaped, example_user, examples
 from index.bundle import Bundle
 
 
@@ -55,7 +55,7 @@ def show_addresses(console: Console, client: httpx.Client) -> None:
 
 def show_questions(console: Console, registry: Path, bundle: Bundle, client: httpx.Client) -> None:
     """Print commands that ask the service, and what Python needs to answer without it, ready to copy."""
-    user = bundle.user_ids[CheckedService(client, bundle).users()[0]]
+    user = example_user(CheckedService(client, bundle))
     url = str(client.base_url)
     console.rule("Ask it from another terminal", align="left")
     _print(console, f"curl {quote(f'{url}/recommend/{escaped(user)}?k=3&explain=true')}")
