@@ -22,9 +22,9 @@ def page(browser: Browser) -> Iterator[Page]:
         yield opened
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A service of the small bundle; anybody may do anything."""
+    """A service of the small bundle; anybody may do anything. While it is open, other tests would log errors alone."""
     registry = tmp_path_factory.mktemp("registry")
     publish(registry)
     with serving(registry=registry) as client:

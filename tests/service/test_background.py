@@ -198,7 +198,8 @@ def test_every_task_of_a_service_is_supervised_and_one_that_ends_is_seen_from_ou
 
 
 AWAITED = {  # by what starts them, or by the requests that wait for them
-    "background.py", "http/connection.py", "users/lookup.py", "bundles/publishing.py", "retrain/supervisor.py",
+    "background.py", "http/connection.py", "users/lookup.py", "bundles/publishing.py", "bundles/comparing.py",
+    "retrain/supervisor.py",
     "redis/client.py", "ranking/built_once.py", "ranking/facets.py", "ranking/similar.py",
     "people/forgetting.py", "batch/run.py", "encoding/process.py",
 }  # fmt: skip
