@@ -5,6 +5,8 @@ TORCH  ?= torch==2.13.0
 PORT   ?= 8000
 # What `make demo` serves: anchorease, anchorrec, smore, lightgcn or another shipped configuration.
 MODEL  ?= anchorease
+# 1: show all that the steps of the demo write.
+VERBOSE ?=
 FUZZ_EXAMPLES ?= 2000
 PROFILE ?= smoke
 HOST    ?=
@@ -18,7 +20,7 @@ NO_TORCH_TESTS := tests/index tests/service/ranking tests/service/users tests/se
 DEMO    := .demo
 SHOP    := $(DEMO)/shop
 BUNDLES := $(DEMO)/$(MODEL)/bundles
-ANCHORREC_DEMO = $(BIN)/python -m deploy.anchorrec demo --folder $(DEMO) --model $(MODEL) --port $(PORT)
+ANCHORREC_DEMO = $(BIN)/python -m deploy.anchorrec demo --folder $(DEMO) --model $(MODEL) --port $(PORT) $(if $(VERBOSE),--verbose)
 
 # What `make demo` installs trains and serves; `make install` adds the developers' tools, in the same environment.
 SERVES  := $(firstword $(wildcard $(VENV)/.installed) $(if $(filter demo%,$(MAKECMDGOALS)),$(VENV)/.serves) \
@@ -43,6 +45,7 @@ help:                  ## this list
 install: $(VENV)/.installed   ## create .venv with all dependencies
 
 console: $(CONSOLE)/dist/index.html   ## build the web page that the service serves at /console
+	@:
 
 demo: $(SERVES) demo-console    ## make data, train, publish, and serve with explanations and a console on PORT (8000)
 	@$(ANCHORREC_DEMO)
@@ -225,7 +228,8 @@ $(CONSOLE)/dist/index.html: $(CONSOLE)/openapi.json $(CONSOLE)/index.html $(CONS
 
 # Without the console the demo is still one: an unreachable npm must not end it.
 demo-console: $(SERVES)
-	@$(MAKE) --no-print-directory console || echo 'warning: the console could not be built; the API works without it'
+	@trap 'echo "stopped; \`make $(firstword $(MAKECMDGOALS))\` goes on from here" >&2; exit 130' INT; \
+	    $(MAKE) --no-print-directory console || echo 'warning: the console could not be built; the API works without it'
 
 demo-made: $(SERVES)
 	@$(ANCHORREC_DEMO) --no-serve

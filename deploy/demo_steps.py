@@ -7,16 +7,18 @@ What an interrupted step has made is continued.
 import hashlib
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 from pathlib import Path
 from time import monotonic
+from typing import Protocol
 
 from rich.console import Console
 
+from deploy.demo_commands import run_module, time_left
 from index.errors import InputError
 from index.storage import replace_file
 
@@ -67,6 +69,17 @@ class DemoFolder:
     def figures(self) -> Path:
         return self.runs / "comparison.json"
 
+    @property
+    def log(self) -> Path:
+        """What the commands of the steps wrote."""
+        return self.path / "demo.log"
+
+
+class Python(Protocol):
+    """Runs `python -m MODULE ARGUMENTS`, and returns its standard output where that is to be read."""
+
+    def __call__(self, module: str, *arguments: object, read: bool = False) -> str: ...
+
 
 @dataclass(frozen=True)
 class Step:
@@ -78,7 +91,7 @@ class Step:
     code: tuple[str, ...]
     makes: Path
     stale: tuple[Path, ...]  # removed where what the step depends on has changed
-    run: Callable[[], None]
+    run: Callable[[Python], None]
 
 
 def demo_steps(folder: DemoFolder) -> list[Step]:
@@ -86,21 +99,21 @@ def demo_steps(folder: DemoFolder) -> list[Step]:
     shop, study, runs, bundles = folder.shop, folder.study, folder.runs, folder.bundles
     tuned = folder.path / f"{TUNED}.toml"
 
-    def prepare() -> None:
-        _python("trainer", "prepare", "shop", "--out", shop, "--cache", folder.path / "features", "--overwrite")
+    def prepare(python: Python) -> None:
+        python("trainer", "prepare", "shop", "--out", shop, "--cache", folder.path / "features", "--overwrite")
 
-    def tune() -> None:
-        _python("trainer", "tune", shop, "--out", study, "--timeout", SEARCH_S, "--no-final")
+    def tune(python: Python) -> None:
+        python("trainer", "tune", shop, "--out", study, "--timeout", SEARCH_S, "--no-final")
         shutil.copyfile(study / "best.toml", tuned)
 
-    def compare() -> None:
+    def compare(python: Python) -> None:
         models = [name for name in dict.fromkeys(["popularity", "ease", folder.model]) if name != TUNED]
         chosen = ["--config", tuned, "--models", ",".join(models), "--set", "training.epochs=45"]
-        _python("trainer", "compare", shop, "--out", runs, *chosen)
+        python("trainer", "compare", shop, "--out", runs, *chosen)
 
-    def publish() -> None:
-        bundle = _python("trainer", "export", runs / folder.model, "--registry", bundles, read=True)
-        _python("index", "publish", bundle.strip().splitlines()[-1])
+    def publish(python: Python) -> None:
+        bundle = python("trainer", "export", runs / folder.model, "--registry", bundles, read=True)
+        python("index", "publish", bundle.strip().splitlines()[-1])
 
     return [
         Step("data", "draw a shop, encode its texts and pictures", 32, OF_DATA, shop / "dataset.json", (), prepare),
@@ -134,12 +147,18 @@ def demo_steps(folder: DemoFolder) -> list[Step]:
     ]
 
 
-def make_demo(folder: DemoFolder, console: Console) -> None:
-    """Run the steps that are not done, and say what each does and how long it takes. InputError where one fails."""
+def make_demo(folder: DemoFolder, console: Console, *, verbose: bool = False) -> None:
+    """Run the steps that are not done, and say what each does and how long it takes. InputError where one fails.
+
+    What their commands write goes into the folder's log; with `verbose` onto the terminal.
+    """
     folder.path.mkdir(parents=True, exist_ok=True)
     due = [one for one in _with_digests(demo_steps(folder)) if not _is_done(folder, *one)]
     if due and shutil.disk_usage(folder.path).free < FOLDER_MB * 1_000_000:
         raise InputError(f"the demo needs {FOLDER_MB} MB of disk, and {folder.path.resolve()} has less left")
+    if due and not verbose:
+        folder.log.write_text("")
+    python = partial(run_module, log=None if verbose else folder.log)
     slower, started = 1.0, monotonic()  # than on two idle cores, by the steps that are done
     for number, (step, digest) in enumerate(due, start=1):
         after = sum(later.seconds for later, _ in due[number:])
@@ -150,7 +169,8 @@ def make_demo(folder: DemoFolder, console: Console) -> None:
             soft_wrap=True,
         )
         _begin(folder, step, digest)
-        step.run()
+        with nullcontext() if verbose else time_left(console, slower * step.seconds, folder.log):
+            step.run(python)
         _record(folder, step, digest, done=True)
         slower = min(max(1.0, (monotonic() - started) / sum(done.seconds for done, _ in due[:number])), SLOWEST)
 
@@ -196,14 +216,3 @@ def _begin(folder: DemoFolder, step: Step, digest: str) -> None:
 
 def _record(folder: DemoFolder, step: Step, digest: str, *, done: bool) -> None:
     replace_file(folder.path / f".{step.name}.json", json.dumps({"of": digest, "done": done}).encode())
-
-
-def _python(module: str, *arguments: object, read: bool = False) -> str:
-    """Run `python -m MODULE ARGUMENTS`, and return its standard output where that is to be read."""
-    command = [sys.executable, "-m", module, *map(str, arguments)]
-    done = subprocess.run(command, stdout=subprocess.PIPE if read else None, text=True, check=False)
-    if done.returncode:
-        raise InputError(
-            f"`python -m {module} {arguments[0]}` failed, as the lines above say; the same command goes on from here"
-        )
-    return done.stdout or ""

@@ -54,7 +54,7 @@ def main() -> int:
         print(f"error: {problem}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        print(f"\nstopped; `make {'demo' if given.level == 'demo' else 'install'}` goes on from here", file=sys.stderr)
         return 130
     return 0
 

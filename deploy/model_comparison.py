@@ -26,7 +26,7 @@ def read_comparison(path: Path) -> MetricsByModel:
 
 def comparison_table(comparison: MetricsByModel) -> Table:
     """Return a table with one row per model."""
-    table = Table("model", *METRICS, title="on the test split, full ranking")
+    table = Table("model", *METRICS, title="tried on interactions held back", title_justify="left")
     for name, values in comparison.items():
         table.add_row(name, *(f"{values[metric]:.4f}" for metric in METRICS))
     return table

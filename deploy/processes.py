@@ -23,6 +23,7 @@ HOST = "127.0.0.1"
 START_S = 60.0
 STOP_S = 30.0
 POLL_S = 0.05
+ANOTHER_PORT = 9_000  # in the message that says how to choose one
 PORTS = range(10_240, 22_768)  # a Redis cluster's bus is 10,000 above; both are below the ephemeral ports
 SERVICE = ("service", "run")
 
@@ -45,7 +46,7 @@ def stack(
     images: the folder of the items' pictures, which the service then serves. settings: more RECO_* variables.
     InputError where the port is in use, or with the last line of the log where the service does not start.
     """
-    _check_free(port)
+    check_free(port)
     given = dict(settings or {}) | ({} if images is None else {"RECO_IMAGES": str(images)})
     with redis_server() as redis, server(SERVICE, registry, port, redis.connection_url, settings=given) as service:
         yield service.client
@@ -110,14 +111,17 @@ def free_port() -> int:
             return port
 
 
-def _check_free(port: int) -> None:
+def check_free(port: int) -> None:
+    """InputError where the port is taken."""
     # Another server on this port might respond to /readyz in our service's place.
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
         except OSError as error:
-            raise InputError(f"port {port} cannot be listened on: {error.strerror}") from None
+            told = f"port {port} cannot be listened on: {error.strerror}"
+            other = ANOTHER_PORT if port != ANOTHER_PORT else ANOTHER_PORT + 1
+            raise InputError(f"{told}; name another: `make demo PORT={other}`, or --port {other}") from None
 
 
 def _environment(registry: Path, port: int, redis_url: str) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The HTTP server: uvicorn, configured from the settings."""
 
 import asyncio
+import errno
 import os
 import socket
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from service.state import STATE, Service
 TICKS_PER_SECOND = 10  # of uvicorn
 TIMEOUT_CHECK_S = 0.5
 BACKLOG = 4_096
+PUBLIC_PORT = "RECO_PORT or --port"
 
 
 class Server(uvicorn.Server):
@@ -85,10 +87,15 @@ class Server(uvicorn.Server):
 
 
 def listeners(settings: Settings) -> list[socket.socket] | None:
-    """Sockets for the public and the admin port; None where there is no admin port and uvicorn opens its own socket."""
+    """Sockets for the public and the admin port; None where there is no admin port and uvicorn opens its own socket.
+
+    InputError where a port is taken.
+    """
     if settings.admin_port is None:
+        _check_free(settings.host, settings.port)
         return None
-    return [_listen(settings.host, settings.port), _listen(settings.admin_host, settings.admin_port)]
+    public = _listen(settings.host, settings.port)
+    return [public, _listen(settings.admin_host, settings.admin_port, "RECO_ADMIN_PORT")]
 
 
 def worker_listeners(settings: Settings, n_workers: int) -> list[list[socket.socket]]:
@@ -96,18 +103,17 @@ def worker_listeners(settings: Settings, n_workers: int) -> list[list[socket.soc
 
     The kernel spreads connections over them. They listen once their worker serves. InputError where a port is taken.
     """
-    addresses = [(settings.host, settings.port)]
+    by_port = [_shared_sockets(settings.host, settings.port, n_workers)]
     if settings.admin_port is not None:
-        addresses.append((settings.admin_host, settings.admin_port))
-    by_port = [_shared_sockets(host, port, n_workers) for host, port in addresses]
+        by_port.append(_shared_sockets(settings.admin_host, settings.admin_port, n_workers, "RECO_ADMIN_PORT"))
     return [list(of_worker) for of_worker in zip(*by_port, strict=True)]
 
 
-def _shared_sockets(host: str, port: int, n: int) -> list[socket.socket]:
-    _listen(host, port).close()  # fails where another service has the port, which a shared one would not
+def _shared_sockets(host: str, port: int, n: int, chosen_by: str = PUBLIC_PORT) -> list[socket.socket]:
+    _listen(host, port, chosen_by).close()  # fails where another service has the port, which a shared one would not
     sockets: list[socket.socket] = []
     for _ in range(n):
-        one = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+        one = socket.socket(_family(host), socket.SOCK_STREAM)
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         one.bind((host, port))
@@ -116,12 +122,32 @@ def _shared_sockets(host: str, port: int, n: int) -> list[socket.socket]:
     return sockets
 
 
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+def _check_free(host: str, port: int) -> None:
+    """InputError where uvicorn could not listen, which would tell so in its log alone. It binds without listening."""
+    with socket.socket(_family(host), socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise _cannot_listen(host, port, error, PUBLIC_PORT) from None
+
+
+def _listen(host: str, port: int, chosen_by: str = PUBLIC_PORT) -> socket.socket:
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        return socket.create_server((host, port), family=_family(host), backlog=BACKLOG)
     except OSError as error:
-        raise InputError(f"cannot listen on {host} port {port}: {os.strerror(error.errno or 0)}") from None
+        raise _cannot_listen(host, port, error, chosen_by) from None
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _cannot_listen(host: str, port: int, error: OSError, chosen_by: str) -> InputError:
+    # Python adds the address to the text of an error, but not to that of a name without one, whose number is no errno.
+    reason = error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+    other = f"; {chosen_by} names another" if error.errno == errno.EADDRINUSE else ""
+    return InputError(f"cannot listen on {host} port {port}: {reason}{other}")
 
 
 def make_server(app: ASGIApp, settings: Settings, *, on_listening: Callable[[], None] = lambda: None) -> Server:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -73,6 +75,11 @@ def test_an_unknown_item_is_one_line_and_status_1(url: str) -> None:
     shown = asked("item", "no-such", "--url", url, status=1)
     assert shown.startswith("error: the service answered 404")
     assert shown.count("\n") == 1
+
+
+def test_an_unknown_user_is_told_in_words(url: str) -> None:
+    assert asked("user", "no-such", "--url", url).startswith("the service does not know the user no-such")
+    assert "popular items, as the service knows nothing of this user" in asked("recommend", "no-such", "--url", url)
 
 
 def test_no_service_is_one_line_that_says_how_to_start_one() -> None:
@@ -150,6 +157,26 @@ def test_serve_takes_its_options_as_settings(registry: Path, tmp_path: Path) -> 
     finally:
         service.terminate()
         service.wait(30)
+
+
+def test_a_demo_that_is_interrupted_says_how_to_go_on(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "deploy.anchorrec", "demo", "--folder", str(tmp_path), "--port", str(free_port())]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as demo:
+        assert demo.stderr is not None
+        assert demo.stderr.readline().startswith("step 1 of 4")
+        os.killpg(demo.pid, signal.SIGINT)  # as a terminal does
+        said = demo.stderr.read()
+    assert said == "\nstopped; `make demo`, or the same `anchorrec demo`, goes on from here\n"
+    assert demo.returncode == 130
+
+
+def test_a_demo_on_a_taken_port_ends_before_its_work(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        done = run("demo", "--folder", str(tmp_path / "demo"), "--port", str(taken.getsockname()[1]))
+    assert (done.returncode, "cannot be listened on" in done.stderr) == (2, True)
+    assert not (tmp_path / "demo").exists()
 
 
 def test_every_command_is_listed() -> None:

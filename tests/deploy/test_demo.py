@@ -34,14 +34,18 @@ def run(registry: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 @contextmanager
-def serving_demo(registry: Path) -> Iterator[tuple["subprocess.Popen[bytes]", int]]:
-    """The demo, ready on a free port."""
+def serving_demo(registry: Path) -> Iterator[tuple["subprocess.Popen[bytes]", int, list[str]]]:
+    """The demo, ready on a free port, and the lines that it printed until then."""
     port = free_port()
     demo = subprocess.Popen(command(registry, "--port", str(port)), stdout=subprocess.PIPE)
     assert demo.stdout is not None
     try:
-        assert any(line.startswith(b"Serving on") for line in demo.stdout)
-        yield demo, port
+        lines: list[str] = []
+        while not lines or not lines[-1].startswith("Serving on"):
+            line = demo.stdout.readline().decode()
+            assert line, "the demo ended"
+            lines.append(line.rstrip("\n"))
+        yield demo, port, lines
     finally:
         demo.terminate()
         demo.wait(30)
@@ -53,6 +57,28 @@ def test_all_checks_pass_on_a_real_service(registry: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("\nok ") == len(CHECKS)
     assert "vectors written" in done.stdout
+
+
+def test_little_is_shown_and_the_questions_can_be_copied(registry: Path) -> None:
+    with serving_demo(registry) as (_, port, lines):
+        assert len(lines) < 40
+        assert sum("parts of the score: " in line for line in lines) == 1
+        curl, asking = (line for line in lines if f"127.0.0.1:{port}" in line and line.startswith(("curl", "/", ".")))
+        (url,) = re.findall(r"http://[^']+", curl)
+        answer = httpx.get(url).json()
+        assert answer["source"] == "user"
+        asked = subprocess.run(asking, shell=True, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert answer["items"][0]["item_id"] in asked
+    (opening,) = (line for line in lines if line.startswith("open_bundle("))
+    code = f"from index import open_bundle\nprint({opening}[0].item_id)"
+    opened = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert opened.stdout.strip() == answer["items"][0]["item_id"]
+
+
+def test_the_check_shows_what_it_asked_and_got(registry: Path) -> None:
+    done = run(registry, "--check")
+    assert done.stdout.count("GET http://127.0.0.1:") == 3
+    assert done.stdout.count('"items": [') == 3
 
 
 def test_a_picture_is_shown_and_fetched(registry: Path, tmp_path: Path) -> None:
@@ -89,7 +115,7 @@ def test_contributions_are_checked_by_the_recency_of_the_bundle(tmp_path: Path) 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_demo_serves_until_it_is_stopped_and_leaves_no_orphan(registry: Path, number: int) -> None:
-    with serving_demo(registry) as (demo, port):
+    with serving_demo(registry) as (demo, port, _):
         assert httpx.get(f"http://127.0.0.1:{port}/readyz").json()["redis"] == "closed"
         children = psutil.Process(demo.pid).children(recursive=True)
         assert len(children) == 2
@@ -105,6 +131,7 @@ def test_a_port_in_use_is_one_line_and_no_start(registry: Path) -> None:
         done = run(registry, "--port", str(taken.getsockname()[1]))
     assert done.returncode == 2
     assert "cannot be listened on" in done.stderr
+    assert "`make demo PORT=9000`" in done.stderr
 
 
 def test_a_registry_without_a_bundle_is_one_line_and_no_start(tmp_path: Path) -> None:

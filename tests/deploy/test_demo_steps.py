@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from deploy import demo_steps
+from deploy.demo_commands import run_module, time_left
 from deploy.demo_steps import DemoFolder, make_demo
 from index.errors import InputError
 
@@ -28,7 +29,7 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ran: list[str] = []
     made = {"prepare": "shop/dataset.json", "tune": "study/best.toml", "compare": "{model}/runs/comparison.json"}
 
-    def python(module: str, *arguments: object, read: bool = False) -> str:
+    def python(module: str, *arguments: object, log: Path | None, read: bool = False) -> str:
         ran.append(f"{module} {arguments[0]}")
         model = re.search(r"demo/(\w+)/(?:runs|bundles)", " ".join(map(str, arguments)))
         name = made.get(str(arguments[0]), "{model}/bundles/current.json")
@@ -38,7 +39,7 @@ def commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
             file.touch()
         return f"{tmp_path}/demo/{model[1]}/bundles/one\n" if read and model else ""
 
-    monkeypatch.setattr(demo_steps, "_python", python)
+    monkeypatch.setattr(demo_steps, "run_module", python)
     return ran
 
 
@@ -88,25 +89,40 @@ def test_changed_code_repeats_its_step_and_those_after_it_and_removes_the_stale_
 def test_an_interrupted_step_goes_on_with_what_it_has_made(
     tmp_path: Path, code: Path, commands: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    working = demo_steps._python
+    working = demo_steps.run_module
 
-    def interrupted(module: str, *arguments: object, read: bool = False) -> str:
+    def interrupted(module: str, *arguments: object, log: Path | None, read: bool = False) -> str:
         if arguments[0] == "tune":
             (tmp_path / "demo" / "study").mkdir()
             (tmp_path / "demo" / "study" / "half").touch()
             raise KeyboardInterrupt
-        return working(module, *arguments, read=read)
+        return working(module, *arguments, log=log, read=read)
 
-    monkeypatch.setattr(demo_steps, "_python", interrupted)
+    monkeypatch.setattr(demo_steps, "run_module", interrupted)
     with pytest.raises(KeyboardInterrupt):
         make(tmp_path)
-    monkeypatch.setattr(demo_steps, "_python", working)
+    monkeypatch.setattr(demo_steps, "run_module", working)
     commands.clear()
     make(tmp_path)
     assert commands == ALL[1:]
     assert (tmp_path / "demo" / "study" / "half").exists()
 
 
-def test_a_failed_command_is_named() -> None:
-    with pytest.raises(InputError, match="`python -m trainer no-such` failed"):
-        demo_steps._python("trainer", "no-such")
+def test_a_failed_command_is_named_with_the_end_of_its_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "demo.log"
+    with pytest.raises(InputError, match=f"`python -m index no-such` failed, .* the last of {log}"):
+        run_module("index", "no-such", log=log)
+    assert "No such command 'no-such'" in log.read_text()
+    assert "No such command 'no-such'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("usually", "shown"), [(30, "about 30 s left"), (0, "longer than usual; items: 5 of 32, about 4 min left")]
+)
+def test_the_time_left_is_shown_on_a_terminal(tmp_path: Path, usually: float, shown: str) -> None:
+    (tmp_path / "demo.log").write_text("items: 5 of 32, about 4 min left\nother\n")
+    console = Console(file=io.StringIO(), width=80, force_terminal=True)
+    with time_left(console, usually, tmp_path / "demo.log"):
+        pass
+    assert isinstance(console.file, io.StringIO)
+    assert shown in console.file.getvalue()

@@ -103,3 +103,16 @@ def test_what_pip_says_is_shown_where_it_fails(tmp_path: Path, capsys: pytest.Ca
     with pytest.raises(Problem, match="pip failed"):
         install._run_pip(tmp_path, ["torch"], "torch")
     assert "ERROR: no space left" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("level", "target"), [("demo", "make demo"), ("dev", "make install")])
+def test_what_is_interrupted_says_how_to_go_on(
+    level: str, target: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(install, "check_disk", interrupted)
+    monkeypatch.setattr(sys, "argv", ["install.py", level])
+    assert install.main() == 130
+    assert f"stopped; `{target}` goes on from here" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -80,12 +81,19 @@ def test_sigterm_says_not_ready_for_a_while_on_both_ports_and_still_answers(regi
         assert running.wait(60) == -signal.SIGTERM
 
 
-def test_a_port_that_is_taken_is_one_line_and_no_start(registry: Path, tmp_path: Path) -> None:
-    port = free_port()
-    with process(registry, tmp_path / "log", admin_port=port):
-        done = run("run", registry=registry, port=free_port(), admin_port=port)
+@pytest.mark.parametrize(
+    ("taken", "named"), [("port", "RECO_PORT or --port"), ("admin_port", "RECO_ADMIN_PORT")], ids=["public", "admin"]
+)
+def test_a_port_that_is_taken_is_one_line_and_no_start(registry: Path, taken: str, named: str) -> None:
+    ports = {"port": free_port()}
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        ports[taken] = port = other.getsockname()[1]
+        done = run("run", registry=registry, **ports)
     assert done.returncode == 2
-    assert done.stderr.endswith(f"error: cannot listen on 127.0.0.1 port {port}: Address already in use\n")
+    said = f"error: cannot listen on 127.0.0.1 port {port}: Address already in use; {named} names another"
+    assert done.stderr.splitlines()[-1] == said
 
 
 @pytest.mark.parametrize("damage", ["nothing published", "truncated", "edited"])

@@ -64,7 +64,10 @@ def _exported(modality: Literal["text", "image"], made_by: EncoderName | None, r
     encoder = text_encoder(MINILM, "cpu") if modality == "text" else image_encoder(EFFICIENTNET, "cpu")
     if encoder.version != made_by.version:
         return f"the installed {encoder.name} is version {encoder.version}, and {made_by.version} made the features"
-    print_status(f"exporting {encoder.name} to ONNX")
+    print_status(
+        f"exporting {encoder.name} to ONNX, so that the service can encode new items: up to a minute, once for all "
+        "bundles of this registry; --encoders none leaves it out"
+    )
     try:
         return export_text(encoder, registry) if modality == "text" else export_image(encoder, registry)
     except ModuleNotFoundError as error:

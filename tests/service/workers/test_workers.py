@@ -148,7 +148,7 @@ def test_a_bundle_that_cannot_be_served_is_one_error_and_no_start(tmp_path: Path
 def test_a_port_that_another_service_has_is_one_error_and_no_start(duo: Duo) -> None:
     done = run("run", "--workers", "2", registry=duo.registry, port=duo.any_worker.base_url.port)
     assert done.returncode == 2
-    assert done.stderr.endswith("Address already in use\n")
+    assert done.stderr.endswith("Address already in use; RECO_PORT or --port names another\n")
 
 
 def test_a_worker_that_crashes_again_and_again_ends_the_service(tmp_path: Path) -> None:
