@@ -128,7 +128,7 @@ def settle(page: Page) -> None:
     """Wait until the page requests nothing more and all its pictures in sight are there."""
     page.wait_for_load_state("networkidle")
     page.get_by_text("The charts begin with the second sample").wait_for(state="hidden")
-    page.wait_for_function("[...document.images].every(one => one.complete || one.loading === 'lazy')")
+    page.evaluate("Promise.allSettled([...document.images].map(one => one.complete || one.decode()))")
 
 
 def small(png: bytes) -> bytes:

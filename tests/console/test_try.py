@@ -164,10 +164,8 @@ def test_a_scenario_sets_the_options_and_the_address_holds_them(page: Page, shop
 
 def test_pictures_of_cards_and_of_past_items_load(page: Page, shop: httpx.Client) -> None:
     open_try(page, shop, "?user=user-6")
-    past = page.locator(".past .thumbnail img")
-    page.wait_for_function("document.querySelectorAll('.past .thumbnail img').length > 0")
-    for picture in (page.locator(".frame img").first, past.first):
-        page.wait_for_function("one => one.naturalWidth === 64", arg=picture.element_handle())
+    for picture in (page.locator(".frame img").first, page.locator(".past .thumbnail img").first):
+        expect(picture).to_have_js_property("naturalWidth", 64)
 
 
 def test_everything_opened_fits_a_phone_in_the_dark_and_axe_finds_nothing_serious(
