@@ -1,10 +1,10 @@
 /** Whether the service is well, by its own /readyz and /metrics. */
 import { answer, api, useLoaded } from "../api";
-import { Alerts } from "../health/alerts";
-import { Counts, Process, Stores, Summary } from "../health/parts";
-import { Charts, Routes } from "../health/requests";
-import { Status } from "../health/status";
-import { EVERY_MS, type Health, useHealth } from "../health/use-health";
+import { Alerts } from "./health/alerts";
+import { Counts, Process, Stores, Summary } from "./health/parts";
+import { Charts, Routes } from "./health/requests";
+import { Status } from "./health/status";
+import { EVERY_MS, type Health, useHealth } from "./health/use-health";
 import type { History, Window } from "../history.ts";
 import { valueOf } from "../prometheus.ts";
 import { type Route, goTo } from "../route";

@@ -1,6 +1,6 @@
 /** The catalogue: search and page through it, or one item with its neighbours. */
-import { Catalogue } from "../items/catalogue";
-import { OneItem } from "../items/one-item";
+import { Catalogue } from "./items/catalogue";
+import { OneItem } from "./items/one-item";
 import type { Route } from "../route";
 import "./items.css";
 

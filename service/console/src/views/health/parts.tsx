@@ -1,8 +1,8 @@
 /** Caches, Redis, the event log and the process, in figures. */
-import { type History, type Window, within } from "../history.ts";
-import { seriesOf, startOf, sumOf, valueOf } from "../prometheus.ts";
-import { Figure, Figures } from "../ui/figure";
-import { bytes, counted, number, percent, seconds } from "../ui/format";
+import { type History, type Window, within } from "../../history.ts";
+import { seriesOf, startOf, sumOf, valueOf } from "../../prometheus.ts";
+import { Figure, Figures } from "../../ui/figure";
+import { bytes, counted, number, percent, seconds } from "../../ui/format";
 import { type Share, byLabel, cores, eventWrite, profileCache, redisCache, responseCache, totals } from "./figures.ts";
 
 const CIRCUIT: Record<string, string> = { closed: "connected", open: "not reachable", half_open: "tried again" };

@@ -1,7 +1,7 @@
 /** Hides an item from every list, or shows it again, once that is confirmed. */
 import { useState } from "preact/hooks";
-import { answer, api } from "../api";
-import { Confirm } from "../ui/confirm";
+import { answer, api } from "../../api";
+import { Confirm } from "../../ui/confirm";
 
 export function HideItem({ itemId, hidden, changed }: { itemId: string; hidden: boolean; changed: () => void }) {
   const [asks, setAsks] = useState(false);

@@ -1,6 +1,6 @@
 /** The alerts that hold, those that do not, and those that need Prometheus. */
-import { ALERTS, type Holding, NEEDS_PROMETHEUS } from "../alerts.ts";
-import { counted, seconds } from "../ui/format";
+import { ALERTS, type Holding, NEEDS_PROMETHEUS } from "../../alerts.ts";
+import { counted, seconds } from "../../ui/format";
 
 export function Alerts({ holding, nowS }: { holding: readonly Holding[]; nowS: number }) {
   const quiet = ALERTS.filter((alert) => holding.every((one) => one.alert !== alert));

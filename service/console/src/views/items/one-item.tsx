@@ -1,10 +1,10 @@
 /** One item: what it is, whether lists show it, what its embedding is made of, who had it, and what is near it. */
-import { type Schemas, answer, api, useLoaded } from "../api";
-import { linkTo } from "../route";
-import { Await } from "../ui/notice";
-import { Picture } from "../ui/picture";
-import { counted, number } from "../ui/format";
-import { Time } from "../ui/time";
+import { type Schemas, answer, api, useLoaded } from "../../api";
+import { linkTo } from "../../route";
+import { Await } from "../../ui/notice";
+import { Picture } from "../../ui/picture";
+import { counted, number } from "../../ui/format";
+import { Time } from "../../ui/time";
 import { HideItem } from "./hide";
 import { Neighbours } from "./neighbours";
 import { Parts } from "./parts";

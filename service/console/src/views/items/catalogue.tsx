@@ -1,10 +1,10 @@
 /** Searches the catalogue and shows it page by page. */
 import { useRef } from "preact/hooks";
-import { type Schemas, answer, api, useLoaded } from "../api";
-import { goTo, linkTo } from "../route";
-import { Await, ErrorNotice } from "../ui/notice";
-import { Picture } from "../ui/picture";
-import { counted } from "../ui/format";
+import { type Schemas, answer, api, useLoaded } from "../../api";
+import { goTo, linkTo } from "../../route";
+import { Await, ErrorNotice } from "../../ui/notice";
+import { Picture } from "../../ui/picture";
+import { counted } from "../../ui/format";
 import { StateBadge } from "./state";
 
 const PAGE = 24;

@@ -1,9 +1,9 @@
 /** Who had an item: how many, and their ids to those who may read them. */
 import { useState } from "preact/hooks";
-import { answer, api, useLoaded } from "../api";
-import { linkTo } from "../route";
-import { Await } from "../ui/notice";
-import { counted, number } from "../ui/format";
+import { answer, api, useLoaded } from "../../api";
+import { linkTo } from "../../route";
+import { Await } from "../../ui/notice";
+import { counted, number } from "../../ui/format";
 
 const PAGE = 20;
 

@@ -1,10 +1,10 @@
 /** The nearest items in each space of the bundle, side by side. */
-import { type Schemas, answer, api, useLoaded } from "../api";
-import { linkTo } from "../route";
-import { Await } from "../ui/notice";
-import { Picture } from "../ui/picture";
-import { counted } from "../ui/format";
-import { Swatch, wordsOf } from "../ui/parts";
+import { type Schemas, answer, api, useLoaded } from "../../api";
+import { linkTo } from "../../route";
+import { Await } from "../../ui/notice";
+import { Picture } from "../../ui/picture";
+import { counted } from "../../ui/format";
+import { Swatch, wordsOf } from "../../ui/parts";
 
 type Space = "fused" | "id" | "text" | "image" | "multimodal";
 type Near = Schemas["SimilarAnswer"];

@@ -1,7 +1,7 @@
 /** What /readyz says: whether the service answers, and each of the things that it needs. */
-import type { Loaded, Schemas } from "../api";
-import { ErrorNotice } from "../ui/notice";
-import { number, timeAndAge } from "../ui/format";
+import type { Loaded, Schemas } from "../../api";
+import { ErrorNotice } from "../../ui/notice";
+import { number, timeAndAge } from "../../ui/format";
 
 type Ready = Schemas["Ready"];
 

@@ -1,9 +1,9 @@
 /** Samples of /metrics, taken while the view is open, and what follows from them. */
 import { useEffect, useState } from "preact/hooks";
-import { type Holding, evaluate } from "../alerts.ts";
-import { BASE, type Loaded, answer, fetchFromService, useLoaded } from "../api";
-import { History } from "../history.ts";
-import { type Sample, parseMetrics, startOf } from "../prometheus.ts";
+import { type Holding, evaluate } from "../../alerts.ts";
+import { BASE, type Loaded, answer, fetchFromService, useLoaded } from "../../api";
+import { History } from "../../history.ts";
+import { type Sample, parseMetrics, startOf } from "../../prometheus.ts";
 import { type Point, isRead, point } from "./figures.ts";
 
 export const EVERY_MS = 5_000;

@@ -1,5 +1,5 @@
 /** Badges that say whether lists show an item. */
-import type { Schemas } from "../api";
+import type { Schemas } from "../../api";
 
 type State = Schemas["CatalogueItem"]["state"];
 

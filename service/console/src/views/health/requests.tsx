@@ -1,7 +1,7 @@
 /** Requests by route and status, with their latency. */
-import type { Window } from "../history.ts";
-import { LineChart } from "../ui/line-chart";
-import { number, seconds } from "../ui/format";
+import type { Window } from "../../history.ts";
+import { LineChart } from "../../ui/line-chart";
+import { number, seconds } from "../../ui/format";
 import { type Point, routeRows } from "./figures.ts";
 
 export function Charts({ points }: { points: readonly Point[] }) {

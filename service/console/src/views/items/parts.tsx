@@ -1,6 +1,6 @@
 /** The parts of an item's embedding, as a bar of their lengths. */
-import { number, percent } from "../ui/format";
-import { PartsBar, Swatch, wordsOf } from "../ui/parts";
+import { number, percent } from "../../ui/format";
+import { PartsBar, Swatch, wordsOf } from "../../ui/parts";
 
 export function Parts({ norms }: { norms: Record<string, number> }) {
   const parts = Object.entries(norms).sort(([, one], [, other]) => other - one);

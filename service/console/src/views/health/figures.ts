@@ -1,7 +1,7 @@
 /** The figures of the health view, out of the samples of /metrics. */
-import { PROBES } from "../alerts/finding.ts";
-import { type Window, within } from "../history.ts";
-import { type Increase, type Labels, type Match, type Sample, quantile, sumOf } from "../prometheus.ts";
+import { PROBES } from "../../alerts/finding.ts";
+import { type Window, within } from "../../history.ts";
+import { type Increase, type Labels, type Match, type Sample, quantile, sumOf } from "../../prometheus.ts";
 
 const CACHED_ROUTES = ["/recommend/{user_id}", "/similar/{item_id}", "/popular"]; // whose responses the service keeps
 const HISTOGRAMS = ["reco_request_seconds_bucket", "reco_event_write_seconds_bucket"];
