@@ -53,14 +53,14 @@ def test_every_line_is_read_as_prometheus_reads_it() -> None:
 def test_a_rate_is_of_the_difference_of_samples_and_since_the_start_where_there_is_one(
     values: list[float], expected: list[float]
 ) -> None:
-    totals = 'const { totals } = await load("health/figures.ts"); const all = totals(history.last(60));'
+    totals = 'const { totals } = await load("views/health/figures.ts"); const all = totals(history.last(60));'
     long_ago = [metrics(value, start=STARTED - 500 if len(values) > 1 else STARTED) for value in values]
     assert seen(f"{totals} return [all.requests, all.perS];", *long_ago) == expected
 
 
 def test_the_window_bounds_what_counts() -> None:
     texts = [metrics(value, start=0) for value in (0, 100, 101, 103)]
-    totals = 'const { totals } = await load("health/figures.ts");'
+    totals = 'const { totals } = await load("views/health/figures.ts");'
     assert seen(f"{totals} return [5, 10, 60].map((s) => totals(history.last(s)).requests);", *texts) == [2, 3, 103]
 
 
@@ -70,7 +70,7 @@ def test_a_quantile_is_interpolated_in_its_bucket_of_the_difference() -> None:
         route = 'method="GET",route="/popular"'
         return "\n".join(f'reco_request_seconds_bucket{{{route},le="{bound}"}} {count}' for bound, count in buckets)
 
-    figures = 'const { totals } = await load("health/figures.ts"); const { p50, p99 } = totals(history.seen(60));'
+    figures = 'const { totals } = await load("views/health/figures.ts"); const { p50, p99 } = totals(history.seen(60));'
     assert seen(f"{figures} return [p50, p99];", text(5, 5, 5, 5), text(5, 15, 15, 15)) == pytest.approx(
         [0.055, 0.0991]
     )
