@@ -107,6 +107,9 @@ def _served(**settings: Any) -> Iterator[tuple[httpx.Client, Service]]:
     finally:
         server.should_exit = True
         thread.join()
+        ended = server.lifespan.state.get(STATE)
+        if ended is not None:  # only a swap closes a bundle: its process would have ended, and this one goes on
+            vars(ended.current).pop("loaded", None)
         if len(os.listdir("/proc/self/fd")) > MOST_FILES:
             gc.collect()  # closes the bundles of services that have ended: `select` takes file numbers below 1,024
 
