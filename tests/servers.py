@@ -8,10 +8,11 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any
 
@@ -37,6 +38,7 @@ from service.telemetry.logs import configure_logging
 share_routes()
 
 MOST_FILES = 400  # open in the tests' process
+shared_registries: set[Path] = set()  # of several tests: a service there has a data folder of its own
 CREATED = datetime(2026, 1, 2, tzinfo=UTC)
 
 
@@ -94,7 +96,13 @@ def logged_by(module: ModuleType) -> Iterator[list[Any]]:
 
 @contextmanager
 def _served(**settings: Any) -> Iterator[tuple[httpx.Client, Service]]:
-    chosen = Settings(**{"admin_open": True, "port": 0, **settings})
+    with ExitStack() as own:
+        if settings.get("registry") in shared_registries and "data" not in settings:
+            settings["data"] = own.enter_context(TemporaryDirectory())
+        yield from _running(Settings(**{"admin_open": True, "port": 0, **settings}))
+
+
+def _running(chosen: Settings) -> Iterator[tuple[httpx.Client, Service]]:
     server = make_server(create_app(chosen), chosen)
     server.main_loop = lambda: _serve_until_stopped(server)  # type: ignore[method-assign]
     thread = threading.Thread(target=server.run)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from servers import Valkey, publish, serving
+from servers import Valkey, publish, serving, shared_registries
 
 from index.bundle import Bundle
 
@@ -12,6 +12,7 @@ from index.bundle import Bundle
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("registry")
     publish(folder)
+    shared_registries.add(folder)
     return folder
 
 
@@ -21,9 +22,9 @@ def bundle(registry: Path) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def client(registry: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """A service on the shared registry, which knows nothing of what services of other modules were told."""
-    with serving(registry=registry, data=tmp_path_factory.mktemp("data")) as client:
+def client(registry: Path) -> Iterator[httpx.Client]:
+    """A service on the shared registry, which knows nothing of what other services were told."""
+    with serving(registry=registry) as client:
         yield client
 
 
