@@ -8,13 +8,14 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from http import HTTPStatus
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
 from urllib.parse import unquote_to_bytes
 
 import orjson
 from fastapi.routing import APIRoute
+from fastapi.utils import create_model_field
 from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -217,6 +218,15 @@ def route(
         empty: statuses of further responses, which have no body.
     """
     body_errors = () if body is None else BODY_ERRORS
+    responses: dict[int | str, dict[str, Any]] = (
+        ({} if response else {status: {"content": {media_type: {}}}})
+        | _documented_errors(COMMON_ERRORS)
+        | _documented_errors(ID_ERRORS if "{" in path else ())
+        | _documented_errors(body_errors)
+        | _documented_errors(ARM_ERRORS if issubclass(query, ArmQuery) else ())
+        | _documented_errors(errors, error_model)
+        | {one: {"description": HTTPStatus(one).phrase} for one in empty}
+    )
     api_route = APIRoute(
         path,
         documented_signature(path, endpoint, query, body),
@@ -225,14 +235,10 @@ def route(
         response_model=response,
         response_class=JSONResponse if response else Response,
         openapi_extra={"x-role": role, **(NDJSON_BODY if lines else {})},
-        responses=({} if response else {status: {"content": {media_type: {}}}})
-        | _documented_errors(COMMON_ERRORS)
-        | _documented_errors(ID_ERRORS if "{" in path else ())
-        | _documented_errors(body_errors)
-        | _documented_errors(ARM_ERRORS if issubclass(query, ArmQuery) else ())
-        | _documented_errors(errors, error_model)
-        | {one: {"description": HTTPStatus(one).phrase} for one in empty},
     )
+    # Not as an argument: FastAPI would build a validator for every status of every route, half of a service's start.
+    api_route.responses = responses
+    api_route.response_fields = {one: _response_field(r["model"]) for one, r in responses.items() if "model" in r}
     api_route.app = _DirectEndpoint(
         endpoint,
         path,
@@ -257,6 +263,11 @@ def route(
 def _documented_errors(statuses: Sequence[int], model: type[Refusal] = Refusal) -> dict[int | str, Any]:
     retry = {"headers": {"Retry-After": RETRY_AFTER}}
     return {status: {"model": model, **(retry if status in (429, 503) else {})} for status in statuses}
+
+
+@cache
+def _response_field(model: type[Refusal]) -> Any:
+    return create_model_field(model.__name__, model, mode="serialization")
 
 
 def role_of(api_route: APIRoute) -> Role:
