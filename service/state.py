@@ -198,6 +198,7 @@ async def open_service(
             # Metrics outlive the service and refer to these: they would keep its bundle open.
             catalogue.current, catalogue.arms = None, []
             live.on_forgotten.clear()
+            feedback.arm_of = None  # the finalizer of a bundle refers to its users, and so to this
 
 
 async def _warm_up(service: Service, loader: BundleLoader, requests: Sequence[RecordedRequest]) -> None:

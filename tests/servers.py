@@ -116,10 +116,18 @@ def _running(chosen: Settings) -> Iterator[tuple[httpx.Client, Service]]:
         server.should_exit = True
         thread.join()
         ended = server.lifespan.state.get(STATE)
-        if ended is not None:  # only a swap closes a bundle: its process would have ended, and this one goes on
-            vars(ended.current).pop("loaded", None)
+        if ended is not None:
+            _close_bundles(ended)
         if len(os.listdir("/proc/self/fd")) > MOST_FILES:
             gc.collect()  # closes the bundles of services that have ended: `select` takes file numbers below 1,024
+
+
+def _close_bundles(ended: Service) -> None:
+    """As only a swap closes a bundle: the process of the service would have ended, and this one goes on."""
+    arms = ended.arms
+    for slot in (arms.current, arms.shadow, *(arm.slot for arm in arms.served.values())):
+        if slot is not None:
+            vars(slot).pop("loaded", None)
 
 
 class _Asyncio(ModuleType):

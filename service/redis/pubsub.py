@@ -130,6 +130,7 @@ class PubSub:
         handler(message.ids)
 
     async def close(self) -> None:
-        """Wait until pending messages are sent, up to a timeout."""
+        """Wait until pending messages are sent, up to a timeout; the handlers go."""
         if self._sender is not None:
             await asyncio.wait((self._sender,), timeout=SEND_S)
+        self.handlers.clear()

@@ -1,6 +1,7 @@
 """The bundles of arms: loaded, followed, replaced and dropped while requests are answered."""
 
 import asyncio
+import gc
 from collections import Counter
 from datetime import timedelta
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 from experiment_worlds import BY, NOW, metric, registry_of, running, two_arms
 from lively import until
-from servers import Valkey, logged_by, quiet_logs
+from servers import Valkey, logged_by, quiet_logs, wait_until
 
 from index.experiments import NO_EXPERIMENTS
 from index.gate_report import GateCheck, GateReport
@@ -21,6 +22,7 @@ from service.experiments.errors import ArmUnavailableError, UnknownArmError
 from service.experiments.transitions import declared, with_bundle
 from service.items.item import GivenItem
 from service.state import Service
+from service.telemetry.metrics import Metrics
 
 
 @pytest.fixture
@@ -212,6 +214,20 @@ def test_a_bundle_that_no_arm_has_any_more_is_closed(registry: Registry) -> None
             await until(lambda: metric(service, "reco_bundles_open") == 1)
 
     asyncio.run(go())
+
+
+def test_a_service_that_has_ended_keeps_no_bundle_open_in_a_process_that_goes_on(
+    registry: Registry, valkey: Valkey
+) -> None:
+    async def go() -> Metrics:
+        async with running(registry, redis_url=valkey.url) as service:
+            await service.experiments.declare("trial", two_arms(registry.ids()[0]), by="test")
+            assert metric(service, "reco_bundles_open") == 2
+            return service.metrics
+
+    metrics = asyncio.run(go())
+    gc.collect()
+    wait_until(lambda: metrics.registry.get_sample_value("reco_bundles_open") == 0)
 
 
 def test_a_stored_item_appears_in_every_arm(registry: Registry) -> None:
