@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 import polars as pl
 import pytest
+from exported_encoders import put_encoders
 from PIL import Image
 from servers import wait_until
 from worlds import topic_of, topics_source
@@ -47,8 +48,9 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PATH": path, "RECO_PORT": str(port)}
 
 
-def test_the_commands_for_ones_own_data_end_in_a_service_that_answers(tmp_path, environment):
+def test_the_commands_for_ones_own_data_end_in_a_service_that_answers(tmp_path, tmp_path_factory, environment):
     write_own_data(tmp_path)
+    put_encoders(tmp_path / "bundles", tmp_path_factory)
     log = (tmp_path / "log").open("w")
     process = subprocess.Popen(
         ["bash", "-e", "-c", COMMANDS], cwd=tmp_path, env=environment, stdout=log, stderr=log, start_new_session=True

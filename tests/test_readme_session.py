@@ -1,13 +1,14 @@
 """The sessions in docs/first-session.md, docs/living-catalogue.md and docs/experiments.md.
 
 Each goes on where the last one ends.
-Every line is run, in one shell, and answers as it is shown.
+Every line is run, in one shell, and answers as it is shown; settings are searched for two seconds, not twenty.
 """
 
 import json
 import re
 
 import pytest
+from exported_encoders import put_encoders
 from shown_session import as_shown, run, steps
 
 FIRST, CATALOGUE, EXPERIMENT = map(steps, ("docs/first-session.md", "docs/living-catalogue.md", "docs/experiments.md"))
@@ -17,7 +18,9 @@ ALL = (*FIRST, *CATALOGUE, *EXPERIMENT)
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """What each command of the sessions wrote to standard output."""
-    return run([command for command, _ in ALL], tmp_path_factory.mktemp("session"))
+    folder = tmp_path_factory.mktemp("session")
+    put_encoders(folder / "bundles", tmp_path_factory)
+    return run([command.replace("--budget 20", "--budget 2") for command, _ in ALL], folder)
 
 
 def test_every_command_answers_as_it_is_shown(outputs: list[str]) -> None:

@@ -1,12 +1,12 @@
 """Exported encoders give the features that the trainer's give, and are exported once."""
 
-import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
+from exported_encoders import exported_encoders
 from PIL import Image
 from typer.testing import CliRunner
 from worlds import topics_dataset
@@ -16,7 +16,6 @@ from index.bundle import open_bundle
 from index.encoders import CARD
 from index.errors import InputError
 from index.registry import Registry
-from index.storage import locked
 from service.encoding.networks import open_network
 from trainer.config import load_config
 from trainer.data import EncoderName
@@ -49,14 +48,9 @@ def made_by(minilm, efficientnet):
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory, made_by):
-    """A registry with both, exported once for all processes of the test run."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "exported-encoders"
-    folder.mkdir(exist_ok=True)
-    with locked(folder):
-        registry = Registry(folder)
-        return registry, export_encoders(made_by, FEATURES, registry)
+def exported(tmp_path_factory):
+    """A registry with both."""
+    return exported_encoders(tmp_path_factory)
 
 
 def network(exported, modality):
