@@ -8,6 +8,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 from browsers import PHONE, leaks, new_page, open_view, overflows, pictures_of, serious_problems
+from bundles import make_content
 from playwright.sync_api import Browser, Page, expect
 from servers import publish, serving
 
@@ -20,7 +21,7 @@ TITLES = {"sofa-7": "Große graue Couch", "sofa-8": "🛋 Kleine Couch"}
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """A service with pictures, two items that wait for a bundle, one item hidden and one unavailable."""
     folder = tmp_path_factory.mktemp("shop")
-    bundle = publish(folder / "registry")
+    bundle = publish(folder / "registry", make_content(n_users=200))
     images = pictures_of(folder / "images", [*bundle.item_ids])
     with serving(registry=folder / "registry", data=folder / "data", images=str(images)) as client:
         for item_id, title in TITLES.items():
@@ -128,6 +129,18 @@ def test_an_item_shows_its_parts_and_who_had_it(page: Page, shop: httpx.Client) 
     expect(had.get_by_role("link")).to_have_text(users["user_ids"])
     had.get_by_role("link").first.click()
     assert page.url.endswith(f"#/try?user={users['user_ids'][0]}")
+
+
+def test_who_had_it_is_paged_by_keyboard_to_its_end(page: Page, shop: httpx.Client) -> None:
+    second = shop.get("/items/item-3/users?k=20&offset=20").json()["user_ids"]
+    open_view(page, str(shop.base_url), "items/item-3")
+    had = page.get_by_role("region", name="Who had it")
+    following = had.get_by_role("button", name="Next")
+    following.press("Enter")
+
+    expect(had.get_by_role("link")).to_have_text(second)
+    expect(following).to_be_disabled()
+    expect(following).to_be_focused()
 
 
 def test_neighbours_of_every_space_stand_side_by_side_with_their_cosines(page: Page, shop: httpx.Client) -> None:

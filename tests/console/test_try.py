@@ -151,6 +151,9 @@ def test_the_keyboard_stays_at_an_item_whose_event_was_refused_or_that_stays_in_
 def test_after_a_click_an_empty_list_is_called_empty(page: Page, shop: httpx.Client) -> None:
     open_view(page, str(shop.base_url), "try?did=like:item-3&filter=material+%3D+air")
     expect(page.locator(".said")).to_have_text("You liked an item: kept only in this page. The list is empty.")
+    page.get_by_role("button", name="List items as served").press("Enter")
+    expect(page.locator(".shelf [data-item]")).to_have_count(12)
+    expect(page.get_by_role("heading", name="Try it")).to_be_focused()
 
 
 def test_the_parts_of_the_first_card_sum_to_its_score(page: Page, shop: httpx.Client) -> None:
@@ -188,7 +191,8 @@ def test_ranks_without_a_past_item_that_could_not_be_requested_are_requested_aga
     expect(page.locator(".rank-without").first).to_be_empty()
 
     page.unroute("**/recommend/**")
-    alert.get_by_role("button", name="Retry").click()
+    alert.get_by_role("button", name="Retry").press("Enter")
+    expect(page.get_by_role("heading", name="Try it")).to_be_focused()
     expect(page.locator(".rank-without").first).to_contain_text("rank")
 
 
@@ -220,6 +224,14 @@ def test_a_scenario_sets_the_options_and_the_address_holds_them(page: Page, shop
     page.reload()
     expect(page.get_by_label("At most of one category")).to_have_value("1")
     expect(page.locator(".shelf [data-item]")).to_have_count(4)
+
+
+def test_the_fields_of_exploration_are_named_without_their_hints(page: Page, shop: httpx.Client) -> None:
+    open_try(page, shop, "?user=user-3")
+    page.get_by_role("button", name="Explore").click()
+    expect(page.get_by_label("Exploration", exact=True)).to_have_value("0.34")
+    expect(page.get_by_label("Seed", exact=True)).to_have_value("1")
+    expect(page.get_by_label("Seed", exact=True)).to_have_accessible_description(re.compile("^Draws the explored"))
 
 
 def test_pictures_of_cards_and_of_past_items_load(page: Page, shop: httpx.Client) -> None:

@@ -2,6 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { Problem, answer, api } from "../api";
 import type { Route } from "../route";
+import { useLeavingButton } from "../ui/focus";
 import { ErrorNotice } from "../ui/notice";
 import { Controls } from "./try/controls";
 import { SameRequest } from "./try/copy";
@@ -55,18 +56,25 @@ function Result({ listing, state, acting }: Parameters<typeof Shelf>[0]) {
         </p>
       ))}
       {items.length === 0 ? (
-        <div class="notice">
-          <p>No item matches these options.</p>
-          <button type="button" onClick={() => show({ ...listing.wish, ...AS_SERVED })}>
-            List items as served
-          </button>
-        </div>
+        <NothingMatches listing={listing} />
       ) : (
         <Shelf listing={listing} state={state} acting={acting} />
       )}
       {items.length > 0 && found.missing > 0 && <p class="muted">No more items match: {found.missing} fewer than wanted.</p>}
       <Facts listing={listing} />
     </>
+  );
+}
+
+function NothingMatches({ listing }: { listing: Listing }) {
+  const button = useLeavingButton();
+  return (
+    <div class="notice">
+      <p>No item matches these options.</p>
+      <button type="button" ref={button} onClick={() => show({ ...listing.wish, ...AS_SERVED })}>
+        List items as served
+      </button>
+    </div>
   );
 }
 
