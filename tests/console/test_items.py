@@ -226,6 +226,13 @@ def test_an_item_that_waits_for_a_bundle_says_why(page: Page, shop: httpx.Client
     expect(page.get_by_role("alert")).to_have_count(0)
 
 
+def test_an_error_with_a_long_id_fits_a_phone(browser: Browser, shop: httpx.Client) -> None:
+    with new_page(browser, viewport=PHONE) as page:
+        open_view(page, str(shop.base_url), f"items/{'Z' * 200}")
+        expect(page.get_by_role("alert")).to_contain_text("ZZZ")
+        assert not overflows(page)
+
+
 @pytest.mark.parametrize("view", ["items/item-8", "items?q=submarine"])
 def test_a_stored_item_and_an_empty_page_fit_a_phone_and_axe_finds_nothing_serious(
     browser: Browser, shop: httpx.Client, view: str

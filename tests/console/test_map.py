@@ -179,6 +179,13 @@ def test_an_unknown_user_is_said_to_be_unknown(page: Page, mapped: httpx.Client)
     expect(page.get_by_text("User nemo is unknown here: the list is that of popular items.")).to_be_visible()
 
 
+def test_a_long_user_id_fits_a_phone(browser: Browser, mapped: httpx.Client) -> None:
+    with new_page(browser, viewport=PHONE) as page:
+        open_view(page, str(mapped.base_url), f"map?user={'U' * 200}")
+        expect(page.get_by_role("heading", name="List of UUU")).to_be_visible()
+        assert not overflows(page)
+
+
 def test_a_bundle_without_a_map_says_so_and_how_to_get_one(page: Page, service: httpx.Client) -> None:
     open_view(page, str(service.base_url), "map")
     expect(page.get_by_text("it was exported with --no-map; export or retrain to have one")).to_be_visible()

@@ -143,8 +143,14 @@ def test_the_keyboard_stays_at_an_item_whose_event_was_refused_or_that_stays_in_
     expect(like).to_be_focused()
 
     page.unroute("**/events")
-    like.press("Enter")
+    page.get_by_role("button", name="Retry").click()
     expect(page.locator("[data-source=fold_in]")).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    assert shop.get("/users/user-8").json()["events"] == 1
+
+    like.press("Enter")
+    expect(page.locator(".deed")).to_have_count(2)
+    expect(page.locator(".shelf.current")).to_be_visible()
     expect(like).to_be_focused()
 
 

@@ -32,7 +32,7 @@ export function TryView({ route }: { route: Route }) {
       <Who wish={wish} turn={storing.stored.length} />
       <Controls wish={wish} filterProblem={filterProblem} />
       <div class="try-list">
-        <Deeds wish={wish} stored={storing.stored} listing={waits ? null : data} problem={storing.problem} />
+        <Deeds wish={wish} stored={storing.stored} listing={waits ? null : data} problem={storing.problem} retry={storing.retry} />
         {problem !== null && filterProblem === null && <ErrorNotice problem={problem} retry={listing.reload} />}
         {filterProblem !== null && (
           <p class="notice">
@@ -102,18 +102,19 @@ interface Storing {
   store: (click: Click, listing: Listing | null) => void;
   stored: readonly Click[]; // of this user, since the page was opened
   busy: ReadonlySet<string>;
-  problem: Problem | null;
+  problem: Problem | null; // why the last click was not stored
+  retry: () => void;
 }
 
 /** Stores clicks of a user as events. */
 function useStoring(user: string): Storing {
   const [stored, setStored] = useState<ReadonlyMap<string, readonly Click[]>>(new Map());
   const [busy, setBusy] = useState<ReadonlySet<string>>(new Set());
-  const [problem, setProblem] = useState<Problem | null>(null);
-  useEffect(() => setProblem(null), [user]);
+  const [failed, setFailed] = useState<{ problem: Problem; again: () => void } | null>(null);
+  useEffect(() => setFailed(null), [user]);
   const store = async (click: Click, listing: Listing | null) => {
     setBusy((last) => new Set([...last, click.itemId]));
-    setProblem(null);
+    setFailed(null);
     const event = {
       user_id: user,
       item_id: click.itemId,
@@ -125,10 +126,16 @@ function useStoring(user: string): Storing {
       setStored((last) => new Map([...last, [user, [...(last.get(user) ?? []), click]]]));
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      setProblem(error);
+      setFailed({ problem: error, again: () => void store(click, listing) });
     } finally {
       setBusy((last) => new Set([...last].filter((itemId) => itemId !== click.itemId)));
     }
   };
-  return { store: (click, listing) => void store(click, listing), stored: stored.get(user) ?? [], busy, problem };
+  return {
+    store: (click, listing) => void store(click, listing),
+    stored: stored.get(user) ?? [],
+    busy,
+    problem: failed?.problem ?? null,
+    retry: () => failed?.again(),
+  };
 }

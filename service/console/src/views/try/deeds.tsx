@@ -18,9 +18,10 @@ interface DeedsProps {
   stored: readonly Click[]; // the user's events that this page sent
   listing: Listing | null; // null: it is under way
   problem: Problem | null; // why the last event was not stored
+  retry: () => void;
 }
 
-export function Deeds({ wish, stored, listing, problem }: DeedsProps) {
+export function Deeds({ wish, stored, listing, problem, retry }: DeedsProps) {
   const isVisitor = wish.user === "";
   const clicks = isVisitor ? wish.clicks : stored;
   const earlier = Math.max(0, clicks.length - SHOWN);
@@ -31,7 +32,7 @@ export function Deeds({ wish, stored, listing, problem }: DeedsProps) {
   };
   return (
     <>
-      {problem && <ErrorNotice problem={problem} />}
+      {problem && <ErrorNotice problem={problem} retry={retry} />}
       {clicks.length > 0 && (
         <section class="deeds" aria-label="Clicks">
           <ul>
