@@ -8,19 +8,20 @@ from urllib.parse import quote
 import httpx
 import pytest
 from browsers import PHONE, leaks, new_page, open_view, overflows, pictures_of, serious_problems
+from bundles import make_content
 from playwright.sync_api import Browser, Page, expect
 from servers import publish, serving
 
 from service.http.security.keys import new_key
 
-TITLES = {"sofa-7": "Große graue Couch", "sofa-8": "Kleine Couch"}
+TITLES = {"sofa-7": "Große graue Couch", "sofa-8": "🛋 Kleine Couch"}
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """A service with pictures, two items that wait for a bundle, one item hidden and one unavailable."""
     folder = tmp_path_factory.mktemp("shop")
-    bundle = publish(folder / "registry")
+    bundle = publish(folder / "registry", make_content(n_users=200))
     images = pictures_of(folder / "images", [*bundle.item_ids])
     with serving(registry=folder / "registry", data=folder / "data", images=str(images)) as client:
         for item_id, title in TITLES.items():
@@ -44,14 +45,17 @@ def test_words_category_and_filter_find_the_items_that_the_api_lists(page: Page,
     assert cards(page) == listed(shop)
 
     page.get_by_label("Words in title or id").fill("couch GRAU")
-    page.get_by_role("button", name="Search").click()
+    page.get_by_label("Words in title or id").press("Enter")
     expect(page.locator(".cards.items h3")).to_have_text([TITLES["sofa-7"]])
+    expect(page.get_by_label("Words in title or id")).to_be_focused()
 
     page.reload()  # the search is in the address
     expect(page.get_by_label("Words in title or id")).to_have_value("couch GRAU")
     expect(page.locator(".cards.items h3")).to_have_text([TITLES["sofa-7"]])
 
     page.get_by_role("link", name="Clear").click()
+    expect(page.get_by_label("Words in title or id")).to_be_focused()
+    expect(page.get_by_label("Words in title or id")).to_have_value("")
     page.get_by_label("Category").fill("chair")
     page.get_by_label("Filter").fill("material = 'oak'")
     page.get_by_role("button", name="Search").click()
@@ -95,6 +99,11 @@ def test_nothing_found_and_an_unknown_attribute_are_said(page: Page, shop: httpx
     expect(page.locator(".notice.warn, .notice.error")).to_contain_text("colour")
 
 
+def test_the_first_character_of_the_title_stands_in_for_a_missing_picture(page: Page, shop: httpx.Client) -> None:
+    open_view(page, str(shop.base_url), "items?q=sofa-8")
+    expect(page.locator(".cards.items .picture")).to_have_text("🛋")
+
+
 def test_states_are_badges_and_hidden_items_are_listed(page: Page, shop: httpx.Client) -> None:
     open_view(page, str(shop.base_url), "items?q=item-9")
     expect(page.locator(".cards.items .badge")).to_have_text(["hidden"])
@@ -122,6 +131,18 @@ def test_an_item_shows_its_parts_and_who_had_it(page: Page, shop: httpx.Client) 
     assert page.url.endswith(f"#/try?user={users['user_ids'][0]}")
 
 
+def test_who_had_it_is_paged_by_keyboard_to_its_end(page: Page, shop: httpx.Client) -> None:
+    second = shop.get("/items/item-3/users?k=20&offset=20").json()["user_ids"]
+    open_view(page, str(shop.base_url), "items/item-3")
+    had = page.get_by_role("region", name="Who had it")
+    following = had.get_by_role("button", name="Next")
+    following.press("Enter")
+
+    expect(had.get_by_role("link")).to_have_text(second)
+    expect(following).to_be_disabled()
+    expect(following).to_be_focused()
+
+
 def test_neighbours_of_every_space_stand_side_by_side_with_their_cosines(page: Page, shop: httpx.Client) -> None:
     spaces = shop.get("/readyz").json()["spaces"]
     open_view(page, str(shop.base_url), "items/item-3")
@@ -131,6 +152,14 @@ def test_neighbours_of_every_space_stand_side_by_side_with_their_cosines(page: P
         column = page.get_by_role("region", name=f"Nearest by {space}")
         expect(column.locator(".cosine")).to_have_text([f"{one['score']:.3f}" for one in near])
         expect(column.get_by_role("link")).to_have_text([one["title"] for one in near])
+
+
+def test_from_one_item_to_the_next_the_keyboard_goes_on_from_the_top(page: Page, shop: httpx.Client) -> None:
+    open_view(page, str(shop.base_url), "items")
+    for link in (page.locator(".cards.items a").first, page.locator(".space a").first):
+        link.press("Enter")
+        expect(page.locator(".space").first).to_be_visible()
+        expect(page.get_by_role("heading", name="Items", exact=True)).to_be_focused()
 
 
 def test_an_item_is_hidden_once_that_is_confirmed_and_shown_again(page: Page, shop: httpx.Client) -> None:
@@ -182,11 +211,26 @@ def test_an_item_that_does_not_exist_is_told_in_the_services_words(page: Page, s
     expect(page.get_by_role("alert")).to_contain_text("no/such item")
 
 
+@pytest.mark.parametrize("item_id", ["shop/12", "100%"])
+def test_an_address_that_was_written_by_hand_leads_to_the_item_too(
+    page: Page, shop: httpx.Client, item_id: str
+) -> None:
+    open_view(page, str(shop.base_url), f"items/{item_id}")
+    expect(page.get_by_role("alert")).to_contain_text(f"'{item_id}'")
+
+
 def test_an_item_that_waits_for_a_bundle_says_why(page: Page, shop: httpx.Client) -> None:
     open_view(page, str(shop.base_url), "items/sofa-7")
     expect(page.locator(".one-item .badge").first).to_have_text("waiting")
     expect(page.get_by_text(str(shop.get("/items/sofa-7").json()["reason"]))).to_be_visible()
     expect(page.get_by_role("alert")).to_have_count(0)
+
+
+def test_an_error_with_a_long_id_fits_a_phone(browser: Browser, shop: httpx.Client) -> None:
+    with new_page(browser, viewport=PHONE) as page:
+        open_view(page, str(shop.base_url), f"items/{'Z' * 200}")
+        expect(page.get_by_role("alert")).to_contain_text("ZZZ")
+        assert not overflows(page)
 
 
 @pytest.mark.parametrize("view", ["items/item-8", "items?q=submarine"])

@@ -136,6 +136,21 @@ def test_the_keyboard_zooms_moves_chooses_and_opens(opened: Page) -> None:
     expect(opened).to_have_url(re.compile("#/items/item-3$"))
 
 
+def test_back_from_an_item_the_map_is_as_it_was_left(opened: Page) -> None:
+    legend = opened.get_by_role("group", name="Categories")
+    legend.get_by_role("checkbox").nth(1).uncheck()
+    canvas = opened.locator("canvas")
+    canvas.press("+")
+    left = pixels(opened, BLUE)
+    canvas.press("Enter")
+    canvas.press("Enter")
+    expect(opened).to_have_url(re.compile("#/items/"))
+    opened.go_back()
+
+    expect(legend.get_by_role("checkbox").nth(1)).not_to_be_checked()
+    assert (pixels(opened, BLUE), pixels(opened, ORANGE)) == (left, 0)
+
+
 def test_a_users_list_and_past_are_drawn_and_listed_with_links(page: Page, mapped: httpx.Client) -> None:
     open_map(page, mapped)
     ink = (0x16, 0x19, 0x1F)
@@ -162,6 +177,13 @@ def test_a_users_list_and_past_are_drawn_and_listed_with_links(page: Page, mappe
 def test_an_unknown_user_is_said_to_be_unknown(page: Page, mapped: httpx.Client) -> None:
     open_map(page, mapped, "map?user=nemo")
     expect(page.get_by_text("User nemo is unknown here: the list is that of popular items.")).to_be_visible()
+
+
+def test_a_long_user_id_fits_a_phone(browser: Browser, mapped: httpx.Client) -> None:
+    with new_page(browser, viewport=PHONE) as page:
+        open_view(page, str(mapped.base_url), f"map?user={'U' * 200}")
+        expect(page.get_by_role("heading", name="List of UUU")).to_be_visible()
+        assert not overflows(page)
 
 
 def test_a_bundle_without_a_map_says_so_and_how_to_get_one(page: Page, service: httpx.Client) -> None:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from browsers import PHONE, leaks, new_page, open_view, overflows, pictures_of, serious_problems
 from bundles import make_content
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 from servers import publish, serving
 
 from service.http.security.keys import new_key
@@ -103,9 +103,63 @@ def test_an_unknown_visitor_starts_from_popular_items_and_gets_personal_lists_by
     expect(page.locator(":focus")).to_contain_text("Like something")
 
 
+def test_the_empty_field_chooses_the_unknown_visitor(page: Page, shop: httpx.Client) -> None:
+    open_try(page, shop, "?user=user-3")
+    field = page.get_by_role("combobox", name="User")
+    field.fill("")
+    field.press("Enter")
+
+    expect(page.locator("[data-kept=page]")).to_be_visible()
+    assert page.url.endswith("#/try")
+
+
+def test_while_the_next_list_is_under_way_the_one_before_is_marked_and_nothing_is_said_of_it(
+    page: Page, shop: httpx.Client
+) -> None:
+    open_try(page, shop, "?did=like:item-3")
+    page.locator("[data-act=like]").first.click()
+    expect(page.locator(".said")).to_contain_text("in the list")
+    held: list[Route] = []
+    page.route("**/recommend", lambda route: held.append(route))  # noqa: PLW0108 - Playwright marks the function
+    page.locator("[data-act=dislike]").first.click()
+
+    shelf = page.get_by_role("list", name="Recommended items")
+    expect(shelf).to_have_attribute("aria-busy", "true")
+    expect(page.locator(".said")).to_have_text("You disliked an item: kept only in this page.")
+    held[0].continue_()
+    expect(shelf).to_have_attribute("aria-busy", "false")
+    expect(page.locator(".said")).to_contain_text("in the list")
+
+
+def test_the_keyboard_stays_at_an_item_whose_event_was_refused_or_that_stays_in_the_list(
+    page: Page, shop: httpx.Client
+) -> None:
+    open_try(page, shop, "?user=user-8&seen=true")
+    liked = shown(page)[3]
+    like = page.locator(f"[data-item={liked}] [data-act=like]")
+    page.route("**/events", lambda route: route.abort())
+    like.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("the service cannot be reached")
+    expect(like).to_be_focused()
+
+    page.unroute("**/events")
+    page.get_by_role("button", name="Retry").click()
+    expect(page.locator("[data-source=fold_in]")).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    assert shop.get("/users/user-8").json()["events"] == 1
+
+    like.press("Enter")
+    expect(page.locator(".deed")).to_have_count(2)
+    expect(page.locator(".shelf.current")).to_be_visible()
+    expect(like).to_be_focused()
+
+
 def test_after_a_click_an_empty_list_is_called_empty(page: Page, shop: httpx.Client) -> None:
     open_view(page, str(shop.base_url), "try?did=like:item-3&filter=material+%3D+air")
     expect(page.locator(".said")).to_have_text("You liked an item: kept only in this page. The list is empty.")
+    page.get_by_role("button", name="List items as served").press("Enter")
+    expect(page.locator(".shelf [data-item]")).to_have_count(12)
+    expect(page.get_by_role("heading", name="Try it")).to_be_focused()
 
 
 def test_the_parts_of_the_first_card_sum_to_its_score(page: Page, shop: httpx.Client) -> None:
@@ -130,6 +184,22 @@ def test_a_switch_shows_the_rank_without_a_past_item(page: Page, shop: httpx.Cli
 
     expected = f"rank 1 → {past['rank_without']}" if past["rank_without"] != 1 else "stays at rank 1"
     expect(page.locator(".rank-without", has_text=expected)).to_be_visible()
+
+
+def test_ranks_without_a_past_item_that_could_not_be_requested_are_requested_again(
+    page: Page, shop: httpx.Client
+) -> None:
+    open_try(page, shop, "?user=user-6")
+    page.route("**/recommend/**", lambda route: route.abort())
+    page.get_by_role("switch").first.click()
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("the service cannot be reached")
+    expect(page.locator(".rank-without").first).to_be_empty()
+
+    page.unroute("**/recommend/**")
+    alert.get_by_role("button", name="Retry").press("Enter")
+    expect(page.get_by_role("heading", name="Try it")).to_be_focused()
+    expect(page.locator(".rank-without").first).to_contain_text("rank")
 
 
 def test_a_filter_with_an_error_shows_the_services_own_words_and_a_right_one_applies(
@@ -162,6 +232,14 @@ def test_a_scenario_sets_the_options_and_the_address_holds_them(page: Page, shop
     expect(page.locator(".shelf [data-item]")).to_have_count(4)
 
 
+def test_the_fields_of_exploration_are_named_without_their_hints(page: Page, shop: httpx.Client) -> None:
+    open_try(page, shop, "?user=user-3")
+    page.get_by_role("button", name="Explore").click()
+    expect(page.get_by_label("Exploration", exact=True)).to_have_value("0.34")
+    expect(page.get_by_label("Seed", exact=True)).to_have_value("1")
+    expect(page.get_by_label("Seed", exact=True)).to_have_accessible_description(re.compile("^Draws the explored"))
+
+
 def test_pictures_of_cards_and_of_past_items_load(page: Page, shop: httpx.Client) -> None:
     open_try(page, shop, "?user=user-6")
     for picture in (page.locator(".frame img").first, page.locator(".past .thumbnail img").first):
@@ -184,6 +262,14 @@ def test_everything_opened_fits_a_phone_in_the_dark_and_axe_finds_nothing_seriou
         expect(page.locator("#users-found [role=option]")).to_have_count(8)
 
         assert serious_problems(page) == []
+        assert not overflows(page)
+
+
+def test_a_long_id_without_spaces_fits_a_phone(browser: Browser, shop: httpx.Client) -> None:
+    with new_page(browser, viewport=PHONE) as page:
+        open_try(page, shop, f"?user={'U' * 200}")
+        expect(page.locator("[data-kept=stored]")).to_contain_text("nothing is known yet")
+
         assert not overflows(page)
 
 

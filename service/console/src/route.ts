@@ -21,8 +21,16 @@ export function goTo(view: string, id = "", params: Record<string, string> = {})
 
 function currentRoute(): Route {
   const [path = "", query = ""] = location.hash.replace(/^#\/?/, "").split("?", 2);
-  const [view = "", id = ""] = path.split("/", 2);
-  return { view, id: decodeURIComponent(id), params: new URLSearchParams(query) };
+  const [view = "", ...id] = path.split("/"); // one written by hand may hold a slash or a percent sign as it is
+  return { view, id: decoded(id.join("/")), params: new URLSearchParams(query) };
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 export function useRoute(): Route {

@@ -1,6 +1,7 @@
 /** What stands in a view's place while it loads, or where that failed. */
 import type { ComponentChildren } from "preact";
 import type { Loaded, Problem } from "../api";
+import { useLeavingButton } from "./focus";
 
 const ADVICE: Record<number, string> = {
   401: "Enter an API key at the top of the page.",
@@ -17,6 +18,7 @@ const NO_RESPONSE: Record<string, string> = {
 
 /** An error in the service's own words, and what to do. */
 export function ErrorNotice({ problem, retry }: { problem: Problem; retry?: (() => void) | undefined }) {
+  const button = useLeavingButton();
   const advice = problem.status === 0 ? NO_RESPONSE[problem.code] : ADVICE[problem.status];
   const wait = problem.retryAfterS === null ? "" : ` Retry in ${problem.retryAfterS} s.`;
   return (
@@ -34,7 +36,7 @@ export function ErrorNotice({ problem, retry }: { problem: Problem; retry?: (() 
         )}
       </p>
       {retry && (
-        <button type="button" onClick={retry}>
+        <button type="button" ref={button} onClick={retry}>
           Retry
         </button>
       )}

@@ -29,7 +29,7 @@ export function Picture({ url, title }: { url: string | null | undefined; title:
   if (shown === null)
     return (
       <span class="picture letter" aria-hidden="true">
-        {title.slice(0, 1).toUpperCase() || "?"}
+        {[...title][0]?.toUpperCase() ?? "?"}
       </span>
     );
   return <img class="picture" src={shown} alt="" loading="lazy" onError={() => setShown(null)} />;

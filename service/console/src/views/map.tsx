@@ -15,6 +15,8 @@ import { Stage } from "./map/stage";
 const MOST = 20_000; // items at once
 type By = Schemas["ItemMap"]["by"];
 
+let lastHidden: { by: By; off: Set<number> } | null = null; // for the way back from an item
+
 export function MapView({ route }: { route: Route }) {
   const asked = route.params.get("by");
   const by: By | undefined = asked === "category" || asked === "cluster" ? asked : undefined;
@@ -41,7 +43,8 @@ function NoMap({ detail }: { detail: string }) {
 function CatalogueMap({ map, user }: { map: Schemas["ItemMap"]; user: string }) {
   const points = useMemo(() => pointsOf(map), [map]);
   const groups = useMemo(() => groupsOf(map), [map]);
-  const [hidden, setHidden] = useState<{ by: By; off: Set<number> }>({ by: map.by, off: new Set() });
+  const [hidden, setHidden] = useState(lastHidden ?? { by: map.by, off: new Set<number>() });
+  lastHidden = hidden;
   const off = useMemo(() => (hidden.by === map.by ? hidden.off : new Set<number>()), [hidden, map.by]);
   const [lines, setLines] = useState(false);
   const person = useLoaded(() => (user === "" ? Promise.resolve(null) : loadPerson(user)), [user]);

@@ -1,5 +1,5 @@
 /** Searches the catalogue and shows it page by page. */
-import { useRef } from "preact/hooks";
+import { useEffect, useRef } from "preact/hooks";
 import { type Schemas, answer, api, useLoaded } from "../../api";
 import { goTo, linkTo } from "../../route";
 import { Await, ErrorNotice } from "../../ui/notice";
@@ -76,13 +76,15 @@ function pageSentence(found: Schemas["CatalogueAnswer"], after: string): string 
 }
 
 function SearchForm({ search }: { search: Record<string, string> }) {
+  const form = useRef<HTMLFormElement>(null);
+  useEffect(() => form.current?.reset(), [JSON.stringify(search)]); // to what the address says
   const send = (event: SubmitEvent) => {
     event.preventDefault();
     const given = new FormData(event.currentTarget as HTMLFormElement);
     goTo("items", "", Object.fromEntries(FIELDS.map((name) => [name, String(given.get(name) ?? "").trim()])));
   };
   return (
-    <form class="panel controls" role="search" onSubmit={send} key={JSON.stringify(search)}>
+    <form class="panel controls" role="search" onSubmit={send} ref={form}>
       <label class="wide">
         Words in title or id
         <input name="q" type="search" maxLength={256} defaultValue={search.q ?? ""} placeholder="oak chair" />
@@ -108,7 +110,11 @@ function SearchForm({ search }: { search: Record<string, string> }) {
       <button type="submit" class="primary">
         Search
       </button>
-      {FIELDS.some((name) => search[name]) && <a href={linkTo("items")}>Clear</a>}
+      {FIELDS.some((name) => search[name]) && (
+        <a href={linkTo("items")} onClick={() => form.current?.querySelector("input")?.focus()}>
+          Clear
+        </a>
+      )}
     </form>
   );
 }

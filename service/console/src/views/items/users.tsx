@@ -9,6 +9,7 @@ const PAGE = 20;
 
 export function WhoHadIt({ itemId, count }: { itemId: string; count: number }) {
   const [offset, setOffset] = useState(0);
+  const [isFirst, isLast] = [offset === 0, offset + PAGE >= count]; // not `disabled`: the keyboard keeps its place
   const loaded = useLoaded(
     () => answer(api.GET("/items/{item_id}/users", { params: { path: { item_id: itemId }, query: { k: PAGE, offset } } })),
     [itemId, offset],
@@ -32,13 +33,13 @@ export function WhoHadIt({ itemId, count }: { itemId: string; count: number }) {
               </ul>
               {count > PAGE && (
                 <p class="controls">
-                  <button type="button" disabled={offset === 0} onClick={() => setOffset(offset - PAGE)}>
+                  <button type="button" aria-disabled={isFirst} onClick={() => isFirst || setOffset(offset - PAGE)}>
                     Previous
                   </button>
                   <span class="muted" role="status">
                     {number(offset + 1)} to {number(Math.min(offset + PAGE, count))} of {number(count)}
                   </span>
-                  <button type="button" disabled={offset + PAGE >= count} onClick={() => setOffset(offset + PAGE)}>
+                  <button type="button" aria-disabled={isLast} onClick={() => isLast || setOffset(offset + PAGE)}>
                     Next
                   </button>
                 </p>

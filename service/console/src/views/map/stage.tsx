@@ -19,6 +19,8 @@ const ARROWS: Record<string, readonly [number, number]> = {
   ArrowDown: [0, 1],
 };
 
+let lastCamera = WHOLE; // for the way back from an item
+
 interface Props {
   points: Points;
   nameOf: (index: number) => string; // the group of an item
@@ -30,7 +32,8 @@ interface Props {
 
 export function Stage({ points, nameOf, off, person, lines, label }: Props) {
   const canvas = useRef<HTMLCanvasElement>(null);
-  const [camera, setCamera] = useState<Camera>(WHOLE);
+  const [camera, setCamera] = useState<Camera>(lastCamera);
+  lastCamera = camera;
   const [size, setSize] = useState<Size>({ width: 0, height: 0 });
   const [chosen, setChosen] = useState(-1);
   const look = useLook(canvas);

@@ -146,6 +146,7 @@ export function Controls({ wish, filterProblem }: { wish: Wish; filterProblem: P
         Exploration
         <select
           title={EXPLORATION_HINT}
+          aria-label="Exploration"
           aria-describedby="exploration-hint"
           value={wish.exploration === null ? "" : String(wish.exploration)}
           onChange={(event) => set({ exploration: event.currentTarget.value === "" ? null : Number(event.currentTarget.value) })}
@@ -191,6 +192,7 @@ function NumberField(field: NumberGiven) {
         type="number"
         min={field.least}
         title={field.hint}
+        aria-label={field.label} // without the hint
         aria-describedby={field.hint && hint}
         value={field.value ?? ""}
         onChange={(event) => field.set(event.currentTarget.value === "" ? null : Number(event.currentTarget.value))}

@@ -16,11 +16,12 @@ const DID: Record<Act, string> = { like: "liked", dislike: "disliked", purchase:
 interface DeedsProps {
   wish: Wish;
   stored: readonly Click[]; // the user's events that this page sent
-  listing: Listing | null;
+  listing: Listing | null; // null: it is under way
   problem: Problem | null; // why the last event was not stored
+  retry: () => void;
 }
 
-export function Deeds({ wish, stored, listing, problem }: DeedsProps) {
+export function Deeds({ wish, stored, listing, problem, retry }: DeedsProps) {
   const isVisitor = wish.user === "";
   const clicks = isVisitor ? wish.clicks : stored;
   const earlier = Math.max(0, clicks.length - SHOWN);
@@ -31,7 +32,7 @@ export function Deeds({ wish, stored, listing, problem }: DeedsProps) {
   };
   return (
     <>
-      {problem && <ErrorNotice problem={problem} />}
+      {problem && <ErrorNotice problem={problem} retry={retry} />}
       {clicks.length > 0 && (
         <section class="deeds" aria-label="Clicks">
           <ul>
@@ -61,9 +62,10 @@ export function Deeds({ wish, stored, listing, problem }: DeedsProps) {
 
 function said(clicks: readonly Click[], isVisitor: boolean, listing: Listing | null): string {
   const last = clicks.at(-1);
-  if (last === undefined || listing === null) return isVisitor ? "Like something: the next list follows it." : "";
-  const before = listing.before;
+  if (last === undefined) return isVisitor ? "Like something: the next list follows it." : "";
   const did = `You ${DID[last.act]} an item: ${isVisitor ? "kept only in this page" : "stored as an event"}.`;
+  if (listing === null) return did;
+  const before = listing.before;
   if (listing.items.length === 0) return `${did} The list is empty.`;
   const fresh = before === null ? 0 : listing.items.filter(({ item_id }) => !before.has(item_id)).length;
   const changed = before === null ? "" : ` ${counted(fresh, "item")} of ${listing.items.length} in the list ${fresh === 1 ? "is" : "are"} new.`;

@@ -11,6 +11,7 @@ export interface Stage {
 }
 
 export interface Listing {
+  asked: string; // for what: as `useListing` names it
   wish: Wish; // what it answers
   answer: Answer;
   items: readonly RecommendedItem[];
@@ -29,7 +30,7 @@ export function stagesOf(header: string | null): Stage[] {
 }
 
 /** Request the list; with `counterfactual` also the ranks without each past item. */
-async function request(wish: Wish, counterfactual: boolean): Promise<Omit<Listing, "before">> {
+async function request(wish: Wish, counterfactual: boolean): Promise<Omit<Listing, "asked" | "before">> {
   const options = { ...parametersOf(wish), ...(counterfactual && { counterfactual }) };
   const from = performance.now();
   const exchange =
@@ -45,15 +46,19 @@ function ranksOf(listing: Pick<Listing, "items">): Map<string, number> {
   return new Map(listing.items.map((item) => [item.item_id, item.rank]));
 }
 
-/** The list of a wish, loaded again when it changes and on `reload`. */
-export function useListing(wish: Wish): Loaded<Listing> {
-  const last = useRef<Omit<Listing, "before"> | null>(null);
-  return useLoaded(async () => {
+/** The list of a wish, loaded again when it changes, after an event of the user is stored, and on `reload`.
+ *
+ * `waits`: a newer list is under way, and `data` is still that of before. */
+export function useListing(wish: Wish, stored: number): Loaded<Listing> & { waits: boolean } {
+  const last = useRef<Pick<Listing, "wish" | "items"> | null>(null);
+  const asked = `${stored} ${addressOf(wish)}`;
+  const loaded = useLoaded(async () => {
     const found = await request(wish, false);
     const before = last.current !== null && last.current.wish.user === wish.user ? ranksOf(last.current) : null;
     last.current = found;
-    return { ...found, before };
-  }, [addressOf(wish)]);
+    return { ...found, asked, before };
+  }, [asked]);
+  return { ...loaded, waits: loaded.data !== null && loaded.data.asked !== asked && loaded.problem === null };
 }
 
 /** `ITEM PAST` to the rank of ITEM without PAST; null where nothing is left to rank by. */

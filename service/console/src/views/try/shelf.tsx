@@ -23,23 +23,31 @@ export interface Acting {
   done: ReadonlyMap<string, Act>; // what was done to an item last
 }
 
-export function Shelf({ listing, stale, acting }: { listing: Listing; stale: boolean; acting: Acting }) {
+interface ShelfProps {
+  listing: Listing;
+  state: "current" | "waits" | "stale"; // the next list is under way; it could not be loaded
+  acting: Acting;
+}
+
+export function Shelf({ listing, state, acting }: ShelfProps) {
   const without = useWithout(listing);
   const shelf = useRef<HTMLOListElement>(null);
-  const pressed = useRef<{ index: number; act: Act } | null>(null);
+  const pressed = useRef<{ itemId: string; index: number; act: Act } | null>(null);
   const id = listing.answer.request_id;
   useEffect(() => {
     listing.items.forEach((item) => remember(item.item_id, { title: item.title ?? "", image: item.image ?? null }));
-    // The card that was clicked has left the list: the keyboard goes on from the one in its place.
+    // The card that was clicked has moved, or left the list: the keyboard goes on from it, or from the one in its place.
     if (pressed.current !== null && document.activeElement === document.body) {
-      const { index, act } = pressed.current;
-      shelf.current?.children[index]?.querySelector<HTMLElement>(`[data-act=${act}]`)?.focus({ preventScroll: true });
+      const { itemId, index, act } = pressed.current;
+      const place = listing.items.findIndex((item) => item.item_id === itemId);
+      const card = shelf.current?.children[place < 0 ? index : place];
+      card?.querySelector<HTMLElement>(`[data-act=${act}]`)?.focus({ preventScroll: true });
     }
     pressed.current = null;
   }, [id]);
   const top = Math.max(...listing.items.map(({ score }) => Math.abs(score)), 0);
   return (
-    <ol class={stale ? "shelf stale" : "shelf"} ref={shelf} aria-label="Recommended items">
+    <ol class={`shelf ${state}`} ref={shelf} aria-label="Recommended items" aria-busy={state === "waits"}>
       {listing.items.map((item, index) => (
         <Card
           key={item.item_id}
@@ -48,7 +56,7 @@ export function Shelf({ listing, stale, acting }: { listing: Listing; stale: boo
           isFirst={index === 0}
           before={listing.before}
           without={without}
-          acting={{ ...acting, act: (act, one) => ((pressed.current = { index, act }), acting.act(act, one)) }}
+          acting={{ ...acting, act: (act, one) => ((pressed.current = { itemId: item.item_id, index, act }), acting.act(act, one)) }}
         />
       ))}
     </ol>
@@ -60,8 +68,9 @@ function useWithout(listing: Listing): Without {
   const id = listing.answer.request_id;
   const [wanted, setWanted] = useState(false);
   const ranks = useLoaded<RanksWithout | null>(async () => (wanted ? ranksWithout(listing.wish) : null), [id, wanted]);
-  const { diversity, cap, exploration, seed } = listing.wish;
-  const ordered = diversity > 0 || cap !== null || exploration !== null || seed !== null;
+  const { diversity, cap, seed } = listing.wish;
+  const placed = listing.items.some((item) => item.exploration || item.pinned); // also where the service is set so
+  const ordered = diversity > 0 || cap !== null || seed !== null || placed;
   return { ranks, request: () => setWanted(true), ordered };
 }
 
@@ -79,6 +88,7 @@ function Card({ item, top, isFirst, before, without, acting }: CardProps) {
   const open = chosen ?? (isFirst && Boolean(item.explanation?.parts));
   const title = item.title || item.item_id;
   const done = acting.done.get(item.item_id);
+  const busy = acting.busy.has(item.item_id);
   return (
     <li class={`card item${open ? " open" : ""}${before !== null && !before.has(item.item_id) ? " fresh" : ""}`} data-item={item.item_id}>
       <div class="face">
@@ -115,8 +125,8 @@ function Card({ item, top, isFirst, before, without, acting }: CardProps) {
               aria-label={`${ACT_WORDS[act]} ${title}`}
               title={ACT_WORDS[act]}
               aria-pressed={done === act}
-              disabled={acting.busy.has(item.item_id)}
-              onClick={() => acting.act(act, item)}
+              aria-disabled={busy} // `disabled` would take the keyboard's place away
+              onClick={() => busy || acting.act(act, item)}
             >
               <ActIcon act={act} />
               <span class="act-name">{ACT_WORDS[act]}</span>

@@ -17,7 +17,7 @@ export function Who({ wish, turn }: { wish: Wish; turn: number }) {
   return (
     <section class="panel who" aria-label="For whom">
       <div class="who-choice">
-        <UserField user={wish.user} choose={(user) => user !== "" && choose(user)} />
+        <UserField user={wish.user} choose={(user) => user !== wish.user && choose(user)} />
         <span class="muted">or</span>
         <button type="button" aria-pressed={wish.user === ""} onClick={() => choose("")}>
           An unknown visitor

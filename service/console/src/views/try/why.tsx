@@ -95,7 +95,7 @@ function PastItems({ item, explanation, without }: { item: RecommendedItem; expl
   const largest = Math.max(...past.map(({ contribution }) => Math.abs(contribution)), ...rest.map(([, share]) => Math.abs(share ?? 0)));
   return (
     <>
-      {without.ranks.problem && <ErrorNotice problem={without.ranks.problem} />}
+      {without.ranks.problem && <ErrorNotice problem={without.ranks.problem} retry={without.ranks.reload} />}
       <ul class="past">
         {past.map((one) => (
           <Past key={one.item_id} item={item} past={one} largest={largest} without={without} />
@@ -164,7 +164,7 @@ function Past({ item, past, largest, without }: { item: RecommendedItem; past: P
 
 function rankSaid(item: RecommendedItem, past: PastItem, { ranks, ordered }: Without): string {
   const rank = ranks.data?.get(pairOf(item.item_id, past.item_id));
-  if (rank === undefined) return "…";
+  if (rank === undefined) return ranks.problem === null ? "…" : "";
   if (rank === null) return "nothing left to rank by";
   if (ordered) return `rank ${number(rank)} by score`;
   return rank === item.rank ? `stays at rank ${rank}` : `rank ${item.rank} → ${number(rank)}`;
