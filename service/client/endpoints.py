@@ -272,9 +272,14 @@ def send_events(events: GivenEvent | Iterable[GivenEvent]) -> ClientRequest[Even
     return ClientRequest("POST", "/events", EventsAnswer, {}, {"events": body})
 
 
-def quality(since: float | None = None) -> ClientRequest[QualityAnswer]:
-    """Click-through and hit rate, overall and by bundle, since a time in unix seconds."""
-    return ClientRequest("GET", "/quality", QualityAnswer, without_none({"since": since}))
+def quality(
+    since: float | None = None, until: float | None = None, *, by: Literal["day"] | None = None
+) -> ClientRequest[QualityAnswer]:
+    """Click-through and hit rate, overall and by bundle, from one time in unix seconds to before another.
+
+    `by="day"` also gives `days`, the figures of each 24 hours from `since`.
+    """
+    return ClientRequest("GET", "/quality", QualityAnswer, without_none({"since": since, "until": until, "by": by}))
 
 
 def bundles() -> ClientRequest[BundlesAnswer]:

@@ -6,10 +6,10 @@ The rules are those of quality.py; the Redis log has the same ones in stream_scr
 import sqlite3
 
 from service.events.event import AS_BOUGHT, AS_CLICKED, AS_SHOWN, THOUSAND
-from service.events.quality import ANSWERS, BUCKET_S, CLICKED, CONVERSIONS, HITS, REVENUE, SHOWN, UNKNOWN_BUNDLE
+from service.events.quality import ANSWERS, CLICKED, CONVERSIONS, HITS, REVENUE, SHOWN, UNKNOWN_BUNDLE
+from service.events.window import BUCKET_S, DAY_S
 
 COUNTING_TABLE = "answer_items"
-DAY_S = 86_400
 ROLES = (AS_SHOWN, AS_CLICKED, AS_BOUGHT)  # columns of answer_items, and what `role` of an event may be
 MOST_OF_AN_ANSWER = 10**12 * THOUSAND  # paid; sums of it stay within SQLite's and Lua's whole numbers
 FIGURES = {  # names of counts, from the columns of answers
@@ -152,11 +152,13 @@ END;
 """
 
 
-# Of the first day its buckets, of the others their sums: the time does not grow with the window.
-COUNTS_SINCE = f"""
+# Of whole days their sums, else the buckets: the time does not grow with the window. Takes the ends of what
+# window.divided gives, in its order.
+COUNTS_OF_WINDOW = """
 SELECT bundle, name, sum(n) FROM (
-    SELECT bundle, name, n FROM counts WHERE bucket >= :first AND bucket < (:first / {DAY_S} + 1) * {DAY_S}
-    UNION ALL SELECT bundle, name, n FROM sums WHERE day > :first / {DAY_S}
+    SELECT bundle, name, n FROM counts WHERE bucket >= ?1 AND bucket < ?2
+    UNION ALL SELECT bundle, name, n FROM sums WHERE day >= ?3 AND day < ?4
+    UNION ALL SELECT bundle, name, n FROM counts WHERE bucket >= ?5 AND bucket < ?6
 ) GROUP BY bundle, name
 """
 

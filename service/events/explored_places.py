@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from service.events.quality import shown_name, wilson
+from service.events.window import FOREVER
 
 SHOWN, CLICKED, EXPLORED = 1, 2, 4  # flags of an item of an answer
 MOST_COUNTS = 50_000  # pairs of time bucket and bundle; the oldest are evicted
@@ -67,11 +68,11 @@ class ExploredPlaces:
             del self._counts[min(self._counts)]
         return self._counts.setdefault(key, _Counts())
 
-    def added_to(self, quality: dict[str, Any], since: float) -> dict[str, Any]:
-        """The body of /quality, with `exploration` where answers since then had explored places."""
+    def added_to(self, quality: dict[str, Any], since: float, until: float = FOREVER) -> dict[str, Any]:
+        """The body of /quality, with `exploration` where answers from `since` to before `until` had explored places."""
         overall, by_bundle = _Counts(), dict[str | None, _Counts]()
         for (bucket, label), counts in self._counts.items():
-            if bucket >= since:
+            if since <= bucket < until:
                 overall.merge(counts)
                 by_bundle.setdefault(shown_name(label), _Counts()).merge(counts)
         bundles = [_with_rates(entry, by_bundle.get(entry["bundle"])) for entry in quality["bundles"]]

@@ -16,7 +16,7 @@ import numpy as np
 from service.events.event import AS_CLICKED, EXPLORED_ID, IMPRESSION, Event
 from service.events.explored_places import CLICKED, EXPLORED, SHOWN, ExploredPlaces
 from service.events.kinds import EventKinds
-from service.events.quality import bucket_of
+from service.events.window import bucket_of
 
 Array = np.ndarray[Any, Any]
 _Pair = list[float]  # decayed impressions and clicks

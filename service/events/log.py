@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 from service.events.arm_totals import ArmTotals
 from service.events.event import Event
+from service.events.window import FOREVER
 from service.storage.unavailable import StoreUnavailable
 
 
@@ -97,8 +98,8 @@ class EventLog(Protocol):
         """Overwrite what this machine's files still have of removed events with the text."""
         ...
 
-    async def counts_since(self, since: float) -> list[EventCount]:
-        """The counts for /quality over all buckets that begin at or after `since`."""
+    async def counts_since(self, since: float, until: float = FOREVER) -> list[EventCount]:
+        """The counts for /quality over the buckets from that of `since` to before that of `until`."""
         ...
 
     async def arm_totals(self, labels: Sequence[str]) -> dict[str, ArmTotals]:

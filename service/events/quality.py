@@ -19,8 +19,6 @@ from typing import Any
 from service.events.event import OTHER, THOUSAND
 from service.events.log import EventCount
 
-BUCKET_S = 300  # windows begin and end at multiples of this: 288 counts a day for each kind and bundle
-
 # Names of counts beside the kinds of events.
 ANSWERS, SHOWN, CLICKED, HITS, CONVERSIONS = "answers", "shown", "clicked", "hits", "conversions"
 REVENUE = "revenue"  # in thousandths
@@ -28,11 +26,6 @@ FIGURES = (ANSWERS, SHOWN, CLICKED, HITS, CONVERSIONS, REVENUE)
 
 UNKNOWN_BUNDLE = "*"  # the label of names that no bundle has; smaller than any name of a bundle
 Z = NormalDist().inv_cdf(0.975)  # of intervals that hold the rate with 95%
-
-
-def bucket_of(timestamp: float) -> int:
-    """The start of the bucket that the time falls into."""
-    return int(timestamp // BUCKET_S) * BUCKET_S
 
 
 def quality(counts: Iterable[EventCount]) -> dict[str, Any]:

@@ -7,8 +7,9 @@ import orjson
 
 from service.events.arm_totals import ArmTotals
 from service.events.arms import MOMENTS, SUMS_KEPT_DAYS, totals_of
-from service.events.counting import BUCKET, DAY_S, MOST_OF_AN_ANSWER, RECENT
+from service.events.counting import BUCKET, MOST_OF_AN_ANSWER, RECENT
 from service.events.event import AS_BOUGHT, AS_SHOWN, EXPLORED_ID
+from service.events.window import DAY_S
 
 _OF_A_USER = {  # by name of ArmTotals, from the columns of exposed_users
     "users": "1",

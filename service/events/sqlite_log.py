@@ -10,21 +10,20 @@ import orjson
 
 from service.events.arm_totals import ArmTotals
 from service.events.arms import counts_for_arm
-from service.events.counting import COUNTS_SINCE, remove_old_counts
+from service.events.counting import COUNTS_OF_WINDOW, remove_old_counts
 from service.events.event import AS_BOUGHT, Event
 from service.events.kinds import BUILT_IN, EventKinds
 from service.events.known_bundles import any_bundle
 from service.events.log import Appended, EventCount, Forgotten, LogUnavailable
-from service.events.quality import bucket_of
 from service.events.schema import COLUMNS, FORMAT, OF_PROFILES, upgrade
 from service.events.sqlite_arms import add_arms, read_arm_totals, remove_old_exposure
 from service.events.sqlite_forgetting import empty_rows, places_of, wipe
+from service.events.window import DAY_S, FOREVER, bucket_of, divided
 from service.events.writes import EventWrites
 from service.settings import EventSettings
 from service.storage.sqlite_database import SqliteDatabase
 from service.telemetry.metrics import EventMetrics
 
-DAY_S = 86_400.0
 TIDY_EVERY_S = 60.0
 TIDY_ROWS = 5_000  # removed in one transaction, the most that an append waits for
 MOST_ROWS = 512  # in one statement; a power of two, so that few distinct statements serve any number of events
@@ -100,9 +99,10 @@ class SqliteLog:
 
         return await self._database.read(read)
 
-    async def counts_since(self, since: float) -> list[EventCount]:
-        window = {"first": bucket_of(since)}
-        rows = await self._database.read(lambda connection: connection.execute(COUNTS_SINCE, window).fetchall())
+    async def counts_since(self, since: float, until: float = FOREVER) -> list[EventCount]:
+        before, days, after = divided(since, until)
+        ends = (*before, *days, *after)
+        rows = await self._database.read(lambda connection: connection.execute(COUNTS_OF_WINDOW, ends).fetchall())
         return [EventCount(*row) for row in rows]
 
     async def arm_totals(self, labels: Sequence[str]) -> dict[str, ArmTotals]:

@@ -17,10 +17,10 @@ from service.events.event import AS_BOUGHT, AS_CLICKED, AS_SHOWN, FORGOTTEN, Eve
 from service.events.kinds import BUILT_IN, EventKinds
 from service.events.known_bundles import any_bundle
 from service.events.log import Appended, EventCount, Forgotten, LogUnavailable
-from service.events.quality import bucket_of
 from service.events.stream_counts import decode_count, decode_moment, decode_sum
 from service.events.stream_forgetting import forget_arguments
 from service.events.stream_scripts import APPEND, ENDS, FORGET, MARK_EXPORTED, READ, TIDY
+from service.events.window import DAY_S, FOREVER, Span, bucket_of, divided
 from service.events.writes import NAMES, EventWrites
 from service.redis.circuit_breaker import CircuitBreaker
 from service.settings import EventSettings
@@ -31,7 +31,6 @@ T = TypeVar("T")
 
 ITEMS = TypeAdapter(list[str])
 
-DAY_S = 86_400
 DAY_DIGITS = 7  # of a day's number; a longer one is none of ours
 TIDY_EVERY_S = 60.0
 TIDY_ENTRIES = 1_000  # removed in one script, which blocks Redis
@@ -126,14 +125,20 @@ class StreamLog:
             after = found[-1][0] if found else after
         return found
 
-    async def counts_since(self, since: float) -> list[EventCount]:
-        first = bucket_of(since)
-        (days,) = await self._read_derived(("ZRANGEBYSCORE", self._prefix + "days", first // DAY_S, "+inf"))
-        # Of the first day its buckets, of the others their sums: the answer does not grow with the window's length.
-        whole = [int(day) for day in days or () if day.isdigit() and len(day) <= DAY_DIGITS]
-        keys = [f"figures:{first // DAY_S}", *(f"sums:{day}" for day in whole if day > first // DAY_S)]
-        buckets, *sums = await self._read_derived(*(("HGETALL", self._prefix + key) for key in keys))
-        return await asyncio.to_thread(self._decode_counts, buckets or {}, [day for day in sums if day], first)
+    async def counts_since(self, since: float, until: float = FOREVER) -> list[EventCount]:
+        before, days, after = divided(since, until)
+        of_days = ("ZRANGEBYSCORE", self._prefix + "days", days.first, f"({days.end}")
+        (found,) = await self._read_derived(of_days)
+        # Of whole days their sums, else the buckets: the answer does not grow with the window's length.
+        whole = [int(day) for day in found or () if day.isdigit() and len(day) <= DAY_DIGITS]
+        parts = [part for part in (before, after) if part.first < part.end]
+        keys = [f"figures:{part.first // DAY_S}" for part in parts]
+        keys += [f"sums:{day}" for day in whole if days.first <= day < days.end]
+        if not keys:
+            return []
+        replies = await self._read_derived(*(("HGETALL", self._prefix + key) for key in keys))
+        buckets = [(part, reply) for part, reply in zip(parts, replies, strict=False) if reply]
+        return await asyncio.to_thread(self._decode_counts, buckets, [day for day in replies[len(parts) :] if day])
 
     async def arm_totals(self, labels: Sequence[str]) -> dict[str, ArmTotals]:
         commands = [("HGETALL", f"{self._prefix}arm_sums:{label}") for label in labels]
@@ -290,10 +295,12 @@ class StreamLog:
             return None
 
     def _decode_counts(
-        self, buckets: dict[bytes, bytes], sums: Sequence[dict[bytes, bytes]], first: int
+        self, buckets: Sequence[tuple[Span, dict[bytes, bytes]]], sums: Sequence[dict[bytes, bytes]]
     ) -> list[EventCount]:
-        """The counts of the buckets from the first one on, and of whole days."""
-        found = [count for bucket, count in self._readable(decode_count, buckets) if bucket >= first]
+        """The counts of the buckets that begin in these spans, and of whole days."""
+        found = []
+        for span, fields in buckets:
+            found += [count for at, count in self._readable(decode_count, fields) if span.first <= at < span.end]
         for day in sums:
             found += self._readable(decode_sum, day)
         return found

@@ -460,13 +460,21 @@ class BundleFigures(Figures):
     )
 
 
+class DayFigures(Figures):
+    """The figures of 24 hours; the last of a window may be shorter. Without `exploration`."""
+
+    since: float
+    until: float
+
+
 class QualityAnswer(Answer):
     """Response of /quality."""
 
     since: float = Field(description="start of the window; a multiple of five minutes")
-    until: float
+    until: float = Field(description="its end, not included: a multiple of five minutes, or now where none was given")
     overall: Figures
     bundles: list[BundleFigures]
+    days: list[DayFigures] | None = Field(None, description="with by=day: the window in pieces, ascending; they add up")
 
 
 class Alive(Reply):

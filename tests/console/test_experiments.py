@@ -253,6 +253,8 @@ def test_quality_has_the_rates_of_what_was_sent(page: Page, running: httpx.Clien
 def test_a_day_has_the_clicks_of_its_own_lists(page: Page, service: httpx.Client) -> None:
     show_lists(service, 40, clicks=lambda i: i < 10, at=time.time() - 2 * DAY_S)
     show_lists(service, 20, clicks=lambda i: i < 2)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "by=day" in request.url else None)
     show(page, service, "experiments?show=quality")
 
     page.get_by_text("The numbers").click()
@@ -260,6 +262,7 @@ def test_a_day_has_the_clicks_of_its_own_lists(page: Page, service: httpx.Client
     days = page.get_by_role("region", name="Click-through by day").get_by_role("row")
     expect(days.nth(1)).to_contain_text(re.compile("100.*2.*2%"))
     expect(days.nth(3)).to_contain_text(re.compile("200.*10.*5%"))
+    assert len(asked) == 1
 
 
 def test_where_lists_are_in_the_log_it_is_not_said_how_to_get_them_there(page: Page, service: httpx.Client) -> None:

@@ -25,7 +25,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     folder = tmp_path_factory.mktemp("shop")
     content = make_content()
     items = [{**item, "image": f"{ITEMS[row]}.png"} for row, item in enumerate(content.items)]
-    publish(folder / "registry", make_content(items=items))
+    types = {"material": "string", "net weight": "number"}
+    publish(folder / "registry", make_content(items=items, attribute_types=types))
     images = pictures_of(folder / "images", ITEMS)
     with serving(registry=folder / "registry", images=str(images), data=folder / "data") as client:
         yield client
@@ -220,6 +221,24 @@ def test_a_filter_with_an_error_shows_the_services_own_words_and_a_right_one_app
     page.locator(".shelf:not(.stale)").wait_for()
 
     assert shown(page) == recommended(shop, "user-3", filter="material = oak")
+
+
+def test_an_attribute_and_an_operator_of_its_type_begin_a_condition(page: Page, shop: httpx.Client) -> None:
+    open_try(page, shop, "?user=user-3")
+    field, conditions = page.get_by_label("Filter"), page.get_by_role("group", name="Begin a condition")
+    expect(conditions.get_by_role("button")).to_have_text(["=", "!=", "contains"])
+    conditions.get_by_role("button", name="=", exact=True).click()
+    expect(field).to_be_focused()
+    page.keyboard.type("oak")
+    with page.expect_response(lambda response: "filter=" in response.url):
+        field.press("Enter")
+    page.locator(".shelf:not(.stale)").wait_for()
+
+    assert shown(page) == recommended(shop, "user-3", filter="material = oak")
+    conditions.get_by_label("Attribute").select_option("net weight (number)")
+    expect(conditions.get_by_role("button")).to_have_text(["=", "!=", "<", "<=", ">", ">="])
+    conditions.get_by_role("button", name="<=").click()
+    expect(field).to_have_value("material = oak and `net weight` <= ")
 
 
 def test_a_scenario_sets_the_options_and_the_address_holds_them(page: Page, shop: httpx.Client) -> None:

@@ -2,22 +2,25 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Annotated, Any
+from itertools import chain, pairwise
+from math import ceil
+from typing import Annotated, Any, Literal
 
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, create_model
 
+from service.errors import InvalidRequestError
 from service.events.event import GivenEvent, Kind
 from service.events.kinds import event_kinds
-from service.events.quality import bucket_of, quality
+from service.events.quality import quality
+from service.events.window import BUCKET_S, DAY_S, FOREVER, bucket_of
 from service.http.parameters import Query
 from service.http.responses import EventsAnswer, QualityAnswer
 from service.http.route import Request, route
 from service.settings import EventSettings
 from service.state import Service
 
-END_OF_TIME = 253_402_300_799.0  # the last second of the year 9999, as unix seconds
-DEFAULT_WINDOW_S = 86_400.0  # of /quality
+MOST_DAYS = 31  # of /quality by day; each is a read of the log
 EVENTS_FOR_A_TOKEN = 100
 LONG_BATCH = 100  # events; longer batches are written one after another, as each delays the requests beside it
 
@@ -53,7 +56,13 @@ class QualityQuery(Query):
     """Parameters of /quality."""
 
     since: float | None = Field(
-        None, ge=0, le=END_OF_TIME, allow_inf_nan=False, description="unix seconds; unset: a day ago"
+        None, ge=0, lt=FOREVER, allow_inf_nan=False, description="unix seconds; unset: a day before until"
+    )
+    until: float | None = Field(
+        None, ge=0, lt=FOREVER, allow_inf_nan=False, description="unix seconds, not included; unset: no end"
+    )
+    by: Literal["day"] | None = Field(
+        None, description=f"day: also the figures of each 24 hours from since, of at most {MOST_DAYS} days"
     )
 
 
@@ -106,13 +115,43 @@ def _as_list(body: GivenEvent | list[GivenEvent] | EventList) -> list[GivenEvent
 async def figures(service: Service, request: Request[QualityQuery]) -> dict[str, Any]:
     """Click-through, hit rate, conversions and revenue, overall and by bundle, joined to impressions by request id."""
     now = service.feedback.now()
-    since = bucket_of(now - DEFAULT_WINDOW_S if request.query.since is None else request.query.since)
-    found = quality(await service.feedback.log.counts_since(since))
-    found = service.live.exposure.explored_places.added_to(found, since)
+    since, until = _window(request.query, now)
+    end = now if until == FOREVER else until
+    starts = [since] if request.query.by is None else _days(since, end)
+    counts = [await service.feedback.log.counts_since(*window) for window in pairwise([*starts, until])]
+    found = quality(chain.from_iterable(counts))
+    found = service.live.exposure.explored_places.added_to(found, since, until)
+    if request.query.by is not None:
+        found["days"] = [
+            {"since": first, "until": last, **quality(of_day)["overall"]}
+            for (first, last), of_day in zip(pairwise([*starts, end]), counts, strict=True)
+        ]
     return {
         "bundle": request.loaded.bundle.bundle_id,
         "source": "events",
         "since": since,
-        "until": now,
+        "until": end,
         **found,
     }
+
+
+def _window(query: QualityQuery, now: float) -> tuple[int, int]:
+    """The first bucket, and the first one after it that is not included."""
+    until = FOREVER if query.until is None else bucket_of(query.until)
+    since = bucket_of(max(0.0, (now if query.until is None else until) - DAY_S) if query.since is None else query.since)
+    if until <= since:
+        raise InvalidRequestError(
+            f"until: found {query.until:.0f}, expected {since + BUCKET_S} or later: the window begins at {since}, "
+            f"and ends at a multiple of {BUCKET_S} seconds, too"
+        )
+    return since, until
+
+
+def _days(since: int, end: float) -> list[int]:
+    """The starts of the days of a window."""
+    if bucket_of(end) - since > MOST_DAYS * DAY_S:
+        raise InvalidRequestError(
+            f"by: expected at most {MOST_DAYS} days, found {(end - since) / DAY_S:.1f}; divide the window, "
+            "as figures of windows that follow each other add up"
+        )
+    return [since, *range(since + DAY_S, ceil(end), DAY_S)]

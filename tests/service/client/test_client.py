@@ -115,6 +115,9 @@ def test_events_get_an_id_here_and_are_taken_once(client: Client) -> None:
     assert client.send_events(named).accepted == 1
     assert client.send_events(named).duplicates == 1
     assert client.quality().overall.events["click"] == 3
+    by_day = client.quality(until=4_000_000_000, by="day")
+    assert by_day.until <= 4_000_000_000
+    assert [day.events for day in by_day.days or ()] == [{}]
 
 
 def test_an_item_is_hidden_and_shown_again(client: Client) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import os
 from collections.abc import Awaitable, Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from service.events.exposure import Exposure
 from service.events.kinds import BUILT_IN
 from service.events.log import EventCount, EventLog
 from service.events.quality import quality
+from service.events.window import DAY_S, FOREVER
 from service.storage.unavailable import Overloaded
 
 EXAMPLES = itertools.count(1)
@@ -310,13 +312,21 @@ def test_a_forgotten_person_leaves_positions_and_sums_and_nothing_else(use: Use)
     use(steps)
 
 
-def recount(events: list[Event], since: float) -> dict[str, Any]:
+MIDNIGHT = NOON - NOON % DAY_S
+starts = st.lists(
+    st.sampled_from([NOON - 2 * DAY_S, NOON - DAY_S, MIDNIGHT, NOON, NOON + 300, NOON + 600, MIDNIGHT + DAY_S]),
+    min_size=2,
+    unique=True,
+)
+
+
+def recount(events: list[Event], since: float, until: float = FOREVER) -> dict[str, Any]:
     """/quality by its rules, from all events at once."""
-    counts = [EventCount(e.bundle or "", e.kind, 1) for e in events if e.timestamp >= since]
+    counts = [EventCount(e.bundle or "", e.kind, 1) for e in events if since <= e.timestamp < until]
     for request_id in {event.request_id for event in events if event.request_id}:
         of_it = [event for event in events if event.request_id == request_id]
         impressions = [event for event in of_it if event.kind == "impression"]
-        if impressions and min(event.timestamp for event in impressions) >= since:
+        if impressions and since <= min(event.timestamp for event in impressions) < until:
             bundle = max(event.bundle or "" for event in impressions)
             counts += [EventCount(bundle, name, n) for name, n in figures(impressions, of_it).items()]
     return quality(counts)
@@ -343,6 +353,14 @@ def test_quality_depends_neither_on_the_order_of_events_nor_on_how_often_they_ar
         await log.append([own(event) for event in disordered[cut:]])
         for since in (NOON - 86_400 + later, NOON + later, NOON + 300 + later):
             assert quality(await log.counts_since(since)) == recount([own(event) for event in sent], since)
+        ends = [start + later for start in sorted(data.draw(starts))]
+        for since, until in pairwise(ends):
+            found = quality(await log.counts_since(since, until))
+            assert found == recount([own(event) for event in sent], since, until)
+
+        parts = [await log.counts_since(*window) for window in pairwise(ends)]
+        whole = await log.counts_since(ends[0], ends[-1])
+        assert quality(itertools.chain.from_iterable(parts)) == quality(whole)
 
     use(steps, event_retention_days=100_000)
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from index.errors import InputError
 from service.events.known_bundles import LIST_EVERY_S, KnownBundles
 from service.events.log import EventCount
-from service.events.quality import BUCKET_S, UNKNOWN_BUNDLE, bucket_of, quality, wilson
+from service.events.quality import UNKNOWN_BUNDLE, quality, wilson
+from service.events.window import BUCKET_S, DAY_S, bucket_of, divided
 from service.telemetry.metrics import Metrics
 
 
@@ -39,6 +40,16 @@ def test_no_events_are_no_bundles() -> None:
 @pytest.mark.parametrize(("timestamp", "start"), [(0, 0), (BUCKET_S - 0.1, 0), (BUCKET_S, BUCKET_S)])
 def test_a_bucket_begins_at_a_multiple_of_its_length(timestamp: float, start: int) -> None:
     assert bucket_of(timestamp) == start
+
+
+@given(since=st.integers(0, 4 * DAY_S), length=st.integers(0, 4 * DAY_S))
+def test_a_window_is_its_whole_days_and_the_buckets_around_them(since: int, length: int) -> None:
+    before, days, after = divided(since, since + length)
+    whole = (days.first * DAY_S, days.end * DAY_S)
+    parts = [range(*ends, BUCKET_S) for ends in (before, whole, after)]
+    buckets = range(bucket_of(since), bucket_of(since + length), BUCKET_S)
+    assert [bucket for part in parts for bucket in part] == list(buckets)
+    assert all(len(part) < DAY_S // BUCKET_S for part in (parts[0], parts[2]))
 
 
 def test_bundles_that_the_registry_lacks_are_told_as_other() -> None:

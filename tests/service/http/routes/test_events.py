@@ -227,9 +227,78 @@ def test_requests_that_share_a_request_id_are_one_answer_with_the_items_of_all(c
     assert (found.answers, found.items_shown, found.clicks) == (1, len(shown), len(shown))
 
 
-@pytest.mark.parametrize("since", ["yesterday", "-1", "inf", "nan", "9.4e307"])
-def test_a_window_that_begins_nowhere_is_refused(client: httpx.Client, since: str) -> None:
-    assert client.get(f"/quality?since={since}").status_code == 422
+HOUR_S = 3_600
+
+
+def send_answers(client: httpx.Client, *ages_s: float) -> None:
+    """Answers of two items so many seconds ago, the first of them clicked now."""
+    now = time.time()
+    for i, age_s in enumerate(ages_s):
+        joined = {"request_id": f"r{i}", "user_id": "ann"}
+        client.post("/events", json=joined | {"kind": "impression", "value": 2, "timestamp": now - age_s})
+        client.post("/events", json=joined | {"kind": "click", "item_id": "item-1"})
+
+
+def quality_of(client: httpx.Client, **query: Any) -> QualityAnswer:
+    return QualityAnswer.model_validate(client.get("/quality", params=query).raise_for_status().json())
+
+
+def test_a_window_ends_before_its_until_and_is_of_the_time_of_the_impression(client: httpx.Client) -> None:
+    send_answers(client, 5 * HOUR_S, 3 * HOUR_S, HOUR_S)
+    now = time.time()
+    found = quality_of(client, since=now - 4 * HOUR_S, until=now - 2 * HOUR_S)
+    assert (found.overall.answers, found.overall.clicks, found.overall.events) == (1, 1, {"impression": 1})
+    assert (found.since % 300, found.until % 300) == (0, 0)
+    assert quality_of(client, since=found.until).overall.answers == 1
+    assert quality_of(client, until=found.since).overall.answers == 1
+    assert found.days is None
+
+
+def test_without_a_start_a_window_begins_a_day_before_its_end(client: httpx.Client) -> None:
+    found = quality_of(client, until=1_800_000_000)
+    assert (found.since, found.until) == (1_800_000_000 - 86_400, 1_800_000_000)
+
+
+def test_days_are_of_24_hours_from_the_start_and_add_up_to_the_window(client: httpx.Client) -> None:
+    send_answers(client, 49 * HOUR_S, 47 * HOUR_S, HOUR_S, 0)
+    now = time.time()
+    found = quality_of(client, since=now - 50 * HOUR_S, by="day")
+    assert found.days is not None
+    assert [day.answers for day in found.days] == [2, 0, 2]
+    assert [day.since for day in found.days] == [found.since + i * 86_400 for i in range(3)]
+    assert [day.until for day in found.days] == [*(day.since for day in found.days[1:]), found.until]
+    assert found.overall == quality_of(client, since=found.since).overall
+    first = quality_of(client, since=found.since, until=found.since + 86_400, by="day")
+    assert first.days == found.days[:1]
+    assert first.overall.click_through_interval == found.days[0].click_through_interval
+
+
+def test_31_days_are_not_too_many(client: httpx.Client) -> None:
+    found = quality_of(client, since=1_790_000_000, until=1_790_000_000 + 31 * 86_400, by="day")
+    assert len(found.days or []) == 31
+
+
+@pytest.mark.parametrize("end", ["since", "until"])
+@pytest.mark.parametrize("time", ["yesterday", "-1", "inf", "nan", "9.4e307"])
+def test_a_window_that_begins_or_ends_nowhere_is_refused(client: httpx.Client, end: str, time: str) -> None:
+    assert client.get(f"/quality?{end}={time}").status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("since=1790000100&until=1790000000", "until: found 1790000000, expected 1790000400 or later"),
+        ("since=1790000100&until=1790000399", "the window begins at 1790000100, and ends at a multiple of 300 seconds"),
+        ("until=299", "until: found 299, expected 300 or later"),
+        ("since=1790000000&until=1800000000&by=day", "by: expected at most 31 days, found 115.7; divide the window"),
+        ("since=0&by=day", "by: expected at most 31 days"),
+        ("by=hour", "by: input should be 'day', found 'hour'"),
+    ],
+)
+def test_a_window_that_holds_nothing_or_too_many_days_is_refused(client: httpx.Client, query: str, said: str) -> None:
+    refused = client.get(f"/quality?{query}")
+    assert (refused.status_code, refused.json()["error"]) == (422, "invalid_request")
+    assert said in refused.json()["detail"]
 
 
 def test_answers_are_not_noted_unless_the_operator_says_so(registry: Path, tmp_path: Path) -> None:

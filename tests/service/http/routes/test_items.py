@@ -6,9 +6,10 @@ from typing import Any
 import httpx
 import orjson
 import pytest
+from bundles import make_content
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from servers import Valkey, serving
+from servers import Valkey, publish, serving
 
 from index.bundle import Bundle
 from service.http.responses import CatalogueAnswer, ItemAnswer, ItemsAnswer, ItemUsersAnswer
@@ -181,6 +182,14 @@ def test_a_value_of_another_type_is_refused_by_name(client: httpx.Client, attrib
     if attributes != {"price": None}:
         assert said in refusal(client.patch("/items/typed", json={"attributes": attributes}))
     assert shown(client, "typed")["item"]["attributes"]["price"] == 20
+
+
+def test_types_are_those_that_the_bundle_declares_unless_callers_declare_others(tmp_path: Path) -> None:
+    publish(tmp_path / "registry", make_content(attribute_types={"material": "string", "price": "number"}))
+    with serving(registry=tmp_path / "registry", data=tmp_path / "data") as client:
+        assert client.get("/items/schema").json()["attributes"] == {"material": "string", "price": "number"}
+        declared = client.put("/items/schema", json={"attributes": {"price": "string"}})
+        assert declared.json()["attributes"] == {"material": "string", "price": "string"}
 
 
 def test_types_are_declared_before_the_first_value_and_corrected_where_no_value_contradicts(

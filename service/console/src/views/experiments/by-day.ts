@@ -1,38 +1,28 @@
-/** Click-through of each of the last days, from windows of /quality that all end now. */
-import { loadQuality } from "./loading";
+/** Click-through of each of the last days. */
+import { type DayFigures, loadDays } from "./loading";
 
 export const DAYS = 14;
-const Z = 1.959964; // 95%, as /quality has it
+const DAY_S = 86_400;
 
 export interface Day {
   at: number; // the reader's midnight that it began at, in unix seconds
   shown: number;
   clicks: number;
   rate: number | null; // null: nothing was shown
-  interval: [number, number] | null;
+  interval: readonly number[] | null; // both ends
 }
 
-/** Wilson's interval of a share. */
-export function wilson(hits: number, n: number): [number, number] {
-  const share = hits / n;
-  const middle = (share + (Z * Z) / (2 * n)) / (1 + (Z * Z) / n);
-  const half = (Z / (1 + (Z * Z) / n)) * Math.sqrt((share * (1 - share)) / n + (Z * Z) / (4 * n * n));
-  return [Math.max(0, middle - half), Math.min(1, middle + half)];
+function midnightOf(time: Date): number {
+  return new Date(time.getFullYear(), time.getMonth(), time.getDate()).getTime() / 1_000;
 }
 
-function midnights(now: Date): number[] {
-  const day = (back: number) => new Date(now.getFullYear(), now.getMonth(), now.getDate() - back).getTime() / 1_000;
-  return Array.from({ length: DAYS }, (_, i) => day(DAYS - 1 - i));
-}
-
-/** One request a day: an answer belongs to one time, so that a day is a window less the one that begins a day later. */
+/** Days of 24 hours that end at today's midnight: where a clock changed meanwhile, those before begin an hour off theirs. */
 export async function clickThroughByDay(now = new Date()): Promise<Day[]> {
-  const starts = midnights(now);
-  const windows = (await Promise.all(starts.map(loadQuality))).map(({ overall }) => overall);
-  return starts.map((at, i) => {
-    const [own, later] = [windows[i], windows[i + 1]];
-    const shown = Math.max(0, (own?.items_shown ?? 0) - (later?.items_shown ?? 0));
-    const clicks = Math.min(shown, Math.max(0, (own?.clicks ?? 0) - (later?.clicks ?? 0)));
-    return { at, shown, clicks, rate: shown > 0 ? clicks / shown : null, interval: shown > 0 ? wilson(clicks, shown) : null };
-  });
+  const days = await loadDays(midnightOf(now) - (DAYS - 1) * DAY_S);
+  return days.map(dayOf);
+}
+
+function dayOf({ since, items_shown, clicks, click_through_rate, click_through_interval }: DayFigures): Day {
+  const middle = new Date((since + DAY_S / 2) * 1_000);
+  return { at: midnightOf(middle), shown: items_shown, clicks, rate: click_through_rate, interval: click_through_interval ?? null };
 }

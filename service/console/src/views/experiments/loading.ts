@@ -11,6 +11,11 @@ export function loadQuality(since: number) {
   return answer(api.GET("/quality", { params: { query: { since } } }));
 }
 
+/** The days from `since` on, in unix seconds. */
+export async function loadDays(since: number) {
+  return (await answer(api.GET("/quality", { params: { query: { since, by: "day" } } }))).days ?? [];
+}
+
 // Not those of Schemas: the client gives the two ends of an interval as a list.
 export type Report = Awaited<ReturnType<typeof loadReport>>;
 export type Arm = Report["arms"][number];
@@ -18,4 +23,5 @@ export type Experiment = Report["experiment"];
 export type Comparison = Report["shadow"][number];
 export type Quality = Awaited<ReturnType<typeof loadQuality>>;
 export type Figures = Quality["overall"];
+export type DayFigures = Awaited<ReturnType<typeof loadDays>>[number];
 export type Exploration = NonNullable<Figures["exploration"]>;

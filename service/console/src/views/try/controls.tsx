@@ -1,6 +1,7 @@
 /** The options of the list, each as a field, and scenarios that set several of them. */
-import { useEffect, useId, useState } from "preact/hooks";
+import { useId } from "preact/hooks";
 import { type Problem, type Schemas, answer, api, useLoaded } from "../../api";
+import { type AttributeTypes, FilterField } from "./filter-field";
 import { AS_SERVED, type Options, SPACES, type Space, type Wish, show } from "./wish";
 import "./controls.css";
 
@@ -19,7 +20,7 @@ const WIDE = "(min-width: 60rem)";
 const EXPLORATION_HINT =
   "The share of places that go to items that few have seen. As the service is set: what RECO_EXPLORATION says.";
 const SEED_HINT = "Draws the explored items: the same number gives the same list again.";
-const NOTHING_READ: Catalogue = { filter: "attribute = value", categories: [], spaces: ["fused"], scenarios: [] };
+const NOTHING_READ: Catalogue = { filter: "attribute = value", types: {}, categories: [], spaces: ["fused"], scenarios: [] };
 
 interface Scenario {
   name: string;
@@ -29,6 +30,7 @@ interface Scenario {
 
 interface Catalogue {
   filter: string; // an example, of attributes and values that its items have
+  types: AttributeTypes; // that the bundle or stored items declare
   categories: string[];
   spaces: readonly Space[];
   scenarios: Scenario[];
@@ -46,7 +48,7 @@ async function readCatalogue(): Promise<Catalogue> {
   const or = <T,>(request: Promise<T>) => request.catch(() => null);
   const [ready, schema, few] = await Promise.all([
     or(answer(api.GET("/readyz"))),
-    or(answer(api.GET("/items/schema"))), // of stored items: those of the bundle alone are not in it
+    or(answer(api.GET("/items/schema"))),
     or(answer(api.GET("/popular", { params: { query: { k: FEW, fields: ["attributes"] } } }))),
   ]);
   const types = schema?.attributes ?? {};
@@ -63,6 +65,7 @@ async function readCatalogue(): Promise<Catalogue> {
   if (third !== undefined) found.push(onlyIf("Cheaper third", `price <= ${third}`));
   return {
     filter: exampleOf(few?.items ?? [], third) || NOTHING_READ.filter,
+    types,
     categories: [...new Set(items.map(({ category }) => category ?? ""))].filter((one) => one !== "").sort(),
     spaces: ready === null ? ["fused"] : SPACES.filter((space) => ready.spaces.includes(space)),
     scenarios: [...ALWAYS, ...found],
@@ -105,7 +108,13 @@ export function Controls({ wish, filterProblem }: { wish: Wish; filterProblem: P
           </button>
         ))}
       </div>
-      <FilterField filter={wish.filter} example={catalogue.filter} problem={filterProblem} set={(filter) => set({ filter })} />
+      <FilterField
+        filter={wish.filter}
+        example={catalogue.filter}
+        types={catalogue.types}
+        problem={filterProblem}
+        set={(filter) => set({ filter })}
+      />
       <label>
         Category
         <select value={wish.category} onChange={(event) => set({ category: event.currentTarget.value })}>
@@ -203,34 +212,5 @@ function NumberField(field: NumberGiven) {
         </span>
       )}
     </label>
-  );
-}
-
-/** A filter in the service's language; what the service finds wrong with it stands below. */
-function FilterField(field: { filter: string; example: string; problem: Problem | null; set: (filter: string) => void }) {
-  const [text, setText] = useState(field.filter);
-  useEffect(() => setText(field.filter), [field.filter]);
-  const send = (event: Event) => {
-    event.preventDefault();
-    field.set(text.trim());
-  };
-  return (
-    <form class="filter" onSubmit={send}>
-      <label for="filter">Filter</label>
-      <input
-        id="filter"
-        spellcheck={false}
-        autocomplete="off"
-        placeholder={field.example}
-        value={text}
-        aria-invalid={field.problem !== null}
-        aria-describedby="filter-said"
-        onInput={(event) => setText(event.currentTarget.value)}
-        onChange={send}
-      />
-      <p id="filter-said" class={field.problem === null ? "muted" : "bad"} role={field.problem === null ? undefined : "alert"}>
-        {field.problem?.detail ?? "Enter applies it."}
-      </p>
-    </form>
   );
 }
