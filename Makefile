@@ -23,7 +23,7 @@ BUNDLES := $(DEMO)/$(MODEL)/bundles
 ANCHORREC_DEMO = $(BIN)/python -m deploy.anchorrec demo --folder $(DEMO) --model $(MODEL) --port $(PORT) $(if $(VERBOSE),--verbose)
 
 # What `make demo` installs trains and serves; `make install` adds the developers' tools, in the same environment.
-SERVES  := $(firstword $(wildcard $(VENV)/.installed) $(if $(filter demo%,$(MAKECMDGOALS)),$(VENV)/.serves) \
+SERVES  := $(firstword $(wildcard $(VENV)/.installed) $(if $(filter demo% console wheel,$(MAKECMDGOALS)),$(VENV)/.serves) \
               $(wildcard $(VENV)/.serves) $(VENV)/.installed)
 
 CONSOLE := service/console
@@ -34,7 +34,7 @@ LOCK := $(BIN)/uv pip compile --quiet --upgrade --python-version 3.11 --generate
 SERVICE_EXTRAS := --extra service --extra encode --extra tracing --extra kubernetes --extra bucket
 TORCH_LINKS ?= $(or $(PIP_FIND_LINKS),https://download.pytorch.org/whl/cpu/torch/)
 
-.PHONY: help install console screenshots demo demo-check demo-console demo-made test lint lock format docs check-python fuzz rehearsal check-deploy check-alerts check-azure check-gpu check-image check-dependencies audit clean
+.PHONY: help install console wheel screenshots demo demo-check demo-console demo-made test lint lock format docs check-python fuzz rehearsal check-deploy check-alerts check-azure check-gpu check-image check-dependencies audit clean
 .PHONY: bench-train bench-batch bench-serve bench-index bench-workers bench-events bench-filters bench-fairness bench-arm-swaps bench-shadow bench-peers bench-scale bench-pipeline bench-cold soak loadtest slo bench-experiments bench-arms-memory
 
 ##@ Run it
@@ -46,6 +46,9 @@ install: $(VENV)/.installed   ## create .venv with all dependencies
 
 console: $(CONSOLE)/dist/index.html   ## build the web page that the service serves at /console
 	@:
+
+wheel: console         ## build dist/anchorrec-….whl, with the console, for machines without this checkout
+	@rm -rf build && $(BIN)/pip wheel --quiet --no-deps --wheel-dir dist . ; made=$$?; rm -rf build; exit $$made
 
 demo: $(SERVES) demo-console    ## make data, train, publish, and serve with explanations and a console on PORT (8000)
 	@$(ANCHORREC_DEMO)

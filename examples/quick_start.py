@@ -1,6 +1,6 @@
 """A shop of made-up films, two models, and why each film is recommended: `python examples/quick_start.py`.
 
-Needs `pip install 'anchorrec[cpu]'`. Takes seconds, writes into a temporary folder or into the one you name.
+Needs the extra `cpu` alone (docs/library.md). Takes seconds, writes into a temporary folder or into the one you name.
 """
 
 import sys

@@ -32,7 +32,11 @@ def _admin(settings: Settings) -> str:
 def _console(settings: Settings, port: int) -> str:
     """The console's address, or why there is none."""
     if not settings.shows_console:
-        return "off" if settings.console is False else f"off, as {settings.host} is no loopback address (RECO_CONSOLE)"
+        if settings.console is False:
+            return "off"
+        addresses = settings.open_addresses
+        reason = f"{addresses[0]} is no loopback address" if addresses else "RECO_TRUSTED_PROXIES names a proxy"
+        return f"off, as {reason} (RECO_CONSOLE)"
     if not (BUILT / "index.html").is_file():
         return "not built (make console)"
     if settings.admin_port is not None:

@@ -259,6 +259,13 @@ def test_the_fields_of_exploration_are_named_without_their_hints(page: Page, sho
     expect(page.get_by_label("Seed", exact=True)).to_have_accessible_description(re.compile("^Draws the explored"))
 
 
+def test_the_slider_is_named_diversity(page: Page, shop: httpx.Client) -> None:
+    open_try(page, shop, "?user=user-3")
+    page.get_by_role("slider", name="Diversity", exact=True).fill("0.4")
+    expect(page.get_by_label("Alike in")).to_be_visible()
+    assert page.url.endswith("#/try?user=user-3&diversity=0.4")
+
+
 def test_pictures_of_cards_and_of_past_items_load(page: Page, shop: httpx.Client) -> None:
     open_try(page, shop, "?user=user-6")
     for picture in (page.locator(".frame img").first, page.locator(".past .thumbnail img").first):

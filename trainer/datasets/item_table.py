@@ -126,7 +126,8 @@ def with_pictures_from(items: pl.DataFrame, folder: Path) -> ItemTable:
     by_name = {name.strip(): path for name, path in pictures.items()} | pictures
     names, ids = pl.Series(list(by_name), dtype=pl.String), items["item_id"]
     found = [by_name.get(name, "") for name in without_point(ids, names)]
-    note = meeting_note("items", without_point(ids, names), names, f"among the pictures in {folder}")
+    where = f"among the pictures in {folder} (named by item id, else by --image-column)"
+    note = meeting_note("items", without_point(ids, names), names, where)
     without_item = len(set(pictures.values()).difference(found))
     pictured = items.with_columns(pl.Series("image", found, dtype=pl.String))
     return ItemTable(pictured, {"pictures_without_an_item": without_item}, (note,))

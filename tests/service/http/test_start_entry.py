@@ -68,6 +68,10 @@ def test_the_console_has_an_address_or_a_reason(
     assert entry(bundle, admin_port=9001)["console"] == "http://127.0.0.1:9001/console"
     assert entry(bundle, console=False)["console"] == "off"
     assert entry(bundle, host="0.0.0.0")["console"].startswith("off, as 0.0.0.0 is no loopback address")
+    admin_outside = entry(bundle, admin_port=9001, admin_host="0.0.0.0")
+    assert admin_outside["console"].startswith("off, as 0.0.0.0 is no loopback address")
+    proxied = entry(bundle, trusted_proxies=["10.0.0.0/8"])
+    assert proxied["console"].startswith("off, as RECO_TRUSTED_PROXIES names a proxy")
 
 
 @pytest.mark.parametrize("workers", [1, 2])

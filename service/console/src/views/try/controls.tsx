@@ -132,6 +132,7 @@ export function Controls({ wish, filterProblem }: { wish: Wish; filterProblem: P
         </span>
         <input
           type="range"
+          aria-label="Diversity" // the label is that of the output, which comes first in it
           min="0"
           max="1"
           step="0.05"
