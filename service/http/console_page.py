@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 PAGE = "/console"
@@ -57,16 +57,19 @@ def console_routes(console: Console | None, image_origins: Sequence[str]) -> lis
     async def page(_: Request) -> Response:
         return HTMLResponse(html, status, headers | PAGE_HEADERS)
 
+    async def without_slash(_: Request) -> Response:
+        return RedirectResponse(f"..{PAGE}", 307)  # relative: a proxy may add a prefix
+
     async def asset(request: Request) -> Response:
         name = request.path_params["name"]
         if name not in files:
             raise HTTPException(404)
         return Response(files[name], headers=headers | ASSET_HEADERS, media_type=TYPES[Path(name).suffix])
 
-    return [Route(PAGE, page), Route(f"{PAGE}/assets/{{name}}", asset)]
+    return [Route(PAGE, page), Route(f"{PAGE}/", without_slash), Route(f"{PAGE}/assets/{{name}}", asset)]
 
 
 def console_paths(console: Console | None) -> frozenset[str]:
     """The paths of the page and its files, which hold no data: what the page shows, it requests with the key."""
     names = () if console is None else console.files
-    return frozenset({PAGE, *(f"{PAGE}/assets/{name}" for name in names)})
+    return frozenset({PAGE, f"{PAGE}/", *(f"{PAGE}/assets/{name}" for name in names)})

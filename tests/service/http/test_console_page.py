@@ -56,6 +56,12 @@ def test_the_page_names_its_files_relative_to_itself_so_that_they_load_below_any
         assert below.get(address).status_code == 200
 
 
+def test_its_address_with_a_slash_leads_to_it_below_any_prefix(site: TestClient) -> None:
+    for address in ("http://testserver/console", "http://testserver/shop/reco/console"):
+        sent = site.get("/console/", follow_redirects=False)
+        assert (sent.status_code, str(httpx.URL(f"{address}/").join(sent.headers["location"]))) == (307, address)
+
+
 @pytest.mark.parametrize(
     ("kind", "media_type"),
     [("js", "text/javascript; charset=utf-8"), ("css", "text/css; charset=utf-8"), ("svg", "image/svg+xml")],
@@ -79,7 +85,6 @@ def test_head_has_the_headers_of_get_and_no_body(site: TestClient, path: str) ->
 @pytest.mark.parametrize(
     "path",
     [
-        "/console/",
         "/console/index.html",
         "/console/assets/",
         "/console/assets/none.js",
