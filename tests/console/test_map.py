@@ -9,7 +9,7 @@ import pytest
 from browsers import PHONE, new_page, open_view, overflows, serious_problems
 from bundles import make_content, make_map
 from playwright.sync_api import Browser, Page, expect
-from servers import publish, serving
+from servers import publish, serving, wait_until
 
 ALONE = (0.9, 0.2)  # where one item lies, far from all others
 BLUE, ORANGE = (0x00, 0x72, 0xFF), (0xD8, 0x7B, 0x1B)  # the first two groups, in light
@@ -148,7 +148,8 @@ def test_back_from_an_item_the_map_is_as_it_was_left(opened: Page) -> None:
     opened.go_back()
 
     expect(legend.get_by_role("checkbox").nth(1)).not_to_be_checked()
-    assert (pixels(opened, BLUE), pixels(opened, ORANGE)) == (left, 0)
+    wait_until(lambda: pixels(opened, BLUE) == left)  # the canvas is drawn once it has its size
+    assert pixels(opened, ORANGE) == 0
 
 
 def test_a_users_list_and_past_are_drawn_and_listed_with_links(page: Page, mapped: httpx.Client) -> None:

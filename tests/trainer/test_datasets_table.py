@@ -154,7 +154,7 @@ def test_items_bring_words_attributes_and_pictures(ratings, films, tmp_path):
         "films.csv: separated by commas (--items-delimiter), utf-8 (--items-encoding)",
         "films.csv: item id: id (--id-column), text (--ids), title: name (--title-column),"
         " category: genres (--category-column), text: name + genres + overview (--text-columns)",
-        f"2 of the 3 items are among the pictures in {posters}",
+        f"2 of the 3 items are among the pictures in {posters} (named by item id, else by --image-column)",
     )
 
 

@@ -63,6 +63,8 @@ UNTOLD = (  # reasons to refuse that no schema can tell: they depend on the bund
     "is both pinned and blocked",
     "offset + k is",
     "this request costs",
+    "the window begins at",
+    "expected at most 31 days",
     "ahead of our clock",
     "value times quantity is beyond",
     *(f": found {kind}, expected " for kind in ATTRIBUTE_TYPES),  # the type that an earlier item's value has
