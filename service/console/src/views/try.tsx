@@ -112,10 +112,11 @@ function useStoring(user: string): Storing {
   const [busy, setBusy] = useState<ReadonlySet<string>>(new Set());
   const [failed, setFailed] = useState<{ problem: Problem; again: () => void } | null>(null);
   useEffect(() => setFailed(null), [user]);
-  const store = async (click: Click, listing: Listing | null) => {
+  const store = async (click: Click, listing: Listing | null, eventId = newId()) => {
     setBusy((last) => new Set([...last, click.itemId]));
     setFailed(null);
     const event = {
+      event_id: eventId, // sent again, the event counts once
       user_id: user,
       item_id: click.itemId,
       kind: click.act,
@@ -126,7 +127,7 @@ function useStoring(user: string): Storing {
       setStored((last) => new Map([...last, [user, [...(last.get(user) ?? []), click]]]));
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      setFailed({ problem: error, again: () => void store(click, listing) });
+      setFailed({ problem: error, again: () => void store(click, listing, eventId) });
     } finally {
       setBusy((last) => new Set([...last].filter((itemId) => itemId !== click.itemId)));
     }
@@ -138,4 +139,9 @@ function useStoring(user: string): Storing {
     problem: failed?.problem ?? null,
     retry: () => failed?.again(),
   };
+}
+
+/** Not `crypto.randomUUID`: a page that came without TLS lacks it. */
+function newId(): string {
+  return crypto.getRandomValues(new Uint32Array(4)).join("-");
 }
